@@ -1,0 +1,20 @@
+"""Caregrant: who may view, share or transfer a patient, decided from compiled policies.
+
+The public door: `open_pdp` for reads, and what its answers are made of.
+"""
+
+from authz.errors import CaregrantError, InvalidInput, PolicyRefused, Unavailable
+from authz.pdp import PDP, Decision, Explanation, Held, Way, open_pdp
+
+__all__ = [
+    "PDP",
+    "CaregrantError",
+    "Decision",
+    "Explanation",
+    "Held",
+    "InvalidInput",
+    "PolicyRefused",
+    "Unavailable",
+    "Way",
+    "open_pdp",
+]

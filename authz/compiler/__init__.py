@@ -1,0 +1,22 @@
+"""Policies to plans: reads Polar, resolves it to conjunctive queries, and writes those as SQL.
+
+The only importer of Oso, at load time alone. It reads no database and decides nothing.
+"""
+
+from authz.compiler.load import CompiledPolicy, compile_texts, load
+from authz.compiler.sql import Dialect, Parameter, Statement, Writer
+from authz.compiler.terms import Query
+from authz.compiler.words import Clause, clauses
+
+__all__ = [
+    "Clause",
+    "CompiledPolicy",
+    "Dialect",
+    "Parameter",
+    "Query",
+    "Statement",
+    "Writer",
+    "clauses",
+    "compile_texts",
+    "load",
+]

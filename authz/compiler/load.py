@@ -1,0 +1,170 @@
+"""A policy directory to a compiled policy, or a refusal that lists every fault with its place.
+
+All of it or nothing: the `.polar` files and `types.toml` are read, checked against the vocabulary, loaded by Oso
+(which validates what it knows of Polar: syntax, resource blocks, unused variables), resolved, and simplified.
+"""
+
+import contextlib
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from oso import Oso, OsoError
+
+from authz.compiler.blocks import Declared, expand, nodes
+from authz.compiler.resolve import Refused, Resolver, near
+from authz.compiler.simplify import simplified
+from authz.compiler.syntax import Dot, Rule, Source, Var, read
+from authz.compiler.terms import Query
+from authz.compiler.vocabulary import Vocabulary, vocabulary
+from authz.errors import Fault, PolicyRefused
+
+SECONDS = 10.0
+"""A policy that takes longer to compile than this is refused."""
+
+
+@dataclass(frozen=True)
+class CompiledPolicy:
+    """What a policy directory says, as conjunctive queries by (subject type, resource type) in Polar's names.
+
+    `version` is the SHA-256 of the directory's files: two policies with one version are the same text.
+    """
+
+    version: str
+    types: Vocabulary
+    queries: Mapping[tuple[str, str], tuple[Query, ...]]
+    warnings: tuple[str, ...]
+    rules: int
+
+    def actions(self, resource: str) -> list[str]:
+        """Every action that some rule names for a resource type (in Polar's name), in the policy's order."""
+        named = (
+            query.action for (_, target), queries in self.queries.items() if target == resource for query in queries
+        )
+        return list(dict.fromkeys(action for action in named if action is not None))
+
+
+def load(directory: str | Path, seconds: float = SECONDS) -> CompiledPolicy:
+    """Compile every `.polar` file of a directory, and its `types.toml` if there is one.
+
+    Raises `PolicyRefused`, with every fault found, when any of it cannot be compiled.
+    """
+    folder = Path(directory)
+    files = sorted(folder.glob("*.polar")) if folder.is_dir() else []
+    if not files:
+        raise PolicyRefused([Fault(str(directory), 0, 0, "is no directory that holds .polar files")])
+    texts, faults = {}, []
+    for path in (*files, *folder.glob("types.toml")):
+        try:
+            texts[path.name] = path.read_bytes().decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(Fault(path.name, 0, 0, f"cannot be read: {error}"))
+    if faults:
+        raise PolicyRefused(faults)
+    return compile_texts(texts, seconds)
+
+
+def compile_texts(texts: Mapping[str, str], seconds: float = SECONDS) -> CompiledPolicy:
+    """Compile a policy given as file names and texts; `types.toml` among them declares types.
+
+    Raises `PolicyRefused` as `load` does.
+    """
+    types = vocabulary(texts.get("types.toml", ""))
+    source = Source()
+    for name, text in texts.items():
+        if name != "types.toml":
+            read(text, name, source)
+    declared = expand(source, types)
+    source.faults += _unknown_names(source.rules, types)
+    if not source.faults:
+        source.faults += _oso_faults(texts, types)
+    if source.faults:
+        raise PolicyRefused(source.faults)
+    queries = _resolve(types, declared, seconds)
+    return CompiledPolicy(_version(texts), types, queries, tuple(_warnings(source.rules)), len(source.rules))
+
+
+def _version(texts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(texts):
+        for part in (name, texts[name]):
+            encoded = part.encode()
+            digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()
+
+
+def _resolve(types: Vocabulary, declared: Declared, seconds: float) -> dict[tuple[str, str], tuple[Query, ...]]:
+    queries, faults = {}, []
+    resolver = Resolver(types, declared.rules, declared.groups, declared.words, seconds)
+    for subject in types.subjects:
+        for resource in types.resources:
+            try:
+                found = simplified(resolver.queries(subject, resource))
+            except Refused as refused:
+                faults.append(refused.fault)
+                continue
+            if found:
+                queries[subject.polar, resource.polar] = found
+    if faults:
+        raise PolicyRefused(faults)
+    return queries
+
+
+def _unknown_names(rules: Iterable[Rule], types: Vocabulary) -> list[Fault]:
+    """Fields that no type has and rules that do not exist, also where no `allow` rule leads."""
+    fields = {name for one in types.types.values() for name in one.properties} | {"rules", "request"}
+    arities = {(rule.name, len(rule.params)) for rule in rules}
+    faults = []
+    for rule in rules:
+        for node in nodes(rule.body):
+            if isinstance(node, Dot) and node.field not in fields and not _in_request(node):
+                faults.append(node.place.fault(f"no type has a field {node.field!r}{near(node.field, fields)}"))
+    return faults if arities else [Fault("", 0, 0, "the policy has no rules")]
+
+
+def _in_request(node: Dot) -> bool:
+    base = node.base
+    while isinstance(base, Dot):
+        if base.field == "request":
+            return True
+        base = base.base
+    return isinstance(base, Var) and base.name == "request"
+
+
+def _warnings(rules: list[Rule]) -> Iterable[str]:
+    if not any(rule.name == "allow" for rule in rules):
+        yield "no rule is called allow: this policy denies everything"
+
+
+def oso_for(types: Vocabulary) -> Oso:
+    """An Oso that knows the vocabulary's names; it is asked for nothing but to read and validate."""
+    oso = Oso()
+    for name in types.types:
+        oso.register_class(type(name, (), {}), name=name)
+    oso.register_constant(object(), "now")
+    return oso
+
+
+def _oso_faults(texts: Mapping[str, str], types: Vocabulary) -> list[Fault]:
+    """What Oso has against the policy, which it reads as one text; the line says which file is meant."""
+    starts, parts, line = [], [], 1
+    for name, text in texts.items():
+        if name != "types.toml":
+            starts.append((line, name))
+            parts.append(text if text.endswith("\n") else text + "\n")
+            line += parts[-1].count("\n")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            oso_for(types).load_str("".join(parts))
+    except OsoError as error:
+        why = str(error).split("\n")[0].strip()
+        where = re.search(r"at line (\d+), column (\d+)", why)
+        if where is None:
+            return [Fault(starts[0][1], 0, 0, why)]
+        at = int(where[1])
+        begin, name = max(start for start in starts if start[0] <= at)
+        return [Fault(name, at - begin + 1, int(where[2]), why[: where.start()].strip(" :"))]
+    return []

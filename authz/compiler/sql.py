@@ -1,0 +1,395 @@
+"""Conjunctive queries to SQL: every row and every to-one path a table alias, every condition a predicate.
+
+One statement answers one question, whatever the policy. What is known only when the question comes (the ends, the
+instant, the request's values) is a named parameter; nothing that a caller sends is ever part of the text.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from authz.compiler.terms import (
+    NIL,
+    Asked,
+    Condition,
+    Const,
+    Listed,
+    Now,
+    Path,
+    Query,
+    Row,
+    Term,
+    kind_of,
+)
+from authz.compiler.vocabulary import LINK_TABLE, Scalar, ToOne, Type, Vocabulary
+
+Dialect = Literal["sqlite", "postgresql"]
+Ends = tuple[str | None, str | None]
+"""The SQL that stands for the subject and for the resource; None where the statement looks for it."""
+
+WITNESSES = {"Grant": "practitioner", "StandingShare": "colleague"}
+"""The types of row that a permit names as its witness, and the field that says who holds them."""
+
+_PG_TYPES = {"string": "text", "integer": "bigint", "boolean": "boolean", "datetime": "bigint", "number": "float8", "present": "text"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value bound when the question comes: its name (`("now",)`, `("context", "ip")`, …) and kind."""
+
+    name: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Statement:
+    """SQL text and the parameters that it takes, in order."""
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+
+
+SUBJECT = Parameter(("subject",), "string")
+RESOURCE = Parameter(("resource",), "string")
+NOW = Parameter(("now",), "datetime")
+AFTER = Parameter(("after",), "string")
+LIMIT = Parameter(("limit",), "integer")
+PAIRS = Parameter(("pairs",), "json")
+
+
+class Writer:
+    """Writes statements for one vocabulary in one dialect."""
+
+    def __init__(self, types: Vocabulary, dialect: Dialect) -> None:
+        self.types = types
+        self.dialect = dialect
+
+    def evaluation(self, queries: Sequence[Query]) -> Statement:
+        """Subject and resource known: one row ``(way, grant, standing share, until)`` if any query is met.
+
+        `way` is the index in `queries`.
+        """
+        holes = _Holes(self.dialect)
+        ends = (holes(SUBJECT), holes(RESOURCE))
+        arms = [self._witnessed(query, way, holes, ends) for way, query in enumerate(queries)]
+        return holes.statement("\nUNION ALL\n".join(arms) + "\nLIMIT 1")
+
+    def evaluations(self, queries: Sequence[Query]) -> Statement:
+        """Many pairs at once: rows ``(pair, way, grant, standing share, until)``, at least one for each permit."""
+        holes = _Holes(self.dialect)
+        if self.dialect == "sqlite":
+            asked = f"SELECT key, value ->> 0, value ->> 1 FROM json_each({holes(PAIRS)})"
+        else:
+            asked = (
+                f"SELECT n - 1, value ->> 0, value ->> 1 FROM jsonb_array_elements({holes(PAIRS)}::jsonb) "
+                "WITH ORDINALITY AS asked (value, n)"
+            )
+        arms = [
+            self._witnessed(query, way, holes, ("asked.subject", "asked.resource"), "asked.pair, ", "asked")
+            for way, query in enumerate(queries)
+        ]
+        materialized = "MATERIALIZED " if self.dialect == "postgresql" else ""
+        return holes.statement(
+            f"WITH asked (pair, subject, resource) AS {materialized}({asked})\n" + "\nUNION ALL\n".join(arms)
+        )
+
+    def search(self, queries: Sequence[Query], end: Literal["subject", "resource"]) -> Statement:
+        """One end known: the ids at the other `end`, ordered, each once, after one id and up to a number."""
+        holes = _Holes(self.dialect)
+        number = 0 if end == "subject" else 1
+        ends = (None, holes(RESOURCE)) if number == 0 else (holes(SUBJECT), None)
+        arms = []
+        for query in queries:
+            arm = _Arm(self.types, query, holes, ends)
+            key = arm.key(query.ends[number])
+            arm.where.append(f"{key} > {holes(AFTER)}")
+            arms.append(
+                f"SELECT * FROM (SELECT DISTINCT {key} AS id {arm.body()} ORDER BY id LIMIT {holes(LIMIT)}) AS arm"
+            )
+        return holes.statement("\nUNION\n".join(arms) + f"\nORDER BY id LIMIT {holes(LIMIT)}")
+
+    def actions(self, queries: Sequence[Query], named: Sequence[str]) -> Statement:
+        """Both ends known: one row for each action of `named` that is allowed."""
+        holes = _Holes(self.dialect)
+        ends = (holes(SUBJECT), holes(RESOURCE))
+        arms = []
+        for action in named:
+            ways = [query for query in queries if query.action in (action, None)]
+            met = " OR ".join(f"EXISTS (SELECT 1 {_Arm(self.types, one, holes, ends).body()})" for one in ways)
+            arms.append(f"SELECT {quoted(action, self.dialect)} WHERE {met}")
+        return holes.statement("\nUNION ALL\n".join(arms))
+
+    def matrix(self, queries: Sequence[Query]) -> Statement:
+        """Both ends looked for: rows ``(subject, resource, way, grant, standing share)`` in order of the pair."""
+        holes = _Holes(self.dialect)
+        arms = []
+        for way, query in enumerate(queries):
+            arm = _Arm(self.types, query, holes, (None, None))
+            ends = ", ".join(arm.key(row) for row in query.ends)
+            grant, share, _ = arm.witness()
+            arms.append(f"SELECT {ends}, {way}, {grant}, {share} {arm.body()}")
+        return holes.statement("\nUNION ALL\n".join(arms) + "\nORDER BY 1, 2, 3")
+
+    def probes(self, queries: Sequence[Query]) -> Statement:
+        """Both ends known: one row, a truth for each query, in order. Explanations are made of these."""
+        holes = _Holes(self.dialect)
+        ends = (holes(SUBJECT), holes(RESOURCE))
+        met = [f"EXISTS (SELECT 1 {_Arm(self.types, query, holes, ends).body()})" for query in queries]
+        return holes.statement("SELECT " + ",\n".join(met))
+
+    def _witnessed(
+        self, query: Query, way: int, holes: "_Holes", ends: Ends, first: str = "", source: str | None = None
+    ) -> str:
+        arm = _Arm(self.types, query, holes, ends)
+        return f"SELECT {first}{way}, {', '.join(arm.witness())} {arm.body(source)}"
+
+
+class _Holes:
+    """The parameters of one statement, each with one hole however often it is used."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.parameters: list[Parameter] = []
+
+    def __call__(self, parameter: Parameter) -> str:
+        if parameter not in self.parameters:
+            self.parameters.append(parameter)
+        number = self.parameters.index(parameter)
+        if self.dialect == "sqlite":
+            return f"?{number + 1}"
+        cast = _PG_TYPES.get(parameter.kind)
+        return f"%(p{number})s::{cast}" if cast else f"%(p{number})s"
+
+    def statement(self, sql: str) -> Statement:
+        return Statement(sql, tuple(self.parameters))
+
+
+class _Arm:
+    """FROM and WHERE of one query."""
+
+    def __init__(self, types: Vocabulary, query: Query, holes: _Holes, ends: Ends) -> None:
+        self.types = types
+        self.query = query
+        self.holes = holes
+        self.dialect = holes.dialect
+        self.ends = ends
+        self.tables: list[str] = []
+        self.where: list[str] = []
+        self.aliases: dict[tuple[int, tuple[str, ...]], str] = {}
+        self.links: dict[tuple[int, tuple[str, ...]], str] = {}
+        self.stand_in = dict(_stand_ins(query))
+        for row in query.rows:
+            self._alias(row, ())
+        for condition in query.conditions:
+            predicate = self._predicate(condition)
+            if predicate and predicate not in self.where:
+                self.where.append(predicate)
+        for row in query.ends:
+            if row.number not in self.stand_in:
+                self._alias(row, ())
+
+    def body(self, source: str | None = None) -> str:
+        """``FROM … WHERE …``; `source` is a table that is read first."""
+        tables = ", ".join(self.tables)
+        if source and tables:
+            tables = f"{source} CROSS JOIN {tables}" if self.dialect == "sqlite" else f"{source}, {tables}"
+        condition = f" WHERE {' AND '.join(self.where)}" if self.where else ""
+        return f"FROM {tables}{condition}"
+
+    def witness(self) -> tuple[str, str, str]:
+        """The SQL for the grant, the standing share and the end of the row through which the subject holds this."""
+        found = {"Grant": "NULL", "StandingShare": "NULL"}
+        until = "NULL"
+        for condition in self.query.conditions:
+            sides = (condition.left, condition.right)
+            for held, holder in (sides, sides[::-1]):
+                if condition.op != "=" or holder != self.query.ends[0] or not isinstance(held, Path):
+                    continue
+                if held.fields == (WITNESSES.get(held.row.type),):
+                    found[held.row.type] = f"{self._alias(held.row, ())}.id"
+                    until = f"{self._alias(held.row, ())}.ended_at"
+        grant, share = (one if one != "NULL" else self._null() for one in found.values())
+        return grant, share, until if until != "NULL" else self._null()
+
+    def _null(self) -> str:
+        return "NULL" if self.dialect == "sqlite" else "NULL::bigint"
+
+    # Rows and paths.
+
+    def key(self, term: Row | Path, optional: bool = False) -> str:
+        """The id of a row. A path that may lead nowhere drops the query then, or is NULL where `optional`."""
+        if isinstance(term, Row):
+            if term.number < 2:
+                end = self.ends[term.number]
+                if end is not None:
+                    return end
+                stand_in = self.stand_in.get(term.number)
+                if stand_in is not None:
+                    return self.key(stand_in)
+            return f"{self._alias(term, ())}.id"
+        assert isinstance(term.property, ToOne)
+        base = self._alias(term.row, term.fields[:-1])
+        if term.property.column is not None:
+            return f"{base}.{term.property.column}"
+        name = quoted(term.property.name, self.dialect)
+        if optional:
+            return f"(SELECT target FROM {LINK_TABLE} WHERE entity_id = {base}.pk AND property = {name})"
+        at = (term.row.number, term.fields)
+        if at not in self.links:
+            self.links[at] = f"l{len(self.links)}"
+            self.tables.append(f"{LINK_TABLE} AS {self.links[at]}")
+            holder = self._row_type(term.row, term.fields[:-1])
+            self.where += [
+                f"{self.links[at]}.entity_id = {base}.pk",
+                f"{self.links[at]}.property = {name}",
+                f"{self.links[at]}.type = {quoted(holder.name, self.dialect)}",
+            ]
+        return f"{self.links[at]}.target"
+
+    def _row_type(self, row: Row, fields: tuple[str, ...]) -> Type:
+        found = self.types.types[row.type]
+        for name in fields:
+            prop = found.properties[name]
+            assert isinstance(prop, ToOne)
+            found = self.types.types[prop.target]
+        return found
+
+    def _alias(self, row: Row, fields: tuple[str, ...]) -> str:
+        """The alias of the table that holds a row, joined when it is first needed."""
+        at = (row.number, fields)
+        if at in self.aliases:
+            return self.aliases[at]
+        found = self._row_type(row, fields)
+        alias = self.aliases[at] = f"t{len(self.aliases)}"
+        reached = None
+        if fields:
+            holder = self._row_type(row, fields[:-1])
+            prop = holder.properties[fields[-1]]
+            assert isinstance(prop, ToOne)
+            reached = self.key(Path(row, fields, prop))
+        elif row.number < 2:
+            stand_in = self.stand_in.get(row.number)
+            reached = self.ends[row.number] or (self.key(stand_in) if stand_in is not None else None)
+        self.tables.append(f'"{found.table}" AS {alias}')
+        if reached is not None:
+            self.where.append(f"{alias}.id = {reached}")
+        if found.declared:
+            now = self.holes(NOW)
+            self.where += [
+                f"{alias}.type = {quoted(found.name, self.dialect)}",
+                f"{alias}.started_at <= {now}",
+                f"{alias}.ended_at > {now}",
+            ]
+        return alias
+
+    # Conditions.
+
+    def _predicate(self, condition: Condition) -> str:
+        op, left, right = condition.op, condition.left, condition.right
+        if op == "in":
+            assert isinstance(right, Listed)
+            kind = kind_of(left) or kind_of(right.items[0]) or "string"
+            listed = ", ".join(self._scalar(item, kind) for item in right.items)
+            return f"{self._scalar(left, kind)} IN ({listed})"
+        if op == "holds":
+            return self._holds(left, right)
+        if op in ("=", "!="):
+            return self._equality(op, left, right)
+        kind = kind_of(left) or kind_of(right) or "string"
+        collate = ' COLLATE "C"' if kind == "string" and self.dialect == "postgresql" else ""
+        return f"{self._scalar(left, kind)}{collate} {op} {self._scalar(right, kind)}{collate}"
+
+    def _equality(self, op: str, left: Term, right: Term) -> str:
+        if right == NIL:
+            return f"{self._side(left, 'present', True)} IS {'NOT ' if op == '!=' else ''}NULL"
+        kind = kind_of(left) or kind_of(right) or "string"
+        loose = _nullable(left) and _nullable(right)
+        if op == "=" and not loose:
+            one, other = self._side(left, kind, False), self._side(right, kind, False)
+            return "" if one == other else f"{one} = {other}"
+        one, other = self._side(left, kind, True), self._side(right, kind, True)
+        if self.dialect == "sqlite":
+            return f"{one} IS {'NOT ' if op == '!=' else ''}{other}"
+        return f"{one} IS {'NOT ' if op == '=' else ''}DISTINCT FROM {other}"
+
+    def _side(self, term: Term, kind: str, optional: bool) -> str:
+        if isinstance(term, Row) or (isinstance(term, Path) and isinstance(term.property, ToOne)):
+            return self.key(term, optional)
+        return self._scalar(term, kind)
+
+    def _scalar(self, term: Term, kind: str) -> str:
+        if isinstance(term, Const):
+            return quoted(term.value, self.dialect)
+        if isinstance(term, Now):
+            return self.holes(NOW)
+        if isinstance(term, Asked):
+            return self.holes(Parameter(term.path, kind))
+        assert isinstance(term, Path) and isinstance(term.property, Scalar)
+        return self._stored(term, term.property)
+
+    def _stored(self, term: Path, prop: Scalar) -> str:
+        row, before = term.row, term.fields[:-1]
+        if prop.name == "id" and not (row.number > 1 and not before):
+            if not before:
+                return self.key(row)
+            holder = self._row_type(row, before[:-1]).properties[before[-1]]
+            assert isinstance(holder, ToOne)
+            if self.types.types[holder.target].properties["id"] == prop and not holder.nullable:
+                return self.key(Path(row, before, holder))
+        alias = self._alias(row, before)
+        if prop.column is not None:
+            return f"{alias}.{prop.column}"
+        stored = _json_value(alias, prop, self.dialect)
+        if prop.from_request and row.number < 2 and not before and self.ends[row.number] is not None:
+            name = ("subject", "resource")[row.number]
+            return f"COALESCE({self.holes(Parameter((name, prop.name), prop.kind))}, {stored})"
+        return stored
+
+    def _holds(self, left: Term, right: Term) -> str:
+        assert isinstance(left, Path) and isinstance(left.property, Scalar)
+        alias = self._alias(left.row, left.fields[:-1])
+        item = self._scalar(right, left.property.kind)
+        if self.dialect == "sqlite":
+            path = f"{alias}.properties, '$.{left.property.name}'"
+            return f"EXISTS (SELECT 1 FROM json_each({path}) AS held WHERE held.value = {item})"
+        cast = _PG_TYPES[left.property.kind]
+        return f"({alias}.properties -> '{left.property.name}') @> to_jsonb(({item})::{cast})"
+
+
+def _stand_ins(query: Query) -> Iterable[tuple[int, Path]]:
+    """For an end: a stored foreign key that equals its id, so that its own table need not be read."""
+    for condition in query.conditions:
+        for path, row in ((condition.left, condition.right), (condition.right, condition.left)):
+            if (
+                condition.op == "="
+                and isinstance(row, Row)
+                and row.number < 2
+                and isinstance(path, Path)
+                and path.row.number > 1
+                and len(path.fields) == 1
+                and isinstance(path.property, ToOne)
+                and not path.property.nullable
+            ):
+                yield row.number, path
+
+
+def _nullable(term: Term) -> bool:
+    return isinstance(term, Asked) or (isinstance(term, Path) and term.property.nullable)
+
+
+def _json_value(alias: str, prop: Scalar, dialect: Dialect) -> str:
+    if dialect == "sqlite":
+        return f"json_extract({alias}.properties, '$.{prop.name}')"
+    return f"({alias}.properties ->> '{prop.name}')::{_PG_TYPES[prop.kind]}"
+
+
+def quoted(value: str | float | bool | None, dialect: Dialect) -> str:
+    """A literal of the policy as SQL. (``%`` is doubled for psycopg, which reads it as a placeholder.)"""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).upper() if dialect == "postgresql" else str(int(value))
+    if isinstance(value, str):
+        text = "'" + value.replace("'", "''") + "'"
+        return text.replace("%", "%%") if dialect == "postgresql" else text
+    return repr(value)

@@ -1,0 +1,290 @@
+"""What is stored: the facts that policies read, and the record beside them.
+
+Each fact is a row with a life ``[started_at, ended_at)``; ending it moves `ended_at`, and no row is deleted.
+The models are bound to no database: a query takes the database that it runs on, so that one process may hold
+several. What the database enforces is declared here and, where it takes a trigger, in the migrations.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+from peewee import (
+    BigAutoField,
+    BigIntegerField,
+    BooleanField,
+    Check,
+    CompositeKey,
+    ForeignKeyField,
+    Model,
+    TextField,
+)
+
+from authz.terms import (
+    END_CAUSES,
+    FOREVER_MICROS,
+    GRANT_ORIGINS,
+    GRANT_ROLES,
+    MEMBERSHIP_ROLES,
+    from_micros,
+    to_micros,
+)
+
+
+class InstantField(BigIntegerField):
+    """A UTC instant, stored as whole microseconds since 1970: one form, order and precision on every database."""
+
+    def db_value(self, value: datetime | int | None) -> int | None:
+        return to_micros(value) if isinstance(value, datetime) else value
+
+    def python_value(self, value: int | None) -> datetime | None:
+        return None if value is None else from_micros(value)
+
+
+class DocumentField(TextField):
+    """A JSON object: text on SQLite, jsonb on PostgreSQL."""
+
+    field_type = "JSON"
+
+    def db_value(self, value: Any) -> str | None:
+        return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+
+    def python_value(self, value: Any) -> Any:
+        return orjson.loads(value) if isinstance(value, str) else value
+
+
+class IdField(TextField):
+    """An opaque identifier, ordered by its bytes on every database so that a page can follow a page."""
+
+    field_type = "OPAQUE_ID"
+
+
+def _one_of(column: str, words: tuple[str, ...]) -> Check:
+    listed = ", ".join(f"'{word}'" for word in words)
+    return Check(f"{column} IN ({listed})")
+
+
+_LIFE = Check("started_at <= ended_at")
+
+
+class Table(Model):
+    """What every table shares: its name in snake case."""
+
+    class Meta:
+        legacy_table_names = False
+
+
+class Fact(Table):
+    """A row with a life."""
+
+    started_at = InstantField()
+    ended_at = InstantField(default=FOREVER_MICROS)
+
+
+class Subscription(Table):
+    """A clinic, the tenant. It is live while one of its licences is."""
+
+    id = IdField(primary_key=True)
+    name = TextField()
+
+
+class Licence(Fact):
+    """A stretch of time for which a subscription is paid, so that it can lapse and resume."""
+
+    id = BigAutoField()
+    subscription = ForeignKeyField(Subscription, backref="licences")
+
+    class Meta:
+        constraints = (_LIFE,)
+
+
+class Practitioner(Table):
+    """A person who works under subscriptions; `login` is their e-mail in normal form."""
+
+    id = IdField(primary_key=True)
+    login = IdField(unique=True)
+    name = TextField()
+
+
+class Membership(Fact):
+    """A practitioner works under a subscription, in one role."""
+
+    id = BigAutoField()
+    practitioner = ForeignKeyField(Practitioner, backref="memberships", index=False)
+    subscription = ForeignKeyField(Subscription, backref="memberships")
+    role = TextField()
+
+    class Meta:
+        constraints = (_LIFE, _one_of("role", MEMBERSHIP_ROLES))
+        indexes = ((("practitioner", "subscription"), False),)
+
+
+class Patient(Fact):
+    """A patient of a subscription: an opaque id and a display name, no clinical data."""
+
+    id = IdField(primary_key=True)
+    subscription = ForeignKeyField(Subscription, backref="patients")
+    name = TextField()
+
+    class Meta:
+        constraints = (_LIFE,)
+
+
+class Grant(Fact):
+    """A practitioner holds a role on a patient."""
+
+    id = BigAutoField()
+    patient = ForeignKeyField(Patient, backref="grants", index=False)
+    practitioner = ForeignKeyField(Practitioner, backref="grants", index=False)
+    role = TextField()
+    origin = TextField()
+    given_by = IdField(default="")
+    reason = TextField(default="")
+    ended_by = IdField(default="")
+    end_cause = TextField(default="")
+
+    class Meta:
+        constraints = (
+            _LIFE,
+            _one_of("role", GRANT_ROLES),
+            _one_of("origin", GRANT_ORIGINS),
+            _one_of("end_cause", ("", *END_CAUSES)),
+            Check("length(reason) <= 500"),
+        )
+        indexes = ((("practitioner", "role", "patient"), False), (("patient", "practitioner"), False))
+
+
+class StandingShare(Fact):
+    """Everything that `owner` owns in this subscription, now and later, is visible to `colleague`."""
+
+    id = BigAutoField()
+    owner = ForeignKeyField(Practitioner, backref="standing_shares_given", index=False)
+    colleague = ForeignKeyField(Practitioner, backref="standing_shares", index=False)
+    subscription = ForeignKeyField(Subscription, backref="standing_shares")
+    content = BooleanField(default=False)
+    given_by = IdField(default="")
+    reason = TextField(default="")
+    ended_by = IdField(default="")
+    end_cause = TextField(default="")
+
+    class Meta:
+        constraints = (
+            _LIFE,
+            Check("owner_id <> colleague_id"),
+            _one_of("end_cause", ("", *END_CAUSES)),
+            Check("length(reason) <= 500"),
+        )
+        indexes = ((("colleague", "owner"), False), (("owner", "colleague", "subscription"), False))
+
+
+class Entity(Fact):
+    """One version of a row of a type that a policy directory declares; its relations are in `EntityLink`."""
+
+    pk = BigAutoField()
+    type = IdField()
+    id = IdField()
+    properties = DocumentField()
+
+    class Meta:
+        constraints = (_LIFE,)
+        indexes = ((("type", "id", "started_at"), False),)
+
+
+class EntityLink(Table):
+    """A relation of one version of an entity: the id of the row that a property points at, indexed both ways."""
+
+    entity = ForeignKeyField(Entity, backref="links", index=False)
+    property = IdField()
+    type = IdField()
+    target = IdField()
+
+    class Meta:
+        primary_key = CompositeKey("entity", "property")
+        indexes = ((("target", "type", "property", "entity"), False),)
+
+
+class Client(Table):
+    """An app that may ask; its bearer key is kept only as a hash."""
+
+    id = BigAutoField()
+    name = TextField()
+    key_hash = IdField(unique=True)
+    scopes = TextField()
+    subscription = ForeignKeyField(Subscription, null=True)
+    created_at = InstantField()
+    revoked_at = InstantField(default=FOREVER_MICROS)
+
+
+class Event(Table):
+    """The record of one change, appended in the change's own transaction; ids only, never updated."""
+
+    id = BigAutoField()
+    at = InstantField()
+    kind = TextField()
+    subscription = IdField(default="")
+    body = DocumentField()
+
+    class Meta:
+        indexes = ((("subscription", "id"), False),)
+
+
+class Decision(Table):
+    """The record of one answer given; ids only, never updated."""
+
+    id = BigAutoField()
+    at = InstantField()
+    asked_at = InstantField()
+    client = ForeignKeyField(Client, index=False)
+    request_id = TextField()
+    subject_type = IdField()
+    subject = IdField()
+    action = IdField()
+    resource_type = IdField()
+    resource = IdField()
+    allowed = BooleanField()
+    reason = TextField()
+    rule = TextField(default="")
+    grant = BigIntegerField(null=True)
+    policy_version = IdField()
+
+    class Meta:
+        indexes = ((("resource_type", "resource", "at"), False), (("subject_type", "subject", "at"), False))
+
+
+FACTS: tuple[type[Model], ...] = (
+    Subscription,
+    Licence,
+    Practitioner,
+    Membership,
+    Patient,
+    Grant,
+    StandingShare,
+)
+"""The built-in types that a policy may speak of."""
+
+MODELS: tuple[type[Model], ...] = (*FACTS, Entity, EntityLink, Client, Event, Decision)
+
+
+def open_only(model: Any, *columns: str) -> Any:
+    """A unique index over the rows that have no end: the invariant "at most one open … per …"."""
+    return model.index(
+        *(getattr(model, column) for column in columns),
+        unique=True,
+        where=(model.ended_at == FOREVER_MICROS),
+        name=f"{model._meta.table_name}_open",
+    )
+
+
+Licence.add_index(open_only(Licence, "subscription"))
+Membership.add_index(open_only(Membership, "practitioner", "subscription", "role"))
+StandingShare.add_index(open_only(StandingShare, "owner", "colleague", "subscription"))
+Entity.add_index(open_only(Entity, "type", "id"))
+Grant.add_index(open_only(Grant, "patient", "practitioner"))
+Grant.add_index(
+    Grant.index(
+        Grant.patient,
+        unique=True,
+        where=((Grant.role == "owner") & (Grant.ended_at == FOREVER_MICROS)),
+        name="grant_open_owner",
+    )
+)

@@ -1,0 +1,500 @@
+"""The policy decision point: decide, search, explain. Pure reads through compiled plans.
+
+Every answer is one SQL statement over the stored facts at one instant; the PDP holds no copy of a fact. Whatever it
+does not know (a type, an action, an id) is denied. A database that cannot answer raises `Unavailable`: then there is
+no decision, neither permit nor deny. Records are left to the caller.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from time import time_ns
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import orjson
+import peewee
+
+from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, load
+from authz.database import FAULTS, Database, connect, pending
+from authz.errors import InvalidInput, Unavailable
+from authz.settings import shipped
+from authz.terms import FOREVER_MICROS, from_micros, parse_instant, to_micros
+
+Ref = tuple[str, str]
+"""A subject or a resource: its type and its id."""
+
+Properties = Mapping[str, Any]
+_BASIC = ("subject", "resource", "now", "after", "limit", "pairs")
+_PAIRS_AT_ONCE = 1000
+
+
+class Decision(NamedTuple):
+    """One answer. `rule` and the witness (`grant`, `standing_share`) are those of the first way that permits.
+
+    `reason` is a key of `authz.terms.REASONS`; `until` is when the witness ends (None: it has no end); `rules` are
+    all rules on the way, `rule` the outermost; `evaluated_micros` is the instant asked about.
+    """
+
+    allowed: bool
+    reason: str
+    policy_version: str
+    evaluated_micros: int
+    rules: tuple[str, ...] = ()
+    grant: int | None = None
+    standing_share: int | None = None
+    until_micros: int | None = None
+
+    @property
+    def rule(self) -> str | None:
+        return self.rules[0] if self.rules else None
+
+    @property
+    def until(self) -> datetime | None:
+        forever = self.until_micros is None or self.until_micros == FOREVER_MICROS
+        return None if forever else from_micros(self.until_micros or 0)
+
+    @property
+    def evaluated_at(self) -> datetime:
+        return from_micros(self.evaluated_micros)
+
+
+class Held(NamedTuple):
+    """One row of the access matrix."""
+
+    subject: str
+    resource: str
+    rule: str | None
+    grant: int | None
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to a permit, and how far a pair gets on it: sentences, each with its rule's number."""
+
+    rule: str | None
+    rules: tuple[str, ...]
+    met: tuple[str, ...]
+    unmet: tuple[str, ...]
+    first_unmet_rule: str | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a decision is what it is: every way to a permit, the nearest first."""
+
+    decision: Decision
+    ways: tuple[Way, ...]
+
+    @property
+    def nearest(self) -> Way | None:
+        return self.ways[0] if self.ways else None
+
+
+class _WrongType(Exception):
+    """A value that came with the request cannot be compared with what the policy compares it with."""
+
+
+def open_pdp(
+    database: str, policies: str | Path | None = None, clock: Callable[[], datetime] | None = None
+) -> "PDP":
+    """A PDP on a database URL and a policy directory (default: the shipped policies), to be used with ``with``.
+
+    One per process; each thread that uses it gets a connection of its own. Raises `PolicyRefused` for a policy that
+    cannot be compiled, `InvalidInput` for a bad URL, and `Unavailable` for a database that is missing, cannot be
+    reached or lacks a migration.
+    """
+    policy = load(shipped("policies") if policies is None else policies)
+    connected = connect(database)
+    if isinstance(connected, peewee.SqliteDatabase) and not Path(connected.database).is_file():
+        raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
+    lacking = pending(connected)
+    if lacking:
+        raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
+    return PDP(connected, policy, clock)
+
+
+class _Plan:
+    """A statement with the way its arguments are made."""
+
+    def __init__(self, statement: Statement, named: bool) -> None:
+        self.sql = statement.sql
+        self._named = named
+        self._parameters = statement.parameters
+        names = [parameter.name[0] for parameter in statement.parameters]
+        self.plain = all(len(parameter.name) == 1 for parameter in statement.parameters)
+        self._indexes = [_BASIC.index(name) for name in names] if self.plain else []
+
+    def arguments(self, values: tuple[Any, ...], asked: Mapping[str, Properties]) -> Any:
+        """`values` in the order of `_BASIC`; `asked` is the request, by subject, action, resource and context.
+
+        Raises `_WrongType`.
+        """
+        if self.plain:
+            made = [values[index] for index in self._indexes]
+        else:
+            made = [
+                values[_BASIC.index(one.name[0])] if len(one.name) == 1 else _asked(one.name, one.kind, asked)
+                for one in self._parameters
+            ]
+        return {f"p{number}": value for number, value in enumerate(made)} if self._named else made
+
+
+def _asked(name: tuple[str, ...], kind: str, asked: Mapping[str, Properties]) -> Any:
+    value: Any = asked
+    for part in name:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if value is None:
+        return None
+    if kind == "present":
+        return "present"
+    if kind == "boolean" and isinstance(value, bool):
+        return value
+    if kind in ("integer", "number") and isinstance(value, int | float) and not isinstance(value, bool):
+        if kind == "number" or (isinstance(value, int) and -(2**63) <= value < 2**63):
+            return value
+    if kind == "string" and isinstance(value, str) and "\0" not in value and value.isascii() | _encodes(value):
+        return value
+    if kind == "datetime":
+        try:
+            return to_micros(parse_instant(value))
+        except InvalidInput as error:
+            raise _WrongType(str(error)) from error
+    raise _WrongType(f"{'.'.join(name)} is not a {kind}")
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class PDP:
+    """Answers questions about one database by one policy. `policy` and `version` say which."""
+
+    def __init__(
+        self, database: Database, policy: CompiledPolicy, clock: Callable[[], datetime] | None = None
+    ) -> None:
+        self.database = database
+        self.policy = policy
+        self.version = policy.version
+        self._clock = clock
+        self._named = database.dialect == "postgresql"
+        self._writer = Writer(policy.types, database.dialect)  # type: ignore[arg-type]
+        self._plans: dict[tuple[Any, ...], tuple[_Plan, tuple[Query, ...]] | None] = {}
+        self._explained: dict[tuple[str, str, str], tuple[_Plan, list[tuple[Query, list[Clause]]]]] = {}
+
+    def __enter__(self) -> "PDP":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        if not self.database.is_closed():
+            self.database.close()
+
+    # Decisions.
+
+    def evaluate(
+        self,
+        subject: Ref,
+        action: str,
+        resource: Ref,
+        at: datetime | None = None,
+        request: Mapping[str, Properties] | None = None,
+    ) -> Decision:
+        """May this subject do this to this resource, now or at a past instant?
+
+        `request` is what came with the question: ``{"action": …, "context": …, "subject": …, "resource": …}``, each
+        a mapping of properties. Raises `Unavailable` if the database cannot answer.
+        """
+        now = self._instant(at)
+        found = self._plan("evaluation", subject[0], action, resource[0])
+        if found is None or not _named(subject[1]) or not _named(resource[1]):
+            return self._unknown(subject[0], action, resource[0], now)
+        plan, queries = found
+        try:
+            rows = self._rows(plan, (subject[1], resource[1], now), request)
+        except _WrongType:
+            return Decision(False, "wrong_type", self.version, now)
+        if not rows:
+            return Decision(False, "denied", self.version, now)
+        way, grant, share, until = rows[0]
+        return Decision(True, "permitted", self.version, now, queries[way].rules, grant, share, until)
+
+    def evaluate_many(
+        self,
+        questions: Sequence[tuple[Ref, str, Ref]],
+        at: datetime | None = None,
+        request: Mapping[str, Properties] | None = None,
+    ) -> list[Decision]:
+        """Decisions in the order of the questions, by one statement for each kind of question among them."""
+        now = self._instant(at)
+        groups: dict[tuple[str, str, str], list[int]] = {}
+        for index, (subject, action, resource) in enumerate(questions):
+            groups.setdefault((subject[0], action, resource[0]), []).append(index)
+        decisions: list[Any] = [None] * len(questions)
+        for (subject_type, action, resource_type), indexes in groups.items():
+            denied = self._unknown(subject_type, action, resource_type, now)
+            found = self._plan("evaluations", subject_type, action, resource_type)
+            for index in indexes:
+                decisions[index] = denied
+            for begin in range(0, len(indexes), _PAIRS_AT_ONCE) if found else ():
+                some = indexes[begin : begin + _PAIRS_AT_ONCE]
+                self._decide(found, some, questions, decisions, (now, request))  # type: ignore[arg-type]
+        return decisions
+
+    def _decide(
+        self,
+        found: tuple[_Plan, tuple[Query, ...]],
+        indexes: list[int],
+        questions: Sequence[tuple[Ref, str, Ref]],
+        decisions: list[Any],
+        asked: tuple[int, Mapping[str, Properties] | None],
+    ) -> None:
+        plan, queries = found
+        now, request = asked
+        pairs = [(questions[index][0][1], questions[index][2][1]) for index in indexes]
+        known = [pair if _named(pair[0]) and _named(pair[1]) else ("", "") for pair in pairs]
+        try:
+            rows = self._rows(plan, (None, None, now, None, None, orjson.dumps(known).decode()), request)
+        except _WrongType:
+            for index in indexes:
+                decisions[index] = Decision(False, "wrong_type", self.version, now)
+            return
+        best: dict[int, Any] = {}
+        for row in rows:
+            if row[0] not in best or row[1] < best[row[0]][1]:
+                best[row[0]] = row
+        version, rules = self.version, [query.rules for query in queries]
+        for pair, way, grant, share, until in best.values():
+            decisions[indexes[pair]] = Decision(True, "permitted", version, now, rules[way], grant, share, until)
+
+    def _unknown(self, subject_type: str, action: str, resource_type: str, now: int) -> Decision:
+        subject, resource = (self.policy.types.named(name) for name in (subject_type, resource_type))
+        if subject is None or resource is None:
+            return Decision(False, "unknown_type", self.version, now)
+        if self._plan("evaluation", subject_type, action, resource_type) is None:
+            return Decision(False, "unknown_action", self.version, now)
+        return Decision(False, "denied", self.version, now)
+
+    # Searches.
+
+    def search_resources(
+        self,
+        subject: Ref,
+        action: str,
+        resource_type: str,
+        at: datetime | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        request: Mapping[str, Properties] | None = None,
+    ) -> list[str]:
+        """The ids of the resources that the subject may do this to, in order, each once.
+
+        A page follows a page by ``after=`` the last id. Raises `InvalidInput` for a negative limit.
+        """
+        plan = self._plan("resources", subject[0], action, resource_type)
+        return self._search(plan, (subject[1], None), at, limit, after, request)
+
+    def search_subjects(
+        self,
+        subject_type: str,
+        action: str,
+        resource: Ref,
+        at: datetime | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        request: Mapping[str, Properties] | None = None,
+    ) -> list[str]:
+        """The ids of the subjects that may do this to the resource, in order, each once; pages as above."""
+        plan = self._plan("subjects", subject_type, action, resource[0])
+        return self._search(plan, (None, resource[1]), at, limit, after, request)
+
+    def _search(
+        self,
+        found: tuple[_Plan, tuple[Query, ...]] | None,
+        ends: tuple[str | None, str | None],
+        at: datetime | None,
+        limit: int | None,
+        after: str | None,
+        request: Mapping[str, Properties] | None,
+    ) -> list[str]:
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+            raise InvalidInput("a limit is a number from 0")
+        if found is None or limit == 0 or not all(end is None or _named(end) for end in ends):
+            return []
+        most = (None if self._named else -1) if limit is None else min(limit, 2**62)
+        try:
+            rows = self._rows(found[0], (*ends, self._instant(at), after or "", most), request)
+        except _WrongType:
+            return []
+        return [row[0] for row in rows]
+
+    def search_actions(
+        self,
+        subject: Ref,
+        resource: Ref,
+        at: datetime | None = None,
+        request: Mapping[str, Properties] | None = None,
+    ) -> list[str]:
+        """The actions that the subject may take on the resource, in the policy's order."""
+        found = self._plan("actions", subject[0], "", resource[0])
+        if found is None or not _named(subject[1]) or not _named(resource[1]):
+            return []
+        try:
+            rows = self._rows(found[0], (subject[1], resource[1], self._instant(at)), request)
+        except _WrongType:
+            return []
+        return [row[0] for row in rows]
+
+    def matrix(
+        self, subject_type: str, action: str, resource_type: str, at: datetime | None = None
+    ) -> Iterator[Held]:
+        """Every permitted pair with its rule and grant, ordered, each once, as a stream."""
+        found = self._plan("matrix", subject_type, action, resource_type)
+        if found is None:
+            return
+        plan, queries = found
+        previous: Ref | None = None
+        for subject, resource, way, grant, _ in self._stream(plan, (None, None, self._instant(at))):
+            if (subject, resource) != previous:
+                previous = (subject, resource)
+                yield Held(subject, resource, queries[way].rules[0] if queries[way].rules else None, grant)
+
+    # Explanations.
+
+    def explain(
+        self,
+        subject: Ref,
+        action: str,
+        resource: Ref,
+        at: datetime | None = None,
+        request: Mapping[str, Properties] | None = None,
+    ) -> Explanation:
+        """The decision, and for each way to a permit the conditions that this pair meets and those that it fails."""
+        now = self._instant(at)
+        decision = self.evaluate(subject, action, resource, from_micros(now), request)
+        if decision.reason not in ("permitted", "denied") or not _named(subject[1]) or not _named(resource[1]):
+            return Explanation(decision, ())
+        plan, ways = self._probes(subject[0], action, resource[0])
+        answers = iter(self._rows(plan, (subject[1], resource[1], now), request)[0])
+        known = bool(next(answers))
+        told = [_told(query, sentences, answers) for query, sentences in ways]
+        if not known:
+            absent = f"there is no such {subject[0]} or no such {resource[0]}"
+            told = [Way(way.rule, way.rules, way.met, (*way.unmet, absent), way.first_unmet_rule) for way in told]
+        return Explanation(decision, tuple(sorted(told, key=lambda way: len(way.unmet))))
+
+    def _probes(self, *kind: str) -> tuple[_Plan, list[tuple[Query, list[Clause]]]]:
+        key = (kind[0], kind[1], kind[2])
+        if key not in self._explained:
+            queries = self._queries(*kind)
+            ways = [(query, clauses(query, self.policy.types)) for query in queries]
+            probes = [Query(queries[0].subject, queries[0].resource, None, (), (), ())]
+            for _, sentences in ways:
+                for one in sentences:
+                    probes.append(one.probe)
+                    probes.append(one.anytime or one.probe)
+            self._explained[key] = (_Plan(self._writer.probes(probes), self._named), ways)
+        return self._explained[key]
+
+    # Plans and rows.
+
+    def _instant(self, at: datetime | None) -> int:
+        if at is not None:
+            return to_micros(at)
+        return time_ns() // 1000 if self._clock is None else to_micros(self._clock())
+
+    def _queries(self, subject_type: str, action: str, resource_type: str) -> tuple[Query, ...]:
+        subject, resource = (self.policy.types.named(name) for name in (subject_type, resource_type))
+        if subject is None or resource is None:
+            return ()
+        queries = self.policy.queries.get((subject.polar, resource.polar), ())
+        return tuple(query for query in queries if action in ("", query.action) or query.action is None)
+
+    def _plan(
+        self, question: str, subject_type: str, action: str, resource_type: str
+    ) -> tuple[_Plan, tuple[Query, ...]] | None:
+        """The plan for a kind of question, made once; None when no rule can permit it."""
+        key = (question, subject_type, action, resource_type)
+        try:
+            return self._plans[key]
+        except KeyError:
+            pass
+        queries = self._queries(subject_type, action, resource_type)
+        if not queries:
+            return None
+        made = _Plan(self._statement(question, queries), self._named), queries
+        if len(self._plans) < 10_000:
+            self._plans[key] = made
+        return made
+
+    def _statement(self, question: str, queries: tuple[Query, ...]) -> Statement:
+        if question == "resources":
+            return self._writer.search(queries, "resource")
+        if question == "subjects":
+            return self._writer.search(queries, "subject")
+        if question == "actions":
+            return self._writer.actions(queries, self.policy.actions(queries[0].resource))
+        return {  # type: ignore[no-any-return]
+            "evaluation": self._writer.evaluation,
+            "evaluations": self._writer.evaluations,
+            "matrix": self._writer.matrix,
+        }[question](queries)
+
+    def _rows(self, plan: _Plan, values: tuple[Any, ...], request: Mapping[str, Properties] | None) -> list[Any]:
+        arguments = plan.arguments(values, request or {})
+        try:
+            rows: list[Any] = self.database.connection().execute(plan.sql, arguments).fetchall()
+        except FAULTS as error:
+            self._drop()
+            raise Unavailable(str(error).strip()) from error
+        return rows
+
+    def _stream(self, plan: _Plan, values: tuple[Any, ...]) -> Iterable[Any]:
+        arguments = plan.arguments(values, {})
+        try:
+            if self._named:
+                with peewee.PostgresqlDatabase._connect(self.database) as connection, connection.cursor() as cursor:
+                    yield from cursor.stream(plan.sql, arguments)
+            else:
+                yield from self.database.connection().execute(plan.sql, arguments)
+        except FAULTS as error:
+            self._drop()
+            raise Unavailable(str(error).strip()) from error
+
+    def _drop(self) -> None:
+        """Give up this thread's connection, so that the next question opens another."""
+        try:
+            self.database.close()
+        except FAULTS:
+            return
+
+
+def _named(value: object) -> bool:
+    """Whether a value can be an id at all: what cannot is denied without asking the database."""
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 128  # noqa: PLR2004
+
+
+def _told(query: Query, sentences: list[Clause], answers: Iterator[Any]) -> Way:
+    met, unmet, first = [], [], None
+    for one in sentences:
+        holds, held_once = bool(next(answers)), bool(next(answers))
+        prefix = f"{one.rule}: " if one.rule else ""
+        if holds:
+            met.append(prefix + one.met)
+            continue
+        first = first or one.rule
+        ended = " (there is one that has ended or has not begun)" if held_once and one.anytime else ""
+        unmet.append(prefix + one.unmet + ended)
+    return Way(query.rules[0] if query.rules else None, query.rules, tuple(met), tuple(unmet), first)
+
+

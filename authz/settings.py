@@ -1,0 +1,68 @@
+"""The one reader of the environment: every setting with its type, its default and a sentence.
+
+`SETTINGS` is what `docs/settings.md` must list; a test compares the two.
+"""
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from authz.errors import InvalidInput
+
+_HERE = Path(__file__).resolve().parent
+
+
+def shipped(name: str) -> Path:
+    """The directory `name` that comes with this software: inside the wheel, or beside it in a checkout."""
+    packaged = _HERE / "data" / name
+    return packaged if packaged.is_dir() else _HERE.parent / name
+
+
+def _setting(default: object, variable: str, sentence: str) -> object:
+    return field(default=default, metadata={"variable": variable, "sentence": sentence})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A frozen configuration; `Settings.from_environment` reads one, nothing else does."""
+
+    database: str = _setting(  # type: ignore[assignment]
+        "sqlite:///caregrant.db",
+        "CAREGRANT_DATABASE",
+        "Where the facts are: sqlite:///path or postgresql://user@host/name.",
+    )
+    policies: str = _setting(  # type: ignore[assignment]
+        str(shipped("policies")),
+        "CAREGRANT_POLICIES",
+        "The directory of the .polar files and types.toml; the shipped policies by default.",
+    )
+    max_body: int = _setting(  # type: ignore[assignment]
+        1_048_576, "CAREGRANT_MAX_BODY", "The largest request body that is read, in bytes."
+    )
+
+    @classmethod
+    def from_environment(cls, **given: object) -> "Settings":
+        """The settings given by name (those that are not None), else the environment, else the default.
+
+        Raises `InvalidInput` for a value of the wrong type.
+        """
+        values: dict[str, object] = {}
+        for one in fields(cls):
+            value = given.get(one.name)
+            if value is None:
+                value = os.environ.get(one.metadata["variable"]) or None
+            if value is not None:
+                values[one.name] = _converted(value, one.default, one.metadata["variable"])
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def _converted(value: object, default: object, variable: str) -> object:
+    if not isinstance(default, int):
+        return str(value)
+    try:
+        return int(str(value))
+    except ValueError as error:
+        raise InvalidInput(f"{variable} is a whole number, not {value!r}") from error
+
+
+SETTINGS = {one.metadata["variable"]: (one.default, one.metadata["sentence"]) for one in fields(Settings)}

@@ -1,0 +1,124 @@
+"""The words of the field, each defined once: roles, origins, identifiers, logins and instants.
+
+It knows no database, no policy and no HTTP. An instant is UTC with microseconds; a fact's life is
+half-open, ``[started_at, ended_at)``; "for ever" is one fixed instant, never nothing.
+"""
+
+import re
+import unicodedata
+from datetime import UTC, datetime, timedelta
+
+from authz.errors import InvalidInput
+
+MEMBERSHIP_ROLES = ("member", "manager", "auditor")
+GRANT_ROLES = ("owner", "viewer")
+GRANT_ORIGINS = ("created", "transfer", "share", "emergency", "imported")
+END_CAUSES = ("ended", "given_up", "transfer", "expired", "imported")
+
+FOREVER = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+"""The end of a fact that has no end."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+_LONGEST_ID = 128
+_LONGEST_TEXT = 500
+_LOGIN = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+def to_micros(instant: datetime) -> int:
+    """An aware instant as whole microseconds since 1970-01-01T00:00:00Z, the form in which it is stored.
+
+    Raises `InvalidInput` for a naive datetime: a time without its zone is not an instant.
+    """
+    if instant.tzinfo is None:
+        raise InvalidInput(f"the time {instant.isoformat()} has no zone")
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The instant, in UTC, that `to_micros` stored."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+FOREVER_MICROS = to_micros(FOREVER)
+
+
+def parse_instant(text: object) -> datetime:
+    """The instant that an RFC 3339 (section 5.6) date-time says, in UTC; digits below a microsecond are cut.
+
+    Raises `InvalidInput` for anything else, a time without an offset among it.
+    """
+    match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise InvalidInput(f"{shown(text)} is not an RFC 3339 time such as 2030-01-01T00:00:00Z")
+    year, month, day, hour, minute, second, fraction, offset = match.groups()
+    zone = "+00:00" if offset in "Zz" else offset
+    micro = (fraction or "").ljust(6, "0")[:6]
+    try:
+        local = datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second}.{micro}{zone}")
+        return local.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{shown(text)} is not a time that exists") from error
+
+
+def format_instant(instant: datetime) -> str:
+    """An instant as RFC 3339 in UTC: ``2030-01-01T00:00:00Z``, with microseconds where it has any."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def parse_id(value: object) -> str:
+    """An opaque identifier: 1–128 visible characters (no white space, no control characters).
+
+    Raises `InvalidInput` otherwise.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"an id is a string, not {shown(value)}")
+    if not 1 <= len(value) <= _LONGEST_ID:
+        raise InvalidInput(f"an id has 1 to {_LONGEST_ID} characters, this one has {len(value)}")
+    if not value.isprintable() or " " in value:
+        raise InvalidInput(f"an id holds visible characters only, {shown(value)} does not")
+    return value
+
+
+def parse_text(value: object) -> str:
+    """A display text such as a name: 1–500 characters in any script, without control characters.
+
+    Raises `InvalidInput` otherwise.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"a text is a string, not {shown(value)}")
+    if not 1 <= len(value) <= _LONGEST_TEXT:
+        raise InvalidInput(f"a text has 1 to {_LONGEST_TEXT} characters, this one has {len(value)}")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        raise InvalidInput(f"a text holds no control characters, {shown(value)} does")
+    return value
+
+
+def normalise_login(value: object) -> str:
+    """A login e-mail in the one form that is stored and looked up: NFKC, no space around it, case folded.
+
+    Raises `InvalidInput` when it is not of the form ``name@host`` (AUDIT.md, T6).
+    """
+    text = unicodedata.normalize("NFKC", parse_text(value)).strip().casefold()
+    if not _LOGIN.fullmatch(text):
+        raise InvalidInput(f"{shown(value)} is not an e-mail address")
+    return text
+
+
+def shown(value: object) -> str:
+    """A value as an error message quotes it: on one line, and short."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+REASONS = {
+    "permitted": "every condition of one way to permit is met; `rule` and the witness say which",
+    "denied": "no way to permit has all its conditions met",
+    "unknown_type": "the policy speaks of no such type of subject or resource",
+    "unknown_action": "no rule speaks of this action on this type of resource",
+    "wrong_type": "a value that came with the request is not of the type that the policy compares it with",
+}
+"""Why a decision is what it is; every decision carries one of these."""

@@ -1,0 +1,62 @@
+"""Databases for tests: an SQLite file, and a database of a real PostgreSQL, each migrated and empty."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from authz.database import Database, connect, migrate
+from tests import postgresql_server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server_url() -> Iterator[str]:
+    if postgresql_server.binaries() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL's server binaries are not installed, and CI leaves no test out")
+        pytest.skip("PostgreSQL's server binaries (initdb, pg_ctl) are not installed")
+    with postgresql_server.server() as url:
+        with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
+            connection.execute("CREATE DATABASE template_caregrant")
+        template = connect(f"{url}/template_caregrant")
+        migrate(template)
+        template.close_all()
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated, empty PostgreSQL database of the test's own."""
+    name = f"test_{abs(hash(request.node.nodeid)):x}"
+    with psycopg.connect(f"{postgresql_server_url}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_caregrant")  # type: ignore[call-overload]
+    yield f"{postgresql_server_url}/{name}"
+    with psycopg.connect(f"{postgresql_server_url}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A migrated, empty SQLite file of the test's own."""
+    url = f"sqlite:///{tmp_path}/caregrant.db"
+    database = connect(url)
+    migrate(database)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Each database in turn."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Each database in turn, open."""
+    opened = connect(database_url)
+    opened.connect()
+    yield opened
+    opened.close()

@@ -1,0 +1,95 @@
+"""The schema: the same on both databases, and unable to hold what must never be."""
+
+import peewee
+import pytest
+from playhouse.schema_diff import diff_models
+
+from authz import models
+from authz.database import Database, migrate, pending
+from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
+from authz.terms import FOREVER_MICROS
+
+T = 1_700_000_000_000_000
+HOUR = 3_600_000_000
+
+
+@pytest.fixture
+def clinic(database: Database) -> Database:
+    """Owner alice and colleague bob at one clinic, frank at another, and alice's patient."""
+    for name in ("north", "city"):
+        Subscription.insert(id=name, name=name).execute(database)
+    for name, where in (("alice", "north"), ("bob", "north"), ("frank", "city")):
+        Practitioner.insert(id=name, login=f"{name}@{where}.example", name=name).execute(database)
+        Membership.insert(practitioner=name, subscription=where, role="member", started_at=T).execute(database)
+    Patient.insert(id="p-1", subscription="north", name="Pat", started_at=T).execute(database)
+    grant(database, "alice", "owner")
+    return database
+
+
+def grant(database: Database, who: str, role: str, start: int = T, end: int = FOREVER_MICROS) -> None:
+    Grant.insert(
+        patient="p-1", practitioner=who, role=role, origin="share", started_at=start, ended_at=end
+    ).execute(database)
+
+
+def test_migrations_make_what_the_models_say(database: Database) -> None:
+    """The frozen migrations and the models describe one schema, and nothing is pending after them."""
+    with database.bind_ctx(models.MODELS):
+        assert not diff_models(database, models.MODELS)
+    assert pending(database) == []
+    assert migrate(database) == []
+
+
+def test_columns_that_policies_read_are_never_null(database: Database) -> None:
+    """`None = None` would let an ownerless thing through, so that no column of a fact may be null."""
+    for model in models.FACTS:
+        for column in database.get_columns(model._meta.table_name):
+            assert not column.null, f"{model.__name__}.{column.name}"
+
+
+@pytest.mark.parametrize(
+    ("who", "role", "start", "end", "why"),
+    [
+        ("bob", "owner", T, FOREVER_MICROS, "overlaps another"),
+        ("bob", "owner", T + HOUR, T + 2 * HOUR, "overlaps another"),
+        ("alice", "viewer", T + HOUR, FOREVER_MICROS, "overlaps another"),
+        ("frank", "viewer", T, FOREVER_MICROS, "crosses subscriptions"),
+        ("bob", "viewer", T + HOUR, T, ""),
+        ("bob", "guest", T, FOREVER_MICROS, ""),
+    ],
+)
+def test_no_grant_that_must_not_be(clinic: Database, who: str, role: str, start: int, end: int, why: str) -> None:
+    """Two owners, an owner who also views, another clinic's viewer, an end before the start: the database refuses."""
+    with pytest.raises(peewee.IntegrityError, match=why or None):
+        grant(clinic, who, role, start, end)
+
+
+def test_one_viewer_grant_at_a_time(clinic: Database) -> None:
+    """A second share to one colleague may follow the first, and may not overlap it by a microsecond."""
+    grant(clinic, "bob", "viewer", T, T + HOUR)
+    with pytest.raises(peewee.IntegrityError):
+        grant(clinic, "bob", "viewer", T + HOUR - 1)
+    grant(clinic, "bob", "viewer", T + HOUR)
+    assert Grant.select().where(Grant.practitioner == "bob").count(clinic) == 2
+
+
+def test_an_ended_grant_may_not_be_stretched_over_another(clinic: Database) -> None:
+    """The overlap is refused on an update too."""
+    grant(clinic, "bob", "viewer", T, T + HOUR)
+    grant(clinic, "bob", "viewer", T + HOUR)
+    with pytest.raises(peewee.IntegrityError, match="overlaps"):
+        Grant.update(ended_at=T + 2 * HOUR).where(Grant.ended_at == T + HOUR).execute(clinic)
+
+
+def test_nobody_shares_everything_with_themselves(clinic: Database) -> None:
+    """A standing share has two ends."""
+    with pytest.raises(peewee.IntegrityError):
+        StandingShare.insert(owner="bob", colleague="bob", subscription="north", started_at=T).execute(clinic)
+
+
+def test_the_record_is_append_only(database: Database) -> None:
+    """An event, once written, can be neither changed nor deleted."""
+    Event.insert(at=T, kind="patient:imported", body={"patient": "p-1"}).execute(database)
+    for change in (Event.update(kind="x"), Event.delete()):
+        with pytest.raises(peewee.IntegrityError, match="append-only"):
+            change.execute(database)
