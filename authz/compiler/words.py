@@ -41,11 +41,10 @@ def clauses(query: Query, types: Vocabulary) -> list[Clause]:
     """The sentences of one query, in the order in which the policy states them."""
     made = []
     owners = [_introduced(condition) for condition in query.conditions]
-    for condition, owner in zip(query.conditions, owners, strict=True):
-        if owner is None:
-            text = _stated(condition, types)
-            alone = replace(query, rows=(), conditions=(condition,))
-            made.append((condition, Clause(condition.rule, text, f"not so: {text}", alone, None)))
+    for about in _together([one for one, owner in zip(query.conditions, owners, strict=True) if owner is None]):
+        text = _stated(about, types)
+        alone = replace(query, rows=(), conditions=tuple(about))
+        made.append((about[0], Clause(about[0].rule, text, f"not so: {text}", alone, None)))
     for row in query.rows:
         own = [condition for condition, owner in zip(query.conditions, owners, strict=True) if owner == row]
         needed = _needed(query, row)
@@ -107,7 +106,21 @@ def _about(row: Row, condition: Condition, types: Vocabulary) -> str:
     return f"{field} {_VERBS[op]} {term(right, types)}"
 
 
-def _stated(condition: Condition, types: Vocabulary) -> str:
+def _together(conditions: Sequence[Condition]) -> list[list[Condition]]:
+    """Conditions on the ends, one by one, but the begin and the end of one life together."""
+    groups: dict[object, list[Condition]] = {}
+    for number, one in enumerate(conditions):
+        alive = _is_life(one) and isinstance(one.left, Path)
+        key = (one.left.row, one.left.fields[:-1]) if alive and isinstance(one.left, Path) else number
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
+
+
+def _stated(about: Sequence[Condition], types: Vocabulary) -> str:
+    condition = about[0]
+    if len(about) > 1 and isinstance(condition.left, Path):
+        holder = [term(condition.left.row, types), *(name.replace("_", " ") for name in condition.left.fields[:-1])]
+        return "'s ".join(holder) + " is live"
     return f"{term(condition.left, types)} {_VERBS[condition.op]} {term(condition.right, types)}"
 
 
