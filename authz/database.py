@@ -5,11 +5,12 @@ It knows how to connect, to migrate and to say that a database cannot answer; it
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import orjson
 import peewee
 from playhouse.migrations import Runner
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
@@ -112,7 +113,63 @@ def answering(database: Database) -> Iterator[Any]:
         opened = database.connect(reuse_if_open=True)
         yield database.connection()
     except FAULTS as error:
+        give_up(database)
         raise Unavailable(str(error).strip()) from error
     finally:
         if opened:
             database.close()
+
+
+def give_up(database: Database) -> None:
+    """Close this thread's connection after a fault, so that the next question opens another."""
+    try:
+        if not database.in_transaction():
+            database.close()
+    except FAULTS:
+        return
+
+
+def shut(database: Database) -> None:
+    """Close this thread's connection and, on PostgreSQL, every connection of the pool."""
+    if isinstance(database, PostgresqlDatabase):
+        database.close_all()
+    elif not database.is_closed():
+        database.close()
+
+
+def own_connection(database: Database) -> Any:
+    """A connection of the driver's outside the pool, for a stream that its reader may leave half-way."""
+    return peewee.PostgresqlDatabase._connect(database)  # type: ignore[attr-defined]
+
+
+_wrapped: AbstractContextManager[None] = vars(peewee)["__exception_wrapper__"]
+
+
+def rows_of(database: Database, sql: str, names: list[str], *, lock: bool = False, close: str = "") -> list[Any]:
+    """The rows of a query that ends in a column, for the rows where that column is one of `names`.
+
+    `lock` holds the rows until the transaction ends (on SQLite the transaction holds the whole file anyway).
+    """
+    if database.dialect == "sqlite":
+        found = database.execute_sql(
+            f"{sql} IN (SELECT value FROM json_each(?)){close}", (orjson.dumps(names).decode(),)
+        )
+    else:
+        found = database.execute_sql(f"{sql} = ANY(%s){close}{' FOR UPDATE' if lock else ''}", (names,))
+    return list(found.fetchall())
+
+
+def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
+    """One statement for each of many rows; ``{}`` in it stands for a value. Raises Peewee's errors."""
+    if rows:
+        with _wrapped:
+            database.cursor().executemany(sql.format(*[database.param] * sql.count("{}")), rows)
+
+
+def insert_rows(
+    database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: list[tuple[Any, ...]]
+) -> None:
+    """Insert many rows of a model, each a tuple in the order of `fields`. Raises Peewee's errors."""
+    columns = ", ".join(f'"{model._meta.fields[name].column_name}"' for name in fields)
+    values = ", ".join(["{}"] * len(fields))
+    write_many(database, f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({values})', rows)

@@ -59,7 +59,7 @@ class IdField(TextField):
     field_type = "OPAQUE_ID"
 
 
-def _one_of(column: str, words: tuple[str, ...]) -> Check:
+def _one_of(column: str, words: tuple[str, ...]) -> Any:
     listed = ", ".join(f"'{word}'" for word in words)
     return Check(f"{column} IN ({listed})")
 

@@ -6,7 +6,7 @@ no decision, neither permit nor deny. Records are left to the caller.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from time import time_ns
@@ -17,7 +17,7 @@ import orjson
 import peewee
 
 from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, load
-from authz.database import FAULTS, Database, connect, pending
+from authz.database import FAULTS, Database, connect, give_up, own_connection, pending, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.settings import shipped
 from authz.terms import FOREVER_MICROS, from_micros, parse_instant, to_micros
@@ -71,13 +71,17 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Way:
-    """One way to a permit, and how far a pair gets on it: sentences, each with its rule's number."""
+    """One way to a permit, and how far a pair gets on it: sentences, each with its rule's number.
+
+    `once` counts the unmet conditions that were met at another time, or will be.
+    """
 
     rule: str | None
     rules: tuple[str, ...]
     met: tuple[str, ...]
     unmet: tuple[str, ...]
     first_unmet_rule: str | None
+    once: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,7 @@ class _WrongType(Exception):
     """A value that came with the request cannot be compared with what the policy compares it with."""
 
 
-def open_pdp(
-    database: str, policies: str | Path | None = None, clock: Callable[[], datetime] | None = None
-) -> "PDP":
+def open_pdp(database: str, policies: str | Path | None = None, clock: Callable[[], datetime] | None = None) -> "PDP":
     """A PDP on a database URL and a policy directory (default: the shipped policies), to be used with ``with``.
 
     One per process; each thread that uses it gets a connection of its own. Raises `PolicyRefused` for a policy that
@@ -151,9 +153,10 @@ def _asked(name: tuple[str, ...], kind: str, asked: Mapping[str, Properties]) ->
         return "present"
     if kind == "boolean" and isinstance(value, bool):
         return value
-    if kind in ("integer", "number") and isinstance(value, int | float) and not isinstance(value, bool):
-        if kind == "number" or (isinstance(value, int) and -(2**63) <= value < 2**63):
-            return value
+    if kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if kind == "integer" and isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+        return value
     if kind == "string" and isinstance(value, str) and "\0" not in value and value.isascii() | _encodes(value):
         return value
     if kind == "datetime":
@@ -175,9 +178,7 @@ def _encodes(text: str) -> bool:
 class PDP:
     """Answers questions about one database by one policy. `policy` and `version` say which."""
 
-    def __init__(
-        self, database: Database, policy: CompiledPolicy, clock: Callable[[], datetime] | None = None
-    ) -> None:
+    def __init__(self, database: Database, policy: CompiledPolicy, clock: Callable[[], datetime] | None = None) -> None:
         self.database = database
         self.policy = policy
         self.version = policy.version
@@ -196,9 +197,8 @@ class PDP:
         self.close()
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        if not self.database.is_closed():
-            self.database.close()
+        """Close this thread's connection and, on PostgreSQL, those of the pool."""
+        shut(self.database)
 
     # Decisions.
 
@@ -355,9 +355,7 @@ class PDP:
             return []
         return [row[0] for row in rows]
 
-    def matrix(
-        self, subject_type: str, action: str, resource_type: str, at: datetime | None = None
-    ) -> Iterator[Held]:
+    def matrix(self, subject_type: str, action: str, resource_type: str, at: datetime | None = None) -> Iterator[Held]:
         """Every permitted pair with its rule and grant, ordered, each once, as a stream."""
         found = self._plan("matrix", subject_type, action, resource_type)
         if found is None:
@@ -390,8 +388,8 @@ class PDP:
         told = [_told(query, sentences, answers) for query, sentences in ways]
         if not known:
             absent = f"there is no such {subject[0]} or no such {resource[0]}"
-            told = [Way(way.rule, way.rules, way.met, (*way.unmet, absent), way.first_unmet_rule) for way in told]
-        return Explanation(decision, tuple(sorted(told, key=lambda way: len(way.unmet))))
+            told = [replace(way, unmet=(*way.unmet, absent)) for way in told]
+        return Explanation(decision, tuple(sorted(told, key=lambda way: (len(way.unmet), -way.once))))
 
     def _probes(self, *kind: str) -> tuple[_Plan, list[tuple[Query, list[Clause]]]]:
         key = (kind[0], kind[1], kind[2])
@@ -444,7 +442,7 @@ class PDP:
             return self._writer.search(queries, "subject")
         if question == "actions":
             return self._writer.actions(queries, self.policy.actions(queries[0].resource))
-        return {  # type: ignore[no-any-return]
+        return {
             "evaluation": self._writer.evaluation,
             "evaluations": self._writer.evaluations,
             "matrix": self._writer.matrix,
@@ -455,7 +453,7 @@ class PDP:
         try:
             rows: list[Any] = self.database.connection().execute(plan.sql, arguments).fetchall()
         except FAULTS as error:
-            self._drop()
+            give_up(self.database)
             raise Unavailable(str(error).strip()) from error
         return rows
 
@@ -463,29 +461,22 @@ class PDP:
         arguments = plan.arguments(values, {})
         try:
             if self._named:
-                with peewee.PostgresqlDatabase._connect(self.database) as connection, connection.cursor() as cursor:
+                with own_connection(self.database) as connection, connection.cursor() as cursor:
                     yield from cursor.stream(plan.sql, arguments)
             else:
                 yield from self.database.connection().execute(plan.sql, arguments)
         except FAULTS as error:
-            self._drop()
+            give_up(self.database)
             raise Unavailable(str(error).strip()) from error
-
-    def _drop(self) -> None:
-        """Give up this thread's connection, so that the next question opens another."""
-        try:
-            self.database.close()
-        except FAULTS:
-            return
 
 
 def _named(value: object) -> bool:
     """Whether a value can be an id at all: what cannot is denied without asking the database."""
-    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 128  # noqa: PLR2004
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 128
 
 
 def _told(query: Query, sentences: list[Clause], answers: Iterator[Any]) -> Way:
-    met, unmet, first = [], [], None
+    met, unmet, first, once = [], [], None, 0
     for one in sentences:
         holds, held_once = bool(next(answers)), bool(next(answers))
         prefix = f"{one.rule}: " if one.rule else ""
@@ -493,8 +484,7 @@ def _told(query: Query, sentences: list[Clause], answers: Iterator[Any]) -> Way:
             met.append(prefix + one.met)
             continue
         first = first or one.rule
-        ended = " (there is one that has ended or has not begun)" if held_once and one.anytime else ""
-        unmet.append(prefix + one.unmet + ended)
-    return Way(query.rules[0] if query.rules else None, query.rules, tuple(met), tuple(unmet), first)
-
-
+        other_time = bool(held_once and one.anytime)
+        once += other_time
+        unmet.append(prefix + one.unmet + (" (there is one that has ended or has not begun)" if other_time else ""))
+    return Way(query.rules[0] if query.rules else None, query.rules, tuple(met), tuple(unmet), first, once)

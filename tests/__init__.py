@@ -1,0 +1,1 @@
+"""Tests: they mirror the packages; `people.py` is the cast."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from authz.database import Database, connect, migrate
+from authz.database import Database, connect, migrate, shut
 from tests import postgresql_server
 
 
@@ -22,7 +22,7 @@ def postgresql_server_url() -> Iterator[str]:
             connection.execute("CREATE DATABASE template_caregrant")
         template = connect(f"{url}/template_caregrant")
         migrate(template)
-        template.close_all()
+        shut(template)
         yield url
 
 
@@ -43,6 +43,7 @@ def sqlite_url(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path}/caregrant.db"
     database = connect(url)
     migrate(database)
+    shut(database)
     return url
 
 
@@ -59,4 +60,4 @@ def database(database_url: str) -> Iterator[Database]:
     opened = connect(database_url)
     opened.connect()
     yield opened
-    opened.close()
+    shut(opened)

@@ -82,7 +82,11 @@ def fill(database: Database) -> None:
         until = LAST_YEAR if name == "erin" else FOREVER
         clinic, role = clinics.get(name, "north"), roles.get(name, "member")
         add(database, Membership, practitioner=name, subscription=clinic, role=role, ended_at=until)
-    for patient, clinic, owner in (("p-1", "north", "alice"), ("p-harbour", "harbour", "grace"), ("p-city", "city", "frank")):
+    for patient, clinic, owner in (
+        ("p-1", "north", "alice"),
+        ("p-harbour", "harbour", "grace"),
+        ("p-city", "city", "frank"),
+    ):
         add(database, Patient, id=patient, subscription=clinic, name=f"Patient of {owner}")
         add(database, Grant, patient=patient, practitioner=owner, role="owner", origin="created")
     # The leaver keeps a share, a standing share and what they wrote: none of it counts any more.

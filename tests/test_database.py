@@ -27,9 +27,9 @@ def clinic(database: Database) -> Database:
 
 
 def grant(database: Database, who: str, role: str, start: int = T, end: int = FOREVER_MICROS) -> None:
-    Grant.insert(
-        patient="p-1", practitioner=who, role=role, origin="share", started_at=start, ended_at=end
-    ).execute(database)
+    Grant.insert(patient="p-1", practitioner=who, role=role, origin="share", started_at=start, ended_at=end).execute(
+        database
+    )
 
 
 def test_migrations_make_what_the_models_say(database: Database) -> None:

@@ -32,7 +32,7 @@ ASKED = {
     "On a document of the patient, written by the subject": lambda person: ("document", f"by-{person.id}"),
     "On a document of the patient, written by somebody else": lambda person: ("document", _theirs(person)),
     "On library content of the subject's own": lambda person: ("document", f"library-{person.id}"),
-    "On library content of the owner": lambda person: ("document", "library-alice"),
+    "On library content of the owner": lambda _: ("document", "library-alice"),
 }
 
 
@@ -141,9 +141,7 @@ def test_a_standing_share_without_content_opens_documents_of_patients(pdp: PDP) 
 
 def test_the_policies_and_the_page_carry_the_same_numbers() -> None:
     """Each rule of the page is marked in a policy file, and each mark is a rule of the page."""
-    marked = {
-        mark for path in POLICIES.glob("*.polar") for mark in re.findall(r'"(R\d+)" in', path.read_text("utf-8"))
-    }
+    marked = {mark for path in POLICIES.glob("*.polar") for mark in re.findall(r'"(R\d+)" in', path.read_text("utf-8"))}
     listed = set(re.findall(r"^\| (R\d+) \|", (POLICIES / "README.md").read_text("utf-8"), re.MULTILINE))
     assert marked == listed == RULES
 
@@ -163,7 +161,7 @@ def mutants() -> Iterator[tuple[str, str, str]]:
         lines = path.read_text("utf-8").split("\n")
         for number, line in enumerate(lines):
             code = line.strip()
-            if not code or code.startswith("#") or ' in practitioner.rules' in code:
+            if not code or code.startswith("#") or " in practitioner.rules" in code:
                 continue
             if code.endswith(" and") and line.startswith("    "):
                 yield path.name, f"{number + 1} dropped: {code}", "\n".join(lines[:number] + lines[number + 1 :])
@@ -175,7 +173,11 @@ def mutants() -> Iterator[tuple[str, str, str]]:
             for old, new in swaps:
                 if old in line and "roles =" not in line:
                     changed = line.replace(old, new, 1)
-                    yield path.name, f"{number + 1} {old} -> {new}", "\n".join([*lines[:number], changed, *lines[number + 1 :]])
+                    yield (
+                        path.name,
+                        f"{number + 1} {old} -> {new}",
+                        "\n".join([*lines[:number], changed, *lines[number + 1 :]]),
+                    )
 
 
 def test_every_line_of_the_policies_is_guarded(sqlite_url: str) -> None:
@@ -195,4 +197,4 @@ def test_every_line_of_the_policies_is_guarded(sqlite_url: str) -> None:
         if closed and all(answer(mutant, title, kind, action) == cell for title, kind, action, cell in CELLS):
             survivors.append(f"{file}:{what}")
     database.close()
-    assert not survivors, '\n'.join(survivors)
+    assert not survivors, "\n".join(survivors)

@@ -6,6 +6,7 @@ The only importer of Oso, at load time alone. It reads no database and decides n
 from authz.compiler.load import CompiledPolicy, compile_texts, load
 from authz.compiler.sql import Dialect, Parameter, Statement, Writer
 from authz.compiler.terms import Query
+from authz.compiler.vocabulary import Type, Vocabulary
 from authz.compiler.words import Clause, clauses
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Parameter",
     "Query",
     "Statement",
+    "Type",
+    "Vocabulary",
     "Writer",
     "clauses",
     "compile_texts",

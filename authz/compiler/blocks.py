@@ -30,9 +30,7 @@ def expand(source: Source, types: Vocabulary) -> Declared:
     blocks: dict[str, Block] = {}
     for block in source.blocks:
         if block.type not in types.types:
-            source.faults.append(
-                block.place.fault(f"there is no type {block.type!r}{near(block.type, types.types)}")
-            )
+            source.faults.append(block.place.fault(f"there is no type {block.type!r}{near(block.type, types.types)}"))
         elif block.type in blocks:
             source.faults.append(block.place.fault(f"{block.type} has a block already"))
         else:
@@ -72,7 +70,9 @@ def _rule(block: Block, said: Shorthand, blocks: dict[str, Block], faults: list[
     if said.relation is not None:
         target = block.relations.get(said.relation, ("", said.place))[0]
         if target not in blocks:
-            faults.append(said.place.fault(f"{block.type} declares no relation {said.relation!r} to a type with a block"))
+            faults.append(
+                said.place.fault(f"{block.type} declares no relation {said.relation!r} to a type with a block")
+            )
             return None
         holder = blocks[target]
     through = _rule_of(said.held, holder)
@@ -142,5 +142,3 @@ def nodes(node: Node | None) -> Iterable[Node]:
         elif isinstance(part, tuple):
             for one in part:
                 yield from nodes(one)
-
-

@@ -10,11 +10,11 @@ import difflib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from authz.compiler.syntax import Call, Dot, Isa, ListOf, Node, Op, Place, Rule, Var
 from authz.compiler.syntax import Literal as LiteralNode
-from authz.compiler.terms import NIL, Asked, Condition, Const, Listed, Now, Path, Query, Row, Term, kind_of
+from authz.compiler.terms import NIL, Asked, Condition, Const, Listed, Now, Path, Query, Row, kind_of
 from authz.compiler.vocabulary import Scalar, ToMany, ToOne, Type, Vocabulary
 from authz.errors import Fault
 
@@ -120,9 +120,9 @@ class Resolver:
         found: list[Query] = []
         for state in self._call(Call(place, "allow", ()), (actor, action, target), _State(), ()):
             named = self._value(action, state)
-            if not isinstance(named, Free) and not (isinstance(named, Const) and isinstance(named.value, str)):
+            said = named.value if isinstance(named, Const) and isinstance(named.value, str) else None
+            if said is None and not isinstance(named, Free):
                 raise Refused(self._allow_place(), "an action is a literal string, not something stored or asked")
-            said = None if isinstance(named, Free) else named.value
             found.append(Query(subject.polar, resource.polar, said, state.rules, state.rows, state.conditions))
             if len(found) > MOST_WAYS:
                 raise Refused(self._allow_place(), f"more than {MOST_WAYS} ways to allow; use fewer alternatives")
@@ -151,7 +151,9 @@ class Resolver:
             if node.value:
                 yield state
         else:
-            raise Refused(node.place, "a condition is a comparison, a call of a rule, true or false; compare this value")
+            raise Refused(
+                node.place, "a condition is a comparison, a call of a rule, true or false; compare this value"
+            )
 
     def _operator(self, node: Op, names: _Names, state: _State, stack: _Stack) -> Iterator[_State]:
         if node.op == "and":
@@ -179,7 +181,9 @@ class Resolver:
         clauses = self.rules.get((node.name, len(args)), [])
         if not clauses and node.name != "allow":
             known = [name for name, arity in self.rules if arity == len(args)]
-            raise Refused(node.place, f"there is no rule {node.name} with {len(args)} parameters{near(node.name, known)}")
+            raise Refused(
+                node.place, f"there is no rule {node.name} with {len(args)} parameters{near(node.name, known)}"
+            )
         self._check_word(node, args, state)
         for clause in clauses:
             entry = (id(clause), tuple(self._shape(arg, state) for arg in args))
@@ -197,7 +201,7 @@ class Resolver:
         states = [state]
         for param, arg in zip(clause.params, args, strict=True):
             term = self._term(param.term, names, state)
-            matched = []
+            matched: list[_State] = []
             for one in states:
                 for typed in self._isa(clause.place, arg, param.type, one) if param.type else (one,):
                     matched += self._unify(clause.place, term, arg, typed, matching=True)
@@ -272,9 +276,7 @@ class Resolver:
         holder = self.types.types[base.type]
         prop = holder.properties.get(node.field)
         if prop is None:
-            raise Refused(
-                node.place, f"{base.type} has no field {node.field!r}{near(node.field, holder.properties)}"
-            )
+            raise Refused(node.place, f"{base.type} has no field {node.field!r}{near(node.field, holder.properties)}")
         if isinstance(prop, ToMany):
             return _Many(base, prop)
         row, fields = (base, ()) if isinstance(base, Row) else (base.row, base.fields)
@@ -438,9 +440,7 @@ class Resolver:
             row, fields = (item.row, item.fields) if isinstance(item, Path) else (item, ())
             back = self.types.types[target].properties[among.relation.back]
             assert isinstance(back, ToOne)
-            yield self._with(
-                state, Condition("=", Path(row, (*fields, back.name), back), among.base, state.tag, place)
-            )
+            yield self._with(state, Condition("=", Path(row, (*fields, back.name), back), among.base, state.tag, place))
         else:
             raise Refused(place, f"{among.relation.name} holds {target} rows, nothing else")
 

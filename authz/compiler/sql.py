@@ -30,7 +30,14 @@ Ends = tuple[str | None, str | None]
 WITNESSES = {"Grant": "practitioner", "StandingShare": "colleague"}
 """The types of row that a permit names as its witness, and the field that says who holds them."""
 
-_PG_TYPES = {"string": "text", "integer": "bigint", "boolean": "boolean", "datetime": "bigint", "number": "float8", "present": "text"}
+_PG_TYPES = {
+    "string": "text",
+    "integer": "bigint",
+    "boolean": "boolean",
+    "datetime": "bigint",
+    "number": "float8",
+    "present": "text",
+}
 
 
 @dataclass(frozen=True)
@@ -324,7 +331,8 @@ class _Arm:
             return self.holes(NOW)
         if isinstance(term, Asked):
             return self.holes(Parameter(term.path, kind))
-        assert isinstance(term, Path) and isinstance(term.property, Scalar)
+        assert isinstance(term, Path)
+        assert isinstance(term.property, Scalar)
         return self._stored(term, term.property)
 
     def _stored(self, term: Path, prop: Scalar) -> str:
@@ -346,7 +354,8 @@ class _Arm:
         return stored
 
     def _holds(self, left: Term, right: Term) -> str:
-        assert isinstance(left, Path) and isinstance(left.property, Scalar)
+        assert isinstance(left, Path)
+        assert isinstance(left.property, Scalar)
         alias = self._alias(left.row, left.fields[:-1])
         item = self._scalar(right, left.property.kind)
         if self.dialect == "sqlite":

@@ -8,7 +8,7 @@ goes on, so that one load reports them all.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from authz.errors import Fault
 
@@ -26,26 +26,36 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Node:
+    """A part of a policy text, and where it stands."""
+
     place: Place
 
 
 @dataclass(frozen=True)
 class Var(Node):
+    """A variable."""
+
     name: str
 
 
 @dataclass(frozen=True)
 class Literal(Node):
+    """A string, a number or a truth value."""
+
     value: str | int | float | bool
 
 
 @dataclass(frozen=True)
 class ListOf(Node):
+    """A literal list."""
+
     items: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Dot(Node):
+    """A field of something."""
+
     base: Node
     field: str
 
@@ -205,7 +215,7 @@ class _Reader:
             self.refuse(self.next.place, f"expected {text!r}, found {self.next.text!r}")
         return self.take()
 
-    def refuse(self, place: Place, why: str) -> None:
+    def refuse(self, place: Place, why: str) -> NoReturn:
         self.source.faults.append(place.fault(why))
         raise _Stop
 
@@ -403,7 +413,7 @@ class _Reader:
             return self.list_of(token.place)
         if token.kind == "name":
             return self.named(token)
-        return self.refuse(token.place, f"a term was expected, found {token.text!r}")  # type: ignore[return-value]
+        self.refuse(token.place, f"a term was expected, found {token.text!r}")
 
     def negative(self) -> Node:
         sign, number = self.take(), self.take()

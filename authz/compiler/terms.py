@@ -4,6 +4,7 @@ A policy for one (subject type, resource type) is a union of conjunctive queries
 which every condition holds. `SUBJECT` and `RESOURCE` are the two ends of the question.
 """
 
+import builtins
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +28,7 @@ class Path:
     fields: tuple[str, ...]
     property: Scalar | ToOne
 
-    @property
+    @builtins.property
     def type(self) -> str | None:
         """The type of the row at its end, if it ends in a row."""
         return self.property.target if isinstance(self.property, ToOne) else None
@@ -109,6 +110,7 @@ class Query:
 
 
 def rows_of(term: Any) -> set[Row]:
+    """Every row that a term speaks of."""
     if isinstance(term, Row):
         return {term}
     return {term.row} if isinstance(term, Path) else set()

@@ -7,7 +7,6 @@ probed together with those that it builds on, so that the first unmet sentence i
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-
 from authz.compiler.terms import NIL, Asked, Condition, Const, Listed, Now, Path, Query, Row, Term
 from authz.compiler.vocabulary import Vocabulary
 
@@ -91,7 +90,9 @@ def _is_life(condition: Condition) -> bool:
 
 def _row_in_words(row: Row, conditions: Sequence[Condition], types: Vocabulary) -> str:
     name = types.types[row.type].words
-    life = {(one.op, one.left.fields) for one in conditions if isinstance(one.left, Path) and isinstance(one.right, Now)}
+    life = {
+        (one.op, one.left.fields) for one in conditions if isinstance(one.left, Path) and isinstance(one.right, Now)
+    }
     live = {("<=", ("started_at",)), (">", ("ended_at",))} <= life
     said = [_about(row, one, types) for one in conditions if not (live and _is_life(one))]
     return f"{'live ' if live else ''}{name} whose {', '.join(said)}" if said else f"{'live ' if live else ''}{name}"

@@ -3,7 +3,13 @@
 from typing import Any
 
 _TYPES = {
-    "sqlite": {"serial": "INTEGER NOT NULL PRIMARY KEY", "id": "TEXT", "big": "INTEGER", "bool": "INTEGER", "json": "TEXT"},
+    "sqlite": {
+        "serial": "INTEGER NOT NULL PRIMARY KEY",
+        "id": "TEXT",
+        "big": "INTEGER",
+        "bool": "INTEGER",
+        "json": "TEXT",
+    },
     "postgresql": {
         "serial": "BIGSERIAL NOT NULL PRIMARY KEY",
         "id": 'TEXT COLLATE "C"',

@@ -1,0 +1,52 @@
+# `make` lists what there is. Everything lives in .venv; a stamp says which lock file it was made from.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+PYTHON ?= $(shell scripts/find-python)
+
+# The lock holds the whole set, so that pip must not resolve again (docs/decisions/0001-locked-dependencies.md).
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+
+.PHONY: help demo test check bench lock clean
+
+help: ## List the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+$(BIN)/python:
+	@test -n "$(PYTHON)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.lock pyproject.toml | $(BIN)/python
+	$(install) --require-hashes -r requirements/run.lock
+	$(install) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.lock pyproject.toml | $(BIN)/python
+	$(install) --require-hashes -r requirements/dev.lock
+	$(install) --no-build-isolation --editable .
+	@touch $@ $(VENV)/run.stamp
+
+demo: $(VENV)/run.stamp ## Start the service on a demonstration clinic (PORT=8000)
+	@$(BIN)/caregrant demo --serve --port $(PORT) --database sqlite:///demo.db
+
+test: $(VENV)/dev.stamp check ## Every check and every test (CI=true leaves none out)
+	@scripts/system-packages
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+check: $(VENV)/dev.stamp ## Formatter, linter, types, import contracts, installed versions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	scripts/check-installed $(BIN)/python
+
+bench: $(VENV)/dev.stamp requirements/bench.lock ## The benchmarks; benchmarks/README.md holds the table
+	$(install) --require-hashes -r requirements/bench.lock
+	$(BIN)/python -m benchmarks
+
+lock: ## Resolve the lock files anew (needs uv)
+	scripts/lock
+
+clean: ## Remove what these commands made, but no database
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,89 @@
+"""Every error as RFC 9457 `application/problem+json`; the only place that knows HTTP statuses.
+
+`PROBLEMS` lists each kind with its status and title; `docs/http.md` must list them, and a test compares the two.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from authz.errors import CaregrantError, Conflict, InvalidInput, Unavailable
+
+PROBLEMS = {
+    "bad-request": (400, "The request is malformed"),
+    "unauthenticated": (401, "No valid credential"),
+    "forbidden": (403, "The credential does not allow this"),
+    "not-found": (404, "There is nothing here"),
+    "method-not-allowed": (405, "This path does not take this method"),
+    "conflict": (409, "The state does not allow this"),
+    "too-large": (413, "The request body is too large"),
+    "internal-error": (500, "Something went wrong here"),
+    "unavailable": (503, "The service cannot answer now"),
+}
+_BY_STATUS = {status: kind for kind, (status, _) in PROBLEMS.items()}
+
+
+@dataclass
+class Problem(Exception):
+    """A refusal: its kind, a sentence about this case, and for input where it is wrong (JSON pointer, message)."""
+
+    kind: str
+    detail: str
+    errors: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def malformed(*errors: tuple[str, str]) -> Problem:
+    """A request whose members at these JSON pointers are wrong."""
+    return Problem("bad-request", "; ".join(f"{at or 'the body'} {why}" for at, why in errors), errors)
+
+
+def rendered(problem: Problem) -> Response:
+    """The response that tells a problem."""
+    status, title = PROBLEMS[problem.kind]
+    body: dict[str, Any] = {
+        "type": f"/problems/{problem.kind}",
+        "title": title,
+        "status": status,
+        "detail": problem.detail,
+    }
+    if problem.errors:
+        body["errors"] = [{"pointer": at, "message": why} for at, why in problem.errors]
+    response = Response(orjson.dumps(body), status, content_type="application/problem+json")
+    response.headers.extend(problem.headers)
+    return response
+
+
+def install(app: Flask) -> None:
+    """Make every error of an app a problem; one that nobody expected is logged and tells nothing."""
+
+    @app.errorhandler(Problem)
+    def told(problem: Problem) -> Response:
+        return rendered(problem)
+
+    @app.errorhandler(CaregrantError)
+    def ours(error: CaregrantError) -> Response:
+        if isinstance(error, Unavailable):
+            app.logger.error("unavailable: %s", error)
+            return rendered(Problem("unavailable", "Try again shortly.", headers=(("Retry-After", "1"),)))
+        if isinstance(error, InvalidInput):
+            return rendered(Problem("bad-request", str(error)))
+        if isinstance(error, Conflict):
+            return rendered(Problem("conflict", str(error)))
+        return unexpected(error)
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        kind = _BY_STATUS.get(error.code or 500)
+        if kind is None or isinstance(error, InternalServerError):
+            return unexpected(error) if (error.code or 500) >= 500 else rendered(Problem("bad-request", error.name))
+        kept = [(name, value) for name, value in error.get_headers() if name in ("Allow", "Retry-After")]
+        return rendered(Problem(kind, error.description or error.name, headers=tuple(kept)))
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        app.logger.exception("unexpected", exc_info=error)
+        return rendered(Problem("internal-error", "This is logged under the request's id."))

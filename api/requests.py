@@ -1,0 +1,75 @@
+"""What every request has: an id that comes back, a body that is one strict JSON object, a caller with a key."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask, Response, current_app, g, request
+
+from api.problems import Problem, malformed, rendered
+from authz.clients import Caller, find_client
+from authz.errors import InvalidInput
+from authz.strict_json import parse_object
+
+_HEADER = "X-Request-ID"
+_LONGEST_ID = 256
+
+
+def now() -> datetime:
+    """The present instant; the operations below take it as an argument."""
+    return datetime.now(UTC)
+
+
+def request_id() -> str:
+    """The caller's request id, or one made for this request."""
+    named: str = g.request_id
+    return named
+
+
+def install(app: Flask) -> None:
+    """Give every request an id and every response the same one (AuthZEN 10.1.3), on errors too."""
+
+    @app.before_request
+    def name() -> Response | None:
+        given = request.headers.get(_HEADER)
+        if given is not None and (len(given) > _LONGEST_ID or not given.isprintable()):
+            g.request_id = uuid.uuid4().hex
+            return rendered(Problem("bad-request", f"{_HEADER} holds up to {_LONGEST_ID} visible characters."))
+        g.request_id = given or uuid.uuid4().hex
+        return None
+
+    @app.after_request
+    def answer(response: Response) -> Response:
+        response.headers[_HEADER] = g.get("request_id") or uuid.uuid4().hex
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def caller(scope: str) -> Caller:
+    """The app that asks, by its bearer key. Raises a `Problem`: 401 without a good key, 403 without the scope."""
+    kind, _, key = request.headers.get("Authorization", "").partition(" ")
+    found = None
+    if kind.lower() == "bearer" and key.strip():
+        found = find_client(current_app.extensions["caregrant"].database, key.strip(), now=now())
+    if found is None:
+        challenge = ("WWW-Authenticate", 'Bearer realm="caregrant"')
+        raise Problem("unauthenticated", "Send an app's key as Authorization: Bearer …", headers=(challenge,))
+    needs(found, scope)
+    return found
+
+
+def needs(found: Caller, scope: str) -> None:
+    """Raise a `Problem` (403) where an app lacks a scope."""
+    if scope not in found.scopes:
+        raise Problem("forbidden", f"This app's key lacks the scope {scope}.")
+
+
+def body() -> dict[str, Any]:
+    """The request's JSON object. Raises a `Problem` (400) for another type of content or anything malformed."""
+    if request.mimetype != "application/json":
+        raise Problem("bad-request", "The Content-Type is not application/json.")
+    try:
+        return parse_object(request.get_data())
+    except InvalidInput as error:
+        raise malformed(("", str(error))) from error

@@ -1,0 +1,51 @@
+"""The command line: `caregrant`. Parses words, calls one function, prints; exit 0 done, 1 refused, 2 usage.
+
+It reads the clock and the settings, and hands both on. Each group of commands is a module.
+"""
+
+import sys
+
+import click
+
+from authz.cli.clients import client
+from authz.cli.decisions import check, what, who
+from authz.cli.facts import demo, import_command, migrate_command
+from authz.cli.policy import policy
+from authz.cli.serving import serve_command
+from authz.errors import CaregrantError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="caregrant", prog_name="caregrant")
+def caregrant() -> None:
+    """Who may view, share or transfer a patient: decided from policies, recorded, explained.
+
+    Start with `caregrant migrate` and `caregrant demo`, then ask, for example,
+    `caregrant check practitioner:alice view patient:p-1 --explain`.
+    """
+
+
+for command in (migrate_command, demo, import_command, check, who, what, policy, client, serve_command):
+    caregrant.add_command(command)
+
+
+def main() -> None:
+    """The entry point: errors of ours become one clear line on standard error, and exit 1."""
+    try:
+        caregrant(standalone_mode=False)
+    except CaregrantError as error:
+        click.echo(f"caregrant: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("caregrant: stopped", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""`migrate`, `demo` and `import`: what is in the database."""
+
+import os
+from typing import BinaryIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from authz.cli.options import as_json, now, opened, setting, settings, write_json
+from authz.clients import add_client, revoke_clients
+from authz.compiler import load
+from authz.database import Database, connect, migrate
+from authz.demo import fill, is_demo
+from authz.importing import ImportReport, import_facts
+
+
+@click.command("migrate")
+@as_json
+@setting("database")
+def migrate_command(as_json: bool, database: str | None) -> None:
+    """Create or upgrade the schema. Safe to repeat."""
+    chosen = settings(database=database)
+    applied = migrate(connect(chosen.database))
+    if as_json:
+        write_json({"applied": applied})
+    else:
+        click.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+
+
+@click.command("import")
+@click.argument("file", type=click.File("rb"))
+@as_json
+@setting("database")
+@setting("policies")
+def import_command(file: BinaryIO, as_json: bool, database: str | None, policies: str | None) -> None:
+    """Import the facts of FILE (NDJSON; - for standard input). All or nothing; the same file twice changes nothing."""
+    chosen = settings(database=database, policies=policies)
+    types = load(chosen.policies).types
+    connected = opened(chosen.database)
+    with _progress(file) as bar:
+        task = bar.add_task("importing", total=_size(file))
+        report = import_facts(connected, file, types, now=now(), progress=lambda done: bar.update(task, completed=done))
+    if as_json:
+        write_json({"new": report.new, "unchanged": report.unchanged, "ended": report.ended})
+    else:
+        click.echo(_said(report))
+
+
+def _said(report: ImportReport) -> str:
+    new = ", ".join(f"{count} {kind}" for kind, count in report.new.items())
+    parts = [f"imported {new or 'nothing new'}"]
+    if report.unchanged:
+        parts.append(f"{report.unchanged.total()} unchanged")
+    if report.ended:
+        parts.append(f"{report.ended.total()} had ended here since, and stay ended")
+    return "; ".join(parts)
+
+
+def _progress(file: BinaryIO) -> Progress:
+    """A bar on a terminal; nothing elsewhere, and nothing while the input is typed."""
+    console = Console(stderr=True)
+    hidden = not console.is_terminal or (hasattr(file, "isatty") and file.isatty())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=hidden, transient=True)
+
+
+def _size(file: BinaryIO) -> int | None:
+    try:
+        return os.fstat(file.fileno()).st_size or None
+    except (OSError, ValueError):
+        return None
+
+
+@click.command()
+@click.option("--serve", "serving", is_flag=True, help="Then start the service, with an app's key ready to use.")
+@click.option("--port", default=8000, show_default=True, help="With --serve: the port on 127.0.0.1.")
+@setting("database")
+@setting("policies")
+def demo(serving: bool, port: int, database: str | None, policies: str | None) -> None:
+    """Fill an empty database with a small believable clinic."""
+    chosen = settings(database=database, policies=policies)
+    migrate(connect(chosen.database))
+    connected = opened(chosen.database)
+    if serving and is_demo(connected):
+        click.echo(f"the demonstration clinic is in {chosen.database}")
+    else:
+        fill(connected, load(chosen.policies).types, now())
+        click.echo(f"filled {chosen.database} with the demonstration clinic")
+    if serving:
+        _serve_demo(connected, chosen.database, chosen.policies, port)
+
+
+def _serve_demo(connected: Database, database: str, policies: str, port: int) -> None:
+    from api.serve import serve  # noqa: PLC0415 - only serving needs Flask
+
+    revoke_clients(connected, name="demonstration", now=now())
+    key = add_client(connected, name="demonstration", scopes=("decide", "audit"), now=now())
+    connected.close()
+    click.echo(_WELCOME.format(port=port, key=key, database=database))
+    serve(settings(database=database, policies=policies), "127.0.0.1", port, 1)
+
+
+_WELCOME = """
+The service is at http://127.0.0.1:{port}/ (Ctrl-C stops it). May Bob view Alice's patient? A decision, with its reason:
+
+curl -s http://127.0.0.1:{port}/access/v1/evaluation \\
+  -H 'Authorization: Bearer {key}' \\
+  -H 'Content-Type: application/json' \\
+  -d '{{"subject": {{"type": "practitioner", "id": "bob"}}, "action": {{"name": "view"}},
+       "resource": {{"type": "patient", "id": "p-1"}}, "context": {{"explain": true}}}}'
+
+In another terminal, why not (p-3 was shared with Bob until last month), and who may:
+
+.venv/bin/caregrant check practitioner:bob view patient:p-3 --explain --database {database}
+.venv/bin/caregrant who view patient:p-1 --database {database}
+"""

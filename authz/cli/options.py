@@ -1,0 +1,84 @@
+"""What every command shares: its options, the present instant, and how it writes JSON."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import orjson
+
+from authz.database import Database, connect, pending
+from authz.errors import InvalidInput, Unavailable
+from authz.pdp import Ref
+from authz.settings import SETTINGS, Settings
+from authz.terms import parse_instant
+
+Command = Callable[..., Any]
+
+
+def now() -> datetime:
+    """The present instant, for the operations below that take it as an argument."""
+    return datetime.now(UTC)
+
+
+def setting(name: str) -> Callable[[Command], Command]:
+    """`--database` or `--policies`, with the setting's own sentence as its help."""
+    variable = f"CAREGRANT_{name.upper()}"
+    default, sentence = SETTINGS[variable]
+    shown = default if name == "database" else "the shipped ones"
+    return click.option(
+        f"--{name}", metavar="URL" if name == "database" else "DIR", help=f"{sentence} [{variable}; {shown}]"
+    )
+
+
+def as_json(command: Command) -> Command:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for a program to read.")(command)
+
+
+def at_instant(command: Command) -> Command:
+    """`--at TIME`."""
+    return click.option("--at", metavar="TIME", callback=_instant, help="A past instant (RFC 3339) instead of now.")(
+        command
+    )
+
+
+def _instant(_context: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return parse_instant(value)
+    except InvalidInput as error:
+        raise click.BadParameter(str(error)) from error
+
+
+class RefType(click.ParamType[Ref]):
+    """`type:id`, such as `patient:p-1`."""
+
+    name = "type:id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Ref:
+        kind, colon, name = str(value).partition(":")
+        if not (kind and colon and name):
+            self.fail(f"{value!r} is not of the form type:id, such as patient:p-1", param, ctx)
+        return kind, name
+
+
+def write_json(value: Any) -> None:
+    """Write one JSON value on a line of standard output."""
+    click.echo(orjson.dumps(value).decode())
+
+
+def settings(**given: str | None) -> Settings:
+    """The settings: options that were given, else the environment, else the defaults."""
+    return Settings.from_environment(**given)
+
+
+def opened(url: str) -> Database:
+    """The database of a URL, open and up to date. Raises `Unavailable` where migrations are pending."""
+    database = connect(url)
+    lacking = pending(database)
+    if lacking:
+        raise Unavailable(f"the database lacks {', '.join(lacking)}; run: caregrant migrate")
+    database.connect(reuse_if_open=True)
+    return database

@@ -1,0 +1,18 @@
+"""`serve`: the production server."""
+
+import click
+
+from authz.cli.options import setting, settings
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="The port to listen on.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="How many processes answer.")
+@setting("database")
+@setting("policies")
+def serve_command(host: str, port: int, workers: int, database: str | None, policies: str | None) -> None:
+    """Serve decisions over HTTP until it is told to stop (SIGTERM, Ctrl-C)."""
+    from api.serve import serve  # noqa: PLC0415 - only serving needs Flask
+
+    serve(settings(database=database, policies=policies), host, port, workers)

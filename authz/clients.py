@@ -1,0 +1,134 @@
+"""Apps that may ask, and their bearer keys: a key is shown once and kept only as a hash.
+
+A key holds 256 random bits, so that one round of SHA-256 is enough and a check costs a microsecond.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from authz.compiler import Type, Vocabulary
+from authz.compiler.vocabulary import ToOne
+from authz.database import Database, answering
+from authz.errors import InvalidInput
+from authz.models import Client, Entity, EntityLink, Event, Membership, Patient, Subscription
+from authz.pdp import Ref
+from authz.terms import parse_id, parse_text, shown, to_micros
+
+SCOPES = {
+    "decide": "ask for decisions",
+    "act": "carry out operations on behalf of a practitioner",
+    "admin": "provision subscriptions, practitioners, memberships and entities",
+    "audit": "ask about past instants, have denials explained, read the record",
+}
+"""What an app may be allowed to do; each is given by name, none includes another."""
+
+_PREFIX = "cg_"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An app whose key was good: its id, its scopes, and the one subscription that it is bound to, if any."""
+
+    id: int
+    name: str
+    scopes: frozenset[str]
+    subscription: str | None
+
+
+def add_client(
+    database: Database, *, name: str, scopes: Iterable[str], subscription: str | None = None, now: datetime
+) -> str:
+    """Register an app; its bearer key, which cannot be had again.
+
+    Raises `InvalidInput` for an unknown scope or subscription, or a name that is no text.
+    """
+    wanted = sorted(set(scopes))
+    for scope in wanted:
+        if scope not in SCOPES:
+            raise InvalidInput(f"{shown(scope)} is no scope; known are {', '.join(SCOPES)}")
+    if not wanted:
+        raise InvalidInput("an app needs at least one scope")
+    key = _PREFIX + secrets.token_urlsafe(32)
+    with answering(database), database.atomic():
+        if subscription is not None:
+            found = Subscription.select().where(Subscription.id == parse_id(subscription))
+            if not found.exists(database):
+                raise InvalidInput(f"there is no subscription {subscription}")
+        row = {"name": parse_text(name), "scopes": " ".join(wanted), "subscription": subscription}
+        client = Client.insert(**row, key_hash=_hash(key), created_at=now).execute(database)
+        body = {"client": client, "scopes": wanted}
+        Event.insert(at=now, kind="client:added", subscription=subscription or "", body=body).execute(database)
+    return key
+
+
+def find_client(database: Database, key: str, *, now: datetime) -> Caller | None:
+    """The app that a key belongs to, or None for a key that is unknown or revoked."""
+    with answering(database):
+        found = database.execute_sql(_FIND[database.dialect], (_hash(key), to_micros(now))).fetchone()
+    if found is None:
+        return None
+    client, name, scopes, subscription = found
+    return Caller(client, name, frozenset(scopes.split()), subscription)
+
+
+def revoke_clients(database: Database, *, name: str, now: datetime) -> int:
+    """Revoke every key of the apps with this name, at once; how many there were."""
+    with answering(database), database.atomic():
+        live = Client.select(Client.id, Client.subscription).where((Client.name == name) & (Client.revoked_at > now))
+        found = [(row["id"], row["subscription"]) for row in live.dicts().execute(database)]
+        for client, subscription in found:
+            Client.update(revoked_at=now).where(Client.id == client).execute(database)
+            Event.insert(
+                at=now, kind="client:revoked", subscription=subscription or "", body={"client": client}
+            ).execute(database)
+        return len(found)
+
+
+def serves(database: Database, types: Vocabulary, caller: Caller, resource: Ref) -> bool:
+    """Whether a resource exists for an app: all do, unless its key is bound to one subscription.
+
+    Then a patient must be that subscription's; an entity, in every version, must point at its patients only or,
+    pointing at none, at a practitioner who has worked there. What does not exist is nobody's.
+    """
+    bound, (kind, name) = caller.subscription, resource
+    if bound is None:
+        return True
+    if kind == "subscription":
+        return name == bound
+    with answering(database):
+        if kind == "patient":
+            return _count(database, Patient, Patient.id == name, Patient.subscription == bound) == 1
+        declared = types.named(kind)
+        if declared is None or not declared.declared:
+            return False
+        patients, people = (_targets(database, declared, name, target) for target in ("Patient", "Practitioner"))
+        if patients:
+            found = _count(database, Patient, Patient.id.in_(patients), Patient.subscription == bound)
+            return found == len(patients)
+        worked = _count(database, Membership, Membership.practitioner.in_(people), Membership.subscription == bound)
+        return worked > 0
+
+
+def _targets(database: Database, declared: Type, name: str, target: str) -> set[str]:
+    """The ids that the versions of an entity point at, in relations to this type."""
+    relations = [one.name for one in declared.properties.values() if isinstance(one, ToOne) and one.target == target]
+    links = EntityLink.select(EntityLink.target).join(Entity)
+    found = links.where(Entity.type == declared.name, Entity.id == name, EntityLink.property.in_(relations))
+    return {one for (one,) in found.tuples().execute(database)}
+
+
+def _count(database: Database, model: Any, *conditions: Any) -> int:
+    counted: int = model.select().where(*conditions).count(database)
+    return counted
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_SELECT = "SELECT id, name, scopes, subscription_id FROM client WHERE key_hash = {0} AND revoked_at > {0}"
+_FIND = {"sqlite": _SELECT.format("?"), "postgresql": _SELECT.format("%s")}

@@ -1,0 +1,93 @@
+"""Import of facts: NDJSON, all of a file or nothing, the same file twice changes nothing.
+
+A file is read in stretches of lines. For each stretch the database is asked once for what it holds about the things
+named, the lines are applied to that in their order, and what they add is written. One transaction spans the file.
+A line may refer only to what stands in the database or on a line before it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import BinaryIO
+
+import peewee
+
+from authz.compiler import Vocabulary
+from authz.database import Database, answering
+from authz.errors import ImportRefused, InvalidInput
+from authz.importing.lines import Line, parse_line
+from authz.importing.stretch import Outcome, Stretch
+from authz.terms import to_micros
+
+LONGEST_LINE = 1 << 20
+"""A longer line is refused without being read to its end."""
+
+_LINES_AT_ONCE = 2000
+
+
+@dataclass
+class ImportReport:
+    """How many lines of each kind told something new, something known, or something that has ended here since."""
+
+    new: Counter[str] = field(default_factory=Counter)
+    unchanged: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+
+    def count(self, outcome: Outcome, kind: str) -> None:
+        {"new": self.new, "unchanged": self.unchanged, "ended": self.ended}[outcome][kind] += 1
+
+
+def import_facts(
+    database: Database,
+    file: BinaryIO,
+    types: Vocabulary,
+    *,
+    now: datetime,
+    progress: Callable[[int], object] | None = None,
+) -> ImportReport:
+    """Import every line of an NDJSON file; `progress` is told how many bytes were read.
+
+    A fact that has ended here since it was imported stays ended. Raises `ImportRefused`, with the line's number and
+    nothing written, for a line that is malformed or contradicts what is there, and `Unavailable` for the database.
+    """
+    report, moment, done = ImportReport(), to_micros(now), 0
+    with answering(database), database.atomic():
+        for lines, read in _stretches(file, types):
+            stretch = Stretch(database, moment, lines)
+            for line in lines:
+                try:
+                    report.count(stretch.apply(line), line.kind)
+                except InvalidInput as error:
+                    raise ImportRefused(line.number, str(error)) from error
+            try:
+                stretch.write()
+            except peewee.IntegrityError as error:
+                why = f"on a line from here to {lines[-1].number}, the database refuses: {str(error).strip()}"
+                raise ImportRefused(lines[0].number, why) from error
+            done += read
+            if progress is not None:
+                progress(done)
+    return report
+
+
+def _stretches(file: BinaryIO, types: Vocabulary) -> Iterator[tuple[list[Line], int]]:
+    lines: list[Line] = []
+    read = number = 0
+    while text := file.readline(LONGEST_LINE + 1):
+        number += 1
+        read += len(text)
+        if len(text) > LONGEST_LINE:
+            raise ImportRefused(number, f"is longer than {LONGEST_LINE} bytes")
+        if number == 1:
+            text = text.removeprefix(b"\xef\xbb\xbf")
+        if not text.isspace() and text:
+            try:
+                lines.append(parse_line(number, text, types))
+            except InvalidInput as error:
+                raise ImportRefused(number, str(error)) from error
+        if len(lines) == _LINES_AT_ONCE:
+            yield lines, read
+            lines, read = [], 0
+    if lines:
+        yield lines, read

@@ -1,0 +1,78 @@
+"""Strict JSON in: an object in I-JSON (RFC 7493), where a reader that forgives would lose or invent something.
+
+Refused beyond what is no JSON at all: a member that stands twice (one of the two would be lost), NaN and infinity,
+numbers beyond a double, unpaired surrogates, and nesting that no honest sender needs.
+"""
+
+import json
+import math
+from typing import Any, NoReturn
+
+from authz.errors import InvalidInput
+from authz.terms import shown
+
+_DEEPEST = 64
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """The JSON object in UTF-8 bytes. Raises `InvalidInput` for anything else, saying what and where."""
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"is not UTF-8 at byte {error.start + 1}") from error
+    try:
+        value = _DECODER.decode(decoded)
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"is not JSON: {error.msg} at character {error.pos + 1}") from error
+    except RecursionError as error:
+        raise InvalidInput("is nested too deeply") from error
+    except ValueError as error:
+        raise InvalidInput(f"is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInput(f"is not a JSON object but {shown(value)}")
+    if decoded.count("{") + decoded.count("[") > _DEEPEST and _depth(value) > _DEEPEST:
+        raise InvalidInput("is nested too deeply")
+    if "\\u" in decoded:
+        _refuse_surrogates(value)
+    return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidInput(f"the member {shown(twice)} stands twice")
+    return made
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidInput(f"the number {shown(text)} is too large")
+    return number
+
+
+def _constant(text: str) -> NoReturn:
+    raise InvalidInput(f"is not JSON: {text}")
+
+
+def _depth(value: Any) -> int:
+    """How deep a value is nested, without recursion."""
+    deepest, waiting = 0, [(value, 1)]
+    while waiting:
+        one, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        waiting += [(held, depth + 1) for held in inner]
+    return deepest
+
+
+def _refuse_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("holds an unpaired surrogate") from error
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_float=_finite, parse_constant=_constant)
