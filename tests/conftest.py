@@ -61,3 +61,12 @@ def database(database_url: str) -> Iterator[Database]:
     opened.connect()
     yield opened
     shut(opened)
+
+
+@pytest.fixture
+def sqlite_database(sqlite_url: str) -> Iterator[Database]:
+    """SQLite, open: for what does not touch the database's own ways."""
+    opened = connect(sqlite_url)
+    opened.connect()
+    yield opened
+    shut(opened)
