@@ -1,5 +1,10 @@
 """The production server: granian's worker processes, each with its own application."""
 
+import os
+import signal
+import socket
+import threading
+import time
 from functools import partial
 
 from flask import Flask
@@ -8,6 +13,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 
 from api.app import create_app
+from authz.errors import Unavailable
 from authz.pdp import open_pdp
 from authz.settings import Settings
 
@@ -17,9 +23,10 @@ _THREADS = 4
 def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are finished.
 
-    Raises `PolicyRefused` or `Unavailable` before anything listens.
+    Raises `PolicyRefused` or `Unavailable` before anything listens: a policy, a database or a port that is not there.
     """
     open_pdp(settings.database, settings.policies).close()
+    _check_free(host, port)
     server = Granian(
         "caregrant",
         address=host,
@@ -30,8 +37,26 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
     )
-    server.serve(target_loader=partial(_loaded, settings), wrap_loader=False)
+    server.serve(target_loader=partial(_loaded, settings, os.getpid()), wrap_loader=False)
 
 
-def _loaded(settings: Settings) -> Flask:
+def _check_free(host: str, port: int) -> None:
+    """Granian tells of a port that is taken by a panic; say it in a line."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise Unavailable(f"cannot listen on {host} port {port}: {error}") from error
+
+
+def _loaded(settings: Settings, parent: int) -> Flask:
+    """A worker's application. The worker ends with its parent: an orphan would go on answering by an old policy."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     return create_app(settings)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -31,10 +31,10 @@ def postgresql_url(postgresql_server_url: str, request: pytest.FixtureRequest) -
     """A migrated, empty PostgreSQL database of the test's own."""
     name = f"test_{abs(hash(request.node.nodeid)):x}"
     with psycopg.connect(f"{postgresql_server_url}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_caregrant")  # type: ignore[call-overload]
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_caregrant")
     yield f"{postgresql_server_url}/{name}"
     with psycopg.connect(f"{postgresql_server_url}/postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

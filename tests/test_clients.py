@@ -21,7 +21,7 @@ def test_a_key_is_stored_only_as_a_hash(database: Database) -> None:
     key = add_client(database, name="Physio App", scopes=("decide", "audit"), now=NOW)
     found = find_client(database, key, now=NOW)
     assert found is not None
-    assert (found.name, found.scopes, found.subscription) == ("Physio App", {"decide", "audit"}, None)
+    assert (found.name, found.scopes, found.subscription) == ("Physio App", frozenset({"decide", "audit"}), None)
     stored = [*Client.select().tuples().execute(database), *Event.select().tuples().execute(database)]
     assert key not in repr(stored)
     assert key.removeprefix("cg_") not in repr(stored)

@@ -1,0 +1,217 @@
+"""The command line: exit 0 done, 1 refused (one clear line on standard error), 2 usage; JSON where asked."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from authz import demo
+from authz.compiler import load
+from authz.database import connect, shut
+from authz.models import Event
+from authz.settings import shipped
+from authz.terms import format_instant, parse_instant
+
+POLICIES = shipped("policies")
+
+
+def run(*words: str, url: str = "", stdin: bytes = b"", exit_code: int = 0, **environment: str) -> str:
+    """Run `caregrant` as a user does; what it wrote to standard output, or to standard error when it refused."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith("CAREGRANT_")}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("caregrant"), *words, *(("--database", url) if url else ())],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env=given | environment,
+    )
+    out, err = done.stdout.decode(), done.stderr.decode()
+    assert done.returncode == exit_code, (out, err)
+    assert "Traceback" not in err
+    if exit_code == 0:
+        assert err == ""
+    return out or err
+
+
+def refused(*words: str, url: str = "", stdin: bytes = b"", **environment: str) -> str:
+    """Run what is refused: exit 1 and one line."""
+    line = run(*words, url=url, stdin=stdin, exit_code=1, **environment)
+    assert line.startswith("caregrant: ")
+    assert line.count("\n") == 1
+    return line
+
+
+@pytest.fixture
+def clinic(sqlite_url: str) -> str:
+    """The URL of the demonstration clinic, an hour old."""
+    database = connect(sqlite_url)
+    demo.fill(database, load(POLICIES).types, datetime.now(UTC) - timedelta(hours=1))
+    shut(database)
+    return sqlite_url
+
+
+def test_from_nothing_to_a_decision(tmp_path: Path) -> None:
+    """migrate, demo, check, who, what: a newcomer's first five commands."""
+    url = f"sqlite:///{tmp_path}/new.db"
+    assert run("migrate", url=url) == "applied 0001_initial\n"
+    assert run("migrate", url=url) == "the schema is up to date\n"
+    assert "demonstration clinic" in run("demo", url=url)
+    assert run("check", "practitioner:alice", "view", "patient:p-1", url=url).startswith("allowed: rule R3, grant ")
+    assert run("who", "view", "patient:p-1", url=url) == "alice\nbob\ncarol\n"
+    assert "p-1\n" in run("what", "practitioner:bob", "view", "patient", url=url)
+    assert "not empty" in refused("demo", url=url)
+
+
+def test_check_says_no_with_exit_1(clinic: str) -> None:
+    """A denial is exit 1 and a sentence; --explain says which conditions fail, with their rules."""
+    asked = ("check", "practitioner:bob", "view", "patient:p-3")
+    assert run(*asked, url=clinic, exit_code=1) == "denied: no way to permit has all its conditions met\n"
+    told = run(*asked, "--explain", url=clinic, exit_code=1)
+    assert "UNMET  R2: there is no live grant" in told
+    assert told.index("R5 (does not permit)") < told.index("R3 (does not permit)"), "the nearest way first"
+    assert "has ended" in told
+
+
+def test_check_in_the_past(clinic: str) -> None:
+    """--at asks about another instant; a time without a zone is a usage error."""
+    then = format_instant(datetime.now(UTC) - timedelta(days=60))
+    assert run("check", "practitioner:bob", "view", "patient:p-3", "--at", then, url=clinic).startswith("allowed")
+    told = run("check", "practitioner:bob", "view", "patient:p-3", "--at", "2026-01-01", url=clinic, exit_code=2)
+    assert "RFC 3339" in told
+
+
+def test_json_is_for_programs(clinic: str) -> None:
+    """Every command that answers has --json, and what it writes is one JSON value."""
+    told = json.loads(run("check", "practitioner:bob", "view", "patient:p-2", "--json", url=clinic))
+    assert (told["decision"], told["rule"], told["rules"]) == (True, "R5", ["R5", "R1", "R2"])
+    assert parse_instant(told["until"]) > datetime.now(UTC)
+    asked = ("check", "practitioner:noa", "view", "patient:p-2", "--explain", "--json")
+    denied = json.loads(run(*asked, url=clinic, exit_code=1))
+    assert denied["ways"][0]["unmet"]
+    assert json.loads(run("who", "view", "patient:p-1", "--json", url=clinic)) == ["alice", "bob", "carol"]
+    assert "p-1" in json.loads(run("what", "practitioner:bob", "view", "patient", "--json", url=clinic))
+    assert json.loads(run("migrate", "--json", url=clinic)) == {"applied": []}
+    assert json.loads(run("policy", "check", "--json"))["rules"] > 20
+    assert json.loads(run("client", "add", "app", "--json", url=clinic))["key"].startswith("cg_")
+
+
+def test_import(clinic: str, tmp_path: Path) -> None:
+    """A file or standard input; what was new and what was known; a fault with its line, and nothing kept."""
+    good = b'{"subscription": {"id": "new", "name": "New"}}\n'
+    assert run("import", "-", url=clinic, stdin=good) == "imported 1 subscription\n"
+    path = tmp_path / "facts.ndjson"
+    path.write_bytes(good)
+    assert run("import", str(path), url=clinic) == "imported nothing new; 1 unchanged\n"
+    assert json.loads(run("import", str(path), "--json", url=clinic))["unchanged"] == {"subscription": 1}
+    path.write_bytes(b'{"subscription": {"id": "newer", "name": "Newer"}}\n{"patient": {"id": "p-9\n')
+    assert "line 2: is not JSON" in refused("import", str(path), url=clinic)
+    assert "unchanged" not in run("import", "-", url=clinic, stdin=b'{"subscription": {"id": "newer", "name": "N"}}')
+    assert "No such file" in run("import", str(tmp_path / "none"), url=clinic, exit_code=2)
+
+
+def test_client_add(clinic: str) -> None:
+    """The key is printed alone, so that a script may keep it; an unknown scope is a usage error."""
+    assert run("client", "add", "app", "--scope", "decide", "--scope", "audit", url=clinic).startswith("cg_")
+    assert "no subscription south" in refused("client", "add", "app", "--subscription", "south", url=clinic)
+    assert "root" in run("client", "add", "app", "--scope", "root", url=clinic, exit_code=2)
+
+
+def test_policy_check_and_show(tmp_path: Path) -> None:
+    """A good policy is counted and shown in words; a bad one is refused with every fault and its place."""
+    assert "26 ways to a permit" in run("policy", "check")
+    shown = run("policy", "show", "--type", "patient", "--action", "give_up", "--sql")
+    assert "practitioner give_up patient\n  R5  (R5, R1, R2)\n" in shown
+    assert "role is viewer" in shown
+    assert 'FROM "membership"' in shown
+    assert "[colleague.polar:" in shown
+    (tmp_path / "bad.polar").write_text('allow(p: Practitioner, "view", x: Patient) if x.ownr = p;\nfoo(;\n')
+    told = run("policy", "check", str(tmp_path), exit_code=1)
+    assert told.startswith("caregrant: ")
+    assert "bad.polar:2:" in told
+    assert "no directory that holds .polar files" in refused("policy", "check", str(tmp_path / "none"))
+
+
+def test_settings_come_from_the_environment(clinic: str, tmp_path: Path) -> None:
+    """CAREGRANT_DATABASE and CAREGRANT_POLICIES are what the options are; an option wins."""
+    asked = ("check", "practitioner:alice", "view", "patient:p-1")
+    assert run(*asked, CAREGRANT_DATABASE=clinic).startswith("allowed")
+    none = f"sqlite:///{tmp_path}/none.db"
+    assert run(*asked, url=clinic, CAREGRANT_DATABASE=none).startswith("allowed")
+    assert "there is no database" in refused(*asked, CAREGRANT_DATABASE=none)
+    (tmp_path / "open.polar").write_text('allow(_: Practitioner, "view", _: Patient);')
+    told = run("check", "practitioner:frank", "view", "patient:p-1", url=clinic, CAREGRANT_POLICIES=str(tmp_path))
+    assert told == "allowed: by a rule without a number\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("mysql://x/y", "is not a database URL"),
+        ("sqlite:///", "is not a database URL"),
+        ("postgresql://nobody@127.0.0.1:1/none", "refused"),
+    ],
+)
+def test_a_database_that_is_none(url: str, why: str) -> None:
+    """A bad URL, or a server that is not there: one line, exit 1."""
+    asked = ("check", "practitioner:alice", "view", "patient:p-1")
+    assert why in run(*asked, url=url, exit_code=1)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    """A file of something else, and one that lacks its schema, are refused and left as they are."""
+    path = tmp_path / "x.db"
+    path.write_bytes(b"this is a letter to grandmother, not a database\n" * 100)
+    before = path.read_bytes()
+    assert "not a database" in refused("check", "a:b", "view", "c:d", url=f"sqlite:///{path}")
+    assert "not a database" in refused("migrate", url=f"sqlite:///{path}")
+    assert path.read_bytes() == before
+    (tmp_path / "empty.db").touch()
+    told = refused("check", "a:b", "view", "c:d", url=f"sqlite:///{tmp_path}/empty.db")
+    assert "lacks 0001_initial" in told
+    assert "caregrant migrate" in told
+
+
+def test_usage_errors_are_exit_2() -> None:
+    """A word too few, an unknown command and a subject without its type."""
+    for words in (("check",), ("fly",), ("check", "alice", "view", "patient:p-1"), ("serve", "--workers", "0")):
+        assert "Error" in run(*words, exit_code=2)
+
+
+def test_help_is_help() -> None:
+    """Every command has a sentence in the list, and help of its own."""
+    listed = run("--help")
+    for command in ("check", "client", "demo", "import", "migrate", "policy", "serve", "what", "who"):
+        assert f"  {command} " in listed
+        assert "Usage: caregrant" in run(command, "--help")
+    assert run("--version").startswith("caregrant, version ")
+
+
+def test_check_starts_light() -> None:
+    """`caregrant check` imports neither pandas nor Flask, nor the web server."""
+    code = (
+        "import sys; from authz.cli import caregrant; from authz.pdp import open_pdp;"
+        "print([name for name in ('pandas', 'flask', 'werkzeug', 'granian', 'api') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+def test_import_leaves_its_events(clinic: str) -> None:
+    """What the command imported stands in the record."""
+    run("import", "-", url=clinic, stdin=b'{"subscription": {"id": "new", "name": "New"}}')
+    database = connect(clinic)
+    kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
+    shut(database)
+    assert kinds[-1] == "subscription:imported"
+
+
+def test_the_same_on_postgresql(postgresql_url: str) -> None:
+    """The demonstration clinic on PostgreSQL, through the command line alone."""
+    assert "demonstration clinic" in run("demo", url=postgresql_url)
+    assert run("who", "view", "patient:p-1", url=postgresql_url) == "alice\nbob\ncarol\n"
+    told = run("check", "practitioner:bob", "view", "patient:p-3", "--explain", url=postgresql_url, exit_code=1)
+    assert "UNMET  R2" in told

@@ -1,0 +1,219 @@
+"""The real server over real HTTP: it starts whole or not at all, stops when told, and outlives its database."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from authz import demo
+from authz.clients import add_client
+from authz.compiler import load
+from authz.database import connect, shut
+from authz.models import Decision
+from authz.settings import shipped
+from tests.http import EVALUATION, question
+
+COMMAND = Path(sys.executable).with_name("caregrant")
+
+
+@pytest.fixture
+def key(database_url: str) -> str:
+    """The key of an app, in the demonstration clinic."""
+    database = connect(database_url)
+    began = datetime.now(UTC) - timedelta(hours=1)
+    demo.fill(database, load(shipped("policies")).types, began)
+    made = add_client(database, name="app", scopes=("decide",), now=began)
+    shut(database)
+    return made
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(*words: str, port: int, ready: str = "/readyz") -> Iterator[subprocess.Popen[bytes]]:
+    """A server process on a port, ready to answer; stopped by its own process id."""
+    process = subprocess.Popen([COMMAND, *words, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(300):
+            assert process.poll() is None, process.stdout and process.stdout.read().decode()
+            try:
+                get(port, ready)
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(15)
+        if process.stdout:
+            process.stdout.close()
+
+
+def wait_until_nobody_listens(port: int) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.1)
+    raise AssertionError("a worker outlived its parent")
+
+
+def get(port: int, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+        return json.load(response)
+
+
+def ask(port: int, key: str, body: Any) -> tuple[int, Any]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{EVALUATION}",
+        json.dumps(body).encode(),
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> None:
+    """Many at once, each answered rightly and each recorded; then SIGTERM ends it cleanly."""
+    port = free_port()
+    with serving("serve", "--workers", "2", "--database", database_url, port=port) as process:
+        people = ["alice", "bob", "carol", "dan", "noa"] * 20
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda who: ask(port, key, question(who)), people))
+        assert {status for status, _ in answers} == {200}
+        assert [told["decision"] for _, told in answers] == [who in ("alice", "bob", "carol") for who in people]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    database = connect(database_url)
+    assert Decision.select().count(database) == len(people)
+    shut(database)
+
+
+def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) -> None:
+    """After kill -9 amid answers: what was answered is recorded, no worker goes on alone, and it starts again."""
+    port, answered = free_port(), 0
+    with serving("serve", "--database", database_url, port=port) as process, ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(ask, port, key, question("bob")) for _ in range(400)]
+        while sum(one.done() for one in running) < 40:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        for one in running:
+            try:
+                answered += one.result()[0] == 200
+            except OSError:
+                continue
+    assert answered >= 40
+    again = free_port()
+    with serving("serve", "--database", database_url, port=again):
+        assert ask(again, key, question("bob"))[1]["decision"] is True
+    database = connect(database_url)
+    recorded = Decision.select().where(Decision.allowed).count(database)
+    shut(database)
+    assert recorded >= answered + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--policies", "{tmp}"), "no directory that holds .polar files"),
+        (("--database", "sqlite:///{tmp}/none.db"), "there is no database"),
+        (("--database", "postgresql://nobody@127.0.0.1:1/x"), "refused"),
+    ],
+)
+def test_it_does_not_start_half(sqlite_url: str, tmp_path: Path, words: tuple[str, ...], why: str) -> None:
+    """Without a policy or a database nothing listens: exit 1 and a line that says why."""
+    given = [word.format(tmp=tmp_path) for word in words]
+    given += [] if "--database" in words else ["--database", sqlite_url]
+    done = subprocess.run([COMMAND, "serve", *given], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_demo_serves_and_prints_a_curl_that_works(tmp_path: Path) -> None:
+    """What `make demo` runs: the printed curl, run by a shell, gives a decision with its reason; twice."""
+    for _ in range(2):
+        port = free_port()
+        words = ("demo", "--serve", "--database", f"sqlite:///{tmp_path}/demo.db")
+        with serving(*words, port=port) as process:
+            printed = b""
+            while b"who view" not in printed:
+                assert process.stdout is not None
+                printed += process.stdout.readline()
+            curl = printed.decode().split("\n\n")[2]
+            done = subprocess.run(["sh", "-c", curl], capture_output=True, timeout=30, check=True)  # noqa: S607
+            told = json.loads(done.stdout)
+            assert (told["decision"], told["context"]["rule"]) == (True, "R5")
+
+
+def test_a_port_that_is_taken(sqlite_url: str) -> None:
+    """A port that somebody else holds: exit 1 and a line, no traceback."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [COMMAND, "serve", "--port", port, "--database", sqlite_url],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert port in done.stderr
+
+
+def test_it_outlives_its_database(postgresql_url: str) -> None:
+    """While PostgreSQL refuses, 503 and not ready, though alive; once it is back, decisions again."""
+    database = connect(postgresql_url)
+    demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
+    key = add_client(database, name="app", scopes=("decide",), now=datetime.now(UTC) - timedelta(hours=1))
+    shut(database)
+    server, name = postgresql_url.rsplit("/", 1)
+    port = free_port()
+    with (
+        serving("serve", "--database", postgresql_url, port=port),
+        psycopg.connect(f"{server}/postgres", autocommit=True) as admin,
+    ):
+        assert ask(port, key, question("bob"))[0] == 200
+        _let_in(admin, name, open_to_all=False)
+        for _ in range(3):
+            status, told = ask(port, key, question("bob"))
+            assert (status, told["type"]) == (503, "/problems/unavailable")
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            get(port, "/readyz")
+        assert get(port, "/healthz") == {"status": "ok"}
+        _let_in(admin, name, open_to_all=True)
+        statuses = [ask(port, key, question("bob"))[0] for _ in range(8)]
+        assert statuses == [200] * 8
+
+
+def _let_in(admin: psycopg.Connection[Any], name: str, *, open_to_all: bool) -> None:
+    """Open a database to everybody, or close it and end every connection."""
+    admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {open_to_all}".encode())
+    if not open_to_all:
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
