@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -26,15 +27,29 @@ def postgresql_server_url() -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def _database_of(server: str, name: str) -> Iterator[str]:
+    """A migrated, empty PostgreSQL database of this name, dropped at the end."""
+    name = f"test_{abs(hash(name)):x}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_caregrant".encode())
+    yield f"{server}/{name}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
 @pytest.fixture
 def postgresql_url(postgresql_server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """A migrated, empty PostgreSQL database of the test's own."""
-    name = f"test_{abs(hash(request.node.nodeid)):x}"
-    with psycopg.connect(f"{postgresql_server_url}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_caregrant")
-    yield f"{postgresql_server_url}/{name}"
-    with psycopg.connect(f"{postgresql_server_url}/postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with _database_of(postgresql_server_url, request.node.nodeid) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def postgresql_module_url(postgresql_server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated, empty PostgreSQL database of the module's own."""
+    with _database_of(postgresql_server_url, request.node.nodeid) as url:
+        yield url
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def _check_heads(
     for rule in rules:
         for param in rule.params:
             if param.type is not None and param.type not in known:
-                faults.append(rule.place.fault(f"there is no type {param.type!r}{near(param.type, known)}"))
+                faults.append(param.term.place.fault(f"there is no type {param.type!r}{near(param.type, known)}"))
         if rule.name == "allow" and len(rule.params) != 3:
             faults.append(rule.place.fault("allow takes an actor, an action and a resource"))
         if len(rule.params) == 3 and rule.name in (*_NOUNS, "allow"):

@@ -17,7 +17,7 @@ from oso import Oso, OsoError
 from authz.compiler.blocks import Declared, expand, nodes
 from authz.compiler.resolve import Refused, Resolver, near
 from authz.compiler.simplify import simplified
-from authz.compiler.syntax import Dot, Rule, Source, Var, read
+from authz.compiler.syntax import Dot, Place, Rule, Source, Var, read
 from authz.compiler.terms import Query
 from authz.compiler.vocabulary import Vocabulary, vocabulary
 from authz.errors import Fault, PolicyRefused
@@ -72,6 +72,13 @@ def compile_texts(texts: Mapping[str, str], seconds: float = SECONDS) -> Compile
 
     Raises `PolicyRefused` as `load` does.
     """
+    try:
+        return _compiled(texts, seconds)
+    except RecursionError as error:
+        raise PolicyRefused([Fault(", ".join(texts), 0, 0, "the rules are nested too deeply")]) from error
+
+
+def _compiled(texts: Mapping[str, str], seconds: float) -> CompiledPolicy:
     types = vocabulary(texts.get("types.toml", ""))
     source = Source()
     for name, text in texts.items():
@@ -79,8 +86,10 @@ def compile_texts(texts: Mapping[str, str], seconds: float = SECONDS) -> Compile
             read(text, name, source)
     declared = expand(source, types)
     source.faults += _unknown_names(source.rules, types)
+    if not source.rules and not source.faults:
+        raise PolicyRefused([Fault(", ".join(texts), 0, 0, "the policy has no rules")])
     if not source.faults:
-        source.faults += _oso_faults(texts, types)
+        source.faults += _oso_faults(texts, types, [block.place for block in source.blocks if block.kind == "resource"])
     if source.faults:
         raise PolicyRefused(source.faults)
     queries = _resolve(types, declared, seconds)
@@ -102,7 +111,7 @@ def _resolve(types: Vocabulary, declared: Declared, seconds: float) -> dict[tupl
     for subject in types.subjects:
         for resource in types.resources:
             try:
-                found = simplified(resolver.queries(subject, resource))
+                found = simplified(resolver.queries(subject, resource), resolver.check_time)
             except Refused as refused:
                 faults.append(refused.fault)
                 continue
@@ -116,13 +125,12 @@ def _resolve(types: Vocabulary, declared: Declared, seconds: float) -> dict[tupl
 def _unknown_names(rules: Iterable[Rule], types: Vocabulary) -> list[Fault]:
     """Fields that no type has and rules that do not exist, also where no `allow` rule leads."""
     fields = {name for one in types.types.values() for name in one.properties} | {"rules", "request"}
-    arities = {(rule.name, len(rule.params)) for rule in rules}
     faults = []
     for rule in rules:
         for node in nodes(rule.body):
             if isinstance(node, Dot) and node.field not in fields and not _in_request(node):
                 faults.append(node.place.fault(f"no type has a field {node.field!r}{near(node.field, fields)}"))
-    return faults if arities else [Fault("", 0, 0, "the policy has no rules")]
+    return faults
 
 
 def _in_request(node: Dot) -> bool:
@@ -148,8 +156,11 @@ def oso_for(types: Vocabulary) -> Oso:
     return oso
 
 
-def _oso_faults(texts: Mapping[str, str], types: Vocabulary) -> list[Fault]:
-    """What Oso has against the policy, which it reads as one text; the line says which file is meant."""
+def _oso_faults(texts: Mapping[str, str], types: Vocabulary, blocks: list[Place]) -> list[Fault]:
+    """What Oso has against the policy, which it reads as one text; the line says which file is meant.
+
+    Where Oso names no place, a block lacks the rules that it needs.
+    """
     starts, parts, line = [], [], 1
     for name, text in texts.items():
         if name != "types.toml":
@@ -163,7 +174,7 @@ def _oso_faults(texts: Mapping[str, str], types: Vocabulary) -> list[Fault]:
         why = str(error).split("\n")[0].strip()
         where = re.search(r"at line (\d+), column (\d+)", why)
         if where is None:
-            return [Fault(starts[0][1], 0, 0, why)]
+            return [blocks[0].fault(why) if blocks else Fault(starts[0][1], 0, 0, why)]
         at = int(where[1])
         begin, name = max(start for start in starts if start[0] <= at)
         return [Fault(name, at - begin + 1, int(where[2]), why[: where.start()].strip(" :"))]

@@ -104,6 +104,7 @@ class Resolver:
         for rule in rules:
             self.rules.setdefault((rule.name, len(rule.params)), []).append(rule)
         self.words = words
+        self.declared = {word for declared in words.values() for word in declared}
         self.groups = groups
         self.deadline = time.monotonic() + seconds
         self.seconds = seconds
@@ -128,6 +129,11 @@ class Resolver:
                 raise Refused(self._allow_place(), f"more than {MOST_WAYS} ways to allow; use fewer alternatives")
         return found
 
+    def check_time(self, place: Place | None = None) -> None:
+        """Raise `Refused` once the time for compiling is over."""
+        if time.monotonic() > self.deadline:
+            raise Refused(place or self._allow_place(), f"the policy takes longer than {self.seconds:g} s to compile")
+
     def _allow_place(self) -> Place:
         return self.rules[("allow", 3)][0].place
 
@@ -138,8 +144,7 @@ class Resolver:
     # Goals.
 
     def _solve(self, node: Node, names: _Names, state: _State, stack: _Stack) -> Iterator[_State]:
-        if time.monotonic() > self.deadline:
-            raise Refused(node.place, f"the policy takes longer than {self.seconds:g} s to compile")
+        self.check_time(node.place)
         if isinstance(node, Op):
             yield from self._operator(node, names, state, stack)
         elif isinstance(node, Call):
@@ -293,6 +298,8 @@ class Resolver:
     def _unify(self, place: Place, left: Any, right: Any, state: _State, matching: bool = False) -> Iterator[_State]:
         left, right = self._value(left, state), self._value(right, state)
         if isinstance(left, Free) or isinstance(right, Free):
+            for one in (left, right):
+                state = self._present(place, one.row, one.fields[:-1], state) if isinstance(one, Path) else state
             yield from self._bind(left, right, state) if isinstance(left, Free) else self._bind(right, left, state)
         elif isinstance(left, Listed) and isinstance(right, Listed):
             yield from self._unify_lists(place, left.items, right.items, state)
@@ -355,11 +362,25 @@ class Resolver:
         elif isinstance(value, Asked):
             raise Refused(place, "what comes with the request has no type of its own; compare it instead")
         elif self._type_name(value) in wanted:
-            yield state
+            yield self._present(place, value.row, value.fields, state) if isinstance(value, Path) else state
+
+    def _present(self, place: Place, row: Row, fields: tuple[str, ...], state: _State) -> _State:
+        """Where a relation on the way may lead nowhere, the row at the end must be there: nil has no type, no field."""
+        prop: ToOne | None = None
+        holder, nullable = self.types.types[row.type], False
+        for name in fields:
+            step = holder.properties[name]
+            assert isinstance(step, ToOne)
+            prop, nullable, holder = step, nullable or step.nullable, self.types.types[step.target]
+        if prop is None or not nullable:
+            return state
+        return self._with(state, Condition("exists", Path(row, fields, prop), NIL, state.tag, place))
 
     def _compare(self, place: Place, op: str, left: Any, right: Any, state: _State) -> Iterator[_State]:
         left, right = self._value(left, state), self._value(right, state)
         self._check_operands(place, op, left, right)
+        self._check_stored_word(place, left, right)
+        self._check_stored_word(place, right, left)
         if isinstance(left, Const) and isinstance(right, Const):
             if _COMPARE[op](left.value, right.value):
                 yield state
@@ -395,6 +416,14 @@ class Resolver:
                 if not isinstance(one, Asked) and kind not in _ORDERED:
                     raise Refused(place, f"{op} needs numbers, strings or instants, not {_a(kind or 'nil')}")
 
+    def _check_stored_word(self, place: Place, path: Any, word: Any) -> None:
+        """A role that no row can hold is a misspelling; one that a block declares may be asked for all the same."""
+        if isinstance(path, Path) and isinstance(path.property, Scalar) and isinstance(word, Const):
+            words = path.property.words
+            if words and word.value not in words and word.value not in self.declared:
+                why = f"{path.fields[-1]} is one of {', '.join(map(repr, words))}, never {word.value!r}"
+                raise Refused(place, why + near(str(word.value), words))
+
     def _with(self, state: _State, condition: Condition) -> _State:
         if any(condition.meaning == one.meaning for one in state.conditions):
             return state
@@ -424,6 +453,7 @@ class Resolver:
         if isinstance(item, Path | Asked) and literal and among.items:
             for one in among.items:
                 self._check_operands(place, "=", item, one)
+                self._check_stored_word(place, item, one)
             yield self._with(state, Condition("in", item, among, state.tag, place))
             return
         for one in among.items:

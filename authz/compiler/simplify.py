@@ -1,27 +1,49 @@
 """The same union of conjunctive queries, smaller.
 
-Two steps, both exact. *Folding*: an existential row all of whose conditions another row of the query meets as well
+Steps, each exact. *Folding*: an existential row all of whose conditions another row of the query meets as well
 says nothing and goes (Chandra and Merlin's minimisation, for one row at a time). *Merging*: two queries that differ
 only in the literal of one equality become one, with a list.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from authz.compiler.terms import Condition, Const, Listed, Path, Query, Row
 
 
-def simplified(queries: Iterable[Query]) -> tuple[Query, ...]:
-    """The queries without rows that say nothing, without repeats, and with literals merged into lists."""
-    found: list[Query] = []
+def simplified(queries: Iterable[Query], tick: Callable[[], object] = lambda: None) -> tuple[Query, ...]:
+    """The queries without rows that say nothing, without repeats, and with literals merged into lists.
+
+    `tick` is called at every step, so that a caller can stop what takes too long.
+    """
+    found: dict[object, Query] = {}
     for query in queries:
-        one = _folded(query)
-        if _canonical(one) not in {_canonical(other) for other in found}:
-            found.append(one)
-    merged = True
-    while merged:
-        found, merged = _merge_one(found)
-    return tuple(found)
+        tick()
+        one = _folded(_terse(query))
+        found.setdefault(_canonical(one), _renumbered(one))
+    kept = list(found.values())
+    before = len(kept) + 1
+    while len(kept) < before:
+        before, kept = len(kept), _merged(kept, tick)
+    return tuple(kept)
+
+
+def _terse(query: Query) -> Query:
+    """Without each ``exists`` of a row of which another condition reads a field: that says it too."""
+    read = {
+        (path.row, path.fields[:length])
+        for condition in query.conditions
+        if condition.op != "exists"
+        for path in (condition.left, condition.right)
+        if isinstance(path, Path)
+        for length in range(1, len(path.fields))
+    }
+    kept = [
+        one
+        for one in query.conditions
+        if not (one.op == "exists" and isinstance(one.left, Path) and (one.left.row, one.left.fields) in read)
+    ]
+    return replace(query, conditions=tuple(kept))
 
 
 def _folded(query: Query) -> Query:
@@ -50,22 +72,33 @@ def _renumbered(query: Query) -> Query:
     return replace(query, rows=tuple(names[row] for row in query.rows), conditions=conditions)
 
 
-def _merge_one(queries: list[Query]) -> tuple[list[Query], bool]:
-    """One merge of the first two queries that can be merged, or the same queries and False."""
-    seen: dict[object, tuple[int, int]] = {}
-    numbered = [_renumbered(query) for query in queries]
-    for index, query in enumerate(numbered):
-        for position, condition in enumerate(query.conditions):
-            if _literals(condition) is None:
-                continue
+def _merged(queries: list[Query], tick: Callable[[], object]) -> list[Query]:
+    """The queries, those that differ only in the literal of one condition made one; each takes part in one merge."""
+    first: dict[object, tuple[int, int]] = {}
+    kept: dict[int, Query] = {}
+    merged_at: dict[int, int] = {}
+    for index, query in enumerate(queries):
+        tick()
+        shapes = list(_shapes(query))
+        for position, shape in shapes:
+            at = first.get(shape)
+            if at is not None and merged_at.setdefault(at[0], at[1]) == at[1]:
+                kept[at[0]] = _joined(kept[at[0]], at[1], query.conditions[position])
+                break
+        else:
+            kept[index] = query
+            for position, shape in shapes:
+                first.setdefault(shape, (index, position))
+    return list(kept.values())
+
+
+def _shapes(query: Query) -> Iterator[tuple[int, object]]:
+    """Each condition with literals, as its position and all that the query says beside the literals."""
+    for position, condition in enumerate(query.conditions):
+        if _literals(condition) is not None:
             others = frozenset(one.meaning for at, one in enumerate(query.conditions) if at != position)
             shape = (query.action, query.rules, tuple(row.type for row in query.rows), condition.left, others)
-            first, at = seen.setdefault(shape, (index, position))
-            if first != index:
-                joined = _joined(numbered[first], at, condition)
-                kept = [joined if one == first else other for one, other in enumerate(numbered) if one != index]
-                return kept, True
-    return numbered, False
+            yield position, shape
 
 
 def _joined(query: Query, position: int, other: Condition) -> Query:

@@ -298,6 +298,10 @@ class _Arm:
             kind = kind_of(left) or kind_of(right.items[0]) or "string"
             listed = ", ".join(self._scalar(item, kind) for item in right.items)
             return f"{self._scalar(left, kind)} IN ({listed})"
+        if op == "exists":
+            assert isinstance(left, Path)
+            self._alias(left.row, left.fields)
+            return ""
         if op == "holds":
             return self._holds(left, right)
         if op in ("=", "!="):

@@ -140,6 +140,9 @@ class _Token(NamedTuple):
     place: Place
 
 
+_DEEPEST = 50
+
+
 class _Stop(Exception):
     """The statement being read cannot be read further; the fault is recorded already."""
 
@@ -176,6 +179,7 @@ class _Reader:
         self.source = source
         self.tokens = self._tokens(text, file)
         self.at = 0
+        self.depth = 0
 
     def _tokens(self, text: str, file: str) -> list[_Token]:
         tokens, position, line, line_start = [], 0, 1, 0
@@ -223,7 +227,7 @@ class _Reader:
 
     def statements(self) -> None:
         while self.next.kind != "end":
-            begun = self.at
+            begun, self.depth = self.at, 0
             try:
                 self.statement()
             except _Stop:
@@ -235,7 +239,7 @@ class _Reader:
         while self.next.kind != "end":
             text = self.take().text
             depth += (text in ("{", "(", "[")) - (text in ("}", ")", "]"))
-            if depth <= 0 and text in (";", "}"):
+            if depth <= 0 and (text == ";" or (text == "}" and not self.is_next(";"))):
                 return
 
     def statement(self) -> None:
@@ -374,9 +378,18 @@ class _Reader:
         return compared
 
     def term(self) -> Node:
+        begun = self.next.place
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            self.refuse(begun, "is nested too deeply")
         node = self.primary()
+        self.depth -= 1
+        dots = 0
         while self.is_next("."):
             self.take()
+            dots += 1
+            if dots > _DEEPEST:
+                self.refuse(begun, "is a path of too many fields")
             name = self.next
             if name.kind != "name":
                 self.refuse(name.place, f"a field is a name, found {name.text!r}")

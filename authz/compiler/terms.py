@@ -68,7 +68,8 @@ NIL = Const(None)
 class Condition:
     """One requirement: ``left op right``, the rule that states it, and where.
 
-    `op` is a comparison, ``in`` (right is `Listed`) or ``holds`` (left is a list property that holds right).
+    `op` is a comparison, ``in`` (right is `Listed`), ``holds`` (left is a list property that holds right) or
+    ``exists`` (the row at the end of left is there; right is nil).
     """
 
     op: str

@@ -15,16 +15,27 @@ from peewee import BooleanField, ForeignKeyField, IntegerField, Model
 
 from authz.errors import Fault, PolicyRefused
 from authz.models import FACTS, Entity, EntityLink, InstantField
+from authz.terms import END_CAUSES, GRANT_ORIGINS, GRANT_ROLES, MEMBERSHIP_ROLES
 
 Kind = Literal["string", "integer", "boolean", "datetime"]
 KINDS: tuple[Kind, ...] = ("string", "integer", "boolean", "datetime")
+_WORDS = {
+    ("Membership", "role"): MEMBERSHIP_ROLES,
+    ("Grant", "role"): GRANT_ROLES,
+    ("Grant", "origin"): GRANT_ORIGINS,
+    ("Grant", "end_cause"): ("", *END_CAUSES),
+    ("StandingShare", "end_cause"): ("", *END_CAUSES),
+}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 RESERVED = ("id", "rules", "request", "started_at", "ended_at")
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """A value: `column` of a built-in type, or a property of a declared one (`column` is then None)."""
+    """A value: `column` of a built-in type, or a property of a declared one (`column` is then None).
+
+    `words` are the only values that the database lets a column hold, where it says so.
+    """
 
     name: str
     kind: Kind
@@ -32,6 +43,7 @@ class Scalar:
     nullable: bool = False
     many: bool = False
     from_request: bool = False
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +158,8 @@ def _stored(model: type[Model]) -> dict[str, Property]:
         if isinstance(one, ForeignKeyField):
             stored[one.name] = ToOne(one.name, one.rel_model.__name__, one.column_name)
         else:
-            stored[one.name] = Scalar(one.name, _kind(one), one.column_name, one.null)
+            words = _WORDS.get((model.__name__, one.name), ())
+            stored[one.name] = Scalar(one.name, _kind(one), one.column_name, one.null, words=words)
     return stored
 
 

@@ -104,7 +104,7 @@ def _about(row: Row, condition: Condition, types: Vocabulary) -> str:
         left, right = right, left
     own = isinstance(left, Path) and left.row == row
     field = "'s ".join(left.fields).replace("_", " ") if own and isinstance(left, Path) else term(left, types)
-    return f"{field} {_VERBS[op]} {term(right, types)}"
+    return _compared(field, op, right, types)
 
 
 def _together(conditions: Sequence[Condition]) -> list[list[Condition]]:
@@ -122,7 +122,11 @@ def _stated(about: Sequence[Condition], types: Vocabulary) -> str:
     if len(about) > 1 and isinstance(condition.left, Path):
         holder = [term(condition.left.row, types), *(name.replace("_", " ") for name in condition.left.fields[:-1])]
         return "'s ".join(holder) + " is live"
-    return f"{term(condition.left, types)} {_VERBS[condition.op]} {term(condition.right, types)}"
+    return _compared(term(condition.left, types), condition.op, condition.right, types)
+
+
+def _compared(left: str, op: str, right: Term, types: Vocabulary) -> str:
+    return f"{left} is there" if op == "exists" else f"{left} {_VERBS[op]} {term(right, types)}"
 
 
 def term(value: Term, types: Vocabulary) -> str:

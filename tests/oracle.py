@@ -1,0 +1,134 @@
+"""Plain Oso as the oracle: the same policy text, interpreted over objects that are read from the same database.
+
+It shares nothing with the compiler but the vocabulary. Where Oso would raise (an order with nil, a field of nil), the
+project's rule is that this way to a permit is closed; `Nothing` says that to Oso.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from oso import Oso
+
+from authz.compiler.vocabulary import Scalar, ToMany, ToOne, Type, vocabulary
+from authz.database import Database
+from authz.models import FACTS, Entity, EntityLink
+from authz.pdp import Ref
+from authz.terms import to_micros
+
+
+class Nothing:
+    """Nil, or (`past`) what lies beyond it: nil equals nil, and what lies beyond equals, orders and holds nothing."""
+
+    def __init__(self, past: bool = False) -> None:
+        self._past = past
+
+    def __getattr__(self, name: str) -> "Nothing":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Nothing(past=True)
+
+    def __eq__(self, other: object) -> bool:
+        return not self._past and (other is None or (isinstance(other, Nothing) and not other._past))
+
+    def __ne__(self, other: object) -> bool:
+        return not self._past and not self == other
+
+    def __lt__(self, _other: object) -> bool:
+        return False
+
+    __le__ = __gt__ = __ge__ = __lt__
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(())
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Row:
+    """A row of any type, whose fields are those of the vocabulary."""
+
+    def __init__(self, world: "World", kind: Type, key: Any, values: Mapping[str, Any]) -> None:
+        self._world, self._kind, self._key, self._values = world, kind, key, values
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "rules":
+            return self._world.rules
+        prop = self._kind.properties.get(name)
+        if isinstance(prop, Scalar):
+            value = self._values.get(name)
+            return Nothing() if value is None else value
+        if isinstance(prop, ToOne):
+            key = self._values.get(name)
+            return Nothing() if key is None else self._world.row(prop.target, key)
+        if isinstance(prop, ToMany):
+            return [one for one in self._world.rows[prop.target].values() if one._values.get(prop.back) == self._key]
+        raise AttributeError(name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Row) and (self._kind.name, self._key) == (other._kind.name, other._key)
+
+    def __hash__(self) -> int:
+        return hash((self._kind.name, self._key))
+
+
+class Gone(Row):
+    """A row that is named and not there (any more): it is not nil, it equals itself, and nothing is known of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return Nothing(past=True)
+
+
+class World:
+    """Every row of a database at one instant, and a policy over them."""
+
+    def __init__(self, database: Database, texts: Mapping[str, str], now: int) -> None:
+        self.types = vocabulary(texts.get("types.toml", ""))
+        policy = "\n".join(text for name, text in texts.items() if name.endswith(".polar"))
+        self.rules = sorted(set(re.findall(r'"(R\d+)"', policy)))
+        self._classes: dict[str, type[Row]] = {name: type(name, (Row,), {}) for name in self.types.types}
+        self.rows: dict[str, dict[Any, Row]] = {name: {} for name in self.types.types}
+        for model in FACTS:
+            for values in model.select().dicts().execute(database):
+                self._add(model.__name__, values["id"], values)
+        self._entities(database, now)
+        self._oso = Oso()
+        for name, made in self._classes.items():
+            self._oso.register_class(made, name=name)
+        self._oso.register_constant(now, "now")
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._oso.load_str(policy)
+
+    def _entities(self, database: Database, now: int) -> None:
+        for entity in Entity.select().where(Entity.started_at <= now, Entity.ended_at > now).execute(database):
+            links = EntityLink.select().where(EntityLink.entity == entity.pk).execute(database)
+            values = {"id": entity.id, **entity.properties, **{link.property: link.target for link in links}}
+            declared = self.types.named(entity.type)
+            assert declared is not None
+            self._add(declared.polar, entity.id, values)
+
+    def _add(self, name: str, key: Any, values: Mapping[str, Any]) -> None:
+        plain = {field: to_micros(one) if hasattr(one, "tzinfo") else one for field, one in values.items()}
+        self.rows[name][key] = self._classes[name](self, self.types.types[name], key, plain)
+
+    def row(self, name: str, key: Any) -> Row:
+        """The row of a type (by its name in Polar) with a key, or what stands for one that is not there."""
+        return self.rows[name].get(key) or Gone(self, self.types.types[name], key, {})
+
+    def ids(self, kind: str) -> list[str]:
+        """The ids of every row of a type, by its name in requests, in order."""
+        found = self.types.named(kind)
+        assert found is not None
+        return sorted(self.rows[found.polar])
+
+    def allowed(self, subject: Ref, action: str, resource: Ref) -> bool:
+        """What plain Oso answers."""
+        ends = []
+        for kind, name in (subject, resource):
+            found = self.types.named(kind)
+            assert found is not None
+            ends.append(self.rows[found.polar][name])
+        answer: bool = self._oso.is_allowed(ends[0], action, ends[1])
+        return answer

@@ -1,0 +1,253 @@
+"""What cannot be compiled is refused when the policy is loaded: file, line, column and a sentence, in bounded time."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from authz.compiler import compile_texts, load
+from authz.errors import Fault, PolicyRefused
+from authz.settings import shipped
+
+RULE = 'allow(p: Practitioner, "view", x: Patient) if p.id = x.id and '
+"""Begins a rule whose next condition stands at column 63."""
+
+BLOCK = """actor Practitioner {}
+resource Patient {
+    roles = ["owner"];
+    permissions = ["view"];
+    "view" if "owner";
+}
+allow(p: Practitioner, action, x: Patient) if has_permission(p, action, x);
+"""
+
+
+def faults(text: str, seconds: float = 10.0, **others: str) -> list[Fault]:
+    """Every fault of a policy of one file, `policy.polar`, and others by name."""
+    texts = {"policy.polar": text} | {name.replace("_", "."): other for name, other in others.items()}
+    with pytest.raises(PolicyRefused) as caught:
+        compile_texts(texts, seconds)
+    return caught.value.faults
+
+
+CONDITIONS = {
+    "not over a relation": ("not (g in x.grants and g.practitioner = p)", 63, "not cannot be compiled"),
+    "not over a value": ('not x.name = "a"', 63, "use != for a single value"),
+    "forall": ("forall(g in x.grants, g.practitioner = p)", 63, "forall is a negation over a relation"),
+    "cut": ("cut", 63, "cut changes the meaning"),
+    "print": ("print(p)", 63, "print has no place"),
+    "debug": ("debug()", 63, "debug has no place"),
+    "a method of a value": ('x.name.startswith("a")', 70, "method call .startswith(…)"),
+    "a method of a row": ("p.can(x)", 65, "method call .can(…)"),
+    "addition": ("x.started_at + 1 < now", 76, "arithmetic (+)"),
+    "negative": ("x.started_at < -now", 78, "arithmetic (-)"),
+    "remainder": ("1 = x.started_at mod 2", 80, "arithmetic (mod)"),
+    "a field that is none": ("x.ownr = p", 65, "no type has a field 'ownr'; did you mean 'owner'?"),
+    "a field of another type": ('x.login = "a"', 65, "Patient has no field 'login'"),
+    "a field of a relation's row": ("g in x.grants and g.practitoner = p", 83, "did you mean 'practitioner'?"),
+    "a rule that is none": ("owns(p, x)", 63, "undefined rule: owns"),
+    "a stored role that is none": ('g in x.grants and g.role = "ovner"', 83, "never 'ovner'; did you mean 'owner'?"),
+    "a stored role in a list": (
+        'm in p.memberships and m.role in ["member", "maneger"]',
+        88,
+        "never 'maneger'; did you mean 'manager'?",
+    ),
+    "a dictionary": ("x.name = {a: 1}", 72, "a dictionary cannot be compiled"),
+    "a pattern": ('x matches {id: "a"}', 73, "a pattern of fields cannot be compiled"),
+    "new": ('y = new Patient("a") and y = x', 67, "new makes a value in Python"),
+    "an assignment": ('y := p.id and y = "a"', 65, "an assignment (:=)"),
+    "a rest variable": ("p in [p, *rest]", 72, "a list with a rest variable"),
+    "now and a constant": ("now < 5", 63, "now has no value yet"),
+    "a string and a number": ("x.name = 5", 65, "compares a string with an integer: never equal"),
+    "a number and a string": ('g in x.grants and g.id = "a"', 83, "compares an integer with a string"),
+    "a row and a string": ('x.subscription = "north"', 65, "compares a Subscription with a string"),
+    "rows of two types": ("x = p", 63, "compares a Patient with a Practitioner"),
+    "a truth value and a number": (
+        "s in p.standing_shares and s.content = 1",
+        92,
+        "compares a boolean with an integer",
+    ),
+    "the order of truth values": ("s in p.standing_shares and s.content < true", 92, "< needs numbers"),
+    "the order of rows": ("x < x", 63, "< needs numbers, strings or instants, not a Patient"),
+    "in a value": ("p in x.name", 63, "in needs a to-many relation"),
+    "in a relation of another type": ("p in x.grants", 63, "grants holds Grant rows"),
+    "a relation compared": ("x.grants = x.grants", 65, "a list is compared with in"),
+    "a list compared": ('m in p.memberships and m.role = ["member"]', 88, "a list is compared with in"),
+    "a request of something else": ('p.request.body.ip = "x"', 73, "a request has action and context"),
+    "the request of the resource": ('x.request.context.ip = "x"', 65, "the request is the actor's"),
+    "two values of the request": (
+        "p.request.context.a = p.request.context.b",
+        81,
+        "come only with the question",
+    ),
+    "the whole request": ('p.request.context = "x"', 73, "compare a value of the request, such as"),
+    "a type as a value": ("Patient = x", 63, "the type Patient is not a value"),
+    "a variable that is nothing": ('y.name = "a" and y = 1', 65, "not bound to a row yet"),
+    "a variable used once": ("y = 1", 63, "Singleton variable y"),
+    "the character U+0000": ('x.name = "a\0b"', 72, "cannot hold the character U+0000"),
+    "a string that never ends": ('x.name = "abc', 72, "cannot be read here"),
+    "a comparison of comparisons": ("x.id = p.id = x.id", 75, "comparisons are not chained"),
+    "nothing after and": ("", 63, "a term was expected"),
+    "parentheses without end": ("(" * 3000 + 'p.id = "a"' + ")" * 3000, 113, "is nested too deeply"),
+    "lists without end": ("p.id in " + "[" * 3000 + "]" * 3000, 121, "is nested too deeply"),
+    "a path without end": ("x" + ".subscription" * 3000 + " = x", 63, "a path of too many fields"),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_condition_outside_the_fragment(name: str) -> None:
+    """Each construct is refused where it stands, with a sentence that says what to do instead or what is wrong."""
+    condition, column, why = CONDITIONS[name]
+    (fault, *_) = found = faults(RULE + condition + ";")
+    assert (fault.file, fault.line, fault.column) == ("policy.polar", 1, column), found
+    assert why in fault.why
+    assert len(found) == 1 or name == "a string that never ends"
+
+
+WHOLE = {
+    "an unknown type of actor": ('allow(_: Nurse, "view", _: Patient);', 1, 7, "there is no type 'Nurse'"),
+    "an unknown type of resource": ('allow(_: Practitioner, "view", _: Pation);', 1, 32, "did you mean 'Patient'?"),
+    "an unknown type in a rule that nobody calls": (f"odd(_: Nurse);\n{RULE}true;", 1, 5, "no type 'Nurse'"),
+    "an unknown field in a rule that nobody calls": (f"odd(x) if x.colour = 1;\n{RULE}true;", 1, 13, "'colour'"),
+    "a rule that calls itself": (f"up(x) if up(x);\n{RULE}up(x);", 1, 10, "up calls itself"),
+    "rules that call each other": (f"a(x) if b(x);\nb(x) if a(x);\n{RULE}a(x);", 2, 9, "a calls itself"),
+    "an inline query": (f'?= allow("a", "b", "c");\n{RULE}true;', 1, 1, "an inline query (?=)"),
+    "allow of two": ("allow(_: Practitioner, _: Patient);", 1, 1, "allow takes an actor, an action and a resource"),
+    "an action that is stored": (
+        "allow(_: Practitioner, action, x: Patient) if action = x.name;",
+        1,
+        1,
+        "an action is a literal string",
+    ),
+    "an action that is a number": ("allow(_: Practitioner, 5, _: Patient);", 1, 1, "an action is a literal string"),
+    "a pattern in a head": ('allow({id: "a"}, "view", _: Patient);', 1, 7, "a dictionary cannot be compiled"),
+    "a comma left out": ('allow(_: Practitioner, "view" _: Patient);', 1, 31, "expected ','"),
+    "a semicolon left out": ('allow(_: Practitioner, "view", _: Patient)', 1, 43, "expected ';'"),
+    "nothing": ("# only a comment\n", 0, 0, "the policy has no rules"),
+    "an unknown role in a block": (BLOCK.replace('if "owner"', 'if "ownr"'), 5, 5, "did you mean 'owner'?"),
+    "an unknown role in a head": (
+        BLOCK + 'has_role(p: Practitioner, "ownr", x: Patient) if p.id = x.id;',
+        8,
+        27,
+        "Patient declares no role 'ownr'; did you mean 'owner'?",
+    ),
+    "an unknown permission in a head": (
+        BLOCK + 'has_permission(p: Practitioner, "veiw", x: Patient) if p.id = x.id;',
+        8,
+        33,
+        "Patient declares no permission 'veiw'; did you mean 'view'?",
+    ),
+    "an unknown role in a call": (
+        BLOCK
+        + 'has_role(p: Practitioner, "owner", x: Patient) if p.id = x.id;\n'
+        + 'allow(p: Practitioner, "view", x: Patient) if has_role(p, "ownr", x);',
+        9,
+        47,
+        "Patient declares no role 'ownr'",
+    ),
+    "a role that no rule gives": (BLOCK, 2, 10, "has_role"),
+    "a block of an unknown type": ("resource Ward {}\n" + RULE + "true;", 1, 10, "there is no type 'Ward'"),
+    "a relation that is not declared": (
+        BLOCK.replace('"view" if "owner";', '"view" if "owner" on "ward";'),
+        5,
+        5,
+        "declares no relation 'ward'",
+    ),
+    "what a block does not hold": (
+        BLOCK.replace("roles =", "colours ="),
+        3,
+        5,
+        "a block declares permissions, roles or relations",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_policy_outside_the_fragment(name: str) -> None:
+    """The same for what a policy is made of: heads, blocks, recursion, unknown names, syntax."""
+    text, line, column, why = WHOLE[name]
+    (fault, *_) = found = faults(text)
+    assert (fault.line, fault.column) == (line, column), found
+    assert any(why in one.why for one in found), found
+
+
+TYPES = {
+    "not TOML": ("[document\n", 1, 0, "is not TOML"),
+    "a type that exists": ('[patient]\ntitle = "string"\n', 1, 1, "the type patient exists already"),
+    "a name that is none": ('["Big Plan"]\ntitle = "string"\n', 1, 1, "a type is a table with a name"),
+    "not a table": ('document = "string"\n', 0, 0, "a type is a table"),
+    "a kind that is none": ('[document]\ntitle = "text"\n', 2, 1, "the type of title is one of string"),
+    "a property that is reserved": ('[document]\nid = "string"\n', 2, 1, "none of id, rules, request"),
+    "an option that is none": ('[document]\ntitle = { type = "string", size = 1 }\n', 2, 1, "unknown option 'size'"),
+    "a reverse of a value": ('[document]\ntitle = { type = "string", reverse = "x" }\n', 2, 1, "is no relation"),
+    "a reverse that exists": (
+        '[document]\npatient = { type = "Patient", reverse = "grants" }\n',
+        2,
+        1,
+        "Patient has a field 'grants' already",
+    ),
+    "a relation from the request": (
+        '[document]\nauthor = { type = "Practitioner", from_request = true }\n',
+        2,
+        1,
+        "a relation is never taken from the request",
+    ),
+    "a list of relations": ('[document]\nauthors = ["Practitioner"]\n', 2, 1, "the type of authors is one of"),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_declaration_that_is_none(name: str) -> None:
+    """A fault of `types.toml` refuses the policy, with its place where the key stands."""
+    text, line, column, why = TYPES[name]
+    (fault,) = faults(RULE + "true;", types_toml=text)
+    assert (fault.file, fault.line) == ("types.toml", line)
+    assert fault.column == column or name == "not TOML"
+    assert why in fault.why
+
+
+def test_every_fault_is_told_at_once() -> None:
+    """Faults of several files and lines come together, in their order, so that an author mends them in one go."""
+    found = faults(f"{RULE}cut;\n{RULE}x.ownr = p;\n", b_polar=f"\n{RULE}print(x);")
+    assert [(one.file, one.line) for one in found] == [("b.polar", 2), ("policy.polar", 1), ("policy.polar", 2)]
+
+
+def test_a_half_good_directory_loads_nothing(tmp_path: Path) -> None:
+    """One bad file beside the shipped ones, and nothing is loaded; the error names the file."""
+    for path in shipped("policies").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert load(tmp_path).rules
+    (tmp_path / "z.polar").write_text("allow(")
+    with pytest.raises(PolicyRefused, match=r"z\.polar:1:"):
+        load(tmp_path)
+    (tmp_path / "z.polar").write_bytes(b'allow(_: Practitioner, "\xff", _: Patient);')
+    with pytest.raises(PolicyRefused, match=r"z\.polar: cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["none", "."])
+def test_a_directory_without_policies(tmp_path: Path, missing: str) -> None:
+    """No directory, or one without a policy, is refused: a service without rules does not start."""
+    with pytest.raises(PolicyRefused, match=r"no directory that holds \.polar files"):
+        load(tmp_path / missing)
+
+
+EXPLOSIONS = {
+    "alternatives of alternatives": RULE
+    + " and ".join(f'(x.name = "a{n}" or x.name = "b{n}" or p.name = "c{n}")' for n in range(16))
+    + ";",
+    "thousands of alternatives": RULE + "(" + " or ".join(f'p.name = "{n}"' for n in range(20_000)) + ");",
+    "thousands of conditions": RULE + " and ".join('p.name = "a"' for _ in range(5000)) + ";",
+    "thousands of rules in a row": "".join(f"h{n}(x) if h{n + 1}(x);\n" for n in range(3000))
+    + f'h3000(x) if x.name = "a";\n{RULE}h0(x);',
+    "rules that call rules": "".join(f"h{n}(x) if h{n + 1}(x) or h{n + 1}(x);\n" for n in range(40))
+    + f'h40(x) if x.name = "a";\n{RULE}h0(x);',
+}
+
+
+@pytest.mark.parametrize("name", EXPLOSIONS)
+def test_what_would_never_end_is_refused_in_time(name: str) -> None:
+    """A policy that explodes is refused by its number of ways, its depth or the time limit, and nothing hangs."""
+    began = time.monotonic()
+    assert faults(EXPLOSIONS[name], seconds=1.0)
+    assert time.monotonic() - began < 20
