@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 
 from flask import Flask
@@ -13,6 +14,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 
 from api.app import create_app
+from authz.database import gather_statistics
 from authz.errors import Unavailable
 from authz.pdp import open_pdp
 from authz.settings import Settings
@@ -25,7 +27,8 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
 
     Raises `PolicyRefused` or `Unavailable` before anything listens: a policy, a database or a port that is not there.
     """
-    open_pdp(settings.database, settings.policies).close()
+    with open_pdp(settings.database, settings.policies) as pdp, suppress(Unavailable):
+        gather_statistics(pdp.database)
     _check_free(host, port)
     server = Granian(
         "caregrant",

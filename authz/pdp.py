@@ -269,13 +269,11 @@ class PDP:
             for index in indexes:
                 decisions[index] = Decision(False, "wrong_type", self.version, now)
             return
-        best: dict[int, Any] = {}
-        for row in rows:
-            if row[0] not in best or row[1] < best[row[0]][1]:
-                best[row[0]] = row
         version, rules = self.version, [query.rules for query in queries]
-        for pair, way, grant, share, until in best.values():
-            decisions[indexes[pair]] = Decision(True, "permitted", version, now, rules[way], grant, share, until)
+        for pair, met in rows:
+            if met is not None:
+                way, grant, share, until = orjson.loads(met)
+                decisions[indexes[pair]] = Decision(True, "permitted", version, now, rules[way], grant, share, until)
 
     def _unknown(self, subject_type: str, action: str, resource_type: str, now: int) -> Decision:
         subject, resource = (self.policy.types.named(name) for name in (subject_type, resource_type))

@@ -256,7 +256,8 @@ def test_ids_that_are_none(asked: Asked) -> None:
 def test_a_batch_of_many_kinds_keeps_its_order(asked: Asked) -> None:
     """Questions of several types and actions, known or not, are answered in the order in which they were asked."""
     pdp = asked(
-        f'{ALLOW} if p.id = "alice" and x.id = "p-1";\nallow(p: Practitioner, "edit", x: Subscription) if p.id = x.name;'
+        f'{ALLOW} if p.id = "alice" and x.id = "p-1";\n'
+        'allow(p: Practitioner, "edit", x: Subscription) if p.id = x.name;'
     )
     asks = [
         (ALICE, "view", PATIENT),

@@ -306,3 +306,13 @@ def test_stretches_and_progress(sqlite_database: Database, types: Vocabulary) ->
 def test_a_byte_order_mark_and_blank_lines(sqlite_database: Database) -> None:
     """What editors add is no fault."""
     assert told(sqlite_database, b"\xef\xbb\xbf" + json.dumps(CLINIC[0]).encode(), b"  ", b"").new.total() == 1
+
+
+def test_the_planner_knows_what_was_imported(database: Database) -> None:
+    """After an import the planner has statistics; with those of an empty database a big clinic would be slow."""
+    told(database, *CLINIC)
+    statistics = {
+        "sqlite": "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'patient'",
+        "postgresql": "SELECT count(*) FROM pg_stats WHERE tablename = 'patient' AND attname = 'id'",
+    }
+    assert database.execute_sql(statistics[database.dialect]).fetchone()[0] > 0

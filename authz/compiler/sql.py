@@ -82,23 +82,20 @@ class Writer:
         return holes.statement("\nUNION ALL\n".join(arms) + "\nLIMIT 1")
 
     def evaluations(self, queries: Sequence[Query]) -> Statement:
-        """Many pairs at once: rows ``(pair, way, grant, standing share, until)``, at least one for each permit."""
+        """Many pairs at once: rows ``(pair, found)``, `found` being NULL or JSON of what an evaluation's row holds."""
         holes = _Holes(self.dialect)
-        if self.dialect == "sqlite":
-            asked = f"SELECT key, value ->> 0, value ->> 1 FROM json_each({holes(PAIRS)})"
-        else:
+        ends = ("asked.subject", "asked.resource")
+        met = "\nUNION ALL\n".join(self._witnessed(query, way, holes, ends) for way, query in enumerate(queries))
+        pairs, packed = holes(PAIRS), "json_array(way, held, share, until)"
+        asked = f"SELECT key AS pair, value ->> 0 AS subject, value ->> 1 AS resource FROM json_each({pairs})"
+        if self.dialect == "postgresql":
+            packed = "json_build_array(way, held, share, until)::text"
             asked = (
-                f"SELECT n - 1, value ->> 0, value ->> 1 FROM jsonb_array_elements({holes(PAIRS)}::jsonb) "
-                "WITH ORDINALITY AS asked (value, n)"
+                "SELECT n - 1 AS pair, value ->> 0 AS subject, value ->> 1 AS resource "
+                f"FROM jsonb_array_elements({pairs}::jsonb) WITH ORDINALITY AS listed (value, n)"
             )
-        arms = [
-            self._witnessed(query, way, holes, ("asked.subject", "asked.resource"), "asked.pair, ", "asked")
-            for way, query in enumerate(queries)
-        ]
-        materialized = "MATERIALIZED " if self.dialect == "postgresql" else ""
-        return holes.statement(
-            f"WITH asked (pair, subject, resource) AS {materialized}({asked})\n" + "\nUNION ALL\n".join(arms)
-        )
+        # One pair at a time, so that each is looked up by its keys whatever the planner thinks of the list.
+        return holes.statement(f"SELECT pair, (SELECT {packed} FROM ({met}\nLIMIT 1) AS met) FROM ({asked}) AS asked")
 
     def search(self, queries: Sequence[Query], end: Literal["subject", "resource"]) -> Statement:
         """One end known: the ids at the other `end`, ordered, each once, after one id and up to a number."""
@@ -144,11 +141,10 @@ class Writer:
         met = [f"EXISTS (SELECT 1 {_Arm(self.types, query, holes, ends).body()})" for query in queries]
         return holes.statement("SELECT " + ",\n".join(met))
 
-    def _witnessed(
-        self, query: Query, way: int, holes: "_Holes", ends: Ends, first: str = "", source: str | None = None
-    ) -> str:
+    def _witnessed(self, query: Query, way: int, holes: "_Holes", ends: Ends) -> str:
         arm = _Arm(self.types, query, holes, ends)
-        return f"SELECT {first}{way}, {', '.join(arm.witness())} {arm.body(source)}"
+        grant, share, until = arm.witness()
+        return f"SELECT {way} AS way, {grant} AS held, {share} AS share, {until} AS until {arm.body()}"
 
 
 class _Holes:
@@ -195,13 +191,10 @@ class _Arm:
             if row.number not in self.stand_in:
                 self._alias(row, ())
 
-    def body(self, source: str | None = None) -> str:
-        """``FROM … WHERE …``; `source` is a table that is read first."""
-        tables = ", ".join(self.tables)
-        if source and tables:
-            tables = f"{source} CROSS JOIN {tables}" if self.dialect == "sqlite" else f"{source}, {tables}"
+    def body(self) -> str:
+        """``FROM … WHERE …``."""
         condition = f" WHERE {' AND '.join(self.where)}" if self.where else ""
-        return f"FROM {tables}{condition}"
+        return f"FROM {', '.join(self.tables)}{condition}"
 
     def witness(self) -> tuple[str, str, str]:
         """The SQL for the grant, the standing share and the end of the row through which the subject holds this."""

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import peewee
 
 from authz.compiler import Vocabulary
-from authz.database import Database, answering
+from authz.database import Database, answering, gather_statistics
 from authz.errors import ImportRefused, InvalidInput
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import Outcome, Stretch
@@ -68,6 +68,7 @@ def import_facts(
             done += read
             if progress is not None:
                 progress(done)
+    gather_statistics(database)
     return report
 
 

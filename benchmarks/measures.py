@@ -1,0 +1,237 @@
+"""What is measured: each measure compares answers first, then times both sides in turn, round after round.
+
+A round gives one ratio; the median of the ratios is reported, so that a noisy moment touches both sides or neither.
+"""
+
+import io
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from authz.compiler import load
+from authz.database import connect, migrate, shut
+from authz.importing import import_facts
+from authz.pdp import PDP, open_pdp
+from authz.settings import shipped
+from benchmarks import contestants, data
+from benchmarks.data import NOW, World
+
+Run = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table; `ratio` is Caregrant's speed over the other's, `target` the least that will do."""
+
+    what: str
+    ours: str
+    against: str
+    theirs: str
+    ratio: float
+    target: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A filled database with the PDP on it, and what the questions are made from."""
+
+    pdp: PDP
+    world: World
+    seed: int
+    rounds: int
+
+    def pairs(self, count: int) -> list[tuple[str, str]]:
+        return data.questions(self.world, count, self.seed + 1)
+
+
+def prepared(url: str, patients: int, seed: int, rounds: int) -> Bench:
+    """A new database at a URL, filled."""
+    database = connect(url)
+    migrate(database)
+    database.connect(reuse_if_open=True)
+    world = data.fill(database, patients, seed)
+    shut(database)
+    pdp = open_pdp(url, clock=lambda: NOW)
+    pdp.database.connect(reuse_if_open=True)
+    return Bench(pdp, world, seed, rounds)
+
+
+def _agree(name: str, ours: Any, theirs: Any) -> None:
+    if ours != theirs:
+        raise SystemExit(f"{name} does not agree with Caregrant, so its speed means nothing")
+
+
+def _time(run: Run) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _race(rounds: int, ours: Run, theirs: Run) -> tuple[float, float, float]:
+    """The median seconds of both, and the median of their ratios: above 1, ours is the faster."""
+    ours(), theirs()
+    timed = [(_time(ours), _time(theirs)) if turn % 2 else (_time(theirs), _time(ours))[::-1] for turn in range(rounds)]
+    mine, other = zip(*timed, strict=True)
+    return statistics.median(mine), statistics.median(other), statistics.median(b / a for a, b in timed)
+
+
+def _asked(ask: contestants.Ask, pairs: Sequence[tuple[str, str]]) -> Run:
+    return lambda: [ask(who, patient) for who, patient in pairs]
+
+
+def _rate(seconds: float, count: int) -> str:
+    return f"{count / seconds:,.0f}/s"
+
+
+def _spent(seconds: float, count: int = 1) -> str:
+    each = seconds / count
+    return f"{each * 1e6:,.0f} µs" if each < 0.01 else f"{each:.2f} s"
+
+
+def _against(bench: Bench, name: str, ask: contestants.Ask, count: int, target: float) -> Result:
+    pairs = bench.pairs(count)
+    ours, theirs = _asked(contestants.caregrant(bench.pdp), pairs), _asked(ask, pairs)
+    _agree(name, ours(), theirs())
+    mine, other, ratio = _race(bench.rounds, ours, theirs)
+    return Result("evaluate", _rate(mine, count), name, _rate(other, count), ratio, target)
+
+
+def evaluate(bench: Bench) -> Iterator[Result]:
+    """Single decisions, against everybody."""
+    database = bench.pdp.database
+    yield _against(bench, "a query by hand", contestants.by_hand(database), 5000, 1 / 3)
+    yield _against(bench, "Oso over Peewee objects", contestants.plain_oso(database), 40, 30)
+    for name, made in (("cedarpy", contestants.cedar(database)), ("pycasbin", contestants.casbin(database))):
+        if made is not None:
+            yield _against(bench, name, made, 500, 1)
+
+
+def evaluate_many(bench: Bench) -> Iterator[Result]:
+    """Decisions in batches of a hundred."""
+    pairs = bench.pairs(5000)
+    asked = [(("practitioner", who), "view", ("patient", patient)) for who, patient in pairs]
+    by_hand = contestants.batch_by_hand(bench.pdp.database)
+    batches = range(0, len(pairs), 100)
+
+    def ours() -> list[bool]:
+        return [one.allowed for begin in batches for one in bench.pdp.evaluate_many(asked[begin : begin + 100])]
+
+    def theirs() -> list[bool]:
+        return [one for begin in batches for one in by_hand(pairs[begin : begin + 100])]
+
+    _agree("the batch by hand", ours(), theirs())
+    mine, other, ratio = _race(bench.rounds, ours, theirs)
+    yield Result(
+        "evaluate_many of 100", _rate(mine, 5000), "a batch by hand (json_each)", _rate(other, 5000), ratio, 100 / 330
+    )
+
+
+def search(bench: Bench) -> Iterator[Result]:
+    """Which patients, and who."""
+    pdp, pairs = bench.pdp, bench.pairs(1000)
+    list_by_hand, who_by_hand = contestants.list_by_hand(pdp.database), contestants.who_by_hand(pdp.database)
+    kinds: list[tuple[str, Run, Run]] = [
+        (
+            "search of resources",
+            lambda: [pdp.search_resources(("practitioner", who), "view", "patient") for who, _ in pairs],
+            lambda: [list_by_hand(who) for who, _ in pairs],
+        ),
+        (
+            "search of subjects",
+            lambda: [pdp.search_subjects("practitioner", "view", ("patient", patient)) for _, patient in pairs],
+            lambda: [who_by_hand(patient) for _, patient in pairs],
+        ),
+    ]
+    for what, ours, theirs in kinds:
+        _agree(what, ours(), theirs())
+        mine, other, ratio = _race(bench.rounds, ours, theirs)
+        yield Result(what, _spent(mine, 1000), "a query by hand", _spent(other, 1000), ratio, 1 / 3)
+
+
+def matrix(bench: Bench) -> Iterator[Result]:
+    """Every permitted pair."""
+    by_hand = contestants.matrix_by_hand(bench.pdp.database)
+
+    def ours() -> list[tuple[str, str]]:
+        return [(held.subject, held.resource) for held in bench.pdp.matrix("practitioner", "view", "patient")]
+
+    count = len(ours())
+    _agree("the matrix by hand", ours(), by_hand())
+    mine, other, ratio = _race(max(3, bench.rounds // 2), ours, by_hand)
+    yield Result(f"matrix of {count:,} pairs", _spent(mine), "a query by hand", _spent(other), ratio, 1 / 2)
+
+
+def growth(small: Bench, large: Bench) -> Iterator[Result]:
+    """The same evaluation over a hundred times as many facts."""
+    sizes = [len(bench.world.owners) for bench in (large, small)]
+    ours, theirs = (_asked(contestants.caregrant(bench.pdp), bench.pairs(5000)) for bench in (large, small))
+    mine, other, ratio = _race(small.rounds, ours, theirs)
+    yield Result(
+        f"evaluate, {sizes[0]:,} patients",
+        _rate(mine, 5000),
+        f"{sizes[1]:,} patients",
+        _rate(other, 5000),
+        ratio,
+        1 / 1.5,
+    )
+
+
+def importing(folder: Path, patients: int) -> Iterator[Result]:
+    """Lines of an import: half patients, half shares; beside it stands the target itself."""
+    lines = [orjson.dumps({"subscription": {"id": "clinic", "name": "Clinic"}})]
+    for name in ("alice", "bob"):
+        lines.append(orjson.dumps({"practitioner": {"id": name, "login": f"{name}@clinic.example", "name": name}}))
+        lines.append(orjson.dumps({"membership": {"practitioner": name, "subscription": "clinic", "role": "member"}}))
+    for number in range(patients):
+        told = {"id": f"p-{number}", "subscription": "clinic", "name": f"Patient {number}", "owner": "alice"}
+        lines.append(orjson.dumps({"patient": told}))
+        lines.append(orjson.dumps({"grant": {"patient": f"p-{number}", "practitioner": "bob", "role": "viewer"}}))
+    text = b"\n".join(lines) + b"\n"
+    types, spent = load(shipped("policies")).types, []
+    for turn in range(3):
+        database = connect(f"sqlite:///{folder}/import-{turn}.db")
+        migrate(database)
+        spent.append(_time(lambda into=database: import_facts(into, io.BytesIO(text), types, now=NOW)))  # type: ignore[misc]
+        shut(database)
+    rate = len(lines) / statistics.median(spent)
+    yield Result("import", f"{rate:,.0f} lines/s", "the target", "20,000 lines/s", rate / 20_000, 1)
+
+
+_START = """
+import sys
+from authz.cli import main
+sys.argv = ["caregrant", "check", "practitioner:practitioner-0", "view", "patient:p-0", "--database", {url!r}]
+try:
+    main()
+finally:
+    print(*sorted({{"pandas", "flask", "werkzeug"}} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def start(url: str, rounds: int) -> Iterator[Result]:
+    """`caregrant check`, from nothing to an answer, beside the same Python doing nothing."""
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)  # noqa: S603
+
+    loaded = run("-c", _START.format(url=url)).stderr.strip()
+    if loaded:
+        raise SystemExit(f"caregrant check loads {loaded}")
+    check = ["-m", "authz.cli", "check", "practitioner:practitioner-0", "view", "patient:p-0", "--database", url]
+    mine, other, ratio = _race(rounds, lambda: run(*check), lambda: run("-c", "import oso, peewee, click, orjson"))
+    yield Result(
+        "caregrant check, from start to exit", _spent(mine), "importing its libraries", _spent(other), ratio, 1 / 5
+    )
+
+
+def evaluate_on_postgresql(bench: Bench) -> Iterator[Result]:
+    """Single decisions through the same driver."""
+    made = _against(bench, "a query by hand (psycopg)", contestants.by_hand(bench.pdp.database), 2000, 1 / 2)
+    yield Result("evaluate on PostgreSQL", made.ours, made.against, made.theirs, made.ratio, made.target)
