@@ -120,27 +120,29 @@ def open_pdp(database: str, policies: str | Path | None = None, clock: Callable[
 class _Plan:
     """A statement with the way its arguments are made."""
 
-    def __init__(self, statement: Statement, named: bool) -> None:
+    def __init__(self, statement: Statement) -> None:
         self.sql = statement.sql
-        self._named = named
         self._parameters = statement.parameters
-        names = [parameter.name[0] for parameter in statement.parameters]
-        self.plain = all(len(parameter.name) == 1 for parameter in statement.parameters)
-        self._indexes = [_BASIC.index(name) for name in names] if self.plain else []
+        self._basic = [
+            (f"p{number}", _BASIC.index(parameter.name[0]))
+            for number, parameter in enumerate(statement.parameters)
+            if len(parameter.name) == 1
+        ]
+        self._requested = [
+            (f"p{number}", parameter)
+            for number, parameter in enumerate(statement.parameters)
+            if len(parameter.name) > 1
+        ]
 
-    def arguments(self, values: tuple[Any, ...], asked: Mapping[str, Properties]) -> Any:
+    def arguments(self, values: tuple[Any, ...], asked: Mapping[str, Properties]) -> dict[str, Any]:
         """`values` in the order of `_BASIC`; `asked` is the request, by subject, action, resource and context.
 
         Raises `_WrongType`.
         """
-        if self.plain:
-            made = [values[index] for index in self._indexes]
-        else:
-            made = [
-                values[_BASIC.index(one.name[0])] if len(one.name) == 1 else _asked(one.name, one.kind, asked)
-                for one in self._parameters
-            ]
-        return {f"p{number}": value for number, value in enumerate(made)} if self._named else made
+        made = {name: values[index] for name, index in self._basic}
+        for name, one in self._requested:
+            made[name] = _asked(one.name, one.kind, asked)
+        return made
 
 
 def _asked(name: tuple[str, ...], kind: str, asked: Mapping[str, Properties]) -> Any:
@@ -183,7 +185,7 @@ class PDP:
         self.policy = policy
         self.version = policy.version
         self._clock = clock
-        self._named = database.dialect == "postgresql"
+        self._pooled = database.dialect == "postgresql"
         self._writer = Writer(policy.types, database.dialect)  # type: ignore[arg-type]
         self._plans: dict[tuple[Any, ...], tuple[_Plan, tuple[Query, ...]] | None] = {}
         self._explained: dict[tuple[str, str, str], tuple[_Plan, list[tuple[Query, list[Clause]]]]] = {}
@@ -329,7 +331,7 @@ class PDP:
             raise InvalidInput("a limit is a number from 0")
         if found is None or limit == 0 or not all(end is None or _named(end) for end in ends):
             return []
-        most = (None if self._named else -1) if limit is None else min(limit, 2**62)
+        most = (None if self._pooled else -1) if limit is None else min(limit, 2**62)
         try:
             rows = self._rows(found[0], (*ends, self._instant(at), after or "", most), request)
         except _WrongType:
@@ -399,7 +401,7 @@ class PDP:
                 for one in sentences:
                     probes.append(one.probe)
                     probes.append(one.anytime or one.probe)
-            self._explained[key] = (_Plan(self._writer.probes(probes), self._named), ways)
+            self._explained[key] = (_Plan(self._writer.probes(probes)), ways)
         return self._explained[key]
 
     # Plans and rows.
@@ -428,7 +430,7 @@ class PDP:
         queries = self._queries(subject_type, action, resource_type)
         if not queries:
             return None
-        made = _Plan(self._statement(question, queries), self._named), queries
+        made = _Plan(self._statement(question, queries)), queries
         if len(self._plans) < 10_000:
             self._plans[key] = made
         return made
@@ -458,7 +460,7 @@ class PDP:
     def _stream(self, plan: _Plan, values: tuple[Any, ...]) -> Iterable[Any]:
         arguments = plan.arguments(values, {})
         try:
-            if self._named:
+            if self._pooled:
                 with own_connection(self.database) as connection, connection.cursor() as cursor:
                     yield from cursor.stream(plan.sql, arguments)
             else:

@@ -55,9 +55,9 @@ def by_hand(database: Database) -> Ask:
     """One parametrised query, through the driver alone."""
     connection = database.connection()
     if database.dialect == "sqlite":
-        sql = f"SELECT EXISTS (SELECT 1 FROM {_rule('?1', '?2', '?3')})"
-        return lambda who, patient: bool(connection.execute(sql, (who, patient, MICROS)).fetchone()[0])
-    sql = f"SELECT EXISTS (SELECT 1 FROM {_rule('%(who)s', '%(patient)s', '%(now)s')})"
+        sql = f"SELECT EXISTS (SELECT 1 FROM {_rule(':who', ':patient', ':now')})"
+    else:
+        sql = f"SELECT EXISTS (SELECT 1 FROM {_rule('%(who)s', '%(patient)s', '%(now)s')})"
     return lambda who, patient: bool(
         connection.execute(sql, {"who": who, "patient": patient, "now": MICROS}).fetchone()[0]
     )
@@ -66,12 +66,12 @@ def by_hand(database: Database) -> Ask:
 def batch_by_hand(database: Database) -> Callable[[list[tuple[str, str]]], list[bool]]:
     """One query over `json_each` for many questions."""
     connection = database.connection()
-    sql = f"""SELECT q.key FROM json_each(?2) q
-        WHERE EXISTS (SELECT 1 FROM {_rule("q.value ->> 0", "q.value ->> 1", "?1")})"""
+    sql = f"""SELECT q.key FROM json_each(:pairs) q
+        WHERE EXISTS (SELECT 1 FROM {_rule("q.value ->> 0", "q.value ->> 1", ":now")})"""
 
     def ask(pairs: list[tuple[str, str]]) -> list[bool]:
         allowed = [False] * len(pairs)
-        for (key,) in connection.execute(sql, (MICROS, orjson.dumps(pairs).decode())):
+        for (key,) in connection.execute(sql, {"now": MICROS, "pairs": orjson.dumps(pairs).decode()}):
             allowed[key] = True
         return allowed
 
@@ -101,27 +101,27 @@ def _ways(now: str) -> tuple[str, str]:
 
 def list_by_hand(database: Database) -> Callable[[str], list[str]]:
     """All patients of a practitioner, in order."""
-    own, standing = _ways("?2")
-    sql = f"""SELECT patient FROM ({own} AND g.practitioner_id = ?1 UNION {standing} AND s.colleague_id = ?1)
+    own, standing = _ways(":now")
+    sql = f"""SELECT patient FROM ({own} AND g.practitioner_id = :who UNION {standing} AND s.colleague_id = :who)
         ORDER BY patient"""
     connection = database.connection()
-    return lambda who: [row[0] for row in connection.execute(sql, (who, MICROS))]
+    return lambda who: [row[0] for row in connection.execute(sql, {"who": who, "now": MICROS})]
 
 
 def who_by_hand(database: Database) -> Callable[[str], list[str]]:
     """All practitioners who may view a patient, in order."""
-    own, standing = _ways("?2")
-    sql = f"""SELECT who FROM ({own} AND p.id = ?1 UNION {standing} AND p.id = ?1) ORDER BY who"""
+    own, standing = _ways(":now")
+    sql = f"""SELECT who FROM ({own} AND p.id = :patient UNION {standing} AND p.id = :patient) ORDER BY who"""
     connection = database.connection()
-    return lambda patient: [row[0] for row in connection.execute(sql, (patient, MICROS))]
+    return lambda patient: [row[0] for row in connection.execute(sql, {"patient": patient, "now": MICROS})]
 
 
 def matrix_by_hand(database: Database) -> Callable[[], list[tuple[str, str]]]:
     """Every permitted pair, in order."""
-    own, standing = _ways("?1")
+    own, standing = _ways(":now")
     sql = f"SELECT who, patient FROM ({own} UNION {standing}) ORDER BY who, patient"
     connection = database.connection()
-    return lambda: connection.execute(sql, (MICROS,)).fetchall()
+    return lambda: connection.execute(sql, {"now": MICROS}).fetchall()
 
 
 def caregrant(pdp: PDP) -> Ask:
@@ -152,23 +152,24 @@ def plain_oso(database: Database) -> Ask:
 def _facts(database: Database) -> Callable[[str, str], dict[str, Any]]:
     """What an engine without a database needs for one question."""
     connection = database.connection()
-    live = {alias: _LIVE.format(alias, "?2") for alias in "pmlgsn"}
-    practises = f"""SELECT m.subscription_id FROM membership m WHERE m.practitioner_id = ?1
+    live = {alias: _LIVE.format(alias, ":now") for alias in "pmlgsn"}
+    practises = f"""SELECT m.subscription_id FROM membership m WHERE m.practitioner_id = :who
         AND m.role IN ('member', 'manager') AND {live["m"]}
         AND EXISTS (SELECT 1 FROM licence l WHERE l.subscription_id = m.subscription_id AND {live["l"]})"""
     holders = f"""SELECT p.subscription_id, g.practitioner_id, g.role FROM patient p
-        LEFT JOIN "grant" g ON g.patient_id = p.id AND {live["g"]} WHERE p.id = ?1 AND {live["p"]}"""
+        LEFT JOIN "grant" g ON g.patient_id = p.id AND {live["g"]} WHERE p.id = :patient AND {live["p"]}"""
     shared = f"""SELECT s.owner_id, s.subscription_id FROM standing_share s
         JOIN membership n ON n.practitioner_id = s.owner_id AND n.subscription_id = s.subscription_id
             AND n.role IN ('member', 'manager') AND {live["n"]}
-        WHERE s.colleague_id = ?1 AND {live["s"]}"""
+        WHERE s.colleague_id = :who AND {live["s"]}"""
 
     def read(who: str, patient: str) -> dict[str, Any]:
-        held = connection.execute(holders, (patient, MICROS)).fetchall()
+        asked = {"who": who, "patient": patient, "now": MICROS}
+        held = connection.execute(holders, asked).fetchall()
         subscription = held[0][0] if held else ""
         return {
-            "practises": [one for (one,) in connection.execute(practises, (who, MICROS))],
-            "shared": [owner for owner, where in connection.execute(shared, (who, MICROS)) if where == subscription],
+            "practises": [one for (one,) in connection.execute(practises, asked)],
+            "shared": [owner for owner, where in connection.execute(shared, asked) if where == subscription],
             "subscription": subscription,
             "owners": [one for _, one, role in held if role == "owner"],
             "viewers": [one for _, one, role in held if role == "viewer"],

@@ -159,7 +159,7 @@ class _Holes:
             self.parameters.append(parameter)
         number = self.parameters.index(parameter)
         if self.dialect == "sqlite":
-            return f"?{number + 1}"
+            return f":p{number}"
         cast = _PG_TYPES.get(parameter.kind)
         return f"%(p{number})s::{cast}" if cast else f"%(p{number})s"
 
