@@ -14,8 +14,9 @@ from authz.compiler import Type, Vocabulary
 from authz.compiler.vocabulary import ToOne
 from authz.database import Database, answering
 from authz.errors import InvalidInput
-from authz.models import Client, Entity, EntityLink, Event, Membership, Patient, Subscription
+from authz.models import Client, Entity, EntityLink, Membership, Patient, Subscription
 from authz.pdp import Ref
+from authz.record import Act, Happened, append
 from authz.terms import parse_id, parse_text, shown, to_micros
 
 SCOPES = {
@@ -61,7 +62,7 @@ def add_client(
         row = {"name": parse_text(name), "scopes": " ".join(wanted), "subscription": subscription}
         client = Client.insert(**row, key_hash=_hash(key), created_at=now).execute(database)
         body = {"client": client, "scopes": wanted}
-        Event.insert(at=now, kind="client:added", subscription=subscription or "", body=body).execute(database)
+        append(database, Act("", now), [Happened("client:added", subscription or "", body)])
     return key
 
 
@@ -80,11 +81,13 @@ def revoke_clients(database: Database, *, name: str, now: datetime) -> int:
     with answering(database), database.atomic():
         live = Client.select(Client.id, Client.subscription).where((Client.name == name) & (Client.revoked_at > now))
         found = [(row["id"], row["subscription"]) for row in live.dicts().execute(database)]
-        for client, subscription in found:
+        for client, _ in found:
             Client.update(revoked_at=now).where(Client.id == client).execute(database)
-            Event.insert(
-                at=now, kind="client:revoked", subscription=subscription or "", body={"client": client}
-            ).execute(database)
+        append(
+            database,
+            Act("", now),
+            [Happened("client:revoked", subscription or "", {"client": client}) for client, subscription in found],
+        )
         return len(found)
 
 

@@ -16,6 +16,7 @@ from authz.database import Database, answering
 from authz.errors import Conflict
 from authz.importing import ImportReport, import_facts
 from authz.models import Event, Subscription
+from authz.record import Act, Happened, append
 from authz.terms import format_instant
 
 Fact = tuple[str, dict[str, Any]]
@@ -126,7 +127,7 @@ def fill(database: Database, types: Vocabulary, now: datetime) -> ImportReport:
         lines = b"".join(orjson.dumps({kind: said}) + b"\n" for kind, said in told)
         with database.atomic():
             report = import_facts(database, io.BytesIO(lines), types, now=now)
-            Event.insert(at=now, kind="demo:filled", body={}).execute(database)
+            append(database, Act("", now), [Happened("demo:filled", "", {})])
             return report
 
 

@@ -4,7 +4,13 @@ CaregrantError
 ├── InvalidInput          what was given is malformed; says what and where
 │   └── ImportRefused     a line of an import file, with its number
 ├── PolicyRefused         a policy directory that must not be loaded, with file, line and column
-├── Conflict              the database holds something else under the same name
+├── Conflict              the state does not allow it: it stands already, or somebody was faster
+├── NotFound              not there, or not the caller's to know
+├── Denied                known to the caller, but no rule permits it
+├── NotEligible           the colleague cannot receive: one refusal for every cause
+├── SelfTarget            a share or transfer to oneself
+├── KeyReused             the same Idempotency-Key came with another request
+├── BatchRefused          several patients at once: which, and why
 └── Unavailable           the database cannot answer: never a decision
 
 None of them is an HTTP status or an exit code; `api` and `cli` map them.
@@ -53,6 +59,49 @@ class PolicyRefused(CaregrantError):
 
 class Conflict(CaregrantError):
     """The database already holds something that contradicts the request."""
+
+
+class NotFound(CaregrantError):
+    """There is no such thing, or it is not the caller's to know: nobody can tell which."""
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing here, or it is not yours to know.")
+
+
+class Denied(CaregrantError):
+    """The caller may know the resource, but no rule permits this action on it."""
+
+    def __init__(self, action: str) -> None:
+        super().__init__(f"You may not {action.replace('_', ' ')} this.")
+
+
+class NotEligible(CaregrantError):
+    """The colleague named cannot receive: unknown, of another clinic, lapsed, not a login. One text for all (T5)."""
+
+    def __init__(self) -> None:
+        super().__init__("Nobody with this login can receive here.")
+
+
+class SelfTarget(CaregrantError):
+    """A share or transfer to oneself (T9)."""
+
+    def __init__(self) -> None:
+        super().__init__("You cannot share or transfer to yourself.")
+
+
+class KeyReused(CaregrantError):
+    """The same `Idempotency-Key` came with another request (T16)."""
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came with another request before.")
+
+
+class BatchRefused(CaregrantError):
+    """Several patients at once, of which some refuse: nothing was done. `refusals` says which, by place, and why."""
+
+    def __init__(self, refusals: list[tuple[int, CaregrantError]]) -> None:
+        super().__init__("Nothing was done: not every patient allows it.")
+        self.refusals = refusals
 
 
 class Unavailable(CaregrantError):

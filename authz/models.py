@@ -16,6 +16,7 @@ from peewee import (
     Check,
     CompositeKey,
     ForeignKeyField,
+    IntegerField,
     Model,
     TextField,
 )
@@ -216,16 +217,54 @@ class Client(Table):
 
 
 class Event(Table):
-    """The record of one change, appended in the change's own transaction; ids only, never updated."""
+    """The record of one change, appended in the change's own transaction; ids only, never updated.
+
+    `actor` is the practitioner who did it or on whose behalf it was done, `client` the app that asked for it.
+    """
 
     id = BigAutoField()
     at = InstantField()
     kind = TextField()
     subscription = IdField(default="")
     body = DocumentField()
+    patient = IdField(default="")
+    actor = IdField(default="")
+    client = BigIntegerField(null=True)
+    request_id = TextField(default="")
+    address = TextField(default="")
 
     class Meta:
-        indexes = ((("subscription", "id"), False),)
+        indexes = ((("subscription", "id"), False), (("patient", "id"), False))
+
+
+class Notification(Table):
+    """What a practitioner is told of a change that somebody made; `read_at` is for ever while unread."""
+
+    id = BigAutoField()
+    at = InstantField()
+    practitioner = ForeignKeyField(Practitioner, index=False)
+    kind = TextField()
+    patient = IdField()
+    colleague = IdField()
+    actor = IdField()
+    read_at = InstantField(default=FOREVER_MICROS)
+
+    class Meta:
+        indexes = ((("practitioner", "id"), False),)
+
+
+class Answer(Table):
+    """What a caller's `Idempotency-Key` was answered, for a request that comes again."""
+
+    caller = IdField()
+    key = IdField()
+    fingerprint = TextField()
+    status = IntegerField()
+    body = TextField()
+    created_at = InstantField()
+
+    class Meta:
+        primary_key = CompositeKey("caller", "key")
 
 
 class Decision(Table):
@@ -234,7 +273,7 @@ class Decision(Table):
     id = BigAutoField()
     at = InstantField()
     asked_at = InstantField()
-    client = ForeignKeyField(Client, index=False)
+    client = ForeignKeyField(Client, null=True, index=False)
     request_id = TextField()
     subject_type = IdField()
     subject = IdField()
@@ -262,7 +301,7 @@ FACTS: tuple[type[Model], ...] = (
 )
 """The built-in types that a policy may speak of."""
 
-MODELS: tuple[type[Model], ...] = (*FACTS, Entity, EntityLink, Client, Event, Decision)
+MODELS: tuple[type[Model], ...] = (*FACTS, Entity, EntityLink, Client, Event, Decision, Notification, Answer)
 
 
 def open_only(model: Any, *columns: str) -> Any:

@@ -5,7 +5,7 @@ fault is the fault of one line.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +14,8 @@ import orjson
 from authz.database import Database, insert_rows, rows_of, write_many
 from authz.errors import InvalidInput
 from authz.importing.lines import Line
-from authz.models import Entity, Event, Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
+from authz.models import Entity, Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
+from authz.record import Act, Happened, append, changed
 from authz.terms import FOREVER_MICROS, format_instant, from_micros
 
 Outcome = Literal["new", "unchanged", "ended"]
@@ -31,12 +32,22 @@ class _Grant(_Life):
     practitioner: str
     role: str
     id: int | None = None
-    reason: str = ""
+    origin: str = "imported"
+    given_by: str = ""
+    ended_by: str = ""
     end_cause: str = ""
-    changed: bool = False
+    reason: str = ""
+    was: tuple[int, str] | None = None
 
     def end(self, at: int) -> None:
-        self.ended, self.end_cause, self.changed = at, "transfer", True
+        self.was = self.was or (self.ended, self.end_cause)
+        self.ended, self.end_cause = at, "transfer"
+
+    def row(self, patient: str) -> dict[str, Any]:
+        """The columns of its row."""
+        columns = ("practitioner", "role", "origin", "given_by", "ended_by", "end_cause", "reason")
+        life = {"started_at": self.started, "ended_at": self.ended}
+        return {"patient": patient, **{name: getattr(self, name) for name in columns}, **life}
 
 
 @dataclass(slots=True)
@@ -97,11 +108,12 @@ class Stretch:
                 "SELECT id, subscription_id, name, started_at FROM patient WHERE id", named["patient"], lock=True
             )
         }
-        for one, patient, who, role, started, ended in read(
-            'SELECT id, patient_id, practitioner_id, role, started_at, ended_at FROM "grant" WHERE patient_id',
+        for patient, *columns in read(
+            "SELECT patient_id, started_at, ended_at, practitioner_id, role, id, origin, given_by, ended_by, end_cause "
+            'FROM "grant" WHERE patient_id',
             named["patient"],
         ):
-            self.patients[patient].grants.append(_Grant(started, ended, who, role, one))
+            self.patients[patient].grants.append(_Grant(*columns))
         self.shares = self._lives(
             "SELECT owner_id, colleague_id, subscription_id, started_at, ended_at FROM standing_share",
             named["owner"],
@@ -159,10 +171,7 @@ class Stretch:
             "standing_share": self._standing_share,
             "entity": self._entity,
         }
-        outcome = kinds[line.kind](said, started)
-        if outcome == "new":
-            self._record(line.kind, said, started)
-        return outcome
+        return kinds[line.kind](said, started)
 
     def _subscription(self, said: dict[str, Any], started: int) -> Outcome:
         name, lives = said["name"], self.licences[(said["id"],)]
@@ -222,7 +231,6 @@ class Stretch:
         held = self._there("patient", said["patient"], self.patients)
         self._there("practitioner", who, self.practitioners)
         self._belongs(who, held.subscription)
-        said["subscription"] = held.subscription
         if started < held.started:
             raise InvalidInput(f"begins before the patient {said['patient']}, {_when(held.started)}")
         mine = [grant for grant in held.grants if grant.practitioner == who]
@@ -337,59 +345,51 @@ class Stretch:
 
     # What is written.
 
-    def _record(self, kind: str, said: dict[str, Any], started: int) -> None:
-        ids = {key: value for key, value in said.items() if key not in _NOT_RECORDED}
-        if kind == "entity":
-            ids |= {name: one for name, (_, one) in said["links"].items()}
-        if "until" in said:
-            ids["started_at"] = _when(started)
-            if said["until"] != FOREVER_MICROS:
-                ids["until"] = _when(said["until"])
-        subscription = said["id"] if kind == "subscription" else said.get("subscription", "")
-        self._new[Event].append((self._now, f"{kind}:imported", subscription, orjson.dumps(ids).decode()))
-
     def write(self) -> None:
         """Write what the lines added. The database's own checks stand behind those above."""
         database, new = self._database, self._new
         insert_rows(database, Subscription, ("id", "name"), new[Subscription])
-        insert_rows(database, Licence, ("subscription", *_SPAN), new[Licence])
+        insert_rows(database, Licence, _COLUMNS["licence"], new[Licence])
         insert_rows(database, Practitioner, ("id", "login", "name"), new[Practitioner])
-        insert_rows(database, Membership, ("practitioner", "subscription", "role", *_SPAN), new[Membership])
+        insert_rows(database, Membership, _COLUMNS["membership"], new[Membership])
         insert_rows(database, Patient, ("id", "subscription", "name", *_SPAN), new[Patient])
-        changed = [grant for held in self.patients.values() for grant in held.grants if grant.changed and grant.id]
+        ended = [(one, grant) for one, held in self.patients.items() for grant in held.grants if grant.was and grant.id]
         write_many(
             database,
             'UPDATE "grant" SET ended_at = {}, end_cause = {} WHERE id = {}',
-            [(grant.ended, grant.end_cause, grant.id) for grant in changed],
+            [(grant.ended, grant.end_cause, grant.id) for _, grant in ended],
         )
+        given = [(patient, grant.row(patient)) for patient, grant in self._new_grants]
         insert_rows(
-            database,
-            Grant,
-            ("patient", "practitioner", "role", "origin", "given_by", "reason", "ended_by", "end_cause", *_SPAN),
-            [
-                (
-                    patient,
-                    one.practitioner,
-                    one.role,
-                    "imported",
-                    "",
-                    one.reason,
-                    "",
-                    one.end_cause,
-                    one.started,
-                    one.ended,
-                )
-                for patient, one in self._new_grants
-            ],
+            database, Grant, _COLUMNS["grant"], [tuple(row[name] for name in _COLUMNS["grant"]) for _, row in given]
         )
-        insert_rows(
-            database,
-            StandingShare,
-            ("owner", "colleague", "subscription", "content", "given_by", "reason", "ended_by", "end_cause", *_SPAN),
-            new[StandingShare],
-        )
+        insert_rows(database, StandingShare, _COLUMNS["standing_share"], new[StandingShare])
         self._write_entities()
-        insert_rows(database, Event, ("at", "kind", "subscription", "body"), new[Event])
+        append(database, Act("", from_micros(self._now)), self._happened(ended, [row for _, row in given]))
+
+    def _happened(self, ended: list[tuple[str, _Grant]], given: list[dict[str, Any]]) -> Iterator[Happened]:
+        """What the lines changed, kind by kind; grants that were ended before those that began."""
+        new = self._new
+        for one, _ in new[Subscription]:
+            yield Happened("subscription:imported", one, {"subscription": one})
+        for one, *_ in new[Practitioner]:
+            yield Happened("practitioner:imported", "", {"practitioner": one})
+        for one, where, *_ in new[Patient]:
+            yield Happened("patient:imported", where, {"patient": one}, one)
+        for noun, model in (("licence", Licence), ("membership", Membership), ("standing_share", StandingShare)):
+            for values in new[model]:
+                row = dict(zip(_COLUMNS[noun], values, strict=True))
+                yield Happened(f"{noun}:imported", row["subscription"], changed(noun, None, row))
+        for patient, grant in ended:
+            after = grant.row(patient)
+            before = after | dict(zip(("ended_at", "end_cause"), grant.was or (), strict=True))
+            body = changed("grant", before, after, grant=str(grant.id))
+            yield Happened("grant:ended", self.patients[patient].subscription, body, patient)
+        for row in given:
+            subscription = self.patients[row["patient"]].subscription
+            yield Happened("grant:imported", subscription, changed("grant", None, row), row["patient"])
+        for kind, one, *_ in new[Entity]:
+            yield Happened("entity:imported", "", {"type": kind, "id": one, **self.entities[kind, one].links})
 
     def _write_entities(self) -> None:
         keys = [row[:2] for row in self._new[Entity]]
@@ -408,4 +408,10 @@ class Stretch:
 
 
 _SPAN = ("started_at", "ended_at")
-_NOT_RECORDED = ("name", "login", "reason", "properties", "links", "started_at", "until")
+_ENDS = ("given_by", "reason", "ended_by", "end_cause", *_SPAN)
+_COLUMNS = {
+    "licence": ("subscription", *_SPAN),
+    "membership": ("practitioner", "subscription", "role", *_SPAN),
+    "grant": ("patient", "practitioner", "role", "origin", *_ENDS),
+    "standing_share": ("owner", "colleague", "subscription", "content", *_ENDS),
+}

@@ -1,5 +1,21 @@
-"""The record: what was answered, append only. It holds ids, never names or clinical text."""
+"""The record: what was answered and what was changed, append only. It holds ids, never names or clinical text."""
 
 from authz.record.decisions import Asked, record_decision
+from authz.record.events import KINDS, NOUNS, Act, Happened, append, changed, told
+from authz.record.feed import read_events
+from authz.record.replay import Difference, replayed
 
-__all__ = ["Asked", "record_decision"]
+__all__ = [
+    "KINDS",
+    "NOUNS",
+    "Act",
+    "Asked",
+    "Difference",
+    "Happened",
+    "append",
+    "changed",
+    "read_events",
+    "record_decision",
+    "replayed",
+    "told",
+]

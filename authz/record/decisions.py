@@ -37,9 +37,12 @@ class Asked:
 
 
 def record_decision(
-    database: Database, *, client: int, request_id: str, asked: Asked, decision: Decision, now: datetime
+    database: Database, *, client: int | None, request_id: str, asked: Asked, decision: Decision, now: datetime
 ) -> None:
-    """Record an answer to an app. Raises `Unavailable` if that fails: then the answer must not be given."""
+    """Record an answer to an app (`client`) or to a practitioner.
+
+    Raises `Unavailable` if that fails: then the answer must not be given.
+    """
     row = (
         decision.evaluated_micros,
         to_micros(now),

@@ -1,0 +1,33 @@
+"""What can be done: one file for each heading of the help page, one function for each thing that can be done.
+
+Each operation has one shape: open the transaction, lock, ask the PDP, change the facts, record, return. It takes who
+acts and when (`Act`) as an argument, and raises the errors of `authz.errors`; then nothing has changed.
+"""
+
+from authz.operations.membership import (
+    end_membership,
+    put_membership,
+    put_practitioner,
+    put_subscription,
+)
+from authz.operations.once import Answered, Once, Stored
+from authz.operations.patient import add_patient
+from authz.operations.share import end_share, share
+from authz.operations.share_all import end_standing_share, share_all
+from authz.operations.transfer import transfer
+
+__all__ = [
+    "Answered",
+    "Once",
+    "Stored",
+    "add_patient",
+    "end_membership",
+    "end_share",
+    "end_standing_share",
+    "put_membership",
+    "put_practitioner",
+    "put_subscription",
+    "share",
+    "share_all",
+    "transfer",
+]

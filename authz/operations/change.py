@@ -1,0 +1,268 @@
+"""One change: its transaction, its locks, its questions to the PDP, and the record of it.
+
+`perform` is the frame around every operation; a `Change` is what an operation works with inside it.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import peewee
+
+from authz.database import answering, insert_rows
+from authz.errors import BatchRefused, CaregrantError, Conflict, Denied, InvalidInput, NotEligible, NotFound, SelfTarget
+from authz.models import Event, Grant, Notification, Patient, Practitioner
+from authz.operations.once import Once
+from authz.pdp import PDP, Ref
+from authz.pdp import Decision as Decided
+from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decision
+from authz.terms import FOREVER, FOREVER_MICROS, normalise_login, to_micros
+
+Row = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST_AT_ONCE = 500
+"""The most patients of one request."""
+_LONGEST_REASON = 500
+_NOTIFIED = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at")
+
+NOTICES = {
+    "share:received": "a colleague shared a patient with you",
+    "share:given": "you shared a patient with a colleague",
+    "share:ended": "a share that you gave or had has ended",
+    "transfer:received": "a patient was transferred to you",
+    "transfer:given": "a patient of yours was transferred to a colleague",
+    "standing_share:received": "a colleague shares everything with you",
+    "standing_share:given": "you share everything with a colleague",
+    "standing_share:ended": "a standing share that you gave or had has ended",
+}
+"""Of what practitioners are told."""
+
+
+class Change:
+    """A change under way. `now` is the instant of it: not before any other change of the patients locked."""
+
+    def __init__(self, pdp: PDP, act: Act) -> None:
+        self.pdp, self.act, self.now = pdp, act, act.now
+        self.database = pdp.database
+        self.permitted_before: frozenset[str] = frozenset()
+        self.patients: dict[str, Row] = {}
+        self._refused: list[tuple[Asked, Decided]] = []
+        self._happened: list[Happened] = []
+        self._notices: list[tuple[Any, ...]] = []
+
+    # Locks and questions.
+
+    def rows(self, query: Any, *, lock: bool = False) -> list[Row]:
+        """The rows of a query; `lock` holds them until the transaction ends (on SQLite it holds the whole file)."""
+        if lock and self.database.dialect == "postgresql":
+            query = query.for_update()
+        return list(query.dicts().execute(self.database))
+
+    def row(self, query: Any, *, lock: bool = False) -> Row | None:
+        """The one row of a query, or None."""
+        return next(iter(self.rows(query, lock=lock)), None)
+
+    def lock(self, names: Sequence[str]) -> None:
+        """Lock these patients, in one order for everybody."""
+        found = Patient.select().where(Patient.id.in_(sorted(set(names)))).order_by(Patient.id)
+        self.patients = {row["id"]: row for row in self.rows(found, lock=True)}
+        for name in self.patients:
+            self.after(Event.patient == name)
+
+    def after(self, which: Any) -> None:
+        """Let this change be no earlier than the last one of these: a request may have waited for it."""
+        last = self.row(Event.select(Event.at).where(which).order_by(Event.id.desc()).limit(1))
+        self.now = max(self.now, last["at"]) if last else self.now
+
+    def ask(self, who: str, action: str, resource: Ref) -> Decided:
+        """The PDP's decision inside this transaction, recorded with it.
+
+        A patient of a subscription that the app's key does not serve is as unknown as one that does not exist.
+        """
+        known = resource if self.serves(resource) else (resource[0], "")
+        decision = self.pdp.evaluate(("practitioner", who), action, known, self.now)
+        asked = Asked(("practitioner", who), action, resource)
+        if decision.allowed:
+            self._record(asked, decision)
+        else:
+            self._refused.append((asked, decision))
+        return decision
+
+    def serves(self, resource: Ref) -> bool:
+        """Whether a patient or subscription exists for the app's key."""
+        name: str | None = resource[1]
+        if resource[0] == "patient":
+            name = self.patients.get(resource[1], {}).get("subscription")
+        return self.act.bound in (None, name)
+
+    def permit(self, action: str, resource: Ref) -> None:
+        """Go on only if the practitioner who acts may do this.
+
+        Raises `Conflict` where they might until a moment ago, `Denied` for what they may know of, else `NotFound`.
+        """
+        if self.ask(self.act.by, action, resource).allowed:
+            return
+        if resource[1] in self.permitted_before and self.serves(resource):
+            raise Conflict("Somebody else has changed this in the meantime.")
+        knows = ("view", "list_access") if resource[0] == "patient" else ("receive", "audit")
+        answers = [self.ask(self.act.by, known, resource).allowed for known in knows]
+        raise Denied(action) if any(answers) else NotFound
+
+    def colleague(self, login: str) -> Row | None:
+        """The practitioner with this login, whatever they may; None where there is none. Raises `SelfTarget`."""
+        try:
+            found = Practitioner.select().where(Practitioner.login == normalise_login(login))
+        except InvalidInput:
+            return None
+        row = self.row(found)
+        if row is not None and row["id"] == self.act.by:
+            raise SelfTarget
+        return row
+
+    def receive(self, colleague: Row | None, resource: Ref) -> str:
+        """The id of a colleague who may receive here.
+
+        Raises `NotEligible`, the same for every cause; where there is no such person, somebody unknown is asked about,
+        so that the refusal takes as long.
+        """
+        who = str(uuid.uuid4()) if colleague is None else str(colleague["id"])
+        if not self.ask(who, "receive", resource).allowed:
+            raise NotEligible
+        return who
+
+    # Facts.
+
+    def live_grants(self, patient: str) -> list[Row]:
+        """The grants of a patient that are live now; the owner's first."""
+        found = Grant.select().where(Grant.patient == patient, Grant.started_at <= self.now, Grant.ended_at > self.now)
+        return self.rows(found.order_by(Grant.role, Grant.id))
+
+    def start(self, noun: str, subscription: str, /, **columns: Any) -> Row:
+        """Begin a fact now."""
+        row = {"started_at": self.now, "ended_at": FOREVER, **columns}
+        if noun in ("grant", "standing_share"):
+            row = {"given_by": self.act.by, "reason": "", "ended_by": "", "end_cause": "", **row}
+        row["id"] = NOUNS[noun].insert(**row).execute(self.database)
+        body = changed(noun, None, row, **{noun: str(row["id"])})
+        self.happened(f"{noun}:started", subscription, body, str(columns.get("patient", "")))
+        return row
+
+    def end(self, noun: str, subscription: str, row: Row, cause: str = "") -> None:
+        """End a fact now; the row stays."""
+        after = {**row, "ended_at": max(self.now, row["started_at"])}
+        if noun in ("grant", "standing_share"):
+            after |= {"ended_by": self.act.by, "end_cause": cause}
+        model: Any = NOUNS[noun]
+        columns = {name: after[name] for name in ("ended_at", "ended_by", "end_cause") if name in after}
+        model.update(**columns).where(model.id == row["id"]).execute(self.database)
+        body = changed(noun, row, after, **{noun: str(row["id"])})
+        self.happened(f"{noun}:ended", subscription, body, str(row.get("patient", "")))
+
+    # The record.
+
+    def happened(self, kind: str, subscription: str, body: Mapping[str, Any], patient: str = "") -> None:
+        self._happened.append(Happened(kind, subscription, body, patient))
+
+    def notify(self, kind: str, practitioner: str, colleague: str, patient: str = "") -> None:
+        """Tell a practitioner, together with the change: ids only, so that a notice tells nothing by itself."""
+        assert kind in NOTICES, kind
+        row = (to_micros(self.now), practitioner, kind, patient, colleague, self.act.by, FOREVER_MICROS)
+        self._notices.append(row)
+
+    def close(self) -> None:
+        """Write what was gathered, last of all: events take turns."""
+        insert_rows(self.database, Notification, _NOTIFIED, self._notices)
+        append(self.database, self.act, self._happened, self.now)
+
+    def _record(self, asked: Asked, decision: Decided) -> None:
+        record_decision(
+            self.database,
+            client=self.act.client,
+            request_id=self.act.request_id,
+            asked=asked,
+            decision=decision,
+            now=self.act.now,
+        )
+
+    def record_refusals(self) -> None:
+        """The denials of a change that was undone; they stay."""
+        for asked, decision in self._refused:
+            self._record(asked, decision)
+
+
+def perform(
+    pdp: PDP,
+    act: Act,
+    work: Callable[[Change], T],
+    *,
+    once: Once | None = None,
+    action: str = "",
+    patients: Sequence[str] = (),
+) -> T:
+    """Do `work` in one transaction, under a lock on `patients`; all of it or nothing.
+
+    Raises `Conflict` where somebody was faster, `Answered` for an idempotency key that was answered, `KeyReused` for
+    one that came with another request, and `Unavailable`.
+    """
+    change = Change(pdp, act)
+    with answering(pdp.database):
+        who = ("practitioner", act.by)
+        asked = [(who, action, ("patient", name)) for name in patients]
+        answers = pdp.evaluate_many(asked, act.now) if action else []
+        change.permitted_before = frozenset(
+            name for name, decision in zip(patients, answers, strict=False) if decision.allowed
+        )
+        try:
+            with pdp.database.atomic():
+                if once is not None:
+                    once.claim(pdp.database, act.now)
+                change.lock(patients)
+                result = work(change)
+                change.close()
+                if once is not None:
+                    once.store(pdp.database, result)
+                return result
+        except peewee.IntegrityError as error:
+            raise Conflict("Somebody else has changed this in the meantime.") from error
+        except CaregrantError:
+            change.record_refusals()
+            raise
+
+
+def each(patients: Sequence[str], work: Callable[[str], R]) -> list[R]:
+    """`work` for each patient; a single refusal as it is, several patients' refusals together."""
+    if not patients:
+        raise InvalidInput("patients: name at least one")
+    if len(patients) > MOST_AT_ONCE:
+        raise InvalidInput(f"patients: name at most {MOST_AT_ONCE}")
+    if len(set(patients)) < len(patients):
+        raise InvalidInput("patients: one stands there twice")
+    done: list[R] = []
+    refusals: list[tuple[int, CaregrantError]] = []
+    for at, name in enumerate(patients):
+        try:
+            done.append(work(name))
+        except (Conflict, Denied, NotEligible, NotFound) as error:
+            refusals.append((at, error))
+    if refusals and len(patients) == 1:
+        raise refusals[0][1]
+    if refusals:
+        raise BatchRefused(refusals)
+    return done
+
+
+def bounded(reason: str) -> str:
+    """A reason as it is stored. Raises `InvalidInput` for one that is too long or holds control characters."""
+    if len(reason) > _LONGEST_REASON or not all(character.isprintable() for character in reason):
+        raise InvalidInput(f"reason: up to {_LONGEST_REASON} characters, none of them a control character")
+    return reason
+
+
+def in_future(until: datetime | None, now: datetime) -> datetime:
+    """The end of a share. Raises `InvalidInput` for one that is not in the future."""
+    if until is not None and until <= now:
+        raise InvalidInput("until: lies in the past")
+    return FOREVER if until is None else until

@@ -1,0 +1,138 @@
+"""Who works where: subscriptions and their licences, practitioners and their login, memberships (R8, H4).
+
+Each `put_…` says how it shall be and may be repeated; what is so already changes nothing. The operator (an app with
+the scope `admin`) acts without a practitioner; a manager manages memberships of their subscription.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from authz.errors import Conflict, NotFound
+from authz.models import Event, Licence, Membership, Practitioner, Subscription
+from authz.operations.change import Change, Row, in_future, perform
+from authz.pdp import PDP
+from authz.record import Act
+from authz.terms import normalise_login, parse_id, parse_text
+
+
+def put_subscription(
+    pdp: PDP, *, act: Act, subscription: str, name: str, live: bool = True, until: datetime | None = None
+) -> Row:
+    """Provision a subscription; `live` false lapses it now, true resumes it, until an instant or without an end."""
+    one, end = parse_id(subscription), in_future(until, act.now)
+    parse_text(name)
+
+    def work(change: Change) -> Row:
+        _serves(change, one)
+        row = change.row(Subscription.select().where(Subscription.id == one), lock=True)
+        change.after(Event.subscription == one)
+        if row is None:
+            Subscription.insert(id=one, name=name).execute(change.database)
+            change.happened("subscription:added", one, {"subscription": one})
+        elif row["name"] != name:
+            Subscription.update(name=name).where(Subscription.id == one).execute(change.database)
+            change.happened("subscription:renamed", one, {"subscription": one})
+        _set_life(change, "licence", Licence, one, {"subscription": one}, end if live else None)
+        return {"id": one, "name": name, "live": live}
+
+    return perform(pdp, act, work)
+
+
+def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name: str) -> Row:
+    """Provision a practitioner; grants are theirs by id, so that a new login moves nothing (T6).
+
+    Raises `Conflict` for a login that is somebody else's.
+    """
+    one, mail = parse_id(practitioner), normalise_login(login)
+    parse_text(name)
+
+    def work(change: Change) -> Row:
+        taken = Practitioner.select().where(Practitioner.login == mail, Practitioner.id != one)
+        if change.row(taken):
+            raise Conflict("This login is another practitioner's.")
+        row = change.row(Practitioner.select().where(Practitioner.id == one), lock=True)
+        wanted = {"id": one, "login": mail, "name": name}
+        if row is None:
+            Practitioner.insert(**wanted).execute(change.database)
+            change.happened("practitioner:added", "", {"practitioner": one})
+        elif row != wanted:
+            Practitioner.update(login=mail, name=name).where(Practitioner.id == one).execute(change.database)
+            which = sorted(key for key, value in wanted.items() if row[key] != value)
+            change.happened("practitioner:changed", "", {"practitioner": one, "changed": which})
+        return wanted
+
+    return perform(pdp, act, work)
+
+
+def put_membership(
+    pdp: PDP, *, act: Act, subscription: str, practitioner: str, role: str, until: datetime | None = None
+) -> Row:
+    """Somebody works under a subscription in this role from now on, and in no other.
+
+    Raises `NotFound` for a subscription or practitioner that is not there or not the caller's to manage.
+    """
+    end = in_future(until, act.now)
+
+    def work(change: Change) -> Row:
+        _manage(change, subscription)
+        if change.row(Practitioner.select().where(Practitioner.id == practitioner)) is None:
+            raise NotFound
+        who = {"practitioner": practitioner, "subscription": subscription}
+        for row in _lives(change, Membership, who):
+            if row["role"] != role:
+                change.end("membership", subscription, row)
+        _set_life(change, "membership", Membership, subscription, {**who, "role": role}, end)
+        return {**who, "role": role}
+
+    return perform(pdp, act, work)
+
+
+def end_membership(pdp: PDP, *, act: Act, subscription: str, practitioner: str) -> None:
+    """Somebody leaves: every membership of theirs here ends now, and with it every access.
+
+    Their patients stay theirs, and a manager sees and transfers them (T14). Raises `NotFound` where there is none.
+    """
+
+    def work(change: Change) -> None:
+        _manage(change, subscription)
+        live = _lives(change, Membership, {"practitioner": practitioner, "subscription": subscription})
+        if not live:
+            raise NotFound
+        for row in live:
+            change.end("membership", subscription, row)
+
+    perform(pdp, act, work)
+
+
+def _serves(change: Change, subscription: str) -> None:
+    if change.act.bound not in (None, subscription):
+        raise NotFound
+
+
+def _manage(change: Change, subscription: str) -> None:
+    """Only the operator, or a manager here. The subscription's row is locked: changes of its memberships take turns."""
+    _serves(change, subscription)
+    there = change.row(Subscription.select().where(Subscription.id == subscription), lock=True) is not None
+    change.after(Event.subscription == subscription)
+    if change.act.by:
+        change.permit("manage", ("subscription", subscription))
+    if not there:
+        raise NotFound
+
+
+def _lives(change: Change, model: Any, key: dict[str, str]) -> list[Row]:
+    same = [getattr(model, name) == value for name, value in key.items()]
+    return change.rows(model.select().where(*same, model.ended_at > change.now))
+
+
+def _set_life(
+    change: Change, noun: str, model: Any, subscription: str, key: dict[str, str], end: datetime | None
+) -> None:
+    """Make a fact live from now until `end` (None: not at all); one that is so already stays."""
+    live = _lives(change, model, key)
+    if end is not None and [row["ended_at"] for row in live] == [end] and live[0]["started_at"] <= change.now:
+        return
+    for row in live:
+        change.end(noun, subscription, row)
+    if end is not None:
+        change.start(noun, subscription, ended_at=end, **key)

@@ -1,0 +1,67 @@
+"""Patients: a member adds one, and owns them from then on (R8)."""
+
+import uuid
+from dataclasses import dataclass
+
+from authz.errors import Conflict, InvalidInput, NotFound
+from authz.models import Membership, Patient
+from authz.operations.change import Change, perform
+from authz.operations.once import Once
+from authz.pdp import PDP
+from authz.record import Act
+from authz.terms import parse_id, parse_text
+
+
+@dataclass(frozen=True)
+class Added:
+    """A new patient, and the grant that makes the one who added them the owner."""
+
+    patient: str
+    name: str
+    subscription: str
+    grant: int
+
+
+def add_patient(
+    pdp: PDP,
+    *,
+    act: Act,
+    name: str,
+    patient: str | None = None,
+    subscription: str | None = None,
+    once: Once | None = None,
+) -> Added:
+    """Add a patient to a subscription; without one named, to the only one that the practitioner works under.
+
+    Raises `InvalidInput` for a malformed name or id, and where the subscription must be named; `NotFound` for a
+    subscription where they may not add patients; `Conflict` for an id that is taken.
+    """
+    one = uuid.uuid4().hex if patient is None else parse_id(patient)
+    parse_text(name)
+
+    def work(change: Change) -> Added:
+        where = subscription or _only_clinic(change)
+        change.permit("add_patient", ("subscription", where))
+        if change.row(Patient.select().where(Patient.id == one)):
+            raise Conflict("A patient with this id exists already.")
+        Patient.insert(id=one, subscription=where, name=name, started_at=change.now).execute(change.database)
+        change.happened("patient:added", where, {}, one)
+        owner = {"practitioner": act.by, "role": "owner", "origin": "created"}
+        grant = change.start("grant", where, patient=one, **owner)
+        return Added(one, name, where, grant["id"])
+
+    return perform(pdp, act, work, once=once)
+
+
+def _only_clinic(change: Change) -> str:
+    mine = Membership.select(Membership.subscription).where(Membership.practitioner == change.act.by).distinct()
+    who = ("practitioner", change.act.by)
+    where: list[str] = sorted(row["subscription"] for row in change.rows(mine))
+    asked = [(who, "add_patient", ("subscription", name)) for name in where if change.act.bound in (None, name)]
+    answers = change.pdp.evaluate_many(asked, change.now)
+    where = [name for (_, _, (_, name)), decision in zip(asked, answers, strict=True) if decision.allowed]
+    if not where:
+        raise NotFound
+    if len(where) > 1:
+        raise InvalidInput("subscription: you work under several; name one")
+    return where[0]

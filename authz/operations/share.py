@@ -1,0 +1,80 @@
+"""Share a patient with a colleague, end a share, give up one's own (H3, H6; R3, R5, R6)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from authz.errors import Conflict, NotFound
+from authz.models import Grant
+from authz.operations.change import Change, Row, bounded, each, in_future, perform
+from authz.operations.once import Once
+from authz.pdp import PDP
+from authz.record import Act
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A colleague's new grant."""
+
+    patient: str
+    grant: Row
+
+
+def share(
+    pdp: PDP,
+    *,
+    act: Act,
+    patients: Sequence[str],
+    colleague: str,
+    until: datetime | None = None,
+    reason: str = "",
+    once: Once | None = None,
+) -> list[Shared]:
+    """Share patients with the colleague of this login: all of them or none.
+
+    Raises `NotFound`, `Denied`, `NotEligible` and `Conflict` (the colleague has them already) for one patient,
+    `BatchRefused` for several; `SelfTarget` and `InvalidInput`.
+    """
+    end, why = in_future(until, act.now), bounded(reason)
+
+    def work(change: Change) -> list[Shared]:
+        person = change.colleague(colleague)
+
+        def one(patient: str) -> Shared:
+            change.permit("share", ("patient", patient))
+            where = change.patients[patient]["subscription"]
+            viewer = change.receive(person, ("patient", patient))
+            live = change.live_grants(patient)
+            if any(grant["practitioner"] == viewer for grant in live):
+                raise Conflict("This colleague has the patient already.")
+            columns = {"practitioner": viewer, "role": "viewer", "origin": "share", "reason": why, "ended_at": end}
+            grant = change.start("grant", where, patient=patient, **columns)
+            change.notify("share:received", viewer, live[0]["practitioner"], patient)
+            change.notify("share:given", live[0]["practitioner"], viewer, patient)
+            return Shared(patient, grant)
+
+        return each(patients, one)
+
+    return perform(pdp, act, work, once=once, action="share", patients=patients)
+
+
+def end_share(pdp: PDP, *, act: Act, patient: str, grant: int, once: Once | None = None) -> None:
+    """End a share now: by the owner or a manager, or by the viewer, who gives it up.
+
+    Raises `NotFound` for what is no live share of this patient or not theirs to know, `Denied` for a colleague's.
+    """
+
+    def work(change: Change) -> None:
+        found = Grant.select().where(Grant.id == grant, Grant.patient == patient, Grant.role == "viewer")
+        row = change.row(found)
+        mine = row is not None and row["practitioner"] == act.by
+        change.permit("give_up" if mine else "end_share", ("patient", patient))
+        if row is None or row["ended_at"] <= change.now:
+            raise NotFound
+        where = change.patients[patient]["subscription"]
+        owner = change.live_grants(patient)[0]["practitioner"]
+        change.end("grant", where, row, "given_up" if mine else "ended")
+        change.notify("share:ended", row["practitioner"], owner, patient)
+        change.notify("share:ended", owner, row["practitioner"], patient)
+
+    perform(pdp, act, work, once=once, patients=[patient])

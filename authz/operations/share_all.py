@@ -1,0 +1,80 @@
+"""Share everything: all that one owns in a subscription, now and later, is visible to a colleague (H7; R4, R9)."""
+
+from datetime import datetime
+
+from authz.errors import Conflict, InvalidInput, NotEligible, NotFound
+from authz.models import Event, Membership, Practitioner, StandingShare
+from authz.operations.change import Change, Row, in_future, perform
+from authz.operations.once import Once
+from authz.pdp import PDP
+from authz.record import Act
+
+
+def share_all(
+    pdp: PDP,
+    *,
+    act: Act,
+    colleague: str,
+    content: bool = False,
+    until: datetime | None = None,
+    subscription: str | None = None,
+    once: Once | None = None,
+) -> Row:
+    """Share everything with the colleague of this login, in the one subscription that both work under or in that named.
+
+    Raises `NotEligible` for anybody who cannot receive there, `SelfTarget`, `Conflict` where it is so already,
+    `NotFound` for a subscription where one may not add patients oneself, and `InvalidInput`.
+    """
+    end = in_future(until, act.now)
+
+    def work(change: Change) -> Row:
+        change.rows(Practitioner.select().where(Practitioner.id == act.by), lock=True)  # one's own shares take turns
+        person = change.colleague(colleague)
+        where = subscription or _common(change, None if person is None else person["id"])
+        change.permit("add_patient", ("subscription", where))
+        viewer = change.receive(person, ("subscription", where))
+        pair = (StandingShare.owner == act.by, StandingShare.colleague == viewer, StandingShare.subscription == where)
+        if StandingShare.select().where(*pair, StandingShare.ended_at > change.now).exists(change.database):
+            raise Conflict("Everything is shared with this colleague already.")
+        columns = {"owner": act.by, "colleague": viewer, "subscription": where, "content": content, "ended_at": end}
+        row = change.start("standing_share", where, **columns)
+        change.notify("standing_share:received", viewer, act.by)
+        change.notify("standing_share:given", act.by, viewer)
+        return row
+
+    return perform(pdp, act, work, once=once)
+
+
+def end_standing_share(pdp: PDP, *, act: Act, standing_share: int, once: Once | None = None) -> None:
+    """End a standing share now: by the owner, or by the colleague, who gives it up. Raises `NotFound`."""
+
+    def work(change: Change) -> None:
+        found = StandingShare.select().where(StandingShare.id == standing_share)
+        row = change.row(found, lock=True)
+        if row is not None:
+            change.after(Event.subscription == row["subscription"])
+        if row is None or act.by not in (row["owner"], row["colleague"]) or row["ended_at"] <= change.now:
+            raise NotFound
+        if act.bound not in (None, row["subscription"]):
+            raise NotFound
+        change.end("standing_share", row["subscription"], row, "ended" if act.by == row["owner"] else "given_up")
+        change.notify("standing_share:ended", row["colleague"], row["owner"])
+        change.notify("standing_share:ended", row["owner"], row["colleague"])
+
+    perform(pdp, act, work, once=once)
+
+
+def _common(change: Change, other: str | None) -> str:
+    """The one subscription in which the practitioner may add patients and the colleague may receive."""
+    mine = Membership.select(Membership.subscription).where(Membership.practitioner == change.act.by).distinct()
+    names: list[str] = sorted(row["subscription"] for row in change.rows(mine))
+    names = [name for name in names if change.act.bound in (None, name)]
+    asked = [(("practitioner", change.act.by), "add_patient", ("subscription", name)) for name in names]
+    asked += [(("practitioner", other or "nobody"), "receive", ("subscription", name)) for name in names]
+    answers = [decision.allowed for decision in change.pdp.evaluate_many(asked, change.now)]
+    both = [name for name, adds, gets in zip(names, answers, answers[len(names) :], strict=False) if adds and gets]
+    if len(both) > 1:
+        raise InvalidInput("subscription: you both work under several; name one")
+    if not both:
+        raise NotEligible
+    return both[0]

@@ -1,0 +1,65 @@
+"""Transfer: the patient moves to a colleague, who may transfer them back (H2, H5; R3, R6)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from authz.errors import Conflict
+from authz.operations.change import Change, Row, bounded, each, perform
+from authz.operations.once import Once
+from authz.pdp import PDP
+from authz.record import Act
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """Who owned the patient and who owns them now, and the shares that stay with the new owner."""
+
+    patient: str
+    owner: str
+    previous_owner: str
+    kept_shares: tuple[Row, ...]
+
+
+def transfer(
+    pdp: PDP,
+    *,
+    act: Act,
+    patients: Sequence[str],
+    colleague: str,
+    reason: str = "",
+    end_shares: bool = False,
+    once: Once | None = None,
+) -> list[Transferred]:
+    """Transfer patients to the colleague of this login: all of them or none.
+
+    The sender's grant ends and the colleague's begins at one instant; a share that the colleague had is absorbed.
+    Others' shares stay and are the new owner's from then on, unless `end_shares`. Raises as `share` does.
+    """
+    why = bounded(reason)
+
+    def work(change: Change) -> list[Transferred]:
+        person = change.colleague(colleague)
+
+        def one(patient: str) -> Transferred:
+            change.permit("transfer", ("patient", patient))
+            where = change.patients[patient]["subscription"]
+            owner = change.receive(person, ("patient", patient))
+            sender, *shares = change.live_grants(patient)
+            if sender["practitioner"] == owner:
+                raise Conflict("This colleague is the owner already.")
+            ended = [one for one in shares if end_shares or one["practitioner"] == owner]
+            kept = tuple(one for one in shares if one not in ended)
+            for grant in (sender, *ended):
+                change.end("grant", where, grant, "transfer")
+            columns = {"practitioner": owner, "role": "owner", "origin": "transfer", "reason": why}
+            change.start("grant", where, patient=patient, **columns)
+            change.notify("transfer:received", owner, sender["practitioner"], patient)
+            change.notify("transfer:given", sender["practitioner"], owner, patient)
+            for grant in ended:
+                if grant["practitioner"] != owner:
+                    change.notify("share:ended", grant["practitioner"], owner, patient)
+            return Transferred(patient, owner, sender["practitioner"], kept)
+
+        return each(patients, one)
+
+    return perform(pdp, act, work, once=once, action="transfer", patients=patients)

@@ -1,0 +1,112 @@
+"""Events: what changed, who did it, for whom, through which app. Appended in the change's own transaction.
+
+A kind is ``noun:verb``; `KINDS` lists all. The body of a change to a fact is the row before and after (null: there
+was none), without display names and free text, so that the facts can be rebuilt from the events alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from authz.database import Database, insert_rows
+from authz.models import Event, Grant, Licence, Membership, StandingShare
+from authz.terms import FOREVER_MICROS, format_instant, from_micros, to_micros
+
+KINDS = {
+    "subscription:added": "a subscription was provisioned",
+    "subscription:renamed": "its display name was changed",
+    "subscription:imported": "it came with an import",
+    "licence:started": "a subscription is live from here",
+    "licence:ended": "a subscription lapsed",
+    "licence:imported": "a subscription's licence came with an import",
+    "practitioner:added": "a practitioner was provisioned",
+    "practitioner:changed": "the login or the name was changed",
+    "practitioner:imported": "they came with an import",
+    "membership:started": "a practitioner works under a subscription from here, in one role",
+    "membership:ended": "they do not any more",
+    "membership:imported": "it came with an import",
+    "patient:added": "a patient was added",
+    "patient:imported": "they came with an import",
+    "grant:started": "a practitioner holds a role on a patient from here",
+    "grant:ended": "they do not any more; `end_cause` says why",
+    "grant:imported": "it came with an import",
+    "standing_share:started": "an owner shares everything with a colleague from here",
+    "standing_share:ended": "they do not any more",
+    "standing_share:imported": "it came with an import",
+    "entity:imported": "a version of an entity of a declared type came with an import",
+    "client:added": "an app got a key",
+    "client:revoked": "an app's key was revoked",
+    "demo:filled": "the demonstration clinic was made",
+}
+
+NOUNS = {"grant": Grant, "standing_share": StandingShare, "membership": Membership, "licence": Licence}
+"""The facts with a life that events tell before and after."""
+
+_FIELDS = ("at", "kind", "subscription", "patient", "actor", "client", "request_id", "address", "body")
+_APPENDING = 0x43617265  # the key of an advisory lock, the same in every process
+
+
+@dataclass(frozen=True)
+class Act:
+    """Who acts, when, and how it came: the practitioner (empty for the operator), the app, the request, the address.
+
+    `bound` is the one subscription that the app's key serves, None for all.
+    """
+
+    by: str
+    now: datetime
+    client: int | None = None
+    bound: str | None = None
+    request_id: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One event to append."""
+
+    kind: str
+    subscription: str
+    body: Mapping[str, Any]
+    patient: str = ""
+
+
+def append(database: Database, act: Act, happened: Iterable[Happened], at: datetime | None = None) -> None:
+    """Append events, in order. They take turns on PostgreSQL: ids are in the order of commits, so that a reader who
+    goes on after the last id that it saw misses none. (On SQLite writers always take turns.)
+    """
+    rows = []
+    when = to_micros(at or act.now)
+    for one in happened:
+        assert one.kind in KINDS, one.kind
+        body = orjson.dumps(one.body).decode()
+        who = (act.by, act.client, act.request_id, act.address)
+        rows.append((when, one.kind, one.subscription, one.patient, *who, body))
+    if rows and database.dialect == "postgresql":
+        database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_APPENDING,))
+    insert_rows(database, Event, _FIELDS, rows)
+
+
+def changed(
+    noun: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, **more: str
+) -> dict[str, Any]:
+    """The body of an event about a fact: the row before and after, as `told` tells it; `more` says which row."""
+    return {**more, "before": before and told(noun, before), "after": after and told(noun, after)}
+
+
+def told(noun: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A fact as events tell it: every column but its number and its free text; instants as RFC 3339, no end as null."""
+    made: dict[str, Any] = {}
+    for name, field in NOUNS[noun]._meta.fields.items():
+        if name in ("id", "reason"):
+            continue
+        value = row[name]
+        if name in ("started_at", "ended_at"):
+            micros = to_micros(value) if isinstance(value, datetime) else value
+            made[name] = None if micros == FOREVER_MICROS else format_instant(from_micros(micros))
+        else:
+            made[name] = bool(value) if field.field_type == "BOOL" else value
+    return made
