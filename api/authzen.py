@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app
 
+from api.credentials import act_of, caller, needs
 from api.problems import malformed
-from api.requests import body, caller, needs, now, request_id
+from api.requests import body, now
 from authz.clients import Caller, serves
 from authz.errors import InvalidInput
 from authz.pdp import PDP, Decision, Explanation
-from authz.record import Asked, record_decision
+from authz.record import Asked, record_decisions
 from authz.terms import format_instant, parse_instant
 
 access = Blueprint("access", __name__, url_prefix="/access/v1")
@@ -50,9 +51,7 @@ def _answer(app: Caller, question: Question) -> dict[str, Any]:
         explained = pdp.explain(
             asked.subject, asked.action, resource, explained.decision.evaluated_at, question.request
         )
-    record_decision(
-        pdp.database, client=app.id, request_id=request_id(), asked=asked, decision=explained.decision, now=now()
-    )
+    record_decisions(pdp.database, act_of(app), [(asked, explained.decision)])
     return _told(explained, question.explain)
 
 

@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from authz.errors import CaregrantError, Conflict, InvalidInput, Unavailable
+from authz.errors import (
+    BatchRefused,
+    CaregrantError,
+    Conflict,
+    Denied,
+    InvalidInput,
+    KeyReused,
+    NotEligible,
+    NotFound,
+    SelfTarget,
+    Unavailable,
+)
 
 PROBLEMS = {
     "bad-request": (400, "The request is malformed"),
@@ -20,10 +31,23 @@ PROBLEMS = {
     "method-not-allowed": (405, "This path does not take this method"),
     "conflict": (409, "The state does not allow this"),
     "too-large": (413, "The request body is too large"),
+    "invalid": (422, "The request is well formed, but cannot be"),
+    "recipient-not-eligible": (422, "The colleague cannot receive"),
+    "self-target": (422, "The colleague is the one who asks"),
+    "batch-refused": (422, "Not every patient allows it"),
+    "key-reused": (422, "The Idempotency-Key came with another request"),
     "internal-error": (500, "Something went wrong here"),
     "unavailable": (503, "The service cannot answer now"),
 }
-_BY_STATUS = {status: kind for kind, (status, _) in PROBLEMS.items()}
+_BY_STATUS = {status: kind for kind, (status, _) in reversed(PROBLEMS.items())}
+_ERRORS: dict[type[CaregrantError], str] = {
+    NotFound: "not-found",
+    Denied: "forbidden",
+    Conflict: "conflict",
+    NotEligible: "recipient-not-eligible",
+    SelfTarget: "self-target",
+    KeyReused: "key-reused",
+}
 
 
 @dataclass
@@ -70,10 +94,12 @@ def install(app: Flask) -> None:
             app.logger.error("unavailable: %s", error)
             return rendered(Problem("unavailable", "Try again shortly.", headers=(("Retry-After", "1"),)))
         if isinstance(error, InvalidInput):
-            return rendered(Problem("bad-request", str(error)))
-        if isinstance(error, Conflict):
-            return rendered(Problem("conflict", str(error)))
-        return unexpected(error)
+            return rendered(Problem("invalid" if request.path.startswith("/v1/") else "bad-request", str(error)))
+        if isinstance(error, BatchRefused):
+            told = tuple((f"/patients/{at}", str(one)) for at, one in error.refusals)
+            return rendered(Problem("batch-refused", str(error), told))
+        kind = _ERRORS.get(type(error))
+        return unexpected(error) if kind is None else rendered(Problem(kind, str(error)))
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:

@@ -1,13 +1,12 @@
-"""What every request has: an id that comes back, a body that is one strict JSON object, a caller with a key."""
+"""What every request has: an id that comes back, and a body that is one strict JSON object."""
 
 import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 
 from api.problems import Problem, malformed, rendered
-from authz.clients import Caller, find_client
 from authz.errors import InvalidInput
 from authz.strict_json import parse_object
 
@@ -44,25 +43,6 @@ def install(app: Flask) -> None:
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
-
-
-def caller(scope: str) -> Caller:
-    """The app that asks, by its bearer key. Raises a `Problem`: 401 without a good key, 403 without the scope."""
-    kind, _, key = request.headers.get("Authorization", "").partition(" ")
-    found = None
-    if kind.lower() == "bearer" and key.strip():
-        found = find_client(current_app.extensions["caregrant"].database, key.strip(), now=now())
-    if found is None:
-        challenge = ("WWW-Authenticate", 'Bearer realm="caregrant"')
-        raise Problem("unauthenticated", "Send an app's key as Authorization: Bearer …", headers=(challenge,))
-    needs(found, scope)
-    return found
-
-
-def needs(found: Caller, scope: str) -> None:
-    """Raise a `Problem` (403) where an app lacks a scope."""
-    if scope not in found.scopes:
-        raise Problem("forbidden", f"This app's key lacks the scope {scope}.")
 
 
 def body() -> dict[str, Any]:

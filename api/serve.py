@@ -14,19 +14,23 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 
 from api.app import create_app
+from api.feed import THREADS
 from authz.database import gather_statistics
-from authz.errors import Unavailable
+from authz.errors import InvalidInput, Unavailable
 from authz.pdp import open_pdp
 from authz.settings import Settings
-
-_THREADS = 4
+from authz.tokens import Tokens
 
 
 def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are finished.
 
-    Raises `PolicyRefused` or `Unavailable` before anything listens: a policy, a database or a port that is not there.
+    Raises `PolicyRefused`, `Unavailable` or `InvalidInput` before anything listens: a policy, a database or a port that
+    is not there, or settings that contradict each other.
     """
+    if settings.development_key and host not in ("127.0.0.1", "localhost", "::1"):
+        raise InvalidInput("CAREGRANT_DEVELOPMENT_KEY is for a loopback address; set CAREGRANT_JWKS instead")
+    Tokens(settings)
     with open_pdp(settings.database, settings.policies) as pdp, suppress(Unavailable):
         gather_statistics(pdp.database)
     _check_free(host, port)
@@ -36,7 +40,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
-        blocking_threads=_THREADS,
+        blocking_threads=THREADS,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
     )

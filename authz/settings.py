@@ -39,6 +39,25 @@ class Settings:
     max_body: int = _setting(  # type: ignore[assignment]
         1_048_576, "CAREGRANT_MAX_BODY", "The largest request body that is read, in bytes."
     )
+    jwks: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_JWKS",
+        "The identity provider's keys (JWKS): an https URL or a file; without it no practitioner's token counts.",
+    )
+    issuer: str = _setting(  # type: ignore[assignment]
+        "", "CAREGRANT_ISSUER", "The issuer (iss) whose tokens count; needed with CAREGRANT_JWKS."
+    )
+    audience: str = _setting(  # type: ignore[assignment]
+        "caregrant", "CAREGRANT_AUDIENCE", "The audience (aud) that a token must name."
+    )
+    algorithms: str = _setting(  # type: ignore[assignment]
+        "RS256 ES256", "CAREGRANT_ALGORITHMS", "The signature algorithms that count, with spaces between."
+    )
+    development_key: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_DEVELOPMENT_KEY",
+        "The file of the key that caregrant token signs with, made if missing; refused with CAREGRANT_JWKS.",
+    )
 
     @classmethod
     def from_environment(cls, **given: object) -> "Settings":

@@ -119,6 +119,7 @@ REASONS = {
     "denied": "no way to permit has all its conditions met",
     "unknown_type": "the policy speaks of no such type of subject or resource",
     "unknown_action": "no rule speaks of this action on this type of resource",
+    "searched": "a search, which answers with all that is permitted",
     "wrong_type": "a value that came with the request is not of the type that the policy compares it with",
 }
 """Why a decision is what it is; every decision carries one of these."""

@@ -1,5 +1,6 @@
 """An app that asks over HTTP, and the one shape of every error."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
@@ -18,9 +19,9 @@ POLICY = load(shipped("policies"))
 EVALUATION = "/access/v1/evaluation"
 
 
-def service(database: Database) -> Flask:
+def service(database: Database, **settings: Any) -> Flask:
     """The application on a test's database, at the instant of the cast."""
-    return create_app(Settings(), PDP(database, POLICY, clock=lambda: NOW))
+    return create_app(Settings(**settings), PDP(database, POLICY, clock=lambda: NOW))
 
 
 class App:
@@ -36,6 +37,33 @@ class App:
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         payload = {"data": body} if isinstance(body, bytes) else {"json": body}
         return self.client.post(path, headers=given, **payload)
+
+
+class Person:
+    """A practitioner with a token, as their own client or through an app."""
+
+    def __init__(self, flask: Flask, headers: Mapping[str, str]) -> None:
+        self.client: FlaskClient = flask.test_client()
+        self.headers = dict(headers)
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> TestResponse:
+        """Send a request; a body that is bytes goes as it is."""
+        given = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        sent: dict[str, Any] = {}
+        if isinstance(body, bytes):
+            sent = {"data": body, "content_type": "application/json"}
+        elif body is not None:
+            sent = {"json": body}
+        return self.client.open(path, method=method, headers=given, **sent)
+
+    def get(self, path: str) -> Any:
+        return answered(self.call("GET", path))
+
+
+def answered(response: TestResponse, status: int = 200) -> Any:
+    """The JSON of an answer with this status."""
+    assert response.status_code == status, response.text
+    return response.json
 
 
 def question(

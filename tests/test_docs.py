@@ -18,7 +18,9 @@ from authz.cli import caregrant
 from authz.clients import SCOPES
 from authz.compiler import load
 from authz.importing.lines import _KINDS
+from authz.operations.change import NOTICES
 from authz.pdp import PDP
+from authz.record import KINDS
 from authz.settings import SETTINGS, Settings, shipped
 from authz.terms import REASONS
 from tests.test_serving import free_port
@@ -56,7 +58,13 @@ def test_every_setting_is_documented() -> None:
     """docs/settings.md has a line for each setting with its own sentence, and none that does not exist."""
     text = page("docs/settings.md")
     for variable, (default, sentence) in SETTINGS.items():
-        shown = "the shipped policies" if str(default) == str(shipped("policies")) else f"`{default}`"
+        shown = (
+            "the shipped policies"
+            if str(default) == str(shipped("policies"))
+            else f"`{default}`"
+            if default
+            else "none"
+        )
         assert f"| `{variable}` | {shown} | {sentence} |" in text
     assert set(re.findall(r"CAREGRANT_\w+", text)) == set(SETTINGS)
 
@@ -81,6 +89,12 @@ def test_every_problem_reason_and_scope_is_documented() -> None:
         assert f"| `{reason}` |" in text
     for scope, sentence in SCOPES.items():
         assert f"| `{scope}` | {sentence} |" in text
+
+
+def test_every_event_and_notice_is_documented() -> None:
+    """docs/events.md has a line for each kind of event and of notice, with its own sentence, and no other."""
+    told = dict(re.findall(r"^\| `([a-z_]+:[a-z_]+)` \| (.*) \|$", page("docs/events.md"), re.M))
+    assert told == KINDS | NOTICES
 
 
 def test_every_line_of_an_import_is_documented() -> None:

@@ -12,14 +12,16 @@ from authz.operations.membership import (
 )
 from authz.operations.once import Answered, Once, Stored
 from authz.operations.patient import add_patient
-from authz.operations.share import end_share, share
+from authz.operations.share import Shared, end_share, share
 from authz.operations.share_all import end_standing_share, share_all
-from authz.operations.transfer import transfer
+from authz.operations.transfer import Transferred, transfer
 
 __all__ = [
     "Answered",
     "Once",
+    "Shared",
     "Stored",
+    "Transferred",
     "add_patient",
     "end_membership",
     "end_share",

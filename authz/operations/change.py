@@ -16,7 +16,7 @@ from authz.models import Event, Grant, Notification, Patient, Practitioner
 from authz.operations.once import Once
 from authz.pdp import PDP, Ref
 from authz.pdp import Decision as Decided
-from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decision
+from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions
 from authz.terms import FOREVER, FOREVER_MICROS, normalise_login, to_micros
 
 Row = dict[str, Any]
@@ -86,7 +86,7 @@ class Change:
         decision = self.pdp.evaluate(("practitioner", who), action, known, self.now)
         asked = Asked(("practitioner", who), action, resource)
         if decision.allowed:
-            self._record(asked, decision)
+            record_decisions(self.database, self.act, [(asked, decision)])
         else:
             self._refused.append((asked, decision))
         return decision
@@ -177,20 +177,9 @@ class Change:
         insert_rows(self.database, Notification, _NOTIFIED, self._notices)
         append(self.database, self.act, self._happened, self.now)
 
-    def _record(self, asked: Asked, decision: Decided) -> None:
-        record_decision(
-            self.database,
-            client=self.act.client,
-            request_id=self.act.request_id,
-            asked=asked,
-            decision=decision,
-            now=self.act.now,
-        )
-
     def record_refusals(self) -> None:
         """The denials of a change that was undone; they stay."""
-        for asked, decision in self._refused:
-            self._record(asked, decision)
+        record_decisions(self.database, self.act, self._refused)
 
 
 def perform(

@@ -41,7 +41,8 @@ def put_subscription(
 def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name: str) -> Row:
     """Provision a practitioner; grants are theirs by id, so that a new login moves nothing (T6).
 
-    Raises `Conflict` for a login that is somebody else's.
+    Raises `Conflict` for a login that is somebody else's, and `NotFound` where a key of one subscription would change
+    somebody who works elsewhere too: their login opens other clinics.
     """
     one, mail = parse_id(practitioner), normalise_login(login)
     parse_text(name)
@@ -56,6 +57,7 @@ def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name:
             Practitioner.insert(**wanted).execute(change.database)
             change.happened("practitioner:added", "", {"practitioner": one})
         elif row != wanted:
+            _own_practitioner(change, one)
             Practitioner.update(login=mail, name=name).where(Practitioner.id == one).execute(change.database)
             which = sorted(key for key, value in wanted.items() if row[key] != value)
             change.happened("practitioner:changed", "", {"practitioner": one, "changed": which})
@@ -107,6 +109,13 @@ def end_membership(pdp: PDP, *, act: Act, subscription: str, practitioner: str) 
 def _serves(change: Change, subscription: str) -> None:
     if change.act.bound not in (None, subscription):
         raise NotFound
+
+
+def _own_practitioner(change: Change, who: str) -> None:
+    if change.act.bound is not None:
+        worked = change.rows(Membership.select(Membership.subscription).where(Membership.practitioner == who))
+        if {row["subscription"] for row in worked} != {change.act.bound}:
+            raise NotFound
 
 
 def _manage(change: Change, subscription: str) -> None:

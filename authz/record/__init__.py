@@ -1,6 +1,6 @@
 """The record: what was answered and what was changed, append only. It holds ids, never names or clinical text."""
 
-from authz.record.decisions import Asked, record_decision
+from authz.record.decisions import Asked, record_decisions, searched
 from authz.record.events import KINDS, NOUNS, Act, Happened, append, changed, told
 from authz.record.feed import read_events
 from authz.record.replay import Difference, replayed
@@ -15,7 +15,8 @@ __all__ = [
     "append",
     "changed",
     "read_events",
-    "record_decision",
+    "record_decisions",
     "replayed",
+    "searched",
     "told",
 ]

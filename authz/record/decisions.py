@@ -1,11 +1,12 @@
 """One row for every answer given, written before the answer leaves."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
 from authz.database import Database, answering, insert_rows
 from authz.models import Decision as Row
 from authz.pdp import Decision, Ref
+from authz.record.events import Act
 from authz.terms import to_micros
 
 _FIELDS = (
@@ -36,27 +37,33 @@ class Asked:
     resource: Ref
 
 
-def record_decision(
-    database: Database, *, client: int | None, request_id: str, asked: Asked, decision: Decision, now: datetime
-) -> None:
-    """Record an answer to an app (`client`) or to a practitioner.
+def record_decisions(database: Database, act: Act, given: Iterable[tuple[Asked, Decision]]) -> None:
+    """Record answers to whoever asked (`act`: a practitioner, an app, or both). Searches are `searched`.
 
-    Raises `Unavailable` if that fails: then the answer must not be given.
+    Raises `Unavailable` if that fails: then the answers must not be given.
     """
-    row = (
-        decision.evaluated_micros,
-        to_micros(now),
-        client,
-        request_id,
-        *(_word(part) for part in (*asked.subject, asked.action, *asked.resource)),
-        decision.allowed,
-        decision.reason,
-        decision.rule or "",
-        decision.grant,
-        decision.policy_version,
-    )
+    rows = [
+        (
+            decision.evaluated_micros,
+            to_micros(act.now),
+            act.client,
+            act.request_id,
+            *(_word(part) for part in (*asked.subject, asked.action, *asked.resource)),
+            decision.allowed,
+            decision.reason,
+            decision.rule or "",
+            decision.grant,
+            decision.policy_version,
+        )
+        for asked, decision in given
+    ]
     with answering(database):
-        insert_rows(database, Row, _FIELDS, [row])
+        insert_rows(database, Row, _FIELDS, rows)
+
+
+def searched(act: Act, policy_version: str) -> Decision:
+    """What the record says of a search that was answered."""
+    return Decision(True, "searched", policy_version, to_micros(act.now))
 
 
 def _word(text: str) -> str:

@@ -53,7 +53,8 @@ _APPENDING = 0x43617265  # the key of an advisory lock, the same in every proces
 class Act:
     """Who acts, when, and how it came: the practitioner (empty for the operator), the app, the request, the address.
 
-    `bound` is the one subscription that the app's key serves, None for all.
+    `bound` is the one subscription that the app's key serves, None for all; `batch` joins the events of one request
+    about several patients.
     """
 
     by: str
@@ -62,6 +63,7 @@ class Act:
     bound: str | None = None
     request_id: str = ""
     address: str = ""
+    batch: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     when = to_micros(at or act.now)
     for one in happened:
         assert one.kind in KINDS, one.kind
-        body = orjson.dumps(one.body).decode()
+        body = orjson.dumps({**one.body, "batch": act.batch} if act.batch else one.body).decode()
         who = (act.by, act.client, act.request_id, act.address)
         rows.append((when, one.kind, one.subscription, one.patient, *who, body))
     if rows and database.dialect == "postgresql":

@@ -1,0 +1,169 @@
+"""What `/v1` takes: each body a model, each query parameter checked; what a model does not name is refused (T18)."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from flask import request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from api.problems import Problem
+from api.requests import body
+from authz.errors import InvalidInput
+from authz.terms import MEMBERSHIP_ROLES, parse_instant
+
+Model = TypeVar("Model", bound=BaseModel)
+MOST = 200
+USUAL = 50
+
+
+def _by(parse: Callable[[object], Any]) -> BeforeValidator:
+    """A parser of ours as a validator."""
+
+    def validate(value: object) -> Any:
+        try:
+            return parse(value)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+
+    return BeforeValidator(validate)
+
+
+def _role(value: object) -> object:
+    if value not in MEMBERSHIP_ROLES:
+        raise InvalidInput(f"is none of {', '.join(MEMBERSHIP_ROLES)}")
+    return value
+
+
+Instant = Annotated[datetime, _by(parse_instant)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NewPatient(_Body):
+    """A patient to add."""
+
+    name: str
+    id: str | None = None
+    subscription: str | None = None
+
+
+class NewShare(_Body):
+    """A share of one patient."""
+
+    colleague: str
+    until: Instant | None = None
+    reason: str = ""
+
+
+class NewShares(NewShare):
+    """A share of several."""
+
+    patients: list[str]
+
+
+class NewTransfer(_Body):
+    """A transfer of one patient."""
+
+    colleague: str
+    reason: str = ""
+    end_shares: bool = False
+
+
+class NewTransfers(NewTransfer):
+    """A transfer of several."""
+
+    patients: list[str]
+
+
+class NewStandingShare(_Body):
+    """A share of everything."""
+
+    colleague: str
+    content: bool = False
+    until: Instant | None = None
+    subscription: str | None = None
+
+
+class AsSubscription(_Body):
+    """How a subscription shall be."""
+
+    name: str
+    live: bool = True
+    until: Instant | None = None
+
+
+class AsPractitioner(_Body):
+    """How a practitioner shall be."""
+
+    login: str
+    name: str
+
+
+class AsMembership(_Body):
+    """How a membership shall be."""
+
+    role: Annotated[str, _by(_role)]
+    until: Instant | None = None
+
+
+def read(model: type[Model]) -> Model:
+    """The request's body as a model. Raises a `Problem`: 400 for what is no JSON object, 422 for what is wrong."""
+    try:
+        return model.model_validate(body())
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        errors = tuple(("".join(f"/{part}" for part in one["loc"]), _sentence(one["msg"])) for one in found)
+        raise Problem("invalid", "; ".join(f"{at or 'the body'}: {why}" for at, why in errors), errors) from error
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def limit(most: int = MOST) -> int:
+    """`limit`, from 1."""
+    return number("limit", USUAL, 1, most)
+
+
+def number(name: str, usual: int, least: int, most: int) -> int:
+    """A query parameter that is a whole number. Raises `InvalidInput` for another, or one beyond its bounds."""
+    text = request.args.get(name)
+    if text is None:
+        return usual
+    if not (text.isascii() and text.isdigit()) or len(text) > 18 or not least <= int(text) <= most:
+        raise InvalidInput(f"{name}: a whole number from {least} to {most}")
+    return int(text)
+
+
+def truth(name: str) -> bool:
+    """A query parameter that is true or false. Raises `InvalidInput` for another."""
+    text = request.args.get(name, "false")
+    if text not in ("true", "false"):
+        raise InvalidInput(f"{name}: true or false")
+    return text == "true"
+
+
+def only(*known: str) -> None:
+    """Raise `InvalidInput` for a query parameter that this route does not know."""
+    for name in request.args:
+        if name not in known:
+            raise InvalidInput(f"{name[:40]}: is not known here; known are {', '.join(known) or 'none'}")
+
+
+def cursor(last: str) -> str:
+    """An opaque cursor: what to go on after."""
+    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
+
+
+def after() -> str:
+    """What the request's `cursor` says. Raises `InvalidInput` for one that is none of ours."""
+    text = request.args.get("cursor", "")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput("cursor: is none that was given out") from error

@@ -1,0 +1,44 @@
+"""`/v1/events`, the change feed: an app reads on after the last event that it saw, and may wait for the next.
+
+A waiting request holds a thread; so only half of a process's threads may wait, and further ones are answered at once.
+"""
+
+import threading
+import time
+
+import orjson
+from flask import Blueprint, Response, request
+
+from api import bodies
+from api.credentials import caller, pdp
+from authz.record import read_events
+
+feed = Blueprint("feed", __name__, url_prefix="/v1")
+
+THREADS = 4
+LONGEST_WAIT = 30
+_MOST = 1000
+_PAUSE = 0.2
+_waiting = threading.BoundedSemaphore(THREADS // 2)
+
+
+@feed.get("/events")
+def events() -> Response:
+    """Events after one, in the order in which they were committed; `wait` up to that many seconds for the first."""
+    bodies.only("after", "limit", "wait")
+    app = caller("audit")
+    after = bodies.number("after", 0, 0, 2**62 - 1) if request.args.get("after") else 0
+    most, wait = bodies.limit(_MOST), bodies.number("wait", 0, 0, LONGEST_WAIT)
+    until = time.monotonic() + wait
+    may_wait = wait > 0 and _waiting.acquire(blocking=False)
+    try:
+        while True:
+            found = read_events(pdp().database, after=after, limit=most, subscription=app.subscription)
+            if found or not may_wait or time.monotonic() >= until:
+                break
+            time.sleep(_PAUSE)
+    finally:
+        if may_wait:
+            _waiting.release()
+    told = {"items": found, "next": found[-1]["id"] if found else str(after)}
+    return Response(orjson.dumps(told), content_type="application/json")

@@ -1,0 +1,317 @@
+"""`/v1`, for practitioners and for apps that act for them: parse, call one function, render."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, request
+
+from api import bodies
+from api.credentials import operator, operator_or_practitioner, pdp, practitioner
+from authz import directory, operations
+from authz.errors import InvalidInput, NotFound
+from authz.operations import Answered, Once, Stored
+from authz.record import Act
+from authz.terms import FOREVER, format_instant
+
+v1 = Blueprint("v1", __name__, url_prefix="/v1")
+
+Row = dict[str, Any]
+_KEY = "Idempotency-Key"
+
+
+# What every route shares.
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, content_type="application/json")
+
+
+def _do(
+    operation: Callable[..., Any], status: int, render: Callable[[Any], Any], *, batch: str = "", **said: Any
+) -> Response:
+    """Carry out an operation for the practitioner who asks, once for each `Idempotency-Key`, and tell its result."""
+    act = replace(practitioner(), batch=batch)
+    answers: list[Stored] = []
+
+    def rendered(result: Any) -> Stored:
+        answers.append(Stored(status, "" if status == 204 else orjson.dumps(render(result)).decode()))
+        return answers[0]
+
+    try:
+        result = operation(pdp(), act=act, once=_once(act, rendered), **said)
+        answer = answers[0] if answers else rendered(result)
+    except Answered as answered:
+        answer = answered.stored
+    return Response(answer.body, answer.status, content_type="application/json" if answer.body else None)
+
+
+def _once(act: Act, render: Callable[[Any], Stored]) -> Once | None:
+    key = request.headers.get(_KEY)
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        raise InvalidInput(f"{_KEY}: 1 to 255 visible characters")
+    caller = f"{'' if act.client is None else act.client}/{act.by}"
+    told = b"\0".join([request.method.encode(), request.full_path.encode(), request.get_data()])
+    return Once(caller, key, hashlib.sha256(told).hexdigest(), render)
+
+
+def _until(instant: Any) -> str | None:
+    return None if instant is None or instant == FOREVER else format_instant(instant)
+
+
+def _grants(rows: Sequence[Row]) -> list[Row]:
+    """Grants with the name and login of who holds them."""
+    people = directory.people(pdp(), [row["practitioner"] for row in rows])
+    return [
+        {
+            "id": str(row["id"]),
+            "patient": row["patient"],
+            "practitioner": row["practitioner"],
+            "login": people[row["practitioner"]]["login"],
+            "name": people[row["practitioner"]]["name"],
+            "role": row["role"],
+            "origin": row["origin"],
+            "given_by": row["given_by"] or None,
+            "reason": row["reason"],
+            "started_at": format_instant(row["started_at"]),
+            "until": _until(row["ended_at"]),
+        }
+        for row in rows
+    ]
+
+
+def _transferred(one: operations.Transferred) -> Row:
+    return {
+        "patient": one.patient,
+        "owner": one.owner,
+        "previous_owner": one.previous_owner,
+        "kept_shares": _grants(one.kept_shares),
+    }
+
+
+def _standing(row: Row) -> Row:
+    people = directory.people(pdp(), [row["owner"], row["colleague"]])
+    return {
+        "id": str(row["id"]),
+        "owner": row["owner"],
+        "colleague": row["colleague"],
+        "login": people[row["colleague"]]["login"],
+        "name": people[row["colleague"]]["name"],
+        "subscription": row["subscription"],
+        "content": bool(row["content"]),
+        "started_at": format_instant(row["started_at"]),
+        "until": _until(row["ended_at"]),
+    }
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise NotFound
+    return int(text)
+
+
+# Oneself, patients, colleagues.
+
+
+@v1.get("/me")
+def me() -> Response:
+    """The practitioner and their live memberships."""
+    bodies.only()
+    return _json(directory.me(pdp(), practitioner()))
+
+
+@v1.get("/patients")
+def patients() -> Response:
+    """A page of what the practitioner may view."""
+    bodies.only("q", "role", "left", "limit", "cursor")
+    role = request.args.get("role")
+    if role not in (None, "owner", "viewer"):
+        raise InvalidInput("role: owner or viewer")
+    rows, more = directory.patients(
+        pdp(),
+        practitioner(),
+        q=request.args.get("q", ""),
+        role=role,
+        left=bodies.truth("left"),
+        limit=bodies.limit(),
+        after=bodies.after(),
+    )
+    items = [{**row, "until": _until(row["until"])} for row in rows]
+    return _json({"items": items, "next": bodies.cursor(rows[-1]["id"]) if more else None})
+
+
+@v1.post("/patients")
+def add_patient() -> Response:
+    """Add a patient, who is the practitioner's own."""
+    said = bodies.read(bodies.NewPatient)
+    return _do(
+        operations.add_patient,
+        201,
+        lambda new: {"id": new.patient, "name": new.name, "subscription": new.subscription, "grant": str(new.grant)},
+        name=said.name,
+        patient=said.id,
+        subscription=said.subscription,
+    )
+
+
+@v1.get("/patients/<patient>")
+def patient(patient: str) -> Response:
+    """One patient, with the actions that the practitioner may take."""
+    bodies.only()
+    row = directory.patient(pdp(), practitioner(), patient)
+    return _json({**row, "until": _until(row["until"])})
+
+
+@v1.get("/patients/<patient>/access")
+def access(patient: str) -> Response:
+    """Who has access: the live grants, the owner's first."""
+    bodies.only()
+    return _json({"items": _grants(directory.access(pdp(), practitioner(), patient))})
+
+
+@v1.get("/colleagues")
+def colleagues() -> Response:
+    """Who may receive a patient, or in any of the practitioner's clinics."""
+    bodies.only("patient", "q")
+    q, name = request.args.get("q", ""), request.args.get("patient")
+    return _json({"items": directory.colleagues(pdp(), practitioner(), name=name, q=q)})
+
+
+# Share and transfer.
+
+
+@v1.post("/patients/<patient>/shares")
+def share(patient: str) -> Response:
+    """Share a patient with a colleague."""
+    said = bodies.read(bodies.NewShare).model_dump()
+    return _do(operations.share, 201, lambda done: _grants([done[0].grant])[0], patients=[patient], **said)
+
+
+@v1.delete("/patients/<patient>/shares/<grant>")
+def end_share(patient: str, grant: str) -> Response:
+    """End a share, or give up one's own."""
+    return _do(operations.end_share, 204, lambda _: None, patient=patient, grant=_number(grant))
+
+
+@v1.post("/patients/<patient>/transfer")
+def transfer(patient: str) -> Response:
+    """Transfer a patient to a colleague."""
+    said = bodies.read(bodies.NewTransfer).model_dump()
+    return _do(operations.transfer, 200, lambda done: _transferred(done[0]), patients=[patient], **said)
+
+
+@v1.post("/shares")
+def share_some() -> Response:
+    """Share several patients: all or none."""
+    said, batch = bodies.read(bodies.NewShares).model_dump(), uuid.uuid4().hex
+
+    def told(done: list[operations.Shared]) -> Row:
+        return {"batch": batch, "items": _grants([one.grant for one in done])}
+
+    return _do(operations.share, 200, told, batch=batch, **said)
+
+
+@v1.post("/transfers")
+def transfer_some() -> Response:
+    """Transfer several patients: all or none."""
+    said, batch = bodies.read(bodies.NewTransfers).model_dump(), uuid.uuid4().hex
+
+    def told(done: list[operations.Transferred]) -> Row:
+        return {"batch": batch, "items": [_transferred(one) for one in done]}
+
+    return _do(operations.transfer, 200, told, batch=batch, **said)
+
+
+@v1.post("/standing-shares")
+def share_all() -> Response:
+    """Share everything that one owns, now and later."""
+    return _do(operations.share_all, 201, _standing, **bodies.read(bodies.NewStandingShare).model_dump())
+
+
+@v1.get("/standing-shares")
+def standing_shares() -> Response:
+    """The standing shares that the practitioner gave or was given."""
+    bodies.only()
+    return _json({"items": [_standing(row) for row in directory.standing_shares(pdp(), practitioner())]})
+
+
+@v1.delete("/standing-shares/<share>")
+def end_standing_share(share: str) -> Response:
+    """End a standing share, or give it up."""
+    return _do(operations.end_standing_share, 204, lambda _: None, standing_share=_number(share))
+
+
+# Notices.
+
+
+@v1.get("/notifications")
+def notifications() -> Response:
+    """A page of the practitioner's notices, the newest first."""
+    bodies.only("unread", "limit", "cursor")
+    before = bodies.after()
+    rows, more = directory.notifications(
+        pdp(),
+        practitioner(),
+        unread=bodies.truth("unread"),
+        limit=bodies.limit(),
+        before=_number(before) if before else None,
+    )
+    return _json(
+        {"items": [_notice(row) for row in rows], "next": bodies.cursor(str(rows[-1]["id"])) if more else None}
+    )
+
+
+@v1.post("/notifications/<notification>/read")
+def read_notification(notification: str) -> Response:
+    """Mark a notice as read."""
+    return _json(_notice(directory.mark_read(pdp(), practitioner(), _number(notification))))
+
+
+def _notice(row: Row) -> Row:
+    return {
+        "id": str(row["id"]),
+        "at": format_instant(row["at"]),
+        "kind": row["kind"],
+        "patient": row["patient"] or None,
+        "colleague": row["colleague"],
+        "actor": row["actor"],
+        "read": row["read_at"] != FOREVER,
+    }
+
+
+# Provisioning.
+
+
+@v1.put("/subscriptions/<subscription>")
+def put_subscription(subscription: str) -> Response:
+    """A subscription as it shall be: its name, and whether it is live."""
+    said = bodies.read(bodies.AsSubscription).model_dump()
+    return _json(operations.put_subscription(pdp(), act=operator(), subscription=subscription, **said))
+
+
+@v1.put("/practitioners/<practitioner>")
+def put_practitioner(practitioner: str) -> Response:
+    """A practitioner as they shall be: login and name."""
+    said = bodies.read(bodies.AsPractitioner).model_dump()
+    return _json(operations.put_practitioner(pdp(), act=operator(), practitioner=practitioner, **said))
+
+
+@v1.put("/memberships/<subscription>/<practitioner>")
+def put_membership(subscription: str, practitioner: str) -> Response:
+    """Somebody works under a subscription, in one role."""
+    said, act = bodies.read(bodies.AsMembership).model_dump(), operator_or_practitioner()
+    done = operations.put_membership(pdp(), act=act, subscription=subscription, practitioner=practitioner, **said)
+    return _json(done)
+
+
+@v1.delete("/memberships/<subscription>/<practitioner>")
+def end_membership(subscription: str, practitioner: str) -> Response:
+    """Somebody leaves a subscription, now."""
+    act = operator_or_practitioner()
+    operations.end_membership(pdp(), act=act, subscription=subscription, practitioner=practitioner)
+    return Response(status=204)

@@ -1,0 +1,218 @@
+"""What a practitioner may see: their patients, who has access, their colleagues, their notices. Reads, through the PDP.
+
+Whatever is listed was permitted first and narrowed down afterwards, by what the reader may read (T23).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from authz.database import answering
+from authz.errors import Denied, NotFound
+from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
+from authz.pdp import PDP, Decision, Ref
+from authz.record import Act, Asked, record_decisions, searched
+from authz.terms import FOREVER, normalise_login, to_micros
+
+Row = dict[str, Any]
+_CHUNK = 500
+
+
+def by_login(pdp: PDP, login: str, bound: str | None) -> str | None:
+    """The id of the practitioner with a login; for a key of one subscription, only of those who have worked there."""
+    with answering(pdp.database):
+        found = Practitioner.select().where(Practitioner.login == normalise_login(login)).execute(pdp.database)
+        for one in found:
+            worked = Membership.select().where(Membership.practitioner == one.id, Membership.subscription == bound)
+            if bound is None or worked.exists(pdp.database):
+                return str(one.id)
+    return None
+
+
+def me(pdp: PDP, act: Act) -> Row:
+    """The practitioner and their live memberships of live subscriptions."""
+    with answering(pdp.database):
+        (mine,) = Practitioner.select().where(Practitioner.id == act.by).dicts().execute(pdp.database)
+        lives = Membership.select(Membership.subscription, Membership.role).where(
+            Membership.practitioner == act.by, Membership.started_at <= act.now, Membership.ended_at > act.now
+        )
+        held = {row["subscription"]: row["role"] for row in lives.dicts().execute(pdp.database)}
+        names = Subscription.select().where(Subscription.id.in_(list(held))).order_by(Subscription.id)
+        clinics = [
+            {"subscription": row["id"], "name": row["name"], "role": held[row["id"]]}
+            for row in names.dicts().execute(pdp.database)
+            if act.bound in (None, row["id"])
+        ]
+    return {**mine, "memberships": clinics}
+
+
+def patients(
+    pdp: PDP,
+    act: Act,
+    *,
+    q: str = "",
+    role: str | None = None,
+    left: bool = False,
+    limit: int,
+    after: str = "",
+) -> tuple[list[Row], bool]:
+    """A page of the patients that the practitioner may view, by id; whether there are more.
+
+    `q` is part of the name or the whole id; `role` is ``owner`` or ``viewer``. `left` lists instead the patients that a
+    manager may transfer because their owner works there no more (T14).
+    """
+    action = "transfer" if left else "view"
+    found: list[Row] = []
+    size = limit + 1 if not (q or role or left or act.bound) else max(limit + 1, _CHUNK)
+    with answering(pdp.database):
+        while len(found) <= limit:
+            ids = pdp.search_resources(("practitioner", act.by), action, "patient", act.now, size, after)
+            found += [row for row in _told(pdp, act, ids, action) if _wanted(row, q, role, left)]
+            if len(ids) < size:
+                break
+            after = ids[-1]
+        _record_search(pdp, act, action, ("patient", ""))
+    for row in found:
+        del row["left"]
+    return found[:limit], len(found) > limit
+
+
+def _wanted(row: Row, q: str, role: str | None, left: bool) -> bool:
+    matches = not q or q.casefold() in row["name"].casefold() or q == row["id"]
+    return matches and role in (None, row["role"]) and (row["left"] or not left)
+
+
+def _told(pdp: PDP, act: Act, ids: Sequence[str], action: str) -> list[Row]:
+    """Patients as the practitioner sees them, in the order of their ids."""
+    rows = Patient.select().where(Patient.id.in_(list(ids))).order_by(Patient.id)
+    if act.bound is not None:
+        rows = rows.where(Patient.subscription == act.bound)
+    found = list(rows.dicts().execute(pdp.database))
+    owned = Grant.select(Grant.patient, Grant.practitioner).where(
+        Grant.patient.in_(list(ids)), Grant.role == "owner", Grant.started_at <= act.now, Grant.ended_at > act.now
+    )
+    owners = {row["patient"]: row["practitioner"] for row in owned.dicts().execute(pdp.database)}
+    who = ("practitioner", act.by)
+    held = pdp.evaluate_many([(who, action, ("patient", row["id"])) for row in found], act.now)
+    works = pdp.evaluate_many(
+        [(("practitioner", owners[row["id"]]), "receive", ("patient", row["id"])) for row in found], act.now
+    )
+    return [
+        {
+            "id": row["id"],
+            "name": row["name"],
+            "role": _role(owners[row["id"]], act, action),
+            "owner": owners[row["id"]],
+            "until": decision.until,
+            "left": not owner.allowed,
+        }
+        for row, decision, owner in zip(found, held, works, strict=True)
+        if decision.allowed
+    ]
+
+
+def _role(owner: str, act: Act, action: str) -> str:
+    if owner == act.by:
+        return "owner"
+    return "viewer" if action == "view" else "manager"
+
+
+def patient(pdp: PDP, act: Act, name: str) -> Row:
+    """One patient with the actions that the practitioner may take. Raises `NotFound` unless they may view it."""
+    with answering(pdp.database):
+        _permit(pdp, act, ("view",), name)
+        (row,) = _told(pdp, act, [name], "view")
+        del row["left"]
+        actions = pdp.search_actions(("practitioner", act.by), ("patient", name), act.now)
+        return {**row, "actions": actions}
+
+
+def access(pdp: PDP, act: Act, name: str) -> list[Row]:
+    """The live grants of a patient, the owner's first. Raises `NotFound` or, for who may view only, `Denied`."""
+    with answering(pdp.database):
+        _permit(pdp, act, ("list_access", "view"), name)
+        live = Grant.select().where(Grant.patient == name, Grant.started_at <= act.now, Grant.ended_at > act.now)
+        return list(live.order_by(Grant.role, Grant.id).dicts().execute(pdp.database))
+
+
+def _permit(pdp: PDP, act: Act, actions: tuple[str, ...], name: str) -> None:
+    """Go on if the first of these actions is permitted; of the others, one makes a refusal open."""
+    row = next(iter(Patient.select().where(Patient.id == name).dicts().execute(pdp.database)), None)
+    served = row is not None and act.bound in (None, row["subscription"])
+    resource = ("patient", name if served else "")
+    answers = [pdp.evaluate(("practitioner", act.by), action, resource, act.now) for action in actions]
+    _record(pdp, act, actions[0], ("patient", name), answers[0])
+    if not answers[0].allowed:
+        raise Denied(actions[0]) if any(one.allowed for one in answers) else NotFound
+
+
+def _record(pdp: PDP, act: Act, action: str, resource: Ref, decision: Decision) -> None:
+    record_decisions(pdp.database, act, [(Asked(("practitioner", act.by), action, resource), decision)])
+
+
+def _record_search(pdp: PDP, act: Act, action: str, resource: Ref) -> None:
+    _record(pdp, act, action, resource, searched(act, pdp.version))
+
+
+def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> list[Row]:
+    """Who may receive a patient that the practitioner may transfer or share; without one, who may receive in any of
+    their clinics. Never themselves. Raises `NotFound`.
+    """
+    with answering(pdp.database):
+        if name is not None:
+            _permit(pdp, act, ("list_access", "view"), name)
+            resources: list[Ref] = [("patient", name)]
+        else:
+            mine = [row["subscription"] for row in me(pdp, act)["memberships"]]
+            who = ("practitioner", act.by)
+            asked: list[Any] = [(who, "receive", ("subscription", one)) for one in mine]
+            answers = pdp.evaluate_many(asked, act.now)
+            resources = [("subscription", one) for one, may in zip(mine, answers, strict=True) if may.allowed]
+        found = {who for one in resources for who in pdp.search_subjects("practitioner", "receive", one, act.now)}
+        _record_search(pdp, act, "receive", ("patient", name or ""))
+        people = Practitioner.select().where(Practitioner.id.in_(sorted(found - {act.by}))).order_by(Practitioner.id)
+        rows = list(people.dicts().execute(pdp.database))
+    return [row for row in rows if not q or q.casefold() in f"{row['name']}\n{row['login']}".casefold()]
+
+
+def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
+    """Practitioners by id."""
+    with answering(pdp.database):
+        found = Practitioner.select().where(Practitioner.id.in_(sorted(set(names))))
+        return {row["id"]: row for row in found.dicts().execute(pdp.database)}
+
+
+def standing_shares(pdp: PDP, act: Act) -> list[Row]:
+    """The live standing shares that the practitioner gave or was given."""
+    with answering(pdp.database):
+        found = StandingShare.select().where(
+            (StandingShare.owner == act.by) | (StandingShare.colleague == act.by),
+            StandingShare.started_at <= act.now,
+            StandingShare.ended_at > act.now,
+        )
+        if act.bound is not None:
+            found = found.where(StandingShare.subscription == act.bound)
+        return list(found.order_by(StandingShare.id).dicts().execute(pdp.database))
+
+
+def notifications(pdp: PDP, act: Act, *, unread: bool, limit: int, before: int | None) -> tuple[list[Row], bool]:
+    """A page of the practitioner's notices, the newest first; whether there are more."""
+    found = Notification.select().where(Notification.practitioner == act.by).order_by(Notification.id.desc())
+    if unread:
+        found = found.where(Notification.read_at == FOREVER)
+    if before is not None:
+        found = found.where(Notification.id < before)
+    with answering(pdp.database):
+        rows = list(found.limit(limit + 1).dicts().execute(pdp.database))
+    return rows[:limit], len(rows) > limit
+
+
+def mark_read(pdp: PDP, act: Act, notification: int) -> Row:
+    """Mark one's own notice as read; again changes nothing. Raises `NotFound`."""
+    mine = (Notification.id == notification, Notification.practitioner == act.by)
+    with answering(pdp.database), pdp.database.atomic():
+        unread = Notification.read_at == FOREVER
+        Notification.update(read_at=to_micros(act.now)).where(*mine, unread).execute(pdp.database)
+        rows: list[Row] = list(Notification.select().where(*mine).dicts().execute(pdp.database))
+    if not rows:
+        raise NotFound
+    return rows[0]
