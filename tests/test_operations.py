@@ -16,6 +16,7 @@ from authz.errors import (
     NotEligible,
     NotFound,
     SelfTarget,
+    Unavailable,
 )
 from authz.models import Grant, StandingShare
 from authz.operations import (
@@ -350,3 +351,11 @@ def test_a_change_is_never_before_the_one_it_waited_for(clinic: Clinic) -> None:
     assert lives[0][1] == lives[1][0] == NOW + timedelta(seconds=10)
     with pytest.raises(Conflict):
         transfer(clinic.pdp, act=by("alice", 5), patients=["p-1"], colleague=login("pete"))
+
+
+def test_t28_a_clock_that_stands_wrong_changes_nothing(clinic: Clinic) -> None:
+    """T28: a change far before the record's last event is refused; it would be carried out in the future."""
+    share(clinic.pdp, act=by("alice", 3600), patients=["p-1"], colleague=login("oscar"))
+    with pytest.raises(Unavailable, match="clock"):
+        end_share(clinic.pdp, act=by("alice", 60), patient="p-1", grant=clinic.grant("oscar"))
+    assert ("oscar", "viewer") in clinic.holders(later=3600)

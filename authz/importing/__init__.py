@@ -53,6 +53,9 @@ def import_facts(
     """
     report, moment, done = ImportReport(), to_micros(now), 0
     with answering(database), database.atomic():
+        if database.dialect == "postgresql":
+            # Operations lock patients before they append events; an import does both by turns. Reads go on.
+            database.execute_sql("LOCK TABLE patient IN EXCLUSIVE MODE")
         for lines, read in _stretches(file, types):
             stretch = Stretch(database, moment, lines)
             for line in lines:

@@ -5,14 +5,24 @@
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import peewee
 
 from authz.database import answering, insert_rows
-from authz.errors import BatchRefused, CaregrantError, Conflict, Denied, InvalidInput, NotEligible, NotFound, SelfTarget
-from authz.models import Event, Grant, Notification, Patient, Practitioner
+from authz.errors import (
+    BatchRefused,
+    CaregrantError,
+    Conflict,
+    Denied,
+    InvalidInput,
+    NotEligible,
+    NotFound,
+    SelfTarget,
+    Unavailable,
+)
+from authz.models import Event, Grant, Notification, Patient, Practitioner, Subscription
 from authz.operations.once import Once
 from authz.pdp import PDP, Ref
 from authz.pdp import Decision as Decided
@@ -23,9 +33,12 @@ Row = dict[str, Any]
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Row locks of PostgreSQL. Neither keeps others from referring to the row.
+ALONE, TOGETHER = "FOR NO KEY UPDATE", "FOR SHARE"
 MOST_AT_ONCE = 500
 """The most patients of one request."""
 _LONGEST_REASON = 500
+_LONGEST_WAIT = timedelta(minutes=1)
 _NOTIFIED = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at")
 
 NOTICES = {
@@ -55,27 +68,39 @@ class Change:
 
     # Locks and questions.
 
-    def rows(self, query: Any, *, lock: bool = False) -> list[Row]:
-        """The rows of a query; `lock` holds them until the transaction ends (on SQLite it holds the whole file)."""
+    def rows(self, query: Any, *, lock: str = "") -> list[Row]:
+        """The rows of a query; `lock` (`ALONE`, `TOGETHER`) holds them until the transaction ends.
+
+        SQLite's transaction holds the whole file anyway.
+        """
         if lock and self.database.dialect == "postgresql":
-            query = query.for_update()
+            query = query.for_update(lock)
         return list(query.dicts().execute(self.database))
 
-    def row(self, query: Any, *, lock: bool = False) -> Row | None:
+    def row(self, query: Any, *, lock: str = "") -> Row | None:
         """The one row of a query, or None."""
         return next(iter(self.rows(query, lock=lock)), None)
 
     def lock(self, names: Sequence[str]) -> None:
-        """Lock these patients, in one order for everybody."""
+        """Lock these patients, in one order for everybody, and hold their subscriptions as they are."""
         found = Patient.select().where(Patient.id.in_(sorted(set(names)))).order_by(Patient.id)
-        self.patients = {row["id"]: row for row in self.rows(found, lock=True)}
-        for name in self.patients:
-            self.after(Event.patient == name)
+        self.patients = {row["id"]: row for row in self.rows(found, lock=ALONE)}
+        for where in sorted({row["subscription"] for row in self.patients.values()}):
+            self.enter(where)
 
-    def after(self, which: Any) -> None:
-        """Let this change be no earlier than the last one of these: a request may have waited for it."""
-        last = self.row(Event.select(Event.at).where(which).order_by(Event.id.desc()).limit(1))
+    def enter(self, subscription: str, lock: str = TOGETHER) -> bool:
+        """Hold a subscription: who works there changes before this change or after it, never meanwhile; is it there?
+
+        This change is then no earlier than the last one there: its request may have waited for that. Raises
+        `Unavailable` where the record is further ahead than a wait explains: then a clock is wrong.
+        """
+        found = self.row(Subscription.select().where(Subscription.id == subscription), lock=lock)
+        there = Event.select(Event.at).where(Event.subscription == subscription)
+        last = self.row(there.order_by(Event.id.desc()).limit(1))
+        if last is not None and last["at"] - self.act.now > _LONGEST_WAIT:
+            raise Unavailable(f"the clock stands before the record's last event of {last['at'].isoformat()}")
         self.now = max(self.now, last["at"]) if last else self.now
+        return found is not None
 
     def ask(self, who: str, action: str, resource: Ref) -> Decided:
         """The PDP's decision inside this transaction, recorded with it.

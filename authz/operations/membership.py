@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from authz.errors import Conflict, NotFound
-from authz.models import Event, Licence, Membership, Practitioner, Subscription
-from authz.operations.change import Change, Row, in_future, perform
+from authz.models import Licence, Membership, Practitioner, Subscription
+from authz.operations.change import ALONE, Change, Row, in_future, perform
 from authz.pdp import PDP
 from authz.record import Act
 from authz.terms import normalise_login, parse_id, parse_text
@@ -24,8 +24,8 @@ def put_subscription(
 
     def work(change: Change) -> Row:
         _serves(change, one)
-        row = change.row(Subscription.select().where(Subscription.id == one), lock=True)
-        change.after(Event.subscription == one)
+        change.enter(one, ALONE)
+        row = change.row(Subscription.select().where(Subscription.id == one))
         if row is None:
             Subscription.insert(id=one, name=name).execute(change.database)
             change.happened("subscription:added", one, {"subscription": one})
@@ -51,7 +51,7 @@ def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name:
         taken = Practitioner.select().where(Practitioner.login == mail, Practitioner.id != one)
         if change.row(taken):
             raise Conflict("This login is another practitioner's.")
-        row = change.row(Practitioner.select().where(Practitioner.id == one), lock=True)
+        row = change.row(Practitioner.select().where(Practitioner.id == one), lock=ALONE)
         wanted = {"id": one, "login": mail, "name": name}
         if row is None:
             Practitioner.insert(**wanted).execute(change.database)
@@ -121,8 +121,7 @@ def _own_practitioner(change: Change, who: str) -> None:
 def _manage(change: Change, subscription: str) -> None:
     """Only the operator, or a manager here. The subscription's row is locked: changes of its memberships take turns."""
     _serves(change, subscription)
-    there = change.row(Subscription.select().where(Subscription.id == subscription), lock=True) is not None
-    change.after(Event.subscription == subscription)
+    there = change.enter(subscription, ALONE)
     if change.act.by:
         change.permit("manage", ("subscription", subscription))
     if not there:

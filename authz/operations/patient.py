@@ -41,6 +41,7 @@ def add_patient(
 
     def work(change: Change) -> Added:
         where = subscription or _only_clinic(change)
+        change.enter(where)
         change.permit("add_patient", ("subscription", where))
         if change.row(Patient.select().where(Patient.id == one)):
             raise Conflict("A patient with this id exists already.")

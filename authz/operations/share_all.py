@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from authz.errors import Conflict, InvalidInput, NotEligible, NotFound
-from authz.models import Event, Membership, Practitioner, StandingShare
-from authz.operations.change import Change, Row, in_future, perform
+from authz.models import Membership, Practitioner, StandingShare
+from authz.operations.change import ALONE, Change, Row, in_future, perform
 from authz.operations.once import Once
 from authz.pdp import PDP
 from authz.record import Act
@@ -28,9 +28,10 @@ def share_all(
     end = in_future(until, act.now)
 
     def work(change: Change) -> Row:
-        change.rows(Practitioner.select().where(Practitioner.id == act.by), lock=True)  # one's own shares take turns
+        change.rows(Practitioner.select().where(Practitioner.id == act.by), lock=ALONE)  # one's own shares take turns
         person = change.colleague(colleague)
         where = subscription or _common(change, None if person is None else person["id"])
+        change.enter(where)
         change.permit("add_patient", ("subscription", where))
         viewer = change.receive(person, ("subscription", where))
         pair = (StandingShare.owner == act.by, StandingShare.colleague == viewer, StandingShare.subscription == where)
@@ -50,9 +51,9 @@ def end_standing_share(pdp: PDP, *, act: Act, standing_share: int, once: Once | 
 
     def work(change: Change) -> None:
         found = StandingShare.select().where(StandingShare.id == standing_share)
-        row = change.row(found, lock=True)
+        row = change.row(found, lock=ALONE)
         if row is not None:
-            change.after(Event.subscription == row["subscription"])
+            change.enter(row["subscription"])
         if row is None or act.by not in (row["owner"], row["colleague"]) or row["ended_at"] <= change.now:
             raise NotFound
         if act.bound not in (None, row["subscription"]):

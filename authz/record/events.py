@@ -78,17 +78,22 @@ class Happened:
 
 def append(database: Database, act: Act, happened: Iterable[Happened], at: datetime | None = None) -> None:
     """Append events, in order. They take turns on PostgreSQL: ids are in the order of commits, so that a reader who
-    goes on after the last id that it saw misses none. (On SQLite writers always take turns.)
+    goes on after the last id that it saw misses none. (On SQLite writers always take turns.) Nor does time go back from
+    one to the next: `at` is when the change counts from, or when the event before it was.
     """
+    told = list(happened)
+    if not told:
+        return
+    if database.dialect == "postgresql":
+        database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_APPENDING,))
+    last = database.execute_sql("SELECT at FROM event ORDER BY id DESC LIMIT 1").fetchone()
+    when = max(to_micros(at or act.now), last[0] if last else 0)
     rows = []
-    when = to_micros(at or act.now)
-    for one in happened:
+    for one in told:
         assert one.kind in KINDS, one.kind
         body = orjson.dumps({**one.body, "batch": act.batch} if act.batch else one.body).decode()
         who = (act.by, act.client, act.request_id, act.address)
         rows.append((when, one.kind, one.subscription, one.patient, *who, body))
-    if rows and database.dialect == "postgresql":
-        database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_APPENDING,))
     insert_rows(database, Event, _FIELDS, rows)
 
 
