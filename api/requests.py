@@ -1,12 +1,14 @@
 """What every request has: an id that comes back, and a body that is one strict JSON object."""
 
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, Response, g, request
 
 from api.problems import Problem, malformed, rendered
+from authz.database import FAULTS, give_up
 from authz.errors import InvalidInput
 from authz.strict_json import parse_object
 
@@ -36,6 +38,20 @@ def install(app: Flask) -> None:
             return rendered(Problem("bad-request", f"{_HEADER} holds up to {_LONGEST_ID} visible characters."))
         g.request_id = given or uuid.uuid4().hex
         return None
+
+    @app.before_request
+    def hold_connection() -> None:
+        """One connection for a whole request, not one for each question of it. Who needs it says if it fails."""
+        if request.blueprint != "health":
+            with suppress(*FAULTS):
+                app.extensions["caregrant"].database.connect(reuse_if_open=True)
+
+    @app.teardown_request
+    def give_back_connection(_: BaseException | None) -> None:
+        """To PostgreSQL's pool, so that no thread keeps one for itself; SQLite's stays the thread's."""
+        database = app.extensions["caregrant"].database
+        if database.dialect == "postgresql":
+            give_up(database)
 
     @app.after_request
     def answer(response: Response) -> Response:

@@ -4,7 +4,7 @@ It knows how to connect, to migrate and to say that a database cannot answer; it
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -178,10 +178,22 @@ def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> Non
             database.cursor().executemany(sql.format(*[database.param] * sql.count("{}")), rows)
 
 
+def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, Any]) -> int:
+    """Insert one row of a model, given by its fields, and give its number. Raises Peewee's errors."""
+    fields = [model._meta.fields[name] for name in row]
+    values = [field.db_value(row[field.name]) for field in fields]
+    sql = f"{_insert(model, fields)} RETURNING id".format(*[database.param] * len(values))
+    (number,) = database.execute_sql(sql, values).fetchone()
+    return int(number)
+
+
 def insert_rows(
     database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: list[tuple[Any, ...]]
 ) -> None:
     """Insert many rows of a model, each a tuple in the order of `fields`. Raises Peewee's errors."""
-    columns = ", ".join(f'"{model._meta.fields[name].column_name}"' for name in fields)
-    values = ", ".join(["{}"] * len(fields))
-    write_many(database, f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({values})', rows)
+    write_many(database, _insert(model, [model._meta.fields[name] for name in fields]), rows)
+
+
+def _insert(model: type[peewee.Model], fields: Sequence[peewee.Field]) -> str:
+    columns = ", ".join(f'"{field.column_name}"' for field in fields)
+    return f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({", ".join(["{}"] * len(fields))})'

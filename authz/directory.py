@@ -6,7 +6,7 @@ Whatever is listed was permitted first and narrowed down afterwards, by what the
 from collections.abc import Sequence
 from typing import Any
 
-from authz.database import answering
+from authz.database import answering, rows_of
 from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
 from authz.pdp import PDP, Decision, Ref
@@ -19,12 +19,12 @@ _CHUNK = 500
 
 def by_login(pdp: PDP, login: str, bound: str | None) -> str | None:
     """The id of the practitioner with a login; for a key of one subscription, only of those who have worked there."""
+    sql = f"SELECT id FROM practitioner WHERE login = {pdp.database.param}"
     with answering(pdp.database):
-        found = Practitioner.select().where(Practitioner.login == normalise_login(login)).execute(pdp.database)
-        for one in found:
-            worked = Membership.select().where(Membership.practitioner == one.id, Membership.subscription == bound)
+        for (one,) in pdp.database.execute_sql(sql, (normalise_login(login),)).fetchall():
+            worked = Membership.select().where(Membership.practitioner == one, Membership.subscription == bound)
             if bound is None or worked.exists(pdp.database):
-                return str(one.id)
+                return str(one)
     return None
 
 
@@ -177,8 +177,8 @@ def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> l
 def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
     """Practitioners by id."""
     with answering(pdp.database):
-        found = Practitioner.select().where(Practitioner.id.in_(sorted(set(names))))
-        return {row["id"]: row for row in found.dicts().execute(pdp.database)}
+        found = rows_of(pdp.database, "SELECT id, login, name FROM practitioner WHERE id", sorted(set(names)))
+    return {one: {"id": one, "login": login, "name": name} for one, login, name in found}
 
 
 def standing_shares(pdp: PDP, act: Act) -> list[Row]:

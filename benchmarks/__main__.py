@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import measures
+from benchmarks import measures, operations
 from benchmarks.measures import Result
 from tests import postgresql_server
 
@@ -24,7 +24,9 @@ _MARKS = "<!-- table -->\n", "<!-- end -->\n"
 @click.option("--rounds", default=9, show_default=True, help="Of timing, both sides in each.")
 @click.option("--quick", is_flag=True, help="A small run, to see that all sides agree.")
 @click.option(
-    "--only", metavar="MEASURE", help="evaluate, evaluate_many, search, matrix, growth, import, start, postgresql"
+    "--only",
+    metavar="MEASURE",
+    help="evaluate, evaluate_many, search, matrix, growth, import, start, postgresql, operations",
 )
 @click.option("--write", is_flag=True, help="Write the table into benchmarks/README.md.")
 def main(patients: int, seed: int, rounds: int, quick: bool, only: str | None, write: bool) -> None:
@@ -65,6 +67,11 @@ def _results(folder: Path, patients: int, seed: int, rounds: int, only: str | No
         yield from measures.growth(small, large)
     if wanted("import"):
         yield from measures.importing(folder, patients // 4)
+    if wanted("operations"):
+        yield from operations.writes(f"sqlite:///{folder}/operations.db", "SQLite", rounds, 20 * rounds)
+        if postgresql_server.binaries() is not None:
+            with postgresql_server.server(fsync=True) as server:
+                yield from operations.writes(f"{server}/postgres", "PostgreSQL", rounds, 20 * rounds)
     if wanted("postgresql") and postgresql_server.binaries() is not None:
         with postgresql_server.server() as server:
             bench = measures.prepared(f"{server}/postgres", patients, seed, rounds)

@@ -23,8 +23,11 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """A running server; its URL without a database name: ``postgresql://caregrant@127.0.0.1:port``."""
+def server(*, fsync: bool = False) -> Iterator[str]:
+    """A running server; its URL without a database name: ``postgresql://caregrant@127.0.0.1:port``.
+
+    Tests outlive no power loss; with `fsync` it writes as one that must.
+    """
     folder = binaries()
     if folder is None:
         raise FileNotFoundError("PostgreSQL's server binaries (initdb, pg_ctl) are not installed")
@@ -33,7 +36,7 @@ def server() -> Iterator[str]:
     try:
         _own(home)
         _run([folder / "initdb", "-D", data, "-A", "trust", "-U", "caregrant", "-E", "UTF8", "--locale=C.UTF-8"])
-        options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off -c timezone=Asia/Tokyo"
+        options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c timezone=Asia/Tokyo -c fsync={fsync:d}"
         _run([folder / "pg_ctl", "-D", data, "-l", home / "log", "-o", options, "-w", "-t", "60", "start"])
         try:
             yield f"postgresql://caregrant@127.0.0.1:{port}"

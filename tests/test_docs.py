@@ -23,7 +23,7 @@ from authz.pdp import PDP
 from authz.record import KINDS
 from authz.settings import SETTINGS, Settings, shipped
 from authz.terms import REASONS
-from tests.test_serving import free_port
+from tests.server import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

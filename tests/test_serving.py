@@ -5,13 +5,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,8 +23,7 @@ from authz.database import connect, shut
 from authz.models import Decision
 from authz.settings import shipped
 from tests.http import EVALUATION, question
-
-COMMAND = Path(sys.executable).with_name("caregrant")
+from tests.server import COMMAND, free_port, get, send, serving
 
 
 @pytest.fixture
@@ -41,59 +37,8 @@ def key(database_url: str) -> str:
     return made
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def serving(*words: str, port: int, ready: str = "/readyz") -> Iterator[subprocess.Popen[bytes]]:
-    """A server process on a port, ready to answer; stopped by its own process id."""
-    process = subprocess.Popen([COMMAND, *words, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(300):
-            assert process.poll() is None, process.stdout and process.stdout.read().decode()
-            try:
-                get(port, ready)
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(15)
-        if process.stdout:
-            process.stdout.close()
-
-
-def wait_until_nobody_listens(port: int) -> None:
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return
-        time.sleep(0.1)
-    raise AssertionError("a worker outlived its parent")
-
-
-def get(port: int, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
-        return json.load(response)
-
-
 def ask(port: int, key: str, body: Any) -> tuple[int, Any]:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{EVALUATION}",
-        json.dumps(body).encode(),
-        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+    return send(port, "POST", EVALUATION, body, {"Authorization": f"Bearer {key}"})
 
 
 def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import peewee
 
-from authz.database import answering, insert_rows
+from authz.database import answering, insert_row, insert_rows
 from authz.errors import (
     BatchRefused,
     CaregrantError,
@@ -22,12 +22,12 @@ from authz.errors import (
     SelfTarget,
     Unavailable,
 )
-from authz.models import Event, Grant, Notification, Patient, Practitioner, Subscription
+from authz.models import Grant, Notification
 from authz.operations.once import Once
 from authz.pdp import PDP, Ref
 from authz.pdp import Decision as Decided
 from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions
-from authz.terms import FOREVER, FOREVER_MICROS, normalise_login, to_micros
+from authz.terms import FOREVER, FOREVER_MICROS, from_micros, normalise_login, to_micros
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Change:
         self.pdp, self.act, self.now = pdp, act, act.now
         self.database = pdp.database
         self.permitted_before: frozenset[str] = frozenset()
-        self.patients: dict[str, Row] = {}
+        self.subscriptions: dict[str, str] = {}
         self._refused: list[tuple[Asked, Decided]] = []
         self._happened: list[Happened] = []
         self._notices: list[tuple[Any, ...]] = []
@@ -81,11 +81,19 @@ class Change:
         """The one row of a query, or None."""
         return next(iter(self.rows(query, lock=lock)), None)
 
+    def _read(self, sql: str, *values: Any, lock: str = "") -> list[tuple[Any, ...]]:
+        """The rows of what every operation reads; as text, for making a statement takes longer than running it."""
+        text = sql.format(*[self.database.param] * len(values))
+        held = f" {lock}" if lock and self.database.dialect == "postgresql" else ""
+        return list(self.database.execute_sql(text + held, values).fetchall())
+
     def lock(self, names: Sequence[str]) -> None:
         """Lock these patients, in one order for everybody, and hold their subscriptions as they are."""
-        found = Patient.select().where(Patient.id.in_(sorted(set(names)))).order_by(Patient.id)
-        self.patients = {row["id"]: row for row in self.rows(found, lock=ALONE)}
-        for where in sorted({row["subscription"] for row in self.patients.values()}):
+        wanted = sorted(set(names))
+        marks = ", ".join(["{}"] * len(wanted))
+        sql = f"SELECT id, subscription_id FROM patient WHERE id IN ({marks}) ORDER BY id"
+        self.subscriptions = dict(self._read(sql, *wanted, lock=ALONE)) if wanted else {}
+        for where in sorted(set(self.subscriptions.values())):
             self.enter(where)
 
     def enter(self, subscription: str, lock: str = TOGETHER) -> bool:
@@ -94,13 +102,13 @@ class Change:
         This change is then no earlier than the last one there: its request may have waited for that. Raises
         `Unavailable` where the record is further ahead than a wait explains: then a clock is wrong.
         """
-        found = self.row(Subscription.select().where(Subscription.id == subscription), lock=lock)
-        there = Event.select(Event.at).where(Event.subscription == subscription)
-        last = self.row(there.order_by(Event.id.desc()).limit(1))
-        if last is not None and last["at"] - self.act.now > _LONGEST_WAIT:
-            raise Unavailable(f"the clock stands before the record's last event of {last['at'].isoformat()}")
-        self.now = max(self.now, last["at"]) if last else self.now
-        return found is not None
+        found = self._read("SELECT id FROM subscription WHERE id = {}", subscription, lock=lock)
+        last = self._read("SELECT at FROM event WHERE subscription = {} ORDER BY id DESC LIMIT 1", subscription)
+        at = from_micros(last[0][0]) if last else self.now
+        if at - self.act.now > _LONGEST_WAIT:
+            raise Unavailable(f"the clock stands before the record's last event of {at.isoformat()}")
+        self.now = max(self.now, at)
+        return bool(found)
 
     def ask(self, who: str, action: str, resource: Ref) -> Decided:
         """The PDP's decision inside this transaction, recorded with it.
@@ -120,7 +128,7 @@ class Change:
         """Whether a patient or subscription exists for the app's key."""
         name: str | None = resource[1]
         if resource[0] == "patient":
-            name = self.patients.get(resource[1], {}).get("subscription")
+            name = self.subscriptions.get(resource[1])
         return self.act.bound in (None, name)
 
     def permit(self, action: str, resource: Ref) -> None:
@@ -136,24 +144,23 @@ class Change:
         answers = [self.ask(self.act.by, known, resource).allowed for known in knows]
         raise Denied(action) if any(answers) else NotFound
 
-    def colleague(self, login: str) -> Row | None:
-        """The practitioner with this login, whatever they may; None where there is none. Raises `SelfTarget`."""
+    def colleague(self, login: str) -> str | None:
+        """The id of the practitioner with this login, whatever they may; None: there is none. Raises `SelfTarget`."""
         try:
-            found = Practitioner.select().where(Practitioner.login == normalise_login(login))
+            found = self._read("SELECT id FROM practitioner WHERE login = {}", normalise_login(login))
         except InvalidInput:
             return None
-        row = self.row(found)
-        if row is not None and row["id"] == self.act.by:
+        if found and found[0][0] == self.act.by:
             raise SelfTarget
-        return row
+        return found[0][0] if found else None
 
-    def receive(self, colleague: Row | None, resource: Ref) -> str:
+    def receive(self, colleague: str | None, resource: Ref) -> str:
         """The id of a colleague who may receive here.
 
         Raises `NotEligible`, the same for every cause; where there is no such person, somebody unknown is asked about,
         so that the refusal takes as long.
         """
-        who = str(uuid.uuid4()) if colleague is None else str(colleague["id"])
+        who = colleague or str(uuid.uuid4())
         if not self.ask(who, "receive", resource).allowed:
             raise NotEligible
         return who
@@ -162,15 +169,17 @@ class Change:
 
     def live_grants(self, patient: str) -> list[Row]:
         """The grants of a patient that are live now; the owner's first."""
-        found = Grant.select().where(Grant.patient == patient, Grant.started_at <= self.now, Grant.ended_at > self.now)
-        return self.rows(found.order_by(Grant.role, Grant.id))
+        sql = 'SELECT * FROM "grant" WHERE patient_id = {0} AND started_at <= {0} AND ended_at > {0} ORDER BY role, id'
+        now = to_micros(self.now)
+        found = Grant.raw(sql.format(self.database.param), patient, now, now)
+        return list(found.dicts().execute(self.database))
 
     def start(self, noun: str, subscription: str, /, **columns: Any) -> Row:
         """Begin a fact now."""
         row = {"started_at": self.now, "ended_at": FOREVER, **columns}
         if noun in ("grant", "standing_share"):
             row = {"given_by": self.act.by, "reason": "", "ended_by": "", "end_cause": "", **row}
-        row["id"] = NOUNS[noun].insert(**row).execute(self.database)
+        row["id"] = insert_row(self.database, NOUNS[noun], row)
         body = changed(noun, None, row, **{noun: str(row["id"])})
         self.happened(f"{noun}:started", subscription, body, str(columns.get("patient", "")))
         return row

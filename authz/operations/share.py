@@ -42,7 +42,7 @@ def share(
 
         def one(patient: str) -> Shared:
             change.permit("share", ("patient", patient))
-            where = change.patients[patient]["subscription"]
+            where = change.subscriptions[patient]
             viewer = change.receive(person, ("patient", patient))
             live = change.live_grants(patient)
             if any(grant["practitioner"] == viewer for grant in live):
@@ -71,7 +71,7 @@ def end_share(pdp: PDP, *, act: Act, patient: str, grant: int, once: Once | None
         change.permit("give_up" if mine else "end_share", ("patient", patient))
         if row is None or row["ended_at"] <= change.now:
             raise NotFound
-        where = change.patients[patient]["subscription"]
+        where = change.subscriptions[patient]
         owner = change.live_grants(patient)[0]["practitioner"]
         change.end("grant", where, row, "given_up" if mine else "ended")
         change.notify("share:ended", row["practitioner"], owner, patient)

@@ -30,7 +30,7 @@ def share_all(
     def work(change: Change) -> Row:
         change.rows(Practitioner.select().where(Practitioner.id == act.by), lock=ALONE)  # one's own shares take turns
         person = change.colleague(colleague)
-        where = subscription or _common(change, None if person is None else person["id"])
+        where = subscription or _common(change, person)
         change.enter(where)
         change.permit("add_patient", ("subscription", where))
         viewer = change.receive(person, ("subscription", where))

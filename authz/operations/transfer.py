@@ -42,7 +42,7 @@ def transfer(
 
         def one(patient: str) -> Transferred:
             change.permit("transfer", ("patient", patient))
-            where = change.patients[patient]["subscription"]
+            where = change.subscriptions[patient]
             owner = change.receive(person, ("patient", patient))
             sender, *shares = change.live_grants(patient)
             if sender["practitioner"] == owner:

@@ -1,0 +1,226 @@
+"""Operations over HTTP beside bare transactions with the same row writes; and how long each refusal takes.
+
+The server is the real one. Both sides use four threads and fresh patients in each round.
+"""
+
+import http.client
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from authz.clients import add_client
+from authz.database import Database, connect, insert_rows, migrate, shut
+from authz.models import Decision, Event, Grant, Licence, Membership, Notification, Patient, Practitioner, Subscription
+from authz.terms import FOREVER_MICROS, to_micros
+from benchmarks.measures import Result
+from tests.server import free_port, serving
+
+_THREADS = 4
+_BEGAN = datetime.now(UTC) - timedelta(days=30)
+_PEOPLE = {"alice": "north", "bob": "north", "carol": "north", "frank": "city", "lara": "lapsed", "erin": "north"}
+Do = Callable[[str], None]
+
+
+class Service:
+    """A server on a filled database; `share`, `transfer` and `refused` over HTTP, each thread on its own connection."""
+
+    def __init__(self, url: str, patients: int) -> None:
+        self.database = connect(url)
+        migrate(self.database)
+        self.database.connect(reuse_if_open=True)
+        _fill(self.database, patients)
+        key = add_client(self.database, name="bench", scopes=("act",), now=_BEGAN)
+        self.headers = {
+            "Authorization": f"Bearer {key}",
+            "X-On-Behalf-Of": "alice@x.example",
+            "Content-Type": "application/json",
+        }
+        self.port, self._own = free_port(), threading.local()
+
+    def post(self, path: str, body: Any, status: int) -> None:
+        if not hasattr(self._own, "connection"):
+            self._own.connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        self._own.connection.request("POST", path, orjson.dumps(body), self.headers)
+        answer = self._own.connection.getresponse()
+        said = answer.read()
+        if answer.status != status:
+            raise SystemExit(f"{path}: {answer.status} {said.decode()}")
+
+    def share(self, patient: str) -> None:
+        self.post(f"/v1/patients/{patient}/shares", {"colleague": "bob@x.example"}, 201)
+
+    def transfer(self, patient: str) -> None:
+        self.post(f"/v1/patients/{patient}/transfer", {"colleague": "carol@x.example"}, 200)
+
+    def refused(self, who: str) -> None:
+        self.post("/v1/patients/p-0/shares", {"colleague": f"{who}@x.example"}, 422)
+
+
+def _fill(database: Database, patients: int) -> None:
+    life = (to_micros(_BEGAN), FOREVER_MICROS)
+    ended = (to_micros(_BEGAN), to_micros(_BEGAN) + 1)
+    clinics = ("north", "city", "lapsed")
+    with database.atomic():
+        insert_rows(database, Subscription, ("id", "name"), [(one, one) for one in clinics])
+        lives = [(one, *(ended if one == "lapsed" else life)) for one in clinics]
+        insert_rows(database, Licence, ("subscription", "started_at", "ended_at"), lives)
+        insert_rows(
+            database, Practitioner, ("id", "login", "name"), [(one, f"{one}@x.example", one) for one in _PEOPLE]
+        )
+        works = [(who, where, "member", *(ended if who == "erin" else life)) for who, where in _PEOPLE.items()]
+        insert_rows(
+            database, Membership, ("practitioner", "subscription", "role", "started_at", "ended_at"), list(works)
+        )
+        names = [f"p-{number}" for number in range(patients)]
+        rows: list[tuple[Any, ...]] = [(one, "north", "Pat", *life) for one in names]
+        insert_rows(database, Patient, ("id", "subscription", "name", "started_at", "ended_at"), rows)
+        rows = [(one, "alice", "owner", "created", "alice", "", "", "", *life) for one in names]
+        insert_rows(database, Grant, _GRANT, rows)
+
+
+_GRANT = (
+    "patient",
+    "practitioner",
+    "role",
+    "origin",
+    "given_by",
+    "reason",
+    "ended_by",
+    "end_cause",
+    "started_at",
+    "ended_at",
+)
+_DECISION = (
+    "at",
+    "asked_at",
+    "client",
+    "request_id",
+    "subject_type",
+    "subject",
+    "action",
+    "resource_type",
+    "resource",
+    "allowed",
+    "reason",
+    "rule",
+    "grant",
+    "policy_version",
+)
+_NOTICE = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at")
+_EVENT = ("at", "kind", "subscription", "patient", "actor", "client", "request_id", "address", "body")
+
+
+def _bare(database: Database, patient: str, action: str, colleague: str) -> None:
+    """The rows of one share or transfer, in a transaction of their own, and nothing else."""
+    now, hold = to_micros(datetime.now(UTC)), " FOR UPDATE" if database.dialect == "postgresql" else ""
+    role, origin = ("viewer", "share") if action == "share" else ("owner", "transfer")
+    with database.atomic():
+        lock = f"SELECT id FROM patient WHERE id = {database.param}{hold}"
+        database.execute_sql(lock, (patient,)).fetchone()
+        told = [
+            (
+                now,
+                now,
+                1,
+                "r" * 32,
+                "practitioner",
+                who,
+                asked,
+                "patient",
+                patient,
+                True,
+                "permitted",
+                "R3",
+                1,
+                "v" * 64,
+            )
+            for who, asked in (("alice", action), (colleague, "receive"))
+        ]
+        insert_rows(database, Decision, _DECISION, list(told))
+        body = {"grant": "1", "before": None, "after": {"practitioner": colleague, "role": role, "patient": patient}}
+        if action == "transfer":
+            ended = Grant.update(ended_at=now, ended_by="alice", end_cause="transfer")
+            ended.where(Grant.patient == patient, Grant.practitioner == "alice").execute(database)
+        grant = (patient, colleague, role, origin, "alice", "", "", "", now, FOREVER_MICROS)
+        insert_rows(database, Grant, _GRANT, [grant])
+        notices = [
+            (now, who, f"{action}:given", patient, other, "alice", FOREVER_MICROS)
+            for who, other in (("alice", colleague), (colleague, "alice"))
+        ]
+        insert_rows(database, Notification, _NOTICE, list(notices))
+        events = [
+            (now, "grant:started", "north", patient, "alice", 1, "r" * 32, "127.0.0.1", orjson.dumps(body).decode())
+            for _ in range(2 if action == "transfer" else 1)
+        ]
+        insert_rows(database, Event, _EVENT, list(events))
+
+
+def _spend(do: Do, patients: list[str], done: Callable[[], object] = bool) -> float:
+    """Seconds for all of them, by four threads."""
+
+    def some(at: int) -> None:
+        for patient in patients[at::_THREADS]:
+            do(patient)
+        done()
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(some, range(_THREADS)))
+    return time.perf_counter() - began
+
+
+def writes(url: str, name: str, rounds: int, count: int) -> Iterator[Result]:
+    """Shares and transfers a second, and the time of each refusal."""
+    service = Service(url, 2 * (rounds + 1) * count + 1)
+    patients = iter(range(1, 10**9))
+    with serving("serve", "--database", url, port=service.port):
+        for action, colleague in (("share", "bob"), ("transfer", "carol")):
+            over_http: Do = getattr(service, action)
+
+            def bare(patient: str, action: str = action, colleague: str = colleague) -> None:
+                _bare(service.database, patient, action, colleague)
+
+            timed = []
+            first = next(patients)
+            for turn in range(rounds + 1):
+                some = [f"p-{first + turn * count + at}" for at in range(count)]
+                timed.append((_spend(over_http, some[::2]), _spend(bare, some[1::2], service.database.close)))
+            patients = iter(range(first + (rounds + 1) * count, 10**9))
+            yield _result(f"{action} over HTTP, {name}", timed[1:], count // 2)
+        yield from _refusals(service, name, rounds * 20)
+    shut(service.database)
+
+
+def _result(what: str, timed: list[tuple[float, float]], count: int) -> Result:
+    mine, other = (statistics.median(side) for side in zip(*timed, strict=True))
+    ratio = statistics.median(theirs / ours for ours, theirs in timed)
+    return Result(what, f"{count / mine:,.0f}/s", "a bare transaction", f"{count / other:,.0f}/s", ratio, 1 / 3)
+
+
+def _refusals(service: Service, name: str, count: int) -> Iterator[Result]:
+    """A recipient who is unknown, beside each other kind that is refused: nobody can tell them apart by the time."""
+    kinds = ("unknown", "frank", "lara", "erin")
+    spent: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for turn in range(count):
+        for kind in kinds[turn % 4 :] + kinds[: turn % 4]:
+            began = time.perf_counter()
+            service.refused(kind)
+            spent[kind].append(time.perf_counter() - began)
+    unknown = statistics.median(spent["unknown"])
+    for kind, told in (("frank", "another clinic's"), ("lara", "of a lapsed clinic"), ("erin", "a leaver")):
+        other = statistics.median(spent[kind])
+        ratio = min(unknown, other) / max(unknown, other)
+        yield Result(
+            f"refusal of an unknown colleague, {name}",
+            f"{unknown * 1e3:.2f} ms",
+            told,
+            f"{other * 1e3:.2f} ms",
+            ratio,
+            0.9,
+        )

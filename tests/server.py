@@ -1,0 +1,73 @@
+"""A real server process on a free port of 127.0.0.1, stopped by its own process id, and requests to it."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+COMMAND = Path(sys.executable).with_name("caregrant")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(*words: str, port: int, ready: str = "/readyz") -> Iterator[subprocess.Popen[bytes]]:
+    """A server process on a port, ready to answer; stopped by its own process id."""
+    process = subprocess.Popen([COMMAND, *words, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(300):
+            assert process.poll() is None, process.stdout and process.stdout.read().decode()
+            try:
+                get(port, ready)
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(15)
+        if process.stdout:
+            process.stdout.close()
+
+
+def wait_until_nobody_listens(port: int) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.1)
+    raise AssertionError("a worker outlived its parent")
+
+
+def get(port: int, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+        return json.load(response)
+
+
+def send(port: int, method: str, path: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
+    """The status and the JSON of an answer. Raises `OSError` where none came."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        None if body is None else json.dumps(body).encode(),
+        {"Content-Type": "application/json", **headers},
+        method=method,
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            said = response.read()
+            return response.status, json.loads(said) if said else None
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
