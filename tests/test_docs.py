@@ -140,14 +140,17 @@ def alike(shown: str, seen: str) -> bool:
     return re.fullmatch(pattern, seen.strip(), re.S) is not None
 
 
-def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
-    """Its commands, run one after the other in an empty folder, print what it shows."""
+def test_the_readme_does_what_it_says(tmp_path: Path, database_url: str) -> None:
+    """Its commands, run one after the other in an empty folder, print what it shows; on PostgreSQL too."""
     if shutil.which("curl") is None:
         assert os.environ.get("CI") != "true", "curl is not installed"
         pytest.skip("curl is not installed")
-    told = consoles(page("README.md"))
+    text = page("README.md")
+    if database_url.startswith("postgresql"):
+        text = text.replace("sqlite:///clinic.db", database_url)
+    told = consoles(text)
     port = str(free_port())
-    script = "\n".join(f"echo '@@{at}'\n{command.replace('8080', port)}" for at, (command, _) in enumerate(told))
+    script = "\n".join(f"echo; echo '@@{at}'\n{command.replace('8080', port)}" for at, (command, _) in enumerate(told))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
         ["bash", "-c", script + "\nkill %1; wait"],
@@ -159,7 +162,7 @@ def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
         start_new_session=True,
     )
     try:
-        seen = process.communicate(timeout=60)[0]
+        seen = process.communicate(timeout=120)[0]
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
