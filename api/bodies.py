@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -117,12 +117,13 @@ def read(model: type[Model]) -> Model:
         return model.model_validate(body())
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        errors = tuple(("".join(f"/{part}" for part in one["loc"]), _sentence(one["msg"])) for one in found)
+        errors = tuple((_pointer(one["loc"]), one["msg"].removeprefix("Value error, ")) for one in found)
         raise Problem("invalid", "; ".join(f"{at or 'the body'}: {why}" for at, why in errors), errors) from error
 
 
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _pointer(place: Iterable[str | int]) -> str:
+    """A place in the body as a JSON pointer (RFC 6901); a caller's own long name is cut."""
+    return "".join("/" + str(part)[:128].replace("~", "~0").replace("/", "~1") for part in place)
 
 
 def limit(most: int = MOST) -> int:

@@ -13,10 +13,14 @@ from typing import Any, ClassVar
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
+from werkzeug.test import TestResponse
 
+from authz.database import Database
 from authz.errors import InvalidInput, Unavailable
 from authz.settings import Settings
 from authz.tokens import BadToken, Tokens, sign
+from tests import people
+from tests.http import Person, answered, assert_problem, service
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ISSUER = "https://id.clinic.example"
@@ -195,6 +199,25 @@ def test_settings_that_are_refused(given: dict[str, Any], why: str) -> None:
     """Nothing starts with settings under which a token could count that should not."""
     with pytest.raises(InvalidInput, match=why):
         Tokens(Settings(**given))
+
+
+def test_over_http(provider: Provider, sqlite_database: Database) -> None:
+    """A token of the provider opens what its login may see; a good one of nobody known 403, a bad one 401, down 503."""
+    people.fill(sqlite_database)
+    flask = service(sqlite_database, jwks=provider.url, issuer=ISSUER)
+    exp = int(datetime.now(UTC).timestamp()) + 60
+
+    def me(token: str) -> TestResponse:
+        return Person(flask, {"Authorization": f"Bearer {token}"}).call("GET", "/v1/me")
+
+    provider.up = False
+    assert_problem(me(provider.sign(exp=exp)), 503, "unavailable")
+    provider.up = True
+    assert answered(me(provider.sign(exp=exp)))["id"] == "alice"
+    assert_problem(me(provider.sign(exp=exp, email="new@clinic.example")), 403, "forbidden")
+    refused = me(provider.sign(exp=exp - 3600))
+    assert_problem(refused, 401, "unauthenticated")
+    assert refused.headers["WWW-Authenticate"] == 'Bearer realm="caregrant"'
 
 
 def test_a_development_token(tmp_path: Path) -> None:

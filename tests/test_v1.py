@@ -229,6 +229,7 @@ BAD: list[tuple[str, str, Any, int, str, str]] = [
     ("POST", "/v1/patients", {"name": "x", "id": "a b"}, 422, "invalid", "visible"),
     ("POST", "/v1/patients", {"name": "x", "id": "i" * 129}, 422, "invalid", "128"),
     ("POST", "/v1/patients", {"name": "x", "owner": "bob"}, 422, "invalid", "/owner"),
+    ("POST", "/v1/patients", {"name": "x", "a/b~c": 1}, 422, "invalid", "'/a~1b~0c'"),
     ("POST", "/v1/patients/p-1/shares", {"colleague": login("pete"), "role": "owner"}, 422, "invalid", "/role"),
     ("POST", "/v1/patients/p-1/shares", {"colleague": login("pete"), "until": "tomorrow"}, 422, "invalid", "/until"),
     (
