@@ -1,6 +1,7 @@
 """Databases for tests: an SQLite file, and a database of a real PostgreSQL, each migrated and empty."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,14 +53,21 @@ def postgresql_module_url(postgresql_server_url: str, request: pytest.FixtureReq
         yield url
 
 
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """A migrated, empty SQLite file of the test's own."""
-    url = f"sqlite:///{tmp_path}/caregrant.db"
-    database = connect(url)
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file to copy."""
+    file = tmp_path_factory.mktemp("template") / "caregrant.db"
+    database = connect(f"sqlite:///{file}")
     migrate(database)
     shut(database)
-    return url
+    return file
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated, empty SQLite file of the test's own."""
+    shutil.copy(sqlite_template, tmp_path / "caregrant.db")
+    return f"sqlite:///{tmp_path}/caregrant.db"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
