@@ -7,6 +7,7 @@ from api.authzen import access
 from api.feed import feed
 from api.health import health
 from api.v1 import v1
+from authz.page_tokens import PageTokens
 from authz.pdp import PDP, open_pdp
 from authz.settings import Settings
 from authz.tokens import Tokens
@@ -20,7 +21,9 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     """
     app = Flask("caregrant", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
-    app.extensions["caregrant"] = pdp or open_pdp(settings.database, settings.policies)
+    opened = pdp or open_pdp(settings.database, settings.policies)
+    app.extensions["caregrant"] = opened
+    app.extensions["caregrant.pages"] = PageTokens(opened.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)
     requests.install(app)
     problems.install(app)

@@ -1,78 +1,154 @@
 """The AuthZEN Authorization API 1.0 under `/access/v1`: parse a question, ask the PDP, record, render."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, request
 
-from api.credentials import act_of, caller, needs
+from api.credentials import act_of, caller, needs, pdp
 from api.problems import malformed
+from api.questions import (
+    MOST,
+    PARTS,
+    ActionSearch,
+    Context,
+    Evaluations,
+    Faulty,
+    Page,
+    Question,
+    ResourceSearch,
+    Semantic,
+    SubjectSearch,
+    came_with,
+    items,
+    one,
+    options,
+    read,
+)
 from api.requests import body, now
-from authz.clients import Caller, serves
+from authz.clients import Caller
 from authz.errors import InvalidInput
-from authz.pdp import PDP, Decision, Explanation
-from authz.record import Asked, record_decisions
-from authz.terms import format_instant, parse_instant
+from authz.page_tokens import PageTokens
+from authz.pdp import Decision, Explanation
+from authz.record import Asked, record_decisions, searched
+from authz.terms import REASONS, format_instant, to_micros
 
 access = Blueprint("access", __name__, url_prefix="/access/v1")
 
+Row = dict[str, Any]
+Given = tuple[Asked, Explanation]
 
-@dataclass(frozen=True)
-class Question:
-    """An evaluation request (AuthZEN 6.1): who, what, which, and what else came with it."""
 
-    asked: Asked
-    request: Mapping[str, Mapping[str, Any]]
-    at: datetime | None
-    explain: bool
+# Evaluations.
 
 
 @access.post("/evaluation")
 def evaluation() -> Response:
-    """Access Evaluation (AuthZEN 6): one question, one decision; a denial is 200 too."""
+    """May this subject do this to this resource? A denial is 200 too (AuthZEN 6)."""
     app = caller("decide")
-    question = _question(body(), now())
-    if question.at is not None:
+    return _json(_single(app, body()))
+
+
+@access.post("/evaluations")
+def evaluations() -> Response:
+    """Many questions in one request, answered in order (AuthZEN 7); without `evaluations` one question."""
+    app = caller("decide")
+    form, said = read(Evaluations)
+    if not form.evaluations:
+        return _json(_single(app, said))
+    asked = items(said, now())
+    for question in asked:
+        if isinstance(question, Question):
+            _may_ask(app, question)
+    semantic = (form.options and form.options.evaluations_semantic) or "execute_all"
+    given = _until(semantic, _answers(app, asked))
+    record_decisions(pdp().database, act_of(app), [(asked, told.decision) for asked, told in given])
+    return _json({"evaluations": [_told(*pair) for pair in zip(given, asked, strict=False)]})
+
+
+def _single(app: Caller, said: Row) -> Row:
+    question = one(said, now())
+    _may_ask(app, question)
+    asked, (at, request) = question.asked, (question.at, question.request)
+    decision = pdp().evaluate(asked.subject, asked.action, asked.resource, at, request, app.subscription)
+    given = (asked, _explained(app, question, decision))
+    record_decisions(pdp().database, act_of(app), [(asked, decision)])
+    return _told(given, question)
+
+
+def _may_ask(app: Caller, question: Question) -> None:
+    if question.at is not None or question.explain:
         needs(app, "audit")
-    return _json(_answer(app, question))
 
 
-def _answer(app: Caller, question: Question) -> dict[str, Any]:
-    pdp: PDP = current_app.extensions["caregrant"]
-    asked = question.asked
-    # For a key of one subscription, another's resources are as unknown as what does not exist.
-    known = serves(pdp.database, pdp.policy.types, app, asked.resource)
-    resource = asked.resource if known else (asked.resource[0], "")
-    explained = Explanation(pdp.evaluate(asked.subject, asked.action, resource, question.at, question.request), ())
-    if question.explain and known and not explained.decision.allowed:
-        explained = pdp.explain(
-            asked.subject, asked.action, resource, explained.decision.evaluated_at, question.request
-        )
-    record_decisions(pdp.database, act_of(app), [(asked, explained.decision)])
-    return _told(explained, question.explain)
+def _answers(app: Caller, asked: Sequence[Question | Faulty]) -> list[Given]:
+    """The answers, by one statement for each kind of question and instant among them."""
+    found: dict[int, Decision] = {}
+    instants = {question.at for question in asked if isinstance(question, Question)}
+    for at in instants:
+        same = [(place, one) for place, one in enumerate(asked) if isinstance(one, Question) and one.at == at]
+        questions = [(one.asked.subject, one.asked.action, one.asked.resource) for _, one in same]
+        decisions = pdp().evaluate_many(questions, at, [one.request for _, one in same], app.subscription)
+        found |= {place: decision for (place, _), decision in zip(same, decisions, strict=True)}
+    present = to_micros(now())
+    given = []
+    for place, question in enumerate(asked):
+        if isinstance(question, Faulty):
+            decision = Decision(False, "malformed", pdp().version, present, detail=question.why)
+            given.append((question.asked, Explanation(decision, ())))
+        else:
+            given.append((question.asked, _explained(app, question, found[place])))
+    return given
 
 
-def _told(explained: Explanation, explain: bool) -> dict[str, Any]:
-    decision = explained.decision
-    context: dict[str, Any] = {
+def _explained(app: Caller, question: Question, decision: Decision) -> Explanation:
+    if not question.explain or decision.allowed:
+        return Explanation(decision, ())
+    asked, at = question.asked, decision.evaluated_at
+    told = pdp().explain(asked.subject, asked.action, asked.resource, at, question.request, app.subscription)
+    return Explanation(decision, told.ways)
+
+
+def _until(semantic: Semantic, given: list[Given]) -> list[Given]:
+    """The answers up to the one that ends the call (7.1.2.1); an item error counts as a denial."""
+    ends = {"deny_on_first_deny": False, "permit_on_first_permit": True}.get(semantic)
+    for place, (_, told) in enumerate(given):
+        if told.decision.allowed is ends:
+            return given[: place + 1]
+    return given
+
+
+def _told(given: Given, question: Question | Faulty) -> Row:
+    decision, explained = given[1].decision, given[1]
+    context: Row = {
         "reason": decision.reason,
         "policy_version": decision.policy_version,
         "evaluated_at": format_instant(decision.evaluated_at),
     }
-    if decision.allowed:
+    if isinstance(question, Faulty):
+        context["error"] = {"status": 400, "message": question.why}
+    elif decision.allowed:
         context |= _witness(decision)
-    elif explain:
-        nearest = explained.nearest
-        context["reason_admin"] = {"403": "; ".join(nearest.unmet) if nearest else "nothing is known of this"}
-        context["ways"] = [{"rule": way.rule, "met": way.met, "unmet": way.unmet} for way in explained.ways]
+    elif decision.detail:
+        context["reason_admin"] = {"400": decision.detail}
+    elif question.explain:
+        context |= _why_not(explained)
     return {"decision": decision.allowed, "context": context}
 
 
-def _witness(decision: Decision) -> dict[str, Any]:
-    told: dict[str, Any] = {"rule": decision.rule, "grant": None if decision.grant is None else str(decision.grant)}
+def _why_not(explained: Explanation) -> Row:
+    """What `caregrant check --explain` says, too; to the user no more than that it is not for them."""
+    nearest = explained.nearest
+    return {
+        "reason_admin": {"403": "; ".join(nearest.unmet) if nearest else REASONS[explained.decision.reason]},
+        "reason_user": {"403": "You do not have access to this."},
+        "ways": explained.told(),
+    }
+
+
+def _witness(decision: Decision) -> Row:
+    told: Row = {"rule": decision.rule, "grant": None if decision.grant is None else str(decision.grant)}
     if decision.standing_share is not None:
         told["standing_share"] = str(decision.standing_share)
     if decision.until is not None:
@@ -80,61 +156,90 @@ def _witness(decision: Decision) -> dict[str, Any]:
     return told
 
 
-def _question(said: dict[str, Any], present: datetime) -> Question:
-    errors: list[tuple[str, str]] = []
-    subject = _entity(said, "subject", ("type", "id"), errors)
-    action = _entity(said, "action", ("name",), errors)
-    resource = _entity(said, "resource", ("type", "id"), errors)
-    context = _object(said.get("context"), "/context", errors)
-    at, explain = _options(context, present, errors)
-    if errors:
-        raise malformed(*errors)
-    request = {
-        "subject": subject["properties"],
-        "action": action["properties"],
-        "resource": resource["properties"],
-        "context": context,
-    }
-    asked = Asked((subject["type"], subject["id"]), action["name"], (resource["type"], resource["id"]))
-    return Question(asked, request, at, explain)
+# Searches.
 
 
-def _entity(
-    said: Mapping[str, Any], member: str, needed: tuple[str, ...], errors: list[tuple[str, str]]
-) -> dict[str, Any]:
-    """The subject, action or resource of a request (AuthZEN 5.1–5.3); what is wrong with it goes to `errors`."""
-    held = said.get(member)
-    if not isinstance(held, dict):
-        errors.append((f"/{member}", "is required" if held is None else "is not an object"))
-        return {}
-    for key in needed:
-        if not isinstance(held.get(key), str):
-            errors.append((f"/{member}/{key}", "is required" if held.get(key) is None else "is not a string"))
-    return {**held, "properties": _object(held.get("properties"), f"/{member}/properties", errors)}
+@access.post("/search/subject")
+def subject_search() -> Response:
+    """Who of a type may do this to this resource? (AuthZEN 8.4)"""
+    app = caller("decide")
+    form, said = read(SubjectSearch)
+    kind, resource = form.subject.type, (form.resource.type, form.resource.id)
+    asked = Asked((kind, ""), form.action.name, resource)
+
+    def page(**how: Any) -> list[str]:
+        return pdp().search_subjects(kind, form.action.name, resource, **how)
+
+    return _searched(app, said, form.context, form.page, asked, page, lambda name: {"type": kind, "id": name})
 
 
-def _object(value: Any, at: str, errors: list[tuple[str, str]]) -> dict[str, Any]:
-    if value is None or isinstance(value, dict):
-        return value or {}
-    errors.append((at, "is not an object"))
-    return {}
+@access.post("/search/resource")
+def resource_search() -> Response:
+    """What of a type may this subject do this to? (AuthZEN 8.5)"""
+    app = caller("decide")
+    form, said = read(ResourceSearch)
+    kind, subject = form.resource.type, (form.subject.type, form.subject.id)
+    asked = Asked(subject, form.action.name, (kind, ""))
+
+    def page(**how: Any) -> list[str]:
+        return pdp().search_resources(subject, form.action.name, kind, **how)
+
+    return _searched(app, said, form.context, form.page, asked, page, lambda name: {"type": kind, "id": name})
 
 
-def _options(
-    context: Mapping[str, Any], present: datetime, errors: list[tuple[str, str]]
-) -> tuple[datetime | None, bool]:
-    """`context.at` and `context.explain`."""
-    at, explain = None, context.get("explain") or False
-    if not isinstance(explain, bool):
-        errors.append(("/context/explain", "is neither true nor false"))
-    if context.get("at") is not None:
-        try:
-            at = parse_instant(context["at"])
-        except InvalidInput as error:
-            errors.append(("/context/at", str(error)))
-        if at is not None and at > present:
-            errors.append(("/context/at", "lies in the future"))
-    return at, explain
+@access.post("/search/action")
+def action_search() -> Response:
+    """What may this subject do to this resource? (AuthZEN 8.6)"""
+    app = caller("decide")
+    form, said = read(ActionSearch)
+    said = {**said, "action": None}
+    subject, resource = (form.subject.type, form.subject.id), (form.resource.type, form.resource.id)
+
+    def page(limit: int, after: str, **how: Any) -> list[str]:
+        found = sorted(pdp().search_actions(subject, resource, **how))
+        return [name for name in found if name > after][:limit]
+
+    asked = Asked(subject, "", resource)
+    return _searched(app, said, form.context, form.page, asked, page, lambda name: {"name": name})
+
+
+def _searched(
+    app: Caller,
+    said: Row,
+    context: Context | None,
+    page: Page | None,
+    asked: Asked,
+    find: Callable[..., list[str]],
+    render: Callable[[str], Row],
+) -> Response:
+    """One page of what `find` finds, recorded."""
+    at, _ = options(context, now())
+    if at is not None:
+        needs(app, "audit")
+    question = [request.path, app.id, *(said.get(part) for part in PARTS)]
+    limit, after = _place(question, page or Page())
+    found = find(at=at, limit=limit + 1, after=after, request=came_with(said), within=app.subscription)
+    shown, more = found[:limit], len(found) > limit
+    token = _tokens().issue(question, limit, shown[-1] if shown else after) if more else ""
+    act = act_of(app)
+    record_decisions(pdp().database, act, [(asked, searched(act, pdp().version))])
+    return _json({"page": {"next_token": token, "count": len(shown)}, "results": [render(name) for name in shown]})
+
+
+def _place(question: Any, page: Page) -> tuple[int, str]:
+    """How many results, after which one. Raises a `Problem` (400) for a token of another question."""
+    if not page.token:
+        return min(MOST if page.limit is None else page.limit, MOST), ""
+    try:
+        limit = None if page.limit is None else min(page.limit, MOST)
+        return _tokens().read(question, page.token, limit)
+    except InvalidInput as error:
+        raise malformed(("/page/token", str(error))) from error
+
+
+def _tokens() -> PageTokens:
+    found: PageTokens = current_app.extensions["caregrant.pages"]
+    return found
 
 
 def _json(value: Any) -> Response:

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -116,14 +116,35 @@ def read(model: type[Model]) -> Model:
     try:
         return model.model_validate(body())
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        errors = tuple((_pointer(one["loc"]), one["msg"].removeprefix("Value error, ")) for one in found)
+        errors = pointed(error)
         raise Problem("invalid", "; ".join(f"{at or 'the body'}: {why}" for at, why in errors), errors) from error
 
 
-def _pointer(place: Iterable[str | int]) -> str:
-    """A place in the body as a JSON pointer (RFC 6901); a caller's own long name is cut."""
-    return "".join("/" + str(part)[:128].replace("~", "~0").replace("/", "~1") for part in place)
+def pointed(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    """What a model refused, each as a JSON pointer (RFC 6901) and why."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return tuple(("".join(f"/{_step(part)}" for part in one["loc"]), _sentence(one)) for one in found)
+
+
+def _step(part: int | str) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")[:80]
+
+
+_SENTENCES = {
+    "missing": "is required",
+    "extra_forbidden": "is not known here",
+    "string_type": "is not a string",
+    "bool_type": "is neither true nor false",
+    "int_type": "is not a whole number",
+    "list_type": "is not an array",
+    "dict_type": "is not an object",
+    "model_type": "is not an object",
+}
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    said: str = error["msg"]
+    return _SENTENCES.get(error["type"]) or said.removeprefix("Value error, ")
 
 
 def limit(most: int = MOST) -> int:

@@ -8,14 +8,10 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from authz.compiler import Type, Vocabulary
-from authz.compiler.vocabulary import ToOne
 from authz.database import Database, answering
 from authz.errors import InvalidInput
-from authz.models import Client, Entity, EntityLink, Membership, Patient, Subscription
-from authz.pdp import Ref
+from authz.models import Client, Subscription
 from authz.record import Act, Happened, append
 from authz.terms import parse_id, parse_text, shown, to_micros
 
@@ -89,44 +85,6 @@ def revoke_clients(database: Database, *, name: str, now: datetime) -> int:
             [Happened("client:revoked", subscription or "", {"client": client}) for client, subscription in found],
         )
         return len(found)
-
-
-def serves(database: Database, types: Vocabulary, caller: Caller, resource: Ref) -> bool:
-    """Whether a resource exists for an app: all do, unless its key is bound to one subscription.
-
-    Then a patient must be that subscription's; an entity, in every version, must point at its patients only or,
-    pointing at none, at a practitioner who has worked there. What does not exist is nobody's.
-    """
-    bound, (kind, name) = caller.subscription, resource
-    if bound is None:
-        return True
-    if kind == "subscription":
-        return name == bound
-    with answering(database):
-        if kind == "patient":
-            return _count(database, Patient, Patient.id == name, Patient.subscription == bound) == 1
-        declared = types.named(kind)
-        if declared is None or not declared.declared:
-            return False
-        patients, people = (_targets(database, declared, name, target) for target in ("Patient", "Practitioner"))
-        if patients:
-            found = _count(database, Patient, Patient.id.in_(patients), Patient.subscription == bound)
-            return found == len(patients)
-        worked = _count(database, Membership, Membership.practitioner.in_(people), Membership.subscription == bound)
-        return worked > 0
-
-
-def _targets(database: Database, declared: Type, name: str, target: str) -> set[str]:
-    """The ids that the versions of an entity point at, in relations to this type."""
-    relations = [one.name for one in declared.properties.values() if isinstance(one, ToOne) and one.target == target]
-    links = EntityLink.select(EntityLink.target).join(Entity)
-    found = links.where(Entity.type == declared.name, Entity.id == name, EntityLink.property.in_(relations))
-    return {one for (one,) in found.tuples().execute(database)}
-
-
-def _count(database: Database, model: Any, *conditions: Any) -> int:
-    counted: int = model.select().where(*conditions).count(database)
-    return counted
 
 
 def _hash(key: str) -> str:

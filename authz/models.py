@@ -205,7 +205,7 @@ class EntityLink(Table):
 
 
 class Client(Table):
-    """An app that may ask; its bearer key is kept only as a hash."""
+    """An app that may ask; its bearer key is kept only as a hash. `rate`: requests a minute, where not the usual."""
 
     id = BigAutoField()
     name = TextField()
@@ -214,6 +214,22 @@ class Client(Table):
     subscription = ForeignKeyField(Subscription, null=True)
     created_at = InstantField()
     revoked_at = InstantField(default=FOREVER_MICROS)
+    rate = BigIntegerField(null=True)
+
+
+class Spent(Table):
+    """How many requests a caller has sent in the last minute in which there was one."""
+
+    caller = IdField(primary_key=True)
+    minute = BigIntegerField()
+    requests = BigIntegerField()
+
+
+class Secret(Table):
+    """What every process on this database must know alike, and nobody else."""
+
+    name = IdField(primary_key=True)
+    value = TextField()
 
 
 class Event(Table):
@@ -301,7 +317,18 @@ FACTS: tuple[type[Model], ...] = (
 )
 """The built-in types that a policy may speak of."""
 
-MODELS: tuple[type[Model], ...] = (*FACTS, Entity, EntityLink, Client, Event, Decision, Notification, Answer)
+MODELS: tuple[type[Model], ...] = (
+    *FACTS,
+    Entity,
+    EntityLink,
+    Client,
+    Event,
+    Decision,
+    Notification,
+    Answer,
+    Spent,
+    Secret,
+)
 
 
 def open_only(model: Any, *columns: str) -> Any:

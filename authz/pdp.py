@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 import peewee
 
-from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, load
+from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, load, within
 from authz.database import FAULTS, Database, connect, give_up, own_connection, pending, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.settings import shipped
@@ -26,7 +26,7 @@ Ref = tuple[str, str]
 """A subject or a resource: its type and its id."""
 
 Properties = Mapping[str, Any]
-_BASIC = ("subject", "resource", "now", "after", "limit", "pairs")
+_BASIC = ("subject", "resource", "now", "within", "after", "limit", "pairs")
 _PAIRS_AT_ONCE = 1000
 
 
@@ -34,7 +34,8 @@ class Decision(NamedTuple):
     """One answer. `rule` and the witness (`grant`, `standing_share`) are those of the first way that permits.
 
     `reason` is a key of `authz.terms.REASONS`; `until` is when the witness ends (None: it has no end); `rules` are
-    all rules on the way, `rule` the outermost; `evaluated_micros` is the instant asked about.
+    all rules on the way, `rule` the outermost; `evaluated_micros` is the instant asked about. `detail` says, of the
+    reason ``wrong_type``, which value is meant.
     """
 
     allowed: bool
@@ -45,6 +46,7 @@ class Decision(NamedTuple):
     grant: int | None = None
     standing_share: int | None = None
     until_micros: int | None = None
+    detail: str = ""
 
     @property
     def rule(self) -> str | None:
@@ -95,6 +97,10 @@ class Explanation:
     def nearest(self) -> Way | None:
         return self.ways[0] if self.ways else None
 
+    def told(self) -> list[dict[str, Any]]:
+        """The ways for a program to read, alike over HTTP and at the command line."""
+        return [{"rule": way.rule, "rules": way.rules, "met": way.met, "unmet": way.unmet} for way in self.ways]
+
 
 class _WrongType(Exception):
     """A value that came with the request cannot be compared with what the policy compares it with."""
@@ -133,6 +139,11 @@ class _Plan:
             for number, parameter in enumerate(statement.parameters)
             if len(parameter.name) > 1
         ]
+        self._listed = statement.listed
+
+    def beside(self, subject: str, resource: str, asked: Mapping[str, Properties]) -> list[Any]:
+        """One pair of many, with what came with its question. Raises `_WrongType`."""
+        return [subject, resource, *(_asked(one.name, one.kind, asked) for one in self._listed)]
 
     def arguments(self, values: tuple[Any, ...], asked: Mapping[str, Properties]) -> dict[str, Any]:
         """`values` in the order of `_BASIC`; `asked` is the request, by subject, action, resource and context.
@@ -156,7 +167,7 @@ def _asked(name: tuple[str, ...], kind: str, asked: Mapping[str, Properties]) ->
     if kind == "boolean" and isinstance(value, bool):
         return value
     if kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
-        return value
+        return value if -(2**63) <= value < 2**63 else float(value)
     if kind == "integer" and isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
         return value
     if kind == "string" and isinstance(value, str) and "\0" not in value and value.isascii() | _encodes(value):
@@ -166,7 +177,7 @@ def _asked(name: tuple[str, ...], kind: str, asked: Mapping[str, Properties]) ->
             return to_micros(parse_instant(value))
         except InvalidInput as error:
             raise _WrongType(str(error)) from error
-    raise _WrongType(f"{'.'.join(name)} is not a {kind}")
+    raise _WrongType(f"{'.'.join(name)} is not of the kind {kind}")
 
 
 def _encodes(text: str) -> bool:
@@ -178,7 +189,10 @@ def _encodes(text: str) -> bool:
 
 
 class PDP:
-    """Answers questions about one database by one policy. `policy` and `version` say which."""
+    """Answers questions about one database by one policy. `policy` and `version` say which.
+
+    Every question may be asked within one subscription: then nothing else exists (`authz.compiler.tenancy`).
+    """
 
     def __init__(self, database: Database, policy: CompiledPolicy, clock: Callable[[], datetime] | None = None) -> None:
         self.database = database
@@ -188,7 +202,7 @@ class PDP:
         self._pooled = database.dialect == "postgresql"
         self._writer = Writer(policy.types, database.dialect)  # type: ignore[arg-type]
         self._plans: dict[tuple[Any, ...], tuple[_Plan, tuple[Query, ...]] | None] = {}
-        self._explained: dict[tuple[str, str, str], tuple[_Plan, list[tuple[Query, list[Clause]]]]] = {}
+        self._explained: dict[tuple[Any, ...], tuple[int, _Plan, list[tuple[Query, list[Clause]]]]] = {}
 
     def __enter__(self) -> "PDP":
         return self
@@ -211,6 +225,7 @@ class PDP:
         resource: Ref,
         at: datetime | None = None,
         request: Mapping[str, Properties] | None = None,
+        within: str | None = None,
     ) -> Decision:
         """May this subject do this to this resource, now or at a past instant?
 
@@ -218,14 +233,14 @@ class PDP:
         a mapping of properties. Raises `Unavailable` if the database cannot answer.
         """
         now = self._instant(at)
-        found = self._plan("evaluation", subject[0], action, resource[0])
+        found = self._plan("evaluation", subject[0], action, resource[0], within)
         if found is None or not _named(subject[1]) or not _named(resource[1]):
             return self._unknown(subject[0], action, resource[0], now)
         plan, queries = found
         try:
-            rows = self._rows(plan, (subject[1], resource[1], now), request)
-        except _WrongType:
-            return Decision(False, "wrong_type", self.version, now)
+            rows = self._rows(plan, (subject[1], resource[1], now, within), request)
+        except _WrongType as error:
+            return Decision(False, "wrong_type", self.version, now, detail=str(error))
         if not rows:
             return Decision(False, "denied", self.version, now)
         way, grant, share, until = rows[0]
@@ -235,9 +250,13 @@ class PDP:
         self,
         questions: Sequence[tuple[Ref, str, Ref]],
         at: datetime | None = None,
-        request: Mapping[str, Properties] | None = None,
+        requests: Sequence[Mapping[str, Properties]] | None = None,
+        within: str | None = None,
     ) -> list[Decision]:
-        """Decisions in the order of the questions, by one statement for each kind of question among them."""
+        """Decisions in the order of the questions, by one statement for each kind of question among them.
+
+        `requests` is what came with each question, as for `evaluate`; nothing where it is left out.
+        """
         now = self._instant(at)
         groups: dict[tuple[str, str, str], list[int]] = {}
         for index, (subject, action, resource) in enumerate(questions):
@@ -245,12 +264,12 @@ class PDP:
         decisions: list[Any] = [None] * len(questions)
         for (subject_type, action, resource_type), indexes in groups.items():
             denied = self._unknown(subject_type, action, resource_type, now)
-            found = self._plan("evaluations", subject_type, action, resource_type)
+            found = self._plan("evaluations", subject_type, action, resource_type, within)
             for index in indexes:
                 decisions[index] = denied
             for begin in range(0, len(indexes), _PAIRS_AT_ONCE) if found else ():
                 some = indexes[begin : begin + _PAIRS_AT_ONCE]
-                self._decide(found, some, questions, decisions, (now, request))  # type: ignore[arg-type]
+                self._decide(found, some, questions, decisions, (now, within, requests))  # type: ignore[arg-type]
         return decisions
 
     def _decide(
@@ -259,29 +278,35 @@ class PDP:
         indexes: list[int],
         questions: Sequence[tuple[Ref, str, Ref]],
         decisions: list[Any],
-        asked: tuple[int, Mapping[str, Properties] | None],
+        asked: tuple[int, str | None, Sequence[Mapping[str, Properties]] | None],
     ) -> None:
         plan, queries = found
-        now, request = asked
-        pairs = [(questions[index][0][1], questions[index][2][1]) for index in indexes]
-        known = [pair if _named(pair[0]) and _named(pair[1]) else ("", "") for pair in pairs]
-        try:
-            rows = self._rows(plan, (None, None, now, None, None, orjson.dumps(known).decode()), request)
-        except _WrongType:
-            for index in indexes:
-                decisions[index] = Decision(False, "wrong_type", self.version, now)
+        (now, within, requests), version = asked, self.version
+        pairs: list[Any] = []
+        places: list[int] = []
+        for index in indexes:
+            (_, subject), _, (_, resource) = questions[index]
+            if not _named(subject) or not _named(resource):
+                continue
+            try:
+                pairs.append(plan.beside(subject, resource, requests[index] if requests else {}))
+                places.append(index)
+            except _WrongType as error:
+                decisions[index] = Decision(False, "wrong_type", version, now, detail=str(error))
+        if not pairs:
             return
-        version, rules = self.version, [query.rules for query in queries]
+        rows = self._rows(plan, (None, None, now, within, None, None, orjson.dumps(pairs).decode()), None)
+        rules = [query.rules for query in queries]
         for pair, met in rows:
             if met is not None:
                 way, grant, share, until = orjson.loads(met)
-                decisions[indexes[pair]] = Decision(True, "permitted", version, now, rules[way], grant, share, until)
+                decisions[places[pair]] = Decision(True, "permitted", version, now, rules[way], grant, share, until)
 
     def _unknown(self, subject_type: str, action: str, resource_type: str, now: int) -> Decision:
         subject, resource = (self.policy.types.named(name) for name in (subject_type, resource_type))
         if subject is None or resource is None:
             return Decision(False, "unknown_type", self.version, now)
-        if self._plan("evaluation", subject_type, action, resource_type) is None:
+        if not self._queries(subject_type, action, resource_type):
             return Decision(False, "unknown_action", self.version, now)
         return Decision(False, "denied", self.version, now)
 
@@ -296,13 +321,14 @@ class PDP:
         limit: int | None = None,
         after: str | None = None,
         request: Mapping[str, Properties] | None = None,
+        within: str | None = None,
     ) -> list[str]:
         """The ids of the resources that the subject may do this to, in order, each once.
 
         A page follows a page by ``after=`` the last id. Raises `InvalidInput` for a negative limit.
         """
-        plan = self._plan("resources", subject[0], action, resource_type)
-        return self._search(plan, (subject[1], None), at, limit, after, request)
+        plan = self._plan("resources", subject[0], action, resource_type, within)
+        return self._search(plan, (subject[1], None), at, limit, after, request, within)
 
     def search_subjects(
         self,
@@ -313,10 +339,11 @@ class PDP:
         limit: int | None = None,
         after: str | None = None,
         request: Mapping[str, Properties] | None = None,
+        within: str | None = None,
     ) -> list[str]:
         """The ids of the subjects that may do this to the resource, in order, each once; pages as above."""
-        plan = self._plan("subjects", subject_type, action, resource[0])
-        return self._search(plan, (None, resource[1]), at, limit, after, request)
+        plan = self._plan("subjects", subject_type, action, resource[0], within)
+        return self._search(plan, (None, resource[1]), at, limit, after, request, within)
 
     def _search(
         self,
@@ -326,6 +353,7 @@ class PDP:
         limit: int | None,
         after: str | None,
         request: Mapping[str, Properties] | None,
+        within: str | None,
     ) -> list[str]:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InvalidInput("a limit is a number from 0")
@@ -333,7 +361,7 @@ class PDP:
             return []
         most = (None if self._pooled else -1) if limit is None else min(limit, 2**62)
         try:
-            rows = self._rows(found[0], (*ends, self._instant(at), after or "", most), request)
+            rows = self._rows(found[0], (*ends, self._instant(at), within, after or "", most), request)
         except _WrongType:
             return []
         return [row[0] for row in rows]
@@ -344,13 +372,14 @@ class PDP:
         resource: Ref,
         at: datetime | None = None,
         request: Mapping[str, Properties] | None = None,
+        within: str | None = None,
     ) -> list[str]:
         """The actions that the subject may take on the resource, in the policy's order."""
-        found = self._plan("actions", subject[0], "", resource[0])
+        found = self._plan("actions", subject[0], "", resource[0], within)
         if found is None or not _named(subject[1]) or not _named(resource[1]):
             return []
         try:
-            rows = self._rows(found[0], (subject[1], resource[1], self._instant(at)), request)
+            rows = self._rows(found[0], (subject[1], resource[1], self._instant(at), within), request)
         except _WrongType:
             return []
         return [row[0] for row in rows]
@@ -376,33 +405,41 @@ class PDP:
         resource: Ref,
         at: datetime | None = None,
         request: Mapping[str, Properties] | None = None,
+        within: str | None = None,
     ) -> Explanation:
-        """The decision, and for each way to a permit the conditions that this pair meets and those that it fails."""
+        """The decision, and for each way to a permit the conditions that this pair meets and those that it fails.
+
+        Asked within a subscription, nothing is told of a pair of which one belongs elsewhere.
+        """
         now = self._instant(at)
-        decision = self.evaluate(subject, action, resource, from_micros(now), request)
+        decision = self.evaluate(subject, action, resource, from_micros(now), request, within)
         if decision.reason not in ("permitted", "denied") or not _named(subject[1]) or not _named(resource[1]):
             return Explanation(decision, ())
-        plan, ways = self._probes(subject[0], action, resource[0])
-        answers = iter(self._rows(plan, (subject[1], resource[1], now), request)[0])
-        known = bool(next(answers))
+        first, plan, ways = self._probes(subject[0], action, resource[0], within is not None)
+        row = self._rows(plan, (subject[1], resource[1], now, within), request)[0]
+        known, answers = any(row[:first]), iter(row[first:])
+        if within is not None and not known:
+            return Explanation(decision, ())
         told = [_told(query, sentences, answers) for query, sentences in ways]
         if not known:
             absent = f"there is no such {subject[0]} or no such {resource[0]}"
             told = [replace(way, unmet=(*way.unmet, absent)) for way in told]
         return Explanation(decision, tuple(sorted(told, key=lambda way: (len(way.unmet), -way.once))))
 
-    def _probes(self, *kind: str) -> tuple[_Plan, list[tuple[Query, list[Clause]]]]:
-        key = (kind[0], kind[1], kind[2])
-        if key not in self._explained:
-            queries = self._queries(*kind)
+    def _probes(self, *kinds: Any) -> tuple[int, _Plan, list[tuple[Query, list[Clause]]]]:
+        """How many probes ask whether the pair is known at all, the plan of all probes, and the ways they explain."""
+        if kinds not in self._explained:
+            queries = self._queries(*kinds[:3])
             ways = [(query, clauses(query, self.policy.types)) for query in queries]
-            probes = [Query(queries[0].subject, queries[0].resource, None, (), (), ())]
+            there = Query(queries[0].subject, queries[0].resource, None, (), (), ())
+            probes = list(within(there, self.policy.types)) if kinds[3] else [there]
+            known = len(probes)
             for _, sentences in ways:
                 for one in sentences:
                     probes.append(one.probe)
                     probes.append(one.anytime or one.probe)
-            self._explained[key] = (_Plan(self._writer.probes(probes)), ways)
-        return self._explained[key]
+            self._explained[kinds] = (known, _Plan(self._writer.probes(probes)), ways)
+        return self._explained[kinds]
 
     # Plans and rows.
 
@@ -419,15 +456,17 @@ class PDP:
         return tuple(query for query in queries if action in ("", query.action) or query.action is None)
 
     def _plan(
-        self, question: str, subject_type: str, action: str, resource_type: str
+        self, question: str, subject_type: str, action: str, resource_type: str, bound: str | None = None
     ) -> tuple[_Plan, tuple[Query, ...]] | None:
         """The plan for a kind of question, made once; None when no rule can permit it."""
-        key = (question, subject_type, action, resource_type)
+        key = (question, subject_type, action, resource_type, bound is not None)
         try:
             return self._plans[key]
         except KeyError:
             pass
         queries = self._queries(subject_type, action, resource_type)
+        if bound is not None:
+            queries = tuple(narrow for query in queries for narrow in within(query, self.policy.types))
         if not queries:
             return None
         made = _Plan(self._statement(question, queries)), queries

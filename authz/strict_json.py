@@ -53,6 +53,11 @@ def _finite(text: str) -> float:
     return number
 
 
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
+
+
 def _constant(text: str) -> NoReturn:
     raise InvalidInput(f"is not JSON: {text}")
 
@@ -75,4 +80,4 @@ def _refuse_surrogates(value: Any) -> None:
         raise InvalidInput("holds an unpaired surrogate") from error
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_float=_finite, parse_constant=_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_float=_finite, parse_int=_whole, parse_constant=_constant)

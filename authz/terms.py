@@ -120,6 +120,7 @@ REASONS = {
     "unknown_type": "the policy speaks of no such type of subject or resource",
     "unknown_action": "no rule speaks of this action on this type of resource",
     "searched": "a search, which answers with all that is permitted",
+    "malformed": "an item of a batch lacks a part of its question, or has one of another form",
     "wrong_type": "a value that came with the request is not of the type that the policy compares it with",
 }
 """Why a decision is what it is; every decision carries one of these."""

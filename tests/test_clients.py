@@ -4,16 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from authz.clients import SCOPES, add_client, find_client, revoke_clients, serves
-from authz.compiler import load
+from authz.clients import SCOPES, add_client, find_client, revoke_clients
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.models import Client, Event
-from authz.settings import shipped
-from tests import people
 from tests.people import NOW
-
-TYPES = load(shipped("policies")).types
 
 
 def test_a_key_is_stored_only_as_a_hash(database: Database) -> None:
@@ -65,26 +60,3 @@ def test_what_is_malformed_registers_nothing(database: Database, given: dict[str
     with pytest.raises(InvalidInput, match=why):
         add_client(database, **wanted)  # type: ignore[arg-type]
     assert Client.select().count(database) == 0
-
-
-def test_a_bound_key_knows_one_subscription(database: Database) -> None:
-    """For a key of North, what is North's exists; what is City's, Harbour's or nobody's does not."""
-    people.fill(database)
-    key = add_client(database, name="app", scopes=("decide",), subscription="north", now=NOW)
-    app = find_client(database, key, now=NOW)
-    assert app is not None
-    known = {
-        ("patient", "p-1"): True,
-        ("patient", "p-city"): False,
-        ("patient", "p-none"): False,
-        ("subscription", "north"): True,
-        ("subscription", "city"): False,
-        ("document", "by-alice"): True,
-        ("document", "harbour-plan"): False,
-        ("document", "library-alice"): True,
-        ("document", "library-frank"): False,
-        ("document", "none"): False,
-        ("practitioner", "alice"): False,
-        ("nurse", "x"): False,
-    }
-    assert {ref: serves(database, TYPES, app, ref) for ref in known} == known

@@ -136,9 +136,40 @@ def test_what_comes_with_the_request(asked: Asked) -> None:
     assert told(purpose=None) == (False, "denied")
     for wrong in (1, True, ["care"], {"care": 1}):
         assert told(purpose=wrong) == (False, "wrong_type")
-    assert pdp.evaluate_many([(ALICE, "view", PATIENT)], request={"context": {"purpose": "care"}})[0].allowed
+    assert pdp.evaluate_many([(ALICE, "view", PATIENT)], requests=[{"context": {"purpose": "care"}}])[0].allowed
     assert pdp.search_resources(ALICE, "view", "patient", request={"context": {"purpose": "care"}}) == ["p-1"]
     assert pdp.search_resources(ALICE, "view", "patient") == []
+
+
+def test_each_question_of_a_batch_brings_its_own(asked: Asked) -> None:
+    """Values of each kind stand beside each pair of a batch and decide as they do singly, wrong ones too."""
+    given: dict[str, tuple[str, list[object]]] = {
+        '= "care"': ("context", ["care", "%s", None, 1]),
+        "= true": ("action", [True, False, 1]),
+        "> 3": ("context", [4, 3, 2**63, "4"]),
+        "< 2.5": ("context", [2, 2.5, -(10**300), True]),
+        ">= x.started_at": ("context", ["2999-01-01T00:00:00Z", "1999-01-01T00:00:00Z", 5]),
+    }
+    names = {operand: f"v{at}" for at, operand in enumerate(given)}
+    said = " and ".join(f"p.request.{part}.{names[operand]} {operand}" for operand, (part, _) in given.items())
+    pdp = asked(f'{ALLOW} if x.id = "p-1" and {said};')
+    good = {names[operand]: values[0] for operand, (_, values) in given.items()}
+    requests = []
+    for operand, (part, values) in given.items():
+        for value in values:
+            for absent in (False, True):
+                came = {key: held for key, held in good.items() if not (absent and key == names[operand])}
+                came |= {} if absent else {names[operand]: value}
+                requests.append({"action": came, "context": came} | {part: came})
+    questions = [(ALICE if at % 3 else BOB, "view", PATIENT) for at in range(len(requests))]
+    many = pdp.evaluate_many(questions, requests=requests)
+    singly = [pdp.evaluate(*one, request=came) for one, came in zip(questions, requests, strict=True)]
+    assert many == singly
+    assert {one.reason for one in many} == {"permitted", "denied", "wrong_type"}
+    assert {one.detail for one in many} >= {
+        "context.v0 is not of the kind string",
+        "context.v2 is not of the kind integer",
+    }
 
 
 def test_a_property_from_the_request_wins(database: Database) -> None:

@@ -30,6 +30,11 @@ def app(flask: Flask, database: Database) -> App:
     return App(flask, database)
 
 
+@pytest.fixture
+def auditor(flask: Flask, database: Database) -> App:
+    return App(flask, database, "decide", "audit")
+
+
 def decided(app: App, body: Any) -> dict[str, Any]:
     response = app.ask(body)
     assert response.status_code == 200, response.text
@@ -91,20 +96,21 @@ def test_what_is_unknown_is_denied(app: App, body: Any, reason: str, database: D
     assert Decision.select().count(database) == 2
 
 
-def test_an_explanation_says_why_not(app: App) -> None:
-    """`context.explain` adds the failed conditions with their rules, the nearest way first."""
-    context = decided(app, question("oscar", context={"explain": True}))["context"]
+def test_an_explanation_says_why_not(app: App, auditor: App) -> None:
+    """`context.explain` adds the failed conditions with their rules, the nearest way first; for a key with `audit`."""
+    assert_problem(app.ask(question("oscar", context={"explain": True})), 403, "forbidden", "audit")
+    context = decided(auditor, question("oscar", context={"explain": True}))["context"]
     assert context["reason_admin"]["403"].startswith("R2: there is no live grant")
     assert {way["rule"] for way in context["ways"]} == {"R3", "R4", "R5"}
     assert all(way["unmet"] for way in context["ways"])
-    assert "reason_admin" not in decided(app, question("alice", context={"explain": True}))["context"]
+    assert context["reason_user"] == {"403": "You do not have access to this."}
+    assert "reason_admin" not in decided(auditor, question("alice", context={"explain": True}))["context"]
 
 
-def test_the_past_needs_the_audit_scope(flask: Flask, database: Database, app: App) -> None:
+def test_the_past_needs_the_audit_scope(app: App, auditor: App) -> None:
     """`context.at` asks about a past instant, for a key with `audit`; the future is nobody's to ask about."""
     then = question("xena", context={"at": format_instant(people.LAST_YEAR - timedelta(days=1))})
     assert_problem(app.ask(then), 403, "forbidden", "audit")
-    auditor = App(flask, database, "decide", "audit")
     assert decided(auditor, then)["decision"] is True
     assert decided(auditor, question("xena"))["decision"] is False
     assert_problem(auditor.ask(question(context={"at": "2999-01-01T00:00:00Z"})), 400, "bad-request", "future")
@@ -113,7 +119,7 @@ def test_the_past_needs_the_audit_scope(flask: Flask, database: Database, app: A
 
 def test_a_bound_key_sees_one_subscription(flask: Flask, database: Database) -> None:
     """For a key of City, a patient of North is denied word for word as one that does not exist, explained or not."""
-    city = App(flask, database, subscription="city")
+    city = App(flask, database, "decide", "audit", subscription="city")
     assert decided(city, question("frank", what=("patient", "p-city")))["decision"] is True
     for context in ({}, {"explain": True}):
         north = decided(city, question("alice", context=context))

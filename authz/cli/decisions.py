@@ -65,7 +65,7 @@ def _as_json(told: Explanation, explain: bool) -> dict[str, object]:
         "evaluated_at": format_instant(decision.evaluated_at),
     }
     if explain:
-        said["ways"] = [{"rule": way.rule, "rules": way.rules, "met": way.met, "unmet": way.unmet} for way in told.ways]
+        said["ways"] = told.told()
     return said
 
 

@@ -5,6 +5,7 @@ The only importer of Oso, at load time alone. It reads no database and decides n
 
 from authz.compiler.load import CompiledPolicy, compile_texts, load
 from authz.compiler.sql import Dialect, Parameter, Statement, Writer
+from authz.compiler.tenancy import within
 from authz.compiler.terms import Query
 from authz.compiler.vocabulary import Type, Vocabulary
 from authz.compiler.words import Clause, clauses
@@ -22,4 +23,5 @@ __all__ = [
     "clauses",
     "compile_texts",
     "load",
+    "within",
 ]

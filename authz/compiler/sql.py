@@ -4,7 +4,7 @@ One statement answers one question, whatever the policy. What is known only when
 instant, the request's values) is a named parameter; nothing that a caller sends is ever part of the text.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,10 +50,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Statement:
-    """SQL text and the parameters that it takes, in order."""
+    """SQL text and the parameters that it takes, in order; `listed` are those that stand beside each pair."""
 
     sql: str
     parameters: tuple[Parameter, ...]
+    listed: tuple[Parameter, ...] = ()
 
 
 SUBJECT = Parameter(("subject",), "string")
@@ -82,16 +83,20 @@ class Writer:
         return holes.statement("\nUNION ALL\n".join(arms) + "\nLIMIT 1")
 
     def evaluations(self, queries: Sequence[Query]) -> Statement:
-        """Many pairs at once: rows ``(pair, found)``, `found` being NULL or JSON of what an evaluation's row holds."""
-        holes = _Holes(self.dialect)
+        """Many pairs at once: rows ``(pair, found)``, `found` being NULL or JSON of what an evaluation's row holds.
+
+        What came with each question stands beside its pair, in the order of the statement's `listed`.
+        """
+        holes = _Beside(self.dialect)
         ends = ("asked.subject", "asked.resource")
         met = "\nUNION ALL\n".join(self._witnessed(query, way, holes, ends) for way, query in enumerate(queries))
         pairs, packed = holes(PAIRS), "json_array(way, held, share, until)"
-        asked = f"SELECT key AS pair, value ->> 0 AS subject, value ->> 1 AS resource FROM json_each({pairs})"
+        columns = "".join([", value ->> 0 AS subject, value ->> 1 AS resource", *holes.columns()])
+        asked = f"SELECT key AS pair{columns} FROM json_each({pairs})"
         if self.dialect == "postgresql":
             packed = "json_build_array(way, held, share, until)::text"
             asked = (
-                "SELECT n - 1 AS pair, value ->> 0 AS subject, value ->> 1 AS resource "
+                f"SELECT n - 1 AS pair{columns} "
                 f"FROM jsonb_array_elements({pairs}::jsonb) WITH ORDINALITY AS listed (value, n)"
             )
         # One pair at a time, so that each is looked up by its keys whatever the planner thinks of the list.
@@ -165,6 +170,29 @@ class _Holes:
 
     def statement(self, sql: str) -> Statement:
         return Statement(sql, tuple(self.parameters))
+
+
+class _Beside(_Holes):
+    """The parameters of a statement about many pairs: what came with a question is a column beside its pair."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self.listed: list[Parameter] = []
+
+    def __call__(self, parameter: Parameter) -> str:
+        if len(parameter.name) == 1:
+            return super().__call__(parameter)
+        if parameter not in self.listed:
+            self.listed.append(parameter)
+        return f"asked.v{self.listed.index(parameter)}"
+
+    def columns(self) -> Iterator[str]:
+        for at, parameter in enumerate(self.listed):
+            cast = f"::{_PG_TYPES[parameter.kind]}" if self.dialect == "postgresql" else ""
+            yield f", (value ->> {at + 2}){cast} AS v{at}"
+
+    def statement(self, sql: str) -> Statement:
+        return Statement(sql, tuple(self.parameters), tuple(self.listed))
 
 
 class _Arm:

@@ -1,0 +1,154 @@
+"""The searches (AuthZEN 8): who may, what may they, which actions; page by page."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from authz.database import Database
+from authz.models import Decision, Grant, Patient
+from tests import people
+from tests.authzen.conftest import BASE, answered, found
+from tests.http import App, assert_problem
+from tests.people import NOW
+
+SUBJECT, RESOURCE, ACTION = (f"{BASE}/search/{what}" for what in ("subject", "resource", "action"))
+VIEW, P1 = {"name": "view"}, {"type": "patient", "id": "p-1"}
+ALICE = {"type": "practitioner", "id": "alice"}
+WHO = {"subject": {"type": "practitioner"}, "action": VIEW, "resource": P1}
+WHAT = {"subject": ALICE, "action": VIEW, "resource": {"type": "patient"}}
+WHICH = {"subject": ALICE, "resource": P1}
+ALL = {SUBJECT: WHO, RESOURCE: WHAT, ACTION: WHICH}
+
+
+def test_42_46_results_are_what_is_permitted(app: App) -> None:
+    """Each result, evaluated, is permitted, through shares too; results hold entities of the searched kind alone."""
+    assert found(app.ask(WHO, SUBJECT)) == ["alice", "bob", "carl", "carol"]
+    assert found(app.ask(WHAT, RESOURCE)) == ["p-1"]
+    told = answered(app.ask(WHICH, ACTION))
+    assert list(told) == ["page", "results"]
+    assert [one["name"] for one in told["results"]] == [
+        "end_share",
+        "list_access",
+        "receive",
+        "share",
+        "transfer",
+        "view",
+    ]
+    assert answered(app.ask(WHAT, RESOURCE))["results"] == [{"type": "patient", "id": "p-1"}]
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_43_44_45_49_what_is_looked_for_has_no_say(app: App, path: str) -> None:
+    """A stray id or action of the searched kind, context, properties, null and unknown members change nothing."""
+    body: dict[str, Any] = {part: dict(held) for part, held in ALL[path].items()}
+    plain = found(app.ask(body, path))
+    if path == ACTION:
+        body["action"] = {"name": 5}
+    else:
+        body["subject" if path == SUBJECT else "resource"]["id"] = {"any": "thing"}
+    body |= {"context": {"time": "now"}, "page": None, "extra": [1]}
+    body["subject"]["properties"] = {"role": "owner"}
+    assert found(app.ask(body, path)) == plain != []
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_47_what_is_unknown_is_an_empty_answer(app: App, path: str) -> None:
+    """An unknown id, type or action: 200 with no results (c-4-6)."""
+    bodies = []
+    for part, held in ALL[path].items():
+        for key in held:
+            if (path, part) not in ((SUBJECT, "subject"), (RESOURCE, "resource")) or key == "type":
+                bodies.append({**ALL[path], part: {**held, key: "none"}})
+    for body in bodies:
+        assert answered(app.ask(body, path)) == {"page": {"next_token": "", "count": 0}, "results": []}, body
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_48_what_is_required_is_required(app: App, path: str) -> None:
+    """Each part and member that the search needs, absent or of another type, is 400 (c-4-7)."""
+    for part, held in ALL[path].items():
+        bodies = [{key: value for key, value in ALL[path].items() if key != part}]
+        for key in held:
+            rest: dict[str, Any] = {name: value for name, value in held.items() if name != key}
+            bodies += [{**ALL[path], part: rest}, {**ALL[path], part: rest | {key: 1}}]
+        for body in bodies:
+            assert_problem(app.ask(body, path), 400, "bad-request", f"/{part}")
+
+
+@pytest.fixture
+def many(database: Database, app: App) -> App:
+    """Alice owns thirty patients more."""
+    for number in range(30):
+        people.add(database, Patient, id=f"q-{number:02}", subscription="north", name="Q")
+        people.add(database, Grant, patient=f"q-{number:02}", practitioner="alice", role="owner", origin="created")
+    return app
+
+
+def pages(app: App, path: str, body: dict[str, Any], **page: Any) -> list[list[str]]:
+    """Every page of a search."""
+    shown, token = [], ""
+    while True:
+        told = answered(app.ask({**body, "page": {**page, "token": token}}, path))
+        shown.append([one.get("id") or one["name"] for one in told["results"]])
+        assert told["page"]["count"] == len(shown[-1])
+        token = told["page"]["next_token"]
+        if not token:
+            return shown
+
+
+def test_50_51_52_pages_follow_one_another(many: App) -> None:
+    """Page by page each result comes once, in order; the last page's token is empty; unknown members are ignored."""
+    whole = found(many.ask(WHAT, RESOURCE))
+    assert len(whole) == 31
+    for limit in (1, 7, 30, 31, 32, 5000, 10**30):
+        paged = pages(many, RESOURCE, WHAT, limit=limit, properties={"x": 1}, other=2)
+        assert [len(page) for page in paged[:-1]] == [limit] * (len(paged) - 1)
+        assert [one for page in paged for one in page] == whole
+    assert pages(many, SUBJECT, WHO, limit=3) == [["alice", "bob", "carl"], ["carol"]]
+    assert [len(page) for page in pages(many, ACTION, WHICH, limit=4)] == [4, 2]
+
+
+def test_53_54_a_token_is_for_its_question_alone(many: App, flask: Flask, database: Database) -> None:
+    """With or without the same limit; refused for another limit, question, path or caller, and for one made up."""
+    first = answered(many.ask({**WHAT, "page": {"limit": 3}}, RESOURCE))["page"]["next_token"]
+    asked = [{"token": first}, {"token": first, "limit": 3}]
+    assert {tuple(found(many.ask({**WHAT, "page": page}, RESOURCE))) for page in asked} == {("q-02", "q-03", "q-04")}
+    same = {**WHAT, "page": {"token": first}}
+    others = [
+        {**same, "page": {"token": first, "limit": 4}},
+        {**same, "subject": {"type": "practitioner", "id": "bob"}},
+        {**same, "action": {"name": "share"}},
+        {**same, "context": {"x": 1}},
+        *({**same, "page": {"token": wrong}} for wrong in ("x", "é", "AAAA" * 20, first[:-2], first + "AA", first[4:])),
+    ]
+    for body in others:
+        assert_problem(many.ask(body, RESOURCE), 400, "bad-request", "/page/token")
+    assert_problem(many.ask({**WHO, "page": {"token": first}}, SUBJECT), 400, "bad-request", "/page/token")
+    assert_problem(App(flask, database).ask(same, RESOURCE), 400, "bad-request", "/page/token")
+
+
+def test_55_a_limit_of_nothing(many: App) -> None:
+    """`limit: 0` is legal and shows nothing; a negative one, a fraction and a word are 400."""
+    told = answered(many.ask({**WHAT, "page": {"limit": 0}}, RESOURCE))
+    assert (told["results"], told["page"]["count"], bool(told["page"]["next_token"])) == ([], 0, True)
+    limits: list[Any] = [-1, 1.5, "3", True, []]
+    for wrong in limits:
+        assert_problem(many.ask({**WHAT, "page": {"limit": wrong}}, RESOURCE), 400, "bad-request", "/page/limit")
+    shapes: list[Any] = ["x", [], 3]
+    for wrong in shapes:
+        assert_problem(many.ask({**WHAT, "page": wrong}, RESOURCE), 400, "bad-request", "/page")
+
+
+def test_the_past_and_the_record(many: App, auditor: App, database: Database) -> None:
+    """Each page asked is recorded as a search; a past instant is for keys with `audit`."""
+    then = {**WHO, "context": {"at": "2025-05-30T12:00:00Z"}}
+    assert_problem(many.ask(then, SUBJECT), 403, "forbidden", "audit")
+    assert "xena" in found(auditor.ask(then, SUBJECT))
+    before = Decision.select().count(database)
+    pages(many, RESOURCE, WHAT, limit=20)
+    many.ask(WHICH, ACTION)
+    rows = Decision.select().order_by(Decision.id).offset(before).execute(database)
+    told = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
+    assert told == [("searched", "alice", "view", "patient", "")] * 2 + [("searched", "alice", "", "patient", "p-1")]
+    assert all(row.at <= NOW or row.asked_at for row in rows)
