@@ -2,13 +2,14 @@
 
 from flask import Flask
 
-from api import problems, requests
+from api import metadata, meters, metrics, problems, requests
 from api.authzen import access
 from api.feed import feed
 from api.health import health
 from api.v1 import v1
 from authz.page_tokens import PageTokens
 from authz.pdp import PDP, open_pdp
+from authz.rates import Rates
 from authz.settings import Settings
 from authz.tokens import Tokens
 
@@ -25,9 +26,14 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     app.extensions["caregrant"] = opened
     app.extensions["caregrant.pages"] = PageTokens(opened.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)
+    app.extensions["caregrant.rates"] = Rates(opened.database, settings.rate)
     requests.install(app)
     problems.install(app)
+    meters.install(app)
+    metadata.install(app, settings)
     app.register_blueprint(access)
+    app.register_blueprint(metadata.metadata)
+    app.register_blueprint(metrics.metrics)
     app.register_blueprint(health)
     app.register_blueprint(v1)
     app.register_blueprint(feed)

@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from api.credentials import act_of, caller, needs, pdp
+from api.credentials import act_of, caller, needs, pdp, spend
+from api.meters import decided
 from api.problems import malformed
 from api.questions import (
     MOST,
@@ -57,13 +58,14 @@ def evaluations() -> Response:
     form, said = read(Evaluations)
     if not form.evaluations:
         return _json(_single(app, said))
+    spend(app, len(form.evaluations) // 100)
     asked = items(said, now())
     for question in asked:
         if isinstance(question, Question):
             _may_ask(app, question)
     semantic = (form.options and form.options.evaluations_semantic) or "execute_all"
     given = _until(semantic, _answers(app, asked))
-    record_decisions(pdp().database, act_of(app), [(asked, told.decision) for asked, told in given])
+    _record(app, given)
     return _json({"evaluations": [_told(*pair) for pair in zip(given, asked, strict=False)]})
 
 
@@ -73,8 +75,13 @@ def _single(app: Caller, said: Row) -> Row:
     asked, (at, request) = question.asked, (question.at, question.request)
     decision = pdp().evaluate(asked.subject, asked.action, asked.resource, at, request, app.subscription)
     given = (asked, _explained(app, question, decision))
-    record_decisions(pdp().database, act_of(app), [(asked, decision)])
+    _record(app, [given])
     return _told(given, question)
+
+
+def _record(app: Caller, given: Sequence[Given]) -> None:
+    record_decisions(pdp().database, act_of(app), [(asked, told.decision) for asked, told in given])
+    decided(told.decision for _, told in given)
 
 
 def _may_ask(app: Caller, question: Question) -> None:

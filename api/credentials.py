@@ -4,17 +4,20 @@ An app with the scope `act` names the practitioner for whom it acts in `X-On-Beh
 in a body ever says who acts.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from flask import current_app, request
 
+from api.meters import meters
 from api.problems import Problem
 from api.requests import now, request_id
 from authz.clients import Caller, find_client
 from authz.directory import by_login
 from authz.errors import InvalidInput
 from authz.pdp import PDP
+from authz.rates import Rates
 from authz.record import Act
 from authz.tokens import BadToken, Tokens
 
@@ -41,21 +44,38 @@ def bearer() -> Bearer:
     kind, _, credential = request.headers.get("Authorization", "").partition(" ")
     credential = credential.strip()
     if kind.lower() != "bearer" or not credential:
-        raise _refused("Send an app's key or a practitioner's token as Authorization: Bearer …")
+        raise _refused("none", "Send an app's key or a practitioner's token as Authorization: Bearer …")
     if "." not in credential:
         app = find_client(pdp().database, credential, now=now())
         if app is None:
-            raise _refused("This key is not known, or was revoked.")
+            raise _refused("key", "This key is not known, or was revoked.")
+        spend(app)
         return Bearer(app)
     tokens: Tokens = current_app.extensions["caregrant.tokens"]
     try:
-        return Bearer(None, tokens.login_of(credential, now()))
+        login = tokens.login_of(credential, now())
     except BadToken as error:
-        current_app.logger.warning("a token was refused: %s", error)
-        raise _refused("This token is not good here, or has expired.") from error
+        raise _refused("token", "This token is not good here, or has expired.", str(error)) from error
+    rates().spend(f"login:{hashlib.sha256(login.encode()).hexdigest()}", now())
+    return Bearer(None, login)
 
 
-def _refused(detail: str) -> Problem:
+def rates() -> Rates:
+    """The application's count of what callers send."""
+    found: Rates = current_app.extensions["caregrant.rates"]
+    return found
+
+
+def spend(app: Caller, requests: int = 1) -> None:
+    """Count requests of an app. Raises `TooMany`."""
+    rates().spend(f"client:{app.id}", now(), rate=app.rate, requests=requests)
+
+
+def _refused(kind: str, detail: str, why: str = "") -> Problem:
+    """A refusal, counted and logged: what kind of credential it was, and nothing of it."""
+    meters().refused.labels(kind).inc()
+    told = (kind, request.remote_addr, request_id(), why)
+    current_app.logger.warning("a credential was refused: kind=%s address=%s request=%s %s", *told)
     return Problem("unauthenticated", detail, headers=(_CHALLENGE,))
 
 

@@ -20,6 +20,7 @@ from authz.errors import (
     NotEligible,
     NotFound,
     SelfTarget,
+    TooMany,
     Unavailable,
 )
 
@@ -36,6 +37,7 @@ PROBLEMS = {
     "self-target": (422, "The colleague is the one who asks"),
     "batch-refused": (422, "Not every patient allows it"),
     "key-reused": (422, "The Idempotency-Key came with another request"),
+    "too-many": (429, "The caller asks too often"),
     "internal-error": (500, "Something went wrong here"),
     "unavailable": (503, "The service cannot answer now"),
 }
@@ -93,6 +95,8 @@ def install(app: Flask) -> None:
         if isinstance(error, Unavailable):
             app.logger.error("unavailable: %s", error)
             return rendered(Problem("unavailable", "Try again shortly.", headers=(("Retry-After", "1"),)))
+        if isinstance(error, TooMany):
+            return rendered(Problem("too-many", str(error), headers=(("Retry-After", str(error.seconds)),)))
         if isinstance(error, InvalidInput):
             return rendered(Problem("invalid" if request.path.startswith("/v1/") else "bad-request", str(error)))
         if isinstance(error, BatchRefused):

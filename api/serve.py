@@ -3,9 +3,11 @@
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from flask import Flask
@@ -15,6 +17,8 @@ from granian.log import LogLevels
 
 from api.app import create_app
 from api.feed import THREADS
+from api.metadata import LOOPBACK
+from api.meters import together
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import open_pdp
@@ -28,9 +32,11 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     Raises `PolicyRefused`, `Unavailable` or `InvalidInput` before anything listens: a policy, a database or a port that
     is not there, or settings that contradict each other.
     """
-    if settings.development_key and host not in ("127.0.0.1", "localhost", "::1"):
+    if settings.development_key and host not in LOOPBACK:
         raise InvalidInput("CAREGRANT_DEVELOPMENT_KEY is for a loopback address; set CAREGRANT_JWKS instead")
     Tokens(settings)
+    if not settings.public_url and host in LOOPBACK:
+        settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with open_pdp(settings.database, settings.policies) as pdp, suppress(Unavailable):
         gather_statistics(pdp.database)
     _check_free(host, port)
@@ -44,7 +50,8 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
     )
-    server.serve(target_loader=partial(_loaded, settings, os.getpid()), wrap_loader=False)
+    with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as counted:
+        server.serve(target_loader=partial(_loaded, settings, os.getpid(), counted), wrap_loader=False)
 
 
 def _check_free(host: str, port: int) -> None:
@@ -57,9 +64,10 @@ def _check_free(host: str, port: int) -> None:
             raise Unavailable(f"cannot listen on {host} port {port}: {error}") from error
 
 
-def _loaded(settings: Settings, parent: int) -> Flask:
+def _loaded(settings: Settings, parent: int, counted: str) -> Flask:
     """A worker's application. The worker ends with its parent: an orphan would go on answering by an old policy."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    together(counted)
     return create_app(settings)
 
 

@@ -11,6 +11,7 @@ CaregrantError
 ├── SelfTarget            a share or transfer to oneself
 ├── KeyReused             the same Idempotency-Key came with another request
 ├── BatchRefused          several patients at once: which, and why
+├── TooMany               the caller asks more often than it may
 └── Unavailable           the database cannot answer: never a decision
 
 None of them is an HTTP status or an exit code; `api` and `cli` map them.
@@ -102,6 +103,14 @@ class BatchRefused(CaregrantError):
     def __init__(self, refusals: list[tuple[int, CaregrantError]]) -> None:
         super().__init__("Nothing was done: not every patient allows it.")
         self.refusals = refusals
+
+
+class TooMany(CaregrantError):
+    """The caller has sent as many requests as it may; `seconds` until it may send more."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"This caller has sent as many requests as it may; again in {seconds} s.")
+        self.seconds = seconds
 
 
 class Unavailable(CaregrantError):

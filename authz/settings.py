@@ -39,6 +39,21 @@ class Settings:
     max_body: int = _setting(  # type: ignore[assignment]
         1_048_576, "CAREGRANT_MAX_BODY", "The largest request body that is read, in bytes."
     )
+    rate: int = _setting(  # type: ignore[assignment]
+        600_000,
+        "CAREGRANT_RATE",
+        "How many requests a caller may send in a minute, where its key has no rate of its own; 0: any number.",
+    )
+    public_url: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_PUBLIC_URL",
+        "The https URL at which callers reach the service, for the AuthZEN metadata; on a loopback address its own.",
+    )
+    metadata_key: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_METADATA_KEY",
+        "The file of the key (a private JWK, P-256) that signs the AuthZEN metadata, made if missing; none: unsigned.",
+    )
     jwks: str = _setting(  # type: ignore[assignment]
         "",
         "CAREGRANT_JWKS",

@@ -90,7 +90,7 @@ class Tokens:
         self._issuer = settings.issuer if settings.jwks else _DEVELOPMENT
         self._audience = settings.audience
         self._provider = ProviderKeys(settings.jwks) if settings.jwks else None
-        self._own = KeySet([development_key(settings.development_key)]) if settings.development_key else None
+        self._own = KeySet([signing_key(settings.development_key)]) if settings.development_key else None
 
     def login_of(self, token: str, now: datetime) -> str:
         """The login that a token speaks for. Raises `BadToken`, and `Unavailable` without the provider's keys."""
@@ -123,7 +123,7 @@ class Tokens:
             return jwt.decode(token, keys, algorithms=self._algorithms).claims
 
 
-def development_key(path: str) -> ECKey:
+def signing_key(path: str) -> ECKey:
     """The key in a file that only its owner may read, made if there is none. Raises `InvalidInput` for another."""
     file = Path(path)
     if not file.exists():
@@ -133,7 +133,7 @@ def development_key(path: str) -> ECKey:
     try:
         return ECKey.import_key(json.loads(file.read_text()))
     except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
-        raise InvalidInput(f"{path} holds no development key") from error
+        raise InvalidInput(f"{path} holds no signing key") from error
 
 
 def sign(settings: Settings, login: str, now: datetime, seconds: int) -> str:
@@ -141,7 +141,7 @@ def sign(settings: Settings, login: str, now: datetime, seconds: int) -> str:
     if not settings.development_key:
         raise InvalidInput("set CAREGRANT_DEVELOPMENT_KEY to a file; caregrant serve must know the same one")
     Tokens(settings)
-    key = development_key(settings.development_key)
+    key = signing_key(settings.development_key)
     claims = {
         "iss": _DEVELOPMENT,
         "aud": settings.audience,

@@ -120,6 +120,18 @@ def test_client_add(clinic: str) -> None:
     assert "root" in run("client", "add", "app", "--scope", "root", url=clinic, exit_code=2)
 
 
+def test_client_list_rotate_and_revoke(clinic: str) -> None:
+    """Apps by number; another key for one; revoked, it is listed as such and cannot be rotated."""
+    run("client", "add", "night app", "--subscription", "north", "--rate", "60", url=clinic)
+    assert "night app: decide for north, 60 requests a minute\n" in run("client", "list", url=clinic)
+    number = str(json.loads(run("client", "list", "--json", url=clinic))[-1]["client"])
+    assert run("client", "rotate", number, url=clinic).startswith("cg_")
+    assert json.loads(run("client", "rotate", number, "--json", url=clinic))["client"] == int(number)
+    assert run("client", "revoke", number, url=clinic) == ""
+    assert "night app: decide for north, 60 requests a minute, revoked at " in run("client", "list", url=clinic)
+    assert "nothing here" in refused("client", "rotate", number, url=clinic)
+
+
 def test_policy_check_and_show(tmp_path: Path) -> None:
     """A good policy is counted and shown in words; a bad one is refused with every fault and its place."""
     assert "26 ways to a permit" in run("policy", "check")

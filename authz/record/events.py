@@ -38,6 +38,7 @@ KINDS = {
     "standing_share:imported": "it came with an import",
     "entity:imported": "a version of an entity of a declared type came with an import",
     "client:added": "an app got a key",
+    "client:rotated": "an app got another key, and its old one is good no more",
     "client:revoked": "an app's key was revoked",
     "demo:filled": "the demonstration clinic was made",
 }

@@ -1,0 +1,77 @@
+"""What is counted: requests and how long they took, decisions, refused credentials.
+
+Worker processes count together in files of one folder (`together`, before the first of them counts).
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, g, request
+
+from authz.pdp import Decision
+
+if TYPE_CHECKING:
+    pass
+
+_folder: list[str] = []
+
+
+class Meters:
+    """Everything that is counted, once for each process."""
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Histogram  # noqa: PLC0415 - reads when imported whether to count together
+
+        self.requests: Counter = Counter("caregrant_requests", "Requests answered", ["route", "method", "status"])
+        self.seconds: Histogram = Histogram("caregrant_request_seconds", "Seconds until the answer", ["route"])
+        self.decisions: Counter = Counter("caregrant_decisions", "Decisions given", ["decision"])
+        self.refused: Counter = Counter("caregrant_credentials_refused", "Credentials refused", ["kind"])
+
+
+@cache
+def meters() -> Meters:
+    """The process's own."""
+    return Meters()
+
+
+def together(folder: str) -> None:
+    """Count together with the other processes that name the same folder; before anything is counted."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # how prometheus_client is told
+    _folder[:] = [folder]
+
+
+def decided(decisions: Iterable[Decision]) -> None:
+    """Count the decisions of an answer."""
+    for decision in decisions:
+        meters().decisions.labels("permit" if decision.allowed else "deny").inc()
+
+
+def install(app: Flask) -> None:
+    """Count every request of an app."""
+    meters()  # made here, before several threads would make them
+
+    @app.before_request
+    def begin() -> None:
+        g.began = time.perf_counter()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "none"
+        meters().requests.labels(route, request.method, response.status_code).inc()
+        meters().seconds.labels(route).observe(time.perf_counter() - g.get("began", time.perf_counter()))
+        return response
+
+
+def exposed() -> tuple[bytes, str]:
+    """Everything that was counted, in Prometheus' text format, and its content type."""
+    from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest  # noqa: PLC0415
+    from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
+
+    registry: Any = REGISTRY
+    if _folder:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, _folder[0])
+    return generate_latest(registry), CONTENT_TYPE_LATEST
