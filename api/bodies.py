@@ -111,6 +111,12 @@ class AsMembership(_Body):
     until: Instant | None = None
 
 
+class AsEntity(_Body):
+    """How an entity shall be."""
+
+    properties: dict[str, Any] = {}
+
+
 def read(model: type[Model]) -> Model:
     """The request's body as a model. Raises a `Problem`: 400 for what is no JSON object, 422 for what is wrong."""
     try:

@@ -315,3 +315,18 @@ def end_membership(subscription: str, practitioner: str) -> Response:
     act = operator_or_practitioner()
     operations.end_membership(pdp(), act=act, subscription=subscription, practitioner=practitioner)
     return Response(status=204)
+
+
+@v1.put("/entities/<kind>/<entity>")
+def put_entity(kind: str, entity: str) -> Response:
+    """An entity of a declared type as it shall be: its properties, and the relations among them."""
+    said, act = bodies.read(bodies.AsEntity), operator()
+    done = operations.put_entity(pdp(), act=act, kind=kind, entity=entity, properties=said.properties)
+    return _json(done)
+
+
+@v1.delete("/entities/<kind>/<entity>")
+def end_entity(kind: str, entity: str) -> Response:
+    """An entity is no more, from now on."""
+    operations.end_entity(pdp(), act=operator(), kind=kind, entity=entity)
+    return Response(status=204)

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import orjson
 import peewee
 
-from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, load, within
+from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, load
+from authz.compiler import within as narrowed
 from authz.database import FAULTS, Database, connect, give_up, own_connection, pending, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.settings import shipped
@@ -396,6 +397,18 @@ class PDP:
                 previous = (subject, resource)
                 yield Held(subject, resource, queries[way].rules[0] if queries[way].rules else None, grant)
 
+    def exists(self, one: Ref, at: datetime | None = None, within: str | None = None) -> bool:
+        """Whether there is such a row at an instant; within a subscription, whether it belongs there."""
+        found = self.policy.types.named(one[0])
+        if found is None or not _named(one[1]):
+            return False
+        key = ("there", found.polar, within is not None)
+        if key not in self._explained:
+            there = Query(found.polar, found.polar, None, (), (), ())
+            probes = [there] if within is None else list(narrowed(there, self.policy.types))
+            self._explained[key] = (len(probes), _Plan(self._writer.probes(probes)), [])
+        return any(self._rows(self._explained[key][1], (one[1], one[1], self._instant(at), within), None)[0])
+
     # Explanations.
 
     def explain(
@@ -432,7 +445,7 @@ class PDP:
             queries = self._queries(*kinds[:3])
             ways = [(query, clauses(query, self.policy.types)) for query in queries]
             there = Query(queries[0].subject, queries[0].resource, None, (), (), ())
-            probes = list(within(there, self.policy.types)) if kinds[3] else [there]
+            probes = list(narrowed(there, self.policy.types)) if kinds[3] else [there]
             known = len(probes)
             for _, sentences in ways:
                 for one in sentences:
@@ -466,7 +479,7 @@ class PDP:
             pass
         queries = self._queries(subject_type, action, resource_type)
         if bound is not None:
-            queries = tuple(narrow for query in queries for narrow in within(query, self.policy.types))
+            queries = tuple(narrow for query in queries for narrow in narrowed(query, self.policy.types))
         if not queries:
             return None
         made = _Plan(self._statement(question, queries)), queries

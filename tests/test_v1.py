@@ -387,6 +387,7 @@ BODIES: dict[str, Any] = {
     "/v1/subscriptions/north": {"name": "North Clinic"},
     "/v1/practitioners/pete": {"login": login("pete"), "name": "Pete"},
     "/v1/memberships/north/pete": {"role": "member"},
+    "/v1/entities/document/d-1": {"properties": {"patient": "p-1"}},
 }
 LEAST = {"bob": 403, "carol": 403, "*": 404}
 WORKING = {"alice": 201, "bob": 201, "carol": 201, "oscar": 201, "dan": 201}
@@ -410,6 +411,8 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "GET /v1/events": {"*": 403},
     "PUT /v1/subscriptions/north": {"*": 403},
     "PUT /v1/practitioners/pete": {"*": 403},
+    "PUT /v1/entities/document/d-1": {"*": 403},
+    "DELETE /v1/entities/document/d-1": {"*": 403},
     "PUT /v1/memberships/north/pete": {
         "dan": 200,
         "alice": 403,

@@ -15,7 +15,7 @@ from authz.database import Database, insert_rows, rows_of, write_many
 from authz.errors import InvalidInput
 from authz.importing.lines import Line
 from authz.models import Entity, Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
-from authz.record import Act, Happened, append, changed
+from authz.record import Act, Happened, append, changed, told_entity
 from authz.terms import FOREVER_MICROS, format_instant, from_micros
 
 Outcome = Literal["new", "unchanged", "ended"]
@@ -63,6 +63,14 @@ class _Entity:
     properties: Any
     links: dict[str, str]
     started: int
+    subscription: str = ""
+    before: "_Entity | None" = None
+
+    def told(self, key: tuple[str, str], ended: int = FOREVER_MICROS) -> dict[str, Any]:
+        """This version as events tell it."""
+        kind, one = key
+        life = {"started_at": self.started, "ended_at": ended}
+        return told_entity({"type": kind, "id": one, "properties": self.properties, **life}, self.links)
 
 
 def _when(micros: int) -> str:
@@ -308,7 +316,10 @@ class Stretch:
                 return "unchanged"
             if before.started >= self._now:
                 raise InvalidInput(f"the {key[0]} {key[1]} stands in this file already, with other properties")
-        self.entities[key] = _Entity(said["properties"], links, self._now)
+        clinics = {self.patients[one].subscription for target, one in said["links"].values() if target == "patient"}
+        clinics |= {one for target, one in said["links"].values() if target == "subscription"}
+        where = clinics.pop() if len(clinics) == 1 else ""
+        self.entities[key] = _Entity(said["properties"], links, self._now, where, before)
         self._new[Entity].append((*key, orjson.dumps(said["properties"]).decode(), self._now, FOREVER_MICROS))
         return "new"
 
@@ -389,7 +400,15 @@ class Stretch:
             subscription = self.patients[row["patient"]].subscription
             yield Happened("grant:imported", subscription, changed("grant", None, row), row["patient"])
         for kind, one, *_ in new[Entity]:
-            yield Happened("entity:imported", "", {"type": kind, "id": one, **self.entities[kind, one].links})
+            yield from self._versions((kind, one), self.entities[kind, one])
+
+    def _versions(self, key: tuple[str, str], new: _Entity) -> Iterator[Happened]:
+        """The version of an entity that ended, if there was one, and the one that began."""
+        names = {"type": key[0], "id": key[1]}
+        if new.before is not None:
+            told = {"before": new.before.told(key), "after": new.before.told(key, self._now)}
+            yield Happened("entity:ended", new.subscription, names | told)
+        yield Happened("entity:imported", new.subscription, names | {"before": None, "after": new.told(key)})
 
     def _write_entities(self) -> None:
         keys = [row[:2] for row in self._new[Entity]]

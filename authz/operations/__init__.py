@@ -4,6 +4,7 @@ Each operation has one shape: open the transaction, lock, ask the PDP, change th
 acts and when (`Act`) as an argument, and raises the errors of `authz.errors`; then nothing has changed.
 """
 
+from authz.operations.entity import end_entity, put_entity
 from authz.operations.membership import (
     end_membership,
     put_membership,
@@ -23,9 +24,11 @@ __all__ = [
     "Stored",
     "Transferred",
     "add_patient",
+    "end_entity",
     "end_membership",
     "end_share",
     "end_standing_share",
+    "put_entity",
     "put_membership",
     "put_practitioner",
     "put_subscription",

@@ -1,7 +1,7 @@
 """The record: what was answered and what was changed, append only. It holds ids, never names or clinical text."""
 
 from authz.record.decisions import Asked, record_decisions, searched
-from authz.record.events import KINDS, NOUNS, Act, Happened, append, changed, told
+from authz.record.events import KINDS, NOUNS, Act, Happened, append, changed, told, told_entity
 from authz.record.feed import read_events
 from authz.record.replay import Difference, replayed
 
@@ -19,4 +19,5 @@ __all__ = [
     "replayed",
     "searched",
     "told",
+    "told_entity",
 ]

@@ -4,6 +4,7 @@ A kind is ``noun:verb``; `KINDS` lists all. The body of a change to a fact is th
 was none), without display names and free text, so that the facts can be rebuilt from the events alone.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +37,8 @@ KINDS = {
     "standing_share:started": "an owner shares everything with a colleague from here",
     "standing_share:ended": "they do not any more",
     "standing_share:imported": "it came with an import",
+    "entity:started": "a version of an entity of a declared type counts from here",
+    "entity:ended": "it does not any more",
     "entity:imported": "a version of an entity of a declared type came with an import",
     "client:added": "an app got a key",
     "client:rotated": "an app got another key, and its old one is good no more",
@@ -113,8 +116,25 @@ def told(noun: str, row: Mapping[str, Any]) -> dict[str, Any]:
             continue
         value = row[name]
         if name in ("started_at", "ended_at"):
-            micros = to_micros(value) if isinstance(value, datetime) else value
-            made[name] = None if micros == FOREVER_MICROS else format_instant(from_micros(micros))
+            made[name] = _when(value)
         else:
             made[name] = bool(value) if field.field_type == "BOOL" else value
     return made
+
+
+def told_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, Any]:
+    """A version of an entity as events tell it: its relations, and of its other properties a digest alone."""
+    held = orjson.dumps([row["type"], row["id"], row["properties"]], option=orjson.OPT_SORT_KEYS)
+    return {
+        "type": row["type"],
+        "id": row["id"],
+        "links": dict(links),
+        "digest": hashlib.sha256(held).hexdigest(),
+        "started_at": _when(row["started_at"]),
+        "ended_at": _when(row["ended_at"]),
+    }
+
+
+def _when(value: datetime | int) -> str | None:
+    micros = to_micros(value) if isinstance(value, datetime) else value
+    return None if micros == FOREVER_MICROS else format_instant(from_micros(micros))

@@ -3,15 +3,18 @@
 Each event tells a row before and after; folding them in order from nothing must give the rows that stand.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from authz.database import Database, answering
-from authz.models import Event
-from authz.record.events import NOUNS, told
+from authz.models import Entity, EntityLink, Event
+from authz.record.events import NOUNS, told, told_entity
+
+_NOUNS = (*NOUNS, "entity")
+_LINKS = EntityLink.select(EntityLink.entity, EntityLink.property, EntityLink.target)
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,17 @@ def replayed(database: Database) -> tuple[int, list[Difference]]:
         for kind, body in events.execute(database):
             read += 1
             noun = kind.partition(":")[0]
-            for side, change in (("before", -1), ("after", 1)) if noun in NOUNS else ():
+            for side, change in (("before", -1), ("after", 1)) if noun in _NOUNS else ():
                 if body[side] is not None:
                     rows[noun, _line(body[side])] += change
         for noun, model in NOUNS.items():
             for row in model.select().dicts().execute(database):
                 rows[noun, _line(told(noun, row))] -= 1
+        links: dict[int, dict[str, str]] = defaultdict(dict)
+        for version, name, target in _LINKS.tuples().execute(database):
+            links[version][name] = target
+        for row in Entity.select().dicts().execute(database):
+            rows["entity", _line(told_entity(row, links[row["pk"]]))] -= 1
     differences = [
         Difference(noun, "told" if count > 0 else "stored", row) for (noun, row), count in sorted(rows.items()) if count
     ]

@@ -1,0 +1,112 @@
+"""Entities of declared types over HTTP: versions, what is refused, whose they are, and what the record says of them."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from authz.database import Database
+from authz.errors import NotFound
+from authz.models import Entity, Event
+from authz.operations import end_entity, put_entity
+from authz.record import replayed
+from authz.terms import FOREVER
+from tests import people
+from tests.acting import by, pdp_of
+from tests.http import Person, answered, assert_problem, service
+from tests.people import NOW
+from tests.test_v1 import app
+
+
+@pytest.fixture
+def flask(database: Database) -> Flask:
+    people.fill(database)
+    return service(database)
+
+
+@pytest.fixture
+def admin(flask: Flask, database: Database) -> Person:
+    return app(flask, database, "admin")
+
+
+def put(caller: Person, name: str = "d-1", kind: str = "document", **properties: Any) -> Any:
+    return caller.call("PUT", f"/v1/entities/{kind}/{name}", {"properties": properties})
+
+
+def test_a_document_follows_its_patient(database: Database) -> None:
+    """From the instant at which it is put, in versions: the past stays the past, and once ended it is gone."""
+    people.fill(database)
+    bob, doc = ("practitioner", "bob"), ("document", "d-1")
+    pdp = pdp_of(database)
+    for later, patient in ((1, "p-1"), (2, "p-oscar"), (2, "p-1"), (3, "p-1")):
+        said = {"patient": patient, "title": "Knee"}
+        assert put_entity(pdp, act=by("", later), kind="document", entity="d-1", properties=said)["properties"] == said
+    end_entity(pdp, act=by("", 4), kind="document", entity="d-1")
+    at = [NOW + timedelta(seconds=later) for later in (0, 1, 2, 3.9, 4)]
+    assert [pdp.evaluate(bob, "view", doc, one).allowed for one in at] == [False, True, True, True, False]
+    with pytest.raises(NotFound):
+        end_entity(pdp, act=by("", 5), kind="document", entity="d-1")
+    kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
+    assert kinds == ["entity:started", *["entity:ended", "entity:started"] * 2, "entity:ended"]
+
+
+def test_what_it_does_is_recorded_and_can_be_replayed(admin: Person, database: Database) -> None:
+    """Ids and a digest, never a title; a version that was changed by hand is found out."""
+    answered(put(admin, patient="p-1", author="bob", title="Knee plan of Pat"))
+    answered(put(admin, patient="p-1", author="bob", title="Hip plan of Pat"))
+    last = Event.select().order_by(Event.id.desc()).limit(1).execute(database)[0]
+    assert (last.kind, last.subscription, last.patient) == ("entity:started", "north", "p-1")
+    assert last.body["after"]["links"] == {"patient": "p-1", "author": "bob"}
+    assert "plan" not in str([event.body for event in Event.select().execute(database)])
+    told = [one for one in replayed(database)[1] if '"d-1"' in one.row]
+    assert told == []
+    Entity.update(properties={"title": "Arm plan"}).where(Entity.id == "d-1", Entity.ended_at == FOREVER).execute(
+        database
+    )
+    assert sorted(one.side for one in replayed(database)[1] if '"d-1"' in one.row) == ["stored", "told"]
+
+
+@pytest.mark.parametrize(
+    ("properties", "why"),
+    [
+        ({"colour": "red"}, "document has no property 'colour'"),
+        ({"title": 5}, "document.title: 5 is not a string"),
+        ({"title": ["a"]}, "document.title"),
+        ({"patient": {"id": "p-1"}}, "document.patient"),
+        ({"patient": "p-none"}, "patient: there is no patient 'p-none'"),
+        ({"author": "none"}, "author: there is no practitioner 'none'"),
+        ({"id": "x"}, "document has no property 'id'"),
+    ],
+)
+def test_what_is_not_declared_is_refused(admin: Person, database: Database, properties: Any, why: str) -> None:
+    """An unknown or wrongly typed property, a relation to nothing: 422 with the reason, and nothing is stored."""
+    before = Entity.select().count(database)
+    assert_problem(put(admin, **properties), 422, "invalid", why)
+    assert Entity.select().count(database) == before
+
+
+def test_types_that_are_not_declared(admin: Person) -> None:
+    """A built-in type is no entity; an unknown one is not there; an id is visible characters."""
+    for kind in ("patient", "nothing"):
+        assert_problem(put(admin, kind=kind), 404, "not-found")
+        assert_problem(admin.call("DELETE", f"/v1/entities/{kind}/x"), 404, "not-found")
+    assert_problem(put(admin, "a b"), 422, "invalid", "visible")
+    assert_problem(admin.call("PUT", "/v1/entities/document/d", {"title": "x"}), 422, "invalid", "/title")
+
+
+def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, database: Database) -> None:
+    """What leads to another clinic is as what is not there, and what leads nowhere is nobody's."""
+    north, city = (app(flask, database, "admin", bound=clinic) for clinic in ("north", "city"))
+    answered(put(north, patient="p-1", author="bob"))
+    elsewhere = assert_problem(put(city, "d-2", patient="p-1"), 422, "invalid")
+    nothing = assert_problem(put(city, "d-2", patient="p-0"), 422, "invalid")
+    assert str(elsewhere).replace("p-1", "p-0") == str(nothing)
+    assert_problem(put(city, "d-2", author="bob"), 422, "invalid")
+    assert_problem(put(city, "d-2", title="x"), 422, "invalid", "nothing in them leads")
+    answered(put(city, "d-2", author="frank"))
+    for call in (put(city, patient="p-city"), city.call("DELETE", "/v1/entities/document/d-1")):
+        assert_problem(call, 404, "not-found")
+    assert north.call("DELETE", "/v1/entities/document/d-1").status_code == 204
+    answered(put(admin, "d-3", title="anybody's"))
+    assert_problem(app(flask, database, "decide").call("PUT", "/v1/entities/document/d-9", {}), 403, "forbidden")
