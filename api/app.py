@@ -6,6 +6,7 @@ from api import metadata, meters, metrics, problems, requests
 from api.authzen import access
 from api.feed import feed
 from api.health import health
+from api.openapi import openapi
 from api.v1 import v1
 from authz.page_tokens import PageTokens
 from authz.pdp import PDP, open_pdp
@@ -34,6 +35,7 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     app.register_blueprint(access)
     app.register_blueprint(metadata.metadata)
     app.register_blueprint(metrics.metrics)
+    app.register_blueprint(openapi)
     app.register_blueprint(health)
     app.register_blueprint(v1)
     app.register_blueprint(feed)

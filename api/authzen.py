@@ -6,7 +6,10 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
+from api.answers import Decision as Decided
+from api.answers import EitherDecisions, FoundActions, FoundEntities
 from api.credentials import act_of, caller, needs, pdp, spend
+from api.described import described
 from api.meters import decided
 from api.problems import malformed
 from api.questions import (
@@ -14,6 +17,7 @@ from api.questions import (
     PARTS,
     ActionSearch,
     Context,
+    Evaluation,
     Evaluations,
     Faulty,
     Page,
@@ -37,6 +41,13 @@ from authz.terms import REASONS, format_instant, to_micros
 
 access = Blueprint("access", __name__, url_prefix="/access/v1")
 
+_QUESTION = {
+    "subject": {"type": "practitioner", "id": "bob"},
+    "action": {"name": "view"},
+    "resource": {"type": "patient", "id": "p-1"},
+}
+_QUESTIONS = {**_QUESTION, "evaluations": [{}, {"action": {"name": "share"}}]}
+
 Row = dict[str, Any]
 Given = tuple[Asked, Explanation]
 
@@ -45,6 +56,7 @@ Given = tuple[Asked, Explanation]
 
 
 @access.post("/evaluation")
+@described(caller="decide", takes=Evaluation, gives=Decided, example=_QUESTION)
 def evaluation() -> Response:
     """May this subject do this to this resource? A denial is 200 too (AuthZEN 6)."""
     app = caller("decide")
@@ -52,6 +64,7 @@ def evaluation() -> Response:
 
 
 @access.post("/evaluations")
+@described(caller="decide", takes=Evaluations, gives=EitherDecisions, example=_QUESTIONS)
 def evaluations() -> Response:
     """Many questions in one request, answered in order (AuthZEN 7); without `evaluations` one question."""
     app = caller("decide")
@@ -167,6 +180,12 @@ def _witness(decision: Decision) -> Row:
 
 
 @access.post("/search/subject")
+@described(
+    caller="decide",
+    takes=SubjectSearch,
+    gives=FoundEntities,
+    example={**_QUESTION, "subject": {"type": "practitioner"}, "page": {"limit": 50}},
+)
 def subject_search() -> Response:
     """Who of a type may do this to this resource? (AuthZEN 8.4)"""
     app = caller("decide")
@@ -181,6 +200,9 @@ def subject_search() -> Response:
 
 
 @access.post("/search/resource")
+@described(
+    caller="decide", takes=ResourceSearch, gives=FoundEntities, example={**_QUESTION, "resource": {"type": "patient"}}
+)
 def resource_search() -> Response:
     """What of a type may this subject do this to? (AuthZEN 8.5)"""
     app = caller("decide")
@@ -195,6 +217,7 @@ def resource_search() -> Response:
 
 
 @access.post("/search/action")
+@described(caller="decide", takes=ActionSearch, gives=FoundActions, example=_QUESTION)
 def action_search() -> Response:
     """What may this subject do to this resource? (AuthZEN 8.6)"""
     app = caller("decide")

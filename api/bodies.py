@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from flask import request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from api.problems import Problem
 from api.requests import body
@@ -107,7 +107,7 @@ class AsPractitioner(_Body):
 class AsMembership(_Body):
     """How a membership shall be."""
 
-    role: Annotated[str, _by(_role)]
+    role: Annotated[str, _by(_role), Field(json_schema_extra={"enum": list(MEMBERSHIP_ROLES)})]
     until: Instant | None = None
 
 
@@ -133,7 +133,7 @@ def pointed(error: ValidationError) -> tuple[tuple[str, str], ...]:
 
 
 def _step(part: int | str) -> str:
-    return str(part).replace("~", "~0").replace("/", "~1")[:80]
+    return str(part)[:128].replace("~", "~0").replace("/", "~1")  # a caller's own long name is cut
 
 
 _SENTENCES = {
@@ -174,13 +174,6 @@ def truth(name: str) -> bool:
     if text not in ("true", "false"):
         raise InvalidInput(f"{name}: true or false")
     return text == "true"
-
-
-def only(*known: str) -> None:
-    """Raise `InvalidInput` for a query parameter that this route does not know."""
-    for name in request.args:
-        if name not in known:
-            raise InvalidInput(f"{name[:40]}: is not known here; known are {', '.join(known) or 'none'}")
 
 
 def cursor(last: str) -> str:

@@ -10,10 +10,13 @@ import orjson
 from flask import Blueprint, Response, request
 
 from api import bodies
+from api.answers import Events
 from api.credentials import caller, pdp
+from api.described import AFTER, EVENTS, WAIT, described, refuse_unknown_parameters
 from authz.record import read_events
 
 feed = Blueprint("feed", __name__, url_prefix="/v1")
+feed.before_request(refuse_unknown_parameters)
 
 THREADS = 4
 LONGEST_WAIT = 30
@@ -23,9 +26,9 @@ _waiting = threading.BoundedSemaphore(THREADS // 2)
 
 
 @feed.get("/events")
+@described(caller="audit", gives=Events, query=(AFTER, EVENTS, WAIT))
 def events() -> Response:
     """Events after one, in the order in which they were committed; `wait` up to that many seconds for the first."""
-    bodies.only("after", "limit", "wait")
     app = caller("audit")
     after = bodies.number("after", 0, 0, 2**62 - 1) if request.args.get("after") else 0
     most, wait = bodies.limit(_MOST), bodies.number("wait", 0, 0, LONGEST_WAIT)

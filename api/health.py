@@ -2,6 +2,8 @@
 
 from flask import Blueprint, Response, current_app
 
+from api.answers import Alive, Ready
+from api.described import described
 from authz.database import answering
 from authz.models import Subscription
 from authz.pdp import PDP
@@ -10,12 +12,14 @@ health = Blueprint("health", __name__)
 
 
 @health.get("/healthz")
+@described(gives=Alive)
 def healthz() -> dict[str, str]:
     """The process is alive."""
     return {"status": "ok"}
 
 
 @health.get("/readyz")
+@described(gives=Ready)
 def readyz() -> dict[str, str] | Response:
     """The database answers and a policy is loaded; else 503."""
     pdp: PDP = current_app.extensions["caregrant"]

@@ -7,6 +7,8 @@ import orjson
 from flask import Blueprint, Flask, Response, current_app
 from joserfc import jwt
 
+from api.answers import Metadata
+from api.described import described
 from api.problems import Problem
 from authz.errors import InvalidInput, NotFound
 from authz.settings import Settings
@@ -34,6 +36,7 @@ def install(app: Flask, settings: Settings) -> None:
 
 @metadata.get(_WELL_KNOWN)
 @metadata.get(f"{_WELL_KNOWN}/<path:tenant>")
+@described(gives=Metadata)
 def authzen_configuration(tenant: str = "") -> Response:
     """The AuthZEN metadata of this PDP; its identifier's path, if it has one, follows the well-known string (9.2)."""
     made: bytes = current_app.extensions["caregrant.metadata"]

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from api import bodies
+from api import answers, bodies
 from api.credentials import operator, operator_or_practitioner, pdp, practitioner
+from api.described import CURSOR, LEFT, LIMIT, PATIENT, ROLE, UNREAD, Q, described, refuse_unknown_parameters
 from authz import directory, operations
 from authz.errors import InvalidInput, NotFound
 from authz.operations import Answered, Once, Stored
@@ -21,6 +22,10 @@ v1 = Blueprint("v1", __name__, url_prefix="/v1")
 
 Row = dict[str, Any]
 _KEY = "Idempotency-Key"
+_SHARE = {"colleague": "pete@clinic.example", "until": "2030-01-01T00:00:00Z", "reason": "on leave"}
+_TRANSFER = {"colleague": "pete@clinic.example", "end_shares": True}
+
+v1.before_request(refuse_unknown_parameters)
 
 
 # What every route shares.
@@ -119,16 +124,16 @@ def _number(text: str) -> int:
 
 
 @v1.get("/me")
+@described(caller="practitioner", gives=answers.Me)
 def me() -> Response:
     """The practitioner and their live memberships."""
-    bodies.only()
     return _json(directory.me(pdp(), practitioner()))
 
 
 @v1.get("/patients")
+@described(caller="practitioner", gives=answers.Patients, query=(Q, ROLE, LEFT, LIMIT, CURSOR))
 def patients() -> Response:
     """A page of what the practitioner may view."""
-    bodies.only("q", "role", "left", "limit", "cursor")
     role = request.args.get("role")
     if role not in (None, "owner", "viewer"):
         raise InvalidInput("role: owner or viewer")
@@ -146,6 +151,14 @@ def patients() -> Response:
 
 
 @v1.post("/patients")
+@described(
+    caller="practitioner",
+    takes=bodies.NewPatient,
+    gives=answers.NewlyAdded,
+    status=201,
+    once=True,
+    example={"name": "Pat One"},
+)
 def add_patient() -> Response:
     """Add a patient, who is the practitioner's own."""
     said = bodies.read(bodies.NewPatient)
@@ -160,24 +173,24 @@ def add_patient() -> Response:
 
 
 @v1.get("/patients/<patient>")
+@described(caller="practitioner", gives=answers.PatientDetail)
 def patient(patient: str) -> Response:
     """One patient, with the actions that the practitioner may take."""
-    bodies.only()
     row = directory.patient(pdp(), practitioner(), patient)
     return _json({**row, "until": _until(row["until"])})
 
 
 @v1.get("/patients/<patient>/access")
+@described(caller="practitioner", gives=answers.Grants)
 def access(patient: str) -> Response:
     """Who has access: the live grants, the owner's first."""
-    bodies.only()
     return _json({"items": _grants(directory.access(pdp(), practitioner(), patient))})
 
 
 @v1.get("/colleagues")
+@described(caller="practitioner", gives=answers.Colleagues, query=(PATIENT, Q))
 def colleagues() -> Response:
     """Who may receive a patient, or in any of the practitioner's clinics."""
-    bodies.only("patient", "q")
     q, name = request.args.get("q", ""), request.args.get("patient")
     return _json({"items": directory.colleagues(pdp(), practitioner(), name=name, q=q)})
 
@@ -186,6 +199,7 @@ def colleagues() -> Response:
 
 
 @v1.post("/patients/<patient>/shares")
+@described(caller="practitioner", takes=bodies.NewShare, gives=answers.Grant, status=201, once=True, example=_SHARE)
 def share(patient: str) -> Response:
     """Share a patient with a colleague."""
     said = bodies.read(bodies.NewShare).model_dump()
@@ -193,12 +207,14 @@ def share(patient: str) -> Response:
 
 
 @v1.delete("/patients/<patient>/shares/<grant>")
+@described(caller="practitioner", status=204, once=True)
 def end_share(patient: str, grant: str) -> Response:
     """End a share, or give up one's own."""
     return _do(operations.end_share, 204, lambda _: None, patient=patient, grant=_number(grant))
 
 
 @v1.post("/patients/<patient>/transfer")
+@described(caller="practitioner", takes=bodies.NewTransfer, gives=answers.Transferred, once=True, example=_TRANSFER)
 def transfer(patient: str) -> Response:
     """Transfer a patient to a colleague."""
     said = bodies.read(bodies.NewTransfer).model_dump()
@@ -206,6 +222,13 @@ def transfer(patient: str) -> Response:
 
 
 @v1.post("/shares")
+@described(
+    caller="practitioner",
+    takes=bodies.NewShares,
+    gives=answers.BatchOfShares,
+    once=True,
+    example={"patients": ["p-1"], **_SHARE},
+)
 def share_some() -> Response:
     """Share several patients: all or none."""
     said, batch = bodies.read(bodies.NewShares).model_dump(), uuid.uuid4().hex
@@ -217,6 +240,13 @@ def share_some() -> Response:
 
 
 @v1.post("/transfers")
+@described(
+    caller="practitioner",
+    takes=bodies.NewTransfers,
+    gives=answers.BatchOfTransfers,
+    once=True,
+    example={"patients": ["p-1"], **_TRANSFER},
+)
 def transfer_some() -> Response:
     """Transfer several patients: all or none."""
     said, batch = bodies.read(bodies.NewTransfers).model_dump(), uuid.uuid4().hex
@@ -228,19 +258,28 @@ def transfer_some() -> Response:
 
 
 @v1.post("/standing-shares")
+@described(
+    caller="practitioner",
+    takes=bodies.NewStandingShare,
+    gives=answers.StandingShare,
+    status=201,
+    once=True,
+    example={"colleague": "pete@clinic.example", "content": True},
+)
 def share_all() -> Response:
     """Share everything that one owns, now and later."""
     return _do(operations.share_all, 201, _standing, **bodies.read(bodies.NewStandingShare).model_dump())
 
 
 @v1.get("/standing-shares")
+@described(caller="practitioner", gives=answers.StandingShares)
 def standing_shares() -> Response:
     """The standing shares that the practitioner gave or was given."""
-    bodies.only()
     return _json({"items": [_standing(row) for row in directory.standing_shares(pdp(), practitioner())]})
 
 
 @v1.delete("/standing-shares/<share>")
+@described(caller="practitioner", status=204, once=True)
 def end_standing_share(share: str) -> Response:
     """End a standing share, or give it up."""
     return _do(operations.end_standing_share, 204, lambda _: None, standing_share=_number(share))
@@ -250,9 +289,9 @@ def end_standing_share(share: str) -> Response:
 
 
 @v1.get("/notifications")
+@described(caller="practitioner", gives=answers.Notices, query=(UNREAD, LIMIT, CURSOR))
 def notifications() -> Response:
     """A page of the practitioner's notices, the newest first."""
-    bodies.only("unread", "limit", "cursor")
     before = bodies.after()
     rows, more = directory.notifications(
         pdp(),
@@ -267,6 +306,7 @@ def notifications() -> Response:
 
 
 @v1.post("/notifications/<notification>/read")
+@described(caller="practitioner", gives=answers.Notice)
 def read_notification(notification: str) -> Response:
     """Mark a notice as read."""
     return _json(_notice(directory.mark_read(pdp(), practitioner(), _number(notification))))
@@ -288,6 +328,7 @@ def _notice(row: Row) -> Row:
 
 
 @v1.put("/subscriptions/<subscription>")
+@described(caller="admin", takes=bodies.AsSubscription, gives=answers.Subscription, example={"name": "North Clinic"})
 def put_subscription(subscription: str) -> Response:
     """A subscription as it shall be: its name, and whether it is live."""
     said = bodies.read(bodies.AsSubscription).model_dump()
@@ -295,6 +336,12 @@ def put_subscription(subscription: str) -> Response:
 
 
 @v1.put("/practitioners/<practitioner>")
+@described(
+    caller="admin",
+    takes=bodies.AsPractitioner,
+    gives=answers.Practitioner,
+    example={"login": "pete@clinic.example", "name": "Pete P."},
+)
 def put_practitioner(practitioner: str) -> Response:
     """A practitioner as they shall be: login and name."""
     said = bodies.read(bodies.AsPractitioner).model_dump()
@@ -302,6 +349,7 @@ def put_practitioner(practitioner: str) -> Response:
 
 
 @v1.put("/memberships/<subscription>/<practitioner>")
+@described(caller="manager", takes=bodies.AsMembership, gives=answers.Membership, example={"role": "member"})
 def put_membership(subscription: str, practitioner: str) -> Response:
     """Somebody works under a subscription, in one role."""
     said, act = bodies.read(bodies.AsMembership).model_dump(), operator_or_practitioner()
@@ -310,6 +358,7 @@ def put_membership(subscription: str, practitioner: str) -> Response:
 
 
 @v1.delete("/memberships/<subscription>/<practitioner>")
+@described(caller="manager", status=204)
 def end_membership(subscription: str, practitioner: str) -> Response:
     """Somebody leaves a subscription, now."""
     act = operator_or_practitioner()
@@ -318,6 +367,12 @@ def end_membership(subscription: str, practitioner: str) -> Response:
 
 
 @v1.put("/entities/<kind>/<entity>")
+@described(
+    caller="admin",
+    takes=bodies.AsEntity,
+    gives=answers.StoredEntity,
+    example={"properties": {"patient": "p-1", "author": "bob", "title": "Knee plan"}},
+)
 def put_entity(kind: str, entity: str) -> Response:
     """An entity of a declared type as it shall be: its properties, and the relations among them."""
     said, act = bodies.read(bodies.AsEntity), operator()
@@ -326,6 +381,7 @@ def put_entity(kind: str, entity: str) -> Response:
 
 
 @v1.delete("/entities/<kind>/<entity>")
+@described(caller="admin", status=204)
 def end_entity(kind: str, entity: str) -> Response:
     """An entity is no more, from now on."""
     operations.end_entity(pdp(), act=operator(), kind=kind, entity=entity)
