@@ -135,14 +135,21 @@ def _parameters(rule: Rule, said: Description, through: bool) -> Iterator[Row]:
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": _PATHS[name]}
     for one in said.query:
         yield {"name": one.name, "in": "query", "schema": one.schema, "description": one.description}
-    headers = {"X-Request-ID": (256, "Comes back with the answer, and is recorded.")}
+    headers: dict[str, tuple[Row, str]] = {}
+    headers["X-Request-ID"] = _visible(0, 256), "Comes back with the answer, and is recorded."
     if through:
-        headers["X-On-Behalf-Of"] = (500, "With an app's key: the login of the practitioner for whom it acts.")
+        on_behalf = "With an app's key: the login of the practitioner for whom it acts."
+        headers["X-On-Behalf-Of"] = {"type": "string"}, on_behalf
     if said.once:
-        headers["Idempotency-Key"] = (255, "The same key and request again is carried out once, and answered alike.")
-    for name, (longest, text) in headers.items():
-        visible = {"type": "string", "minLength": 1, "maxLength": longest, "pattern": r"^[!-~]+$"}
-        yield {"name": name, "in": "header", "schema": visible, "description": text}
+        once = "The same key and request again is carried out once, and answered alike."
+        headers["Idempotency-Key"] = _visible(1, 255), once
+    for name, (schema, text) in headers.items():
+        yield {"name": name, "in": "header", "schema": schema, "description": text}
+
+
+def _visible(least: int, most: int) -> Row:
+    """Visible characters, as far as a header can carry them."""
+    return {"type": "string", "minLength": least, "maxLength": most, "pattern": "^[ -~¡-¬®-ÿ]*$"}
 
 
 def _given(said: Description, schemas: Row) -> Row:

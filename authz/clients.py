@@ -65,7 +65,7 @@ def add_client(
                 raise InvalidInput(f"there is no subscription {subscription}")
         row = {"name": parse_text(name), "scopes": " ".join(wanted), "subscription": subscription, "rate": rate}
         client = Client.insert(**row, key_hash=_hash(key), created_at=now).execute(database)
-        body = {"client": client, "scopes": wanted}
+        body = {"app": str(client), "scopes": wanted}
         append(database, Act("", now), [Happened("client:added", subscription or "", body)])
     return key
 
@@ -134,7 +134,7 @@ def _revoke(database: Database, row: dict[str, Any], now: datetime) -> None:
 
 
 def _happened(kind: str, row: dict[str, Any]) -> Happened:
-    return Happened(kind, row["subscription"] or "", {"client": row["id"]})
+    return Happened(kind, row["subscription"] or "", {"app": str(row["id"])})
 
 
 def _new_key() -> str:

@@ -1,0 +1,123 @@
+"""The certification scenario and the search interop, as policy directories with their facts, over HTTP."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.app import create_app
+from authz.compiler import load
+from authz.database import Database
+from authz.importing import import_facts
+from authz.pdp import PDP
+from authz.settings import Settings
+from tests.authzen.conftest import BASE, answered, found
+from tests.http import App
+from tests.people import NOW
+
+HERE = Path(__file__).parent
+ALICE, BOB = ({"type": "user", "id": who} for who in ("alice", "bob"))
+ADMIN = {**BOB, "properties": {"role": "admin"}}
+ONE, TWO = ({"type": "record", "id": f"record-{number}"} for number in (1, 2))
+ARCHIVED = {"properties": {"status": "archived"}}
+READ, WRITE, DELETE = ({"name": name} for name in ("read", "write", "delete"))
+SOFT, HARD = ({**DELETE, "properties": {"soft": soft}} for soft in (True, False))
+
+
+@pytest.fixture
+def scenario(database: Database) -> Callable[[str], App]:
+    """An app that asks a service with one of the directories beside this file."""
+
+    def start(name: str) -> App:
+        policy = load(HERE / name)
+        with (HERE / name / "facts.ndjson").open("rb") as facts:
+            import_facts(database, facts, policy.types, now=NOW - timedelta(hours=1))
+        return App(create_app(Settings(), PDP(database, policy, clock=lambda: NOW)), database)
+
+    return start
+
+
+DECISIONS: list[tuple[Any, Any, Any, bool]] = [
+    (ALICE, READ, ONE, True),
+    (ALICE, WRITE, ONE, True),
+    (BOB, READ, ONE, True),
+    (BOB, WRITE, ONE, False),
+    (ALICE, READ, TWO, True),
+    (ALICE, WRITE, {**ONE, **ARCHIVED}, False),
+    ({**ALICE, "properties": {"role": "admin"}}, WRITE, {**ONE, **ARCHIVED}, True),
+    (ADMIN, WRITE, {**TWO, **ARCHIVED}, True),
+    (ALICE, SOFT, ONE, True),
+    (ALICE, HARD, ONE, False),
+    (ALICE, DELETE, ONE, False),
+    (BOB, SOFT, ONE, False),
+    ({**ALICE, "properties": {"role": 5}}, WRITE, {**ONE, **ARCHIVED}, False),
+    ({"type": "user", "id": "nobody", "properties": {"role": "admin"}}, WRITE, {**ONE, **ARCHIVED}, False),
+]
+
+
+def test_14_20_22_24_62_certification_decisions(scenario: Callable[[str], App]) -> None:
+    """Properties, action properties and what is stored, singly and in a batch; asked again, decided again alike."""
+    app = scenario("certification")
+    bodies = [{"subject": who, "action": what, "resource": which} for who, what, which, _ in DECISIONS]
+    expected = [allowed for *_, allowed in DECISIONS]
+    for _ in range(2):
+        assert [answered(app.ask(body))["decision"] for body in bodies] == expected
+    told = answered(app.ask({"evaluations": bodies}, f"{BASE}/evaluations"))["evaluations"]
+    assert [one["decision"] for one in told] == expected
+    assert told[12]["context"]["reason_admin"] == {"400": "subject.role is not of the kind string"}
+
+
+def test_14_42_certification_searches(scenario: Callable[[str], App]) -> None:
+    """Who, what and which, with what the request says of role and status."""
+    app = scenario("certification")
+    who = {"subject": {"type": "user"}}
+    assert found(app.ask({**who, "action": READ, "resource": ONE}, f"{BASE}/search/subject")) == ["alice", "bob"]
+    assert found(app.ask({**who, "action": WRITE, "resource": {**TWO, **ARCHIVED}}, f"{BASE}/search/subject")) == [
+        "bob"
+    ]
+    what = {"resource": {"type": "record"}}
+    assert found(app.ask({**what, "subject": ALICE, "action": READ}, f"{BASE}/search/resource")) == [
+        "record-1",
+        "record-2",
+    ]
+    assert found(app.ask({**what, "subject": ADMIN, "action": WRITE}, f"{BASE}/search/resource")) == ["record-2"]
+    assert found(app.ask({"subject": ALICE, "resource": ONE}, f"{BASE}/search/action")) == ["read", "write"]
+    archived = {"subject": ADMIN, "resource": {**TWO, **ARCHIVED}}
+    assert found(app.ask(archived, f"{BASE}/search/action")) == ["write"]
+
+
+def test_15_the_search_interop(scenario: Callable[[str], App]) -> None:
+    """Every search of the scenario is exactly the set that its three sentences say, and so is every evaluation."""
+    app = scenario("interop")
+    lines = [json.loads(line)["entity"] for line in (HERE / "interop/facts.ndjson").read_text().splitlines()]
+    users, records = (
+        {one["id"]: one["properties"] for one in lines if one["type"] == kind} for kind in ("user", "record")
+    )
+
+    def permitted(who: str, action: str, which: str) -> bool:
+        user, record = users[who], records[which]
+        owns, near = record["owner"] == who, record["department"] == user["department"]
+        manager = user["role"] == "manager"
+        return owns or {"view": near or manager, "edit": near and manager, "delete": False}[action]
+
+    for who in users:
+        subject = {"type": "user", "id": who}
+        for action in ("view", "edit", "delete"):
+            asked = {"subject": subject, "action": {"name": action}, "resource": {"type": "record"}}
+            expected = sorted(which for which in records if permitted(who, action, which))
+            assert found(app.ask(asked, f"{BASE}/search/resource")) == expected
+            items = [{"resource": {"type": "record", "id": which}} for which in records]
+            told = answered(app.ask({**asked, "evaluations": items}, f"{BASE}/evaluations"))["evaluations"]
+            assert [one["decision"] for one in told] == [permitted(who, action, which) for which in records]
+    for which in records:
+        resource = {"type": "record", "id": which}
+        for action in ("view", "edit", "delete"):
+            asked = {"subject": {"type": "user"}, "action": {"name": action}, "resource": resource}
+            expected = sorted(who for who in users if permitted(who, action, which))
+            assert found(app.ask(asked, f"{BASE}/search/subject")) == expected
+        expected = [action for action in ("delete", "edit", "view") if permitted("alice", action, which)]
+        asked = {"subject": {"type": "user", "id": "alice"}, "resource": resource}
+        assert found(app.ask(asked, f"{BASE}/search/action")) == expected
