@@ -72,6 +72,11 @@ def document(database: Database, name: str, *, patient: str | None = None, autho
 
 def fill(database: Database) -> None:
     """Everybody, in an empty database."""
+    with database.atomic():
+        _everybody(database)
+
+
+def _everybody(database: Database) -> None:
     for clinic in ("north", "city", "harbour"):
         add(database, Subscription, id=clinic, name=f"{clinic.title()} Clinic")
         add(database, Licence, subscription=clinic, ended_at=LAST_YEAR if clinic == "harbour" else FOREVER)
