@@ -95,7 +95,8 @@ def _question(said: dict[str, Any], present: datetime) -> Question:
         "resource": resource["properties"],
         "context": context,
     }
-    asked = Asked((subject["type"], subject["id"]), action["name"], (resource["type"], resource["id"]))
+    ends = (subject["type"], subject["id"]), action["name"], (resource["type"], resource["id"])
+    asked = Asked(*ends, purpose=context.get("purpose"))
     return Question(asked, request, at, explain)
 
 

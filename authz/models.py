@@ -268,7 +268,12 @@ class Answer(Table):
 
 
 class Decision(Table):
-    """The record of one answer given; ids only, never updated."""
+    """The record of one answer given; ids only, never updated.
+
+    `subscription` is the resource's (empty where it has none), `membership` the subject's role there at the instant
+    asked about (empty: none); `actor` is the practitioner who asked, themselves or through `client`; `size` is how many
+    a search found.
+    """
 
     id = BigAutoField()
     at = InstantField()
@@ -285,6 +290,13 @@ class Decision(Table):
     rule = TextField(default="")
     grant = BigIntegerField(null=True)
     policy_version = IdField()
+    actor = IdField(default="")
+    address = TextField(default="")
+    subscription = IdField(default="")
+    membership = TextField(default="")
+    purpose = TextField(default="")
+    standing_share = BigIntegerField(null=True)
+    size = BigIntegerField(null=True)
 
     class Meta:
         indexes = ((("resource_type", "resource", "at"), False), (("subject_type", "subject", "at"), False))
