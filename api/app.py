@@ -8,6 +8,7 @@ from api.feed import feed
 from api.health import health
 from api.v1 import v1
 from authz.pdp import PDP, open_pdp
+from authz.record import keep_log
 from authz.settings import Settings
 from authz.tokens import Tokens
 
@@ -20,7 +21,8 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     """
     app = Flask("caregrant", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
-    app.extensions["caregrant"] = pdp or open_pdp(settings.database, settings.policies)
+    app.extensions["caregrant"] = pdp = pdp or open_pdp(settings.database, settings.policies)
+    keep_log(pdp.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant.tokens"] = Tokens(settings)
     requests.install(app)
     problems.install(app)

@@ -1,5 +1,6 @@
 """The production server: granian's worker processes, each with its own application."""
 
+import atexit
 import os
 import signal
 import socket
@@ -13,11 +14,14 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
+from api import sealing
 from api.app import create_app
 from api.feed import THREADS
+from api.requests import now
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import open_pdp
+from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded
 from authz.settings import Settings
 from authz.tokens import Tokens
 
@@ -31,8 +35,12 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     if settings.development_key and host not in ("127.0.0.1", "localhost", "::1"):
         raise InvalidInput("CAREGRANT_DEVELOPMENT_KEY is for a loopback address; set CAREGRANT_JWKS instead")
     Tokens(settings)
-    with open_pdp(settings.database, settings.policies) as pdp, suppress(Unavailable):
-        gather_statistics(pdp.database)
+    with open_pdp(settings.database, settings.policies) as pdp:
+        keep_log(pdp.database, settings.decision_log, fsync=settings.fsync)
+        policy_loaded(pdp.database, Act("", now()), pdp.version, settings.policies)
+        make_partitions(pdp.database, now())
+        with suppress(Unavailable):
+            gather_statistics(pdp.database)
     _check_free(host, port)
     server = Granian(
         "caregrant",
@@ -60,7 +68,11 @@ def _check_free(host: str, port: int) -> None:
 def _loaded(settings: Settings, parent: int) -> Flask:
     """A worker's application. The worker ends with its parent: an orphan would go on answering by an old policy."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    return create_app(settings)
+    app = create_app(settings)
+    database = app.extensions["caregrant"].database
+    sealing.start(database)
+    atexit.register(log_of(database).flush)
+    return app
 
 
 def _end_with(parent: int) -> None:

@@ -12,6 +12,7 @@ import orjson
 from peewee import (
     BigAutoField,
     BigIntegerField,
+    BlobField,
     BooleanField,
     Check,
     CompositeKey,
@@ -219,7 +220,8 @@ class Client(Table):
 class Event(Table):
     """The record of one change, appended in the change's own transaction; ids only, never updated.
 
-    `actor` is the practitioner who did it or on whose behalf it was done, `client` the app that asked for it.
+    `actor` is the practitioner who did it or on whose behalf it was done, `client` the app that asked for it, `reason`
+    what they gave for it.
     """
 
     id = BigAutoField()
@@ -232,6 +234,7 @@ class Event(Table):
     client = BigIntegerField(null=True)
     request_id = TextField(default="")
     address = TextField(default="")
+    reason = TextField(default="")
 
     class Meta:
         indexes = ((("subscription", "id"), False), (("patient", "id"), False))
@@ -299,7 +302,97 @@ class Decision(Table):
     size = BigIntegerField(null=True)
 
     class Meta:
-        indexes = ((("resource_type", "resource", "at"), False), (("subject_type", "subject", "at"), False))
+        indexes = (
+            (("resource_type", "resource", "at"), False),
+            (("subject_type", "subject", "at"), False),
+            (("subscription", "id"), False),
+        )
+
+
+class Tree(Table):
+    """A Merkle tree of the record as far as it has grown: a subscription's, or, of no name, that of no subscription.
+
+    `edge` holds the hashes of its complete subtrees, the largest first.
+    """
+
+    name = IdField(primary_key=True)
+    size = BigIntegerField()
+    edge = BlobField()
+
+
+class Leaf(Table):
+    """A leaf: the event or the seal that it stands for, and its hash."""
+
+    tree = IdField()
+    number = BigIntegerField()
+    event = BigIntegerField(null=True)
+    seal = BigIntegerField(null=True)
+    hash = BlobField()
+
+    class Meta:
+        primary_key = CompositeKey("tree", "number")
+
+
+class Node(Table):
+    """An inner node, of a level that is kept."""
+
+    tree = IdField()
+    level = IntegerField()
+    number = BigIntegerField()
+    hash = BlobField()
+
+    class Meta:
+        primary_key = CompositeKey("tree", "level", "number")
+
+
+class Seal(Table):
+    """A batch of decisions that were sealed: those of a subscription and a month with ids from `first` to `last`.
+
+    `upto` is the last decision of any subscription that was sealed with them, `root` the root over their leaves.
+    """
+
+    id = BigAutoField()
+    at = InstantField()
+    subscription = IdField()
+    month = TextField()
+    first = BigIntegerField()
+    last = BigIntegerField()
+    upto = BigIntegerField(index=True)
+    count = BigIntegerField()
+    root = BlobField()
+
+
+class Checkpoint(Table):
+    """A signed checkpoint that was given out."""
+
+    id = BigAutoField()
+    at = InstantField()
+    tree = IdField()
+    size = BigIntegerField()
+    root = BlobField()
+    note = TextField()
+
+    class Meta:
+        indexes = ((("tree", "size"), False),)
+
+
+class Secret(Table):
+    """The secret under which a person's fields are committed to."""
+
+    whose = IdField(primary_key=True)
+    value = BlobField()
+
+
+class Erased(Table):
+    """The commitment that remains of a field that was erased."""
+
+    noun = IdField()
+    row = BigIntegerField()
+    field = IdField()
+    commitment = TextField()
+
+    class Meta:
+        primary_key = CompositeKey("noun", "row", "field")
 
 
 FACTS: tuple[type[Model], ...] = (
@@ -313,7 +406,10 @@ FACTS: tuple[type[Model], ...] = (
 )
 """The built-in types that a policy may speak of."""
 
-MODELS: tuple[type[Model], ...] = (*FACTS, Entity, EntityLink, Client, Event, Decision, Notification, Answer)
+PROOF: tuple[type[Model], ...] = (Tree, Leaf, Node, Seal, Checkpoint, Secret, Erased)
+"""What proves the record."""
+
+MODELS: tuple[type[Model], ...] = (*FACTS, Entity, EntityLink, Client, Event, Decision, Notification, Answer, *PROOF)
 
 
 def open_only(model: Any, *columns: str) -> Any:

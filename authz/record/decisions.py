@@ -5,36 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from authz.database import Database, answering, insert_rows
-from authz.models import Decision as Row
+from authz.database import Database
 from authz.pdp import Decision, Ref
 from authz.record.events import Act
-from authz.record.tenancy import places
+from authz.record.log import log_of
 from authz.terms import to_micros
 
-_FIELDS = (
-    "at",
-    "asked_at",
-    "client",
-    "request_id",
-    "subject_type",
-    "subject",
-    "action",
-    "resource_type",
-    "resource",
-    "allowed",
-    "reason",
-    "rule",
-    "grant",
-    "standing_share",
-    "policy_version",
-    "actor",
-    "address",
-    "purpose",
-    "size",
-    "subscription",
-    "membership",
-)
 _LONGEST = 128
 _PURPOSE = re.compile(r"[\w.:/#-]{1,64}", re.ASCII)
 
@@ -56,14 +32,10 @@ class Asked:
 def record_decisions(database: Database, act: Act, given: Iterable[tuple[Asked, Decision]]) -> None:
     """Record answers to whoever asked (`act`: a practitioner, an app, or both). Searches are `searched`.
 
-    Raises `Unavailable` if that fails: then the answers must not be given.
+    Inside a transaction they belong to it; else they are committed when this returns, together with what other threads
+    answer at that moment (`log`). Raises `Unavailable` if that fails: then the answers must not be given.
     """
-    rows = [_row(act, asked, decision) for asked, decision in given]
-    if not rows:
-        return
-    with answering(database):
-        found = places(database, [(*row[4:6], *row[7:9], row[0]) for row in rows])
-        insert_rows(database, Row, _FIELDS, [row + place for row, place in zip(rows, found, strict=True)])
+    log_of(database).record([_row(act, asked, decision) for asked, decision in given])
 
 
 def _row(act: Act, asked: Asked, decision: Decision) -> tuple[Any, ...]:
