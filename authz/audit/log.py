@@ -97,7 +97,7 @@ def _leaves(database: Database, tree: str, dropped: frozenset[str]) -> Iterator[
         for number, event, seal, leaf in leaves:
             line = {"number": number, "hash": bytes(leaf).hex()}
             if event is not None:
-                yield {**line, "row": f"event {event}", "leaf": events.get(event)}
+                yield {**line, "row": f"event {event}", "leaf": events.get(event) if seal is None else None}
             elif seal not in seals:
                 yield {**line, "row": f"seal {seal}", "leaf": None}
             else:

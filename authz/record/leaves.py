@@ -72,5 +72,5 @@ def decision_leaf(row: Mapping[str, Any], address: str) -> dict[str, Any]:
 
 def seal_leaf(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the leaf of a sealed batch of decisions tells: which they are, how many, and the root over them."""
-    told = {name: row[name] for name in ("id", "at", "subscription", "month", "first", "last", "count")}
+    told = {name: row[name] for name in ("id", "at", "subscription", "month", "first", "last", "upto", "count")}
     return {**told, "v": VERSION, "type": "seal", "root": row["root"].hex()}
