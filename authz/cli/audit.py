@@ -9,6 +9,7 @@ from authz.audit.checkpoints import Signer, checkpoint, full
 from authz.audit.proof import verified
 from authz.audit.proofs import Proof, prove_consistency, prove_decision, prove_event
 from authz.audit.verify import told
+from authz.cli.audit_export import drop, erase_command, export
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.database import Database
 from authz.errors import InvalidInput
@@ -116,3 +117,7 @@ def _of_row(connected: Database, row: str) -> Proof:
     if noun not in by_noun or not number.isdigit():
         raise click.UsageError("a row is event:ID or decision:ID")
     return by_noun[noun](connected, int(number))
+
+
+for command in (export, drop, erase_command):
+    audit.add_command(command)
