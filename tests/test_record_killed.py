@@ -20,7 +20,7 @@ from tests.test_serving import key
 
 __all__ = ["key"]  # a fixture
 
-KILLS = int(os.environ.get("CAREGRANT_KILLS", "4"))
+KILLS = int(os.environ.get("CAREGRANT_KILLS", "8")) // 4
 CLIENTS = 6
 
 
@@ -73,7 +73,7 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
 
 def under_load(url: str, port: int, bearer: str, name: str, seconds: float) -> list[str]:
     """Serve, ask from all sides, and kill every process of the server after so many seconds."""
-    words = [COMMAND, "serve", "--workers", "2", "--database", url, "--port", str(port)]
+    words = [str(COMMAND), "serve", "--workers", "2", "--database", url, "--port", str(port)]
     server = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(400):
