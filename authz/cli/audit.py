@@ -93,13 +93,13 @@ def verify(
 
 
 @audit.command("prove")
-@click.argument("row", required=False, metavar="[event:ID|decision:ID]")
+@click.argument("row", required=False, metavar="[ROW]")
 @click.option(
     "--since", type=click.File("r"), help="Checkpoints that you kept: prove that the last ones go on from them."
 )
 @setting("database")
 def prove(row: str | None, since: TextIO | None, database: str | None) -> None:
-    """Prove that a row is in the tree of the last checkpoint, or that its tree goes on from an earlier one.
+    """Prove that ROW (event:ID or decision:ID) is in the tree of the last checkpoint, or that trees go on from earlier.
 
     One JSON object a line, for authz/audit/verify.py --proof.
     """

@@ -104,9 +104,9 @@ def drop(month: str, exported: str, retention: str | None, database: str | None)
 
 
 @click.command("erase")
-@click.argument("whose", metavar="practitioner:ID|patient:ID|client:ID")
+@click.argument("whose")
 @setting("database")
 def erase_command(whose: str, database: str | None) -> None:
-    """Erase a person's addresses, and the reasons given about a patient, from the record. It stays provable."""
+    """Erase the addresses of practitioner:ID or client:ID, or the reasons about patient:ID; the trees stand."""
     erased = erase(opened(settings(database=database).database), Act("", now()), whose)
     click.echo(f"{erased.events} fields of events and {erased.decisions} of decisions erased")
