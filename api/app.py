@@ -11,6 +11,7 @@ from api.v1 import v1
 from authz.page_tokens import PageTokens
 from authz.pdp import PDP, open_pdp
 from authz.rates import Rates
+from authz.record import keep_log
 from authz.settings import Settings
 from authz.tokens import Tokens
 
@@ -24,6 +25,7 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     app = Flask("caregrant", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     opened = pdp or open_pdp(settings.database, settings.policies)
+    keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened
     app.extensions["caregrant.pages"] = PageTokens(opened.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)

@@ -1,6 +1,7 @@
 """The AuthZEN Authorization API 1.0 under `/access/v1`: parse a question, ask the PDP, record, render."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -251,8 +252,8 @@ def _searched(
     found = find(at=at, limit=limit + 1, after=after, request=came_with(said), within=app.subscription)
     shown, more = found[:limit], len(found) > limit
     token = _tokens().issue(question, limit, shown[-1] if shown else after) if more else ""
-    act = act_of(app)
-    record_decisions(pdp().database, act, [(asked, searched(act, pdp().version))])
+    act, answered = act_of(app), replace(asked, purpose=came_with(said)["context"].get("purpose"), size=len(shown))
+    record_decisions(pdp().database, act, [(answered, searched(act, pdp().version))])
     return _json({"page": {"next_token": token, "count": len(shown)}, "results": [render(name) for name in shown]})
 
 

@@ -192,8 +192,9 @@ def came_with(said: Properties) -> dict[str, Properties]:
 def _question(said: Properties, present: datetime) -> Question:
     form = _parsed(Evaluation, said)
     at, explain = _options(form.context, present)
-    asked = Asked((form.subject.type, form.subject.id), form.action.name, (form.resource.type, form.resource.id))
-    return Question(asked, came_with(said), at, explain)
+    ends = (form.subject.type, form.subject.id), form.action.name, (form.resource.type, form.resource.id)
+    request = came_with(said)
+    return Question(Asked(*ends, purpose=request["context"].get("purpose")), request, at, explain)
 
 
 def _options(context: Context | None, present: datetime) -> tuple[datetime | None, bool]:

@@ -1,5 +1,6 @@
 """The production server: granian's worker processes, each with its own application."""
 
+import atexit
 import os
 import signal
 import socket
@@ -15,13 +16,16 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
+from api import sealing
 from api.app import create_app
 from api.feed import THREADS
 from api.metadata import LOOPBACK
 from api.meters import together
+from api.requests import now
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import open_pdp
+from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded
 from authz.settings import Settings
 from authz.tokens import Tokens
 
@@ -37,8 +41,12 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     Tokens(settings)
     if not settings.public_url and host in LOOPBACK:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    with open_pdp(settings.database, settings.policies) as pdp, suppress(Unavailable):
-        gather_statistics(pdp.database)
+    with open_pdp(settings.database, settings.policies) as pdp:
+        keep_log(pdp.database, settings.decision_log, fsync=settings.fsync)
+        policy_loaded(pdp.database, Act("", now()), pdp.version, settings.policies)
+        make_partitions(pdp.database, now())
+        with suppress(Unavailable):
+            gather_statistics(pdp.database)
     _check_free(host, port)
     server = Granian(
         "caregrant",
@@ -68,7 +76,11 @@ def _loaded(settings: Settings, parent: int, counted: str) -> Flask:
     """A worker's application. The worker ends with its parent: an orphan would go on answering by an old policy."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     together(counted)
-    return create_app(settings)
+    app = create_app(settings)
+    database = app.extensions["caregrant"].database
+    sealing.start(database)
+    atexit.register(log_of(database).flush)
+    return app
 
 
 def _end_with(parent: int) -> None:

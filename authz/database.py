@@ -157,7 +157,9 @@ def own_connection(database: Database) -> Any:
 _wrapped: AbstractContextManager[None] = vars(peewee)["__exception_wrapper__"]
 
 
-def rows_of(database: Database, sql: str, names: list[str], *, lock: bool = False, close: str = "") -> list[Any]:
+def rows_of(
+    database: Database, sql: str, names: list[str] | list[int], *, lock: bool = False, close: str = ""
+) -> list[Any]:
     """The rows of a query that ends in a column, for the rows where that column is one of `names`.
 
     `lock` holds the rows until the transaction ends (on SQLite the transaction holds the whole file anyway).

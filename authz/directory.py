@@ -70,7 +70,7 @@ def patients(
             if len(ids) < size:
                 break
             after = ids[-1]
-        _record_search(pdp, act, action, ("patient", ""))
+        _record_search(pdp, act, action, ("patient", ""), min(len(found), limit))
     for row in found:
         del row["left"]
     return found[:limit], len(found) > limit
@@ -149,8 +149,9 @@ def _record(pdp: PDP, act: Act, action: str, resource: Ref, decision: Decision) 
     record_decisions(pdp.database, act, [(Asked(("practitioner", act.by), action, resource), decision)])
 
 
-def _record_search(pdp: PDP, act: Act, action: str, resource: Ref) -> None:
-    _record(pdp, act, action, resource, searched(act, pdp.version))
+def _record_search(pdp: PDP, act: Act, action: str, resource: Ref, size: int) -> None:
+    asked = Asked(("practitioner", act.by), action, resource, size=size)
+    record_decisions(pdp.database, act, [(asked, searched(act, pdp.version))])
 
 
 def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> list[Row]:
@@ -168,7 +169,7 @@ def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> l
             answers = pdp.evaluate_many(asked, act.now)
             resources = [("subscription", one) for one, may in zip(mine, answers, strict=True) if may.allowed]
         found = {who for one in resources for who in pdp.search_subjects("practitioner", "receive", one, act.now)}
-        _record_search(pdp, act, "receive", ("patient", name or ""))
+        _record_search(pdp, act, "receive", ("patient", name or ""), len(found - {act.by}))
         people = Practitioner.select().where(Practitioner.id.in_(sorted(found - {act.by}))).order_by(Practitioner.id)
         rows = list(people.dicts().execute(pdp.database))
     return [row for row in rows if not q or q.casefold() in f"{row['name']}\n{row['login']}".casefold()]

@@ -12,6 +12,7 @@ import orjson
 from peewee import (
     BigAutoField,
     BigIntegerField,
+    BlobField,
     BooleanField,
     Check,
     CompositeKey,
@@ -235,7 +236,8 @@ class Secret(Table):
 class Event(Table):
     """The record of one change, appended in the change's own transaction; ids only, never updated.
 
-    `actor` is the practitioner who did it or on whose behalf it was done, `client` the app that asked for it.
+    `actor` is the practitioner who did it or on whose behalf it was done, `client` the app that asked for it, `reason`
+    what they gave for it.
     """
 
     id = BigAutoField()
@@ -248,6 +250,7 @@ class Event(Table):
     client = BigIntegerField(null=True)
     request_id = TextField(default="")
     address = TextField(default="")
+    reason = TextField(default="")
 
     class Meta:
         indexes = ((("subscription", "id"), False), (("patient", "id"), False))
@@ -284,7 +287,12 @@ class Answer(Table):
 
 
 class Decision(Table):
-    """The record of one answer given; ids only, never updated."""
+    """The record of one answer given; ids only, never updated.
+
+    `subscription` is the resource's (empty where it has none), `membership` the subject's role there at the instant
+    asked about (empty: none); `actor` is the practitioner who asked, themselves or through `client`; `size` is how many
+    a search found.
+    """
 
     id = BigAutoField()
     at = InstantField()
@@ -301,9 +309,106 @@ class Decision(Table):
     rule = TextField(default="")
     grant = BigIntegerField(null=True)
     policy_version = IdField()
+    actor = IdField(default="")
+    address = TextField(default="")
+    subscription = IdField(default="")
+    membership = TextField(default="")
+    purpose = TextField(default="")
+    standing_share = BigIntegerField(null=True)
+    size = BigIntegerField(null=True)
 
     class Meta:
-        indexes = ((("resource_type", "resource", "at"), False), (("subject_type", "subject", "at"), False))
+        indexes = (
+            (("resource_type", "resource", "at"), False),
+            (("subject_type", "subject", "at"), False),
+            (("subscription", "id"), False),
+        )
+
+
+class Tree(Table):
+    """A Merkle tree of the record as far as it has grown: a subscription's, or, of no name, that of no subscription.
+
+    `edge` holds the hashes of its complete subtrees, the largest first.
+    """
+
+    name = IdField(primary_key=True)
+    size = BigIntegerField()
+    edge = BlobField()
+
+
+class Leaf(Table):
+    """A leaf: the event or the seal that it stands for, and its hash."""
+
+    tree = IdField()
+    number = BigIntegerField()
+    event = BigIntegerField(null=True)
+    seal = BigIntegerField(null=True)
+    hash = BlobField()
+
+    class Meta:
+        primary_key = CompositeKey("tree", "number")
+
+
+class Node(Table):
+    """An inner node, of a level that is kept."""
+
+    tree = IdField()
+    level = IntegerField()
+    number = BigIntegerField()
+    hash = BlobField()
+
+    class Meta:
+        primary_key = CompositeKey("tree", "level", "number")
+
+
+class Seal(Table):
+    """A batch of decisions that were sealed: those of a subscription and a month with ids from `first` to `last`.
+
+    `upto` is the last decision of any subscription that was sealed with them, `root` the root over their leaves.
+    """
+
+    id = BigAutoField()
+    at = InstantField()
+    subscription = IdField()
+    month = TextField()
+    first = BigIntegerField()
+    last = BigIntegerField()
+    upto = BigIntegerField(index=True)
+    count = BigIntegerField()
+    root = BlobField()
+
+
+class Checkpoint(Table):
+    """A signed checkpoint that was given out."""
+
+    id = BigAutoField()
+    at = InstantField()
+    tree = IdField()
+    size = BigIntegerField()
+    root = BlobField()
+    note = TextField()
+
+    class Meta:
+        indexes = ((("tree", "size"), False),)
+
+
+class PersonalSecret(Table):
+    """The secret under which a person's fields are committed to."""
+
+    whose = IdField(primary_key=True)
+    value = BlobField()
+
+
+class Erased(Table):
+    """The commitment that remains of a field that was erased."""
+
+    noun = IdField()
+    row = BigIntegerField()
+    field = IdField()
+    commitment = TextField()
+
+    class Meta:
+        primary_key = CompositeKey("noun", "row", "field")
 
 
 FACTS: tuple[type[Model], ...] = (
@@ -317,6 +422,9 @@ FACTS: tuple[type[Model], ...] = (
 )
 """The built-in types that a policy may speak of."""
 
+PROOF: tuple[type[Model], ...] = (Tree, Leaf, Node, Seal, Checkpoint, PersonalSecret, Erased)
+"""What proves the record."""
+
 MODELS: tuple[type[Model], ...] = (
     *FACTS,
     Entity,
@@ -328,6 +436,7 @@ MODELS: tuple[type[Model], ...] = (
     Answer,
     Spent,
     Secret,
+    *PROOF,
 )
 
 

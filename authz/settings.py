@@ -74,6 +74,25 @@ class Settings:
         "The file of the key that caregrant token signs with, made if missing; refused with CAREGRANT_JWKS.",
     )
 
+    decision_log: str = _setting(  # type: ignore[assignment]
+        "durable",
+        "CAREGRANT_DECISION_LOG",
+        "When an answer is recorded: durable, before it is given; buffered, within a second after; off, never.",
+    )
+    fsync: bool = _setting(  # type: ignore[assignment]
+        True,
+        "CAREGRANT_FSYNC",
+        "true: a recorded answer survives the loss of power; false: the death of the process only. Changes always do.",
+    )
+    retention: int = _setting(  # type: ignore[assignment]
+        6, "CAREGRANT_RETENTION", "For how many years answers are kept; only then may a month of them be dropped."
+    )
+    checkpoint_key: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_CHECKPOINT_KEY",
+        "The file of the key that signs checkpoints, out of reach of who can write to the database.",
+    )
+
     @classmethod
     def from_environment(cls, **given: object) -> "Settings":
         """The settings given by name (those that are not None), else the environment, else the default.
@@ -91,6 +110,10 @@ class Settings:
 
 
 def _converted(value: object, default: object, variable: str) -> object:
+    if isinstance(default, bool):
+        if str(value).lower() not in ("true", "false"):
+            raise InvalidInput(f"{variable} is true or false, not {value!r}")
+        return str(value).lower() == "true"
     if not isinstance(default, int):
         return str(value)
     try:

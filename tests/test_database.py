@@ -35,7 +35,12 @@ def grant(database: Database, who: str, role: str, start: int = T, end: int = FO
 def test_migrations_make_what_the_models_say(database: Database) -> None:
     """The frozen migrations and the models describe one schema, and nothing is pending after them."""
     with database.bind_ctx(models.MODELS):
-        assert not diff_models(database, models.MODELS)
+        different = diff_models(database, models.MODELS)
+    # Peewee does not see the indexes of a partitioned table; its partitions have them.
+    partitioned = [one for one in different.add_indexes if database.dialect == "postgresql" and one.table == "decision"]
+    assert not [one for part in different for one in part if one not in partitioned]
+    there = {tuple(index.columns) for index in database.get_indexes("decision_rest")} if partitioned else set()
+    assert {one.columns for one in partitioned} <= there
     assert pending(database) == []
     assert migrate(database) == []
 

@@ -238,6 +238,22 @@ def test_each_answer_is_recorded(app: App, database: Database) -> None:
     assert "clinical" not in repr([list(row.__data__.values()) for row in rows])
 
 
+def test_the_record_says_where_an_answer_belongs(app: App, database: Database) -> None:
+    """Each row names the resource's subscription, the subject's role there, a purpose of one word, the address."""
+    purposes: list[Any] = ["TREAT", "because Pat asked me to", ["TREAT"], None]
+    asked = [("bob", ("patient", "p-1")), ("dan", ("subscription", "north")), ("erin", ("document", "north-plan"))]
+    for (who, what), purpose in zip([*asked, ("frank", ("patient", "none"))], purposes, strict=True):
+        app.ask(question(who, what=what, context={"purpose": purpose}))
+    rows = list(Decision.select().order_by(Decision.id).execute(database))
+    assert [(row.subscription, row.membership, row.purpose) for row in rows] == [
+        ("north", "member", "TREAT"),
+        ("north", "manager", "?"),
+        ("north", "", "?"),
+        ("", "", ""),
+    ]
+    assert {(row.actor, row.address, row.size) for row in rows} == {("", "127.0.0.1", None)}
+
+
 def test_what_cannot_be_recorded_is_not_answered(app: App, database: Database) -> None:
     """Without its record a decision is 503, never an answer; with it, all is well again."""
     database.execute_sql("ALTER TABLE decision RENAME TO gone")

@@ -60,7 +60,7 @@ def test_killed_amid_operations(database_url: str) -> None:
     demo.fill(database, load(shipped("policies")).types, began)
     key = add_client(database, name="app", scopes=("act",), now=began)
     headers = {"Authorization": f"Bearer {key}", "X-On-Behalf-Of": "alice@north.example"}
-    moments, numbers, done = random.Random(7), itertools.count(), []  # noqa: S311
+    moments, numbers, done = random.Random(7), itertools.count(), []
     for _ in range(ROUNDS):
         port = free_port()
         with serving("serve", "--database", database_url, port=port) as process, ThreadPoolExecutor(4) as pool:

@@ -32,6 +32,8 @@ ROOMS = {"alice": "north", "bob": "north", "dan": "north", "frank": "city", "mia
 PEOPLE = st.sampled_from([*ROOMS, "gus"])
 PATIENTS = st.sampled_from([f"p-{number}" for number in range(4)])
 
+RECORD = ("event", "decision", "leaf", "seal", "checkpoint", "erased")
+
 
 class Machine(RuleBasedStateMachine):
     """Any sequence of operations, by anybody, on few people and patients, a second apart or at one instant."""
@@ -41,7 +43,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         for model in reversed(MODELS):
-            if model._meta.table_name not in ("event", "decision"):
+            if model._meta.table_name not in RECORD:
                 model.delete().execute(self.database)
         self._forget_record()
         self.later = 0
@@ -62,7 +64,7 @@ class Machine(RuleBasedStateMachine):
 
     def _forget_record(self) -> None:
         """Only a test may: the triggers that keep the record are put aside and back."""
-        for table in ("event", "decision"):
+        for table in RECORD:
             if self.database.dialect == "postgresql":
                 self.database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
                 self.database.execute_sql(f"DELETE FROM {table}")

@@ -367,11 +367,11 @@ def test_what_is_read_is_recorded(as_: As, database: Database) -> None:
     as_("oscar").call("GET", "/v1/patients/p-1")
     as_("oscar").get("/v1/patients")
     rows = Decision.select().order_by(Decision.id).offset(before).execute(database)
-    told = [(row.subject, row.action, row.resource, row.allowed, row.reason) for row in rows]
+    told = [(row.actor, row.subject, row.action, row.resource, row.allowed, row.reason, row.size) for row in rows]
     assert told == [
-        ("alice", "view", "p-1", True, "permitted"),
-        ("oscar", "view", "p-1", False, "denied"),
-        ("oscar", "view", "", True, "searched"),
+        ("alice", "alice", "view", "p-1", True, "permitted", None),
+        ("oscar", "oscar", "view", "p-1", False, "denied", None),
+        ("oscar", "oscar", "view", "", True, "searched", 1),
     ]
 
 

@@ -1,16 +1,24 @@
-"""`audit replay`: the record against what stands."""
+"""`audit`: the record against what stands, whether it is whole, checkpoints and proofs of it."""
 
 import sys
+from typing import TextIO
 
 import click
 
-from authz.cli.options import as_json, opened, setting, settings, write_json
+from authz.audit.checkpoints import Signer, checkpoint, full
+from authz.audit.proof import verified
+from authz.audit.proofs import Proof, prove_consistency, prove_decision, prove_event
+from authz.audit.verify import told
+from authz.cli.audit_export import drop, erase_command, export
+from authz.cli.options import as_json, now, opened, setting, settings, write_json
+from authz.database import Database
+from authz.errors import InvalidInput
 from authz.record import replayed
 
 
 @click.group()
 def audit() -> None:
-    """The record of every change."""
+    """The record of every change and every answer."""
 
 
 @audit.command("replay")
@@ -27,3 +35,89 @@ def replay(check: bool, as_json: bool, database: str | None) -> None:
             click.echo(f"{one.side} only: {one.noun} {one.row}")
         click.echo(f"{read} events replayed, {len(differences)} differences")
     sys.exit(1 if check and differences else 0)
+
+
+@audit.command("key")
+@click.option(
+    "--new", "name", metavar="NAME", help="Make the key of a log of this name, in a file that is not there yet."
+)
+@setting("checkpoint_key")
+def key_command(name: str | None, checkpoint_key: str | None) -> None:
+    """Print the verifier key that goes with the key that signs checkpoints: give it to whoever shall verify."""
+    path = settings(checkpoint_key=checkpoint_key).checkpoint_key
+    if name is not None and not path:
+        raise InvalidInput("say where: CAREGRANT_CHECKPOINT_KEY or --checkpoint-key FILE")
+    click.echo(Signer.read(path).key if name is None else Signer.make(path, name).key)
+
+
+@audit.command("checkpoint")
+@setting("checkpoint_key")
+@setting("database")
+def checkpoint_command(checkpoint_key: str | None, database: str | None) -> None:
+    """Sign what every tree is now, keep it and print it. Keep a copy where nobody of this service can write.
+
+    Nothing is signed, and exit 1, where a tree does not begin with what was signed before.
+    """
+    chosen = settings(checkpoint_key=checkpoint_key, database=database)
+    notes = checkpoint(opened(chosen.database), Signer.read(chosen.checkpoint_key), now())
+    click.echo("\n".join(full(note) for note in notes), nl=False)
+
+
+@audit.command("verify")
+@click.option("--checkpoint", "kept", type=click.File("r"), help="A file of checkpoints that you kept.")
+@click.option(
+    "--key", metavar="KEY", help="The verifier key; by default that of CAREGRANT_CHECKPOINT_KEY, if it is set."
+)
+@as_json
+@setting("checkpoint_key")
+@setting("database")
+def verify(
+    kept: TextIO | None, key: str | None, as_json: bool, checkpoint_key: str | None, database: str | None
+) -> None:
+    """Hash every row anew and compare the trees with every checkpoint. Exit 1 where the record is not whole."""
+    chosen = settings(checkpoint_key=checkpoint_key, database=database)
+    known = kept.read() if kept is not None else ""
+    if key is None and chosen.checkpoint_key:
+        signer = Signer.read(chosen.checkpoint_key)
+        key = str(signer.key)
+        known = "\n".join([known, *(full(note) for note in signer.last().values())])
+    report = verified(opened(chosen.database), known, key)
+    if as_json:
+        trees = [{"tree": one.name, "size": one.grown.size, "root": one.grown.root.hex()} for one in report.trees]
+        findings = [vars(one) for one in report.findings]
+        write_json({"ok": report.ok, "rows": report.rows, "trees": trees, "findings": findings})
+    else:
+        for line in told(report):
+            click.echo(line)
+    sys.exit(0 if report.ok else 1)
+
+
+@audit.command("prove")
+@click.argument("row", required=False, metavar="[ROW]")
+@click.option(
+    "--since", type=click.File("r"), help="Checkpoints that you kept: prove that the last ones go on from them."
+)
+@setting("database")
+def prove(row: str | None, since: TextIO | None, database: str | None) -> None:
+    """Prove that ROW (event:ID or decision:ID) is in the tree of the last checkpoint, or that trees go on from earlier.
+
+    One JSON object a line, for authz/audit/verify.py --proof.
+    """
+    if (row is None) == (since is None):
+        raise click.UsageError("name a row, or --since a file of checkpoints")
+    connected = opened(settings(database=database).database)
+    proofs = prove_consistency(connected, since.read()) if since is not None else [_of_row(connected, row or "")]
+    for proof in proofs:
+        write_json(proof)
+
+
+def _of_row(connected: Database, row: str) -> Proof:
+    noun, _, number = row.partition(":")
+    by_noun = {"event": prove_event, "decision": prove_decision}
+    if noun not in by_noun or not number.isdigit():
+        raise click.UsageError("a row is event:ID or decision:ID")
+    return by_noun[noun](connected, int(number))
+
+
+for command in (export, drop, erase_command):
+    audit.add_command(command)

@@ -21,14 +21,15 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+_SHOWN = {"policies": ("DIR", "the shipped ones"), "database": ("URL", "sqlite:///caregrant.db")}
+
+
 def setting(name: str) -> Callable[[Command], Command]:
-    """`--database` or `--policies`, with the setting's own sentence as its help."""
+    """`--database`, `--policies` or another setting, with the setting's own sentence as its help."""
     variable = f"CAREGRANT_{name.upper()}"
     default, sentence = SETTINGS[variable]
-    shown = default if name == "database" else "the shipped ones"
-    return click.option(
-        f"--{name}", metavar="URL" if name == "database" else "DIR", help=f"{sentence} [{variable}; {shown}]"
-    )
+    metavar, shown = _SHOWN.get(name, ("FILE" if name.endswith("key") else "VALUE", default or "none"))
+    return click.option(f"--{name.replace('_', '-')}", metavar=metavar, help=f"{sentence} [{variable}; {shown}]")
 
 
 def as_json(command: Command) -> Command:

@@ -11,8 +11,10 @@ from authz.cli.options import setting, settings
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="How many processes answer.")
 @setting("database")
 @setting("policies")
-def serve_command(host: str, port: int, workers: int, database: str | None, policies: str | None) -> None:
+@setting("decision_log")
+@setting("fsync")
+def serve_command(host: str, port: int, workers: int, **given: str | None) -> None:
     """Serve decisions over HTTP until it is told to stop (SIGTERM, Ctrl-C)."""
     from api.serve import serve  # noqa: PLC0415 - only serving needs Flask
 
-    serve(settings(database=database, policies=policies), host, port, workers)
+    serve(settings(**given), host, port, workers)

@@ -390,7 +390,9 @@ class Stretch:
         for noun, model in (("licence", Licence), ("membership", Membership), ("standing_share", StandingShare)):
             for values in new[model]:
                 row = dict(zip(_COLUMNS[noun], values, strict=True))
-                yield Happened(f"{noun}:imported", row["subscription"], changed(noun, None, row))
+                yield Happened(
+                    f"{noun}:imported", row["subscription"], changed(noun, None, row), reason=row.get("reason", "")
+                )
         for patient, grant in ended:
             after = grant.row(patient)
             before = after | dict(zip(("ended_at", "end_cause"), grant.was or (), strict=True))
@@ -398,7 +400,8 @@ class Stretch:
             yield Happened("grant:ended", self.patients[patient].subscription, body, patient)
         for row in given:
             subscription = self.patients[row["patient"]].subscription
-            yield Happened("grant:imported", subscription, changed("grant", None, row), row["patient"])
+            body = changed("grant", None, row)
+            yield Happened("grant:imported", subscription, body, row["patient"], row["reason"])
         for kind, one, *_ in new[Entity]:
             yield from self._versions((kind, one), self.entities[kind, one])
 

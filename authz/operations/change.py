@@ -26,7 +26,7 @@ from authz.models import Grant, Notification
 from authz.operations.once import Once
 from authz.pdp import PDP, Ref
 from authz.pdp import Decision as Decided
-from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions
+from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions, recording
 from authz.terms import FOREVER, FOREVER_MICROS, from_micros, normalise_login, to_micros
 
 Row = dict[str, Any]
@@ -62,6 +62,7 @@ class Change:
         self.database = pdp.database
         self.permitted_before: frozenset[str] = frozenset()
         self.subscriptions: dict[str, str] = {}
+        self._permitted: list[tuple[Asked, Decided]] = []
         self._refused: list[tuple[Asked, Decided]] = []
         self._happened: list[Happened] = []
         self._notices: list[tuple[Any, ...]] = []
@@ -111,17 +112,14 @@ class Change:
         return bool(found)
 
     def ask(self, who: str, action: str, resource: Ref) -> Decided:
-        """The PDP's decision inside this transaction, recorded with it.
+        """The PDP's decision inside this transaction, recorded with it if it permits, and else when that is undone.
 
         A patient of a subscription that the app's key does not serve is as unknown as one that does not exist.
         """
         known = resource if self.serves(resource) else (resource[0], "")
         decision = self.pdp.evaluate(("practitioner", who), action, known, self.now)
         asked = Asked(("practitioner", who), action, resource)
-        if decision.allowed:
-            record_decisions(self.database, self.act, [(asked, decision)])
-        else:
-            self._refused.append((asked, decision))
+        (self._permitted if decision.allowed else self._refused).append((asked, decision))
         return decision
 
     def serves(self, resource: Ref) -> bool:
@@ -181,7 +179,7 @@ class Change:
             row = {"given_by": self.act.by, "reason": "", "ended_by": "", "end_cause": "", **row}
         row["id"] = insert_row(self.database, NOUNS[noun], row)
         body = changed(noun, None, row, **{noun: str(row["id"])})
-        self.happened(f"{noun}:started", subscription, body, str(columns.get("patient", "")))
+        self.happened(f"{noun}:started", subscription, body, str(columns.get("patient", "")), row.get("reason", ""))
         return row
 
     def end(self, noun: str, subscription: str, row: Row, cause: str = "") -> None:
@@ -197,8 +195,10 @@ class Change:
 
     # The record.
 
-    def happened(self, kind: str, subscription: str, body: Mapping[str, Any], patient: str = "") -> None:
-        self._happened.append(Happened(kind, subscription, body, patient))
+    def happened(
+        self, kind: str, subscription: str, body: Mapping[str, Any], patient: str = "", reason: str = ""
+    ) -> None:
+        self._happened.append(Happened(kind, subscription, body, patient, reason))
 
     def notify(self, kind: str, practitioner: str, colleague: str, patient: str = "") -> None:
         """Tell a practitioner, together with the change: ids only, so that a notice tells nothing by itself."""
@@ -209,6 +209,7 @@ class Change:
     def close(self) -> None:
         """Write what was gathered, last of all: events take turns."""
         insert_rows(self.database, Notification, _NOTIFIED, self._notices)
+        record_decisions(self.database, self.act, self._permitted)
         append(self.database, self.act, self._happened, self.now)
 
     def record_refusals(self) -> None:
@@ -240,6 +241,7 @@ def perform(
         )
         try:
             with pdp.database.atomic():
+                recording(pdp.database)
                 if once is not None:
                     once.claim(pdp.database, act.now)
                 change.lock(patients)

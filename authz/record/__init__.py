@@ -3,10 +3,15 @@
 from authz.record.decisions import Asked, record_decisions, searched
 from authz.record.events import KINDS, NOUNS, Act, Happened, append, changed, told, told_entity
 from authz.record.feed import read_events
+from authz.record.log import MODES, keep_log, log_of
+from authz.record.months import make_partitions
+from authz.record.policies import policy_loaded
 from authz.record.replay import Difference, replayed
+from authz.record.sealing import recording, seal
 
 __all__ = [
     "KINDS",
+    "MODES",
     "NOUNS",
     "Act",
     "Asked",
@@ -14,9 +19,15 @@ __all__ = [
     "Happened",
     "append",
     "changed",
+    "keep_log",
+    "log_of",
+    "make_partitions",
+    "policy_loaded",
     "read_events",
     "record_decisions",
+    "recording",
     "replayed",
+    "seal",
     "searched",
     "told",
     "told_entity",

@@ -5,7 +5,7 @@ was none), without display names and free text, so that the facts can be rebuilt
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,10 @@ import orjson
 
 from authz.database import Database, insert_rows
 from authz.models import Event, Grant, Licence, Membership, StandingShare
+from authz.record.commitments import commitment, erased, secrets_of, whose_address, whose_reason
+from authz.record.leaves import canonical, event_leaf
+from authz.record.proof import extend, take_turn
+from authz.record.tree import leaf_hash
 from authz.terms import FOREVER_MICROS, format_instant, from_micros, to_micros
 
 KINDS = {
@@ -43,14 +47,30 @@ KINDS = {
     "client:added": "an app got a key",
     "client:rotated": "an app got another key, and its old one is good no more",
     "client:revoked": "an app's key was revoked",
+    "policy:loaded": "a service began to decide by a policy version that the record had not seen",
+    "decisions:dropped": "the answers of a month whose time is over were dropped, after they were exported",
+    "record:erased": "a person's addresses and reasons were erased; the trees stand",
     "demo:filled": "the demonstration clinic was made",
 }
 
 NOUNS = {"grant": Grant, "standing_share": StandingShare, "membership": Membership, "licence": Licence}
 """The facts with a life that events tell before and after."""
 
-_FIELDS = ("at", "kind", "subscription", "patient", "actor", "client", "request_id", "address", "body")
-_APPENDING = 0x43617265  # the key of an advisory lock, the same in every process
+_CHUNK = 1000
+EVENT_FIELDS = (
+    "id",
+    "at",
+    "kind",
+    "subscription",
+    "patient",
+    "actor",
+    "client",
+    "request_id",
+    "address",
+    "reason",
+    "body",
+)
+"""The columns of an event, in the order in which they are written."""
 
 
 @dataclass(frozen=True)
@@ -78,27 +98,62 @@ class Happened:
     subscription: str
     body: Mapping[str, Any]
     patient: str = ""
+    reason: str = ""
 
 
 def append(database: Database, act: Act, happened: Iterable[Happened], at: datetime | None = None) -> None:
-    """Append events, in order. They take turns on PostgreSQL: ids are in the order of commits, so that a reader who
-    goes on after the last id that it saw misses none. (On SQLite writers always take turns.) Nor does time go back from
-    one to the next: `at` is when the change counts from, or when the event before it was.
+    """Append events, in order, each with its leaf. They take turns: ids are in the order of commits, so that a reader
+    who goes on after the last id that it saw misses none. Nor does time go back from one to the next: `at` is when the
+    change counts from, or when the event before it was.
     """
     told = list(happened)
     if not told:
         return
-    if database.dialect == "postgresql":
-        database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_APPENDING,))
-    last = database.execute_sql("SELECT at FROM event ORDER BY id DESC LIMIT 1").fetchone()
-    when = max(to_micros(at or act.now), last[0] if last else 0)
+    take_turn(database)
+    last = database.execute_sql("SELECT id, at FROM event ORDER BY id DESC LIMIT 1").fetchone()
+    when = max(to_micros(at or act.now), last[1] if last else 0)
     rows = []
-    for one in told:
+    for number, one in zip(_numbers(database, last[0] if last else 0, len(told)), told, strict=True):
         assert one.kind in KINDS, one.kind
-        body = orjson.dumps({**one.body, "batch": act.batch} if act.batch else one.body).decode()
+        body = {**one.body, "batch": act.batch} if act.batch else one.body
         who = (act.by, act.client, act.request_id, act.address)
-        rows.append((when, one.kind, one.subscription, one.patient, *who, body))
-    insert_rows(database, Event, _FIELDS, rows)
+        rows.append((number, when, one.kind, one.subscription, one.patient, *who, one.reason, body))
+    insert_rows(database, Event, EVENT_FIELDS, [(*row[:-1], orjson.dumps(row[-1]).decode()) for row in rows])
+    extend(database, "event", event_leaves(database, rows, make=True))
+
+
+def _numbers(database: Database, last: int, count: int) -> Iterable[int]:
+    """The next ids: leaves tell them, so that they must be known beforehand."""
+    if database.dialect == "sqlite":
+        return range(last + 1, last + 1 + count)
+    sql = "SELECT nextval('event_id_seq') FROM generate_series(1, %s)"
+    return [number for (number,) in database.execute_sql(sql, (count,)).fetchall()]
+
+
+def event_leaves(
+    database: Database, rows: Sequence[tuple[Any, ...]], *, make: bool = False
+) -> Iterator[tuple[str, int, bytes]]:
+    """The tree, the id and the leaf's hash of events, each a tuple of `EVENT_FIELDS`."""
+    for leaf in told_events(database, rows, make=make):
+        yield leaf["subscription"], leaf["id"], leaf_hash(canonical(leaf))
+
+
+def told_events(database: Database, rows: Sequence[tuple[Any, ...]], *, make: bool = False) -> Iterator[dict[str, Any]]:
+    """What the leaves of events tell. `make`: the secrets of persons that are new are made."""
+    dicts = [dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows]
+    whose = {whose_address(row["actor"], row["client"]) for row in dicts if row["address"]}
+    whose |= {whose_reason(row["patient"], row["actor"], row["client"]) for row in dicts if row["reason"]}
+    secrets = secrets_of(database, whose, make=make)
+    gone = {} if make else erased(database, "event", dicts[0]["id"], dicts[-1]["id"]) if dicts else {}
+    for row in dicts:
+        number, actor, client = row["id"], row["actor"], row["client"]
+        address, reason = row["address"], row["reason"]
+        if address:
+            address = commitment(secrets.get(whose_address(actor, client)), "event", number, "address", address)
+        if reason:
+            whom = whose_reason(row["patient"], actor, client)
+            reason = commitment(secrets.get(whom), "event", number, "reason", reason)
+        yield event_leaf(row, address or gone.get((number, "address"), ""), reason or gone.get((number, "reason"), ""))
 
 
 def changed(
@@ -138,3 +193,16 @@ def told_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, A
 def _when(value: datetime | int) -> str | None:
     micros = to_micros(value) if isinstance(value, datetime) else value
     return None if micros == FOREVER_MICROS else format_instant(from_micros(micros))
+
+
+def enter_existing(database: Database) -> None:
+    """Put events that are in no tree yet into theirs: those of before there were trees."""
+    after = 0
+    while True:
+        found = Event.select(*(getattr(Event, name) for name in EVENT_FIELDS)).where(Event.id > after)
+        rows = list(found.order_by(Event.id).limit(_CHUNK).tuples().execute(database))
+        if not rows:
+            return
+        after = rows[-1][0]
+        stored = [(row[0], to_micros(row[1]), *row[2:]) for row in rows]
+        extend(database, "event", event_leaves(database, stored, make=True))

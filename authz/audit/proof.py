@@ -1,0 +1,103 @@
+"""Is the record whole? The verifier's answer for a database, and what it was asked on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from authz.audit.log import log_lines
+from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verifier, notes_in
+from authz.database import Database, answering
+from authz.errors import InvalidInput
+from authz.models import Checkpoint, Leaf, Node
+from authz.record.proof import STRIDE, trees
+from authz.record.sealing import unsealed
+from authz.record.tree import Edge
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was verified: the size and the root (hexadecimal) of each tree by its subscription (empty: of none), and
+    when the last checkpoint was signed.
+
+    `ok` says that nothing is wrong, `problem` what is, first of all. `rows_checked` are the events, seals and decisions
+    that were hashed anew; `unsealed` are decisions so young that no tree covers them yet.
+    """
+
+    sizes: dict[str, int]
+    roots: dict[str, str]
+    checkpoint_at: datetime | None
+    ok: bool
+    problem: str | None
+    rows_checked: int
+    unsealed: int
+
+
+def verification(database: Database, checkpoint: str | None = None, key: str | None = None) -> Verification:
+    """Verify the whole record. `checkpoint` is the text of checkpoints that somebody kept, `key` the verifier key that
+    they must be signed with; without one no signature is checked.
+
+    Reads only, in bounded memory. Raises `InvalidInput` for a checkpoint or a key that is none, and `Unavailable`.
+    """
+    report = verified(database, checkpoint, key)
+    with answering(database):
+        last = Checkpoint.select(Checkpoint.at).order_by(Checkpoint.id.desc()).limit(1).tuples().execute(database)
+        at: Any = next((row[0] for row in last), None)
+        waiting = unsealed(database)
+    return Verification(
+        {tree.name: tree.grown.size for tree in report.trees},
+        {tree.name: tree.grown.root.hex() for tree in report.trees},
+        at,
+        report.ok,
+        None if report.ok else str(report.findings[0]),
+        report.rows,
+        waiting,
+    )
+
+
+def verified(database: Database, checkpoint: str | None = None, key: str | None = None) -> Report:
+    """The verifier's whole report on a database: as on an exported log, and on the nodes that proofs are made of."""
+    try:
+        whom = Key.parse(key) if key else None
+        kept = notes_in(checkpoint) if checkpoint else []
+    except Malformed as error:
+        raise InvalidInput(str(error)) from error
+    name = whom.name if whom else _name(kept)
+    report = Verifier(kept, whom).read(log_lines(database, name))
+    with answering(database):
+        report.findings += _nodes(database)
+    return report
+
+
+def _name(kept: Iterable[Note]) -> str:
+    """The log's name where no key tells it."""
+    return next((note.origin.rpartition("/")[0] for note in kept), "")
+
+
+def _nodes(database: Database) -> list[Finding]:
+    """The first kept node of each tree that is not the hash of what is below it: no proof could be made with it."""
+    findings = []
+    for tree in trees(database):
+        kept = {
+            (level, number): bytes(one)
+            for level, number, one in Node.select(Node.level, Node.number, Node.hash)
+            .where(Node.tree == tree)
+            .tuples()
+            .execute(database)
+        }
+        edge, after = Edge(), -1
+        while True:
+            found = Leaf.select(Leaf.number, Leaf.hash).where(Leaf.tree == tree, Leaf.number > after)
+            some = list(found.order_by(Leaf.number).limit(4096).tuples().execute(database))
+            if not some:
+                break
+            after = some[-1][0]
+            edge, completed = edge.grown([bytes(one) for _, one in some])
+            for level, first, hashes in completed:
+                for at, one in enumerate(hashes) if level % STRIDE == 0 else ():
+                    if kept.pop((level, first + at), None) != one:
+                        kept[-1, first + at] = one
+        wrong = next(iter(kept), None)
+        if wrong is not None:
+            findings.append(Finding("changed row", tree, f"node {wrong[1]}", "it is not the hash of what is below it"))
+    return findings

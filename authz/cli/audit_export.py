@@ -1,0 +1,112 @@
+"""`audit export`, `drop` and `erase`: the record carried out, and what may leave it."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+import orjson
+
+from authz.audit import fhir
+from authz.audit.checkpoints import Signer
+from authz.audit.log import log_lines
+from authz.cli.options import now, opened, setting, settings
+from authz.database import Database
+from authz.errors import InvalidInput
+from authz.record import Act
+from authz.record.dropping import LEAST_YEARS, check_over, drop_month
+from authz.record.erasing import erase
+
+FORMATS = ("log", "parquet", "fhir-r4", "fhir-r5")
+
+
+@click.command("export")
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option(
+    "--output", "-o", metavar="PATH", help="The file, or for parquet the directory; standard output by default."
+)
+@setting("checkpoint_key")
+@setting("database")
+def export(form: str, output: str | None, checkpoint_key: str | None, database: str | None) -> None:
+    """Carry the record out.
+
+    \b
+    log      every leaf and row, one JSON object a line, for authz/audit/verify.py
+    parquet  the answers of each month past that is not in the directory yet
+    fhir-r4  grants as Consent, events and answers as AuditEvent, one a line
+    fhir-r5  the same in R5
+    """
+    chosen = settings(checkpoint_key=checkpoint_key, database=database)
+    connected = opened(chosen.database)
+    if form == "parquet":
+        _parquet(connected, output)
+        return
+    if form == "log":
+        name = Signer.read(chosen.checkpoint_key).key.name if chosen.checkpoint_key else ""
+        _write(output, log_lines(connected, name))
+    else:
+        _write(output, fhir.resources(connected, "r4" if form == "fhir-r4" else "r5", now()))
+
+
+def _parquet(connected: Database, output: str | None) -> None:
+    if output is None:
+        raise click.UsageError("say where: --output DIRECTORY")
+    for one in _parquet_module().export_parquet(connected, Path(output), now()):
+        click.echo(f"{one.month}: {one.decisions} decisions of {one.subscriptions} subscriptions")
+
+
+def _parquet_module() -> Any:
+    try:
+        from authz.audit import parquet  # noqa: PLC0415 - only these commands need the extra
+    except ImportError as error:
+        raise InvalidInput("Parquet needs the extra: pip install 'caregrant[notebooks]'") from error
+    return parquet
+
+
+def _write(output: str | None, lines: Iterable[dict[str, Any]]) -> None:
+    with _stream(output) as file:
+        for line in lines:
+            file.write(orjson.dumps(line) + b"\n")
+
+
+@contextmanager
+def _stream(output: str | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file that is there whole or not at all."""
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    partial = Path(f"{output}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(output)
+    except OSError as error:
+        raise InvalidInput(f"{output}: {error.strerror}") from error
+
+
+@click.command("drop")
+@click.argument("month")
+@click.option("--exported", metavar="DIRECTORY", required=True, help="Where export --format parquet wrote the month.")
+@setting("retention")
+@setting("database")
+def drop(month: str, exported: str, retention: str | None, database: str | None) -> None:
+    """Drop the answers of MONTH (such as 2020-01) whose time is over, after comparing their export with the seals."""
+    chosen = settings(retention=retention, database=database)
+    if chosen.retention < LEAST_YEARS:
+        click.echo(f"caregrant: answers are kept for {chosen.retention} years only, less than {LEAST_YEARS}", err=True)
+    check_over(month, chosen.retention, now())
+    connected = opened(chosen.database)
+    _parquet_module().check_exported(connected, Path(exported), month)
+    dropped = drop_month(connected, Act("", now()), month, chosen.retention)
+    click.echo(f"{month}: {dropped} decisions dropped")
+
+
+@click.command("erase")
+@click.argument("whose")
+@setting("database")
+def erase_command(whose: str, database: str | None) -> None:
+    """Erase the addresses of practitioner:ID or client:ID, or the reasons about patient:ID; the trees stand."""
+    erased = erase(opened(settings(database=database).database), Act("", now()), whose)
+    click.echo(f"{erased.events} fields of events and {erased.decisions} of decisions erased")

@@ -1,0 +1,25 @@
+"""The record is append-only by triggers. Dropping a month whose time is over and erasing a person lift one table's, in
+one transaction, and put it back; both are explicit commands, and events of their own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from authz.database import Database
+
+
+@contextmanager
+def lifted(database: Database, table: str, timing: str) -> Iterator[None]:
+    """Rows of this table may change (`timing`: UPDATE or DELETE) inside this block of the transaction."""
+    if database.dialect == "postgresql":
+        name = "decision_append_only" if table.startswith("decision") else f"{table}_append_only"
+        database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER {name}")
+        yield
+        database.execute_sql(f"ALTER TABLE {table} ENABLE TRIGGER {name}")
+        return
+    trigger = f"{table}_{timing.lower()}"
+    sql = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?"
+    (written,) = database.execute_sql(sql, (trigger,)).fetchone()
+    database.execute_sql(f"DROP TRIGGER {trigger}")
+    yield
+    database.execute_sql(written)

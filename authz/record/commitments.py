@@ -1,0 +1,57 @@
+"""Commitments to personal fields: the tree covers an address or a reason without holding it.
+
+Each person has a secret of 32 random bytes; the commitment to a field of a row is the HMAC-SHA-256, under that secret,
+of table, row, field and text. While the secret is there anybody who holds it can check the text. Erasing a person
+deletes the secret: what remains is a number that tells nothing, and the tree stands.
+"""
+
+import hmac
+import secrets
+from collections.abc import Iterable
+
+from authz.database import Database, insert_rows, rows_of
+from authz.models import Erased, PersonalSecret
+from authz.record.leaves import canonical
+
+
+def whose_address(actor: str, client: int | None) -> str:
+    """Whose an address is: the practitioner's who acted, else the app's, else the operator's."""
+    if actor:
+        return f"practitioner:{actor}"
+    return "operator" if client is None else f"client:{client}"
+
+
+def whose_reason(patient: str, actor: str, client: int | None) -> str:
+    """Whose data a reason is: the patient's it is about; of a standing share, that of who gave it."""
+    return f"patient:{patient}" if patient else whose_address(actor, client)
+
+
+def secrets_of(database: Database, whose: Iterable[str], *, make: bool = False) -> dict[str, bytes]:
+    """The secrets of these persons; `make` makes those that are not there. Others are left out."""
+    wanted = sorted(set(whose))
+    if not wanted:
+        return {}
+    found = {
+        name: bytes(value)
+        for name, value in rows_of(database, "SELECT whose, value FROM personal_secret WHERE whose", wanted)
+    }
+    if make:
+        fresh = [(name, secrets.token_bytes(32)) for name in wanted if name not in found]
+        insert_rows(database, PersonalSecret, ("whose", "value"), fresh)
+        found |= dict(fresh)
+    return found
+
+
+def commitment(secret: bytes | None, noun: str, row: int, field: str, text: str) -> str:
+    """The commitment to a field, in hexadecimal; to nothing it is nothing."""
+    if not text:
+        return ""
+    return hmac.digest(secret or b"", canonical([noun, row, field, text]), "sha256").hex()
+
+
+def erased(database: Database, noun: str, first: int, last: int) -> dict[tuple[int, str], str]:
+    """The commitments that remain of erased fields of the rows with these ids, by row and field."""
+    found = Erased.select(Erased.row, Erased.field, Erased.commitment).where(
+        Erased.noun == noun, Erased.row.between(first, last)
+    )
+    return {(row, field): kept for row, field, kept in found.tuples().execute(database)}

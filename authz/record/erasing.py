@@ -1,0 +1,69 @@
+"""Erasing a person's addresses and reasons from the record: the text and the secret go, the commitments stay.
+
+A person is ``practitioner:ID`` (the addresses they asked from), ``patient:ID`` (the reasons given about them) or
+``client:ID`` (the addresses of an app).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from authz.database import Database, answering, insert_rows
+from authz.errors import InvalidInput, NotFound
+from authz.models import Decision, Erased, Event, Grant, PersonalSecret, StandingShare
+from authz.record.append_only import lifted
+from authz.record.commitments import commitment, secrets_of
+from authz.record.events import Act, Happened, append
+from authz.record.proof import take_turn
+from authz.record.sealing import seal
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """How many fields were erased, of events and of decisions."""
+
+    events: int
+    decisions: int
+
+
+def erase(database: Database, act: Act, whose: str) -> Erasure:
+    """Erase a person's addresses and reasons, and record that it was done, by id.
+
+    Raises `InvalidInput` for what is no person, `NotFound` where the record holds nothing of them.
+    """
+    kind, _, name = whose.partition(":")
+    if kind not in ("practitioner", "patient", "client") or not name or (kind == "client" and not name.isdigit()):
+        raise InvalidInput(f"{whose!r} is not practitioner:ID, patient:ID or client:ID")
+    seal(database, act.now)
+    with answering(database), database.atomic():
+        take_turn(database)
+        secret = secrets_of(database, [whose]).get(whose)
+        if secret is None:
+            raise NotFound
+        events = decisions = 0
+        if kind != "patient":
+            events += _erase(database, secret, Event, "address", _asked_by(Event, kind, name))
+            decisions += _erase(database, secret, Decision, "address", _asked_by(Decision, kind, name))
+        reasons = Event.patient == name if kind == "patient" else (Event.patient == "") & _asked_by(Event, kind, name)
+        events += _erase(database, secret, Event, "reason", reasons)
+        if kind == "patient":
+            Grant.update(reason="").where(Grant.patient == name).execute(database)
+        elif kind == "practitioner":
+            StandingShare.update(reason="").where(StandingShare.given_by == name).execute(database)
+        PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(database)
+        body = {"whose": whose, "events": events, "decisions": decisions}
+        append(database, act, [Happened("record:erased", "", body)])
+    return Erasure(events, decisions)
+
+
+def _asked_by(model: Any, kind: str, name: str) -> Any:
+    return model.actor == name if kind == "practitioner" else (model.actor == "") & (model.client == int(name))
+
+
+def _erase(database: Database, secret: bytes, model: Any, field: str, which: Any) -> int:
+    noun, column = model._meta.table_name, getattr(model, field)
+    found = list(model.select(model.id, column).where(which, column != "").tuples().execute(database))
+    kept = [(noun, row, field, commitment(secret, noun, row, field, text)) for row, text in found]
+    insert_rows(database, Erased, ("noun", "row", "field", "commitment"), kept)
+    with lifted(database, noun, "UPDATE"):
+        model.update(**{field: ""}).where(which, column != "").execute(database)
+    return len(found)

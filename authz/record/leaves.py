@@ -1,0 +1,76 @@
+"""The bytes of a leaf, version 1: what of the record the trees cover. docs/audit.md tells them to an outside verifier.
+
+A row is told as a JSON object and written by RFC 8785. Personal fields stand in it as commitments (`commitments`), so
+that a person's data may be erased and the tree still stands. What is here is frozen: another form is another version.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+VERSION = 1
+
+DECISION_FIELDS = (
+    "id",
+    "at",
+    "asked_at",
+    "client",
+    "request_id",
+    "subject_type",
+    "subject",
+    "action",
+    "resource_type",
+    "resource",
+    "allowed",
+    "reason",
+    "rule",
+    "grant",
+    "standing_share",
+    "policy_version",
+    "actor",
+    "address",
+    "purpose",
+    "size",
+    "subscription",
+    "membership",
+)
+"""The columns of a decision that its leaf tells: all."""
+
+
+def canonical(value: Any) -> bytes:
+    """A value by RFC 8785, as far as the record holds values: ASCII keys, strings, whole numbers below 2^53, booleans,
+    null. For these orjson writes the same bytes as the canonical form, forty times as fast as the library in Python;
+    the tests compare the two.
+    """
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def event_leaf(row: Mapping[str, Any], address: str, reason: str) -> dict[str, Any]:
+    """What the leaf of an event tells; `address` and `reason` are the commitments to them, empty where they are."""
+    return {
+        "v": VERSION,
+        "type": "event",
+        "id": row["id"],
+        "at": row["at"],
+        "kind": row["kind"],
+        "subscription": row["subscription"],
+        "patient": row["patient"],
+        "actor": row["actor"],
+        "client": row["client"],
+        "request_id": row["request_id"],
+        "address": address,
+        "reason": reason,
+        "body": row["body"],
+    }
+
+
+def decision_leaf(row: Mapping[str, Any], address: str) -> dict[str, Any]:
+    """What a decision's own leaf, in the tree of its batch, tells."""
+    return {**row, "v": VERSION, "type": "decision", "allowed": bool(row["allowed"]), "address": address}
+
+
+def seal_leaf(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the leaf of a sealed batch of decisions tells: which they are, how many, and the root over them."""
+    told = {name: row[name] for name in ("id", "at", "subscription", "month", "first", "last", "upto", "count")}
+    return {**told, "v": VERSION, "type": "seal", "root": row["root"].hex()}

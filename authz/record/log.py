@@ -1,0 +1,206 @@
+"""How answers get into the database: each waits for its commit, and answers given at the same time share one.
+
+Threads that come while one is writing leave their rows; the first of them to get its turn writes all that are there
+then. No thread of its own, no delay: with one request at a time each is its own transaction.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from authz.database import Database, answering, insert_rows
+from authz.errors import CaregrantError, InvalidInput, Unavailable
+from authz.models import Decision
+from authz.record.sealing import recording
+from authz.record.tenancy import places
+
+MODES = {
+    "durable": "an answer is committed before it is given: the death of the process loses none",
+    "buffered": "an answer is committed within a second after it was given: the death of the process loses those",
+    "off": "no answer is recorded; changes are",
+}
+"""What `CAREGRANT_DECISION_LOG` may say."""
+
+BUFFERED_SECONDS = 1.0
+BUFFERED_ROWS = 10_000
+"""The loss window of `buffered`: so long, and so many rows; beyond them an answer waits for its commit."""
+
+COLUMNS = (
+    "at",
+    "asked_at",
+    "client",
+    "request_id",
+    "subject_type",
+    "subject",
+    "action",
+    "resource_type",
+    "resource",
+    "allowed",
+    "reason",
+    "rule",
+    "grant",
+    "standing_share",
+    "policy_version",
+    "actor",
+    "address",
+    "purpose",
+    "size",
+)
+"""What is known of an answer when it comes; `tenancy` adds subscription and membership."""
+
+Row = tuple[Any, ...]
+
+
+@dataclass
+class _Waiting:
+    rows: Sequence[Row]
+    done: bool = False
+    error: CaregrantError | None = None
+
+
+@dataclass
+class DecisionLog:
+    """The decision log of one open database. `fsync`: on the disk, too, when it is committed."""
+
+    database: Database
+    mode: str = "durable"
+    fsync: bool = True
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _queue: list[_Waiting] = field(default_factory=list)
+    _buffer: "_Buffer | None" = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InvalidInput(f"CAREGRANT_DECISION_LOG is {', '.join(MODES)}, not {self.mode!r}")
+        if self.mode == "buffered":
+            self._buffer = _Buffer(self._commit)
+
+    def record(self, rows: Sequence[Row]) -> None:
+        """Record answers. Raises `Unavailable`."""
+        if not rows or self.mode == "off":
+            return
+        if self.database.in_transaction():
+            with answering(self.database):
+                recording(self.database)
+                _insert(self.database, rows)
+        elif self._buffer is not None:
+            self._buffer.add(rows)
+        else:
+            self._together(_Waiting(rows))
+
+    def flush(self) -> None:
+        """Commit what is buffered."""
+        if self._buffer is not None:
+            self._buffer.flush()
+
+    def _together(self, mine: _Waiting) -> None:
+        self._queue.append(mine)
+        with self._turn:
+            if not mine.done:
+                self._write_all()
+        if mine.error is not None:
+            raise Unavailable(str(mine.error)) from mine.error
+
+    def _write_all(self) -> None:
+        """Write what everybody left; what fails together is tried singly, so that one bad row is one failure."""
+        count = len(self._queue)
+        together, self._queue[:count] = self._queue[:count], []
+        try:
+            self._commit([row for one in together for row in one.rows])
+        except Unavailable as error:
+            for one in together:
+                one.error = error if len(together) == 1 else self._tried(one)
+        finally:
+            for one in together:
+                one.done = True
+
+    def _tried(self, one: _Waiting) -> CaregrantError | None:
+        try:
+            self._commit(one.rows)
+        except Unavailable as error:
+            return error
+        return None
+
+    def _commit(self, rows: Sequence[Row]) -> None:
+        with answering(self.database):
+            self._relax(True)
+            try:
+                with self.database.atomic():
+                    if not self.fsync and self.database.dialect == "postgresql":
+                        self.database.execute_sql("SET LOCAL synchronous_commit = off")
+                    recording(self.database)
+                    _insert(self.database, rows)
+            finally:
+                self._relax(False)
+
+    def _relax(self, on: bool) -> None:
+        """SQLite's way of not waiting for the disk, for this connection until it is taken back."""
+        if not self.fsync and self.database.dialect == "sqlite" and not self.database.is_closed():
+            self.database.execute_sql(f"PRAGMA synchronous = {'NORMAL' if on else 'FULL'}")
+
+
+def _insert(database: Database, rows: Sequence[Row]) -> None:
+    found = places(database, [(*row[4:6], *row[7:9], row[0]) for row in rows])
+    columns = (*COLUMNS, "subscription", "membership")
+    insert_rows(database, Decision, columns, [(*row, *place) for row, place in zip(rows, found, strict=True)])
+
+
+class _Buffer:
+    """Rows that wait, at most so long and so many. While they cannot be written, nothing more is taken."""
+
+    def __init__(self, commit: Callable[[Sequence[Row]], None]) -> None:
+        self._commit = commit
+        self._rows: list[Row] = []
+        self._lock = threading.Lock()
+        self._failed = False
+        self._timer: threading.Timer | None = None
+
+    def add(self, rows: Sequence[Row]) -> None:
+        with self._lock:
+            self._rows.extend(rows)
+            if self._failed or len(self._rows) >= BUFFERED_ROWS:
+                try:
+                    self._write()
+                except Unavailable:
+                    del self._rows[-len(rows) :]  # these answers are not given
+                    raise
+            elif self._timer is None:
+                self._timer = threading.Timer(BUFFERED_SECONDS, self._tick)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def flush(self) -> None:
+        with self._lock:
+            self._write()
+
+    def _tick(self) -> None:
+        with self._lock:
+            self._timer = None
+            try:
+                self._write()
+            except Unavailable:
+                return
+
+    def _write(self) -> None:
+        if not self._rows:
+            return
+        self._failed = True
+        self._commit(self._rows)
+        self._rows, self._failed = [], False
+
+
+_LOGS: "WeakKeyDictionary[Any, DecisionLog]" = WeakKeyDictionary()
+
+
+def keep_log(database: Database, mode: str, *, fsync: bool) -> DecisionLog:
+    """Keep the decision log of a database in this way. Raises `InvalidInput` for a mode that there is not."""
+    log = _LOGS[database] = DecisionLog(database, mode, fsync)
+    return log
+
+
+def log_of(database: Database) -> DecisionLog:
+    """The decision log of a database; durable unless it was said otherwise."""
+    found = _LOGS.get(database)
+    return keep_log(database, "durable", fsync=True) if found is None else found

@@ -1,0 +1,22 @@
+"""Which policy versions have decided here, and since when: an event the first time that a service begins with one."""
+
+from authz.database import Database, answering
+from authz.models import Event
+from authz.record.events import Act, Happened, append
+from authz.record.proof import take_turn
+
+_LOADED = "policy:loaded"
+
+
+def policy_loaded(database: Database, act: Act, version: str, source: str) -> bool:
+    """Record that a service decides by this version from now on, loaded from `source`; false where that is known.
+
+    Raises `Unavailable`: a service that cannot record must not begin.
+    """
+    with answering(database), database.atomic():
+        take_turn(database)
+        loaded = Event.select(Event.body).where(Event.subscription == "", Event.kind == _LOADED)
+        if any(body["policy_version"] == version for (body,) in loaded.tuples().execute(database)):
+            return False
+        append(database, act, [Happened(_LOADED, "", {"policy_version": version, "source": source})])
+        return True

@@ -1,0 +1,107 @@
+"""The trees as they are stored: one for each subscription, and one for what belongs to none (its name is empty).
+
+A leaf is an event or a sealed batch of decisions. Of the nodes every fourth level is kept, the rest is computed: a
+proof reads some rows of sixteen. Whoever appends holds the write lock (SQLite) or the advisory lock that events take
+(PostgreSQL), so that trees grow in one order.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from authz.database import Database, insert_rows, rows_of, write_many
+from authz.models import Leaf, Node, Tree
+from authz.record.tree import Edge, NodeOf, consistency, inclusion, node_hash
+
+STRIDE = 4
+"""Nodes of every so many levels are kept."""
+
+_APPENDING = 0x43617265  # the key of an advisory lock, the same in every process
+_HASH = 32
+_GROW = """INSERT INTO tree (edge, size, name) VALUES ({}, {}, {})
+    ON CONFLICT (name) DO UPDATE SET edge = excluded.edge, size = excluded.size"""
+
+
+def take_turn(database: Database) -> None:
+    """Wait until nobody else appends; holds until the transaction ends. (On SQLite writers always take turns.)"""
+    if database.dialect == "postgresql":
+        database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_APPENDING,))
+
+
+def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes]]) -> None:
+    """Append leaves, each a tree, the number of its row (`noun`: ``event`` or ``seal``), and its hash, in their order.
+
+    Inside a transaction that took its turn.
+    """
+    by_tree: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
+    for tree, row, leaf in leaves:
+        by_tree[tree].append((row, leaf))
+    edges = edges_of(database, by_tree)
+    told: list[tuple[Any, ...]] = []
+    nodes: list[tuple[Any, ...]] = []
+    grown: list[tuple[bytes, int, str]] = []
+    for tree, fresh in by_tree.items():
+        edge = edges[tree]
+        told += [(tree, edge.size + at, row, leaf) for at, (row, leaf) in enumerate(fresh)]
+        edge, completed = edge.grown([leaf for _, leaf in fresh])
+        for level, first, hashes in completed:
+            if level % STRIDE == 0:
+                nodes += [(tree, level, first + at, one) for at, one in enumerate(hashes)]
+        grown.append((b"".join(edge.nodes), edge.size, tree))
+    insert_rows(database, Leaf, ("tree", "number", noun, "hash"), told)
+    insert_rows(database, Node, ("tree", "level", "number", "hash"), nodes)
+    write_many(database, _GROW, grown)
+
+
+def edges_of(database: Database, names: Iterable[str]) -> dict[str, Edge]:
+    """The trees of these names as they are; one that is not there has no leaves."""
+    wanted = sorted(names)
+    edges = {name: Edge() for name in wanted}
+    for name, size, edge in rows_of(database, "SELECT name, size, edge FROM tree WHERE name", wanted):
+        edges[name] = _edge(size, bytes(edge))
+    return edges
+
+
+def _edge(size: int, edge: bytes) -> Edge:
+    return Edge(size, tuple(edge[at : at + _HASH] for at in range(0, len(edge), _HASH)))
+
+
+def trees(database: Database) -> dict[str, Edge]:
+    """Every tree, by its name, in order."""
+    found = Tree.select(Tree.name, Tree.size, Tree.edge).order_by(Tree.name).tuples().execute(database)
+    return {name: _edge(size, bytes(edge)) for name, size, edge in found}
+
+
+def nodes_of(database: Database, tree: str) -> NodeOf:
+    """The nodes of a tree as a proof asks for them."""
+
+    def node(level: int, index: int) -> bytes:
+        kept = level - level % STRIDE
+        first, count = index << (level - kept), 1 << (level - kept)
+        hashes = _kept(database, tree, kept, first, count)
+        while len(hashes) > 1:
+            hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
+        return hashes[0]
+
+    return node
+
+
+def _kept(database: Database, tree: str, level: int, first: int, count: int) -> list[bytes]:
+    model: Any = Node if level else Leaf
+    found = model.select(model.hash).where(
+        model.tree == tree,
+        model.number >= first,
+        model.number < first + count,
+        *([Node.level == level] if level else ()),
+    )
+    return [bytes(one) for (one,) in found.order_by(model.number).tuples().execute(database)]
+
+
+def inclusion_proof(database: Database, tree: str, number: int, size: int) -> list[bytes]:
+    """The proof that a leaf is in the tree of `size` leaves."""
+    return inclusion(nodes_of(database, tree), number, size)
+
+
+def consistency_proof(database: Database, tree: str, old: int, new: int) -> list[bytes]:
+    """The proof that the tree of `new` leaves begins with that of `old`."""
+    return consistency(nodes_of(database, tree), old, new)

@@ -1,0 +1,125 @@
+"""Sealing: decisions go into the trees in batches, some seconds after they were answered.
+
+A batch of a subscription and a month becomes one leaf, which names the first and the last of it, how many they are, and
+the root of a tree of its own over them: so that one decision can be proven without showing the others. An answer
+waits for its row and not for its seal: who can write to the database can rewrite every tree since the last
+checkpoint that somebody keeps, and a checkpoint seals first (docs/decisions/0030).
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import peewee
+
+from authz.database import Database, answering, insert_rows
+from authz.models import Decision, Seal
+from authz.record.commitments import commitment, erased, secrets_of, whose_address
+from authz.record.leaves import DECISION_FIELDS, canonical, decision_leaf, seal_leaf
+from authz.record.months import month_of
+from authz.record.proof import extend, take_turn
+from authz.record.tree import Edge, leaf_hash
+from authz.terms import to_micros
+
+BATCH = 1000
+"""The most decisions of one seal."""
+
+_RECORDING = 0x43617266  # the key of an advisory lock, the same in every process
+SEALED = ("id", "at", "subscription", "month", "first", "last", "upto", "count", "root")
+"""The columns of a seal."""
+
+_COLUMNS = [getattr(Decision, name) for name in DECISION_FIELDS]
+
+
+def recording(database: Database) -> None:
+    """Say that this transaction records decisions: until it ends, none of them is passed over by a seal.
+
+    Comes first in its transaction: who waits here must hold nothing that others wait for.
+    """
+    if database.dialect == "postgresql":
+        database.execute_sql("SELECT pg_advisory_xact_lock_shared(%s)", (_RECORDING,))
+
+
+def seal(database: Database, now: datetime, *, patience: str = "0") -> int:
+    """Seal every decision that is recorded and not sealed; how many. `patience` is how long PostgreSQL waits for
+    transactions that are recording (such as ``200ms``; ``0``: as long as it takes).
+
+    Raises `Unavailable`; what was sealed until then stays sealed.
+    """
+    sealed = 0
+    with answering(database):
+        upto = _settled(database, patience)
+        while count := _seal_batch(database, now, upto):
+            sealed += count
+    return sealed
+
+
+def _settled(database: Database, patience: str) -> int:
+    """The last decision of which no earlier one can still appear."""
+    with database.atomic():
+        if database.dialect == "postgresql":
+            database.execute_sql("SELECT set_config('lock_timeout', %s, true)", (patience,))
+            database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_RECORDING,))
+        found = database.execute_sql("SELECT id FROM decision ORDER BY id DESC LIMIT 1").fetchone()
+        return found[0] if found else 0
+
+
+def last_sealed(database: Database) -> int:
+    """The last decision that was sealed."""
+    found = Seal.select(peewee.fn.MAX(Seal.upto)).tuples().execute(database)
+    return next(iter(found))[0] or 0
+
+
+def _seal_batch(database: Database, now: datetime, upto: int) -> int:
+    after = last_sealed(database)
+    rows = decisions(database, after, upto, BATCH)
+    if not rows:
+        return 0
+    groups: dict[tuple[str, str], list[bytes]] = {}
+    ends: dict[tuple[str, str], tuple[int, int]] = {}
+    with database.atomic():
+        take_turn(database)
+        if last_sealed(database) != after:  # another process was faster
+            return len(rows)
+        for row in told_decisions(database, rows, make=True):
+            key = row["subscription"], month_of(row["asked_at"])
+            groups.setdefault(key, []).append(leaf_hash(canonical(row)))
+            ends[key] = ends.get(key, (row["id"],))[0], row["id"]
+        number = (next(iter(Seal.select(peewee.fn.MAX(Seal.id)).tuples().execute(database)))[0] or 0) + 1
+        seals = []
+        for at, (key, leaves) in enumerate(groups.items()):
+            root = Edge().grown(leaves)[0].root
+            values = (number + at, to_micros(now), *key, *ends[key], rows[-1]["id"], len(leaves), root)
+            seals.append(dict(zip(SEALED, values, strict=True)))
+        insert_rows(database, Seal, SEALED, [tuple(one.values()) for one in seals])
+        leaves_of = ((one["subscription"], one["id"], leaf_hash(canonical(seal_leaf(one)))) for one in seals)
+        extend(database, "seal", leaves_of)
+    return len(rows)
+
+
+def decisions(database: Database, after: int, upto: int, limit: int) -> list[dict[str, Any]]:
+    """Decisions with ids above `after` up to `upto`, as they are stored, by id."""
+    found = Decision.select(*_COLUMNS).where(Decision.id > after, Decision.id <= upto).order_by(Decision.id)
+    sql, values = database.get_sql_context().sql(found.limit(limit)).query()
+    return [dict(zip(DECISION_FIELDS, row, strict=True)) for row in database.execute_sql(sql, values).fetchall()]
+
+
+def told_decisions(
+    database: Database, rows: Sequence[dict[str, Any]], *, make: bool = False
+) -> Iterator[dict[str, Any]]:
+    """What the leaves of decisions tell. `make`: the secrets of persons that are new are made."""
+    whose = {whose_address(row["actor"], row["client"]) for row in rows if row["address"]}
+    secrets = secrets_of(database, whose, make=make)
+    gone = {} if make or not rows else erased(database, "decision", rows[0]["id"], rows[-1]["id"])
+    for row in rows:
+        address = gone.get((row["id"], "address"), "")
+        if row["address"]:
+            secret = secrets.get(whose_address(row["actor"], row["client"]))
+            address = commitment(secret, "decision", row["id"], "address", row["address"])
+        yield decision_leaf(row, address)
+
+
+def unsealed(database: Database) -> int:
+    """How many decisions are recorded and not sealed yet."""
+    count: int = Decision.select().where(Decision.id > last_sealed(database)).count(database)
+    return count

@@ -1,0 +1,123 @@
+"""What recording costs: single evaluations over HTTP with each way of keeping the decision log.
+
+    python -m benchmarks.record [--seconds 4] [--rounds 3]
+
+One server process on SQLite, four clients that keep their connections; the ways take turns, so that what else the
+machine does hits all alike. The median of the rounds counts.
+"""
+
+import argparse
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from authz import demo
+from authz.clients import add_client
+from authz.compiler import load
+from authz.database import connect, migrate, shut
+from authz.settings import shipped
+
+WAYS = {
+    "off": ("off", "true"),
+    "buffered": ("buffered", "true"),
+    "durable": ("durable", "false"),
+    "durable, fsync": ("durable", "true"),
+}
+CLIENTS = 4
+
+
+def main() -> None:
+    """Measure each way in turn, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as directory:
+        url = f"sqlite:///{directory}/clinic.db"
+        bearer = _fill(url)
+        for _ in range(given.rounds):
+            for way, (mode, fsync) in WAYS.items():
+                rates[way].append(_measure(url, bearer, (mode, fsync), given.seconds))
+    off = statistics.median(rates["off"])
+    for way, measured in rates.items():
+        rate = statistics.median(measured)
+        print(f"{way:16} {rate:8.0f} evaluations/s   {rate / off:.2f} x off")
+
+
+def _fill(url: str) -> str:
+    database = connect(url)
+    migrate(database)
+    now = datetime.now(UTC)
+    demo.fill(database, load(shipped("policies")).types, now)
+    bearer = add_client(database, name="benchmark", scopes=["decide"], now=now)
+    shut(database)
+    return bearer
+
+
+def _measure(url: str, bearer: str, way: tuple[str, str], seconds: float) -> float:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    command = Path(sys.executable).with_name("caregrant")
+    words = ["serve", "--database", url, "--port", str(port), "--decision-log", way[0], "--fsync", way[1]]
+    server = subprocess.Popen([command, *words], stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
+    try:
+        _until_ready(port)
+        _ask(port, bearer, 0.5)
+        begin = time.perf_counter()
+        return _ask(port, bearer, seconds) / (time.perf_counter() - begin)
+    finally:
+        server.terminate()
+        server.wait(15)
+
+
+def _until_ready(port: int) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz").close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError("the server does not start")
+
+
+def _ask(port: int, bearer: str, seconds: float) -> int:
+    until = time.perf_counter() + seconds
+
+    def client(number: int) -> int:
+        count = 0
+        body = json.dumps(
+            {
+                "subject": {"type": "practitioner", "id": "bob"},
+                "action": {"name": "view"},
+                "resource": {"type": "patient", "id": f"p-{number + 1}"},
+            }
+        )
+        head = f"Host: 127.0.0.1\r\nAuthorization: Bearer {bearer}\r\nContent-Type: application/json\r\n"
+        request = f"POST /access/v1/evaluation HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            while time.perf_counter() < until:
+                connection.sendall(request)
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += connection.recv(65536)
+                if not answer.startswith(b"HTTP/1.1 200"):
+                    raise RuntimeError(answer.decode())
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return sum(pool.map(client, range(CLIENTS)))
+
+
+if __name__ == "__main__":
+    main()

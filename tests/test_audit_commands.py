@@ -1,0 +1,105 @@
+"""The record at the command line: key, checkpoint, verify, prove, export, drop, erase, as somebody would use them."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from authz.audit import verify
+from authz.cli import caregrant
+from authz.database import connect, shut
+from authz.errors import CaregrantError
+from tests.recorded import ANSWERS, ASKED, record
+
+
+def run(*words: str, url: str = "", exit_code: int = 0, known: dict[str, str] | None = None) -> str:
+    """What a command says, in this process."""
+    given = [*words, *(("--database", url) if url else ())]
+    done = CliRunner().invoke(caregrant, given, env=known, standalone_mode=False)
+    error = done.exception
+    assert error is None or isinstance(error, CaregrantError | SystemExit), error
+    code = 1 if isinstance(error, CaregrantError) else done.exit_code
+    assert code == exit_code, (done.output, error)
+    return str(error) if isinstance(error, CaregrantError) else done.stdout
+
+
+def refused(*words: str, url: str = "", known: dict[str, str] | None = None) -> str:
+    return run(*words, url=url, exit_code=1, known=known)
+
+
+@pytest.fixture
+def recorded(sqlite_url: str) -> str:
+    """A clinic with a record of two months, an hour old."""
+    database = connect(sqlite_url)
+    database.connect()
+    record(database, datetime.now(UTC) - timedelta(hours=1))
+    shut(database)
+    return sqlite_url
+
+
+def alone(*words: str) -> str:
+    """What the verifier says as a script."""
+    done = subprocess.run([sys.executable, verify.__file__, *words], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> None:
+    """Make a key, sign, export, prove; the verifier alone finds log and proofs good; a change is found."""
+    key, log, kept, proof = (tmp_path / name for name in ("key", "log", "kept", "proof"))
+    known = {"CAREGRANT_CHECKPOINT_KEY": str(key)}
+    public = run("audit", "key", "--new", "clinic.example/log", known=known).strip()
+    assert run("audit", "key", known=known).strip() == public
+    assert "never written over" in refused("audit", "key", "--new", "other", known=known)
+    kept.write_text(run("audit", "checkpoint", url=recorded, known=known))
+    assert run("audit", "checkpoint", url=recorded, known=known) == kept.read_text()
+    assert f"rows in {kept.read_text().count('—')} trees" in run("audit", "verify", url=recorded, known=known)
+    run("audit", "export", "--format", "log", "-o", str(log), url=recorded, known=known)
+    assert "\nwhole: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
+    proof.write_text(
+        run("audit", "prove", "event:200", url=recorded) + run("audit", "prove", "decision:9", url=recorded)
+    )
+    assert alone("--proof", str(proof), "--key", public).count(" is ") == 2
+    with sqlite3.connect(recorded.removeprefix("sqlite:///")) as database:
+        database.execute("DROP TRIGGER event_update")
+        database.execute("UPDATE event SET actor = 'mallory' WHERE id = 200")
+    said = run("audit", "verify", "--json", url=recorded, exit_code=1, known=known)
+    assert json.loads(said)["findings"][0]["kind"] == "changed row"
+    assert "NOT WHOLE: changed row: event 200 " in run(
+        "audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded, exit_code=1
+    )
+
+
+def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
+    """Parquet by months, FHIR by lines; a month is dropped only in its time, a person erased at once."""
+    said = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
+    assert f": {ASKED // 2} decisions of 3 subscriptions" in said
+    month = said[:7]
+    lines = run("audit", "export", "--format", "fhir-r4", url=recorded).splitlines()
+    assert sum('"decision-' in line for line in lines) == ANSWERS
+    assert "are kept until" in refused("audit", "drop", month, "--exported", str(tmp_path / "months"), url=recorded)
+    said = run("audit", "erase", "patient:p-5", url=recorded)
+    assert said == "1 fields of events and 0 of decisions erased\n"
+    assert "\nwhole: " in run("audit", "verify", url=recorded)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("audit", "checkpoint"), "CAREGRANT_CHECKPOINT_KEY"),
+        (("audit", "key", "--new", "x"), "say where"),
+        (("audit", "prove", "event:200"), "no checkpoint covers this yet"),
+        (("audit", "prove", "event:100000"), "There is nothing here"),
+        (("audit", "verify", "--key", "nonsense"), "no verifier key"),
+        (("audit", "erase", "somebody"), "is not practitioner:ID"),
+        (("audit", "drop", "yesterday", "--exported", "x"), "no month"),
+    ],
+)
+def test_what_is_refused_in_a_line(recorded: str, words: tuple[str, ...], why: str) -> None:
+    """What cannot be done says why."""
+    assert why in refused(*words, known={"CAREGRANT_DATABASE": recorded})

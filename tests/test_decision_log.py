@@ -1,0 +1,169 @@
+"""The decision log: an answer is there when it is given, whoever else answers, and whatever the operator chose."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from authz.database import Database, connect, shut
+from authz.errors import InvalidInput, Unavailable
+from authz.models import Decision, Event, Seal
+from authz.pdp import Decision as Decided
+from authz.record import Act, Asked, keep_log, log_of, make_partitions, policy_loaded, record_decisions, seal
+from authz.record import log as log_module
+from authz.terms import to_micros
+from tests.people import NOW
+
+ASKED = Asked(("practitioner", "bob"), "view", ("patient", "p-1"))
+GIVEN = Decided(False, "denied", "f" * 64, to_micros(NOW))
+
+
+def answer(database: Database, request: str, now: datetime = NOW) -> None:
+    record_decisions(database, Act("", now, request_id=request), [(ASKED, GIVEN)])
+
+
+def requests(database: Database) -> list[str]:
+    return [one for (one,) in Decision.select(Decision.request_id).order_by(Decision.id).tuples().execute(database)]
+
+
+def test_answers_given_at_the_same_time_share_a_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What threads answer while one is writing is written together; each returns when its own row is committed."""
+    log = log_of(database)
+    begun, go = threading.Event(), threading.Event()
+    commits: list[int] = []
+    commit = log._commit
+
+    def slow(rows: Any) -> None:
+        commits.append(len(rows))
+        begun.set()
+        go.wait(10)
+        commit(rows)
+
+    monkeypatch.setattr(log, "_commit", slow)
+
+    def one(number: int) -> bool:
+        answer(database, f"r-{number}")
+        there = f"r-{number}" in requests(database)
+        database.close()
+        return there
+
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(one, 0)
+        assert begun.wait(10)
+        others = [pool.submit(one, number) for number in range(1, 5)]
+        while len(log._queue) < 4:
+            threading.Event().wait(0.01)
+        go.set()
+        assert all(one.result() for one in (first, *others))
+    assert commits == [1, 4]
+
+
+def test_one_bad_row_fails_alone(database: Database) -> None:
+    """Where a shared commit fails each answer is tried by itself: one that cannot be recorded spoils no other."""
+    log = log_of(database)
+    good, bad = (log_module._Waiting([_row(client)]) for client in (None, 10**6))
+    log._queue += [good, bad]
+    log._write_all()
+    assert (good.done, good.error) == (True, None)
+    assert isinstance(bad.error, Unavailable)
+    assert Decision.select().count(database) == 1
+
+
+def _row(client: int | None) -> tuple[Any, ...]:
+    at = to_micros(NOW)
+    return (at, at, client, "r", "a", "b", "c", "d", "e", False, "denied", "", None, None, "f", "", "", "", None)
+
+
+def test_answers_inside_a_change_belong_to_it(database: Database) -> None:
+    """In a transaction they are written with it, and undone with it."""
+    with database.atomic() as transaction:
+        answer(database, "undone")
+        transaction.rollback()
+    assert requests(database) == []
+
+
+def test_buffered_answers_come_within_a_second(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`buffered` gives the answer first and commits soon after; while it cannot, nothing more is answered."""
+    monkeypatch.setattr(log_module, "BUFFERED_SECONDS", 0.05)
+    log = keep_log(database, "buffered", fsync=False)
+    answer(database, "r-1")
+    assert requests(database) == []
+    for _ in range(100):
+        if requests(database):
+            break
+        threading.Event().wait(0.05)
+    assert requests(database) == ["r-1"]
+    database.execute_sql("ALTER TABLE decision RENAME TO gone")
+    answer(database, "r-2")
+    with pytest.raises(Unavailable):
+        log.flush()
+    with pytest.raises(Unavailable):
+        answer(database, "r-3")
+    database.execute_sql("ALTER TABLE gone RENAME TO decision")
+    answer(database, "r-4")
+    assert requests(database) == ["r-1", "r-2", "r-4"]
+
+
+def test_off_records_no_answer(database: Database) -> None:
+    """`off` keeps answers out of the record, and another word is refused."""
+    keep_log(database, "off", fsync=True)
+    answer(database, "r-1")
+    assert requests(database) == []
+    with pytest.raises(InvalidInput, match="durable, buffered, off"):
+        keep_log(database, "perhaps", fsync=True)
+
+
+def test_fsync_is_for_answers_alone(database: Database) -> None:
+    """Without it an answer does not wait for the disk; whatever else is committed still does."""
+    keep_log(database, "durable", fsync=False)
+    answer(database, "r-1")
+    setting = "PRAGMA synchronous" if database.dialect == "sqlite" else "SHOW synchronous_commit"
+    assert database.execute_sql(setting).fetchone()[0] in (2, "on")
+    assert requests(database) == ["r-1"]
+
+
+def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
+    """An answer whose transaction began first and commits last is sealed too: sealing waits for it."""
+    database, other = connect(postgresql_url), connect(postgresql_url)
+    database.connect()
+    other.connect()
+    transaction = database.atomic()
+    transaction.__enter__()
+    answer(database, "slow")
+    answer(other, "quick")
+    with pytest.raises(Unavailable, match="lock timeout"):
+        seal(other, NOW, patience="50ms")
+    assert Seal.select().count(other) == 0
+    transaction.__exit__(None, None, None)
+    assert seal(other, NOW, patience="50ms") == 2
+    shut(database)
+    shut(other)
+
+
+def test_a_policy_version_is_recorded_once(database: Database) -> None:
+    """The first service that decides by a version says so; others find that it is known."""
+    act = Act("", NOW)
+    assert policy_loaded(database, act, "a" * 64, "policies")
+    assert not policy_loaded(database, act, "a" * 64, "policies")
+    assert policy_loaded(database, act, "b" * 64, "elsewhere")
+    bodies = [body for (body,) in Event.select(Event.body).order_by(Event.id).tuples().execute(database)]
+    assert bodies[1] == {"policy_version": "b" * 64, "source": "elsewhere"}
+
+
+def test_months_have_their_partitions(postgresql_url: str) -> None:
+    """This month and the next two get one each; a row goes to its month's, append-only, or to the rest."""
+    database = connect(postgresql_url)
+    database.connect()
+    assert make_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == ["2026-11", "2026-12", "2027-01"]
+    assert make_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == []
+    for at in (datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), NOW):
+        answer(database, "r", at)
+    tables = database.execute_sql("SELECT tableoid::regclass::text FROM decision ORDER BY id").fetchall()
+    assert [name for (name,) in tables] == ["decision_2026_12", "decision_2027_01", "decision_rest"]
+    for statement in ("DELETE FROM decision_2026_12", "UPDATE decision SET reason = 'x'", "TRUNCATE decision_2027_01"):
+        with pytest.raises(Exception, match="append-only"):
+            database.execute_sql(statement)
+    assert make_partitions(database, NOW) == ["2026-07", "2026-08"]
+    shut(database)

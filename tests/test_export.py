@@ -1,0 +1,94 @@
+"""The record carried out: months past as Parquet, and dropped only when they are exported and their time is over."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from authz.audit.log import segment
+from authz.audit.parquet import SCHEMA, check_exported, export_parquet
+from authz.audit.proof import verification
+from authz.database import Database
+from authz.errors import Conflict, InvalidInput
+from authz.models import Decision, Event
+from authz.record import Act
+from authz.record.dropping import drop_month
+from tests.people import NOW
+from tests.recorded import ASKED, record
+
+MONTH = "2026-04"
+"""The month of the older half of the recorded answers."""
+
+
+@pytest.fixture
+def recorded(database: Database) -> Database:
+    record(database)
+    return database
+
+
+def test_months_past_become_parquet(recorded: Database, tmp_path: Path) -> None:
+    """Each subscription's answers of a month are one typed file; the present month is not past; again is nothing."""
+    (exported,) = export_parquet(recorded, tmp_path, NOW)
+    assert (exported.month, exported.decisions, exported.subscriptions) == (MONTH, ASKED // 2, 3)
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.parquet"))
+    assert files == [f"month={MONTH}/subscription={one}/decisions.parquet" for one in ("-", "city", "north")]
+    assert pq.read_schema(tmp_path / files[2]).equals(SCHEMA)
+    assert list(export_parquet(recorded, tmp_path, NOW)) == []
+    assert [one.month for one in export_parquet(recorded, tmp_path, NOW + timedelta(days=40))] == ["2026-06"]
+
+
+def test_duckdb_reads_what_was_recorded(recorded: Database, tmp_path: Path) -> None:
+    """The same rows come out, with instants, numbers and truths as such and ids as they are."""
+    list(export_parquet(recorded, tmp_path, NOW))
+    query = f"SELECT * FROM read_parquet('{tmp_path}/**/*.parquet', hive_partitioning = false) ORDER BY id"
+    read = duckdb.connect().sql(query)
+    rows: list[dict[str, Any]] = read.to_arrow_table().to_pylist()
+    found = Decision.select().where(Decision.asked_at < NOW).order_by(Decision.id).dicts().execute(recorded)
+    assert rows == list(found)
+
+
+def test_a_subscription_of_any_name_has_a_directory() -> None:
+    """No id leaves the directory, nor takes that of no subscription."""
+    names = ["", "-", "..", ".", "a/b", "a b", "ä", "north"]
+    assert [segment(name) for name in names] == ["-", "%2D", "%2E%2E", "%2E", "a%2Fb", "a%20b", "%C3%A4", "north"]
+
+
+def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: Path) -> None:
+    """Six years after its end, exported as it was sealed, by name: its rows go, the seals stay, the log is whole."""
+    late = NOW + timedelta(days=6 * 366)
+    list(export_parquet(recorded, tmp_path, NOW))
+    check_exported(recorded, tmp_path, MONTH)
+    for month, now, why in (
+        (MONTH, NOW, "kept until 2032-05-01"),
+        ("2026-4x", late, "no month"),
+        ("2020-01", late, "no decisions of"),
+    ):
+        with pytest.raises((InvalidInput, Conflict), match=why):
+            drop_month(recorded, Act("", now), month, 6)
+    before = verification(recorded)
+    assert drop_month(recorded, Act("", late), MONTH, 6) == ASKED // 2
+    assert Decision.select().where(Decision.asked_at < NOW).count(recorded) == 0
+    after = verification(recorded)
+    assert (after.ok, after.problem) == (True, None)
+    assert after.rows_checked == before.rows_checked - ASKED // 2 + 1
+    (body,) = Event.select(Event.body).where(Event.kind == "decisions:dropped").tuples().execute(recorded)
+    assert body[0] == {"month": MONTH, "decisions": ASKED // 2, "seals": 3, "retention_years": 6}
+    with pytest.raises(Exception, match="append-only"):
+        Decision.delete().execute(recorded)
+
+
+def test_an_export_that_was_changed_does_not_count(recorded: Database, tmp_path: Path) -> None:
+    """Before a month is dropped its files are compared with the seals: a changed one, or one too few, is refused."""
+    list(export_parquet(recorded, tmp_path, NOW))
+    path = tmp_path / f"month={MONTH}/subscription=north/decisions.parquet"
+    table = pq.read_table(path)
+    changed = table.set_column(7, "action", [["edit"] * table.num_rows]).cast(SCHEMA)
+    pq.write_table(changed, path)
+    with pytest.raises(Conflict, match="not what was sealed"):
+        check_exported(recorded, tmp_path, MONTH)
+    path.unlink()
+    with pytest.raises(Conflict, match="is not there"):
+        check_exported(recorded, tmp_path, MONTH)
