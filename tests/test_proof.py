@@ -172,7 +172,7 @@ def test_a_note_is_in_the_form_of_c2sp(recorded: Database, signer: Signer) -> No
 
 
 def unlock(database: Database) -> None:
-    """Put the triggers of the record aside, as somebody with the database in their hands would."""
+    """Put the triggers of the record and its keys aside, as somebody with the database in their hands would."""
     if database.dialect == "postgresql":
         for table in ("event", "decision", "leaf", "seal", "checkpoint"):
             database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
@@ -180,6 +180,7 @@ def unlock(database: Database) -> None:
     found = database.execute_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
     for (name,) in found:
         database.execute_sql(f"DROP TRIGGER {name}")
+    database.execute_sql("PRAGMA foreign_keys = 0")
 
 
 def sql(*statements: str) -> Callable[[Database], None]:
