@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api import problems, requests
+from api import oidc, pages, problems, requests, session
 from api.authzen import access
 from api.feed import feed
 from api.health import health
@@ -23,9 +23,12 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     app.extensions["caregrant"] = pdp or open_pdp(settings.database, settings.policies)
     app.extensions["caregrant.tokens"] = Tokens(settings)
     requests.install(app)
-    problems.install(app)
+    problems.install(app, pages.refusal)
+    session.install(app, settings)
+    oidc.install(app, settings)
     app.register_blueprint(access)
     app.register_blueprint(health)
     app.register_blueprint(v1)
     app.register_blueprint(feed)
+    pages.install(app)
     return app

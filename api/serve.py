@@ -15,6 +15,7 @@ from granian.log import LogLevels
 
 from api.app import create_app
 from api.feed import THREADS
+from api.session import LOOPBACK, check
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import open_pdp
@@ -28,11 +29,15 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     Raises `PolicyRefused`, `Unavailable` or `InvalidInput` before anything listens: a policy, a database or a port that
     is not there, or settings that contradict each other.
     """
-    if settings.development_key and host not in ("127.0.0.1", "localhost", "::1"):
+    if settings.development_key and host not in LOOPBACK:
         raise InvalidInput("CAREGRANT_DEVELOPMENT_KEY is for a loopback address; set CAREGRANT_JWKS instead")
+    if settings.demo_sign_in and host not in LOOPBACK:
+        raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is for a loopback address; set CAREGRANT_OIDC_CLIENT instead")
     Tokens(settings)
-    with open_pdp(settings.database, settings.policies) as pdp, suppress(Unavailable):
-        gather_statistics(pdp.database)
+    with open_pdp(settings.database, settings.policies) as pdp:
+        check(settings, pdp)
+        with suppress(Unavailable):
+            gather_statistics(pdp.database)
     _check_free(host, port)
     server = Granian(
         "caregrant",

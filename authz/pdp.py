@@ -296,12 +296,14 @@ class PDP:
         limit: int | None = None,
         after: str | None = None,
         request: Mapping[str, Properties] | None = None,
+        without: str = "",
     ) -> list[str]:
         """The ids of the resources that the subject may do this to, in order, each once.
 
-        A page follows a page by ``after=`` the last id. Raises `InvalidInput` for a negative limit.
+        A page follows a page by ``after=`` the last id. `without` leaves out the ways on which this rule lies, and
+        what is permitted by them alone. Raises `InvalidInput` for a negative limit.
         """
-        plan = self._plan("resources", subject[0], action, resource_type)
+        plan = self._plan("resources", subject[0], action, resource_type, without)
         return self._search(plan, (subject[1], None), at, limit, after, request)
 
     def search_subjects(
@@ -419,15 +421,17 @@ class PDP:
         return tuple(query for query in queries if action in ("", query.action) or query.action is None)
 
     def _plan(
-        self, question: str, subject_type: str, action: str, resource_type: str
+        self, question: str, subject_type: str, action: str, resource_type: str, without: str = ""
     ) -> tuple[_Plan, tuple[Query, ...]] | None:
         """The plan for a kind of question, made once; None when no rule can permit it."""
-        key = (question, subject_type, action, resource_type)
+        key = (question, subject_type, action, resource_type, without)
         try:
             return self._plans[key]
         except KeyError:
             pass
-        queries = self._queries(subject_type, action, resource_type)
+        queries = tuple(
+            query for query in self._queries(subject_type, action, resource_type) if without not in query.rules
+        )
         if not queries:
             return None
         made = _Plan(self._statement(question, queries)), queries

@@ -58,6 +58,27 @@ class Settings:
         "CAREGRANT_DEVELOPMENT_KEY",
         "The file of the key that caregrant token signs with, made if missing; refused with CAREGRANT_JWKS.",
     )
+    public_url: str = _setting(  # type: ignore[assignment]
+        "", "CAREGRANT_PUBLIC_URL", "The https URL under which this service is reached from outside."
+    )
+    oidc_client: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_OIDC_CLIENT",
+        "The client id of the pages at the identity provider CAREGRANT_ISSUER; without it nobody signs in there.",
+    )
+    oidc_secret: str = _setting(  # type: ignore[assignment]
+        "", "CAREGRANT_OIDC_SECRET", "The client's secret at the identity provider, or a file that holds it."
+    )
+    session_key: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_SESSION_KEY",
+        "The secret that signs the pages' cookies, 32 characters or more, or a file that holds it.",
+    )
+    demo_sign_in: bool = _setting(  # type: ignore[assignment]
+        False,
+        "CAREGRANT_DEMO_SIGN_IN",
+        "true: whoever comes may be any of the demonstration clinic's people; caregrant demo --serve sets it.",
+    )
 
     @classmethod
     def from_environment(cls, **given: object) -> "Settings":
@@ -76,6 +97,10 @@ class Settings:
 
 
 def _converted(value: object, default: object, variable: str) -> object:
+    if isinstance(default, bool):
+        if str(value).lower() not in ("true", "false"):
+            raise InvalidInput(f"{variable} is true or false, not {value!r}")
+        return str(value).lower() == "true"
     if not isinstance(default, int):
         return str(value)
     try:
