@@ -158,10 +158,12 @@ def patient(pdp: PDP, act: Act, name: str, *, overseen: bool = False) -> Row:
                 raise
             action = "list_access"
             _permit(pdp, act, (action,), name)
-        (row,) = _told(pdp, act, [name], action)
-        del row["left"]
+        rows = _told(pdp, act, [name], action)
+        if not rows:  # somebody has just taken the right away
+            raise NotFound
+        del rows[0]["left"]
         actions = pdp.search_actions(("practitioner", act.by), ("patient", name), act.now)
-        return {**row, "actions": actions}
+        return {**rows[0], "actions": actions}
 
 
 def actions(pdp: PDP, act: Act, names: Sequence[str], *of: str) -> dict[str, set[str]]:

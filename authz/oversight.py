@@ -45,8 +45,10 @@ def own_access(pdp: PDP, act: Act, name: str) -> Row:
             Grant.ended_at > act.now,
         )
         rows = [_by_grant(row, True) for row in held.dicts().execute(pdp.database)]
-        (row,) = _with_people(pdp, rows or _by_rule(pdp, name, [act.by], act.now))
-        return row
+        told = _with_people(pdp, rows or _by_rule(pdp, name, [act.by], act.now))
+        if not told:
+            raise NotFound
+        return told[0]
 
 
 def _by_grant(row: Row, views: bool) -> Row:
@@ -72,7 +74,7 @@ def _by_rule(pdp: PDP, name: str, who: Sequence[str], now: datetime) -> list[Row
     found = StandingShare.select().where(StandingShare.id.in_(numbers)).dicts().execute(pdp.database)
     shares = {row["id"]: row for row in found}
     both = zip(who, answers, strict=True)
-    return [_told(one, decision, shares.get(decision.standing_share)) for one, decision in both]
+    return [_told(one, decision, shares.get(decision.standing_share)) for one, decision in both if decision.allowed]
 
 
 def _told(who: str, decision: Decision, share: Row | None) -> Row:

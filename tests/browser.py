@@ -20,10 +20,12 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from authz import demo
+from authz import demo, operations
 from authz.compiler import load
 from authz.database import connect, migrate, shut
 from authz.importing import import_facts
+from authz.pdp import PDP
+from authz.record import Act
 from authz.settings import shipped
 from tests.test_serving import free_port, serving
 
@@ -66,13 +68,17 @@ def extremes(began: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def fill(url: str) -> None:
     """The demonstration clinic and the extremes, in a new database."""
-    database, types = connect(url), load(shipped("policies")).types
+    database, policy = connect(url), load(shipped("policies"))
+    types = policy.types
     migrate(database)
     now = datetime.now(UTC) - timedelta(hours=1)
     with database.connection_context():
         demo.fill(database, types, now)
         lines = b"".join(orjson.dumps({kind: said}) + b"\n" for kind, said in extremes(now))
         import_facts(database, io.BytesIO(lines), types, now=now)
+        alice, pdp = Act("alice", now + timedelta(minutes=5)), PDP(database, policy)
+        operations.share(pdp, act=alice, patients=["p-6"], colleague="ivan@north.example")
+        operations.transfer(pdp, act=alice, patients=["p-60"], colleague="noa@north.example")
     shut(database)
 
 
@@ -103,14 +109,23 @@ class Site:
         said = {"_permanent": True, "by": who, "since": moment, "seen": moment}
         context.add_cookies([{"name": "caregrant", "value": cookie(said), "url": self.url}])
 
+    def resume(self, context: BrowserContext, told: str, ago: timedelta) -> None:
+        """The session of this cookie, as if it had last been used some time ago."""
+        said = signer().loads(told)
+        said["seen"] -= int(ago.total_seconds())
+        context.add_cookies([{"name": "caregrant", "value": cookie(said), "url": self.url}])
+
+
+def signer() -> Any:
+    """What signs sessions as the server does."""
+    app = Flask("tests")
+    app.secret_key = _SESSION_KEY
+    return SecureCookieSessionInterface().get_signing_serializer(app)
+
 
 def cookie(said: dict[str, Any]) -> str:
     """A session as the server would sign it."""
-    app = Flask("tests")
-    app.secret_key = _SESSION_KEY
-    signer = SecureCookieSessionInterface().get_signing_serializer(app)
-    assert signer
-    text: str = signer.dumps(said)
+    text: str = signer().dumps(said)
     return text
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 
 from api import session as sessions
 from authz.database import Database
-from authz.models import Decision, Grant, Notification, Patient
+from authz.models import Decision, Grant, Notification, Patient, Practitioner
 from tests import people
 from tests.acting import login
 from tests.http import service
@@ -159,7 +159,7 @@ def test_notifications(as_: As, database: Database) -> None:
     alice, oscar = as_("alice"), as_("oscar")
     alice.done("/patients/p-1/share", action="share", colleague=login("oscar"))
     alice.done("/patients/p-1/transfer", colleague=login("oscar"))
-    assert "Notifications2 unread" in oscar.get("/patients")
+    assert "Notifications 2 unread" in oscar.get("/patients")
     told = oscar.get("/notifications")
     assert "Patient of alice has been transferred to you by Alice" in told
     assert "Alice shared Patient of alice with you" in told
@@ -384,7 +384,7 @@ def test_no_route_is_left_out(sqlite_database: Database) -> None:
 def test_every_route_by_everybody(sqlite_database: Database, who: str) -> None:
     """Each member of the cast gets the status that is theirs; who is not signed in is sent to sign in."""
     people.fill(sqlite_database)
-    people.add(sqlite_database, people.Practitioner, id="nobody", login=login("nobody"), name="Nobody")
+    people.add(sqlite_database, Practitioner, id="nobody", login=login("nobody"), name="Nobody")
     flask = service(sqlite_database)
     erin = Grant.select().where(Grant.practitioner == "erin", Grant.patient == "p-1").execute(sqlite_database)[0].id
     for line, expected in EVERYBODY.items():
@@ -394,7 +394,8 @@ def test_every_route_by_everybody(sqlite_database: Database, who: str) -> None:
             visitor = Visitor(flask, who)
             form = FORMS.get(path, {})
             response = visitor.post(path, **form) if method == "POST" else visitor.client.get(path, query_string=form)
-            text, _ = response.text, response.close()
+            text = response.text
+            response.close()
             transaction.rollback()
         status = expected.get(who, expected["*"])
         if not who:
