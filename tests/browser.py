@@ -27,7 +27,7 @@ from authz.importing import import_facts
 from authz.pdp import PDP
 from authz.record import Act
 from authz.settings import shipped
-from tests.test_serving import free_port, serving
+from tests.server import free_port, serving
 
 CHROMIUM = "/usr/bin/chromium"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}

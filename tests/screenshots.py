@@ -126,7 +126,7 @@ def picture(there: Site, folder: Path) -> None:
     for name, (who, _) in TOUR.items():
         with there.visit(who) as page:
             walk(page, name)
-            page.wait_for_timeout(200)
+            page.wait_for_timeout(500)
             for label, size, scheme in (
                 ("desktop", DESKTOP, "light"),
                 ("dark", DESKTOP, "dark"),

@@ -1,4 +1,4 @@
-"""The pages in a real browser, before the real server: the help page word by word, by mouse, by keyboard, without script.
+"""The pages in a real browser, before the real server: the help page word by word, by keyboard, without script.
 
 Each test has a patient of its own, so that they run in any order.
 """
@@ -75,7 +75,7 @@ def test_h2_transfer_as_the_help_page_tells_it(there: Site, size: dict[str, int]
 
 @WAYS
 def test_h3_share_as_the_help_page_tells_it(there: Site, size: dict[str, int], script: bool) -> None:
-    """H3: "Patients → the patient → the 3-dots menu → transfer/share patient → Action: Share patient → e-mail → continue"."""
+    """H3: "Patients → the patient → the 3-dots menu → transfer/share patient → Action: Share patient → e-mail → …"."""
     name = {(1280, True): "Finn Costa", (390, True): "Ada Dahl"}.get((size["width"], script), "Finn Dahl")
     with there.visit(size=size, java_script_enabled=script) as page:
         page.goto("/")
@@ -105,7 +105,7 @@ def test_h3_share_as_the_help_page_tells_it(there: Site, size: dict[str, int], s
 
 @SIZES
 def test_h4_a_wrong_e_mail_keeps_what_was_typed(there: Site, size: dict[str, int]) -> None:
-    """H4: what is needed is said at the field, which has the focus; with the right e-mail the same form goes through."""
+    """H4: what is needed is said at the field, which has the focus; with the right e-mail the form goes through."""
     number = 1 if size == DESKTOP else 2
     with there.visit("crowd-1", size=size) as page:
         page.goto(f"{case(number)}/share")
@@ -192,7 +192,8 @@ def tab_to(page: Page, name: str) -> None:
         told = page.evaluate(
             """() => { const one = document.activeElement, style = getComputedStyle(one);
             const label = one.labels && one.labels[0] ? one.labels[0].innerText : "";
-            return [one.getAttribute("aria-label") || label || one.innerText || "", style.outlineStyle, one.tagName]; }"""
+            const name = one.getAttribute("aria-label") || label || one.innerText || "";
+            return [name, style.outlineStyle, one.tagName]; }"""
         )
         assert told[1] != "none" or told[2] == "BODY", told
         if name in told[0]:

@@ -45,8 +45,9 @@ def test_the_story(as_: As, database: Database) -> None:
     oscar.get("/patients/p-1", 404)
     happens = alice.get("/patients/p-1/transfer")
     assert "You lose access to Patient of alice." in happens
-    assert "Bob and Erin keep the access" in happens
-    assert "Carl and Carol have access because the owner shares all patients" in happens
+    assert "Bob and Erin keep access through a share, unless you end these here." in happens
+    assert "Carl and Carol see the patient because you share all your patients; that ends with the transfer." in happens
+    assert "you still see" not in happens
     said = alice.done("/patients/p-1/transfer", colleague=login("oscar"))
     assert "Patient of alice has been transferred to Oscar" in said
     alice.get("/patients/p-1", 404)
@@ -69,6 +70,17 @@ def test_what_a_page_offers(as_: As) -> None:
     assert "Give up access" not in standing
     assert "Being a manager does not open the patient." in manager
     assert "End sharing with Bob" in manager
+
+
+def test_what_a_transfer_leaves(as_: As) -> None:
+    """Before saving: who still sees the patient because the new owner shares everything with them is told, truly."""
+    oscar, pete = as_("oscar"), as_("pete")
+    oscar.done("/sharing", colleague=login("pete"))
+    oscar.done("/patients/p-oscar/transfer", colleague=login("pete"))
+    told = "Only if the new owner is Oscar, you still see the patient"
+    assert told in pete.get("/patients/p-oscar/transfer")
+    pete.done("/patients/p-oscar/transfer", colleague=login("oscar"))
+    assert "Patient of Oscar" in pete.get("/patients/p-oscar")
 
 
 def test_giving_up(as_: As, database: Database) -> None:

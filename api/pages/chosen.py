@@ -37,11 +37,14 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Touched:
-    """Whom a transfer touches: who owns the patients now, who keeps their share, who saw them by a standing share."""
+    """Whom a transfer touches: who owns the patients now, who keeps their share, who saw them by a standing share, and
+    who shares everything with the one who transfers.
+    """
 
     owners: dict[str, str]
     viewers: dict[str, str]
     standing: dict[str, str]
+    sharing: dict[str, str]
 
 
 def one(patient: str, *actions: str) -> Chosen:
@@ -68,18 +71,20 @@ def several(patients: Sequence[str], *actions: str) -> Chosen:
     return Chosen(kept, common, tuple(names[name] for name in left), "/patients")
 
 
-def colleagues(chosen: Chosen, q: str = "", *, leaving_out: Sequence[str] = ()) -> list[Row]:
+def colleagues(chosen: Chosen) -> list[Row]:
     """Who may receive all of these patients, by name."""
-    found = [directory.colleagues(pdp(), sessions.act(), name=name, q=q) for name in chosen.ids]
-    common = set.intersection(*({row["id"] for row in rows} for rows in found)) - set(leaving_out)
+    found = [directory.colleagues(pdp(), sessions.act(), name=name) for name in chosen.ids]
+    common = set.intersection(*({row["id"] for row in rows} for rows in found))
     return sorted((row for row in found[0] if row["id"] in common), key=lambda row: (row["name"].casefold(), row["id"]))
 
 
-def touched(chosen: Chosen) -> Touched:
-    """Whom handing these patients over touches."""
-    found = Touched({}, {}, {})
+def touched(chosen: Chosen, colleagues: list[Row]) -> Touched:
+    """Whom handing these patients over to one of these colleagues touches."""
+    act = sessions.act()
+    sharing = {row["owner"] for row in directory.standing_shares(pdp(), act) if row["colleague"] == act.by}
+    found = Touched({}, {}, {}, {row["id"]: row["name"] for row in colleagues if row["id"] in sharing})
     for name in chosen.ids:
-        for row in oversight.who_has_access(pdp(), sessions.act(), name):
+        for row in oversight.who_has_access(pdp(), act, name):
             if row["role"] == "owner":
                 found.owners[row["practitioner"]] = row["name"]
             elif row["origin"] == "standing_share":

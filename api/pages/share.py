@@ -63,12 +63,13 @@ def _carry_out(those: Chosen) -> Response:
 
 
 def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
+    colleagues = chosen.colleagues(those)
     return page(
         "share.html",
         200 if error is None else status_of(error),
         chosen=those,
-        touched=chosen.touched(those),
-        colleagues=chosen.colleagues(those),
+        touched=chosen.touched(those, colleagues),
+        colleagues=colleagues,
         said=typed(),
         refused=transfer.refused(those, error),
         at_fault=words.at_fault(error),

@@ -56,16 +56,17 @@ def carry_out(those: Chosen, colleague: str, reason: str = "") -> Response:
 
 
 def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
-    touched = chosen.touched(those)
-    said, q = typed(), request.args.get("q", "").strip()
+    colleagues, q = chosen.colleagues(those), request.args.get("q", "").strip()
+    touched = chosen.touched(those, colleagues)
+    receivers = [one for one in colleagues if one["id"] not in touched.owners]
     return page(
         "transfer.html",
         200 if error is None else status_of(error),
         chosen=those,
         touched=touched,
-        colleagues=chosen.colleagues(those, q, leaving_out=list(touched.owners)),
+        colleagues=[one for one in receivers if q.casefold() in f"{one['name']}\n{one['login']}".casefold()],
         q=q,
-        said=said,
+        said=typed(),
         refused=refused(those, error),
         at_fault=words.at_fault(error),
     )
