@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api import metadata, meters, metrics, problems, requests
+from api import metadata, meters, metrics, oidc, pages, problems, requests, session
 from api.authzen import access
 from api.feed import feed
 from api.health import health
@@ -31,7 +31,9 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     app.extensions["caregrant.tokens"] = Tokens(settings)
     app.extensions["caregrant.rates"] = Rates(opened.database, settings.rate)
     requests.install(app)
-    problems.install(app)
+    problems.install(app, pages.refusal)
+    session.install(app, settings)
+    oidc.install(app, settings)
     meters.install(app)
     metadata.install(app, settings)
     app.register_blueprint(access)
@@ -41,4 +43,5 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     app.register_blueprint(health)
     app.register_blueprint(v1)
     app.register_blueprint(feed)
+    pages.install(app)
     return app

@@ -1,8 +1,9 @@
-"""Every error as RFC 9457 `application/problem+json`; the only place that knows HTTP statuses.
+"""Every error as RFC 9457 `application/problem+json`, or as a page; the only place that knows HTTP statuses.
 
 `PROBLEMS` lists each kind with its status and title; `docs/http.md` must list them, and a test compares the two.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,6 @@ from authz.errors import (
     NotEligible,
     NotFound,
     SelfTarget,
-    TooMany,
     Unavailable,
 )
 
@@ -83,37 +83,59 @@ def rendered(problem: Problem) -> Response:
     return response
 
 
-def install(app: Flask) -> None:
-    """Make every error of an app a problem; one that nobody expected is logged and tells nothing."""
+def problem_of(error: CaregrantError) -> Problem | None:
+    """How an error of ours is told; None for one that nobody expects here."""
+    if isinstance(error, Unavailable):
+        return Problem("unavailable", "Try again shortly.", headers=(("Retry-After", "1"),))
+    if isinstance(error, InvalidInput):
+        return Problem("invalid" if request.path.startswith("/v1/") else "bad-request", str(error))
+    if isinstance(error, BatchRefused):
+        told = tuple((f"/patients/{at}", str(one)) for at, one in error.refusals)
+        return Problem("batch-refused", str(error), told)
+    kind = _ERRORS.get(type(error))
+    return None if kind is None else Problem(kind, str(error))
+
+
+def status_of(error: CaregrantError) -> int:
+    """The HTTP status with which an error is told."""
+    problem = problem_of(error)
+    return PROBLEMS["internal-error" if problem is None else problem.kind][0]
+
+
+def install(app: Flask, page: Callable[[Problem], Response]) -> None:
+    """Make every error of an app a problem, for a browser a `page`; one that nobody expected is logged, and silent."""
+
+    def answer(problem: Problem) -> Response:
+        return page(problem) if _for_a_browser() else rendered(problem)
 
     @app.errorhandler(Problem)
     def told(problem: Problem) -> Response:
-        return rendered(problem)
+        return answer(problem)
 
     @app.errorhandler(CaregrantError)
     def ours(error: CaregrantError) -> Response:
         if isinstance(error, Unavailable):
             app.logger.error("unavailable: %s", error)
-            return rendered(Problem("unavailable", "Try again shortly.", headers=(("Retry-After", "1"),)))
-        if isinstance(error, TooMany):
-            return rendered(Problem("too-many", str(error), headers=(("Retry-After", str(error.seconds)),)))
-        if isinstance(error, InvalidInput):
-            return rendered(Problem("invalid" if request.path.startswith("/v1/") else "bad-request", str(error)))
-        if isinstance(error, BatchRefused):
-            told = tuple((f"/patients/{at}", str(one)) for at, one in error.refusals)
-            return rendered(Problem("batch-refused", str(error), told))
-        kind = _ERRORS.get(type(error))
-        return unexpected(error) if kind is None else rendered(Problem(kind, str(error)))
+        problem = problem_of(error)
+        return unexpected(error) if problem is None else answer(problem)
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         kind = _BY_STATUS.get(error.code or 500)
         if kind is None or isinstance(error, InternalServerError):
-            return unexpected(error) if (error.code or 500) >= 500 else rendered(Problem("bad-request", error.name))
+            return unexpected(error) if (error.code or 500) >= 500 else answer(Problem("bad-request", error.name))
         kept = [(name, value) for name, value in error.get_headers() if name in ("Allow", "Retry-After")]
-        return rendered(Problem(kind, error.description or error.name, headers=tuple(kept)))
+        return answer(Problem(kind, error.description or error.name, headers=tuple(kept)))
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
         app.logger.exception("unexpected", exc_info=error)
-        return rendered(Problem("internal-error", "This is logged under the request's id."))
+        return answer(Problem("internal-error", "This is logged under the request's id."))
+
+
+def _for_a_browser() -> bool:
+    """Whether the pages were asked; where nothing was, whether a page is liked better than JSON."""
+    if request.endpoint is not None:
+        return request.blueprint == "pages"
+    kinds = ["application/problem+json", "application/json", "text/html"]
+    return request.accept_mimetypes.best_match(kinds) == "text/html"

@@ -56,7 +56,7 @@ def install(app: Flask) -> None:
     @app.after_request
     def answer(response: Response) -> Response:
         response.headers[_HEADER] = g.get("request_id") or uuid.uuid4().hex
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 

@@ -22,6 +22,7 @@ from api.feed import THREADS
 from api.metadata import LOOPBACK
 from api.meters import together
 from api.requests import now
+from api.session import check
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import open_pdp
@@ -38,10 +39,13 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     """
     if settings.development_key and host not in LOOPBACK:
         raise InvalidInput("CAREGRANT_DEVELOPMENT_KEY is for a loopback address; set CAREGRANT_JWKS instead")
+    if settings.demo_sign_in and host not in LOOPBACK:
+        raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is for a loopback address; set CAREGRANT_OIDC_CLIENT instead")
     Tokens(settings)
     if not settings.public_url and host in LOOPBACK:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with open_pdp(settings.database, settings.policies) as pdp:
+        check(settings, pdp)
         keep_log(pdp.database, settings.decision_log, fsync=settings.fsync)
         policy_loaded(pdp.database, Act("", now()), pdp.version, settings.policies)
         make_partitions(pdp.database, now())

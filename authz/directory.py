@@ -15,6 +15,8 @@ from authz.terms import FOREVER, normalise_login, to_micros
 
 Row = dict[str, Any]
 _CHUNK = 500
+_LARGEST_CHUNK = 16_000
+_BELL = 1000
 
 
 def by_login(pdp: PDP, login: str, bound: str | None) -> str | None:
@@ -62,23 +64,52 @@ def patients(
     """
     action = "transfer" if left else "view"
     found: list[Row] = []
-    size = limit + 1 if not (q or role or left or act.bound) else max(limit + 1, _CHUNK)
+    size = max(limit + 1, _CHUNK) if q or left or act.bound else limit + 1
     with answering(pdp.database):
         while len(found) <= limit:
-            ids = pdp.search_resources(("practitioner", act.by), action, "patient", act.now, size, after)
-            found += [row for row in _told(pdp, act, ids, action) if _wanted(row, q, role, left)]
+            ids = _candidates(pdp, act, action, role, size, after)
+            matching = _matching(pdp, ids, q)
+            while matching and len(found) <= limit:
+                some, matching = matching[: limit + 1], matching[limit + 1 :]
+                found += [row for row in _told(pdp, act, some, action) if _wanted(row, role, left)]
             if len(ids) < size:
                 break
-            after = ids[-1]
+            after, size = ids[-1], min(4 * size, _LARGEST_CHUNK)
         _record_search(pdp, act, action, ("patient", ""), min(len(found), limit))
     for row in found:
         del row["left"]
     return found[:limit], len(found) > limit
 
 
-def _wanted(row: Row, q: str, role: str | None, left: bool) -> bool:
-    matches = not q or q.casefold() in row["name"].casefold() or q == row["id"]
-    return matches and role in (None, row["role"]) and (row["left"] or not left)
+def _candidates(pdp: PDP, act: Act, action: str, role: str | None, size: int, after: str) -> list[str]:
+    """Ids among which the patients asked for are, in order: what one owns is found by its grants, and what one does
+    not own by the rules other than the owner's (R3), so that neither hides among many of the other.
+    """
+    if role != "owner":
+        without = "R3" if role == "viewer" else ""
+        who = ("practitioner", act.by)
+        return pdp.search_resources(who, action, "patient", act.now, size, after, without=without)
+    mine = Grant.select(Grant.patient).where(
+        Grant.practitioner == act.by,
+        Grant.role == "owner",
+        Grant.patient > after,
+        Grant.started_at <= act.now,
+        Grant.ended_at > act.now,
+    )
+    return [name for (name,) in mine.order_by(Grant.patient).limit(size).tuples().execute(pdp.database)]
+
+
+def _matching(pdp: PDP, ids: Sequence[str], q: str) -> list[str]:
+    """Those whose name has `q` in it, or whose id it is, in order."""
+    if not q:
+        return list(ids)
+    part = q.casefold()
+    rows = rows_of(pdp.database, "SELECT id, name FROM patient WHERE id", list(ids))
+    return sorted(name for name, shown in rows if name == q or part in shown.casefold())
+
+
+def _wanted(row: Row, role: str | None, left: bool) -> bool:
+    return role in (None, row["role"]) and (row["left"] or not left)
 
 
 def _told(pdp: PDP, act: Act, ids: Sequence[str], action: str) -> list[Row]:
@@ -116,14 +147,51 @@ def _role(owner: str, act: Act, action: str) -> str:
     return "viewer" if action == "view" else "manager"
 
 
-def patient(pdp: PDP, act: Act, name: str) -> Row:
-    """One patient with the actions that the practitioner may take. Raises `NotFound` unless they may view it."""
+def patient(pdp: PDP, act: Act, name: str, *, overseen: bool = False) -> Row:
+    """One patient with the actions that the practitioner may take.
+
+    Raises `NotFound` unless they may view it; where it is `overseen`, unless they may view it or list its access.
+    """
     with answering(pdp.database):
-        _permit(pdp, act, ("view",), name)
-        (row,) = _told(pdp, act, [name], "view")
-        del row["left"]
+        action = "view"
+        try:
+            _permit(pdp, act, ("view",), name)
+        except NotFound:
+            if not overseen:
+                raise
+            action = "list_access"
+            _permit(pdp, act, (action,), name)
+        rows = _told(pdp, act, [name], action)
+        if not rows:  # somebody has just taken the right away
+            raise NotFound
+        del rows[0]["left"]
         actions = pdp.search_actions(("practitioner", act.by), ("patient", name), act.now)
-        return {**row, "actions": actions}
+        return {**rows[0], "actions": actions}
+
+
+def actions(pdp: PDP, act: Act, names: Sequence[str], *of: str) -> dict[str, set[str]]:
+    """Which of these actions the practitioner may take on each of these patients, for a list to offer them."""
+    asked = [(("practitioner", act.by), action, ("patient", name)) for name in names for action in of]
+    with answering(pdp.database):
+        answers = pdp.evaluate_many(asked, act.now)
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for (_, action, (_, name)), decision in zip(asked, answers, strict=True):
+        if decision.allowed:
+            found[name].add(action)
+    return found
+
+
+def names(pdp: PDP, act: Act, ids: Sequence[str]) -> dict[str, str]:
+    """The names of those of these patients that the practitioner may know: who view them, or list their access."""
+    with answering(pdp.database):
+        known: set[str] = set()
+        for action in ("view", "list_access"):
+            asked = [Asked(("practitioner", act.by), action, ("patient", one)) for one in sorted(set(ids) - known)]
+            answers = pdp.evaluate_many([(one.subject, one.action, one.resource) for one in asked], act.now)
+            record_decisions(pdp.database, act, zip(asked, answers, strict=True))
+            known |= {one.resource[1] for one, decision in zip(asked, answers, strict=True) if decision.allowed}
+        rows = Patient.select(Patient.id, Patient.name).where(Patient.id.in_(sorted(known)))
+        return dict(rows.tuples().execute(pdp.database))
 
 
 def access(pdp: PDP, act: Act, name: str) -> list[Row]:
@@ -205,6 +273,21 @@ def notifications(pdp: PDP, act: Act, *, unread: bool, limit: int, before: int |
     with answering(pdp.database):
         rows = list(found.limit(limit + 1).dicts().execute(pdp.database))
     return rows[:limit], len(rows) > limit
+
+
+def unread(pdp: PDP, act: Act) -> int:
+    """How many of the practitioner's last notices are unread."""
+    last = Notification.select(Notification.read_at).where(Notification.practitioner == act.by)
+    last = last.order_by(Notification.id.desc()).limit(_BELL)
+    with answering(pdp.database):
+        return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
+
+
+def mark_all_read(pdp: PDP, act: Act) -> None:
+    """Mark every notice of one's own as read."""
+    mine = (Notification.practitioner == act.by, Notification.read_at == FOREVER)
+    with answering(pdp.database), pdp.database.atomic():
+        Notification.update(read_at=to_micros(act.now)).where(*mine).execute(pdp.database)
 
 
 def mark_read(pdp: PDP, act: Act, notification: int) -> Row:

@@ -323,12 +323,14 @@ class PDP:
         after: str | None = None,
         request: Mapping[str, Properties] | None = None,
         within: str | None = None,
+        without: str = "",
     ) -> list[str]:
         """The ids of the resources that the subject may do this to, in order, each once.
 
-        A page follows a page by ``after=`` the last id. Raises `InvalidInput` for a negative limit.
+        A page follows a page by ``after=`` the last id. `without` leaves out the ways on which this rule lies, and
+        what is permitted by them alone. Raises `InvalidInput` for a negative limit.
         """
-        plan = self._plan("resources", subject[0], action, resource_type, within)
+        plan = self._plan("resources", subject[0], action, resource_type, within, without)
         return self._search(plan, (subject[1], None), at, limit, after, request, within)
 
     def search_subjects(
@@ -469,15 +471,23 @@ class PDP:
         return tuple(query for query in queries if action in ("", query.action) or query.action is None)
 
     def _plan(
-        self, question: str, subject_type: str, action: str, resource_type: str, bound: str | None = None
+        self,
+        question: str,
+        subject_type: str,
+        action: str,
+        resource_type: str,
+        bound: str | None = None,
+        without: str = "",
     ) -> tuple[_Plan, tuple[Query, ...]] | None:
         """The plan for a kind of question, made once; None when no rule can permit it."""
-        key = (question, subject_type, action, resource_type, bound is not None)
+        key = (question, subject_type, action, resource_type, bound is not None, without)
         try:
             return self._plans[key]
         except KeyError:
             pass
-        queries = self._queries(subject_type, action, resource_type)
+        queries = tuple(
+            query for query in self._queries(subject_type, action, resource_type) if without not in query.rules
+        )
         if bound is not None:
             queries = tuple(narrow for query in queries for narrow in narrowed(query, self.policy.types))
         if not queries:

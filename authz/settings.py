@@ -47,7 +47,7 @@ class Settings:
     public_url: str = _setting(  # type: ignore[assignment]
         "",
         "CAREGRANT_PUBLIC_URL",
-        "The https URL at which callers reach the service, for the AuthZEN metadata; on a loopback address its own.",
+        "The https URL at which callers and browsers reach the service; on a loopback address its own.",
     )
     metadata_key: str = _setting(  # type: ignore[assignment]
         "",
@@ -72,6 +72,24 @@ class Settings:
         "",
         "CAREGRANT_DEVELOPMENT_KEY",
         "The file of the key that caregrant token signs with, made if missing; refused with CAREGRANT_JWKS.",
+    )
+    oidc_client: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_OIDC_CLIENT",
+        "The client id of the pages at the identity provider CAREGRANT_ISSUER; without it nobody signs in there.",
+    )
+    oidc_secret: str = _setting(  # type: ignore[assignment]
+        "", "CAREGRANT_OIDC_SECRET", "The client's secret at the identity provider, or a file that holds it."
+    )
+    session_key: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_SESSION_KEY",
+        "The secret that signs the pages' cookies, 32 characters or more, or a file that holds it.",
+    )
+    demo_sign_in: bool = _setting(  # type: ignore[assignment]
+        False,
+        "CAREGRANT_DEMO_SIGN_IN",
+        "true: whoever comes may be any of the demonstration clinic's people; caregrant demo --serve sets it.",
     )
 
     decision_log: str = _setting(  # type: ignore[assignment]

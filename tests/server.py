@@ -1,6 +1,7 @@
 """A real server process on a free port of 127.0.0.1, stopped by its own process id, and requests to it."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -23,9 +24,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(*words: str, port: int, ready: str = "/readyz") -> Iterator[subprocess.Popen[bytes]]:
+def serving(
+    *words: str, port: int, ready: str = "/readyz", environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server process on a port, ready to answer; stopped by its own process id."""
-    process = subprocess.Popen([COMMAND, *words, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        [COMMAND, *words, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **(environment or {})},
+    )
     try:
         for _ in range(300):
             assert process.poll() is None, process.stdout and process.stdout.read().decode()

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
         check=True,
     )
     assert str(ROOT) not in where.stdout
+
+
+def test_the_wheel_holds_the_pages(wheel: Path) -> None:
+    """Every template and asset of the checkout is in the wheel."""
+    held = set(zipfile.ZipFile(wheel).namelist())
+    needed = {
+        str(path.relative_to(ROOT)) for kind in ("templates", "static") for path in (ROOT / "api" / kind).iterdir()
+    }
+    assert len(needed) > 15
+    assert needed <= held
 
 
 @pytest.mark.parametrize("name", ["run", "dev", "bench"])

@@ -1,6 +1,7 @@
 """`migrate`, `demo` and `import`: what is in the database."""
 
 import os
+import secrets
 from typing import BinaryIO
 
 import click
@@ -98,11 +99,16 @@ def _serve_demo(connected: Database, database: str, policies: str, port: int) ->
     key = add_client(connected, name="demonstration", scopes=("decide", "audit"), now=now())
     connected.close()
     click.echo(_WELCOME.format(port=port, key=key, database=database))
-    serve(settings(database=database, policies=policies), "127.0.0.1", port, 1)
+    chosen = settings(database=database, policies=policies, demo_sign_in=True, session_key=secrets.token_urlsafe(32))
+    serve(chosen, "127.0.0.1", port, 1)
 
 
 _WELCOME = """
-The service is at http://127.0.0.1:{port}/ (Ctrl-C stops it). May Bob view Alice's patient? A decision, with its reason:
+Sign in as one of the clinic's people (Ctrl-C stops the service):
+
+http://127.0.0.1:{port}/
+
+May Bob view Alice's patient? A decision over HTTP, with its reason:
 
 curl -s http://127.0.0.1:{port}/access/v1/evaluation \\
   -H 'Authorization: Bearer {key}' \\

@@ -70,7 +70,7 @@ def write_json(value: Any) -> None:
     click.echo(orjson.dumps(value).decode())
 
 
-def settings(**given: str | None) -> Settings:
+def settings(**given: object) -> Settings:
     """The settings: options that were given, else the environment, else the defaults."""
     return Settings.from_environment(**given)
 

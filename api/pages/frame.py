@@ -1,0 +1,120 @@
+"""What every page shares: the blueprint, who is signed in, the frame around the content, and the headers.
+
+Views are thin: they parse a form, call one function of `authz`, and render or redirect. What a page offers comes from
+the actions that the PDP permits; a page knows no rule.
+"""
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, Flask, Response, current_app, flash, make_response, redirect, render_template, request
+from markupsafe import Markup
+from werkzeug.datastructures import MultiDict
+
+from api import session as sessions
+from api.credentials import pdp
+from authz import directory, oversight
+
+pages = Blueprint(
+    "pages", __name__, template_folder="../templates", static_folder="../static", static_url_path="/static"
+)
+
+PAGE = 50
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+@pages.before_request
+def _guard() -> None:
+    """Every form carries the session's token; without a session nothing is done, and what was typed waits."""
+    if request.method not in ("GET", "HEAD") and (sessions.known() or request.path == "/sign-in"):
+        current_app.extensions["csrf"].protect()
+
+
+@pages.after_request
+def _add_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers[name] = value
+    return response
+
+
+@pages.errorhandler(sessions.SignedOut)
+def _sign_in_first(_: sessions.SignedOut) -> Response:
+    """To the sign-in page, and from there back to where one was."""
+    if request.method == "POST" and sessions.known():
+        sessions.keep(request.path, {name: values for name, values in request.form.lists() if name != "csrf_token"})
+    return go(f"/?{urlencode({'next': request.full_path.rstrip('?')})}")
+
+
+def go(path: str) -> Response:
+    """To another page, by GET."""
+    return redirect(path, 303)  # type: ignore[return-value]
+
+
+def done(path: str, sentence: Markup, *names: str) -> Response:
+    """To another page, where a pop-up says what was done; each ``{}`` of the sentence is a name."""
+    flash(sentence.format(*(named(name) for name in names)))
+    return go(path)
+
+
+def named(name: str) -> Markup:
+    """A name inside a sentence, where it keeps its own direction of writing."""
+    return Markup("<bdi>{}</bdi>").format(name)
+
+
+def page(template: str, status: int = 200, **said: Any) -> Response:
+    """A page of somebody who is signed in, in its frame."""
+    act = sessions.act()
+    frame = {
+        "me": directory.me(pdp(), act),
+        "unread": directory.unread(pdp(), act),
+        "managed": oversight.managed(pdp(), act),
+    }
+    return make_response(render_template(template, **frame, **said), status)
+
+
+def typed() -> MultiDict[str, str]:
+    """What a form shall show: what was just sent, else what waited for its owner to sign in, else the address's."""
+    if request.method == "POST":
+        return request.form
+    waiting = MultiDict((name, value) for name, values in sessions.kept(request.path).items() for value in values)
+    return waiting or request.args
+
+
+def patient_path(patient: str, *more: object) -> str:
+    """The path of a patient's page, or of one beneath it."""
+    return "/".join(("/patients", quote(patient, safe=""), *map(str, more)))
+
+
+def ours(path: str, otherwise: str) -> str:
+    """A path of these pages that came with a request; what would lead elsewhere becomes `otherwise`."""
+    safe = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
+    return path if safe and path != "/" else otherwise
+
+
+def _nav(managed: list[Any]) -> list[tuple[str, str, str]]:
+    """The navigation, from the top: where it leads, what it is called, its picture."""
+    usual = [("/patients", "Patients", "patients"), ("/sharing", "Share all", "standing_share")]
+    clinic = [("/clinic", "Clinic", "clinic")] if managed else []
+    return [*usual, ("/notifications", "Notifications", "bell"), *clinic]
+
+
+def _query(**changed: str | None) -> str:
+    """This page's query with some of it changed; None takes it away."""
+    said = {**request.args.to_dict(), **changed}
+    return urlencode({name: value for name, value in said.items() if value})
+
+
+def install(app: Flask) -> None:
+    """Let the templates use what leads from page to page."""
+    app.jinja_env.globals.update(nav=_nav, query=_query, path=patient_path, ours=ours)

@@ -1,0 +1,73 @@
+"""Notifications: what practitioners are told of shares and transfers, and which of it they have read."""
+
+from typing import Any
+
+from flask import Response, request
+from markupsafe import Markup
+
+from api import bodies
+from api import session as sessions
+from api.credentials import pdp
+from api.pages.frame import PAGE, go, named, ours, page, pages
+from api.pages.words import NOTICES
+from authz import directory
+from authz.errors import NotFound
+from authz.terms import FOREVER
+
+
+@pages.get("/notifications")
+def notifications() -> Response:
+    """A page of one's notices, the newest first."""
+    act, before = sessions.act(), bodies.after()
+    rows, more = directory.notifications(
+        pdp(), act, unread=False, limit=PAGE, before=int(before) if before.isascii() and before.isdigit() else None
+    )
+    following = bodies.cursor(str(rows[-1]["id"])) if more else None
+    return page("notifications.html", notices=_told(rows), following=following)
+
+
+def _told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Notices in words. A patient is named to those who may know them now, and to nobody else."""
+    patients = directory.names(pdp(), sessions.act(), [row["patient"] for row in rows if row["patient"]])
+    people = directory.people(pdp(), [row[side] for row in rows for side in ("colleague", "actor") if row[side]])
+
+    def person(who: str) -> str:
+        return str(people[who]["name"]) if who in people else "the operator"
+
+    def sentence(row: dict[str, Any]) -> Markup:
+        patient = patients.get(row["patient"])
+        told = NOTICES[row["kind"]].format(
+            actor=named(person(row["actor"])),
+            colleague=named(person(row["colleague"])),
+            patient="a patient" if patient is None else named(patient),
+        )
+        return told[:1].upper() + told[1:]
+
+    return [
+        {
+            "id": row["id"],
+            "at": row["at"],
+            "kind": row["kind"].partition(":")[0],
+            "sentence": sentence(row),
+            "patient": row["patient"] if row["patient"] in patients else None,
+            "unread": row["read_at"] == FOREVER,
+        }
+        for row in rows
+    ]
+
+
+@pages.post("/notifications/read")
+def read_all() -> Response:
+    """Mark all of one's notices as read."""
+    directory.mark_all_read(pdp(), sessions.act())
+    return go("/notifications")
+
+
+@pages.post("/notifications/<notification>/read")
+def read(notification: str) -> Response:
+    """Mark a notice as read."""
+    act = sessions.act()
+    if not (notification.isascii() and notification.isdigit() and len(notification) <= 18):
+        raise NotFound
+    directory.mark_read(pdp(), act, int(notification))
+    return go(ours(request.form.get("back", ""), "/notifications"))

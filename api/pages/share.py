@@ -1,0 +1,96 @@
+"""Share as the help page tells it (H3, H4): ⋯, *Transfer/share patient*, the action, the e-mail, *Continue*.
+
+And how a share ends: by its owner, or given up (H6).
+"""
+
+from flask import Response, request
+from markupsafe import Markup
+
+from api import session as sessions
+from api.credentials import pdp
+from api.pages import chosen, transfer, words
+from api.pages.chosen import Chosen
+from api.pages.frame import done, page, pages, patient_path, typed
+from api.problems import status_of
+from authz import directory, operations, oversight
+from authz.errors import CaregrantError, InvalidInput, NotFound
+
+_ACTIONS = ("share", "transfer")
+
+
+@pages.route("/patients/<patient>/share", methods=["GET", "POST"])
+def share(patient: str) -> Response:
+    """Share or transfer one patient, by the colleague's e-mail."""
+    return _share(chosen.one(patient, *_ACTIONS))
+
+
+@pages.route("/selection/share", methods=["GET", "POST"])
+def share_some() -> Response:
+    """Share or transfer the patients that were selected: all or none."""
+    ids = request.values.getlist("patient")
+    if not ids:
+        return done("/patients", Markup("Select a patient first."))
+    return _share(chosen.several(ids, *_ACTIONS))
+
+
+def _share(those: Chosen) -> Response:
+    if request.method == "GET":
+        return _form(those)
+    try:
+        return _carry_out(those)
+    except transfer.REFUSED as error:
+        return _form(those, error)
+
+
+def _carry_out(those: Chosen) -> Response:
+    form = request.form
+    action, colleague, reason = form.get("action"), form.get("colleague", ""), form.get("reason", "").strip()
+    if action not in those.actions:
+        raise InvalidInput("action: choose what shall be done")
+    if not colleague.strip():
+        raise InvalidInput("colleague: enter your colleague's e-mail")
+    if action == "transfer":
+        return transfer.carry_out(those, colleague, reason)
+    until = words.end_of_day(form.get("until", ""))
+    made = operations.share(
+        pdp(), act=sessions.act(), patients=those.ids, colleague=colleague, until=until, reason=reason
+    )
+    viewer = made[0].grant["practitioner"]
+    person = directory.people(pdp(), [viewer])[viewer]
+    if those.several:
+        return done("/patients", Markup("{} patients have been shared with {}"), str(len(made)), person["name"])
+    return done(those.path, Markup("{} has been shared with {}"), those.first, person["name"])
+
+
+def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
+    colleagues = chosen.colleagues(those)
+    return page(
+        "share.html",
+        200 if error is None else status_of(error),
+        chosen=those,
+        touched=chosen.touched(those, colleagues),
+        colleagues=colleagues,
+        said=typed(),
+        refused=transfer.refused(those, error),
+        at_fault=words.at_fault(error),
+        today=sessions.act().now.date(),
+    )
+
+
+@pages.route("/patients/<patient>/access/<int:grant>/end", methods=["GET", "POST"])
+def end_share(patient: str, grant: int) -> Response:
+    """End a share, or give up one's own; asked once more first."""
+    act = sessions.act()
+    row = directory.patient(pdp(), act, patient, overseen=True)
+    lists = "list_access" in row["actions"]
+    access = oversight.who_has_access(pdp(), act, patient) if lists else [oversight.own_access(pdp(), act, patient)]
+    held = next((one for one in access if one["grant"] == grant and one["role"] == "viewer"), None)
+    if held is None:
+        raise NotFound
+    mine = held["practitioner"] == act.by
+    if request.method == "GET":
+        return page("end_share.html", patient=row, held=held, mine=mine)
+    operations.end_share(pdp(), act=act, patient=patient, grant=grant)
+    if mine:
+        return done("/patients?role=viewer", Markup("You have given up the access to {}"), row["name"])
+    return done(patient_path(patient), Markup("The sharing of {} with {} has ended"), row["name"], held["name"])

@@ -1,0 +1,150 @@
+"""Who is signed in: a practitioner's session, in a cookie that this server signed.
+
+The cookie says who and since when, and nothing of what they may: that is asked anew at every request. A session is
+locked after half an hour without a request and after twelve hours in any case; what was typed into a form then waits in
+it for the same person (docs/decisions/0021-sessions.md).
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, current_app, g, request, session
+from flask_wtf.csrf import CSRFProtect, generate_csrf
+
+from api.requests import now, request_id
+from authz.demo import is_demo
+from authz.errors import InvalidInput
+from authz.pdp import PDP
+from authz.record import Act
+from authz.settings import Settings
+
+IDLE = timedelta(minutes=30)
+LONGEST = timedelta(hours=12)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_KEPT_AT_MOST = 2500
+_REFRESHED = timedelta(minutes=1)
+
+
+class SignedOut(Exception):
+    """Nobody is signed in, or the session is locked. Not a refusal: whoever signs in goes on where they were."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How one signs in here: through an identity provider, by choosing one of the demo people, or not at all."""
+
+    provider: bool
+    demo: bool
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Sign cookies, protect forms. Raises as `check`."""
+    check(settings, app.extensions["caregrant"])
+    secure = urlsplit(settings.public_url).scheme == "https"
+    app.config.update(
+        SECRET_KEY=_key(settings.session_key),
+        SESSION_COOKIE_NAME="__Host-caregrant" if secure else "caregrant",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=timedelta(days=7),
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    app.extensions["caregrant.ways"] = Ways(bool(settings.oidc_client), settings.demo_sign_in)
+    CSRFProtect(app)
+    app.jinja_env.globals["csrf_token"] = generate_csrf
+
+
+def check(settings: Settings, served: PDP) -> None:
+    """Raise `InvalidInput` for settings under which nobody should sign in."""
+    if settings.demo_sign_in and (settings.jwks or settings.oidc_client):
+        raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is refused beside an identity provider")
+    if settings.demo_sign_in and not is_demo(served.database):
+        raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is for the demonstration clinic; this database holds another")
+    if not settings.oidc_client:
+        return
+    for name, value in (
+        ("CAREGRANT_ISSUER", settings.issuer),
+        ("CAREGRANT_PUBLIC_URL", settings.public_url),
+        ("CAREGRANT_SESSION_KEY", settings.session_key),
+    ):
+        if not value:
+            raise InvalidInput(f"CAREGRANT_OIDC_CLIENT needs {name}")
+    for name, value in (("CAREGRANT_ISSUER", settings.issuer), ("CAREGRANT_PUBLIC_URL", settings.public_url)):
+        url = urlsplit(value)
+        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
+            raise InvalidInput(f"{name} must be an https URL")
+
+
+def _key(given: str) -> str:
+    """The key that signs cookies. Without any way to sign in none is needed for longer than this process lives."""
+    if not given:
+        return secrets.token_urlsafe(32)
+    key = Path(given).read_text().strip() if Path(given).is_file() else given
+    if len(key) < 32:
+        raise InvalidInput("CAREGRANT_SESSION_KEY must have at least 32 characters, or name a file that holds as many")
+    return key
+
+
+def ways() -> Ways:
+    """How one signs in here."""
+    found: Ways = current_app.extensions["caregrant.ways"]
+    return found
+
+
+def begin(practitioner: str) -> None:
+    """Sign a practitioner in, in a new session; what they typed before the old one was locked stays."""
+    waiting, same = session.get("kept"), session.get("by") == practitioner
+    session.clear()
+    session.permanent = True
+    moment = int(now().timestamp())
+    session.update(by=practitioner, since=moment, seen=moment)
+    if waiting and same:
+        session["kept"] = waiting
+
+
+def end() -> None:
+    """Sign out."""
+    session.clear()
+
+
+def known() -> bool:
+    """Whether this browser has a session at all, be it locked."""
+    return "by" in session
+
+
+def act() -> Act:
+    """The practitioner who acts, at one instant for the whole request. Raises `SignedOut`."""
+    if "act" in g:
+        acting: Act = g.act
+        return acting
+    moment = int(now().timestamp())
+    by, since, seen = (session.get(name, 0) for name in ("by", "since", "seen"))
+    if not by or moment - seen > IDLE.total_seconds() or moment - since > LONGEST.total_seconds():
+        raise SignedOut
+    if moment - seen > _REFRESHED.total_seconds():
+        session["seen"] = moment
+    g.act = Act(by, now(), request_id=request_id(), address=request.remote_addr or "")
+    return act()
+
+
+def keep(path: str, form: dict[str, list[str]]) -> None:
+    """Remember what was typed into the form at a path, as far as a cookie holds it."""
+    if sum(len(name) + sum(len(value.encode()) for value in values) for name, values in form.items()) <= _KEPT_AT_MOST:
+        session["kept"] = {"path": path, "form": form}
+
+
+def kept(path: str) -> dict[str, list[str]]:
+    """What was typed into the form at a path before the session was locked; once."""
+    waiting: dict[str, Any] = session.get("kept") or {}
+    if waiting.get("path") != path:
+        return {}
+    session.pop("kept")
+    form: dict[str, list[str]] = waiting["form"]
+    return form

@@ -1,0 +1,211 @@
+"""What an owner and a manager oversee: who has access to a patient and through what, who works in a clinic, what is
+shared there. Reads, each permitted by the PDP and recorded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from authz import directory
+from authz.database import answering
+from authz.errors import Denied, NotFound
+from authz.models import Grant, Membership, Patient, Practitioner, StandingShare
+from authz.pdp import PDP, Decision, Ref
+from authz.record import Act, Asked, record_decisions, searched
+from authz.terms import FOREVER
+
+Row = dict[str, Any]
+
+
+def who_has_access(pdp: PDP, act: Act, name: str) -> list[Row]:
+    """Everybody who holds a grant on a patient or views them by a rule, the owner first.
+
+    Each with `role`, `since`, `until`, `origin` (or ``standing_share``, or ``rule``), the numbers of the `grant` and
+    the `standing_share`, the `rule`, and whether they may `view` now: the grant of somebody who left stands still.
+    Raises as `directory.access`.
+    """
+    with answering(pdp.database):
+        grants = directory.access(pdp, act, name)
+        viewers = pdp.search_subjects("practitioner", "view", ("patient", name), act.now)
+        holders = [row["practitioner"] for row in grants]
+        others = [one for one in viewers if one not in holders]
+        rows = [_by_grant(row, row["practitioner"] in viewers) for row in grants]
+        return _with_people(pdp, rows + _by_rule(pdp, name, others, act.now))
+
+
+def own_access(pdp: PDP, act: Act, name: str) -> Row:
+    """Through what the practitioner views a patient: a row as above. Raises `NotFound` unless they view them."""
+    with answering(pdp.database):
+        directory.patient(pdp, act, name)
+        held = Grant.select().where(
+            Grant.patient == name,
+            Grant.practitioner == act.by,
+            Grant.started_at <= act.now,
+            Grant.ended_at > act.now,
+        )
+        rows = [_by_grant(row, True) for row in held.dicts().execute(pdp.database)]
+        told = _with_people(pdp, rows or _by_rule(pdp, name, [act.by], act.now))
+        if not told:
+            raise NotFound
+        return told[0]
+
+
+def _by_grant(row: Row, views: bool) -> Row:
+    return {
+        "practitioner": row["practitioner"],
+        "role": row["role"],
+        "since": row["started_at"],
+        "until": None if row["ended_at"] == FOREVER else row["ended_at"],
+        "origin": row["origin"],
+        "reason": row["reason"],
+        "grant": row["id"],
+        "standing_share": None,
+        "rule": None,
+        "view": views,
+    }
+
+
+def _by_rule(pdp: PDP, name: str, who: Sequence[str], now: datetime) -> list[Row]:
+    """Those who view a patient without a grant of their own: through a standing share, or whatever the rules permit."""
+    asked = [(("practitioner", one), "view", ("patient", name)) for one in who]
+    answers = pdp.evaluate_many(asked, now)
+    numbers = [one.standing_share for one in answers if one.standing_share is not None]
+    found = StandingShare.select().where(StandingShare.id.in_(numbers)).dicts().execute(pdp.database)
+    shares = {row["id"]: row for row in found}
+    both = zip(who, answers, strict=True)
+    return [_told(one, decision, shares.get(decision.standing_share)) for one, decision in both if decision.allowed]
+
+
+def _told(who: str, decision: Decision, share: Row | None) -> Row:
+    return {
+        "practitioner": who,
+        "role": "viewer",
+        "since": None if share is None else share["started_at"],
+        "until": decision.until,
+        "origin": "rule" if share is None else "standing_share",
+        "reason": "",
+        "grant": None,
+        "standing_share": decision.standing_share,
+        "rule": decision.rule,
+        "view": True,
+    }
+
+
+def _with_people(pdp: PDP, rows: list[Row]) -> list[Row]:
+    people = directory.people(pdp, [row["practitioner"] for row in rows])
+    told = [{**row, **{key: people[row["practitioner"]][key] for key in ("name", "login")}} for row in rows]
+    return sorted(told, key=lambda row: (row["role"] != "owner", row["name"].casefold(), row["practitioner"]))
+
+
+def managed(pdp: PDP, act: Act) -> list[Row]:
+    """The subscriptions whose memberships the practitioner manages."""
+    with answering(pdp.database):
+        mine: list[Row] = directory.me(pdp, act)["memberships"]
+        asked = [(("practitioner", act.by), "manage", ("subscription", one["subscription"])) for one in mine]
+        answers = pdp.evaluate_many(asked, act.now)
+        return [one for one, decision in zip(mine, answers, strict=True) if decision.allowed]
+
+
+def members(pdp: PDP, act: Act, subscription: str, *, limit: int, after: str = "") -> tuple[list[Row], bool]:
+    """A page of those who work under a subscription, by id; whether there are more.
+
+    Raises `Denied` for who only works there, and `NotFound` for anybody else.
+    """
+    with answering(pdp.database):
+        _manage(pdp, act, subscription)
+        found = (
+            Membership.select(Membership.role, Membership.started_at, Membership.ended_at, Practitioner)
+            .join(Practitioner)
+            .where(
+                Membership.subscription == subscription,
+                Membership.started_at <= act.now,
+                Membership.ended_at > act.now,
+                Practitioner.id > after,
+            )
+            .order_by(Practitioner.id, Membership.role)
+            .limit(limit + 1)
+        )
+        rows = list(found.dicts().execute(pdp.database))
+    told = [
+        {**row, "since": row["started_at"], "until": None if row["ended_at"] == FOREVER else row["ended_at"]}
+        for row in rows
+    ]
+    return told[:limit], len(told) > limit
+
+
+def _manage(pdp: PDP, act: Act, subscription: str) -> None:
+    resource: Ref = ("subscription", subscription)
+    who = ("practitioner", act.by)
+    decision = pdp.evaluate(who, "manage", resource, act.now)
+    record_decisions(pdp.database, act, [(Asked(who, "manage", resource), decision)])
+    if not decision.allowed:
+        known = [pdp.evaluate(who, action, resource, act.now).allowed for action in ("receive", "audit")]
+        raise Denied("manage") if any(known) else NotFound
+
+
+def left(pdp: PDP, act: Act, subscription: str, *, limit: int, after: str = "") -> tuple[list[Row], bool]:
+    """A page of the patients whose owner works here no more (T14), by id; whether more. Raises as `members`."""
+    with answering(pdp.database):
+        _manage(pdp, act, subscription)
+        return directory.patients(pdp, replace(act, bound=subscription), left=True, limit=limit, after=after)
+
+
+def shares(pdp: PDP, act: Act, subscription: str, *, limit: int, after: int = 0) -> tuple[list[Row], bool]:
+    """A page of the live shares of a subscription's patients, the oldest first; whether there are more.
+
+    Only of patients whose access the practitioner may list. Raises as `members`.
+    """
+    found: list[Row] = []
+    with answering(pdp.database):
+        _manage(pdp, act, subscription)
+        who = ("practitioner", act.by)
+        while len(found) <= limit:
+            rows = _shared_after(pdp, act, subscription, limit + 1, after)
+            asked = [(who, "list_access", ("patient", row["patient"])) for row in rows]
+            answers = pdp.evaluate_many(asked, act.now)
+            found += [row for row, decision in zip(rows, answers, strict=True) if decision.allowed]
+            if len(rows) <= limit:
+                break
+            after = rows[-1]["id"]
+        asked_all = Asked(who, "list_access", ("patient", ""))
+        record_decisions(pdp.database, act, [(asked_all, searched(act, pdp.version))])
+        return _with_owners(pdp, act, found[:limit]), len(found) > limit
+
+
+def _shared_after(pdp: PDP, act: Act, subscription: str, size: int, after: int) -> list[Row]:
+    found = (
+        Grant.select(Grant, Patient.name.alias("patient_name"))
+        .join(Patient)
+        .where(
+            Patient.subscription == subscription,
+            Grant.role == "viewer",
+            Grant.id > after,
+            Grant.started_at <= act.now,
+            Grant.ended_at > act.now,
+        )
+        .order_by(Grant.id)
+        .limit(size)
+    )
+    return list(found.dicts().execute(pdp.database))
+
+
+def _with_owners(pdp: PDP, act: Act, rows: list[Row]) -> list[Row]:
+    owned = Grant.select(Grant.patient, Grant.practitioner).where(
+        Grant.patient.in_([row["patient"] for row in rows]),
+        Grant.role == "owner",
+        Grant.started_at <= act.now,
+        Grant.ended_at > act.now,
+    )
+    owners = dict(owned.tuples().execute(pdp.database))
+    people = directory.people(pdp, [*owners.values(), *(row["practitioner"] for row in rows)])
+    return [
+        {
+            **_by_grant(row, True),
+            "patient": row["patient"],
+            "patient_name": row["patient_name"],
+            "name": people[row["practitioner"]]["name"],
+            "owner": people[owners[row["patient"]]]["name"],
+        }
+        for row in rows
+    ]

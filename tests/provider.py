@@ -1,0 +1,100 @@
+"""A small OpenID Connect provider on a port of its own: discovery, authorisation code, token with PKCE, keys.
+
+Whoever is sent there is at once somebody: `claims` says who. It signs by RS256 and forgets a code that was used.
+"""
+
+import base64
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Flask, Response, abort, jsonify, redirect, request
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+from werkzeug.serving import make_server
+
+CLIENT, SECRET = "caregrant-pages", "the client's secret"
+
+
+@dataclass
+class Provider:
+    """What the provider knows, and how it misbehaves where a test says so."""
+
+    issuer: str = ""
+    claims: dict[str, Any] = field(default_factory=dict)
+    key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, auto_kid=True))
+    other_key: RSAKey | None = None
+    codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    challenges: list[str] = field(default_factory=list)
+
+
+def application(provider: Provider) -> Flask:
+    """The provider's endpoints."""
+    app = Flask("provider")
+
+    @app.get("/.well-known/openid-configuration")
+    def discovery() -> Response:
+        ways = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "jwks"}
+        return jsonify(
+            issuer=provider.issuer,
+            **{name: f"{provider.issuer}/{path}" for name, path in ways.items()},
+            response_types_supported=["code"],
+            subject_types_supported=["public"],
+            id_token_signing_alg_values_supported=["RS256"],
+            code_challenge_methods_supported=["S256"],
+        )
+
+    @app.get("/authorize")
+    def authorize() -> Any:
+        said = request.args.to_dict()
+        assert (said["response_type"], said["client_id"], said["code_challenge_method"]) == ("code", CLIENT, "S256")
+        code = secrets.token_urlsafe()
+        provider.codes[code] = said
+        provider.challenges.append(said["code_challenge"])
+        return redirect(f"{said['redirect_uri']}?{urlencode({'code': code, 'state': said['state']})}")
+
+    @app.post("/token")
+    def token() -> Response:
+        known = request.authorization
+        if known is None or (known.username, known.password) != (CLIENT, SECRET):
+            abort(401)
+        asked = provider.codes.pop(request.form["code"], None)
+        digest = hashlib.sha256(request.form["code_verifier"].encode()).digest()
+        proof = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        if asked is None or proof != asked["code_challenge"] or asked["redirect_uri"] != request.form["redirect_uri"]:
+            abort(400)
+        now = int(time.time())
+        claims = {"iss": provider.issuer, "aud": CLIENT, "sub": "s-1", "iat": now, "exp": now + 60}
+        claims |= {"nonce": asked["nonce"], **provider.claims}
+        signer = provider.other_key or provider.key
+        signed = jwt.encode({"alg": "RS256", "kid": provider.key.kid}, claims, signer)
+        told = {"access_token": secrets.token_urlsafe(), "token_type": "Bearer", "expires_in": 60, "id_token": signed}
+        return jsonify(told)
+
+    @app.get("/jwks")
+    def jwks() -> Response:
+        return jsonify(keys=[provider.key.as_dict(private=False)])
+
+    return app
+
+
+@contextmanager
+def running() -> Iterator[Provider]:
+    """The provider, serving."""
+    provider = Provider()
+    server = make_server("127.0.0.1", 0, application(provider), threaded=True)
+    provider.issuer = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield provider
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,189 @@
+"""Signing in: through a real small identity provider, as one of the demonstration's people, and not otherwise."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+from joserfc.jwk import RSAKey
+from werkzeug.test import TestResponse
+
+from api.app import create_app
+from api.serve import serve
+from authz import demo
+from authz.database import Database
+from authz.errors import InvalidInput
+from authz.pdp import PDP
+from authz.settings import Settings
+from tests import people
+from tests.acting import login
+from tests.http import POLICY, service
+from tests.provider import CLIENT, SECRET, Provider, running
+from tests.visitor import Visitor, text_of
+
+HOME = "http://127.0.0.1:8000"
+KEY = "a session key of thirty-two characters"
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with running() as found:
+        found.claims = {"email": login("alice"), "email_verified": True}
+        yield found
+
+
+def clinic(database: Database, provider: Provider, **more: Any) -> Flask:
+    """The pages as this provider's client, on the cast's clinic."""
+    people.fill(database)
+    said = {"issuer": provider.issuer, "oidc_client": CLIENT, "oidc_secret": SECRET, "public_url": HOME}
+    return service(database, **{**said, "session_key": KEY, **more})
+
+
+def there_and_back(visitor: Visitor, path: str = "/sign-in", change: Callable[[str], str] = str) -> TestResponse:
+    """To the provider and back with its answer, as a browser goes; `change` what comes back."""
+    away = visitor.client.get(path).headers["Location"]
+    back = requests.get(away, allow_redirects=False, timeout=5).headers["Location"]
+    assert back.startswith(f"{HOME}/sign-in/callback?")
+    return visitor.client.get(change(back.removeprefix(HOME)))
+
+
+def test_the_providers_word_is_the_login(sqlite_database: Database, provider: Provider) -> None:
+    """Code flow with PKCE: the verified e-mail is the login, and one goes on to the page one wanted."""
+    visitor = Visitor(clinic(sqlite_database, provider))
+    wanted = visitor.client.get("/patients/p-1").headers["Location"]
+    assert "Sign in to go on." in visitor.get(wanted)
+    assert 'href="/sign-in?next=/patients/p-1"' in visitor.client.get(wanted).text
+    response = there_and_back(visitor, "/sign-in?next=/patients/p-1")
+    assert response.headers["Location"] == "/patients/p-1"
+    assert "Your patient" in visitor.get("/patients/p-1")
+    assert len(provider.challenges) == 1
+    assert len(provider.challenges[0]) == 43
+
+
+def test_what_does_not_prove_who_came(sqlite_database: Database, provider: Provider) -> None:
+    """Another's signature, another audience, issuer or nonce, expired, unverified, no e-mail: nobody is signed in."""
+    flask = clinic(sqlite_database, provider)
+    past = int((datetime.now(UTC) - timedelta(hours=1)).timestamp())
+    for wrong in (
+        {"aud": "another"},
+        {"iss": "https://evil.example"},
+        {"nonce": "another"},
+        {"exp": past},
+        {"email_verified": False},
+        {"email_verified": "true"},
+        {"email": None},
+    ):
+        provider.claims = {"email": login("alice"), "email_verified": True, **wrong}
+        visitor = Visitor(flask)
+        response = there_and_back(visitor)
+        assert response.status_code == 403, wrong
+        assert "did not confirm who you are" in text_of(response)
+        visitor.get("/patients", 303)
+    provider.claims = {"email": login("alice"), "email_verified": True}
+    provider.other_key = RSAKey.generate_key(2048)
+    assert there_and_back(Visitor(flask)).status_code == 403
+
+
+def test_an_answer_that_was_not_asked_for(sqlite_database: Database, provider: Provider) -> None:
+    """A forged state, another browser's answer, an answer that comes twice, a refusal: nobody is signed in."""
+    flask = clinic(sqlite_database, provider)
+    assert there_and_back(Visitor(flask), change=lambda back: back.replace("state=", "state=x")).status_code == 403
+    answers: list[str] = []
+
+    def keep(back: str) -> str:
+        answers.append(back)
+        return back
+
+    visitor = Visitor(flask)
+    assert there_and_back(visitor, change=keep).status_code == 303
+    for other in (Visitor(flask), visitor):
+        assert other.client.get(answers[0]).status_code == 403
+    assert Visitor(flask).client.get("/sign-in/callback?error=access_denied&state=x").status_code == 403
+
+
+def test_somebody_who_works_nowhere_here(sqlite_database: Database, provider: Provider) -> None:
+    """A good answer about an e-mail that is nobody's login: said plainly, and nobody is signed in."""
+    visitor = Visitor(clinic(sqlite_database, provider))
+    provider.claims = {"email": "stranger@elsewhere.example", "email_verified": True}
+    assert "Nobody works here with the e-mail" in text_of(there_and_back(visitor))
+    visitor.get("/patients", 303)
+
+
+def test_no_provider_no_sign_in(sqlite_database: Database) -> None:
+    """A provider that cannot be reached is 503; without one the page says so; either way nobody comes in."""
+    gone = Provider(issuer="http://127.0.0.1:9")
+    assert Visitor(clinic(sqlite_database, gone)).client.get("/sign-in").status_code == 503
+    assert "no identity provider is set up" in Visitor(service(sqlite_database)).get("/")
+
+
+def test_it_leads_to_no_other_site(sqlite_database: Database, provider: Provider) -> None:
+    """Where one goes on to is a page of ours, whatever the address said."""
+    flask = clinic(sqlite_database, provider)
+    for path in ("//evil.example", "https://evil.example", "/\\evil.example", "/", ""):
+        visitor = Visitor(flask)
+        assert there_and_back(visitor, f"/sign-in?next={path}").headers["Location"] == "/patients"
+
+
+def test_the_cookie(sqlite_database: Database, provider: Provider) -> None:
+    """Scripts cannot read the session and other sites do not send it; under https it is bound to the host."""
+    flask = clinic(sqlite_database, provider, public_url="https://pages.example")
+    sent = Visitor(flask).client.get("/sign-in").headers["Set-Cookie"]
+    assert sent.startswith("__Host-caregrant=")
+    for flag in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"):
+        assert flag in sent.split("; ")
+    assert "Domain" not in sent
+
+
+@pytest.fixture
+def demonstration(sqlite_database: Database) -> Flask:
+    """The demonstration clinic, where whoever comes may be any of its people."""
+    demo.fill(sqlite_database, POLICY.types, datetime.now(UTC) - timedelta(hours=1))
+    return create_app(Settings(demo_sign_in=True, session_key=KEY), PDP(sqlite_database, POLICY))
+
+
+def test_the_demonstrations_people(demonstration: Flask) -> None:
+    """One chooses a person and is them; nobody else can be chosen."""
+    visitor = Visitor(demonstration)
+    assert "Alice Andersson member" in visitor.get("/")
+    assert "Ada Brook" in visitor.done("/sign-in", practitioner="alice", next="")
+    for who in ("nobody", "", "p-1"):
+        assert Visitor(demonstration).post("/sign-in", practitioner=who).status_code == 404
+    assert Visitor(demonstration).client.post("/sign-in", data={"practitioner": "alice"}).status_code == 400
+
+
+def test_where_the_demonstration_is_refused(demonstration: Flask) -> None:
+    """Beside an identity provider, and off a loopback address: the service does not start."""
+    pdp: PDP = demonstration.extensions["caregrant"]
+    for beside in (Settings(oidc_client="c"), Settings(jwks="keys.json", issuer="i")):
+        with pytest.raises(InvalidInput, match="beside an identity provider"):
+            create_app(replace(beside, demo_sign_in=True, session_key=KEY), pdp)
+    with pytest.raises(InvalidInput, match="loopback"):
+        serve(Settings(demo_sign_in=True), "0.0.0.0", 0, 1)  # noqa: S104 - it is refused
+
+
+def test_the_demonstrations_people_open_no_other_clinic(sqlite_database: Database) -> None:
+    """On any database but the demonstration's the service does not start."""
+    people.fill(sqlite_database)
+    with pytest.raises(InvalidInput, match="this database holds another"):
+        service(sqlite_database, demo_sign_in=True, session_key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        ({"issuer": ""}, "CAREGRANT_ISSUER"),
+        ({"public_url": ""}, "CAREGRANT_PUBLIC_URL"),
+        ({"session_key": ""}, "CAREGRANT_SESSION_KEY"),
+        ({"session_key": "short"}, "at least 32 characters"),
+        ({"public_url": "http://pages.example"}, "https"),
+        ({"issuer": "http://id.example"}, "https"),
+    ],
+)
+def test_half_a_provider_is_refused(sqlite_database: Database, lacking: dict[str, str], why: str) -> None:
+    """A sign-in that would be unsafe, or could not work, does not start."""
+    said = {"issuer": "https://id.example", "oidc_client": "c", "public_url": HOME, "session_key": KEY}
+    with pytest.raises(InvalidInput, match=why):
+        service(sqlite_database, **{**said, **lacking})

@@ -1,0 +1,56 @@
+"""Somebody who uses the pages, without a browser: forms are sent with the token that the pages gave out."""
+
+import re
+import time
+from html import unescape
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+
+def text_of(response: TestResponse) -> str:
+    """What a page says, without its tags."""
+    body = re.sub(r"<(script|style|svg|datalist).*?</\1>", " ", response.text, flags=re.S)
+    body = re.sub(r"</?(a|b|bdi|code|small|time)\b[^>]*>", "", re.sub(r"\s+", " ", body))
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+class Visitor:
+    """A browser with the session of somebody, signed in just now."""
+
+    def __init__(self, flask: Flask, who: str = "") -> None:
+        self.client: FlaskClient = flask.test_client()
+        if who:
+            moment = int(time.time())
+            with self.client.session_transaction() as session:
+                session.update(by=who, since=moment, seen=moment)
+
+    def get(self, path: str, status: int = 200) -> str:
+        """What a page says."""
+        response = self.client.get(path, headers={"Accept": "text/html"})
+        assert response.status_code == status, response.text
+        return text_of(response)
+
+    def token(self) -> str:
+        """The token of this session's forms."""
+        found = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/notifications").text)
+        found = found or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/sharing").text)
+        found = found or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/").text)
+        return found.group(1) if found else ""
+
+    def lock(self, minutes: int) -> None:
+        """Let the last request have been some minutes ago."""
+        with self.client.session_transaction() as session:
+            session["seen"] -= minutes * 60
+
+    def post(self, path: str, **form: Any) -> TestResponse:
+        """Send a form, with its token."""
+        return self.client.post(path, data={"csrf_token": self.token(), **form}, headers={"Accept": "text/html"})
+
+    def done(self, path: str, **form: Any) -> str:
+        """Send a form that is carried out; what the next page says."""
+        response = self.post(path, **form)
+        assert response.status_code == 303, response.text
+        return self.get(response.headers["Location"])
