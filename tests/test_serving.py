@@ -42,7 +42,7 @@ def ask(port: int, key: str, body: Any) -> tuple[int, Any]:
 
 
 def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> None:
-    """Many at once, each answered rightly and each recorded; then SIGTERM ends it cleanly."""
+    """Many at once, each answered rightly, recorded and counted over both; then SIGTERM ends it cleanly."""
     port = free_port()
     with serving("serve", "--workers", "2", "--database", database_url, port=port) as process:
         people = ["alice", "bob", "carol", "dan", "noa"] * 20
@@ -50,11 +50,25 @@ def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> 
             answers = list(pool.map(lambda who: ask(port, key, question(who)), people))
         assert {status for status, _ in answers} == {200}
         assert [told["decision"] for _, told in answers] == [who in ("alice", "bob", "carol") for who in people]
+        assert f'caregrant_decisions_total{{decision="permit"}} {float(60)}' in metrics(port, database_url)
+        told = get(port, "/.well-known/authzen-configuration")
+        assert told["policy_decision_point"] == f"http://127.0.0.1:{port}"
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
     database = connect(database_url)
     assert Decision.select().count(database) == len(people)
     shut(database)
+
+
+def metrics(port: int, database_url: str) -> str:
+    """What the service counted, over all its processes."""
+    database = connect(database_url)
+    key = add_client(database, name="monitoring", scopes=("audit",), now=datetime.now(UTC))
+    shut(database)
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        text: str = response.read().decode()
+    return text
 
 
 def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) -> None:
