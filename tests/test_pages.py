@@ -227,7 +227,7 @@ def pages_of(who: Visitor, path: str) -> list[int]:
 
 
 def test_another_clinics_patient_is_the_same_404(as_: As) -> None:
-    """T2: what is another clinic's and what does not exist look the same, to the byte but for the request's id."""
+    """T1: what is another clinic's and what does not exist look the same, to the byte but for the request's id."""
     alice = as_("alice")
     for path in ("", "/transfer", "/share", "/access/1/end"):
         theirs, nothing = (alice.client.get(f"/patients/{one}{path}") for one in ("p-city", "p-none"))
@@ -237,7 +237,7 @@ def test_another_clinics_patient_is_the_same_404(as_: As) -> None:
 
 
 def test_a_form_without_its_token_is_refused(as_: As) -> None:
-    """T1: no token, another session's token: nothing is done, and a page says so."""
+    """No token, another session's token: nothing is done, and a page says so."""
     alice, bob = as_("alice"), as_("bob")
     for token in ("", bob.token(), "x"):
         response = alice.client.post(
@@ -265,7 +265,7 @@ def test_a_name_that_is_a_script_stays_text(as_: As, database: Database) -> None
 
 
 def test_the_headers_of_every_page(as_: As) -> None:
-    """T22: nothing inline, nothing from elsewhere, in nobody's frame, kept by no cache; errors and assets too."""
+    """Nothing inline, nothing from elsewhere, in nobody's frame, kept by no cache; errors and assets too."""
     alice = as_("alice")
     for path in ("/", "/patients", "/patients/p-none", "/nowhere", "/static/caregrant.css"):
         with alice.client.get(path, headers={"Accept": "text/html"}) as response:
@@ -296,6 +296,18 @@ def test_a_locked_session_keeps_the_form(flask: Flask, as_: As) -> None:
         text = late.client.get("/patients/p-1/share").text
         assert ("seen by nobody else" in text) == (who == "alice")
         assert "Oscar" not in as_("alice").get("/patients/p-1")
+
+
+def test_a_locked_session_keeps_a_selection(as_: As) -> None:
+    """The form about several patients comes back with all of them; a mark as read comes back to the list."""
+    late = as_("alice")
+    token = late.token()
+    late.lock(minutes=31)
+    form = {"csrf_token": token, "patient": ["p-1"], "action": "share", "colleague": login("oscar")}
+    response = late.client.post("/selection/share", data=form)
+    assert response.headers["Location"] == "/?next=%2Fselection%2Fshare%3Fpatient%3Dp-1"
+    response = late.client.post("/notifications/read", data={"csrf_token": token})
+    assert response.headers["Location"] == "/?next=%2Fnotifications"
 
 
 def sessions_of(session: Any, who: str) -> None:

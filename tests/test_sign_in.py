@@ -187,3 +187,13 @@ def test_half_a_provider_is_refused(sqlite_database: Database, lacking: dict[str
     said = {"issuer": "https://id.example", "oidc_client": "c", "public_url": HOME, "session_key": KEY}
     with pytest.raises(InvalidInput, match=why):
         service(sqlite_database, **{**said, **lacking})
+
+
+def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switch is true or false, and nothing else."""
+    assert not Settings.from_environment().demo_sign_in
+    monkeypatch.setenv("CAREGRANT_DEMO_SIGN_IN", "True")
+    assert Settings.from_environment().demo_sign_in
+    monkeypatch.setenv("CAREGRANT_DEMO_SIGN_IN", "yes")
+    with pytest.raises(InvalidInput, match="CAREGRANT_DEMO_SIGN_IN is true or false, not 'yes'"):
+        Settings.from_environment()

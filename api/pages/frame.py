@@ -50,10 +50,17 @@ def _add_headers(response: Response) -> Response:
 
 @pages.errorhandler(sessions.SignedOut)
 def _sign_in_first(_: sessions.SignedOut) -> Response:
-    """To the sign-in page, and from there back to where one was."""
-    if request.method == "POST" and sessions.known():
-        sessions.keep(request.path, {name: values for name, values in request.form.lists() if name != "csrf_token"})
-    return go(f"/?{urlencode({'next': request.full_path.rstrip('?')})}")
+    """To the sign-in page, and from there back to where one was: to the form, if one was sent."""
+    path = request.full_path.rstrip("?")
+    if request.method == "POST":
+        chosen = urlencode([("patient", one) for one in request.form.getlist("patient")])
+        path = (
+            "/notifications" if request.path.startswith("/notifications/") else f"{request.path}?{chosen}".rstrip("?")
+        )
+        if sessions.known():
+            sent = {name: values for name, values in request.form.lists() if name not in ("csrf_token", "patient")}
+            sessions.keep(request.path, sent)
+    return go(f"/?{urlencode({'next': path})}")
 
 
 def go(path: str) -> Response:
