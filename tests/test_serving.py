@@ -122,7 +122,7 @@ def test_demo_serves_and_prints_a_curl_that_works(tmp_path: Path) -> None:
             while b"who view" not in printed:
                 assert process.stdout is not None
                 printed += process.stdout.readline()
-            curl = printed.decode().split("\n\n")[2]
+            curl = next(part for part in printed.decode().split("\n\n") if part.startswith("curl"))
             done = subprocess.run(["sh", "-c", curl], capture_output=True, timeout=30, check=True)
             told = json.loads(done.stdout)
             assert (told["decision"], told["context"]["rule"]) == (True, "R5")
