@@ -26,15 +26,17 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Description:
-    """`caller` is a scope, ``practitioner``, ``manager`` (or scope admin) or empty for anybody; `gives` a type."""
+    """`caller` is a scope, ``practitioner``, ``manager`` (or scope admin) or empty for anybody; `takes` and `gives` are
+    models; `once`: it takes an Idempotency-Key.
+    """
 
-    caller: str
-    takes: Any
-    gives: Any
-    status: int
-    query: tuple[Parameter, ...]
-    once: bool
-    example: Any
+    caller: str = ""
+    takes: Any = None
+    gives: Any = None
+    status: int = 200
+    query: tuple[Parameter, ...] = ()
+    once: bool = False
+    example: Any = None
 
 
 _TRUTH = {"type": "string", "enum": ["true", "false"], "default": "false"}
@@ -51,19 +53,12 @@ WAIT = Parameter("wait", {"type": "integer", "minimum": 0, "maximum": 30, "defau
 
 
 def described(
-    *,
-    caller: str = "",
-    takes: Any = None,
-    gives: Any = None,
-    status: int = 200,
-    query: tuple[Parameter, ...] = (),
-    once: bool = False,
-    example: Any = None,
+    **said: Any,
 ) -> Callable[[View], View]:
-    """Describe a view; `once`: it takes an Idempotency-Key."""
+    """Describe a view; what is said are the fields of `Description`."""
 
     def mark(view: View) -> View:
-        view.__dict__["described"] = Description(caller, takes, gives, status, query, once, example)
+        view.__dict__["described"] = Description(**said)
         return view
 
     return mark

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 import peewee
 
-from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, load
+from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, facts_within, load
 from authz.compiler import within as narrowed
 from authz.database import FAULTS, Database, connect, give_up, own_connection, pending, shut
 from authz.errors import InvalidInput, Unavailable
@@ -453,6 +453,8 @@ class PDP:
                 for one in sentences:
                     probes.append(one.probe)
                     probes.append(one.anytime or one.probe)
+            if kinds[3]:
+                probes = [*probes[:known], *(facts_within(probe, self.policy.types) for probe in probes[known:])]
             self._explained[kinds] = (known, _Plan(self._writer.probes(probes)), ways)
         return self._explained[kinds]
 

@@ -5,7 +5,7 @@ The only importer of Oso, at load time alone. It reads no database and decides n
 
 from authz.compiler.load import CompiledPolicy, compile_texts, load
 from authz.compiler.sql import Dialect, Parameter, Statement, Writer
-from authz.compiler.tenancy import within
+from authz.compiler.tenancy import facts_within, within
 from authz.compiler.terms import Query
 from authz.compiler.vocabulary import Type, Vocabulary
 from authz.compiler.words import Clause, clauses
@@ -22,6 +22,7 @@ __all__ = [
     "Writer",
     "clauses",
     "compile_texts",
+    "facts_within",
     "load",
     "within",
 ]

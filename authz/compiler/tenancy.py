@@ -3,7 +3,8 @@
 A patient is of its subscription; a practitioner of every one where they have worked; an entity of the one that all of
 its relations lead to or, where they lead to people alone, of those where one of these people has worked. What leads
 nowhere is nobody's. `within` adds these conditions to a query, so that every kind of question is narrowed alike, in
-its one statement.
+its one statement. Nor do facts of another subscription count on the way: what two people share in one clinic is nothing
+to another.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,26 @@ Belonging = tuple[tuple[Row, ...], tuple[Condition, ...]]
 """One way to belong: the rows that must exist, and the conditions that must hold."""
 
 
+_SUBSCRIPTION_OF = {
+    "Subscription": (),
+    "Licence": ("subscription",),
+    "Membership": ("subscription",),
+    "Patient": ("subscription",),
+    "StandingShare": ("subscription",),
+    "Grant": ("patient", "subscription"),
+}
+"""The way from a row to its subscription, for the types that have one."""
+
+
+def facts_within(query: Query, types: Vocabulary) -> Query:
+    """The query over the facts of the subscription asked within; its ends are as they were."""
+    ways = [(row, _SUBSCRIPTION_OF[row.type]) for row in query.rows if row.type in _SUBSCRIPTION_OF]
+    return replace(query, conditions=(*query.conditions, *(_is_within(types, row, way) for row, way in ways)))
+
+
 def within(query: Query, types: Vocabulary) -> Iterator[Query]:
     """The query once for each way in which both its ends belong to the subscription asked within."""
+    query = facts_within(query, types)
     free = max((row.number for row in query.rows), default=1) + 1
     for subject, resource in product(*(_ways(types, end, (), ()) for end in query.ends)):
         rows, conditions, number = query.rows, query.conditions, free

@@ -101,7 +101,7 @@ def test_15_the_search_interop(scenario: Callable[[str], App]) -> None:
         user, record = users[who], records[which]
         owns, near = record["owner"] == who, record["department"] == user["department"]
         manager = user["role"] == "manager"
-        return owns or {"view": near or manager, "edit": near and manager, "delete": False}[action]
+        return owns or bool({"view": near or manager, "edit": near and manager, "delete": False}[action])
 
     for who in users:
         subject = {"type": "user", "id": who}
