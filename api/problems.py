@@ -21,6 +21,7 @@ from authz.errors import (
     NotEligible,
     NotFound,
     SelfTarget,
+    TooMany,
     Unavailable,
 )
 
@@ -87,6 +88,8 @@ def problem_of(error: CaregrantError) -> Problem | None:
     """How an error of ours is told; None for one that nobody expects here."""
     if isinstance(error, Unavailable):
         return Problem("unavailable", "Try again shortly.", headers=(("Retry-After", "1"),))
+    if isinstance(error, TooMany):
+        return Problem("too-many", str(error), headers=(("Retry-After", str(error.seconds)),))
     if isinstance(error, InvalidInput):
         return Problem("invalid" if request.path.startswith("/v1/") else "bad-request", str(error))
     if isinstance(error, BatchRefused):
