@@ -4,7 +4,6 @@ Authlib speaks the protocol: discovery, state, nonce, the code's exchange, the s
 This module says what else must hold: the issuer is the configured one, and the e-mail is verified: it is the login.
 """
 
-from pathlib import Path
 from typing import Any
 
 from authlib.common.errors import AuthlibBaseError
@@ -14,7 +13,7 @@ from joserfc.errors import JoseError
 from requests import RequestException
 
 from authz.errors import CaregrantError, InvalidInput, Unavailable
-from authz.settings import Settings
+from authz.settings import Settings, secret
 from authz.terms import normalise_login
 
 _DISCOVERY = "/.well-known/openid-configuration"
@@ -30,11 +29,10 @@ class Provider:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._issuer = settings.issuer
         self._back = settings.public_url.rstrip("/") + "/sign-in/callback"
-        secret = settings.oidc_secret
         self._client: Any = OAuth(app).register(
             "provider",
             client_id=settings.oidc_client,
-            client_secret=(Path(secret).read_text().strip() if secret and Path(secret).is_file() else secret) or None,
+            client_secret=secret(settings.oidc_secret) or None,
             server_metadata_url=settings.issuer.rstrip("/") + _DISCOVERY,
             client_kwargs={"scope": "openid email", "code_challenge_method": "S256", "timeout": 5},
         )

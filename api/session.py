@@ -8,7 +8,6 @@ it for the same person (docs/decisions/0021-sessions.md).
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +19,7 @@ from authz.demo import is_demo
 from authz.errors import InvalidInput
 from authz.pdp import PDP
 from authz.record import Act
-from authz.settings import Settings
+from authz.settings import Settings, secret
 
 IDLE = timedelta(minutes=30)
 LONGEST = timedelta(hours=12)
@@ -67,26 +66,21 @@ def check(settings: Settings, served: PDP) -> None:
         raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is refused beside an identity provider")
     if settings.demo_sign_in and not is_demo(served.database):
         raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is for the demonstration clinic; this database holds another")
-    if not settings.oidc_client:
-        return
-    for name, value in (
-        ("CAREGRANT_ISSUER", settings.issuer),
-        ("CAREGRANT_PUBLIC_URL", settings.public_url),
-        ("CAREGRANT_SESSION_KEY", settings.session_key),
-    ):
-        if not value:
-            raise InvalidInput(f"CAREGRANT_OIDC_CLIENT needs {name}")
-    for name, value in (("CAREGRANT_ISSUER", settings.issuer), ("CAREGRANT_PUBLIC_URL", settings.public_url)):
+    if (settings.demo_sign_in or settings.oidc_client) and not settings.session_key:
+        raise InvalidInput("who signs in needs a session: set CAREGRANT_SESSION_KEY")
+    _key(settings.session_key)
+    urls = {"CAREGRANT_ISSUER": settings.issuer, "CAREGRANT_PUBLIC_URL": settings.public_url}
+    for name, value in urls.items() if settings.oidc_client else ():
         url = urlsplit(value)
         if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
-            raise InvalidInput(f"{name} must be an https URL")
+            raise InvalidInput(f"CAREGRANT_OIDC_CLIENT needs {name}, an https URL")
 
 
 def _key(given: str) -> str:
-    """The key that signs cookies. Without any way to sign in none is needed for longer than this process lives."""
+    """The key that signs cookies; without any way to sign in, one that is forgotten with this process."""
     if not given:
         return secrets.token_urlsafe(32)
-    key = Path(given).read_text().strip() if Path(given).is_file() else given
+    key = secret(given)
     if len(key) < 32:
         raise InvalidInput("CAREGRANT_SESSION_KEY must have at least 32 characters, or name a file that holds as many")
     return key

@@ -154,7 +154,7 @@ def needs_chromium() -> None:
 
 def faults(page: Page) -> list[str]:
     """What axe-core finds wrong with a page as it stands, and every field without a label (which axe lets pass)."""
-    found = Axe().run(page).response["violations"]
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     told = [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
     unlabelled = page.evaluate(
         """() => Array.from(document.querySelectorAll("input:not([type=hidden]), select, textarea"))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,9 +51,12 @@ def there_and_back(visitor: Visitor, path: str = "/sign-in", change: Callable[[s
     return visitor.client.get(change(back.removeprefix(HOME)))
 
 
-def test_the_providers_word_is_the_login(sqlite_database: Database, provider: Provider) -> None:
-    """Code flow with PKCE: the verified e-mail is the login, and one goes on to the page one wanted."""
-    visitor = Visitor(clinic(sqlite_database, provider))
+def test_the_providers_word_is_the_login(sqlite_database: Database, provider: Provider, tmp_path: Path) -> None:
+    """Code flow with PKCE, secrets from files: the verified e-mail is the login, and one goes on to the page wanted."""
+    files = {"oidc_secret": tmp_path / "secret", "session_key": tmp_path / "key"}
+    for file, content in zip(files.values(), (SECRET, KEY), strict=True):
+        file.write_text(content + "\n")
+    visitor = Visitor(clinic(sqlite_database, provider, **{name: str(file) for name, file in files.items()}))
     wanted = visitor.client.get("/patients/p-1").headers["Location"]
     assert "Sign in to go on." in visitor.get(wanted)
     assert 'href="/sign-in?next=/patients/p-1"' in visitor.client.get(wanted).text
