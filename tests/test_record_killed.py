@@ -43,6 +43,7 @@ class Client(threading.Thread):
                 response = connection.getresponse()
                 told = json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError):
+                connection.close()
                 return
             assert response.status == 200, told
             self.answered.append(request)
