@@ -23,7 +23,8 @@ class Verification:
     when the last checkpoint was signed.
 
     `ok` says that nothing is wrong, `problem` what is, first of all. `rows_checked` are the events, seals and decisions
-    that were hashed anew; `unsealed` are decisions so young that no tree covers them yet.
+    that were hashed anew; `unsealed` are decisions so young that no tree covers them yet, `dropped` those of months
+    that were dropped after their time.
     """
 
     sizes: dict[str, int]
@@ -33,6 +34,7 @@ class Verification:
     problem: str | None
     rows_checked: int
     unsealed: int
+    dropped: int
 
 
 def verification(database: Database, checkpoint: str | None = None, key: str | None = None) -> Verification:
@@ -54,6 +56,7 @@ def verification(database: Database, checkpoint: str | None = None, key: str | N
         None if report.ok else str(report.findings[0]),
         report.rows,
         waiting,
+        report.dropped,
     )
 
 
