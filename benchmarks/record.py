@@ -26,10 +26,10 @@ from authz.database import connect, migrate, shut
 from authz.settings import shipped
 
 WAYS = {
-    "off": ("off", "true"),
-    "buffered": ("buffered", "true"),
-    "durable": ("durable", "false"),
-    "durable, fsync": ("durable", "true"),
+    "off": ("off", "--no-fsync"),
+    "buffered": ("buffered", "--no-fsync"),
+    "durable": ("durable", "--no-fsync"),
+    "durable, fsync": ("durable", "--fsync"),
 }
 CLIENTS = 4
 
@@ -68,7 +68,7 @@ def _measure(url: str, bearer: str, way: tuple[str, str], seconds: float) -> flo
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     command = Path(sys.executable).with_name("caregrant")
-    words = ["serve", "--database", url, "--port", str(port), "--decision-log", way[0], "--fsync", way[1]]
+    words = ["serve", "--database", url, "--port", str(port), "--decision-log", way[0], way[1]]
     server = subprocess.Popen([command, *words], stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
     try:
         _until_ready(port)
