@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api import sealing
 from authz.database import Database, connect, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Seal
@@ -151,6 +152,21 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
     assert seal(other, NOW, patience="50ms") == 2
     shut(database)
     shut(other)
+
+
+def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside answering, a service seals what was answered some seconds ago."""
+    monkeypatch.setattr(sealing, "SECONDS", 0.05)
+    database = connect(database_url)
+    answer(database, "r-1", datetime.now(UTC))
+    ending = sealing.start(database)
+    for _ in range(200):
+        if Seal.select().count(database):
+            break
+        threading.Event().wait(0.05)
+    ending.set()
+    assert Seal.select(Seal.count).tuples().execute(database)[0] == (1,)
+    shut(database)
 
 
 def test_a_policy_version_is_recorded_once(database: Database) -> None:
