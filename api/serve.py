@@ -1,6 +1,5 @@
 """The production server: granian's worker processes, each with its own application."""
 
-import atexit
 import os
 import signal
 import socket
@@ -10,6 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from multiprocessing.util import Finalize
 
 from flask import Flask
 from granian import Granian
@@ -83,7 +83,7 @@ def _loaded(settings: Settings, parent: int, counted: str) -> Flask:
     app = create_app(settings)
     database = app.extensions["caregrant"].database
     sealing.start(database)
-    atexit.register(log_of(database).flush)
+    Finalize(None, log_of(database).flush, exitpriority=1)  # a process of multiprocessing leaves atexit out
     return app
 
 

@@ -34,12 +34,15 @@ class SqliteDatabase(peewee.SqliteDatabase):
     """SQLite with transactions that take the write lock at once (a deferred one may fail half-way)."""
 
     dialect = "sqlite"
+    decision_log: Any = None
+    """How answers are recorded here; `authz.record` keeps it."""
 
 
 class PostgresqlDatabase(PooledPostgresqlDatabase):
     """PostgreSQL through psycopg 3, pooled for each process."""
 
     dialect = "postgresql"
+    decision_log: Any = None
 
 
 Database = SqliteDatabase | PostgresqlDatabase

@@ -106,9 +106,9 @@ class Settings:
         "When an answer is recorded: durable, before it is given; buffered, within a second after; off, never.",
     )
     fsync: bool = _setting(  # type: ignore[assignment]
-        True,
+        False,
         "CAREGRANT_FSYNC",
-        "true: a recorded answer survives the loss of power; false: the death of the process only. Changes always do.",
+        "true: a recorded answer survives a loss of power, as changes always do, not only the death of the process.",
     )
     retention: int = _setting(  # type: ignore[assignment]
         6, "CAREGRANT_RETENTION", "For how many years answers are kept; only then may a month of them be dropped."

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api import sealing
 from authz.database import Database, connect, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Seal
@@ -71,6 +72,17 @@ def test_one_bad_row_fails_alone(database: Database) -> None:
     assert Decision.select().count(database) == 1
 
 
+def test_a_fault_of_ours_records_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong while one writes for all, none of them takes their answer for recorded."""
+    log = log_of(database)
+    waiting = [log_module._Waiting([_row(None)]) for _ in range(2)]
+    log._queue += waiting
+    monkeypatch.setattr(log, "_commit", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        log._write_all()
+    assert [type(one.error) for one in waiting] == [Unavailable, Unavailable]
+
+
 def _row(client: int | None) -> tuple[Any, ...]:
     at = to_micros(NOW)
     return (at, at, client, "r", "a", "b", "c", "d", "e", False, "denied", "", None, None, "f", "", "", "", None)
@@ -86,7 +98,7 @@ def test_answers_inside_a_change_belong_to_it(database: Database) -> None:
 
 def test_buffered_answers_come_within_a_second(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """`buffered` gives the answer first and commits soon after; while it cannot, nothing more is answered."""
-    monkeypatch.setattr(log_module, "BUFFERED_SECONDS", 0.05)
+    monkeypatch.setattr(log_module, "BUFFERED_SECONDS", 0.5)
     log = keep_log(database, "buffered", fsync=False)
     answer(database, "r-1")
     assert requests(database) == []
@@ -140,6 +152,21 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
     assert seal(other, NOW, patience="50ms") == 2
     shut(database)
     shut(other)
+
+
+def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside answering, a service seals what was answered some seconds ago."""
+    monkeypatch.setattr(sealing, "SECONDS", 0.05)
+    database = connect(database_url)
+    answer(database, "r-1", datetime.now(UTC))
+    ending = sealing.start(database)
+    for _ in range(200):
+        if Seal.select().count(database):
+            break
+        threading.Event().wait(0.05)
+    ending.set()
+    assert Seal.select(Seal.count).tuples().execute(database)[0] == (1,)
+    shut(database)
 
 
 def test_a_policy_version_is_recorded_once(database: Database) -> None:

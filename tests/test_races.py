@@ -49,7 +49,9 @@ def _share(pdp: PDP, act: Act, number: int) -> Any:
 def _end_or_transfer(pdp: PDP, act: Act, number: int) -> Any:
     if number % 2:
         bobs = Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.practitioner == "bob").order_by(Grant.id)
-        end_share(pdp, act=act, patient="p-1", grant=bobs.execute(pdp.database)[0].id)
+        # Read to the end: a cursor left half-way holds an old snapshot, on which SQLite lets nobody write.
+        first, *_ = bobs.execute(pdp.database)
+        end_share(pdp, act=act, patient="p-1", grant=first.id)
         return None
     return transfer(pdp, act=act, patients=["p-1"], colleague=login("bob"))
 

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 
 from authz.audit.proof import verification
 from authz.database import Database, connect, shut
-from authz.models import Decision
+from authz.models import Decision, Event
 from authz.record import seal
 from tests.http import EVALUATION, question
-from tests.server import COMMAND, free_port, get, wait_until_nobody_listens
-from tests.test_serving import key
+from tests.server import COMMAND, free_port, get, serving, wait_until_nobody_listens
+from tests.test_serving import ask, key
 
 __all__ = ["key"]  # a fixture
 
@@ -43,6 +43,7 @@ class Client(threading.Thread):
                 response = connection.getresponse()
                 told = json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError):
+                connection.close()
                 return
             assert response.status == 200, told
             self.answered.append(request)
@@ -68,6 +69,20 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
     found = verification(database)
     assert (found.ok, found.problem, found.unsealed) == (True, None, 0)
     assert found.rows_checked > answers
+    assert Event.select().where(Event.kind == "policy:loaded").count(database) == 1
+    shut(database)
+
+
+def test_what_is_buffered_is_written_when_it_is_told_to_stop(database_url: str, key: str) -> None:
+    """`buffered` loses answers to kill -9 alone: a server that ends as it should writes them first."""
+    port = free_port()
+    words = ("serve", "--decision-log", "buffered", "--database", database_url)
+    with serving(*words, port=port) as server:
+        assert [ask(port, key, question("bob"))[0] for _ in range(5)] == [200] * 5
+        server.terminate()
+        server.wait(15)
+    database = connect(database_url)
+    assert Decision.select().count(database) == 5
     shut(database)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from peewee import fn
 
 from authz.audit.log import origin_of
 from authz.audit.verify import Key, Malformed, Note, consistent, key_id, notes_in
@@ -140,9 +141,10 @@ def checkpoint(database: Database, signer: Signer, now: datetime) -> list[Note]:
 
 def kept(database: Database) -> dict[str, Note]:
     """The last checkpoint of each tree in the database. Raises `Conflict` for one that is none any more."""
-    found = Checkpoint.select(Checkpoint.tree, Checkpoint.note).order_by(Checkpoint.id).tuples().execute(database)
+    last = Checkpoint.select(fn.MAX(Checkpoint.id)).group_by(Checkpoint.tree)
+    found = Checkpoint.select(Checkpoint.tree, Checkpoint.note).where(Checkpoint.id.in_(last))
     try:
-        return {tree: Note.parse(note) for tree, note in found}
+        return {tree: Note.parse(note) for tree, note in found.tuples().execute(database)}
     except Malformed as error:
         raise Conflict("a stored checkpoint was changed: nothing was signed") from error
 

@@ -102,8 +102,7 @@ def _leaves(database: Database, tree: str, dropped: frozenset[str]) -> Iterator[
                 yield {**line, "row": f"seal {seal}", "leaf": None}
             else:
                 rows = _sealed(database, seals[seal])
-                gone = not rows and seals[seal]["month"] in dropped
-                told = seal_leaf(seals[seal])
+                told, gone = seal_leaf(seals[seal]), not rows and seals[seal]["month"] in dropped
                 yield {**line, "row": f"seal {seal}", "leaf": told, "rows": None if gone else rows}
         after = leaves[-1][0]
 

@@ -9,10 +9,12 @@ from authz.audit.log import log_lines
 from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verifier, notes_in
 from authz.database import Database, answering
 from authz.errors import InvalidInput
-from authz.models import Checkpoint, Leaf, Node
-from authz.record.proof import STRIDE, trees
+from authz.models import Checkpoint, Node
+from authz.record.proof import STRIDE, kept_hashes, trees
 from authz.record.sealing import unsealed
 from authz.record.tree import Edge
+
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Verification:
     when the last checkpoint was signed.
 
     `ok` says that nothing is wrong, `problem` what is, first of all. `rows_checked` are the events, seals and decisions
-    that were hashed anew; `unsealed` are decisions so young that no tree covers them yet.
+    that were hashed anew; `unsealed` are decisions so young that no tree covers them yet, `dropped` those of months
+    that were dropped after their time.
     """
 
     sizes: dict[str, int]
@@ -31,6 +34,7 @@ class Verification:
     problem: str | None
     rows_checked: int
     unsealed: int
+    dropped: int
 
 
 def verification(database: Database, checkpoint: str | None = None, key: str | None = None) -> Verification:
@@ -52,6 +56,7 @@ def verification(database: Database, checkpoint: str | None = None, key: str | N
         None if report.ok else str(report.findings[0]),
         report.rows,
         waiting,
+        report.dropped,
     )
 
 
@@ -78,26 +83,20 @@ def _nodes(database: Database) -> list[Finding]:
     """The first kept node of each tree that is not the hash of what is below it: no proof could be made with it."""
     findings = []
     for tree in trees(database):
-        kept = {
-            (level, number): bytes(one)
-            for level, number, one in Node.select(Node.level, Node.number, Node.hash)
-            .where(Node.tree == tree)
-            .tuples()
-            .execute(database)
-        }
-        edge, after = Edge(), -1
-        while True:
-            found = Leaf.select(Leaf.number, Leaf.hash).where(Leaf.tree == tree, Leaf.number > after)
-            some = list(found.order_by(Leaf.number).limit(4096).tuples().execute(database))
-            if not some:
-                break
-            after = some[-1][0]
-            edge, completed = edge.grown([bytes(one) for _, one in some])
-            for level, first, hashes in completed:
-                for at, one in enumerate(hashes) if level % STRIDE == 0 else ():
-                    if kept.pop((level, first + at), None) != one:
-                        kept[-1, first + at] = one
-        wrong = next(iter(kept), None)
-        if wrong is not None:
-            findings.append(Finding("changed row", tree, f"node {wrong[1]}", "it is not the hash of what is below it"))
+        wrong = _first_wrong_node(database, tree)
+        if wrong:
+            findings.append(Finding("changed row", tree, wrong, "it is not the hash of what is below it"))
     return findings
+
+
+def _first_wrong_node(database: Database, tree: str) -> str:
+    edge, expected = Edge(), 0
+    while leaves := kept_hashes(database, tree, 0, edge.size, _CHUNK):
+        edge, completed = edge.grown(leaves)
+        for level, first, hashes in completed:
+            if level % STRIDE == 0:
+                expected += len(hashes)
+                if kept_hashes(database, tree, level, first, len(hashes)) != hashes:
+                    return f"node {first} of level {level}"
+    stored: int = Node.select().where(Node.tree == tree).count(database)
+    return "" if stored == expected else f"node: {stored} are there, {expected} there should be;"

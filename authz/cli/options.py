@@ -28,6 +28,8 @@ def setting(name: str) -> Callable[[Command], Command]:
     """`--database`, `--policies` or another setting, with the setting's own sentence as its help."""
     variable = f"CAREGRANT_{name.upper()}"
     default, sentence = SETTINGS[variable]
+    if isinstance(default, bool):
+        return click.option(f"--{name}/--no-{name}", default=None, help=f"{sentence} [{variable}; {default}]")
     metavar, shown = _SHOWN.get(name, ("FILE" if name.endswith("key") else "VALUE", default or "none"))
     return click.option(f"--{name.replace('_', '-')}", metavar=metavar, help=f"{sentence} [{variable}; {shown}]")
 

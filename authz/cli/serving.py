@@ -13,7 +13,7 @@ from authz.cli.options import setting, settings
 @setting("policies")
 @setting("decision_log")
 @setting("fsync")
-def serve_command(host: str, port: int, workers: int, **given: str | None) -> None:
+def serve_command(host: str, port: int, workers: int, **given: str | bool | None) -> None:
     """Serve decisions over HTTP until it is told to stop (SIGTERM, Ctrl-C)."""
     from api.serve import serve  # noqa: PLC0415 - only serving needs Flask
 

@@ -7,7 +7,8 @@ deletes the secret: what remains is a number that tells nothing, and the tree st
 
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from authz.database import Database, insert_rows, rows_of
 from authz.models import Erased, PersonalSecret
@@ -21,9 +22,12 @@ def whose_address(actor: str, client: int | None) -> str:
     return "operator" if client is None else f"client:{client}"
 
 
-def whose_reason(patient: str, actor: str, client: int | None) -> str:
-    """Whose data a reason is: the patient's it is about; of a standing share, that of who gave it."""
-    return f"patient:{patient}" if patient else whose_address(actor, client)
+def whose_reason(patient: str, body: Mapping[str, Any]) -> str:
+    """Whose data the reason of an event is: the patient's it is about; of a standing share, its owner's."""
+    owner = (body.get("after") or {}).get("owner")
+    if patient or not owner:
+        return f"patient:{patient}" if patient else "operator"
+    return f"practitioner:{owner}"
 
 
 def secrets_of(database: Database, whose: Iterable[str], *, make: bool = False) -> dict[str, bytes]:

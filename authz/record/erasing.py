@@ -1,7 +1,7 @@
 """Erasing a person's addresses and reasons from the record: the text and the secret go, the commitments stay.
 
-A person is ``practitioner:ID`` (the addresses they asked from), ``patient:ID`` (the reasons given about them) or
-``client:ID`` (the addresses of an app).
+A person is ``practitioner:ID`` (the addresses they asked from, their reasons for sharing everything), ``patient:ID``
+(the reasons given about them) or ``client:ID`` (the addresses of an app).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from authz.database import Database, answering, insert_rows
 from authz.errors import InvalidInput, NotFound
 from authz.models import Decision, Erased, Event, Grant, PersonalSecret, StandingShare
 from authz.record.append_only import lifted
-from authz.record.commitments import commitment, secrets_of
+from authz.record.commitments import commitment, secrets_of, whose_reason
 from authz.record.events import Act, Happened, append
 from authz.record.proof import take_turn
 from authz.record.sealing import seal
@@ -43,12 +43,12 @@ def erase(database: Database, act: Act, whose: str) -> Erasure:
         if kind != "patient":
             events += _erase(database, secret, Event, "address", _asked_by(Event, kind, name))
             decisions += _erase(database, secret, Decision, "address", _asked_by(Decision, kind, name))
-        reasons = Event.patient == name if kind == "patient" else (Event.patient == "") & _asked_by(Event, kind, name)
-        events += _erase(database, secret, Event, "reason", reasons)
         if kind == "patient":
+            events += _erase(database, secret, Event, "reason", Event.patient == name)
             Grant.update(reason="").where(Grant.patient == name).execute(database)
         elif kind == "practitioner":
-            StandingShare.update(reason="").where(StandingShare.given_by == name).execute(database)
+            events += _erase(database, secret, Event, "reason", Event.id.in_(_of_shares(database, name)))
+            StandingShare.update(reason="").where(StandingShare.owner == name).execute(database)
         PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(database)
         body = {"whose": whose, "events": events, "decisions": decisions}
         append(database, act, [Happened("record:erased", "", body)])
@@ -57,6 +57,12 @@ def erase(database: Database, act: Act, whose: str) -> Erasure:
 
 def _asked_by(model: Any, kind: str, name: str) -> Any:
     return model.actor == name if kind == "practitioner" else (model.actor == "") & (model.client == int(name))
+
+
+def _of_shares(database: Database, owner: str) -> list[int]:
+    """The events with a reason for sharing everything, of an owner."""
+    found = Event.select(Event.id, Event.body).where(Event.patient == "", Event.reason != "").tuples().execute(database)
+    return [number for number, body in found if whose_reason("", body) == f"practitioner:{owner}"]
 
 
 def _erase(database: Database, secret: bytes, model: Any, field: str, which: Any) -> int:

@@ -142,7 +142,7 @@ def told_events(database: Database, rows: Sequence[tuple[Any, ...]], *, make: bo
     """What the leaves of events tell. `make`: the secrets of persons that are new are made."""
     dicts = [dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows]
     whose = {whose_address(row["actor"], row["client"]) for row in dicts if row["address"]}
-    whose |= {whose_reason(row["patient"], row["actor"], row["client"]) for row in dicts if row["reason"]}
+    whose |= {whose_reason(row["patient"], row["body"]) for row in dicts if row["reason"]}
     secrets = secrets_of(database, whose, make=make)
     gone = {} if make else erased(database, "event", dicts[0]["id"], dicts[-1]["id"]) if dicts else {}
     for row in dicts:
@@ -151,8 +151,8 @@ def told_events(database: Database, rows: Sequence[tuple[Any, ...]], *, make: bo
         if address:
             address = commitment(secrets.get(whose_address(actor, client)), "event", number, "address", address)
         if reason:
-            whom = whose_reason(row["patient"], actor, client)
-            reason = commitment(secrets.get(whom), "event", number, "reason", reason)
+            secret = secrets.get(whose_reason(row["patient"], row["body"]))
+            reason = commitment(secret, "event", number, "reason", reason)
         yield event_leaf(row, address or gone.get((number, "address"), ""), reason or gone.get((number, "reason"), ""))
 
 

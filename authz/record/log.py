@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
+
+import peewee
 
 from authz.database import Database, answering, insert_rows
 from authz.errors import CaregrantError, InvalidInput, Unavailable
@@ -104,14 +105,18 @@ class DecisionLog:
             raise Unavailable(str(mine.error)) from mine.error
 
     def _write_all(self) -> None:
-        """Write what everybody left; what fails together is tried singly, so that one bad row is one failure."""
+        """Write what everybody left; what one row's fault undoes is tried singly, so that it is one failure."""
         count = len(self._queue)
         together, self._queue[:count] = self._queue[:count], []
         try:
             self._commit([row for one in together for row in one.rows])
         except Unavailable as error:
             for one in together:
-                one.error = error if len(together) == 1 else self._tried(one)
+                one.error = self._tried(one) if len(together) > 1 and _of_a_row(error) else error
+        except BaseException as error:
+            for one in together:
+                one.error = Unavailable(f"the record failed: {error!r}")
+            raise
         finally:
             for one in together:
                 one.done = True
@@ -139,6 +144,11 @@ class DecisionLog:
         """SQLite's way of not waiting for the disk, for this connection until it is taken back."""
         if not self.fsync and self.database.dialect == "sqlite" and not self.database.is_closed():
             self.database.execute_sql(f"PRAGMA synchronous = {'NORMAL' if on else 'FULL'}")
+
+
+def _of_a_row(error: Unavailable) -> bool:
+    """Whether the database refused a row, rather than to answer at all."""
+    return isinstance(error.__cause__, peewee.IntegrityError | peewee.DataError)
 
 
 def _insert(database: Database, rows: Sequence[Row]) -> None:
@@ -191,16 +201,13 @@ class _Buffer:
         self._rows, self._failed = [], False
 
 
-_LOGS: "WeakKeyDictionary[Any, DecisionLog]" = WeakKeyDictionary()
-
-
 def keep_log(database: Database, mode: str, *, fsync: bool) -> DecisionLog:
     """Keep the decision log of a database in this way. Raises `InvalidInput` for a mode that there is not."""
-    log = _LOGS[database] = DecisionLog(database, mode, fsync)
+    log = database.decision_log = DecisionLog(database, mode, fsync)
     return log
 
 
 def log_of(database: Database) -> DecisionLog:
     """The decision log of a database; durable unless it was said otherwise."""
-    found = _LOGS.get(database)
+    found: DecisionLog | None = database.decision_log
     return keep_log(database, "durable", fsync=True) if found is None else found

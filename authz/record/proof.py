@@ -78,7 +78,7 @@ def nodes_of(database: Database, tree: str) -> NodeOf:
     def node(level: int, index: int) -> bytes:
         kept = level - level % STRIDE
         first, count = index << (level - kept), 1 << (level - kept)
-        hashes = _kept(database, tree, kept, first, count)
+        hashes = kept_hashes(database, tree, kept, first, count)
         while len(hashes) > 1:
             hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
         return hashes[0]
@@ -86,7 +86,8 @@ def nodes_of(database: Database, tree: str) -> NodeOf:
     return node
 
 
-def _kept(database: Database, tree: str, level: int, first: int, count: int) -> list[bytes]:
+def kept_hashes(database: Database, tree: str, level: int, first: int, count: int) -> list[bytes]:
+    """The hashes that are stored of some nodes of a level, in order; level 0 are the leaves."""
     model: Any = Node if level else Leaf
     found = model.select(model.hash).where(
         model.tree == tree,

@@ -19,7 +19,7 @@ _ASKED = {
         FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS asked (value, n)""",
 }
 # An entity of a declared type belongs where the patient of its relation `patient` does.
-_PLACED = """WITH asked AS MATERIALIZED ({asked}), placed AS MATERIALIZED (
+_PLACED = """WITH asked AS MATERIALIZED ({}), placed AS MATERIALIZED (
     SELECT asked.*, CASE resource_type
         WHEN 'patient' THEN (SELECT subscription_id FROM patient WHERE id = resource)
         WHEN 'subscription' THEN (SELECT id FROM subscription WHERE id = resource)
@@ -32,6 +32,7 @@ SELECT COALESCE(place, ''), COALESCE((SELECT m.role FROM membership m
     AND m.started_at <= instant AND instant < m.ended_at
     ORDER BY CASE m.role WHEN 'manager' THEN 1 WHEN 'member' THEN 2 ELSE 3 END LIMIT 1), '')
 FROM placed ORDER BY n"""
+_SQL = {dialect: _PLACED.format(asked) for dialect, asked in _ASKED.items()}
 
 Question = tuple[str, str, str, str, int]
 """Subject type and id, resource type and id, the instant asked about in microseconds."""
@@ -39,5 +40,4 @@ Question = tuple[str, str, str, str, int]
 
 def places(database: Database, questions: Sequence[Question]) -> list[tuple[str, str]]:
     """For each question the subscription and the membership; of several roles the one that may most."""
-    sql = _PLACED.format(asked=_ASKED[database.dialect])
-    return list(database.execute_sql(sql, (orjson.dumps(questions).decode(),)).fetchall())
+    return list(database.execute_sql(_SQL[database.dialect], (orjson.dumps(questions).decode(),)).fetchall())
