@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from flask import request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from api.problems import Problem
 from api.requests import body
 from authz.errors import InvalidInput
-from authz.terms import MEMBERSHIP_ROLES, parse_instant
+from authz.terms import MEMBERSHIP_ROLES, is_named, parse_instant
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST = 200
@@ -42,6 +42,14 @@ Instant = Annotated[datetime, _by(parse_instant)]
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def no_nul(cls, value: object) -> object:
+        """PostgreSQL keeps no text with the character NUL."""
+        if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
+            raise ValueError("holds the character NUL")
+        return value
 
 
 class NewPatient(_Body):
@@ -185,6 +193,9 @@ def after() -> str:
     """What the request's `cursor` says. Raises `InvalidInput` for one that is none of ours."""
     text = request.args.get("cursor", "")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+        last = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise InvalidInput("cursor: is none that was given out") from error
+    if last and not is_named(last):
+        raise InvalidInput("cursor: is none that was given out")
+    return last

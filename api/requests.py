@@ -40,6 +40,15 @@ def install(app: Flask) -> None:
         return None
 
     @app.before_request
+    def refuse_nothing() -> Response | None:
+        """The character NUL is in no id and no text; PostgreSQL could not even ask about it."""
+        if "\0" in request.path:
+            return rendered(Problem("not-found", "There is nothing here."))
+        if any("\0" in value for value in request.args.values()):
+            return rendered(Problem("invalid", "A query parameter holds the character NUL."))
+        return None
+
+    @app.before_request
     def hold_connection() -> None:
         """One connection for a whole request, not one for each question of it. Who needs it says if it fails."""
         if request.blueprint != "health":

@@ -176,6 +176,19 @@ def rows_of(
     return list(found.fetchall())
 
 
+_GATE = 0x63616772  # the key of an advisory lock, the same in every process
+
+
+def together(database: Database, *, alone: bool = False) -> None:
+    """The first lock of every change on PostgreSQL: operations go together, an import `alone`.
+
+    An import touches everything in the order of its lines, so that it and an operation could wait for each other.
+    """
+    if database.dialect == "postgresql":
+        mode = "" if alone else "_shared"
+        database.execute_sql(f"SELECT pg_advisory_xact_lock{mode}(%s)", (_GATE,))
+
+
 def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
     """One statement for each of many rows; ``{}`` in it stands for a value. Raises Peewee's errors."""
     if rows:

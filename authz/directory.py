@@ -251,49 +251,64 @@ def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
 
 
 def standing_shares(pdp: PDP, act: Act) -> list[Row]:
-    """The live standing shares that the practitioner gave or was given."""
+    """The live standing shares that the practitioner gave or was given, where they still work."""
     with answering(pdp.database):
         found = StandingShare.select().where(
             (StandingShare.owner == act.by) | (StandingShare.colleague == act.by),
             StandingShare.started_at <= act.now,
             StandingShare.ended_at > act.now,
         )
-        if act.bound is not None:
-            found = found.where(StandingShare.subscription == act.bound)
-        return list(found.order_by(StandingShare.id).dicts().execute(pdp.database))
+        found = found.where(StandingShare.subscription.in_(_clinics(pdp, act)))
+        rows = list(found.order_by(StandingShare.id).dicts().execute(pdp.database))
+        _record_search(pdp, act, "receive", ("subscription", ""), len(rows))
+    return rows
+
+
+def _clinics(pdp: PDP, act: Act) -> list[str]:
+    """The subscriptions where the practitioner may receive now, within the app's bound; they are told of these."""
+    mine = Membership.select(Membership.subscription).where(Membership.practitioner == act.by).distinct()
+    names: list[str] = sorted(name for (name,) in mine.tuples().execute(pdp.database))
+    asked: list[Any] = [(("practitioner", act.by), "receive", ("subscription", name)) for name in names]
+    answers = pdp.evaluate_many(asked, act.now, within=act.bound)
+    return [name for name, decision in zip(names, answers, strict=True) if decision.allowed]
+
+
+def _notices(pdp: PDP, act: Act) -> tuple[Any, Any]:
+    """Which notices are the practitioner's to read: their own, of where they still work."""
+    return Notification.practitioner == act.by, Notification.subscription.in_(_clinics(pdp, act))
 
 
 def notifications(pdp: PDP, act: Act, *, unread: bool, limit: int, before: int | None) -> tuple[list[Row], bool]:
     """A page of the practitioner's notices, the newest first; whether there are more."""
-    found = Notification.select().where(Notification.practitioner == act.by).order_by(Notification.id.desc())
-    if unread:
-        found = found.where(Notification.read_at == FOREVER)
-    if before is not None:
-        found = found.where(Notification.id < before)
     with answering(pdp.database):
+        found = Notification.select().where(*_notices(pdp, act)).order_by(Notification.id.desc())
+        if unread:
+            found = found.where(Notification.read_at == FOREVER)
+        if before is not None:
+            found = found.where(Notification.id < before)
         rows = list(found.limit(limit + 1).dicts().execute(pdp.database))
     return rows[:limit], len(rows) > limit
 
 
 def unread(pdp: PDP, act: Act) -> int:
     """How many of the practitioner's last notices are unread."""
-    last = Notification.select(Notification.read_at).where(Notification.practitioner == act.by)
-    last = last.order_by(Notification.id.desc()).limit(_BELL)
     with answering(pdp.database):
+        last = Notification.select(Notification.read_at).where(*_notices(pdp, act))
+        last = last.order_by(Notification.id.desc()).limit(_BELL)
         return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
 
 
 def mark_all_read(pdp: PDP, act: Act) -> None:
     """Mark every notice of one's own as read."""
-    mine = (Notification.practitioner == act.by, Notification.read_at == FOREVER)
     with answering(pdp.database), pdp.database.atomic():
+        mine = (*_notices(pdp, act), Notification.read_at == FOREVER)
         Notification.update(read_at=to_micros(act.now)).where(*mine).execute(pdp.database)
 
 
 def mark_read(pdp: PDP, act: Act, notification: int) -> Row:
     """Mark one's own notice as read; again changes nothing. Raises `NotFound`."""
-    mine = (Notification.id == notification, Notification.practitioner == act.by)
     with answering(pdp.database), pdp.database.atomic():
+        mine = (Notification.id == notification, *_notices(pdp, act))
         unread = Notification.read_at == FOREVER
         Notification.update(read_at=to_micros(act.now)).where(*mine, unread).execute(pdp.database)
         rows: list[Row] = list(Notification.select().where(*mine).dicts().execute(pdp.database))

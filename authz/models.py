@@ -267,6 +267,7 @@ class Notification(Table):
     colleague = IdField()
     actor = IdField()
     read_at = InstantField(default=FOREVER_MICROS)
+    subscription = IdField()
 
     class Meta:
         indexes = ((("practitioner", "id"), False),)
@@ -281,6 +282,7 @@ class Answer(Table):
     status = IntegerField()
     body = TextField()
     created_at = InstantField()
+    subscription = IdField()
 
     class Meta:
         primary_key = CompositeKey("caller", "key")

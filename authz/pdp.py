@@ -21,7 +21,7 @@ from authz.compiler import within as narrowed
 from authz.database import FAULTS, Database, connect, give_up, own_connection, pending, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.settings import shipped
-from authz.terms import FOREVER_MICROS, from_micros, parse_instant, to_micros
+from authz.terms import FOREVER_MICROS, from_micros, is_named, parse_instant, to_micros
 
 Ref = tuple[str, str]
 """A subject or a resource: its type and its id."""
@@ -235,7 +235,7 @@ class PDP:
         """
         now = self._instant(at)
         found = self._plan("evaluation", subject[0], action, resource[0], within)
-        if found is None or not _named(subject[1]) or not _named(resource[1]):
+        if found is None or not is_named(subject[1]) or not is_named(resource[1]):
             return self._unknown(subject[0], action, resource[0], now)
         plan, queries = found
         try:
@@ -287,7 +287,7 @@ class PDP:
         places: list[int] = []
         for index in indexes:
             (_, subject), _, (_, resource) = questions[index]
-            if not _named(subject) or not _named(resource):
+            if not is_named(subject) or not is_named(resource):
                 continue
             try:
                 pairs.append(plan.beside(subject, resource, requests[index] if requests else {}))
@@ -360,7 +360,7 @@ class PDP:
     ) -> list[str]:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InvalidInput("a limit is a number from 0")
-        if found is None or limit == 0 or not all(end is None or _named(end) for end in ends):
+        if found is None or limit == 0 or not all(end is None or is_named(end) for end in ends):
             return []
         most = (None if self._pooled else -1) if limit is None else min(limit, 2**62)
         try:
@@ -379,7 +379,7 @@ class PDP:
     ) -> list[str]:
         """The actions that the subject may take on the resource, in the policy's order."""
         found = self._plan("actions", subject[0], "", resource[0], within)
-        if found is None or not _named(subject[1]) or not _named(resource[1]):
+        if found is None or not is_named(subject[1]) or not is_named(resource[1]):
             return []
         try:
             rows = self._rows(found[0], (subject[1], resource[1], self._instant(at), within), request)
@@ -402,7 +402,7 @@ class PDP:
     def exists(self, one: Ref, at: datetime | None = None, within: str | None = None) -> bool:
         """Whether there is such a row at an instant; within a subscription, whether it belongs there."""
         found = self.policy.types.named(one[0])
-        if found is None or not _named(one[1]):
+        if found is None or not is_named(one[1]):
             return False
         key = ("there", found.polar, within is not None)
         if key not in self._explained:
@@ -428,7 +428,7 @@ class PDP:
         """
         now = self._instant(at)
         decision = self.evaluate(subject, action, resource, from_micros(now), request, within)
-        if decision.reason not in ("permitted", "denied") or not _named(subject[1]) or not _named(resource[1]):
+        if decision.reason not in ("permitted", "denied") or not is_named(subject[1]) or not is_named(resource[1]):
             return Explanation(decision, ())
         first, plan, ways = self._probes(subject[0], action, resource[0], within is not None)
         row = self._rows(plan, (subject[1], resource[1], now, within), request)[0]
@@ -532,11 +532,6 @@ class PDP:
         except FAULTS as error:
             give_up(self.database)
             raise Unavailable(str(error).strip()) from error
-
-
-def _named(value: object) -> bool:
-    """Whether a value can be an id at all: what cannot is denied without asking the database."""
-    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 128
 
 
 def _told(query: Query, sentences: list[Clause], answers: Iterator[Any]) -> Way:

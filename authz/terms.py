@@ -83,6 +83,11 @@ def parse_id(value: object) -> str:
     return value
 
 
+def is_named(name: object) -> bool:
+    """Whether a text may be an id at all: what cannot be is as unknown as what does not exist."""
+    return isinstance(name, str) and 1 <= len(name) <= _LONGEST_ID and name.isprintable() and " " not in name
+
+
 def parse_text(value: object) -> str:
     """A display text such as a name: 1–500 characters in any script, without control characters.
 

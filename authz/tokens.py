@@ -49,6 +49,8 @@ class ProviderKeys:
 
     def current(self, now: datetime, *, lacking: bool = False) -> KeySet:
         """The keys; `lacking` asks for newer ones, which is granted every half a minute. Raises `Unavailable`."""
+        if self._keys is not None and self._lock.locked():
+            return self._good(now)  # somebody asks the provider; who has keys does not wait for that
         with self._lock:
             old = self._read is None or now - self._read > _FRESH or lacking
             if old and (self._tried is None or now - self._tried >= _AGAIN):
@@ -59,9 +61,12 @@ class ProviderKeys:
                     if self._keys is None:
                         self._tried = None
                         raise Unavailable(f"the identity provider's keys cannot be read: {error}") from error
-            if self._keys is None or self._read is None or now - self._read > _STALE:
-                raise Unavailable("the identity provider's keys cannot be read")
-            return self._keys
+            return self._good(now)
+
+    def _good(self, now: datetime) -> KeySet:
+        if self._keys is None or self._read is None or now - self._read > _STALE:
+            raise Unavailable("the identity provider's keys cannot be read")
+        return self._keys
 
 
 def _content(source: str) -> bytes:

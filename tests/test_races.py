@@ -18,7 +18,17 @@ from authz.database import connect, shut
 from authz.errors import CaregrantError
 from authz.importing import import_facts
 from authz.models import Event, Grant
-from authz.operations import Answered, Once, Stored, end_membership, end_share, share, share_all, transfer
+from authz.operations import (
+    Answered,
+    Once,
+    Stored,
+    end_membership,
+    end_share,
+    put_membership,
+    share,
+    share_all,
+    transfer,
+)
 from authz.pdp import PDP
 from authz.record import Act, replayed
 from tests import people
@@ -71,9 +81,19 @@ def _everything_to_each_other(pdp: PDP, act: Act, number: int) -> Any:
 def _import_or_transfer(pdp: PDP, act: Act, number: int) -> Any:
     if number:
         return transfer(pdp, act=act, patients=["p-1"], colleague=login("oscar"))
+    return _import(pdp, act, {"grant": {"patient": "p-1", "practitioner": "zoe", "role": "viewer"}})
+
+
+def _import_or_join(pdp: PDP, act: Act, number: int) -> Any:
+    if number:
+        return put_membership(pdp, act=replace(act, by=""), subscription="city", practitioner="zoe", role="member")
+    return _import(pdp, act, {"membership": {"practitioner": "zoe", "subscription": "city", "role": "member"}})
+
+
+def _import(pdp: PDP, act: Act, fact: dict[str, Any]) -> Any:
+    """A file of two stretches, which tells a fact in its last line."""
     new = [{"practitioner": {"id": f"n-{at}", "login": f"n-{at}@x.example", "name": "N"}} for at in range(2500)]
-    grant = {"grant": {"patient": "p-1", "practitioner": "zoe", "role": "viewer"}}
-    lines = b"\n".join(orjson.dumps(line) for line in (grant, *new, grant))
+    lines = b"\n".join(orjson.dumps(line) for line in (*new, fact))
     return import_facts(pdp.database, io.BytesIO(lines), POLICY.types, now=act.now)
 
 
@@ -90,6 +110,7 @@ CASES: dict[str, Work] = {
     "leave/transfer": _leave_or_transfer,
     "all/all": _everything_to_each_other,
     "import/transfer": _import_or_transfer,
+    "import/join": _import_or_join,
     "same key": _same_key,
 }
 
@@ -120,7 +141,7 @@ def race(url: str, case: str, first: int, begin: float) -> list[tuple[int, str]]
 
 @pytest.mark.parametrize("case", list(CASES))
 def test_one_wins(database_url: str, case: str) -> None:
-    """Sixteen at once in two processes: as many are carried out as may be, and the rest is refused as outrun."""
+    """T11: sixteen at once in two processes: as many are carried out as may be, and the rest is refused as outrun."""
     database = connect(database_url)
     database.connect()
     people.fill(database)
@@ -150,6 +171,9 @@ def _check(case: str, told: list[tuple[int, str]], database: Any) -> None:
     assert set(counted) <= allowed, counted
     if case in ("transfer/transfer", "share/share"):
         assert counted["done"] == 1, counted
+    if case == "import/join":
+        assert counted == {"done": 16}
+        return
     if case in ("all/all", "import/transfer"):
         assert counted["done"] == 2, counted
         return

@@ -234,5 +234,5 @@ def test_a_development_token(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="CAREGRANT_DEVELOPMENT_KEY"):
         sign(Settings(), "alice@clinic.example", NOW, 60)
     (tmp_path / "broken").write_text("{}")
-    with pytest.raises(InvalidInput, match="no development key"):
+    with pytest.raises(InvalidInput, match="no signing key"):
         Tokens(Settings(development_key=str(tmp_path / "broken")))

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import peewee
 
 from authz.compiler import Vocabulary
-from authz.database import Database, answering, gather_statistics
+from authz.database import Database, answering, gather_statistics, together
 from authz.errors import ImportRefused, InvalidInput
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import Outcome, Stretch
@@ -53,9 +53,7 @@ def import_facts(
     """
     report, moment, done = ImportReport(), to_micros(now), 0
     with answering(database), database.atomic():
-        if database.dialect == "postgresql":
-            # Operations lock patients before they append events; an import does both by turns. Reads go on.
-            database.execute_sql("LOCK TABLE patient IN EXCLUSIVE MODE")
+        together(database, alone=True)
         for lines, read in _stretches(file, types):
             stretch = Stretch(database, moment, lines)
             for line in lines:

@@ -16,10 +16,11 @@ _STATEMENTS = [
     "CREATE INDEX event_patient_id ON event (patient, id)",
     """CREATE TABLE notification (id {serial}, at {big} NOT NULL,
         practitioner_id {id} NOT NULL REFERENCES practitioner (id), kind TEXT NOT NULL, patient {id} NOT NULL,
-        colleague {id} NOT NULL, actor {id} NOT NULL, read_at {big} NOT NULL)""",
+        colleague {id} NOT NULL, actor {id} NOT NULL, read_at {big} NOT NULL, subscription {id} NOT NULL)""",
     "CREATE INDEX notification_practitioner_id_id ON notification (practitioner_id, id)",
     """CREATE TABLE answer (caller {id} NOT NULL, key {id} NOT NULL, fingerprint TEXT NOT NULL,
-        status INTEGER NOT NULL, body TEXT NOT NULL, created_at {big} NOT NULL, PRIMARY KEY (caller, key))""",
+        status INTEGER NOT NULL, body TEXT NOT NULL, created_at {big} NOT NULL, subscription {id} NOT NULL,
+        PRIMARY KEY (caller, key))""",
 ]
 
 # A practitioner may ask without an app in between; SQLite cannot relax a column, so that the table is made anew.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import peewee
 
-from authz.database import answering, insert_row, insert_rows
+from authz.database import answering, insert_row, insert_rows, together
 from authz.errors import (
     BatchRefused,
     CaregrantError,
@@ -23,11 +23,11 @@ from authz.errors import (
     Unavailable,
 )
 from authz.models import Grant, Notification
-from authz.operations.once import Once
+from authz.operations.once import Answered, Once
 from authz.pdp import PDP, Ref
 from authz.pdp import Decision as Decided
 from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions, recording
-from authz.terms import FOREVER, FOREVER_MICROS, from_micros, normalise_login, to_micros
+from authz.terms import FOREVER, FOREVER_MICROS, from_micros, is_named, normalise_login, to_micros
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -39,7 +39,7 @@ MOST_AT_ONCE = 500
 """The most patients of one request."""
 _LONGEST_REASON = 500
 _LONGEST_WAIT = timedelta(minutes=1)
-_NOTIFIED = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at")
+_NOTIFIED = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at", "subscription")
 
 NOTICES = {
     "share:received": "a colleague shared a patient with you",
@@ -62,6 +62,7 @@ class Change:
         self.database = pdp.database
         self.permitted_before: frozenset[str] = frozenset()
         self.subscriptions: dict[str, str] = {}
+        self.entered = ""
         self._permitted: list[tuple[Asked, Decided]] = []
         self._refused: list[tuple[Asked, Decided]] = []
         self._happened: list[Happened] = []
@@ -90,7 +91,7 @@ class Change:
 
     def lock(self, names: Sequence[str]) -> None:
         """Lock these patients, in one order for everybody, and hold their subscriptions as they are."""
-        wanted = sorted(set(names))
+        wanted = sorted({name for name in names if is_named(name)})
         marks = ", ".join(["{}"] * len(wanted))
         sql = f"SELECT id, subscription_id FROM patient WHERE id IN ({marks}) ORDER BY id"
         self.subscriptions = dict(self._read(sql, *wanted, lock=ALONE)) if wanted else {}
@@ -103,6 +104,9 @@ class Change:
         This change is then no earlier than the last one there: its request may have waited for that. Raises
         `Unavailable` where the record is further ahead than a wait explains: then a clock is wrong.
         """
+        if not is_named(subscription):
+            return False
+        self.entered = subscription
         found = self._read("SELECT id FROM subscription WHERE id = {}", subscription, lock=lock)
         last = self._read("SELECT at FROM event WHERE subscription = {} ORDER BY id DESC LIMIT 1", subscription)
         at = from_micros(last[0][0]) if last else self.now
@@ -200,10 +204,10 @@ class Change:
     ) -> None:
         self._happened.append(Happened(kind, subscription, body, patient, reason))
 
-    def notify(self, kind: str, practitioner: str, colleague: str, patient: str = "") -> None:
+    def notify(self, kind: str, practitioner: str, colleague: str, subscription: str, patient: str = "") -> None:
         """Tell a practitioner, together with the change: ids only, so that a notice tells nothing by itself."""
         assert kind in NOTICES, kind
-        row = (to_micros(self.now), practitioner, kind, patient, colleague, self.act.by, FOREVER_MICROS)
+        row = (to_micros(self.now), practitioner, kind, patient, colleague, self.act.by, FOREVER_MICROS, subscription)
         self._notices.append(row)
 
     def close(self) -> None:
@@ -241,14 +245,15 @@ def perform(
         )
         try:
             with pdp.database.atomic():
+                together(pdp.database)
                 recording(pdp.database)
                 if once is not None:
-                    once.claim(pdp.database, act.now)
+                    _claim(change, once)
                 change.lock(patients)
                 result = work(change)
                 change.close()
                 if once is not None:
-                    once.store(pdp.database, result)
+                    once.store(pdp.database, result, change.entered)
                 return result
         except peewee.IntegrityError as error:
             raise Conflict("Somebody else has changed this in the meantime.") from error
@@ -257,14 +262,28 @@ def perform(
             raise
 
 
-def each(patients: Sequence[str], work: Callable[[str], R]) -> list[R]:
-    """`work` for each patient; a single refusal as it is, several patients' refusals together."""
+def _claim(change: Change, once: Once) -> None:
+    """Make the key ours. A stored answer is for who may still receive where it was given (T15)."""
+    try:
+        once.claim(change.database, change.act.now)
+    except Answered as answered:
+        if not change.ask(change.act.by, "receive", ("subscription", answered.subscription)).allowed:
+            raise NotFound from None
+        raise
+
+
+def check_several(patients: Sequence[str]) -> None:
+    """Raise `InvalidInput` for no patient, for too many, or for one that stands there twice."""
     if not patients:
         raise InvalidInput("patients: name at least one")
     if len(patients) > MOST_AT_ONCE:
         raise InvalidInput(f"patients: name at most {MOST_AT_ONCE}")
     if len(set(patients)) < len(patients):
         raise InvalidInput("patients: one stands there twice")
+
+
+def each(patients: Sequence[str], work: Callable[[str], R]) -> list[R]:
+    """`work` for each patient; a single refusal as it is, several patients' refusals together."""
     done: list[R] = []
     refusals: list[tuple[int, CaregrantError]] = []
     for at, name in enumerate(patients):

@@ -7,12 +7,12 @@ the scope `admin`) acts without a practitioner; a manager manages memberships of
 from datetime import datetime
 from typing import Any
 
-from authz.errors import Conflict, NotFound
+from authz.errors import Conflict, Denied, NotFound
 from authz.models import Licence, Membership, Practitioner, Subscription
 from authz.operations.change import ALONE, Change, Row, in_future, perform
 from authz.pdp import PDP
 from authz.record import Act
-from authz.terms import normalise_login, parse_id, parse_text
+from authz.terms import is_named, normalise_login, parse_id, parse_text
 
 
 def put_subscription(
@@ -23,7 +23,7 @@ def put_subscription(
     parse_text(name)
 
     def work(change: Change) -> Row:
-        _serves(change, one)
+        _for_operators(change)
         change.enter(one, ALONE)
         row = change.row(Subscription.select().where(Subscription.id == one))
         if row is None:
@@ -41,13 +41,14 @@ def put_subscription(
 def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name: str) -> Row:
     """Provision a practitioner; grants are theirs by id, so that a new login moves nothing (T6).
 
-    Raises `Conflict` for a login that is somebody else's, and `NotFound` where a key of one subscription would change
-    somebody who works elsewhere too: their login opens other clinics.
+    Raises `Conflict` for a login that is somebody else's, and `Denied` for a key of one subscription: a login is of all
+    clinics, and so would the refusals tell of all (T5).
     """
     one, mail = parse_id(practitioner), normalise_login(login)
     parse_text(name)
 
     def work(change: Change) -> Row:
+        _for_operators(change)
         taken = Practitioner.select().where(Practitioner.login == mail, Practitioner.id != one)
         if change.row(taken):
             raise Conflict("This login is another practitioner's.")
@@ -57,7 +58,6 @@ def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name:
             Practitioner.insert(**wanted).execute(change.database)
             change.happened("practitioner:added", "", {"practitioner": one})
         elif row != wanted:
-            _own_practitioner(change, one)
             Practitioner.update(login=mail, name=name).where(Practitioner.id == one).execute(change.database)
             which = sorted(key for key, value in wanted.items() if row[key] != value)
             change.happened("practitioner:changed", "", {"practitioner": one, "changed": which})
@@ -77,8 +77,7 @@ def put_membership(
 
     def work(change: Change) -> Row:
         _manage(change, subscription)
-        if change.row(Practitioner.select().where(Practitioner.id == practitioner)) is None:
-            raise NotFound
+        _known(change, subscription, practitioner)
         who = {"practitioner": practitioner, "subscription": subscription}
         for row in _lives(change, Membership, who):
             if row["role"] != role:
@@ -111,11 +110,20 @@ def _serves(change: Change, subscription: str) -> None:
         raise NotFound
 
 
-def _own_practitioner(change: Change, who: str) -> None:
+def _for_operators(change: Change) -> None:
+    """Subscriptions with their licences, and practitioners with their logins, are not for a key of one clinic (T32)."""
     if change.act.bound is not None:
-        worked = change.rows(Membership.select(Membership.subscription).where(Membership.practitioner == who))
-        if {row["subscription"] for row in worked} != {change.act.bound}:
-            raise NotFound
+        raise Denied("provision")
+
+
+def _known(change: Change, subscription: str, practitioner: str) -> None:
+    """Who is not the operator of all knows those who have worked here, and nobody else (T1, T5)."""
+    found: Any = Practitioner.select(Practitioner.id).where(Practitioner.id == practitioner)
+    if change.act.by or change.act.bound is not None:
+        here = (Membership.practitioner == practitioner, Membership.subscription == subscription)
+        found = Membership.select(Membership.id).where(*here).limit(1)
+    if not is_named(practitioner) or change.row(found) is None:
+        raise NotFound
 
 
 def _manage(change: Change, subscription: str) -> None:

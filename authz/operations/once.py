@@ -25,11 +25,11 @@ class Stored:
 
 
 class Answered(Exception):
-    """Not an error: this key was answered before, so."""
+    """Not an error: this key was answered before, so, about something of this subscription."""
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: Stored, subscription: str) -> None:
         super().__init__(stored.status)
-        self.stored = stored
+        self.stored, self.subscription = stored, subscription
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,18 @@ class Once:
         Raises `Answered` where it was answered, and `KeyReused` where it came with another request.
         """
         Answer.delete().where(Answer.caller == self.caller, Answer.created_at < now - _KEPT).execute(database)
-        row = {"caller": self.caller, "key": self.key, "fingerprint": self.fingerprint, "status": 0, "body": ""}
-        Answer.insert(**row, created_at=now).on_conflict_ignore().execute(database)
+        row = {"caller": self.caller, "key": self.key, "fingerprint": self.fingerprint, "created_at": now}
+        Answer.insert(**row, status=0, body="", subscription="").on_conflict_ignore().execute(database)
         held = Answer.select().where(*self._mine()).execute(database)[0]
         if held.fingerprint != self.fingerprint:
             raise KeyReused
         if held.status:
-            raise Answered(Stored(held.status, held.body))
+            raise Answered(Stored(held.status, held.body), held.subscription)
 
-    def store(self, database: Database, result: Any) -> None:
+    def store(self, database: Database, result: Any, subscription: str) -> None:
         answer = self.render(result)
-        Answer.update(status=answer.status, body=answer.body).where(*self._mine()).execute(database)
+        told = {"status": answer.status, "body": answer.body, "subscription": subscription}
+        Answer.update(**told).where(*self._mine()).execute(database)
 
     def _mine(self) -> tuple[Any, Any]:
         return Answer.caller == self.caller, Answer.key == self.key

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from authz.errors import Conflict, NotFound
 from authz.models import Grant
-from authz.operations.change import Change, Row, bounded, each, in_future, perform
+from authz.operations.change import Change, Row, bounded, check_several, each, in_future, perform
 from authz.operations.once import Once
 from authz.pdp import PDP
 from authz.record import Act
@@ -35,9 +35,11 @@ def share(
     Raises `NotFound`, `Denied`, `NotEligible` and `Conflict` (the colleague has them already) for one patient,
     `BatchRefused` for several; `SelfTarget` and `InvalidInput`.
     """
-    end, why = in_future(until, act.now), bounded(reason)
+    why = bounded(reason)
+    check_several(patients)
 
     def work(change: Change) -> list[Shared]:
+        end = in_future(until, change.now)
         person = change.colleague(colleague)
 
         def one(patient: str) -> Shared:
@@ -49,8 +51,8 @@ def share(
                 raise Conflict("This colleague has the patient already.")
             columns = {"practitioner": viewer, "role": "viewer", "origin": "share", "reason": why, "ended_at": end}
             grant = change.start("grant", where, patient=patient, **columns)
-            change.notify("share:received", viewer, live[0]["practitioner"], patient)
-            change.notify("share:given", live[0]["practitioner"], viewer, patient)
+            change.notify("share:received", viewer, live[0]["practitioner"], where, patient)
+            change.notify("share:given", live[0]["practitioner"], viewer, where, patient)
             return Shared(patient, grant)
 
         return each(patients, one)
@@ -74,7 +76,7 @@ def end_share(pdp: PDP, *, act: Act, patient: str, grant: int, once: Once | None
         where = change.subscriptions[patient]
         owner = change.live_grants(patient)[0]["practitioner"]
         change.end("grant", where, row, "given_up" if mine else "ended")
-        change.notify("share:ended", row["practitioner"], owner, patient)
-        change.notify("share:ended", owner, row["practitioner"], patient)
+        change.notify("share:ended", row["practitioner"], owner, where, patient)
+        change.notify("share:ended", owner, row["practitioner"], where, patient)
 
     perform(pdp, act, work, once=once, patients=[patient])

@@ -25,9 +25,9 @@ def share_all(
     Raises `NotEligible` for anybody who cannot receive there, `SelfTarget`, `Conflict` where it is so already,
     `NotFound` for a subscription where one may not add patients oneself, and `InvalidInput`.
     """
-    end = in_future(until, act.now)
 
     def work(change: Change) -> Row:
+        in_future(until, act.now)
         change.rows(Practitioner.select().where(Practitioner.id == act.by), lock=ALONE)  # one's own shares take turns
         person = change.colleague(colleague)
         where = subscription or _common(change, person)
@@ -37,10 +37,11 @@ def share_all(
         pair = (StandingShare.owner == act.by, StandingShare.colleague == viewer, StandingShare.subscription == where)
         if StandingShare.select().where(*pair, StandingShare.ended_at > change.now).exists(change.database):
             raise Conflict("Everything is shared with this colleague already.")
+        end = in_future(until, change.now)
         columns = {"owner": act.by, "colleague": viewer, "subscription": where, "content": content, "ended_at": end}
         row = change.start("standing_share", where, **columns)
-        change.notify("standing_share:received", viewer, act.by)
-        change.notify("standing_share:given", act.by, viewer)
+        change.notify("standing_share:received", viewer, act.by, where)
+        change.notify("standing_share:given", act.by, viewer, where)
         return row
 
     return perform(pdp, act, work, once=once)
@@ -56,11 +57,11 @@ def end_standing_share(pdp: PDP, *, act: Act, standing_share: int, once: Once | 
             change.enter(row["subscription"])
         if row is None or act.by not in (row["owner"], row["colleague"]) or row["ended_at"] <= change.now:
             raise NotFound
-        if act.bound not in (None, row["subscription"]):
+        if not change.ask(act.by, "receive", ("subscription", row["subscription"])).allowed:
             raise NotFound
         change.end("standing_share", row["subscription"], row, "ended" if act.by == row["owner"] else "given_up")
-        change.notify("standing_share:ended", row["colleague"], row["owner"])
-        change.notify("standing_share:ended", row["owner"], row["colleague"])
+        change.notify("standing_share:ended", row["colleague"], row["owner"], row["subscription"])
+        change.notify("standing_share:ended", row["owner"], row["colleague"], row["subscription"])
 
     perform(pdp, act, work, once=once)
 

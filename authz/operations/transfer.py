@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from authz.errors import Conflict
-from authz.operations.change import Change, Row, bounded, each, perform
+from authz.operations.change import Change, Row, bounded, check_several, each, perform
 from authz.operations.once import Once
 from authz.pdp import PDP
 from authz.record import Act
@@ -36,6 +36,7 @@ def transfer(
     Others' shares stay and are the new owner's from then on, unless `end_shares`. Raises as `share` does.
     """
     why = bounded(reason)
+    check_several(patients)
 
     def work(change: Change) -> list[Transferred]:
         person = change.colleague(colleague)
@@ -53,11 +54,12 @@ def transfer(
                 change.end("grant", where, grant, "transfer")
             columns = {"practitioner": owner, "role": "owner", "origin": "transfer", "reason": why}
             change.start("grant", where, patient=patient, **columns)
-            change.notify("transfer:received", owner, sender["practitioner"], patient)
-            change.notify("transfer:given", sender["practitioner"], owner, patient)
+            change.notify("transfer:received", owner, sender["practitioner"], where, patient)
+            change.notify("transfer:given", sender["practitioner"], owner, where, patient)
             for grant in ended:
                 if grant["practitioner"] != owner:
-                    change.notify("share:ended", grant["practitioner"], owner, patient)
+                    change.notify("share:ended", grant["practitioner"], sender["practitioner"], where, patient)
+                    change.notify("share:ended", sender["practitioner"], grant["practitioner"], where, patient)
             return Transferred(patient, owner, sender["practitioner"], kept)
 
         return each(patients, one)
