@@ -99,6 +99,9 @@ class Settings:
         "CAREGRANT_DEMO_SIGN_IN",
         "true: whoever comes may be any of the demonstration clinic's people; caregrant demo --serve sets it.",
     )
+    reader: str = _setting(  # type: ignore[assignment]
+        "", "CAREGRANT_READER", "Who is recorded as reading the audit; the account of the operating system by default."
+    )
 
     decision_log: str = _setting(  # type: ignore[assignment]
         "durable",

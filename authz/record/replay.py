@@ -30,8 +30,9 @@ def replayed(database: Database) -> tuple[int, list[Difference]]:
     """How many events were read, and every difference between what they tell and what stands."""
     rows: Counter[tuple[str, str]] = Counter()
     read = 0
+    alone = not database.in_transaction()
     with answering(database), database.atomic():
-        if database.dialect == "postgresql":
+        if alone and database.dialect == "postgresql":
             database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         events = Event.select(Event.kind, Event.body).order_by(Event.id).tuples()
         for kind, body in events.execute(database):
