@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import orjson
 import peewee
@@ -85,6 +85,14 @@ def connect(url: str, *, read_only: bool = False) -> Database:
             connect_timeout=5,
         )
     raise InvalidInput(f"{url!r} is not a database URL such as sqlite:///caregrant.db or postgresql://host/name")
+
+
+def absolute_url(url: str) -> str:
+    """The same database for a process that works in another directory."""
+    database = connect(url)
+    if isinstance(database, SqliteDatabase):
+        return f"sqlite:///{quote(str(Path(database.database).absolute()))}"
+    return url
 
 
 def _read_only_sqlite(path: str) -> SqliteDatabase:

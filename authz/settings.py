@@ -137,6 +137,13 @@ class Settings:
                 values[one.name] = _converted(value, one.default, one.metadata["variable"])
         return cls(**values)  # type: ignore[arg-type]
 
+    def hand_on(self, **instead: str) -> None:
+        """Put these settings, but for those named, into the environment of the processes that this one starts."""
+        for one in fields(self):
+            value = instead.get(one.name, getattr(self, one.name))
+            if value != one.default:
+                os.environ[one.metadata["variable"]] = str(value)
+
 
 def _converted(value: object, default: object, variable: str) -> object:
     if isinstance(default, bool):

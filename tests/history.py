@@ -32,6 +32,7 @@ from authz.operations import (
 from authz.pdp import PDP
 from authz.pdp import Decision as Decided
 from authz.record import Act, Asked, record_decisions
+from authz.record.policies import policy_loaded
 from authz.settings import shipped
 from authz.terms import FOREVER, to_micros
 
@@ -139,6 +140,7 @@ class History:
         )
         self.strict = PDP(database, compile_texts(texts))
         add_client(database, name="records", scopes=("decide", "act"), subscription=None, now=BEGIN)
+        policy_loaded(database, Act("", BEGIN), self.pdp.version, "policies")
         self._found()
         for week in range(WEEKS):
             with database.atomic():
@@ -248,6 +250,8 @@ class History:
                 self.share_all("ivan", "bob", "north")
             case 60:
                 self.lapse("harbour", live=False)
+            case 80:
+                policy_loaded(self.database, self.by(""), self.strict.version, "strict")
             case 82:
                 self.lapse("harbour", live=True)
             case 90:
@@ -360,7 +364,7 @@ class History:
         row = {"campaign": "behind", "grant": kept, "reviewer": "dan", "verdict": "revoke", "due_at": self.now}
         Review.insert(at=self.now, subscription="north", **row).execute(self.database)
         self.ledger.planted["revoke not carried out"] = kept
-        back = to_micros(self.now - timedelta(hours=5))
+        back = to_micros(self.ledger.members["mallory", "north"][-1].ended - timedelta(hours=5))
         self.ledger.planted["clock set back"] = Event.insert(
             at=back, kind="practitioner:changed", body={"practitioner": "bob", "changed": ["name"]}
         ).execute(self.database)

@@ -173,7 +173,7 @@ def test_q6_subject_access(known: Known) -> None:
     named = ask.subject_access(known.audit, patient=patient, names=True, reason="case 7 before the court")
     assert list(named.frame.name) == [one.who.title() for one in views]
     last = Event.select().order_by(Event.id.desc()).limit(1).execute(known.history.database)[0]
-    assert last.body["parameters"]["reason"] == "case 7 before the court"
+    assert last.reason == "case 7 before the court"
 
 
 def test_q7_stale_shares(known: Known) -> None:
@@ -241,7 +241,7 @@ def test_q13_volume(known: Known) -> None:
     """Q13: the leaver's burst of shares and of denied views, and nothing of three years' ordinary days."""
     found = ask.volume(known.audit, since=BEGIN, until=END)
     unusual = found.frame[found.frame.unusual]
-    assert sorted(zip(unusual.practitioner, unusual.share_of, unusual.volume, strict=True)) == [
+    assert sorted(zip(unusual.practitioner, unusual.what, unusual.volume, strict=True)) == [
         ("mallory", "denial", 24),
         ("mallory", "share", len([1 for _, span in burst(known.ledger)])),
     ]
@@ -269,7 +269,7 @@ def test_q13_days_are_those_of_the_time_zone(known: Known) -> None:
     zone = known.audit.at(tz="Europe/Helsinki").tz
     found = ask.volume(known.audit, since=BEGIN, until=END, tz="Europe/Helsinki")
     days = Counter((one.who, one.at.astimezone(zone).date()) for one in known.ledger.given if one.allowed)
-    views = found.frame[found.frame.share_of == "view"]
+    views = found.frame[found.frame.what == "view"]
     assert {
         (who, day.date()): n for who, day, n in zip(views.practitioner, views.day, views.volume, strict=True)
     } == days
@@ -386,6 +386,9 @@ def test_q21_record_whole(known: Known) -> None:
     number = known.ledger.planted["clock set back"]
     assert found["the clock of the events"] == (False, f"row {number} is 18000 seconds earlier than one before it")
     assert found["the clock of the decisions"] == (True, None)
+    whole, problem = found["the tree and its checkpoint"]
+    assert not whole
+    assert str(number) in problem
 
 
 def test_q22_reconciliation(known: Known) -> None:

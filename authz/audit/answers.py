@@ -16,10 +16,13 @@ import pandas as pd
 
 from authz.audit.columns import COLUMNS
 from authz.audit.reading import MOST_ROWS, Audit, When
+from authz.audit.tables import as_table
 from authz.terms import FOREVER_MICROS, format_instant
 
 DTYPES = {"text": "str", "number": "Int64", "amount": "Float64", "truth": "boolean"}
 """The dtype of each kind of column; an instant is ``datetime64[us]`` in the time zone asked for, a day without one."""
+
+_MOST_SHOWN = 500
 
 
 class Found(NamedTuple):
@@ -58,8 +61,7 @@ class Answer:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        table = self.frame.to_html(index=False, na_rep="", max_rows=200, border=0, classes="answer")
-        return f"<p class='said'>{escape(self.number)} · {escape(self.said)}</p>{table}"
+        return f"<p class='said'>{escape(self.number)} · {escape(self.said)}</p>{as_table(self.frame, _MOST_SHOWN)}"
 
 
 class Question:
@@ -88,9 +90,11 @@ class Question:
         with here.snapshot():
             found = self._ask(here, **parameters)
         rows = found.rows[:MOST_ROWS]
-        told = {name: _plain(value) for name, value in parameters.items() if value is not None}
+        told = {name: _plain(value) for name, value in parameters.items() if value not in (None, "")}
         body = {"question": self.number, "name": self.name, "as_of": format_instant(here.now), "rows": len(rows)}
-        here.record("audit:read", {**body, "parameters": told}, str(told.get("patient", "")))
+        ids = {name: value for name, value in told.items() if name != "reason"}
+        patient, reason = (str(told.get(name, "")) for name in ("patient", "reason"))
+        here.record("audit:read", {**body, "parameters": ids}, patient=patient, reason=reason)
         return Answer(
             self.number,
             self.name,

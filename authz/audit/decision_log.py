@@ -20,6 +20,9 @@ _FACTS: dict[str, Any] = {
     one._meta.table_name: one
     for one in (Grant, StandingShare, Membership, Licence, Patient, Entity, EntityLink, Review)
 }
+_VIEW = """CREATE VIEW decision AS
+    SELECT * EXCLUDE (client) REPLACE (epoch_us(at) AS at, epoch_us(asked_at) AS asked_at), client AS client_id
+    FROM read_parquet('{}', hive_partitioning = false)"""
 _AT_ONCE = 50_000
 _MEMORY = "700MB"
 
@@ -43,7 +46,7 @@ class DecisionLog:
             }
         )
         files = str(folder / "**" / "*.parquet").replace("'", "''")
-        self._duck.execute(f"CREATE VIEW decision AS SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
+        self._duck.execute(_VIEW.format(files))
 
     def rows(self, database: Database, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows of one statement; ``:name`` in it stands for a value."""

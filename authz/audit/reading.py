@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 
-from authz.audit.parquet import DecisionLog
+from authz.audit.decision_log import DecisionLog
+from authz.audit.proof import Verification, verification
 from authz.compiler import load
 from authz.database import Database, answering, connect, pending, shut
 from authz.errors import InvalidInput, Unavailable
@@ -36,21 +37,6 @@ MOST_ROWS = 100_000
 _DAY = 86_400_000_000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NAMED = re.compile(r"(?<![\w:]):([a-z_]+)")
-
-
-@dataclass(frozen=True)
-class Verification:
-    """TEMPORARY until authz.audit.proof is here."""
-
-    ok: bool
-    problem: str
-    rows_checked: int = 0
-
-
-def verification(database: Database) -> Verification:
-    """TEMPORARY until authz.audit.proof is here."""
-    del database
-    return Verification(False, "there is no proof of the record yet")
 
 
 @dataclass(frozen=True)
@@ -123,11 +109,11 @@ class Audit:
         found: Verification = self.known["verification"]
         return found
 
-    def record(self, kind: str, body: Mapping[str, Any], patient: str = "") -> None:
+    def record(self, kind: str, body: Mapping[str, Any], *, patient: str = "", reason: str = "") -> None:
         """Record that something was read, before it is given. Raises `Unavailable`."""
-        act = Act("", datetime.now(UTC))
+        told = Happened(kind, "", {"reader": self.reader, **body}, patient, reason)
         with answering(self.writing), self.writing.atomic():
-            append(self.writing, act, [Happened(kind, "", {"reader": self.reader, **body}, patient)])
+            append(self.writing, Act("", datetime.now(UTC)), [told])
 
     @property
     def shown_url(self) -> str:

@@ -5,7 +5,7 @@ Each is called with an `authz.audit.reading.Audit`, takes `as_of`, `tz` and its 
 """
 
 from authz.audit.answers import Question
-from authz.audit.questions.access import what_could_reach, who_could, who_did
+from authz.audit.questions.access import access_over_time, what_could_reach, who_could, who_did
 from authz.audit.questions.denials import denied_attempts
 from authz.audit.questions.disclosures import disclosures, subject_access
 from authz.audit.questions.members import allowed_after_leaving
@@ -20,6 +20,7 @@ from authz.audit.questions.volume import volume
 
 QUESTIONS: tuple[Question, ...] = (
     who_could,
+    access_over_time,
     who_did,
     what_could_reach,
     ownership,
@@ -50,6 +51,7 @@ QUESTIONS: tuple[Question, ...] = (
 
 __all__ = [
     "QUESTIONS",
+    "access_over_time",
     "access_review",
     "allowed_after_leaving",
     "audit_reads",

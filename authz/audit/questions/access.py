@@ -60,6 +60,33 @@ def who_could(audit: Audit, *, patient: str) -> Found:
     return Found(rows, audit.number("SELECT COUNT(*) FROM practitioner"))
 
 
+@question("Q1", "practitioner how grant standing_share from_whom since until ended_by end_cause", "grants and shares")
+def access_over_time(audit: Audit, *, patient: str) -> Found:
+    """What was ever given on this patient, to whom, from when until when, and who ended it?
+
+    Grants, and the standing shares of those who owned the patient while they did; what each of them permits is for the
+    policy to say (`who_could`).
+    """
+    rows = audit.rows(
+        """SELECT practitioner_id AS who, CASE WHEN role = 'owner' THEN 'owner' ELSE 'share' END AS how, id AS held,
+            CAST(NULL AS BIGINT) AS share, given_by, started_at AS begun, ended_at AS ended, ended_by, end_cause
+        FROM "grant" WHERE patient_id = :patient AND started_at <= :now
+        UNION ALL
+        SELECT s.colleague_id, 'standing share', NULL, s.id, s.owner_id,
+            CASE WHEN s.started_at > g.started_at THEN s.started_at ELSE g.started_at END,
+            CASE WHEN s.ended_at < g.ended_at THEN s.ended_at ELSE g.ended_at END, s.ended_by, s.end_cause
+        FROM "grant" g JOIN patient p ON p.id = g.patient_id
+        JOIN standing_share s ON s.owner_id = g.practitioner_id AND s.subscription_id = p.subscription_id
+        WHERE g.patient_id = :patient AND g.role = 'owner' AND g.started_at <= :now AND s.started_at <= :now
+            AND s.started_at < g.ended_at AND g.started_at < s.ended_at
+        ORDER BY begun, held, share LIMIT :most""",
+        patient=patient,
+        now=audit.micros,
+        most=MOST_ROWS + 1,
+    )
+    return Found(rows, len(rows))
+
+
 @question("Q3", "patient subscription how rule grant standing_share from_whom since until", "patients")
 def what_could_reach(audit: Audit, *, practitioner: str) -> Found:
     """Everything that this practitioner could see at that instant, and how: owned, shared, or by a standing share."""
@@ -105,8 +132,8 @@ def who_did(audit: Audit, *, patient: str, since: When = None, until: When = Non
     mine = about(audit.pdp.policy.types)
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
     rows = audit.decided(
-        f"""SELECT d.at, d.subject, d.actor, d.action, d.resource_type, d.resource, d.allowed, d.reason, d.rule,
-        d."grant", d.standing_share, d.purpose, d.client_id, d.address, d.request_id, d.policy_version, d.id
+        f"""SELECT d.at, d.subject, NULLIF(d.actor, d.subject), d.action, d.resource_type, d.resource, d.allowed, d.reason,
+        d.rule,        d."grant", d.standing_share, d.purpose, d.client_id, d.address, d.request_id, d.policy_version, d.id
         FROM ({mine}) a JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE d.at >= :since AND d.at < :until ORDER BY d.at, d.id LIMIT :most""",
         **values,

@@ -11,9 +11,9 @@ from authz.terms import from_micros
 _ASKED = "reason <> 'searched' AND at >= :since AND at < :until"
 
 
-@question("Q20", "policy_version decisions first last loaded_at actor", "decisions")
+@question("Q20", "policy_version decisions first last loaded_at source", "decisions")
 def policies_in_force(audit: Audit, *, since: When = None, until: When = None) -> Found:
-    """Which policy versions decided, how often, from when to when, and when was each first loaded, by whom?"""
+    """Which policy versions decided, how often, from when to when, and when was each first loaded, and from where?"""
     begin, end = audit.period(since, until, days=365)
     rows = audit.decided(
         """SELECT policy_version, COUNT(*), MIN(at), MAX(at) FROM decision WHERE at >= :since AND at < :until
@@ -23,10 +23,11 @@ def policies_in_force(audit: Audit, *, since: When = None, until: When = None) -
         most=MOST_ROWS + 1,
     )
     loads: dict[str, tuple[int, str]] = {}
-    for at, actor, body in audit.rows("SELECT at, actor, body FROM event WHERE kind = 'policy:loaded' ORDER BY id"):
-        loads.setdefault(audit.json(body).get("version", ""), (at, actor))
-    told = [(*row, *loads.get(row[0], (None, None))) for row in rows]
-    return Found(told, sum(row[1] for row in rows))
+    for at, body in audit.rows("SELECT at, body FROM event WHERE kind = 'policy:loaded' ORDER BY id"):
+        told = audit.json(body)
+        loads.setdefault(told["policy_version"], (at, told["source"]))
+    found = [(*row, *loads.get(row[0], (None, None))) for row in rows]
+    return Found(found, sum(row[1] for row in rows))
 
 
 @question(

@@ -5,7 +5,7 @@ import orjson
 from authz.audit.answers import Found, question
 from authz.audit.reading import MOST_ROWS, Audit, When
 from authz.record import replayed
-from authz.terms import parse_instant, to_micros
+from authz.terms import FOREVER_MICROS, parse_instant, to_micros
 
 _BACKWARDS = {
     "event": "the clock of the events",
@@ -54,21 +54,25 @@ def reconciliation(audit: Audit) -> Found:
 
 @question("Q24", "at reader question parameters rows reason event", "readings of the audit")
 def audit_reads(audit: Audit, *, since: When = None, until: When = None) -> Found:
-    """Who read the audit, which question with what parameters, how many rows; who took what away in a file?"""
+    """Who read the audit, which question with what parameters, how many rows; who took what away in a file?
+
+    Until the present unless said otherwise: readings are of the real time, whatever instant is asked about.
+    """
     begin, end = audit.period(since, until, days=90)
+    end = end if until else FOREVER_MICROS
     rows = audit.rows(
-        """SELECT id, at, kind, body FROM event WHERE kind IN ('audit:read', 'audit:exported')
+        """SELECT id, at, kind, body, reason FROM event WHERE kind IN ('audit:read', 'audit:exported')
         AND at >= :since AND at < :until ORDER BY id DESC LIMIT :most""",
         since=begin,
         until=end,
         most=MOST_ROWS + 1,
     )
     told = []
-    for number, at, kind, body in rows:
+    for number, at, kind, body, reason in rows:
         said = audit.json(body)
         parameters = said.get("parameters") or {}
         what = said.get("name", "") if kind == "audit:read" else f"exported {said.get('file', '')}"
         asked = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS).decode()
-        told.append((at, said.get("reader"), what, asked, said.get("rows"), parameters.get("reason"), number))
+        told.append((at, said.get("reader"), what, asked, said.get("rows"), reason, number))
     every = "SELECT COUNT(*) FROM event WHERE kind IN ('audit:read', 'audit:exported')"
     return Found(told, audit.number(every))

@@ -30,14 +30,14 @@ GROUP BY 1, 2, 3"""
 
 @question(
     "Q13",
-    "day practitioner share_of volume own_baseline peer_baseline unusual leaves_in",
+    "day practitioner what volume own_baseline peer_baseline unusual leaves_in",
     "days on which somebody did something",
 )
 def volume(audit: Audit, *, since: When = None, until: When = None, least: int = 10, times: float = 3) -> Found:
     """Who shared, transferred, viewed or was denied how often on each day, and on which days far more than usual?
 
     Unusual is a day with at least `least`, and more than `times` what is usual: the practitioner's own median of other
-    days, and the 95th percentile of all practitioners' days. Within 90 days unless said otherwise.
+    days, and the 95th percentile of everybody else's days. Within 90 days unless said otherwise.
     """
     begin, end = audit.period(since, until, days=90)
     counts: defaultdict[tuple[str, str, Any], int] = defaultdict(int)
@@ -50,13 +50,13 @@ def volume(audit: Audit, *, since: When = None, until: When = None, least: int =
     frame = pd.DataFrame([(*key, count) for key, count in counts.items()], columns=["who", "what", "day", "volume"])
     counts.clear()
     frame["own"] = _median_of_others(frame)
-    frame["peers"] = frame.groupby("what").volume.transform(lambda one: one.quantile(_PEERS))
-    usual = np.fmax(frame.own.fillna(0), frame.peers)
+    frame["peers"] = pd.concat([_percentile_of_others(one) for _, one in frame.groupby("what")])
+    usual = np.fmax(frame.own.fillna(0), frame.peers.fillna(0))
     frame["unusual"] = (frame.volume >= least) & (frame.volume > times * usual)
     ordered = frame.sort_values(["unusual", "volume", "day", "who", "what"], ascending=[False, False, True, True, True])
     ends = _ends(audit)
     rows = [
-        (_date(day), who, what, count, None if pd.isna(own) else own, peers, unusual, _left(ends.get(who), day))
+        (_date(day), who, what, count, _known(own), _known(peers), unusual, _left(ends.get(who), day))
         for who, what, day, count, own, peers, unusual in ordered.head(MOST_ROWS + 1).itertuples(index=False)
     ]
     return Found(rows, len(frame))
@@ -74,6 +74,21 @@ def _median_of_others(frame: pd.DataFrame) -> "pd.Series[float]":
     halves = [values[np.minimum(first + at + (at >= rank), len(values) - 1)] for at in (low, high)]
     median = np.where(others > 0, (halves[0] + halves[1]) / 2, np.nan)
     return pd.Series(median, index=ordered.index)
+
+
+def _percentile_of_others(frame: pd.DataFrame) -> "pd.Series[float]":
+    """For each day, the 95th percentile of the days of all others; missing where nobody else did this."""
+    own = pd.crosstab(frame.who, frame.volume)
+    others = (own.sum() - own).cumsum(axis=1)
+    days = others.iloc[:, -1].to_numpy()
+    place = np.floor(_PEERS * (days - 1))
+    first = (others.to_numpy() > place[:, None]).argmax(axis=1)
+    found = pd.Series(np.where(days > 0, own.columns.to_numpy()[first], np.nan), index=own.index, dtype=float)
+    return frame.who.map(found)
+
+
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else value
 
 
 def _ends(audit: Audit) -> dict[str, int]:
