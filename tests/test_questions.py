@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 from authz.audit import questions as ask
 from authz.audit.answers import Answer
 from authz.audit.columns import COLUMNS
+from authz.audit.parquet import export_parquet
 from authz.audit.reading import Audit, open_audit
 from authz.database import connect, migrate, shut
 from authz.errors import InvalidInput, Unavailable
@@ -459,6 +461,25 @@ def test_every_answer_has_its_columns_and_types(known: Known) -> None:
         )
         assert list(full.frame.dtypes) == list(empty.frame.dtypes), one.name
         assert " checked" in empty.said
+
+
+def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
+    """Every question about decisions finds on the exported months what it finds in the database, to the last value."""
+    exported = list(export_parquet(known.history.database, tmp_path / "decisions", END))
+    assert sum(one.decisions for one in exported) == Decision.select().count(known.history.database)
+    there = open_audit(known.audit.url, as_of=END, reader="compliance", parquet=tmp_path / "decisions")
+    needed = {"patient": known.ledger.given[5].patient, "practitioner": "bob", "subscription": "north"}
+    asked = [ask.who_did, ask.disclosures, ask.subject_access, ask.stale_shares, ask.allowed_after_leaving]
+    asked += [ask.former_owner_access, ask.volume, ask.access_review, ask.review_sheet, ask.denied_attempts]
+    asked += [ask.policies_in_force, ask.replayed_decisions, ask.standing_shares]
+    for one in asked:
+        given = {name: value for name, value in needed.items() if name in one.required}
+        here, export = one(known.audit, **given), one(there, **given)
+        pd.testing.assert_frame_equal(here.frame, export.frame)
+        assert here.checked == export.checked > 0, one.name
+    there.close()
+    with pytest.raises(InvalidInput, match=r"no \.parquet file"):
+        open_audit(known.audit.url, parquet=tmp_path / "nothing")
 
 
 def test_the_reading_connection_cannot_write(known: Known) -> None:

@@ -74,21 +74,27 @@ class Question:
         self.columns = tuple(columns.split())
         self.noun = noun
         self.sentence = (ask.__doc__ or "").split("\n\n")[0].replace("\n", " ").strip()
-        self._ask = ask
+        self.asked = ask
         unknown = [one for one in self.columns if one not in COLUMNS]
         assert not unknown, unknown
 
     @property
     def required(self) -> list[str]:
         """The parameters that it cannot do without."""
-        given = inspect.signature(self._ask).parameters.values()
-        return [one.name for one in given if one.kind is one.KEYWORD_ONLY and one.default is one.empty]
+        given = inspect.signature(self.asked).parameters
+        return [name for name in self.parameters if given[name].default is inspect.Parameter.empty]
+
+    @property
+    def parameters(self) -> list[str]:
+        """All its own parameters."""
+        given = inspect.signature(self.asked).parameters.values()
+        return [one.name for one in given if one.kind is one.KEYWORD_ONLY]
 
     def __call__(self, audit: Audit, *, as_of: When = None, tz: str | None = None, **parameters: Any) -> Answer:
         """Ask. `as_of` and `tz` are the audit's own unless given. Raises `InvalidInput` and `Unavailable`."""
         here = audit.at(as_of, tz)
         with here.snapshot():
-            found = self._ask(here, **parameters)
+            found = self.asked(here, **parameters)
         rows = found.rows[:MOST_ROWS]
         told = {name: _plain(value) for name, value in parameters.items() if value not in (None, "")}
         body = {"question": self.number, "name": self.name, "as_of": format_instant(here.now), "rows": len(rows)}

@@ -156,7 +156,8 @@ def states(answer: Answer, caption: str) -> Chart:
             left += count
     axes.set_yticks([])
     axes.set_xlabel("shares")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5, frameon=False)
+    if left:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5, frameon=False)
     return _chart(figure, caption)
 
 

@@ -21,7 +21,7 @@ _FACTS: dict[str, Any] = {
     for one in (Grant, StandingShare, Membership, Licence, Patient, Entity, EntityLink, Review)
 }
 _VIEW = """CREATE VIEW decision AS
-    SELECT * EXCLUDE (client) REPLACE (epoch_us(at) AS at, epoch_us(asked_at) AS asked_at), client AS client_id
+    SELECT * EXCLUDE (client) REPLACE (epoch_us("at") AS "at", epoch_us(asked_at) AS asked_at), client AS client_id
     FROM read_parquet('{}', hive_partitioning = false)"""
 _AT_ONCE = 50_000
 _MEMORY = "700MB"

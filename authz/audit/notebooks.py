@@ -20,7 +20,14 @@ from authz.audit.printed import page
 from authz.errors import InvalidInput, NotFound
 from authz.settings import shipped
 
-QUIET = ("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+SETTINGS = ".jupyterlab"
+"""Where JupyterLab keeps its settings for these notebooks, in their folder."""
+
+QUIET = (
+    f"--LabApp.user_settings_dir={SETTINGS}",
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+)
 """What keeps JupyterLab from asking anything of the world outside."""
 
 
@@ -54,7 +61,9 @@ def named(name: str) -> Shipped:
 
 def lay_out(folder: Path) -> list[Path]:
     """Put every notebook into a folder for JupyterLab to open; one that stands there already is the reader's own."""
-    folder.mkdir(parents=True, exist_ok=True)
+    told = folder / SETTINGS / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    told.parent.mkdir(parents=True, exist_ok=True)
+    told.write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
     made = []
     for one in listed():
         target = folder / f"{one.path.stem}.ipynb"
@@ -77,7 +86,13 @@ def run(one: Shipped, parameters: Mapping[str, Any], *, progress: bool = False) 
         nbformat.write(jupytext.read(one.path), source)
         try:
             papermill.execute_notebook(
-                source, target, dict(parameters), kernel_name="python3", progress_bar=progress, cwd=folder
+                source,
+                target,
+                dict(parameters),
+                kernel_name="python3",
+                progress_bar=progress,
+                cwd=folder,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
         except PapermillExecutionError as error:
             raise InvalidInput(f"{error.ename}: {error.evalue}") from error

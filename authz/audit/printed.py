@@ -31,7 +31,8 @@ figcaption { color: var(--quiet); font-size: .9rem; }
 @page { size: A4 landscape; margin: 14mm; }
 @media print { body { margin: 0; max-width: none; padding: 0; font-size: 11px; }
   thead { display: table-header-group; }
-  table.wide { font-size: 7.5px; } tr { break-inside: avoid; } h2 { break-after: avoid; } .scroll { overflow: visible; } }
+  table.wide { font-size: 7.5px; } tr { break-inside: avoid; } h2 { break-after: avoid; }
+  .scroll { overflow: visible; } }
 """
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -9,8 +9,8 @@ _WIDE = 10
 
 
 def as_table(frame: pd.DataFrame, most: int) -> str:
-    """The first rows of a frame; how many more there are is said below. Of many columns, those that are empty throughout
-    are left out, which is said too.
+    """The first rows of a frame; how many more there are is said below. Of many columns those that are empty
+    throughout are left out, which is said too.
     """
     empty = [name for name in frame.columns if len(frame.columns) > _WIDE and len(frame) and frame[name].isna().all()]
     shown_columns = frame.drop(columns=empty)

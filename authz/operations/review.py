@@ -67,7 +67,8 @@ def _decide(change: Change, one: Verdict, campaign: str, due: datetime) -> None:
     Review.insert(at=change.now, subscription=where, due_at=due, **told).execute(change.database)
     change.happened("review:given", where, {**told, "grant": str(one.grant)}, one.patient)
     if one.verdict == "revoke":
-        change.permit("end_share", ("patient", one.patient))
+        if not change.ask(change.act.by, "end_share", ("patient", one.patient)).allowed:
+            raise ImportRefused(one.line, f"{change.act.by} may audit here, but not end this share; a manager may")
         end_one(change, row, "ended")
 
 

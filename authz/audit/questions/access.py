@@ -132,8 +132,9 @@ def who_did(audit: Audit, *, patient: str, since: When = None, until: When = Non
     mine = about(audit.pdp.policy.types)
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
     rows = audit.decided(
-        f"""SELECT d.at, d.subject, NULLIF(d.actor, d.subject), d.action, d.resource_type, d.resource, d.allowed, d.reason,
-        d.rule,        d."grant", d.standing_share, d.purpose, d.client_id, d.address, d.request_id, d.policy_version, d.id
+        f"""SELECT d.at, d.subject, NULLIF(d.actor, d.subject), d.action, d.resource_type, d.resource, d.allowed,
+        d.reason, d.rule, d."grant", d.standing_share, d.purpose, d.client_id, d.address, d.request_id,
+        d.policy_version, d.id
         FROM ({mine}) a JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE d.at >= :since AND d.at < :until ORDER BY d.at, d.id LIMIT :most""",
         **values,

@@ -27,11 +27,11 @@ def denied_attempts(
     begin, end = audit.period(since, until, days=90)
     rows = audit.decided(
         f"""SELECT who, SUM(denials), COUNT(*), MAX(patients), MAX(recipients), MIN(begun), MAX(ended) FROM (
-            SELECT {_BY[by]} AS who, at - (at + :offset) % :day AS started, COUNT(*) AS denials,
+            SELECT {_BY[by]} AS who, "at" - ("at" + :offset) % :day AS started, COUNT(*) AS denials,
                 COUNT(DISTINCT CASE WHEN resource_type = 'patient' THEN resource END) AS patients,
                 COUNT(DISTINCT CASE WHEN action = 'receive' THEN subject END) AS recipients,
-                MIN(at) AS begun, MAX(at) AS ended
-            FROM decision WHERE NOT allowed AND at >= :since AND at < :until GROUP BY 1, 2) AS daily
+                MIN("at") AS begun, MAX("at") AS ended
+            FROM decision WHERE NOT allowed AND "at" >= :since AND "at" < :until GROUP BY 1, 2) AS daily
         GROUP BY who ORDER BY 2 DESC, 1 LIMIT :most""",
         since=begin,
         until=end,
@@ -39,6 +39,8 @@ def denied_attempts(
         day=86_400_000_000,
         most=MOST_ROWS + 1,
     )
-    every = audit.decided("SELECT COUNT(*) FROM decision WHERE at >= :since AND at < :until", since=begin, until=end)
+    every = audit.decided(
+        """SELECT COUNT(*) FROM decision WHERE "at" >= :since AND "at" < :until""", since=begin, until=end
+    )
     told = [(*row, by != "patient" and (row[3] >= many or row[4] >= many)) for row in rows]
     return Found(told, int(every[0][0]))

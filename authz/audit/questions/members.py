@@ -42,7 +42,7 @@ def allowed_after_leaving(audit: Audit, *, since: When = None, until: When = Non
         told.append((at, *what, why, ended, None if ended is None else (at - ended) // 1_000_000, decision))
     counted = audit.decided(
         """SELECT COUNT(*) FROM decision WHERE resource_type = 'patient' AND allowed
-        AND at >= :since AND at < :until""",
+        AND "at" >= :since AND "at" < :until""",
         since=begin,
         until=end,
     )

@@ -8,7 +8,7 @@ from authz.audit.reading import MOST_ROWS, Audit, When
 from authz.pdp import Decision
 from authz.terms import from_micros
 
-_ASKED = "reason <> 'searched' AND at >= :since AND at < :until"
+_ASKED = """reason <> 'searched' AND "at" >= :since AND "at" < :until"""
 
 
 @question("Q20", "policy_version decisions first last loaded_at source", "decisions")
@@ -16,7 +16,7 @@ def policies_in_force(audit: Audit, *, since: When = None, until: When = None) -
     """Which policy versions decided, how often, from when to when, and when was each first loaded, and from where?"""
     begin, end = audit.period(since, until, days=365)
     rows = audit.decided(
-        """SELECT policy_version, COUNT(*), MIN(at), MAX(at) FROM decision WHERE at >= :since AND at < :until
+        """SELECT policy_version, COUNT(*), MIN("at"), MAX("at") FROM decision WHERE "at" >= :since AND "at" < :until
         GROUP BY policy_version ORDER BY 3, 1 LIMIT :most""",
         since=begin,
         until=end,
@@ -43,8 +43,8 @@ def replayed_decisions(audit: Audit, *, since: When = None, until: When = None, 
     """
     begin, end = audit.period(since, until, days=90)
     rows = audit.decided(
-        f"""SELECT at, id, subject_type, subject, action, resource_type, resource, policy_version, allowed, rule
-        FROM decision WHERE {_ASKED} ORDER BY at DESC, id DESC LIMIT :most""",
+        f"""SELECT "at", id, subject_type, subject, action, resource_type, resource, policy_version, allowed, rule
+        FROM decision WHERE {_ASKED} ORDER BY "at" DESC, id DESC LIMIT :most""",
         since=begin,
         until=end,
         most=most,
