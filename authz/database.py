@@ -29,7 +29,8 @@ _SQLITE_PRAGMAS = {
     "temp_store": 2,
 }
 _READ_ONLY_PRAGMAS = {
-    **{name: _SQLITE_PRAGMAS[name] for name in ("busy_timeout", "cache_size", "mmap_size")},
+    **{name: _SQLITE_PRAGMAS[name] for name in ("busy_timeout", "cache_size")},
+    "mmap_size": 2**28,
     "query_only": 1,
     "temp_store": 1,
 }

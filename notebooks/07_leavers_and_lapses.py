@@ -41,6 +41,7 @@ after
 
 # %%
 orphans = report.ask(ask.orphans)
+assert orphans.frame.why.notna().all()
 orphans
 
 # %% [markdown]

@@ -127,7 +127,7 @@ class History:
 
     def __init__(self, database: Database, seed: int = 6) -> None:
         self.database = database
-        self.dice = random.Random(seed)  # noqa: S311
+        self.dice = random.Random(seed)
         self.ledger = Ledger()
         self.now = BEGIN
         self._requests = 0

@@ -21,7 +21,7 @@ from authz.audit.report import Report
 from authz.audit.sheets import as_csv, as_xlsx, safe, unsafe
 from authz.database import Database
 from authz.models import Event, Grant, Patient
-from tests.chromium import needs_chromium
+from tests.browser import needs_chromium
 from tests.people import NOW, add, fill
 
 DANGEROUS = ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "＝1", "|calc"]
@@ -132,9 +132,9 @@ def test_what_is_shown_is_escaped(audit: Audit) -> None:
     assert "&lt;b&gt;" in found._repr_html_()
 
 
-@needs_chromium
 def test_a_page_prints_as_pdf(audit: Audit) -> None:
     """Where Chromium is, the page is also a PDF."""
+    needs_chromium()
     assert chromium()
     printed = as_pdf(Report(audit, "x").html())
     assert printed is not None

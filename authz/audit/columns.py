@@ -47,7 +47,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "loaded_at": ("instant", "when the service first loaded this policy"),
     "missing": ("text", "the notice that was not sent"),
     "name": ("text", "the practitioner's name"),
-    "noun": ("text", "the kind of fact: grant, standing_share, membership or licence"),
+    "noun": ("text", "the kind of fact: grant, standing_share, membership, licence or entity"),
     "now_allowed": ("truth", "what today's policy says of the same facts"),
     "now_rule": ("text", "by which rule today's policy permits"),
     "ok": ("truth", "whether the check holds"),

@@ -147,16 +147,17 @@ def open_audit(
         database=database or None, policies=None if policies is None else str(policies), reader=reader
     )
     zone = time_zone(tz)
+    now = datetime.now(UTC) if as_of is None or as_of in ("", "now") else instant(as_of, zone)
+    log = None if parquet is None or not str(parquet) else DecisionLog(Path(parquet))
     policy = load(chosen.policies)
     writing = connect(chosen.database)
     if writing.dialect == "sqlite" and not Path(str(writing.database)).is_file():
         raise Unavailable(f"there is no database at {writing.database}; make one with: caregrant migrate")
     lacking = pending(writing)
     if lacking:
+        shut(writing)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
     reading = connect(chosen.database, read_only=True)
-    now = datetime.now(UTC) if as_of is None or as_of in ("", "now") else instant(as_of, zone)
-    log = None if parquet is None or not str(parquet) else DecisionLog(Path(parquet))
     who = chosen.reader or getpass.getuser()
     return Audit(reading, writing, PDP(reading, policy), chosen.database, now, zone, who, log)
 

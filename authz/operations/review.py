@@ -56,7 +56,7 @@ def review(pdp: PDP, *, act: Act, campaign: str, due: datetime, verdicts: Sequen
 
 def _decide(change: Change, one: Verdict, campaign: str, due: datetime) -> None:
     row = _share(change, one)
-    where = change.patients[one.patient]["subscription"]
+    where = change.subscriptions[one.patient]
     change.permit("audit", ("subscription", where))
     owner = change.live_grants(one.patient)[0]["practitioner"]
     if change.act.by in (row["practitioner"], row["given_by"], owner):
@@ -78,6 +78,6 @@ def _share(change: Change, one: Verdict) -> Row:
         raise ImportRefused(one.line, f"the verdict is keep or revoke, not {one.verdict!r}")
     same = (Grant.id == one.grant, Grant.patient == one.patient, Grant.practitioner == one.practitioner)
     row = change.row(Grant.select().where(*same, Grant.role == "viewer"))
-    if row is None or not row["started_at"] <= change.now < row["ended_at"] or one.patient not in change.patients:
+    if row is None or not row["started_at"] <= change.now < row["ended_at"] or one.patient not in change.subscriptions:
         raise ImportRefused(one.line, f"grant {one.grant} is no live share of {one.patient} with {one.practitioner}")
     return row
