@@ -50,13 +50,14 @@ def header_of(audit: Audit) -> Header:
     found = audit.verification
     signed = found.checkpoint_at
     checkpoint = "none was signed yet" if signed is None else f"signed {format_instant(signed)}"
+    young = f"; {found.unsealed:,} answers are too young to be sealed" if found.unsealed else ""
     source = "" if audit.decision_log is None else f"; decisions from {audit.decision_log.folder}"
     return Header(
         {
             "record": "The record is VERIFIED." if found.ok else f"The record is NOT verified: {found.problem}.",
             "database": audit.shown_url + source,
             "instant": f"{audit.now.astimezone(audit.tz).isoformat(sep=' ', timespec='seconds')} ({audit.tz})",
-            "rows checked": f"{found.rows_checked:,}",
+            "rows checked": f"{found.rows_checked:,}{young}",
             "checkpoint": checkpoint,
             "policy": audit.pdp.version[:12],
             "read by": audit.reader,
