@@ -9,7 +9,7 @@ PYTHON ?= $(shell scripts/find-python)
 # The lock holds the whole set, so that pip must not resolve again (docs/decisions/0001-locked-dependencies.md).
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: help demo test check screenshots bench lock clean
+.PHONY: help demo notebooks test check screenshots bench lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -26,10 +26,18 @@ $(VENV)/run.stamp: requirements/run.lock pyproject.toml | $(BIN)/python
 $(VENV)/dev.stamp: requirements/dev.lock pyproject.toml | $(BIN)/python
 	$(install) --require-hashes -r requirements/dev.lock
 	$(install) --no-build-isolation --editable .
-	@touch $@ $(VENV)/run.stamp
+	@touch $@ $(VENV)/run.stamp $(VENV)/notebooks.stamp
+
+$(VENV)/notebooks.stamp: requirements/notebooks.lock $(VENV)/run.stamp
+	$(install) --require-hashes -r requirements/notebooks.lock
+	@touch $@
 
 demo: $(VENV)/run.stamp ## Start the service on a demonstration clinic (PORT=8000)
 	@$(BIN)/caregrant demo --serve --port $(PORT) --database sqlite:///demo.db
+
+notebooks: $(VENV)/notebooks.stamp ## JupyterLab on the audit notebooks and the demonstration clinic (PORT=8888)
+	@test -e demo.db || $(BIN)/caregrant demo --database sqlite:///demo.db
+	@$(BIN)/caregrant notebooks --database sqlite:///demo.db --port $(if $(filter command line,$(origin PORT)),$(PORT),8888)
 
 test: $(VENV)/dev.stamp check ## Every check and every test (CI=true leaves none out)
 	@scripts/system-packages

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import orjson
 import peewee
@@ -28,6 +28,15 @@ _SQLITE_PRAGMAS = {
     "mmap_size": 2**31 - 2**16,  # a large file is read from the system's cache, without a copy for each connection
     "temp_store": 2,
 }
+_READ_ONLY_PRAGMAS = {
+    **{name: _SQLITE_PRAGMAS[name] for name in ("busy_timeout", "cache_size")},
+    "mmap_size": 2**28,
+    "query_only": 1,
+    "temp_store": 1,
+}
+_READ_ONLY_POSTGRESQL = (
+    "-c timezone=UTC -c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read"
+)
 
 
 class SqliteDatabase(peewee.SqliteDatabase):
@@ -48,13 +57,16 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
 Database = SqliteDatabase | PostgresqlDatabase
 
 
-def connect(url: str) -> Database:
+def connect(url: str, *, read_only: bool = False) -> Database:
     """The database at ``sqlite:///path`` (four slashes for an absolute path) or ``postgresql://…``; not opened yet.
 
-    Raises `InvalidInput` for another form of URL, and `Unavailable` without PostgreSQL's driver.
+    `read_only`: the database itself refuses every change, a transaction sees one state of it, and a sort that is larger
+    than memory goes to disk. Raises `InvalidInput` for another form of URL, and `Unavailable` without the driver.
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        if read_only:
+            return _read_only_sqlite(unquote(parts.path[1:]))
         return SqliteDatabase(
             unquote(parts.path[1:]),
             pragmas=_SQLITE_PRAGMAS,
@@ -70,10 +82,29 @@ def connect(url: str) -> Database:
             stale_timeout=300,
             field_types=_FIELD_TYPES["postgresql"],
             prefer_psycopg3=True,
-            options="-c timezone=UTC",
+            options=_READ_ONLY_POSTGRESQL if read_only else "-c timezone=UTC",
             connect_timeout=5,
         )
     raise InvalidInput(f"{url!r} is not a database URL such as sqlite:///caregrant.db or postgresql://host/name")
+
+
+def absolute_url(url: str) -> str:
+    """The same database for a process that works in another directory."""
+    database = connect(url)
+    if isinstance(database, SqliteDatabase):
+        return f"sqlite:///{quote(str(Path(database.database).absolute()))}"
+    return url
+
+
+def _read_only_sqlite(path: str) -> SqliteDatabase:
+    return SqliteDatabase(
+        f"{Path(path).absolute().as_uri()}?mode=ro",
+        uri=True,
+        pragmas=_READ_ONLY_PRAGMAS,
+        lock_type="DEFERRED",
+        field_types=_FIELD_TYPES["sqlite"],
+        cached_statements=1024,
+    )
 
 
 def _require_psycopg() -> None:

@@ -28,6 +28,7 @@ from authz.terms import (
     GRANT_ORIGINS,
     GRANT_ROLES,
     MEMBERSHIP_ROLES,
+    VERDICTS,
     from_micros,
     to_micros,
 )
@@ -413,6 +414,23 @@ class Erased(Table):
         primary_key = CompositeKey("noun", "row", "field")
 
 
+class Review(Table):
+    """What an access review decided on one share; never updated. A share is decided on once in a campaign."""
+
+    id = BigAutoField()
+    at = InstantField()
+    campaign = IdField()
+    subscription = ForeignKeyField(Subscription, index=False)
+    grant = ForeignKeyField(Grant)
+    reviewer = ForeignKeyField(Practitioner, index=False)
+    verdict = TextField()
+    due_at = InstantField()
+
+    class Meta:
+        constraints = (_one_of("verdict", VERDICTS),)
+        indexes = ((("campaign", "grant"), True),)
+
+
 FACTS: tuple[type[Model], ...] = (
     Subscription,
     Licence,
@@ -438,6 +456,7 @@ MODELS: tuple[type[Model], ...] = (
     Answer,
     Spent,
     Secret,
+    Review,
     *PROOF,
 )
 

@@ -99,6 +99,9 @@ class Settings:
         "CAREGRANT_DEMO_SIGN_IN",
         "true: whoever comes may be any of the demonstration clinic's people; caregrant demo --serve sets it.",
     )
+    reader: str = _setting(  # type: ignore[assignment]
+        "", "CAREGRANT_READER", "Who is recorded as reading the audit; the account of the operating system by default."
+    )
 
     decision_log: str = _setting(  # type: ignore[assignment]
         "durable",
@@ -133,6 +136,13 @@ class Settings:
             if value is not None:
                 values[one.name] = _converted(value, one.default, one.metadata["variable"])
         return cls(**values)  # type: ignore[arg-type]
+
+    def hand_on(self, **instead: str) -> None:
+        """Put these settings, but for those named, into the environment of the processes that this one starts."""
+        for one in fields(self):
+            value = instead.get(one.name, getattr(self, one.name))
+            if value != one.default:
+                os.environ[one.metadata["variable"]] = str(value)
 
 
 def _converted(value: object, default: object, variable: str) -> object:

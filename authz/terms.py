@@ -14,6 +14,7 @@ MEMBERSHIP_ROLES = ("member", "manager", "auditor")
 GRANT_ROLES = ("owner", "viewer")
 GRANT_ORIGINS = ("created", "transfer", "share", "emergency", "imported")
 END_CAUSES = ("ended", "given_up", "transfer", "expired", "imported")
+VERDICTS = ("keep", "revoke")
 
 FOREVER = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 """The end of a fact that has no end."""

@@ -31,7 +31,7 @@ from tests.server import free_port, serving
 
 CHROMIUM = "/usr/bin/chromium"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-_FLAGS = [
+FLAGS = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -138,7 +138,7 @@ def site(folder: Path) -> Iterator[Site]:
     words = ("serve", "--database", url)
     told = {"CAREGRANT_DEMO_SIGN_IN": "true", "CAREGRANT_SESSION_KEY": _SESSION_KEY}
     with serving(*words, port=port, environment=told), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             yield Site(f"http://127.0.0.1:{port}", database, browser)
         finally:

@@ -14,6 +14,9 @@ import pytest
 
 from api.app import create_app
 from api.problems import PROBLEMS
+from authz.audit.columns import COLUMNS
+from authz.audit.notebooks import listed
+from authz.audit.questions import QUESTIONS
 from authz.cli import caregrant
 from authz.clients import SCOPES
 from authz.compiler import load
@@ -105,6 +108,33 @@ def test_every_line_of_an_import_is_documented() -> None:
         needed, optional = (set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", cell))) for cell in row.groups())
         assert needed == {name for name, (_, must) in fields.items() if must}, kind
         assert optional == {name for name, (_, must) in fields.items() if not must}, kind
+
+
+def test_every_question_is_documented() -> None:
+    """docs/questions.md has each question with sentence, parameters, columns; each column; and Q1 to Q24."""
+    text = page("docs/questions.md")
+    told = {
+        name: rest for name, *rest in re.findall(r"^\| (?:Q\d+) \| `(\w+)` \| (.*?) \| (.*?) \| .* \|$", text, re.M)
+    }
+    assert set(told) == {one.name for one in QUESTIONS}
+    for one in QUESTIONS:
+        sentence, parameters = told[one.name]
+        assert sentence == one.sentence
+        assert re.findall(r"`(\w+)", parameters) == one.parameters
+        listed = re.search(rf"^- `{one.name}`: (.*)$", text, re.M)
+        assert listed, one.name
+        assert tuple(re.findall(r"`(\w+)`", listed[1])) == one.columns
+    assert dict(re.findall(r"^\| `(\w+)` \| \w+ \| (.*) \|$", text, re.M)) == {
+        name: sentence for name, (_, sentence) in COLUMNS.items()
+    }
+    assert {name for one in QUESTIONS for name in one.columns} == set(COLUMNS)
+    assert {f"Q{number}" for number in range(1, 25)} == set(re.findall(r"Q\d+", text))
+
+
+def test_every_notebook_is_documented() -> None:
+    """docs/notebooks.md has a line for each notebook, in reading order."""
+    told = re.findall(r"^\| (\d\d) ([^|]*) \|", page("docs/notebooks.md"), re.M)
+    assert ["_".join((number, *name.split())) for number, name in told] == [one.path.stem for one in listed()]
 
 
 def test_every_rule_is_documented() -> None:

@@ -49,6 +49,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     denied = caregrant("check", "practitioner:frank", "view", "patient:p-1", "--explain")
     assert denied.returncode == 1
     assert "UNMET  R1" in denied.stdout
+    assert "who_could_see_this_patient  (patient, as_of" in caregrant("audit", "report").stdout
     where = subprocess.run(
         [made / "bin/python", "-I", "-c", f"import sys; sys.path[:0] = {paths!r}; import authz; print(authz.__file__)"],
         capture_output=True,
@@ -68,7 +69,7 @@ def test_the_wheel_holds_the_pages(wheel: Path) -> None:
     assert needed <= held
 
 
-@pytest.mark.parametrize("name", ["run", "dev", "bench"])
+@pytest.mark.parametrize("name", ["run", "dev", "notebooks", "bench"])
 def test_locks_have_hashes_and_no_host(name: str) -> None:
     """Each package of a lock file has hashes, and nothing in it says where to fetch from."""
     text = (ROOT / f"requirements/{name}.lock").read_text()

@@ -11,6 +11,7 @@ from authz.cli.audit import audit
 from authz.cli.clients import client
 from authz.cli.decisions import check, what, who
 from authz.cli.facts import demo, import_command, migrate_command
+from authz.cli.notebooks import notebooks_command
 from authz.cli.policy import policy
 from authz.cli.serving import serve_command
 from authz.cli.tokens import token
@@ -27,7 +28,20 @@ def caregrant() -> None:
     """
 
 
-for command in (migrate_command, demo, import_command, check, who, what, policy, client, token, audit, serve_command):
+for command in (
+    migrate_command,
+    demo,
+    import_command,
+    check,
+    who,
+    what,
+    policy,
+    client,
+    token,
+    audit,
+    notebooks_command,
+    serve_command,
+):
     caregrant.add_command(command)
 
 

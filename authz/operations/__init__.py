@@ -13,6 +13,7 @@ from authz.operations.membership import (
 )
 from authz.operations.once import Answered, Once, Stored
 from authz.operations.patient import add_patient
+from authz.operations.review import Reviewed, Verdict, review
 from authz.operations.share import Shared, end_share, share
 from authz.operations.share_all import end_standing_share, share_all
 from authz.operations.transfer import Transferred, transfer
@@ -20,9 +21,11 @@ from authz.operations.transfer import Transferred, transfer
 __all__ = [
     "Answered",
     "Once",
+    "Reviewed",
     "Shared",
     "Stored",
     "Transferred",
+    "Verdict",
     "add_patient",
     "end_entity",
     "end_membership",
@@ -32,6 +35,7 @@ __all__ = [
     "put_membership",
     "put_practitioner",
     "put_subscription",
+    "review",
     "share",
     "share_all",
     "transfer",

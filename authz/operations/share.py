@@ -73,10 +73,15 @@ def end_share(pdp: PDP, *, act: Act, patient: str, grant: int, once: Once | None
         change.permit("give_up" if mine else "end_share", ("patient", patient))
         if row is None or row["ended_at"] <= change.now:
             raise NotFound
-        where = change.subscriptions[patient]
-        owner = change.live_grants(patient)[0]["practitioner"]
-        change.end("grant", where, row, "given_up" if mine else "ended")
-        change.notify("share:ended", row["practitioner"], owner, where, patient)
-        change.notify("share:ended", owner, row["practitioner"], where, patient)
+        end_one(change, row, "given_up" if mine else "ended")
 
     perform(pdp, act, work, once=once, patients=[patient])
+
+
+def end_one(change: Change, row: Row, cause: str) -> None:
+    """End a share that may be ended, and tell both sides."""
+    patient, where = row["patient"], change.subscriptions[row["patient"]]
+    owner = change.live_grants(patient)[0]["practitioner"]
+    change.end("grant", where, row, cause)
+    change.notify("share:ended", row["practitioner"], owner, where, patient)
+    change.notify("share:ended", owner, row["practitioner"], where, patient)

@@ -4,7 +4,9 @@ Each event tells a row before and after; folding them in order from nothing must
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -26,32 +28,51 @@ class Difference:
     row: str
 
 
-def replayed(database: Database) -> tuple[int, list[Difference]]:
-    """How many events were read, and every difference between what they tell and what stands."""
-    rows: Counter[tuple[str, str]] = Counter()
-    read = 0
+def replayed(database: Database, most: int | None = None) -> tuple[int, list[Difference]]:
+    """How many events were read, and the differences between what they tell and what stands: all, or the first `most`.
+
+    A row is remembered by its digest alone, so that a database may be larger than memory; what differs is read again.
+    """
+    alone = not database.in_transaction()
     with answering(database), database.atomic():
-        if database.dialect == "postgresql":
+        if alone and database.dialect == "postgresql":
             database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        events = Event.select(Event.kind, Event.body).order_by(Event.id).tuples()
-        for kind, body in events.execute(database):
-            read += 1
-            noun = kind.partition(":")[0]
-            for side, change in (("before", -1), ("after", 1)) if noun in _NOUNS else ():
-                if body[side] is not None:
-                    rows[noun, _line(body[side])] += change
-        for noun, model in NOUNS.items():
-            for row in model.select().dicts().execute(database):
-                rows[noun, _line(told(noun, row))] -= 1
-        links: dict[int, dict[str, str]] = defaultdict(dict)
-        for version, name, target in _LINKS.tuples().execute(database):
-            links[version][name] = target
-        for row in Entity.select().dicts().execute(database):
-            rows["entity", _line(told_entity(row, links[row["pk"]]))] -= 1
-    differences = [
-        Difference(noun, "told" if count > 0 else "stored", row) for (noun, row), count in sorted(rows.items()) if count
-    ]
-    return read, differences
+        counts: Counter[bytes] = Counter()
+        for noun, line, change in _lines(database):
+            one = _digest(noun, line)
+            counts[one] += change
+            if not counts[one]:
+                del counts[one]
+        differences: list[Difference] = []
+        for noun, line, _ in _lines(database) if counts else ():
+            if not counts or len(differences) == most:
+                break
+            count = counts.pop(_digest(noun, line), 0)
+            if count:
+                differences.append(Difference(noun, "told" if count > 0 else "stored", line))
+        return Event.select().count(database), sorted(differences, key=lambda one: (one.noun, one.row))
+
+
+def _lines(database: Database) -> Iterator[tuple[str, str, int]]:
+    """Every row that an event begins (1) or ends (-1), then every row that stands (-1)."""
+    events = Event.select(Event.kind, Event.body).order_by(Event.id).tuples()
+    for kind, body in events.iterator(database):
+        noun = kind.partition(":")[0]
+        for side, change in (("before", -1), ("after", 1)) if noun in _NOUNS else ():
+            if body[side] is not None:
+                yield noun, _line(body[side]), change
+    for noun, model in NOUNS.items():
+        for row in model.select().dicts().iterator(database):
+            yield noun, _line(told(noun, row)), -1
+    links: dict[int, dict[str, str]] = defaultdict(dict)
+    for version, name, target in _LINKS.tuples().iterator(database):
+        links[version][name] = target
+    for row in Entity.select().dicts().iterator(database):
+        yield "entity", _line(told_entity(row, links[row["pk"]])), -1
+
+
+def _digest(noun: str, line: str) -> bytes:
+    return blake2b(f"{noun} {line}".encode(), digest_size=16).digest()
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -1,0 +1,81 @@
+"""The questions of the audit (AUDIT.md 1.4), one function each, by subject. `docs/questions.md` lists them all.
+
+Each is called with an `authz.audit.reading.Audit`, takes `as_of`, `tz` and its own parameters by name, and gives an
+`authz.audit.answers.Answer`.
+"""
+
+from authz.audit.answers import Question
+from authz.audit.questions.access import access_over_time, what_could_reach, who_could, who_did
+from authz.audit.questions.denials import denied_attempts
+from authz.audit.questions.disclosures import disclosures, subject_access
+from authz.audit.questions.members import allowed_after_leaving
+from authz.audit.questions.notices import notices_missing
+from authz.audit.questions.ownership import former_owner_access, orphans, ownership, transfer_chains
+from authz.audit.questions.patterns import sharing_patterns
+from authz.audit.questions.policies import policies_in_force, replayed_decisions
+from authz.audit.questions.record import audit_reads, reconciliation, record_whole
+from authz.audit.questions.reviews import access_review, review_sheet, separation_of_duties
+from authz.audit.questions.shares import given_by_others, given_to_others, stale_shares, standing_shares
+from authz.audit.questions.volume import volume
+
+QUESTIONS: tuple[Question, ...] = (
+    who_could,
+    access_over_time,
+    who_did,
+    what_could_reach,
+    ownership,
+    transfer_chains,
+    disclosures,
+    subject_access,
+    stale_shares,
+    allowed_after_leaving,
+    former_owner_access,
+    given_by_others,
+    given_to_others,
+    orphans,
+    volume,
+    separation_of_duties,
+    access_review,
+    review_sheet,
+    denied_attempts,
+    sharing_patterns,
+    notices_missing,
+    policies_in_force,
+    replayed_decisions,
+    record_whole,
+    reconciliation,
+    standing_shares,
+    audit_reads,
+)
+"""Every question that the data can answer, by its number. Q14 (break-glass) has no data yet."""
+
+__all__ = [
+    "QUESTIONS",
+    "access_over_time",
+    "access_review",
+    "allowed_after_leaving",
+    "audit_reads",
+    "denied_attempts",
+    "disclosures",
+    "former_owner_access",
+    "given_by_others",
+    "given_to_others",
+    "notices_missing",
+    "orphans",
+    "ownership",
+    "policies_in_force",
+    "reconciliation",
+    "record_whole",
+    "replayed_decisions",
+    "review_sheet",
+    "separation_of_duties",
+    "sharing_patterns",
+    "stale_shares",
+    "standing_shares",
+    "subject_access",
+    "transfer_chains",
+    "volume",
+    "what_could_reach",
+    "who_could",
+    "who_did",
+]

@@ -1,0 +1,98 @@
+"""Separation of duties, and the access review: what to decide on, and what came of it (Q15, Q16)."""
+
+from authz.audit.answers import Found, question
+from authz.audit.reading import MOST_ROWS, Audit
+
+_DAY = 86_400_000_000
+_USED = """(SELECT MAX(d.at) FROM decision d WHERE d.resource_type = 'patient' AND d.resource = g.patient_id
+    AND d.subject_type = 'practitioner' AND d.subject = g.practitioner_id AND d.action = 'view' AND d.allowed
+    AND d.at >= g.started_at AND d.at <= :now)"""
+
+
+@question("Q15", "why practitioner patient subscription grant at", "grants, reviews and memberships")
+def separation_of_duties(audit: Audit) -> Found:
+    """Who gave themselves a grant, reviewed a share of their own, or audits and practises in one clinic at once?"""
+    rows = audit.rows(
+        """SELECT 'gave it to themselves' AS why, g.practitioner_id, g.patient_id, p.subscription_id, g.id,
+            g.started_at
+        FROM "grant" g JOIN patient p ON p.id = g.patient_id
+        WHERE g.given_by = g.practitioner_id AND g.origin <> 'created' AND g.started_at <= :now
+        UNION ALL
+        SELECT 'reviewed a share that they gave or hold', r.reviewer_id, g.patient_id, r.subscription_id, g.id, r.at
+        FROM review r JOIN "grant" g ON g.id = r.grant_id
+        WHERE (g.practitioner_id = r.reviewer_id OR g.given_by = r.reviewer_id) AND r.at <= :now
+        UNION ALL
+        SELECT 'audits and practises', a.practitioner_id, NULL, a.subscription_id, NULL,
+            CASE WHEN a.started_at > m.started_at THEN a.started_at ELSE m.started_at END
+        FROM membership a JOIN membership m ON m.practitioner_id = a.practitioner_id
+            AND m.subscription_id = a.subscription_id AND m.role IN ('member', 'manager')
+            AND m.started_at < a.ended_at AND a.started_at < m.ended_at
+        WHERE a.role = 'auditor' AND a.started_at <= :now AND m.started_at <= :now
+        ORDER BY 1, 6, 5, 2 LIMIT :most""",
+        now=audit.micros,
+        most=MOST_ROWS + 1,
+    )
+    checked = audit.number(
+        """SELECT (SELECT COUNT(*) FROM "grant" WHERE started_at <= :now)
+        + (SELECT COUNT(*) FROM review WHERE at <= :now)
+        + (SELECT COUNT(*) FROM membership WHERE started_at <= :now)""",
+        now=audit.micros,
+    )
+    return Found(rows, checked)
+
+
+@question(
+    "Q16",
+    "grant patient practitioner given_by since until last_used campaign reviewer verdict reviewed_at due late state",
+    "shares",
+)
+def access_review(audit: Audit, *, subscription: str, every_days: int = 365) -> Found:
+    """How far is the review of a clinic's shares: kept, revoked, revoke not carried out, overdue, never reviewed?
+
+    One row for each share that is live, and for each that was reviewed; overdue after `every_days`.
+    """
+    now = audit.micros
+    rows = audit.decided(
+        f"""SELECT g.id, g.patient_id, g.practitioner_id, g.given_by, g.started_at, g.ended_at, {_USED},
+            r.campaign, r.reviewer_id, r.verdict, r.at, r.due_at
+        FROM "grant" g JOIN patient p ON p.id = g.patient_id
+        LEFT JOIN review r ON r.id = (SELECT MAX(x.id) FROM review x WHERE x.grant_id = g.id AND x.at <= :now)
+        WHERE p.subscription_id = :subscription AND g.role = 'viewer' AND g.started_at <= :now
+            AND (g.ended_at > :now OR r.id IS NOT NULL)
+        ORDER BY g.started_at, g.id LIMIT :most""",
+        subscription=subscription,
+        now=now,
+        most=MOST_ROWS + 1,
+    )
+    told = []
+    for *share, campaign, reviewer, verdict, at, due in rows:
+        late = None if at is None else at > due
+        state = _state(verdict, at, share[5], now, every_days)
+        told.append((*share, campaign, reviewer, verdict, at, due, late, state))
+    return Found(told, len(told))
+
+
+def _state(verdict: str | None, at: int | None, ended: int, now: int, every_days: int) -> str:
+    if verdict is None or at is None:
+        return "never reviewed"
+    if verdict == "revoke":
+        return "revoked" if ended <= now else "revoke not carried out"
+    return "overdue" if at < now - every_days * _DAY else "kept"
+
+
+@question("Q16", "grant patient practitioner given_by since until last_used verdict", "live shares")
+def review_sheet(audit: Audit, *, subscription: str) -> Found:
+    """Which shares of a clinic are live, each to be decided on: keep or revoke?
+
+    `verdict` is empty, to be filled in; ``caregrant audit review`` carries the sheet out.
+    """
+    rows = audit.decided(
+        f"""SELECT g.id, g.patient_id, g.practitioner_id, g.given_by, g.started_at, g.ended_at, {_USED}, ''
+        FROM "grant" g JOIN patient p ON p.id = g.patient_id
+        WHERE p.subscription_id = :subscription AND g.role = 'viewer' AND g.started_at <= :now AND g.ended_at > :now
+        ORDER BY g.patient_id, g.id LIMIT :most""",
+        subscription=subscription,
+        now=audit.micros,
+        most=MOST_ROWS + 1,
+    )
+    return Found(rows, len(rows))

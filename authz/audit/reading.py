@@ -1,0 +1,213 @@
+"""The auditor's door: one database, read only, at one instant; and the record of having read it.
+
+An `Audit` runs the SQL of the questions and hands out what they share: the instant and the time zone, the PDP, the
+header of a report. What it reads goes through a connection that cannot write. That something was read is itself an
+event (AUDIT.md Q24), written by a connection of its own before the answer is given; unrecorded, nothing is answered.
+"""
+
+import getpass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import orjson
+
+from authz.audit.decision_log import DecisionLog
+from authz.audit.proof import Verification, verification
+from authz.compiler import load
+from authz.database import Database, answering, connect, pending, shut
+from authz.errors import InvalidInput, Unavailable
+from authz.pdp import PDP
+from authz.record import Act, Happened, append
+from authz.settings import Settings
+from authz.terms import from_micros, parse_instant, to_micros
+
+When = datetime | str | None
+"""An instant: aware, RFC 3339, or a plain date such as ``2026-03-01``, which begins at midnight of the time zone."""
+
+MOST_ROWS = 100_000
+"""The most rows of one answer; one that has more says so."""
+
+_DAY = 86_400_000_000
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NAMED = re.compile(r"(?<![\w:]):([a-z_]+)")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A database as it is read: at `now`, in the time zone `tz`, by `reader`. `open_audit` makes one."""
+
+    database: Database
+    writing: Database
+    pdp: PDP
+    url: str
+    now: datetime
+    tz: ZoneInfo
+    reader: str
+    decision_log: DecisionLog | None = None
+    known: dict[str, Any] = field(default_factory=dict)
+
+    def at(self, as_of: When = None, tz: str | None = None) -> "Audit":
+        """The same, at another instant or in another time zone. Raises `InvalidInput`."""
+        zone = self.tz if tz is None else time_zone(tz)
+        return replace(self, now=self.now if as_of is None else instant(as_of, zone), tz=zone)
+
+    @property
+    def micros(self) -> int:
+        return to_micros(self.now)
+
+    def period(self, since: When, until: When, *, days: int) -> tuple[int, int]:
+        """``[since, until)`` in microseconds; until now, since so many days before. Raises `InvalidInput`."""
+        end = self.now if until is None or until == "" else instant(until, self.tz)
+        begin = end - timedelta(days=days) if since is None or since == "" else instant(since, self.tz)
+        if begin > end:
+            raise InvalidInput("since: lies after until")
+        return to_micros(begin), to_micros(end)
+
+    # Reading.
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """One state of the database, whatever others write meanwhile."""
+        with answering(self.database), self.database.atomic():
+            yield
+
+    def rows(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows of one statement; ``:name`` in it stands for a value."""
+        text, given = _bound(sql, self.database.dialect, values)
+        return list(self.database.execute_sql(text, given).fetchall())
+
+    def number(self, sql: str, /, **values: Any) -> int:
+        """The one number of a statement."""
+        return int(self.rows(sql, **values)[0][0] or 0)
+
+    def decided(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        """As `rows`, for SQL over the decisions: from the Parquet export where the audit was opened on one."""
+        if self.decision_log is None:
+            return self.rows(sql, **values)
+        return self.decision_log.rows(self.database, sql, values)
+
+    @staticmethod
+    def json(body: Any) -> dict[str, Any]:
+        """The body of an event, which is text on SQLite."""
+        told: dict[str, Any] = orjson.loads(body) if isinstance(body, str) else body
+        return told
+
+    # The record, and the record of reading.
+
+    @property
+    def verification(self) -> Verification:
+        """Whether the record is whole, verified once for this audit."""
+        if "verification" not in self.known:
+            self.known["verification"] = verification(self.database)
+        found: Verification = self.known["verification"]
+        return found
+
+    def record(self, kind: str, body: Mapping[str, Any], *, patient: str = "", reason: str = "") -> None:
+        """Record that something was read, before it is given. Raises `Unavailable`."""
+        told = Happened(kind, "", {"reader": self.reader, **body}, patient, reason)
+        with answering(self.writing), self.writing.atomic():
+            append(self.writing, Act("", datetime.now(UTC)), [told])
+
+    @property
+    def shown_url(self) -> str:
+        """The database without a password."""
+        parts = urlsplit(self.url)
+        host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
+        user = f"{parts.username}@" if parts.username else ""
+        return urlunsplit((parts.scheme, user + host, parts.path, "", "")) if parts.netloc else self.url
+
+    def close(self) -> None:
+        shut(self.database)
+        shut(self.writing)
+
+
+def open_audit(
+    database: str | None = None,
+    *,
+    as_of: When = None,
+    tz: str = "UTC",
+    policies: str | Path | None = None,
+    parquet: str | Path | None = None,
+    reader: str | None = None,
+) -> Audit:
+    """Open a database for reading: the one of the settings, now, unless said otherwise.
+
+    `parquet` is the directory of an export (``caregrant audit export``), from which the questions about decisions are
+    then answered; `reader` is who is recorded as reading, by default the account. Raises `InvalidInput`, and
+    `Unavailable` for a database that is missing or lacks a migration.
+    """
+    chosen = Settings.from_environment(
+        database=database or None, policies=None if policies is None else str(policies), reader=reader
+    )
+    zone = time_zone(tz)
+    now = datetime.now(UTC) if as_of is None or as_of in ("", "now") else instant(as_of, zone)
+    log = None if parquet is None or not str(parquet) else DecisionLog(Path(parquet))
+    policy = load(chosen.policies)
+    writing = connect(chosen.database)
+    if writing.dialect == "sqlite" and not Path(str(writing.database)).is_file():
+        raise Unavailable(f"there is no database at {writing.database}; make one with: caregrant migrate")
+    lacking = pending(writing)
+    if lacking:
+        shut(writing)
+        raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
+    reading = connect(chosen.database, read_only=True)
+    who = chosen.reader or getpass.getuser()
+    return Audit(reading, writing, PDP(reading, policy), chosen.database, now, zone, who, log)
+
+
+def time_zone(name: str) -> ZoneInfo:
+    """A time zone by its name, such as ``Europe/Helsinki``. Raises `InvalidInput`."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidInput(f"tz: {name!r} is not a time zone such as UTC or Europe/Helsinki") from error
+
+
+def instant(value: datetime | str, tz: ZoneInfo) -> datetime:
+    """An instant in UTC, as `When` says. Raises `InvalidInput`."""
+    if isinstance(value, datetime):
+        to_micros(value)
+        return value.astimezone(UTC)
+    if _DATE.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value).replace(tzinfo=tz).astimezone(UTC)
+        except ValueError as error:
+            raise InvalidInput(f"{value!r} is not a day that exists") from error
+    return parse_instant(value)
+
+
+def stretches(begin: int, end: int, tz: ZoneInfo) -> Iterator[tuple[int, int, int]]:
+    """A period in parts of one offset from UTC each, as ``(begin, end, offset)`` in microseconds: SQL finds days."""
+    at = begin
+    while at < end:
+        here, to = offset(at, tz), at
+        while to < end and offset(to, tz) == here:
+            to = min(to + _DAY, end)
+        if offset(to, tz) != here:  # the clock changed within that last day
+            low = max(at, to - _DAY)
+            while to - low > 1:
+                middle = (low + to) // 2
+                low, to = (middle, to) if offset(middle, tz) == here else (low, middle)
+        yield at, to, here
+        at = to
+
+
+def offset(micros: int, tz: ZoneInfo) -> int:
+    """How far a time zone is from UTC at an instant, in microseconds."""
+    found = from_micros(micros).astimezone(tz).utcoffset() or timedelta()
+    return found // timedelta(microseconds=1)
+
+
+def _bound(sql: str, dialect: str, values: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | Sequence[Any]]:
+    """A statement and its values as the driver wants them."""
+    given = {name: values[name] for name in _NAMED.findall(sql)}
+    if dialect == "postgresql":
+        return _NAMED.sub(r"%(\1)s", sql.replace("%", "%%")), given
+    return sql, given

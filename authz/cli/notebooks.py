@@ -1,0 +1,187 @@
+"""`audit report`, `audit review` and `notebooks`: the audit for people. What they need comes with an extra."""
+
+import csv
+import os
+import subprocess
+import sys
+from contextlib import closing
+from datetime import datetime
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO
+
+import click
+
+from authz.cli.audit import audit
+from authz.cli.options import as_json, now, setting, settings, write_json
+from authz.database import absolute_url, connect
+from authz.errors import ImportRefused, InvalidInput, Unavailable
+from authz.operations import Verdict, review
+from authz.pdp import open_pdp
+from authz.record import Act
+from authz.terms import parse_instant
+
+_FORMATS = (".html", ".pdf", ".ipynb")
+
+
+def _extra() -> ModuleType:
+    """What runs notebooks. Raises `Unavailable` without the extra."""
+    try:
+        from authz.audit import notebooks  # noqa: PLC0415 - only these commands need it
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"this needs {error.name}: pip install 'caregrant[notebooks]'") from error
+    return notebooks
+
+
+@audit.command("report")
+@click.argument("name", required=False)
+@click.option("-p", "--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of it.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file: .html, .pdf or .ipynb."
+)
+@setting("database")
+@setting("policies")
+def report_command(
+    name: str | None, parameters: tuple[str, ...], output: Path | None, database: str | None, policies: str | None
+) -> None:
+    """Run the audit notebook NAME without JupyterLab, and write it as a report; without NAME, list them.
+
+    \b
+    caregrant audit report who_could_see_this_patient -p patient=p-1 -o report.html
+    """
+    notebooks = _extra()
+    if name is None:
+        for one in notebooks.listed():
+            click.echo(f"{one.name}  ({', '.join(one.parameters)})")
+        return
+    one = notebooks.named(name)
+    if output is None or output.suffix not in _FORMATS:
+        raise click.UsageError(f"-o names the file to write: {', '.join(_FORMATS)}")
+    url = _handed_on(database, policies)
+    given = notebooks.typed(one, dict(_pair(text) for text in parameters))
+    ran = notebooks.run(one, {"output": "", **given, "database": url}, progress=sys.stderr.isatty())
+    _write(notebooks, one, ran, output, url)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _handed_on(database: str | None, policies: str | None) -> str:
+    """The database as an absolute URL, with the settings in the environment of a kernel that is started."""
+    chosen = settings(database=database, policies=policies)
+    url = absolute_url(chosen.database)
+    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()))
+    reached = connect(url)
+    if reached.dialect == "sqlite" and not Path(str(reached.database)).is_file():
+        raise Unavailable(f"there is no database at {reached.database}; make one with: caregrant migrate")
+    return url
+
+
+def _write(notebooks: ModuleType, one: Any, ran: Any, output: Path, url: str) -> None:
+    from authz.audit.printed import as_pdf  # noqa: PLC0415 - as above
+    from authz.audit.reading import open_audit  # noqa: PLC0415
+    from authz.audit.report import export  # noqa: PLC0415
+
+    html: str = notebooks.as_html(one, ran)
+    content = html.encode()
+    if output.suffix == ".ipynb":
+        content = notebooks.as_text(ran).encode()
+    elif output.suffix == ".pdf":
+        printed = as_pdf(html)
+        if printed is None:
+            raise Unavailable("a PDF needs Chromium, which is not installed or did not print; write .html instead")
+        content = printed
+    with closing(open_audit(url)) as opened:
+        export(opened, output, content)
+    click.echo(f"wrote {output}")
+
+
+@audit.command("review")
+@click.argument("file", type=click.File("r", encoding="utf-8-sig"))
+@click.option("--reviewer", metavar="ID", required=True, help="The practitioner who decided, permitted to audit there.")
+@click.option("--campaign", metavar="NAME", required=True, help="The review that this belongs to, such as 2026-spring.")
+@click.option("--due", metavar="TIME", required=True, help="When it was due: RFC 3339, or a day.")
+@as_json
+@setting("database")
+@setting("policies")
+def review_command(
+    file: TextIO, reviewer: str, campaign: str, due: str, as_json: bool, database: str | None, policies: str | None
+) -> None:
+    """Carry out the decided sheet FILE (CSV) of an access review: all of it or nothing, recorded line by line."""
+    chosen = settings(database=database, policies=policies)
+    verdicts = _verdicts(file)
+    with open_pdp(chosen.database, chosen.policies) as pdp:
+        done = review(pdp, act=Act(reviewer, now()), campaign=campaign, due=_due(due), verdicts=verdicts)
+    if as_json:
+        write_json({"kept": done.kept, "revoked": done.revoked})
+    else:
+        click.echo(f"kept {done.kept}, revoked {done.revoked}")
+
+
+def _due(text: str) -> datetime:
+    return parse_instant(f"{text}T00:00:00Z" if len(text) == 10 else text)
+
+
+def _verdicts(file: TextIO) -> list[Verdict]:
+    """The lines of a decided sheet. Raises `ImportRefused`."""
+    reader = csv.DictReader(StringIO(file.read(), newline=""))
+    needed = ("grant", "patient", "practitioner", "verdict")
+    lacking = [name for name in needed if name not in (reader.fieldnames or ())]
+    if lacking:
+        raise ImportRefused(1, f"the sheet has no column {lacking[0]}; save it from the notebook, access review")
+    verdicts = []
+    for row in reader:
+        told = {name: _plain(row[name] or "") for name in needed}
+        if not told["grant"].isdecimal():
+            raise ImportRefused(reader.line_num, f"{told['grant']!r} is not a grant's number")
+        verdicts.append(
+            Verdict(
+                reader.line_num,
+                int(told["grant"]),
+                told["patient"],
+                told["practitioner"],
+                told["verdict"].strip().casefold(),
+            )
+        )
+    if not verdicts:
+        raise ImportRefused(1, "the sheet has no line")
+    return verdicts
+
+
+def _plain(cell: str) -> str:
+    """A cell without the apostrophe that keeps a spreadsheet from taking it for a formula."""
+    return cell[1:] if cell[:1] == "'" else cell
+
+
+@click.command("notebooks")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="caregrant-notebooks",
+    show_default=True,
+    help="Where your copies of the notebooks are, and your reports.",
+)
+@click.option("--port", default=8888, show_default=True, help="The port on 127.0.0.1.")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser; print the address.")
+@setting("database")
+@setting("policies")
+def notebooks_command(folder: Path, port: int, no_browser: bool, database: str | None, policies: str | None) -> None:
+    """Open JupyterLab on a copy of the audit notebooks, bound to this database, read only. Ctrl-C stops it."""
+    notebooks = _extra()
+    url = _handed_on(database, policies)
+    notebooks.lay_out(folder)
+    click.echo(f"The notebooks are in {folder.absolute()}, on {connect(url).database}. Start with 01_start_here.")
+    words = [sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", f"--port={port}", *notebooks.QUIET]
+    words += ["--no-browser"] if no_browser else []
+    words += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    try:
+        ended = subprocess.run([*words, "01_start_here.ipynb"], cwd=folder, check=False)  # noqa: S603 - words of ours
+    except KeyboardInterrupt:
+        return
+    if ended.returncode not in (0, 130):
+        raise InvalidInput(f"JupyterLab ended with {ended.returncode}")

@@ -1,0 +1,215 @@
+"""`python -m benchmarks.questions`: each question of the audit at scale, its time and its peak memory.
+
+A clinic's worth of years is generated straight into the tables (no operation could do so in reasonable time): patients,
+grants, memberships, and decisions in the proportions of `benchmarks.data`; the same decisions as Parquet. Each question
+is asked in a process of its own, so that its peak memory is its own.
+"""
+
+import json
+import os
+import platform
+import random
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from authz.audit import questions as ask
+from authz.audit.reading import open_audit
+from authz.clients import add_client
+from authz.database import SqliteDatabase, connect, gather_statistics, insert_rows, migrate, shut
+from authz.models import Grant
+from authz.settings import shipped
+from authz.terms import to_micros
+from benchmarks.data import NOW, fill
+
+_README = Path(__file__).with_name("README.md")
+_MARKS = "<!-- questions -->\n", "<!-- end of questions -->\n"
+_YEARS = 3
+_DECIDED = (
+    "at, asked_at, client_id, request_id, subject_type, subject, action, resource_type, resource, allowed, reason, "
+    'rule, "grant", standing_share, policy_version, actor, address, purpose, size, subscription, membership'
+)
+_AT_ONCE = 100_000
+_LIMIT = 1_500_000_000
+
+
+def prepare(folder: Path, decisions: int, grants: int) -> str:
+    """A database with so many decisions and grants, and the decisions as Parquet beside it; its URL."""
+    url = f"sqlite:///{folder}/scale.db"
+    database = connect(url)
+    assert isinstance(database, SqliteDatabase)
+    migrate(database)
+    database.connect(reuse_if_open=True)
+    for pragma in ("synchronous = 0", "journal_mode = off", "cache_size = -400000"):
+        database.execute_sql(f"PRAGMA {pragma}")
+    patients = grants * 2 // 5
+    world = fill(database, patients, 1)
+    add_client(database, name="bench", scopes=("decide",), subscription=None, now=NOW)
+    _past_shares(database, world.colleagues, patients, grants)
+    # Indexes and triggers after the rows: what a bulk load does.
+    kept = database.execute_sql(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'decision' AND sql IS NOT NULL"
+    ).fetchall()
+    for name, _ in kept:
+        database.execute_sql(f'DROP INDEX "{name}"')
+    _decide(database, world, patients, decisions)
+    for _, sql in kept:
+        database.execute_sql(sql)
+    gather_statistics(database)
+    shut(database)
+    _parquet(folder)
+    return url
+
+
+def _past_shares(database: SqliteDatabase, colleagues: list[list[str]], patients: int, grants: int) -> None:
+    """Shares that began and ended in the past, until there are as many grants as wanted."""
+    dice = random.Random(2)
+    have = Grant.select().count(database)
+    begin = to_micros(NOW - timedelta(days=365 * _YEARS - 200))
+    rows = []
+    for number in range(grants - have):
+        patient, turn = number % patients, number // patients
+        here = colleagues[patient % len(colleagues)]
+        at = begin + (turn * 200 + dice.randrange(90)) * 86_400_000_000
+        viewer = dice.choice(here)
+        rows.append((f"p-{patient}", viewer, "viewer", "share", here[0], "", "", "ended", at, at + 50 * 86_400_000_000))
+    database.execute_sql("DROP TRIGGER IF EXISTS grant_insert_1")  # overlaps are impossible but for the owner's own
+    fields = ("patient", "practitioner", "role", "origin", "given_by", "reason", "ended_by", "end_cause")
+    with database.atomic():
+        insert_rows(database, Grant, (*fields, "started_at", "ended_at"), rows)
+
+
+def _decide(database: SqliteDatabase, world: Any, patients: int, decisions: int) -> None:
+    dice = random.Random(3)
+    begin = to_micros(NOW - timedelta(days=365 * _YEARS))
+    step = (to_micros(NOW) - begin) // decisions
+    version = "a" * 64
+    sql = f"INSERT INTO decision ({_DECIDED}) VALUES ({', '.join('?' * 21)})"
+    cursor = database.connection().cursor()
+    clinics = len(world.colleagues)
+    for first in range(0, decisions, _AT_ONCE):
+        rows = []
+        for number in range(first, min(first + _AT_ONCE, decisions)):
+            at, kind = begin + number * step, number % 10
+            if kind < 6:
+                patient = dice.randrange(patients)
+                who, rule, allowed = world.owners[patient], "R3", 1
+            elif kind < 9:
+                who, name = world.viewers[dice.randrange(len(world.viewers))]
+                patient, rule, allowed = int(name[2:]), "R5", 1
+            else:
+                patient = dice.randrange(patients)
+                who, rule, allowed = dice.choice(world.colleagues[patient % clinics]), "", 0
+            why = "permitted" if allowed else "denied"
+            row = (at, at, 1, f"r-{number}", "practitioner", who, "view", "patient", f"p-{patient}", allowed, why)
+            place = (f"clinic-{patient % clinics}", "member")
+            rows.append((*row, rule, None, None, version, who, "192.0.2.1", "TREAT", None, *place))
+        with database.atomic():
+            cursor.executemany(sql, rows)
+
+
+def _parquet(folder: Path) -> None:
+    """The decisions as an export would hold them, by months."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    from authz.audit.parquet import SCHEMA  # noqa: PLC0415 - needs pyarrow
+
+    names = [f'"{one}"' if one != "client" else "client_id" for one in SCHEMA.names]
+    connection = sqlite3.connect(folder / "scale.db")
+    cursor = connection.execute(f"SELECT {', '.join(names)} FROM decision ORDER BY id")
+    number = 0
+    while rows := cursor.fetchmany(1_000_000):
+        columns = [
+            pa.array([bool(one) for one in column] if field.name == "allowed" else column, field.type)
+            for field, column in zip(SCHEMA, zip(*rows, strict=True), strict=True)
+        ]
+        into = folder / f"parquet/part={number}"
+        into.mkdir(parents=True)
+        pq.write_table(pa.table(columns, schema=SCHEMA), into / "decisions.parquet", compression="zstd")
+        number += 1
+    connection.close()
+
+
+@click.command()
+@click.option("--decisions", default=10_000_000, show_default=True)
+@click.option("--grants", default=1_000_000, show_default=True)
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Keep the database here, and use the one that is there."
+)
+@click.option("--one", hidden=True, help="Ask this question, in this process.")
+@click.option("--parquet", is_flag=True, hidden=True)
+@click.option("--write", is_flag=True, help="Write the table into benchmarks/README.md.")
+def main(decisions: int, grants: int, folder: Path | None, one: str | None, parquet: bool, write: bool) -> None:
+    """Ask every question, and print the table; exit 1 when one takes more than 1.5 GB."""
+    if one is not None:
+        assert folder is not None
+        _ask(folder, one, parquet)
+        return
+    with tempfile.TemporaryDirectory(prefix="caregrant-scale-") as made:
+        here = folder or Path(made)
+        here.mkdir(parents=True, exist_ok=True)
+        if not (here / "scale.db").exists():
+            began = time.monotonic()
+            prepare(here, decisions, grants)
+            click.echo(f"prepared in {time.monotonic() - began:.0f} s")
+        size = (here / "scale.db").stat().st_size
+        small = sum(path.stat().st_size for path in here.rglob("*.parquet"))
+        lines = [
+            f"{decisions:,} decisions and {grants:,} grants on {datetime.now(UTC).date()}: {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}. "
+            f"The database has {size / 1e9:.1f} GB, the same decisions as Parquet {small / 1e9:.2f} GB.\n",
+            "| Question | Rows | SQLite | Memory | Parquet (DuckDB) | Memory |",
+            "|---|---|---|---|---|---|",
+        ]
+        click.echo("\n".join(lines))
+        worst = 0
+        for question in ask.QUESTIONS:
+            told = [_measured(here, question.name, parquet=False)]
+            if "decided" in question.asked.__code__.co_names:  # it reads decisions
+                told.append(_measured(here, question.name, parquet=True))
+            worst = max(worst, *(one["memory"] for one in told))
+            cells = [f"{one['seconds']:.2f} s | {one['memory'] / 1e6:.0f} MB" for one in told]
+            cells += ["– | –"] * (2 - len(told))
+            lines.append(f"| {question.number} {question.name} | {told[0]['rows']:,} | {' | '.join(cells)} |")
+            click.echo(lines[-1])
+    if write:
+        before, rest = _README.read_text().split(_MARKS[0])
+        _README.write_text(before + _MARKS[0] + "\n".join(lines) + "\n" + _MARKS[1] + rest.split(_MARKS[1])[1])
+    if worst > _LIMIT:
+        raise SystemExit(1)
+
+
+def _measured(folder: Path, name: str, *, parquet: bool) -> dict[str, Any]:
+    words = [sys.executable, "-m", "benchmarks.questions", "--folder", str(folder), "--one", name]
+    done = subprocess.run([*words, *(["--parquet"] if parquet else [])], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        click.echo(done.stderr[-600:], err=True)
+        return {"seconds": float("nan"), "memory": 0, "rows": -1}
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def _ask(folder: Path, name: str, parquet: bool) -> None:
+    question = next(one for one in ask.QUESTIONS if one.name == name)
+    needed = {"patient": "p-11", "practitioner": "practitioner-11", "subscription": "clinic-1"}
+    given = {key: value for key, value in needed.items() if key in question.required}
+    where = folder / "parquet" if parquet else None
+    audit = open_audit(f"sqlite:///{folder}/scale.db", as_of=NOW, policies=shipped("policies"), parquet=where)
+    began = time.monotonic()
+    answer = question(audit, **given)
+    seconds = time.monotonic() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    click.echo(json.dumps({"seconds": seconds, "memory": memory, "rows": len(answer)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Leavers and lapses
+#
+# What was permitted to somebody who did not work there any more, and patients whose owner has left.
+
+# %% tags=["parameters"]
+since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+until = ""  # the day after the last one; empty: until `as_of`
+as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
+tz = "UTC"  # the time zone in which days begin and times are shown, such as "Europe/Helsinki"
+database = ""  # empty: the database that the notebooks were opened on
+output = "reports"  # the folder that the report is saved in; empty: none
+
+# %%
+from authz.audit.desk import Report, ask, charts, open_audit
+
+report = Report(open_audit(database, as_of=as_of, tz=tz), "Leavers and lapses")
+report
+
+# %% [markdown]
+# Permits after a membership or a subscription had ended. There must be none. `lag` is seconds after the end.
+
+# %%
+after = report.ask(ask.allowed_after_leaving, since=since, until=until)
+after
+
+# %% [markdown]
+# Patients without an owner who works there, and standing shares of leavers. A manager transfers them.
+
+# %%
+orphans = report.ask(ask.orphans)
+assert orphans.frame.why.notna().all()
+orphans
+
+# %% [markdown]
+# How many, by owner.
+
+# %%
+by_owner = orphans.frame.groupby("owner").size().sort_values(ascending=False)
+report.show(charts.bars(list(by_owner.index), list(by_owner), "Patients whose owner has left, by owner.", "patients"))
+
+# %% [markdown] tags=["save"]
+# The report, to print and to keep. Every file is recorded with its hash.
+
+# %% tags=["save"]
+report.save(output)

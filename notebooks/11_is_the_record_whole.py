@@ -1,0 +1,81 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Is the record whole?
+#
+# Complete, unaltered, in agreement with what stands; were the right people told; and would today's policy decide as
+# the policy did then?
+
+# %% tags=["parameters"]
+since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+until = ""  # the day after the last one; empty: until `as_of`
+as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
+tz = "UTC"  # the time zone in which days begin and times are shown, such as "Europe/Helsinki"
+database = ""  # empty: the database that the notebooks were opened on
+output = "reports"  # the folder that the report is saved in; empty: none
+
+# %%
+from authz.audit.desk import Report, ask, open_audit
+
+report = Report(open_audit(database, as_of=as_of, tz=tz), "Is the record whole")
+report
+
+# %% [markdown]
+# The tree against its checkpoint, and the clocks.
+
+# %%
+whole = report.ask(ask.record_whole)
+assert len(whole) == 3
+whole
+
+# %% [markdown]
+# Facts without an event, and events without their fact.
+
+# %%
+differences = report.ask(ask.reconciliation)
+differences
+
+# %% [markdown]
+# Who was not told of what they received or lost?
+
+# %%
+untold = report.ask(ask.notices_missing, since=since, until=until)
+untold
+
+# %% [markdown]
+# Which policies decided, and who loaded them?
+
+# %%
+policies = report.ask(ask.policies_in_force, since=since, until=until)
+policies
+
+# %% [markdown]
+# Decisions that today's policy, asked about the same facts at the same instant, would answer differently.
+
+# %%
+again = report.ask(ask.replayed_decisions, since=since, until=until)
+assert (again.frame.allowed != again.frame.now_allowed).all()
+again
+
+# %% [markdown]
+# Who read the audit?
+
+# %%
+reads = report.ask(ask.audit_reads)
+reads
+
+# %% [markdown] tags=["save"]
+# The report, to print and to keep. Every file is recorded with its hash.
+
+# %% tags=["save"]
+report.save(output)

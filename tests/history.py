@@ -1,0 +1,412 @@
+"""Three years of three clinics, lived through the real operations at their own instants, with a ledger beside it.
+
+The ledger is kept by hand as things happen, in plain Python, and knows nothing of SQL or Polar: what every question of
+the audit must find is known from it beforehand. At the end two abuses are planted: a leaver's last days (mallory),
+and rows written into the database behind the service's back.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from authz.clients import add_client
+from authz.compiler import compile_texts, load
+from authz.database import Database
+from authz.errors import NotEligible
+from authz.models import Decision, Event, Grant, Membership, Review
+from authz.operations import (
+    Verdict,
+    add_patient,
+    end_membership,
+    end_share,
+    end_standing_share,
+    put_membership,
+    put_practitioner,
+    put_subscription,
+    review,
+    share,
+    share_all,
+    transfer,
+)
+from authz.pdp import PDP
+from authz.pdp import Decision as Decided
+from authz.record import Act, Asked, record_decisions
+from authz.record.policies import policy_loaded
+from authz.settings import shipped
+from authz.terms import FOREVER, to_micros
+
+BEGIN = datetime(2023, 6, 1, 8, tzinfo=UTC)
+END = datetime(2026, 6, 1, 12, tzinfo=UTC)
+WEEKS = 156
+STRICT = range(80, 86)
+"""The weeks in which another policy was in force: the shipped one without the standing share (R4)."""
+
+MEMBERS = {
+    "north": ("alice", "bob", "carol", "ivan", "mallory", "erin"),
+    "city": ("frank", "mia"),
+    "harbour": ("grace", "gus"),
+}
+MANAGERS = {"north": "dan", "city": "amira", "harbour": "greta"}
+
+
+@dataclass
+class Span:
+    """Something held from `began` until `ended`; `number` is its row's."""
+
+    who: str
+    began: datetime
+    ended: datetime = FOREVER
+    number: int = 0
+    by: str = ""
+    to: str = ""
+    told: bool = True
+
+    def live(self, at: datetime) -> bool:
+        return self.began <= at < self.ended
+
+
+@dataclass(frozen=True)
+class Given:
+    """A decision that was really given."""
+
+    at: datetime
+    who: str
+    patient: str
+    allowed: bool
+    purpose: str
+    request_id: str
+    strict: bool
+    forged: bool = False
+
+
+@dataclass
+class Ledger:
+    """What is known beforehand."""
+
+    members: dict[tuple[str, str], list[Span]] = field(default_factory=dict)
+    licences: dict[str, list[Span]] = field(default_factory=dict)
+    clinic: dict[str, str] = field(default_factory=dict)
+    added: dict[str, datetime] = field(default_factory=dict)
+    owners: dict[str, list[Span]] = field(default_factory=dict)
+    shares: dict[str, list[Span]] = field(default_factory=dict)
+    standing: list[tuple[str, Span]] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
+    planted: dict[str, int] = field(default_factory=dict)
+    reviewed: dict[int, str] = field(default_factory=dict)
+
+    def works(self, who: str, clinic: str, at: datetime) -> bool:
+        here = any(span.live(at) for span in self.members.get((who, clinic), ()))
+        return here and any(span.live(at) for span in self.licences[clinic])
+
+    def owner(self, patient: str, at: datetime) -> str:
+        return next(span.who for span in self.owners[patient] if span.live(at))
+
+    def could(self, patient: str, at: datetime, *, strict: bool = False) -> dict[str, str]:
+        """Who could see a patient, and how, by the help page: owner, share, or standing share of a working owner."""
+        clinic = self.clinic[patient]
+        if at < self.added[patient]:
+            return {}
+        owner = self.owner(patient, at)
+        found = {span.who: "share" for span in self.shares.get(patient, ()) if span.live(at)}
+        for where, span in () if strict or not self.works(owner, clinic, at) else self.standing:
+            if where == clinic and span.live(at) and span.who == owner:
+                found[span.to] = "standing share"
+        found[owner] = "owner"
+        return {who: how for who, how in found.items() if self.works(who, clinic, at)}
+
+    def live_shares(self, at: datetime) -> Iterator[tuple[str, Span]]:
+        for patient, spans in self.shares.items():
+            for span in spans:
+                if span.live(at):
+                    yield patient, span
+
+
+class History:
+    """Lives the three years in an empty database. `ledger` is what is known of it, `pdp` the PDP of today."""
+
+    def __init__(self, database: Database, seed: int = 6) -> None:
+        self.database = database
+        self.dice = random.Random(seed)
+        self.ledger = Ledger()
+        self.now = BEGIN
+        self._requests = 0
+        self.pdp = PDP(database, load(shipped("policies")))
+        texts = {
+            path.name: path.read_text() for path in sorted(shipped("policies").glob("*.*")) if path.suffix != ".md"
+        }
+        texts["patient.polar"] = texts["patient.polar"].replace(
+            "shared_by_owner(practitioner, patient) and", "false and"
+        )
+        self.strict = PDP(database, compile_texts(texts))
+        add_client(database, name="records", scopes=("decide", "act"), subscription=None, now=BEGIN)
+        policy_loaded(database, Act("", BEGIN), self.pdp.version, "policies")
+        self._found()
+        for week in range(WEEKS):
+            with database.atomic():
+                self._week(week)
+        with database.atomic():
+            self._last_days()
+            self._plant()
+        self.now = END
+
+    # Who works where.
+
+    def _found(self) -> None:
+        for clinic, people in MEMBERS.items():
+            put_subscription(self.pdp, act=self.by(""), subscription=clinic, name=clinic.title())
+            self.ledger.licences[clinic] = [Span(clinic, self.now)]
+            for who in (*people, MANAGERS[clinic]):
+                put_practitioner(self.pdp, act=self.by(""), practitioner=who, login=login(who), name=who.title())
+                self.join(who, clinic, "manager" if who == MANAGERS[clinic] else "member")
+        put_practitioner(self.pdp, act=self.by(""), practitioner="heidi", login=login("heidi"), name="Heidi")
+        put_membership(self.pdp, act=self.by(""), subscription="north", practitioner="heidi", role="auditor")
+
+    def by(self, who: str) -> Act:
+        """Somebody acts, some minutes after what was done before."""
+        self.now += timedelta(minutes=7, microseconds=self.dice.randrange(1000))
+        self._requests += 1
+        return Act(who, self.now, 1 if who else None, request_id=f"op-{self._requests}", address="192.0.2.7")
+
+    def join(self, who: str, clinic: str, role: str) -> None:
+        put_membership(self.pdp, act=self.by(""), subscription=clinic, practitioner=who, role=role)
+        self.ledger.members.setdefault((who, clinic), []).append(Span(who, self.now, by=role))
+
+    def leave(self, who: str, clinic: str) -> None:
+        end_membership(self.pdp, act=self.by(MANAGERS[clinic]), subscription=clinic, practitioner=who)
+        self.ledger.members[who, clinic][-1].ended = self.now
+
+    def lapse(self, clinic: str, *, live: bool) -> None:
+        put_subscription(self.pdp, act=self.by(""), subscription=clinic, name=clinic.title(), live=live)
+        if live:
+            self.ledger.licences[clinic].append(Span(clinic, self.now))
+        else:
+            self.ledger.licences[clinic][-1].ended = self.now
+
+    # What is done with patients.
+
+    def add(self, who: str, clinic: str) -> str:
+        patient = f"p-{len(self.ledger.clinic) + 1}"
+        made = add_patient(self.pdp, act=self.by(who), name=f"Pat {patient}", patient=patient, subscription=clinic)
+        self.ledger.clinic[patient], self.ledger.added[patient] = clinic, self.now
+        self.ledger.owners[patient] = [Span(who, self.now, number=made.grant, by=who)]
+        return patient
+
+    def share(self, patients: list[str], colleague: str, until: datetime | None = None) -> None:
+        owner = self.ledger.owner(patients[0], self.now)
+        made = share(self.pdp, act=self.by(owner), patients=patients, colleague=login(colleague), until=until)
+        for one in made:
+            span = Span(colleague, self.now, until or FOREVER, one.grant["id"], by=owner)
+            self.ledger.shares.setdefault(one.patient, []).append(span)
+
+    def end(self, patient: str, span: Span) -> None:
+        end_share(self.pdp, act=self.by(self.ledger.owner(patient, self.now)), patient=patient, grant=span.number)
+        span.ended = self.now
+
+    def transfer(self, patient: str, colleague: str, by: str | None = None) -> None:
+        sender = self.ledger.owners[patient][-1]
+        transfer(self.pdp, act=self.by(by or sender.who), patients=[patient], colleague=login(colleague))
+        sender.ended = self.now
+        for span in self.ledger.shares.get(patient, ()):
+            if span.who == colleague and span.live(self.now):
+                span.ended = self.now
+        number = Grant.select().where(Grant.patient == patient).order_by(Grant.id.desc()).limit(1)
+        grant = number.execute(self.database)[0].id
+        self.ledger.owners[patient].append(Span(colleague, self.now, number=grant, by=by or sender.who))
+
+    def share_all(self, owner: str, colleague: str, clinic: str, *, content: bool = False) -> Span:
+        row = share_all(self.pdp, act=self.by(owner), colleague=login(colleague), subscription=clinic, content=content)
+        span = Span(owner, self.now, number=row["id"], by=owner, to=colleague)
+        self.ledger.standing.append((clinic, span))
+        return span
+
+    def end_all(self, span: Span) -> None:
+        end_standing_share(self.pdp, act=self.by(span.who), standing_share=span.number)
+        span.ended = self.now
+
+    def view(self, who: str, patient: str, purpose: str = "TREAT") -> bool:
+        """Somebody asks to see a patient: decided and recorded."""
+        strict = week_of(self.now) in STRICT
+        act = self.by(who)
+        pdp = self.strict if strict else self.pdp
+        decision = pdp.evaluate(("practitioner", who), "view", ("patient", patient), act.now)
+        asked = Asked(("practitioner", who), "view", ("patient", patient), purpose=purpose)
+        record_decisions(self.database, act, [(asked, decision)])
+        self.ledger.given.append(Given(act.now, who, patient, decision.allowed, purpose, act.request_id, strict))
+        return decision.allowed
+
+    # The years.
+
+    def _week(self, week: int) -> None:
+        self.now = max(self.now, BEGIN + timedelta(weeks=week))
+        for clinic, people in MEMBERS.items():
+            working = [who for who in people if self.ledger.works(who, clinic, self.now)]
+            if len(working) > 1:
+                self._ordinary(clinic, working)
+        match week:
+            case 20:
+                self.share_all("alice", "carol", "north", content=True)
+            case 30:
+                self.share_all("ivan", "bob", "north")
+            case 60:
+                self.lapse("harbour", live=False)
+            case 80:
+                policy_loaded(self.database, self.by(""), self.strict.version, "strict")
+            case 82:
+                self.lapse("harbour", live=True)
+            case 90:
+                self.leave("erin", "north")
+            case 95:
+                left = [one for one in self.ledger.clinic if self.ledger.owner(one, self.now) == "erin"]
+                self.transfer(left[0], "alice", by="dan")
+            case 100:
+                self.end_all(next(span for _, span in self.ledger.standing if span.who == "ivan"))
+            case 130:
+                self.share_all("frank", "mia", "city")
+            case 140:
+                self._review()
+
+    def _ordinary(self, clinic: str, working: list[str]) -> None:
+        dice, ledger = self.dice, self.ledger
+        mine = [one for one, where in ledger.clinic.items() if where == clinic]
+        if len(mine) < (40 if clinic == "north" else 6) and dice.random() < 0.6:
+            mine.append(self.add(dice.choice(working), clinic))
+        owned = [one for one in mine if ledger.owner(one, self.now) in working]
+        if owned and dice.random() < 0.5:
+            patient = dice.choice(owned)
+            held = {ledger.owner(patient, self.now)} | {
+                s.who for s in ledger.shares.get(patient, ()) if s.live(self.now)
+            }
+            rest = [who for who in working if who not in held]
+            if rest:
+                until = self.now + timedelta(days=dice.randrange(30, 300)) if dice.random() < 0.4 else None
+                self.share([patient], dice.choice(rest), until)
+        live = [(one, span) for one, span in ledger.live_shares(self.now) if one in owned]
+        if live and dice.random() < 0.2:
+            self.end(*dice.choice(live))
+        if owned and dice.random() < 0.15:
+            patient = dice.choice(owned)
+            self.transfer(patient, dice.choice([who for who in working if who != ledger.owner(patient, self.now)]))
+        for patient in dice.sample(mine, min(len(mine), 5)):
+            could = sorted(ledger.could(patient, self.now)) or working
+            purpose = "PUBHLTH" if dice.random() < 0.03 else "TREAT"
+            self.view(dice.choice(could if dice.random() < 0.85 else working), patient, purpose)
+
+    def _review(self) -> None:
+        """Dan decides on every share of the north, but for his own: each third is revoked."""
+        shares = [(one, span) for one, span in self.ledger.live_shares(self.now) if self.ledger.clinic[one] == "north"]
+        verdicts = [
+            Verdict(at + 2, span.number, patient, span.who, "revoke" if at % 3 == 0 else "keep")
+            for at, (patient, span) in enumerate(shares)
+        ]
+        act = self.by("dan")
+        due = act.now + timedelta(days=14)
+        review(self.pdp, act=act, campaign="north-2026", due=due, verdicts=verdicts)
+        for (_, span), one in zip(shares, verdicts, strict=True):
+            self.ledger.reviewed[span.number] = one.verdict
+            if one.verdict == "revoke":
+                span.ended = self.now
+
+    # The first abuse: a leaver's last days.
+
+    def _last_days(self) -> None:
+        """Mallory tries what is not theirs, guesses e-mails, shares all they own with ivan, and leaves."""
+        self.now = END - timedelta(days=10)
+        self.now = self.now.replace(hour=9, minute=0)
+        for _ in range(12):
+            self.add("mallory", "north")
+        others = [one for one in self.ledger.clinic if "mallory" not in self.ledger.could(one, self.now)]
+        north = [one for one in others if self.ledger.clinic[one] == "north"]
+        self.now += timedelta(days=1) - timedelta(hours=2)
+        for patient in north[:24]:
+            self.view("mallory", patient, "")
+        self.now += timedelta(days=1) - timedelta(hours=2)
+        for number in range(21):
+            try:
+                share(
+                    self.pdp,
+                    act=self.by("mallory"),
+                    patients=[self._mallorys()[0]],
+                    colleague=f"guess{number}@x.example",
+                )
+            except NotEligible:
+                continue
+        self.now += timedelta(days=1) - timedelta(hours=3)
+        self.share([one for one in self._mallorys() if not self._shared(one, "ivan")], "ivan")
+        self.now += timedelta(days=2)
+        self.leave("mallory", "north")
+
+    def _mallorys(self) -> list[str]:
+        return [one for one in self.ledger.clinic if self.ledger.owner(one, self.now) == "mallory"]
+
+    def _shared(self, patient: str, who: str) -> bool:
+        return any(span.who == who and span.live(self.now) for span in self.ledger.shares.get(patient, ()))
+
+    # The second abuse: rows written behind the service's back.
+
+    def _plant(self) -> None:
+        self.now = END - timedelta(days=3)
+        quiet = [one for one, where in self.ledger.clinic.items() if where == "north" and len(self.could(one)) == 1]
+        bobs = next(one for one in quiet if self.ledger.owner(one, self.now) == "bob")
+        carols = next(one for one in quiet if self.ledger.owner(one, self.now) == "carol")
+        self._grant("carol shares bob's", bobs, "carol", "carol")  # to themselves, and not theirs to give
+        self._grant("to a leaver", carols, "erin", "carol")
+        former, patient = self._former_owner()
+        self._forge("a leaver sees", "erin", carols)
+        self._forge("a former owner sees", former, patient)
+        Membership.insert(
+            practitioner="heidi", subscription="north", role="member", started_at=self.now, ended_at=FOREVER
+        ).execute(self.database)
+        self.ledger.members["heidi", "north"] = [Span("heidi", self.now)]
+        kept = next(
+            number for number, verdict in self.ledger.reviewed.items() if verdict == "keep" and self._live(number)
+        )
+        row = {"campaign": "behind", "grant": kept, "reviewer": "dan", "verdict": "revoke", "due_at": self.now}
+        Review.insert(at=self.now, subscription="north", **row).execute(self.database)
+        self.ledger.planted["revoke not carried out"] = kept
+        back = to_micros(self.ledger.members["mallory", "north"][-1].ended - timedelta(hours=5))
+        self.ledger.planted["clock set back"] = Event.insert(
+            at=back, kind="practitioner:changed", body={"practitioner": "bob", "changed": ["name"]}
+        ).execute(self.database)
+
+    def could(self, patient: str) -> dict[str, str]:
+        return self.ledger.could(patient, self.now)
+
+    def _live(self, number: int) -> bool:
+        return any(span.number == number for _, span in self.ledger.live_shares(END))
+
+    def _former_owner(self) -> tuple[str, str]:
+        """Somebody who works still, and a patient that they handed over and cannot see any more."""
+        for patient, spans in self.ledger.owners.items():
+            for span in spans[:-1]:
+                can = self.ledger.could(patient, self.now)
+                if self.ledger.works(span.who, self.ledger.clinic[patient], self.now) and span.who not in can:
+                    return span.who, patient
+        raise AssertionError
+
+    def _grant(self, name: str, patient: str, who: str, by: str) -> None:
+        self.now += timedelta(minutes=7)
+        number = Grant.insert(
+            patient=patient, practitioner=who, role="viewer", origin="share", given_by=by, started_at=self.now
+        ).execute(self.database)
+        span = Span(who, self.now, number=number, by=by, told=False)
+        self.ledger.shares.setdefault(patient, []).append(span)
+        self.ledger.planted[name] = number
+
+    def _forge(self, name: str, who: str, patient: str) -> None:
+        """A permit that no policy gave."""
+        act = self.by(who)
+        decided = Decided(True, "permitted", self.pdp.version, to_micros(act.now), ("R5",))
+        asked = Asked(("practitioner", who), "view", ("patient", patient), purpose="TREAT")
+        record_decisions(self.database, act, [(asked, decided)])
+        self.ledger.given.append(Given(act.now, who, patient, True, "TREAT", act.request_id, False, forged=True))
+        number = Decision.select(Decision.id).order_by(Decision.id.desc()).limit(1)
+        self.ledger.planted[name] = number.execute(self.database)[0].id
+
+
+def login(who: str) -> str:
+    return f"{who}@clinic.example"
+
+
+def week_of(at: datetime) -> int:
+    return (at - BEGIN) // timedelta(weeks=1)

@@ -1,0 +1,247 @@
+"""The notebooks: each runs on the demonstration clinic and on the three years; one by papermill, one in JupyterLab."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import pytest
+from playwright.sync_api import sync_playwright
+
+from authz import demo
+from authz.audit import notebooks
+from authz.audit.report import Report
+from authz.compiler import load
+from authz.database import connect, migrate, shut
+from authz.errors import InvalidInput
+from authz.settings import shipped
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
+from tests.history import END, History
+from tests.server import free_port
+from tests.test_cli import refused, run
+
+NOTEBOOKS = notebooks.listed()
+READING_ORDER = [
+    "start_here",
+    "who_could_see_this_patient",
+    "who_did",
+    "what_could_this_practitioner_reach",
+    "transfers_and_chains",
+    "shares_past_their_purpose",
+    "leavers_and_lapses",
+    "unusual_volume",
+    "denied_attempts",
+    "access_review",
+    "is_the_record_whole",
+    "subject_access_report",
+    "accounting_of_disclosures",
+]
+
+
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+    """The demonstration clinic, now, and the seeded history, at its end."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    made = {}
+    for name in ("demo", "history"):
+        url = f"sqlite:///{folder}/{name}.db"
+        database = connect(url)
+        migrate(database)
+        database.connect(reuse_if_open=True)
+        database.execute_sql("PRAGMA synchronous = 0")
+        if name == "demo":
+            demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
+        else:
+            History(database)
+        shut(database)
+        made[name] = (url, "now" if name == "demo" else END.isoformat())
+    return made
+
+
+def executed(one: notebooks.Shipped, **parameters: Any) -> dict[str, Any]:
+    """What a notebook's cells leave behind, run one after the other without a kernel."""
+    left: dict[str, Any] = {}
+    for cell in jupytext.read(one.path).cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, one.path.name, "exec"), left)  # noqa: S102
+        if "parameters" in cell.metadata.get("tags", ()):
+            left |= parameters
+    return left
+
+
+def test_they_are_thirteen_in_reading_order() -> None:
+    """The notebooks of the issue, numbered in the order in which they are read."""
+    assert [one.name for one in NOTEBOOKS] == READING_ORDER
+    assert [one.path.stem[:2] for one in NOTEBOOKS] == [f"{number:02}" for number in range(1, 14)]
+
+
+@pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
+def test_each_follows_the_habit(one: notebooks.Shipped) -> None:
+    """No outputs; a kernel's language; parameters first; only the audit's desk is imported; something is asserted."""
+    text = one.path.read_text()
+    cells = jupytext.read(one.path).cells
+    assert "language: python" in text
+    assert set(re.findall(r"^(?:from|import) (\S+)", text, re.M)) == {"authz.audit.desk"}
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert code[0].metadata["tags"] == ["parameters"]
+    assert not any(cell.get("outputs") for cell in code)
+    assert {"as_of", "tz", "database", "output"} <= set(one.parameters)
+    assert "\nassert " in text
+    for before, cell in pairwise(cells):
+        if cell.cell_type == "code" and cell not in code[:2]:
+            assert before.cell_type == "markdown", cell.source
+
+
+@pytest.mark.parametrize("where", ["demo", "history"])
+@pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
+def test_each_runs(one: notebooks.Shipped, where: str, databases: dict[str, tuple[str, str]]) -> None:
+    """Every cell runs, every assertion holds; the demonstration's record is verified, the tampered history's is not."""
+    url, as_of = databases[where]
+    left = executed(one, database=url, as_of=as_of, output="")
+    report: Report = left["report"]
+    assert report.header.ok is (where == "demo")
+    assert report.parts
+    assert len(report.html()) > 1000
+    report.audit.close()
+
+
+def test_what_the_first_five_find(databases: dict[str, tuple[str, str]]) -> None:
+    """On the demonstration clinic, for p-4: who could, what moved; with nothing edited but the parameters."""
+    url, _ = databases["demo"]
+    could = executed(NOTEBOOKS[1], database=url, patient="p-4", output="")
+    assert dict(zip(could["could"].frame.practitioner, could["could"].frame.how, strict=True)) == {
+        "alice": "owner",
+        "carol": "standing share",
+    }
+    moved = executed(NOTEBOOKS[4], database=url, patient="p-4", output="")
+    assert list(moved["owned"].frame.owner) == ["alice", "bob", "alice"]
+    assert list(moved["chains"].frame.patient) == ["p-4"]
+
+
+def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
+    """Caregrant audit report runs a notebook by papermill; the page has its words and answers, no code, no address."""
+    url, _ = databases["demo"]
+    target = tmp_path / "report.html"
+    words = ("audit", "report", "who_could_see_this_patient", "-p", "patient=p-1", "-p", "tz=Europe/Helsinki")
+    assert run(*words, "-o", str(target), url=url) == f"wrote {target}\n"
+    page = target.read_text()
+    assert "3 of 14 practitioners checked" in page
+    assert "The record is VERIFIED." in page
+    assert "Europe/Helsinki" in page
+    assert re.search("<img alt=.Who held access to p-1", page)
+    assert not re.search(r"https?://|<script|report\.ask|report\.save", page)
+
+
+def test_what_a_report_refuses(tmp_path: Path) -> None:
+    """A notebook or parameter that is not there, a value of the wrong kind, no file, no database: said in a line."""
+    target = str(tmp_path / "x.html")
+    with pytest.raises(InvalidInput, match="there is no notebook 'nothing'; there are start_here"):
+        notebooks.named("nothing")
+    did = notebooks.named("03_who_did")
+    with pytest.raises(InvalidInput, match="who_did has no parameter 'patent'; it has patient, since"):
+        notebooks.run(did, {"patent": "p-1"})
+    with pytest.raises(InvalidInput, match="least is of the kind of 10, not 'x'"):
+        notebooks.typed(notebooks.named("8"), {"least": "x"})
+    assert notebooks.typed(notebooks.named("12"), {"names": "True"}) == {"names": True}
+    assert "-o names the file" in run("audit", "report", "2", exit_code=2)
+    nowhere = f"sqlite:///{tmp_path}/nowhere.db"
+    assert "there is no database" in refused("audit", "report", "2", "-o", target, url=nowhere)
+    assert not Path(target).exists()
+
+
+def test_a_failing_cell_is_told(databases: dict[str, tuple[str, str]]) -> None:
+    """What a cell refuses is the report's refusal, in its own words."""
+    url, _ = databases["demo"]
+    one = notebooks.named("12")
+    with pytest.raises(InvalidInput, match="why the names are indispensable"):
+        notebooks.run(one, {"database": url, "names": True, "output": ""})
+
+
+def test_copies_are_the_readers_own(tmp_path: Path) -> None:
+    """JupyterLab opens copies; one that stands there already is not written over."""
+    made = notebooks.lay_out(tmp_path)
+    assert [path.stem for path in made] == [one.path.stem for one in NOTEBOOKS]
+    first = nbformat.read(made[0], as_version=4)
+    assert first.metadata.kernelspec.language == "python"
+    made[0].write_text("mine")
+    assert notebooks.lay_out(tmp_path) == []
+    assert made[0].read_text() == "mine"
+
+
+def test_without_the_extra_the_commands_say_what_to_install() -> None:
+    """The command line needs none of it, and says which extra a report needs; the service imports none of it."""
+    hidden = "import sys; sys.modules.update(dict.fromkeys(['pandas', 'jupytext', 'matplotlib', 'papermill']))"
+    for words in (["audit", "report"], ["notebooks"]):
+        code = f"{hidden}; from authz.cli import main; sys.argv = ['caregrant', *{words!r}]; main()"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert re.fullmatch(r"caregrant: this needs \w+: pip install 'caregrant\[notebooks\]'\n", done.stderr)
+    code = "import sys, api.serve, authz.cli; print([one for one in sys.modules if one.startswith(('pandas', 'jupy'))])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
+
+
+@pytest.fixture
+def jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> Iterator[str]:
+    """Caregrant notebooks on the demonstration clinic; the address that it prints."""
+    port = free_port()
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("CAREGRANT_", "JUPYTER"))}
+    process = subprocess.Popen(
+        [
+            *(Path(sys.executable).with_name("caregrant"), "notebooks", "--no-browser", "--port", str(port)),
+            *("--folder", tmp_path / "mine", "--database", databases["demo"][0]),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**given, "HOME": str(tmp_path)},
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    try:
+        yield next(
+            found[1]
+            for line in process.stderr
+            if (found := re.search(rf"(http://127\.0\.0\.1:{port}/lab\S*token=\w+)", line))
+        )
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+
+
+def test_in_jupyterlab(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """A compliance officer opens a notebook, runs all cells, sees answer and chart, and has the report saved."""
+    needs_chromium()
+    jupyterlab: str = request.getfixturevalue("jupyterlab")
+    address = re.sub(r"/lab[^?]*", "/lab/tree/02_who_could_see_this_patient.ipynb", jupyterlab)
+    outside: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1500})
+        page.on("request", lambda asked: outside.append(asked.url) if "127.0.0.1" not in asked.url else None)
+        page.goto(address)
+        page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=90_000)
+        page.wait_for_function("document.body.innerText.includes('(ipykernel) | Idle')", timeout=90_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.wait_for_selector("text=The record is VERIFIED.", timeout=90_000)
+        page.wait_for_selector("text=3 of 14 practitioners checked", timeout=90_000)
+        page.wait_for_selector("figure img", timeout=90_000)
+        page.wait_for_selector("text=who_could_see_patient_p_1.html", timeout=90_000)
+        page.screenshot(path=tmp_path / "jupyterlab.png")
+        if os.environ.get("CAREGRANT_SCREENSHOTS"):
+            page.screenshot(path=Path(os.environ["CAREGRANT_SCREENSHOTS"]) / "jupyterlab.png")
+        browser.close()
+    assert [one for one in outside if not one.startswith(("data:", "blob:"))] == []
+    told = json.loads((tmp_path / "mine/reports/who_could_see_patient_p_1.json").read_text())
+    assert told["header"]["record"] == "The record is VERIFIED."
+    assert (tmp_path / "jupyterlab.png").stat().st_size > 20_000

@@ -1,0 +1,524 @@
+"""The questions of the audit, by their numbers, against three years in which every answer is known beforehand."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from authz.audit import questions as ask
+from authz.audit.answers import Answer
+from authz.audit.columns import COLUMNS
+from authz.audit.parquet import export_parquet
+from authz.audit.reading import Audit, open_audit
+from authz.database import connect, migrate, shut
+from authz.errors import InvalidInput, Unavailable
+from authz.models import Decision, Event
+from tests.history import BEGIN, END, History, Ledger, Span, week_of
+
+YEARS: dict[str, Any] = {"since": BEGIN, "until": END}
+
+
+@dataclass
+class Known:
+    """The audit of a history, and what is known of it beforehand."""
+
+    audit: Audit
+    history: History
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.history.ledger
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
+    """The three years, lived once on each database."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('history')}/history.db"
+        migrate(connect(url))
+    else:
+        url = request.getfixturevalue("postgresql_module_url")
+    database = connect(url)
+    database.connect()
+    if request.param == "sqlite":
+        database.execute_sql("PRAGMA synchronous = 0")
+    history = History(database)
+    audit = open_audit(url, as_of=END, reader="compliance")
+    yield Known(audit, history)
+    audit.close()
+    shut(database)
+
+
+def rows(answer: Answer, *columns: str) -> list[tuple[Any, ...]]:
+    """Some columns of an answer as tuples; an instant to the microsecond in UTC, what is missing as None."""
+    frame = answer.frame[list(columns)].astype(object)
+    return [tuple(_plain(one) for one in row) for row in frame.to_numpy()]
+
+
+def _plain(value: Any) -> Any:
+    if pd.isna(value):
+        return None
+    return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+
+
+def until(at: datetime) -> datetime | None:
+    return None if at.year == 9999 else at
+
+
+def test_q1_who_could(known: Known) -> None:
+    """Q1: at instants all over the three years, exactly those whom the help page lets see the patient, and how."""
+    patients = list(known.ledger.clinic)
+    for week in range(3, 156, 9):
+        at = BEGIN + timedelta(weeks=week, hours=2)
+        for patient in patients[week % 5 :: 6]:
+            found = ask.who_could(known.audit, patient=patient, as_of=at)
+            assert dict(rows(found, "practitioner", "how")) == known.ledger.could(patient, at)
+    assert "of 14 practitioners checked" in found.said or found.checked > 10
+
+
+def test_q1_equals_what_was_decided(known: Known) -> None:
+    """Q1: as of the instant of a decision that was really given, the answer is that decision."""
+    honest = [one for one in known.ledger.given if not one.forged and not one.strict]
+    asked = [*honest[::16], *[one for one in honest if not one.allowed][::4]]
+    assert {one.allowed for one in asked} == {True, False}
+    for one in asked:
+        found = ask.who_could(known.audit, patient=one.patient, as_of=one.at)
+        assert (one.who in set(found.frame.practitioner)) is one.allowed
+
+
+def test_q2_who_did(known: Known) -> None:
+    """Q2: every decision about a patient within the days asked for, with its purpose and the app, and no other."""
+    since, to = END - timedelta(days=400), END - timedelta(days=10)
+    seen = 0
+    for patient in list(known.ledger.clinic)[::5]:
+        found = ask.who_did(known.audit, patient=patient, since=since, until=to)
+        views = found.frame[found.frame.action == "view"]
+        told = rows(Answer(**{**vars(found), "frame": views}), "at", "practitioner", "allowed", "purpose", "request_id")
+        assert told == [
+            (one.at, one.who, one.allowed, one.purpose, one.request_id)
+            for one in known.ledger.given
+            if one.patient == patient and since <= one.at < to
+        ]
+        assert set(found.frame.client) <= {1}
+        assert Decision.select().where(Decision.resource == patient).count(known.history.database) == found.checked
+        seen += len(told)
+    assert seen > 50
+
+
+def test_q3_what_could_reach(known: Known) -> None:
+    """Q3: the whole reach of each practitioner at an instant, and how."""
+    for at in (BEGIN + timedelta(weeks=50), BEGIN + timedelta(weeks=82), END):
+        for who in ("alice", "bob", "carol", "erin", "dan", "frank", "mia", "grace", "mallory"):
+            found = ask.what_could_reach(known.audit, practitioner=who, as_of=at)
+            could = {one: known.ledger.could(one, at).get(who) for one in known.ledger.clinic}
+            assert dict(rows(found, "patient", "how")) == {one: how for one, how in could.items() if how}
+            assert all(known.ledger.clinic[one] == where for one, where in rows(found, "patient", "subscription"))
+
+
+def test_q4_ownership(known: Known) -> None:
+    """Q4: each patient's owners with their stretches, who moved the patient, and who had owned them before."""
+    for patient, spans in known.ledger.owners.items():
+        owners = [span.who for span in spans]
+        told = rows(ask.ownership(known.audit, patient=patient), "owner", "since", "until", "given_by", "returned")
+        assert told == [
+            (span.who, span.began, until(span.ended), span.by, span.who in owners[:at]) for at, span in enumerate(spans)
+        ]
+
+
+def test_q4_transfer_chains(known: Known) -> None:
+    """Q4: which patients were handed on at least twice, how often, and how often back."""
+    found = rows(ask.transfer_chains(known.audit, **YEARS), "patient", "hops", "owners", "returns")
+    expected = {}
+    for patient, spans in known.ledger.owners.items():
+        owners = [span.who for span in spans]
+        if len(spans) > 2:
+            expected[patient] = (len(spans) - 1, len(set(owners)), len(owners) - len(set(owners)))
+    assert {patient: tuple(rest) for patient, *rest in found} == expected
+    assert any(returns for *_, returns in found)
+
+
+def test_q5_disclosures(known: Known) -> None:
+    """Q5: disclosures summed up by recipient and purpose; accountable are those beyond treatment and operations."""
+    accountable = 0
+    for patient in list(known.ledger.clinic)[::4]:
+        found = ask.disclosures(known.audit, patient=patient)
+        views = [one for one in known.ledger.given if one.patient == patient and one.allowed]
+        counted = Counter((one.who, one.purpose) for one in views)
+        told = {
+            (who, purpose or ""): number for who, purpose, number in rows(found, "practitioner", "purpose", "accesses")
+        }
+        assert told == dict(counted)
+        marked = {(who, purpose) for who, purpose, yes in rows(found, "practitioner", "purpose", "accountable") if yes}
+        assert marked == {key for key in counted if key[1] == "PUBHLTH"}
+        accountable += len(marked)
+    assert accountable
+
+
+def test_q6_subject_access(known: Known) -> None:
+    """Q6: dates, purposes and roles, people as pseudonyms; names only with a reason, which is recorded."""
+    patient = known.ledger.given[5].patient
+    views = [one for one in known.ledger.given if one.patient == patient and one.allowed]
+    found = ask.subject_access(known.audit, patient=patient)
+    assert [at for (at,) in rows(found, "at")] == [one.at for one in views]
+    assert set(found.frame.role) == {"member"}
+    assert found.frame.name.isna().all()
+    who = dict(zip((one.who for one in views), found.frame.who, strict=True))
+    assert [who[one.who] for one in views] == list(found.frame.who)
+    with pytest.raises(InvalidInput, match="reason"):
+        ask.subject_access(known.audit, patient=patient, names=True)
+    named = ask.subject_access(known.audit, patient=patient, names=True, reason="case 7 before the court")
+    assert list(named.frame.name) == [one.who.title() for one in views]
+    last = Event.select().order_by(Event.id.desc()).limit(1).execute(known.history.database)[0]
+    assert last.reason == "case 7 before the court"
+
+
+def test_q7_stale_shares(known: Known) -> None:
+    """Q7: shares open for more than a year or unused for half a year, and no other."""
+    found = ask.stale_shares(known.audit, open_days=365, unused_days=180)
+    expected = set()
+    live = list(known.ledger.live_shares(END))
+    for patient, span in live:
+        uses = [one.at for one in known.ledger.given if one.patient == patient and one.who == span.who and one.allowed]
+        used = max([at for at in uses if at >= span.began], default=span.began)
+        if END - span.began > timedelta(days=365) or END - used > timedelta(days=180):
+            expected.add(span.number)
+    assert set(found.frame.grant) == expected
+    assert 0 < len(expected) < found.checked == len(live)
+
+
+def test_q8_allowed_after_leaving(known: Known) -> None:
+    """Q8: nothing was permitted after a membership or licence ended, but for what was planted behind the service."""
+    found = ask.allowed_after_leaving(known.audit, **YEARS)
+    (row,) = rows(found, "decision", "practitioner", "why", "ended", "lag")
+    left = known.ledger.members["erin", "north"][0].ended
+    (forged,) = (one for one in known.ledger.given if one.forged and one.who == "erin")
+    seconds = (forged.at - left) // timedelta(seconds=1)
+    assert row == (known.ledger.planted["a leaver sees"], "erin", "no membership", left, seconds)
+    assert found.checked > 1000
+
+
+def test_q9_former_owner_access(known: Known) -> None:
+    """Q9: no former owner saw a patient without a new grant, but for what was planted."""
+    found = ask.former_owner_access(known.audit, **YEARS)
+    assert rows(found, "decision") == [(known.ledger.planted["a former owner sees"],)]
+
+
+def test_q10_given_by_others(known: Known) -> None:
+    """Q10: every grant was given by the owner then or a manager, but for the planted one."""
+    found = ask.given_by_others(known.audit, **YEARS)
+    assert rows(found, "grant", "given_by") == [(known.ledger.planted["carol shares bob's"], "carol")]
+
+
+def test_q11_given_to_others(known: Known) -> None:
+    """Q11: every grant went to a working colleague, but for the planted one to a leaver."""
+    found = ask.given_to_others(known.audit, **YEARS)
+    assert rows(found, "grant", "practitioner", "why") == [
+        (known.ledger.planted["to a leaver"], "erin", "not a member then")
+    ]
+
+
+def test_q12_orphans(known: Known) -> None:
+    """Q12: the patients of those who left and that nobody has taken over, at two instants; before, none."""
+    for at in (END, BEGIN + timedelta(weeks=94)):
+        found = ask.orphans(known.audit, as_of=at)
+        born = [one for one, added in known.ledger.added.items() if added <= at]
+        owners = {one: known.ledger.owner(one, at) for one in born}
+        left = [
+            (one, who)
+            for one, who in owners.items()
+            if not any(span.live(at) for span in known.ledger.members.get((who, known.ledger.clinic[one]), ()))
+        ]
+        assert sorted(rows(found, "patient", "owner")) == sorted(left)
+        assert found.checked == len(born)
+    assert rows(ask.orphans(known.audit, as_of=BEGIN + timedelta(weeks=80)), "patient") == []
+
+
+def test_q13_volume(known: Known) -> None:
+    """Q13: the leaver's burst of shares and of denied views, and nothing of three years' ordinary days."""
+    found = ask.volume(known.audit, since=BEGIN, until=END)
+    unusual = found.frame[found.frame.unusual]
+    assert sorted(zip(unusual.practitioner, unusual.what, unusual.volume, strict=True)) == [
+        ("mallory", "denial", 24),
+        ("mallory", "share", len([1 for _, span in burst(known.ledger)])),
+    ]
+    assert set(unusual.leaves_in) <= set(range(1, 8))
+    assert int(found.frame.volume.sum()) == counted(known.ledger)
+
+
+def burst(ledger: Ledger) -> list[tuple[str, Span]]:
+    return [
+        (one, span)
+        for one, spans in ledger.shares.items()
+        for span in spans
+        if span.by == "mallory" and span.began > END - timedelta(days=10)
+    ]
+
+
+def counted(ledger: Ledger) -> int:
+    """Views and denials, shares, transfers and standing shares."""
+    shares = sum(map(len, ledger.shares.values()))
+    return len(ledger.given) + shares + sum(len(one) - 1 for one in ledger.owners.values()) + len(ledger.standing)
+
+
+def test_q13_days_are_those_of_the_time_zone(known: Known) -> None:
+    """Q13: a day begins at midnight of the time zone asked for, on both sides of a clock change."""
+    zone = known.audit.at(tz="Europe/Helsinki").tz
+    found = ask.volume(known.audit, since=BEGIN, until=END, tz="Europe/Helsinki")
+    days = Counter((one.who, one.at.astimezone(zone).date()) for one in known.ledger.given if one.allowed)
+    views = found.frame[found.frame.what == "view"]
+    assert {
+        (who, day.date()): n for who, day, n in zip(views.practitioner, views.day, views.volume, strict=True)
+    } == days
+
+
+def test_q15_separation_of_duties(known: Known) -> None:
+    """Q15: the grant to oneself, the auditor who practises; no review of one's own share went through."""
+    found = rows(ask.separation_of_duties(known.audit), "why", "practitioner", "grant")
+    assert sorted(found, key=str) == [
+        ("audits and practises", "heidi", None),
+        ("gave it to themselves", "carol", known.ledger.planted["carol shares bob's"]),
+    ]
+
+
+def test_q16_access_review(known: Known) -> None:
+    """Q16: the state of each share of the clinic: kept, revoked, never reviewed, and the revoke that was planted."""
+    found = ask.access_review(known.audit, subscription="north")
+    told = dict(rows(found, "grant", "state"))
+    planted = known.ledger.planted["revoke not carried out"]
+    assert told.pop(planted) == "revoke not carried out"
+    live = {span.number for one, span in known.ledger.live_shares(END) if known.ledger.clinic[one] == "north"}
+    words = {"keep": "kept", "revoke": "revoked"}
+    expected = {number: words[verdict] for number, verdict in known.ledger.reviewed.items()}
+    expected |= dict.fromkeys(live - set(expected), "never reviewed")
+    del expected[planted]
+    assert told == expected
+    assert set(told.values()) == {"kept", "revoked", "never reviewed"}
+    later = ask.access_review(known.audit, subscription="north", as_of=END + timedelta(days=400))
+    assert set(later.frame.state) == {"overdue", "revoked", "never reviewed", "revoke not carried out"}
+    sheet = ask.review_sheet(known.audit, subscription="north")
+    assert set(sheet.frame.grant) == live
+    assert sheet.frame.verdict.isna().all()
+
+
+def test_q17_denied_attempts(known: Known) -> None:
+    """Q17: mallory's tries stand out, by patients and by recipients; whoever was denied now and then does not."""
+    found = ask.denied_attempts(known.audit, **YEARS)
+    told = {
+        who: (patients, colleagues, yes)
+        for who, patients, colleagues, yes in rows(
+            found, "resource", "patients_a_day", "colleagues_a_day", "enumeration"
+        )
+    }
+    assert [who for who, (*_, yes) in told.items() if yes] == ["mallory"]
+    assert told["mallory"][:2] == (24, 21)
+    views = Counter(one.who for one in known.ledger.given if not one.allowed)
+    assert views.keys() <= told.keys()
+    quiet = ask.denied_attempts(known.audit, since=BEGIN, until=END - timedelta(days=11))
+    assert not quiet.frame.enumeration.any()
+    assert rows(ask.denied_attempts(known.audit, by="reason", **YEARS), "resource") == [("denied",)]
+    with pytest.raises(InvalidInput, match="by: one of"):
+        ask.denied_attempts(known.audit, by="mood")
+
+
+def test_q18_sharing_patterns(known: Known) -> None:
+    """Q18: who shares both ways, who in a circle of three, and with whom many share."""
+    edges = {(known.ledger.owner(one, END), span.who) for one, span in known.ledger.live_shares(END)} | {
+        (span.who, span.to) for _, span in known.ledger.standing if span.live(END)
+    }
+    people = {who for edge in edges for who in edge}
+    found = ask.sharing_patterns(known.audit, hub=3)
+    told = rows(found, "pattern", "practitioner", "colleague")
+    assert {one[1:] for one in told if one[0] == "reciprocal"} == {
+        (a, b) for a, b in edges if (b, a) in edges and a < b
+    }
+    circles = [(a, b) for a, b, c in permutations(people, 3) if a < min(b, c) and {(a, b), (b, c), (c, a)} <= edges]
+    assert sorted(one[1:] for one in told if one[0] == "circular") == sorted(circles)
+    givers = Counter(taker for _, taker in edges)
+    assert {one[1] for one in told if one[0] == "hub"} == {who for who, many in givers.items() if many >= 3}
+    assert {"reciprocal", "hub"} <= {one[0] for one in told}
+    assert found.checked == len(edges)
+
+
+def test_q19_notices_missing(known: Known) -> None:
+    """Q19: everybody was told of what they received or lost, but for the rows that no operation wrote."""
+    found = ask.notices_missing(known.audit, **YEARS)
+    behind = {known.ledger.planted[name] for name in ("carol shares bob's", "to a leaver")}
+    assert {(number, kind) for number, kind in rows(found, "grant", "missing")} == {
+        (number, "share:received") for number in behind
+    }
+    assert found.checked > 100
+
+
+def test_q20_policies_in_force(known: Known) -> None:
+    """Q20: two policies decided, the other one only in its weeks."""
+    found = rows(ask.policies_in_force(known.audit, **YEARS), "policy_version", "first", "last")
+    strict = [one.at for one in known.ledger.given if one.strict]
+    assert [one[1:] for one in found if one[0] == known.history.strict.version] == [(min(strict), max(strict))]
+    assert {one[0] for one in found} == {known.history.pdp.version, known.history.strict.version}
+
+
+def test_q20_replayed_decisions(known: Known) -> None:
+    """Q20: asked again, today's policy differs on what the other policy denied and on what was forged, nothing else."""
+    found = ask.replayed_decisions(known.audit, **YEARS)
+    expected = {
+        one.request_id: (one.allowed, not one.allowed)
+        for one in known.ledger.given
+        if one.forged or (one.strict and one.allowed != (one.who in known.ledger.could(one.patient, one.at)))
+    }
+    told = {}
+    for number, allowed, now_allowed in rows(found, "decision", "allowed", "now_allowed"):
+        row = Decision.select().where(Decision.id == number).execute(known.history.database)[0]
+        told[row.request_id] = (allowed, now_allowed)
+    assert told == expected
+    assert any(now for _, now in told.values())
+    assert found.checked > 2000
+
+
+def test_q21_record_whole(known: Known) -> None:
+    """Q21: the event with the clock set back is found and named."""
+    found = {
+        check: (ok, problem) for check, ok, problem in rows(ask.record_whole(known.audit), "check", "ok", "problem")
+    }
+    number = known.ledger.planted["clock set back"]
+    assert found["the clock of the events"] == (False, f"row {number} is 18000 seconds earlier than one before it")
+    assert found["the clock of the decisions"] == (True, None)
+    whole, problem = found["the tree and its checkpoint"]
+    assert not whole
+    assert str(number) in problem
+
+
+def test_q22_reconciliation(known: Known) -> None:
+    """Q22: exactly the facts that were written without an event."""
+    found = ask.reconciliation(known.audit)
+    assert sorted(rows(found, "noun", "side", "practitioner")) == [
+        ("grant", "stored", "carol"),
+        ("grant", "stored", "erin"),
+        ("membership", "stored", "heidi"),
+    ]
+
+
+def test_q23_standing_shares(known: Known) -> None:
+    """Q23: what each standing share opens, with content or not, and how often it was used."""
+    found = ask.standing_shares(known.audit)
+    expected = []
+    for clinic, span in known.ledger.standing:
+        if span.live(END):
+            owned = [one for one, where in known.ledger.clinic.items() if where == clinic]
+            owned = [one for one in owned if known.ledger.owner(one, END) == span.who]
+            uses = [
+                one
+                for one in known.ledger.given
+                if one.who == span.to
+                and one.allowed
+                and not one.forged
+                and span.live(one.at)
+                and known.ledger.could(one.patient, one.at)[one.who] == "standing share"
+                and known.ledger.owner(one.patient, one.at) == span.who
+            ]
+            expected.append((span.number, span.who, span.to, len(owned), len(uses)))
+    told = rows(found, "standing_share", "owner", "colleague", "patients", "accesses")
+    assert told == expected
+    assert dict(rows(found, "owner", "content")) == {"alice": True, "frank": False}
+
+
+def test_q24_reading_is_recorded(known: Known) -> None:
+    """Q24: each question asked is in the record with its reader, its parameters and how many rows it gave."""
+    now = datetime.now(UTC) + timedelta(minutes=1)
+    asked = ask.who_could(known.audit, patient="p-1", as_of=BEGIN + timedelta(weeks=30))
+    found = ask.audit_reads(known.audit, since=now - timedelta(hours=1), until=now)
+    reader, question, parameters, read = rows(found, "reader", "question", "parameters", "rows")[0]
+    assert (reader, question, parameters, read) == ("compliance", "who_could", '{"patient":"p-1"}', len(asked))
+
+
+def test_every_answer_has_its_columns_and_types(known: Known) -> None:
+    """An empty answer has the columns and types of a full one, and says 0 of how many; instants bear the time zone."""
+    needed = {"patient": "nobody's", "practitioner": "nobody", "subscription": "nowhere"}
+    for one in ask.QUESTIONS:
+        wanted = {name: value for name, value in needed.items() if name in one.required}
+        empty = one(known.audit, as_of=BEGIN - timedelta(days=1), tz="Asia/Kathmandu", **wanted)
+        assert list(empty.frame.columns) == list(one.columns)
+        for name, dtype in empty.frame.dtypes.items():
+            kind = COLUMNS[str(name)][0]
+            assert (
+                str(dtype)
+                == {
+                    "instant": "datetime64[us, Asia/Kathmandu]",
+                    "day": "datetime64[us]",
+                    "text": "str",
+                    "number": "Int64",
+                    "amount": "Float64",
+                    "truth": "boolean",
+                }[kind]
+            )
+        full = one(
+            known.audit, tz="Asia/Kathmandu", **{**wanted, **({"patient": "p-1"} if "patient" in wanted else {})}
+        )
+        assert list(full.frame.dtypes) == list(empty.frame.dtypes), one.name
+        assert " checked" in empty.said
+
+
+def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
+    """Every question about decisions finds on the exported months what it finds in the database, to the last value."""
+    exported = list(export_parquet(known.history.database, tmp_path / "decisions", END))
+    assert sum(one.decisions for one in exported) == Decision.select().count(known.history.database)
+    there = open_audit(known.audit.url, as_of=END, reader="compliance", parquet=tmp_path / "decisions")
+    needed = {"patient": known.ledger.given[5].patient, "practitioner": "bob", "subscription": "north"}
+    asked = [ask.who_did, ask.disclosures, ask.subject_access, ask.stale_shares, ask.allowed_after_leaving]
+    asked += [ask.former_owner_access, ask.volume, ask.access_review, ask.review_sheet, ask.denied_attempts]
+    asked += [ask.policies_in_force, ask.replayed_decisions, ask.standing_shares]
+    for one in asked:
+        given = {name: value for name, value in needed.items() if name in one.required}
+        here, export = one(known.audit, **given), one(there, **given)
+        pd.testing.assert_frame_equal(here.frame, export.frame)
+        assert here.checked == export.checked > 0, one.name
+    there.close()
+    with pytest.raises(InvalidInput, match=r"no \.parquet file"):
+        open_audit(known.audit.url, parquet=tmp_path / "nothing")
+
+
+def test_the_reading_connection_cannot_write(known: Known) -> None:
+    """The connection of the questions refuses every change; what cannot be recorded is not answered."""
+    with pytest.raises(Unavailable), known.audit.snapshot():
+        known.audit.rows("UPDATE practitioner SET name = 'x'")
+
+
+def test_unrecorded_is_unanswered(sqlite_url: str) -> None:
+    """When the reading cannot be recorded, the question is not answered."""
+    audit = open_audit(sqlite_url)
+    audit.writing.connect()
+    audit.writing.execute_sql("DROP TABLE event")
+    with pytest.raises(Unavailable):
+        ask.who_could(audit, patient="p-1")
+    audit.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("2026-02-30", "not a day"), ("yesterday", "not an RFC 3339 time"), ("2026-01-01T10:00:00", "RFC")],
+)
+def test_a_bad_instant_is_refused(sqlite_url: str, said: str, why: str) -> None:
+    """What is no instant is said to be none, before anything is asked."""
+    audit = open_audit(sqlite_url)
+    with pytest.raises(InvalidInput, match=why):
+        ask.who_could(audit, patient="p-1", as_of=said)
+    with pytest.raises(InvalidInput, match="time zone"):
+        ask.who_could(audit, patient="p-1", tz="Mars/Olympus")
+    with pytest.raises(InvalidInput, match="since"):
+        ask.who_did(audit, patient="p-1", since="2026-01-02", until="2026-01-01")
+    audit.close()
+
+
+def test_the_weeks_of_the_other_policy_are_in_the_history(known: Known) -> None:
+    """The history holds what it promises: both policies, permits and denials, every kind of reach."""
+    assert {week_of(one.at) in range(80, 86) for one in known.ledger.given} == {True, False}
+    assert {how for one in known.ledger.clinic for how in known.ledger.could(one, END).values()} == {
+        "owner",
+        "share",
+        "standing share",
+    }

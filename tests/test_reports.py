@@ -1,0 +1,172 @@
+"""Reports of the audit: what a spreadsheet gets, what a page says, what is recorded of it."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import openpyxl
+import pandas as pd
+import pytest
+
+from authz.audit import charts
+from authz.audit import questions as ask
+from authz.audit.answers import Answer, framed
+from authz.audit.printed import as_pdf, chromium
+from authz.audit.reading import Audit, open_audit
+from authz.audit.report import Report
+from authz.audit.sheets import as_csv, as_xlsx, safe, unsafe
+from authz.database import Database
+from authz.models import Event, Grant, Patient
+from tests.browser import needs_chromium
+from tests.people import NOW, add, fill
+
+DANGEROUS = ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "＝1", "|calc"]
+
+
+@pytest.fixture
+def audit(sqlite_database: Database, sqlite_url: str) -> Iterator[Audit]:
+    """An audit of the cast, with patients whose ids a spreadsheet would take for formulas."""
+    fill(sqlite_database)
+    for name in ("=cmd|'/C'!A0", "<b>p</b>"):
+        add(sqlite_database, Patient, id=name, subscription="north", name="Pat")
+        add(sqlite_database, Grant, patient=name, practitioner="alice", role="owner", origin="created")
+    opened = open_audit(sqlite_url, as_of=NOW, tz="Europe/Helsinki", reader="compliance")
+    yield opened
+    opened.close()
+
+
+def answer_of(values: list[str]) -> Answer:
+    frame = framed(("patient",), [(value,) for value in values], "UTC")
+    return Answer("Q0", "made", "Which?", frame, len(values), "things", NOW)
+
+
+def test_no_cell_is_a_formula() -> None:
+    """T22: whatever begins like a formula begins with an apostrophe, in CSV and XLSX; ordinary text is as it was."""
+    answer = answer_of([*DANGEROUS, "p-1", "O'Hara"])
+    lines = [row[0] for row in csv.reader(io.StringIO(as_csv(answer).decode("utf-8-sig")))]
+    assert lines == ["patient", *(f"'{one}" for one in DANGEROUS), "p-1", "O'Hara"]
+    book = openpyxl.load_workbook(io.BytesIO(as_xlsx({"record": "=1"}, [answer])))
+    cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row if cell.value is not None]
+    assert {cell.data_type for cell in cells} == {"s"}
+    assert [unsafe(safe(one)) for one in DANGEROUS] == DANGEROUS
+
+
+def test_csv_and_xlsx_hold_the_whole_answer(audit: Audit) -> None:
+    """Both hold every row; CSV instants with their offset, XLSX dates of the time zone that the first sheet names."""
+    found = ask.what_could_reach(audit, practitioner="alice")
+    told = pd.read_csv(io.BytesIO(as_csv(found)))
+    assert list(told.columns) == list(found.frame.columns)
+    assert len(told) == len(found) == 3
+    assert {one[-6:] for one in told.since} <= {"+02:00", "+03:00"}
+    report = Report(audit, "Reach", [found])
+    book = openpyxl.load_workbook(io.BytesIO(as_xlsx(report.header.lines, [found])))
+    about, sheet = book.worksheets
+    assert "Europe/Helsinki" in {row[1].value for row in about.iter_rows() if row[0].value == "instant"}.pop()
+    assert sheet.max_row == 4
+    assert sheet["H2"].value == found.frame.since.iloc[0].tz_localize(None).to_pydatetime()
+
+
+def test_the_header_says_what_a_report_rests_on(audit: Audit, sqlite_database: Database) -> None:
+    """Database, instant, rows checked, checkpoint, VERIFIED; and NOT, with the row, once the record was changed."""
+    lines = Report(audit, "x").header.lines
+    assert lines["record"] == "The record is VERIFIED."
+    assert lines["database"].endswith("caregrant.db")
+    assert lines["instant"] == "2026-06-01 15:00:00+03:00 (Europe/Helsinki)"
+    assert lines["checkpoint"] == "none was signed yet"
+    number = Event.insert(at=NOW, kind="client:added", body={}).execute(sqlite_database)
+    again = open_audit(audit.url, as_of=NOW)
+    header = Report(again, "x").header
+    assert not header.ok
+    assert re.match(rf"The record is NOT verified: .*event {number}", header.lines["record"])
+    assert "NOT verified" in header._repr_html_()
+    again.close()
+
+
+def test_a_password_is_not_shown(audit: Audit) -> None:
+    """The header shows the database without its password."""
+    shown = Audit(**{**vars(audit), "url": "postgresql://me:secret@host:5432/clinic?sslpassword=x"}).shown_url
+    assert shown == "postgresql://me@host:5432/clinic"
+
+
+def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqlite_database: Database) -> None:
+    """Page, workbook, CSV and what was asked, each recorded with the hash that the file has; nothing is fetched."""
+    report = Report(audit, "Who could see p-1?")
+    could = report.ask(ask.who_could, patient="p-1")
+    given = report.ask(ask.access_over_time, patient="p-1")
+    report.show(charts.spans(given, "Who held access."))
+    empty = report.ask(ask.ownership, patient="nobody's")
+    assert empty.said == "0 of 0 grants of this patient checked"
+    saved = report.save(tmp_path / "reports")
+    names = {path.name for path in saved.files} - {"who_could_see_p_1.pdf"}
+    assert names == {
+        *(f"who_could_see_p_1.{end}" for end in ("html", "xlsx", "json")),
+        *(f"who_could_see_p_1_{one}.csv" for one in ("1_who_could", "2_access_over_time", "3_ownership")),
+    }
+    page = (tmp_path / "reports/who_could_see_p_1.html").read_text()
+    assert not re.search(r"https?://|<script|@import", page)
+    assert could.said in page
+    assert "alt='Who held access." in page
+    manifest = json.loads((tmp_path / "reports/who_could_see_p_1.json").read_text())
+    assert manifest["asked"][0]["parameters"] == {"patient": "p-1"}
+    recorded = {row.body["file"]: row.body for row in Event.select().execute(sqlite_database) if "file" in row.body}
+    for path in saved.files:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert recorded[path.name]["sha256"] == found
+        assert path.suffix == ".json" or manifest["sha256"][path.name] == found
+    reads = ask.audit_reads(audit).frame
+    assert "exported who_could_see_p_1.html" in set(reads.question)
+    assert report.save("").files == ()
+
+
+def test_what_is_shown_is_escaped(audit: Audit) -> None:
+    """Ids that are HTML are text on the page."""
+    found = ask.what_could_reach(audit, practitioner="alice")
+    page = Report(audit, "<i>x</i>", [found]).html()
+    assert "&lt;b&gt;p&lt;/b&gt;" in page
+    assert "<b>p" not in page
+    assert "<i>x" not in page
+    assert "&lt;b&gt;" in found._repr_html_()
+
+
+def test_a_page_prints_as_pdf(audit: Audit) -> None:
+    """Where Chromium is, the page is also a PDF."""
+    needs_chromium()
+    assert chromium()
+    printed = as_pdf(Report(audit, "x").html())
+    assert printed is not None
+    assert printed.startswith(b"%PDF-")
+
+
+def contrast(one: str, other: str = "#ffffff") -> float:
+    """WCAG's contrast of two colours."""
+
+    def light(color: str) -> float:
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_stand_out() -> None:
+    """Every colour that carries meaning has WCAG AA's 4.5 to 1 against the page."""
+    for color in (charts.INK, charts.QUIET, charts.BLUE, charts.RUST, charts.GREEN, charts.VIOLET, charts.RED):
+        assert contrast(color) >= 4.5, color
+
+
+def test_charts_of_nothing_are_drawn(audit: Audit) -> None:
+    """A chart of an empty answer is a picture, not an error."""
+    nobody = "nobody's"
+    made = [
+        charts.spans(ask.ownership(audit, patient=nobody), "x"),
+        charts.moments(ask.who_did(audit, patient=nobody), "x"),
+        charts.bars([], [], "x", "things"),
+        charts.volume(ask.volume(audit), "x"),
+        charts.states(ask.access_review(audit, subscription="nowhere"), "x"),
+    ]
+    assert all(one.png.startswith(b"\x89PNG") for one in made)

@@ -1,0 +1,120 @@
+"""The access review: a decided sheet is carried out line by line, all of it or nothing (Q16)."""
+
+import csv
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from authz.audit import questions as ask
+from authz.audit.reading import open_audit
+from authz.audit.sheets import as_csv
+from authz.database import Database
+from authz.errors import ImportRefused
+from authz.models import Review
+from authz.operations import Reviewed, Verdict, review, share
+from tests.acting import Clinic, by, login
+from tests.people import NOW, fill
+from tests.test_cli import refused, run
+
+DUE = NOW + timedelta(days=30)
+
+
+@pytest.fixture
+def clinic(database: Database) -> Clinic:
+    """The cast; Alice has shared p-1 with Oscar, too."""
+    fill(database)
+    made = Clinic(database)
+    share(made.pdp, act=by("alice"), patients=["p-1"], colleague=login("oscar"))
+    return made
+
+
+def line(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict:
+    return Verdict(number, clinic.grant(who), "p-1", who, verdict)
+
+
+def carry_out(clinic: Clinic, *verdicts: Verdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
+    act = by(by_whom, later=60)
+    return review(clinic.pdp, act=act, campaign=campaign, due=DUE, verdicts=verdicts)
+
+
+def test_keep_and_revoke(clinic: Clinic) -> None:
+    """What is kept stands, what is revoked has ended; each line is recorded with its reviewer and verdict."""
+    done = carry_out(clinic, line(clinic, "bob", "keep"), line(clinic, "oscar", "revoke", 3))
+    assert done == Reviewed(kept=1, revoked=1)
+    later = clinic.viewers(later=61)
+    assert "bob" in later
+    assert "oscar" not in later
+    rows = Review.select().order_by(Review.id).execute(clinic.database)
+    assert [(row.grant_id, row.reviewer_id, row.verdict, row.due_at) for row in rows] == [
+        (clinic.grant("bob"), "dan", "keep", DUE),
+        (clinic.grant("oscar"), "dan", "revoke", DUE),
+    ]
+    assert clinic.events()[-3:] == ["review:given", "review:given", "grant:ended:ended"]
+    assert ("share:ended", "p-1") in clinic.told("oscar")
+    assert clinic.unaccounted() == []
+
+
+@pytest.mark.parametrize(
+    ("who", "verdict", "by_whom", "why"),
+    [
+        ("bob", "perhaps", "dan", "keep or revoke, not 'perhaps'"),
+        ("bob", "", "dan", "keep or revoke, not ''"),
+        ("xena", "keep", "dan", "no live share"),
+        ("bob", "revoke", "heidi", "but not end this share"),
+        ("bob", "keep", "oscar", "You may not audit this"),
+        ("bob", "keep", "frank", "not yours to know"),
+        ("bob", "keep", "alice", "You may not audit this"),
+    ],
+)
+def test_a_line_at_fault_undoes_the_sheet(clinic: Clinic, who: str, verdict: str, by_whom: str, why: str) -> None:
+    """One line that cannot be carried out: its number and why, and nothing is done, not even the good lines."""
+    before = clinic.viewers(later=61)
+    with pytest.raises(ImportRefused, match=why) as refusal:
+        carry_out(clinic, line(clinic, "oscar", "keep"), line(clinic, who, verdict, 3), by_whom=by_whom)
+    assert refusal.value.line == (2 if by_whom in ("oscar", "frank", "alice") else 3)
+    assert clinic.viewers(later=61) == before
+    assert Review.select().count(clinic.database) == 0
+
+
+def test_an_auditor_may_keep(clinic: Clinic) -> None:
+    """An auditor reviews, but does not end: keeping is theirs to say."""
+    assert carry_out(clinic, line(clinic, "bob", "keep"), by_whom="heidi") == Reviewed(1, 0)
+
+
+def test_nobody_reviews_their_own(clinic: Clinic) -> None:
+    """Who holds the share, gave it or owns the patient does not decide on it, whatever else they may."""
+    share(clinic.pdp, act=by("alice", 1), patients=["p-1"], colleague=login("dan"))
+    with pytest.raises(ImportRefused, match="somebody else reviews it"):
+        carry_out(clinic, line(clinic, "dan", "keep"))
+
+
+def test_a_share_is_decided_on_once_in_a_campaign(clinic: Clinic) -> None:
+    """The same line again is refused; in the next campaign it is not."""
+    carry_out(clinic, line(clinic, "bob", "keep"))
+    with pytest.raises(ImportRefused, match="decided on in spring already"):
+        carry_out(clinic, line(clinic, "bob", "revoke"))
+    assert carry_out(clinic, line(clinic, "bob", "revoke"), campaign="autumn").revoked == 1
+
+
+def test_from_the_sheet_to_the_state(sqlite_database: Database, sqlite_url: str, tmp_path: Path) -> None:
+    """The sheet of the notebook, filled in and handed to the command, is what the next report shows."""
+    fill(sqlite_database)
+    audit = open_audit(sqlite_url)
+    path = tmp_path / "sheet.csv"
+    sheet = ask.review_sheet(audit, subscription="north")
+    path.write_bytes(as_csv(sheet))
+    words = ("audit", "review", str(path), "--reviewer", "dan", "--campaign", "spring", "--due", "2030-01-31")
+    assert "line 2: the verdict is keep or revoke, not ''" in refused(*words, url=sqlite_url)
+    lines = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows({**one, "verdict": "Revoke " if one["practitioner"] == "bob" else "keep"} for one in lines)
+    assert run(*words, url=sqlite_url) == f"kept {len(lines) - 1}, revoked 1\n"
+    told = ask.access_review(open_audit(sqlite_url), subscription="north").frame
+    assert set(told.state[told.practitioner == "bob"]) == {"revoked"}
+    assert set(told.state) == {"kept", "revoked"}
+    path.write_text("patient,verdict\n")
+    assert "line 1: the sheet has no column grant" in refused(*words, url=sqlite_url)
+    audit.close()
