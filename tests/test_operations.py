@@ -359,3 +359,12 @@ def test_t28_a_clock_that_stands_wrong_changes_nothing(clinic: Clinic) -> None:
     with pytest.raises(Unavailable, match="clock"):
         end_share(clinic.pdp, act=by("alice", 60), patient="p-1", grant=clinic.grant("oscar"))
     assert ("oscar", "viewer") in clinic.holders(later=3600)
+
+
+def test_t21_what_cannot_be_recorded_is_not_done(clinic: Clinic) -> None:
+    """T21: where the answer cannot be recorded nothing is changed, and nobody is told that anything was."""
+    before = clinic.holders()
+    clinic.database.execute_sql("ALTER TABLE decision RENAME TO decision_gone")
+    with pytest.raises(Unavailable):
+        share(clinic.pdp, act=by("alice"), patients=["p-1"], colleague=login("oscar"))
+    assert (clinic.holders(), clinic.events(), clinic.told("oscar")) == (before, [], [])

@@ -69,7 +69,7 @@ def test_t30_notices_are_told_where_they_belong(flask: Flask, database: Database
 
 
 def test_t8_a_leaver_is_told_nothing_more(database: Database, as_: As) -> None:
-    """T8: who has left reads no notices and no standing shares, ends none, and is not answered again by a key."""
+    """T8, T15: who has left reads no notices and no standing shares, ends none, and is not answered again by a key."""
     body, key = {"colleague": login("oscar")}, {"Idempotency_Key": "k"}
     first = answered(as_("alice").call("POST", "/v1/patients/p-1/shares", body, **key), 201)
     share, *_ = as_("alice").get("/v1/standing-shares")["items"]

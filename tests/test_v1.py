@@ -455,7 +455,7 @@ def test_no_route_is_left_out(flask: Flask) -> None:
 @pytest.mark.parametrize("who", [person.id for person in CAST.values()] + ["", "bad"])
 @pytest.mark.parametrize("line", list(EVERYBODY))
 def test_every_route_by_everybody(sqlite_database: Database, settings: Settings, line: str, who: str) -> None:
-    """Each member of the cast gets the status that is theirs; without a credential, or with a bad one, 401."""
+    """T31: each of the cast gets the status that is theirs, in one shape; without a good credential, 401."""
     people.fill(sqlite_database)
     flask = service(sqlite_database, development_key=settings.development_key)
     sent = {"": {}, "bad": {"Authorization": "Bearer x.y.z"}}.get(who)
