@@ -112,7 +112,7 @@ _DECISION = (
     "grant",
     "policy_version",
 )
-_NOTICE = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at")
+_NOTICE = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at", "subscription")
 _EVENT = ("at", "kind", "subscription", "patient", "actor", "client", "request_id", "address", "body")
 
 
@@ -150,7 +150,7 @@ def _bare(database: Database, patient: str, action: str, colleague: str) -> None
         grant = (patient, colleague, role, origin, "alice", "", "", "", now, FOREVER_MICROS)
         insert_rows(database, Grant, _GRANT, [grant])
         notices = [
-            (now, who, f"{action}:given", patient, other, "alice", FOREVER_MICROS)
+            (now, who, f"{action}:given", patient, other, "alice", FOREVER_MICROS, "north")
             for who, other in (("alice", colleague), (colleague, "alice"))
         ]
         insert_rows(database, Notification, _NOTICE, list(notices))

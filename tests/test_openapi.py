@@ -78,7 +78,14 @@ def test_each_example_works(flask: Flask, document: Any) -> None:
 
 def placed(database: Database, path: str) -> str:
     """A path with things in place of its parts."""
-    notice = {"at": NOW, "kind": "share:given", "patient": "p-1", "colleague": "bob", "actor": "alice"}
+    notice = {
+        "subscription": "north",
+        "at": NOW,
+        "kind": "share:given",
+        "patient": "p-1",
+        "colleague": "bob",
+        "actor": "alice",
+    }
     numbers = {
         "grant": Grant.select(Grant.id).where(Grant.practitioner == "bob").tuples().execute(database)[0][0],
         "share": StandingShare.select(StandingShare.id).tuples().execute(database)[0][0],
