@@ -88,7 +88,10 @@ def placed(database: Database, path: str) -> str:
     }
     numbers = {
         "grant": Grant.select(Grant.id).where(Grant.practitioner == "bob").tuples().execute(database)[0][0],
-        "share": StandingShare.select(StandingShare.id).tuples().execute(database)[0][0],
+        "share": StandingShare.select(StandingShare.id)
+        .where(StandingShare.owner == "alice")
+        .tuples()
+        .execute(database)[0][0],
         "notification": Notification.insert(practitioner="alice", **notice).execute(database),
     }
     named = {"patient": "p-1", "subscription": "north", "practitioner": "pete", "kind": "document", "tenant": "t"}
