@@ -323,7 +323,6 @@ class Decision(Table):
     class Meta:
         indexes = (
             (("resource_type", "resource", "at"), False),
-            (("subject_type", "subject", "at"), False),
             (("subscription", "id"), False),
         )
 
@@ -482,5 +481,13 @@ Grant.add_index(
         unique=True,
         where=((Grant.role == "owner") & (Grant.ended_at == FOREVER_MICROS)),
         name="grant_open_owner",
+    )
+)
+Decision.add_index(
+    Decision.index(
+        Decision.standing_share,
+        Decision.at,
+        where=Decision.standing_share.is_null(False),
+        name="decision_standing_share_at",
     )
 )

@@ -13,8 +13,8 @@ from peewee import fn
 
 from authz.database import Database, answering, rows_of
 from authz.models import Checkpoint, Decision, Event, Leaf, Seal
-from authz.record.events import EVENT_FIELDS, told_events
-from authz.record.leaves import DECISION_FIELDS, seal_leaf
+from authz.record.events import told_events
+from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, seal_leaf
 from authz.record.months import bounds
 from authz.record.proof import trees
 from authz.record.sealing import SEALED, last_sealed, told_decisions

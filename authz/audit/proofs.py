@@ -8,8 +8,8 @@ from authz.audit.verify import Malformed, Note, notes_in
 from authz.database import Database, answering
 from authz.errors import InvalidInput, NotFound
 from authz.models import Decision, Event, Leaf, Seal
-from authz.record.events import EVENT_FIELDS, told_events
-from authz.record.leaves import canonical, seal_leaf
+from authz.record.events import told_events
+from authz.record.leaves import EVENT_FIELDS, canonical, seal_leaf
 from authz.record.proof import consistency_proof, inclusion_proof
 from authz.record.sealing import SEALED, told_decisions
 from authz.record.tree import inclusion, leaf_hash, node_hash

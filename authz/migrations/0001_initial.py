@@ -83,7 +83,6 @@ _TABLES = [
         allowed {bool} NOT NULL, reason TEXT NOT NULL, rule TEXT NOT NULL, "grant" {big},
         policy_version {id} NOT NULL)""",
     "CREATE INDEX decision_resource_type_resource_at ON decision (resource_type, resource, at)",
-    "CREATE INDEX decision_subject_type_subject_at ON decision (subject_type, subject, at)",
 ]
 
 # No grant crosses subscriptions, and no two grants of a practitioner, nor two owners, of one patient overlap.

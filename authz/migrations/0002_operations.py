@@ -36,7 +36,6 @@ _SQLITE_DECISION = [
     "DROP TABLE decision",
     "ALTER TABLE decision_new RENAME TO decision",
     "CREATE INDEX decision_resource_type_resource_at ON decision (resource_type, resource, at)",
-    "CREATE INDEX decision_subject_type_subject_at ON decision (subject_type, subject, at)",
     *(
         f"CREATE TRIGGER decision_{timing.lower()} BEFORE {timing} ON decision "
         "BEGIN SELECT RAISE(ABORT, 'decision is append-only'); END"

@@ -36,7 +36,10 @@ _STATEMENTS = [
     """CREATE TABLE erased (noun {id} NOT NULL, row {big} NOT NULL, field {id} NOT NULL, commitment TEXT NOT NULL,
         PRIMARY KEY (noun, row, field))""",
 ]
-_INDEX = "CREATE INDEX decision_subscription_id ON decision (subscription, id)"
+_INDEXES = (
+    "CREATE INDEX decision_subscription_id ON decision (subscription, id)",
+    "CREATE INDEX decision_standing_share_at ON decision (standing_share, at) WHERE standing_share IS NOT NULL",
+)
 _APPEND_ONLY = ("leaf", "seal", "checkpoint", "erased")
 
 # The primary key of a partitioned table holds the column that it is divided by. The rows of a table without partitions
@@ -52,8 +55,7 @@ _BY_MONTHS = [
     "ALTER TABLE decision ADD PRIMARY KEY (id, asked_at)",
     "ALTER TABLE decision ADD FOREIGN KEY (client_id) REFERENCES client (id)",
     "CREATE INDEX decision_resource_type_resource_at ON decision (resource_type, resource, at)",
-    "CREATE INDEX decision_subject_type_subject_at ON decision (subject_type, subject, at)",
-    _INDEX,
+    *_INDEXES,
     """CREATE TRIGGER decision_append_only BEFORE UPDATE OR DELETE ON decision
         FOR EACH ROW EXECUTE FUNCTION caregrant_append_only()""",
     *(
@@ -84,7 +86,7 @@ def _triggers(dialect: str) -> list[str]:
 def up(migrator: Any, db: Any) -> None:
     for statement in _STATEMENTS:
         db.execute_sql(statement.format(**_TYPES[db.dialect]))
-    for statement in (*(_BY_MONTHS if db.dialect == "postgresql" else (_INDEX,)), *_triggers(db.dialect)):
+    for statement in (*(_BY_MONTHS if db.dialect == "postgresql" else _INDEXES), *_triggers(db.dialect)):
         db.execute_sql(statement)
     # Events of before go into their trees as if they were appended now; decisions are sealed by the next seal.
     from authz.record.events import enter_existing  # noqa: PLC0415 - the form of a leaf is frozen, like this script

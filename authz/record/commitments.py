@@ -10,9 +10,12 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from authz.database import Database, insert_rows, rows_of
-from authz.models import Erased, PersonalSecret
+from authz.database import Database, rows_of, write_many
+from authz.models import Erased
 from authz.record.leaves import canonical
+
+_FOUND = "SELECT whose, value FROM personal_secret WHERE whose"
+_MADE = "INSERT INTO personal_secret (whose, value) VALUES ({}, {}) ON CONFLICT (whose) DO NOTHING"
 
 
 def whose_address(actor: str, client: int | None) -> str:
@@ -35,15 +38,12 @@ def secrets_of(database: Database, whose: Iterable[str], *, make: bool = False) 
     wanted = sorted(set(whose))
     if not wanted:
         return {}
-    found = {
-        name: bytes(value)
-        for name, value in rows_of(database, "SELECT whose, value FROM personal_secret WHERE whose", wanted)
-    }
-    if make:
-        fresh = [(name, secrets.token_bytes(32)) for name in wanted if name not in found]
-        insert_rows(database, PersonalSecret, ("whose", "value"), fresh)
-        found |= dict(fresh)
-    return found
+    rows = rows_of(database, _FOUND, wanted)
+    if make and len(rows) < len(wanted):
+        fresh = set(wanted) - {name for name, _ in rows}
+        write_many(database, _MADE, [(name, secrets.token_bytes(32)) for name in sorted(fresh)])
+        rows += rows_of(database, _FOUND, sorted(fresh))
+    return {name: bytes(value) for name, value in rows}
 
 
 def commitment(secret: bytes | None, noun: str, row: int, field: str, text: str) -> str:

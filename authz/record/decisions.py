@@ -39,7 +39,7 @@ def record_decisions(database: Database, act: Act, given: Iterable[tuple[Asked, 
 
 
 def _row(act: Act, asked: Asked, decision: Decision) -> tuple[Any, ...]:
-    """The columns of an answer, but for the last two, which `places` knows."""
+    """The columns of an answer, but for where it belongs (`tenancy`)."""
     return (
         decision.evaluated_micros,
         to_micros(act.now),

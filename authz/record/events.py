@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ import orjson
 from authz.database import Database, insert_rows
 from authz.models import Event, Grant, Licence, Membership, StandingShare
 from authz.record.commitments import commitment, erased, secrets_of, whose_address, whose_reason
-from authz.record.leaves import canonical, event_leaf
+from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf
 from authz.record.proof import extend, take_turn
 from authz.record.tree import leaf_hash
 from authz.terms import FOREVER_MICROS, format_instant, from_micros, to_micros
@@ -59,21 +60,9 @@ KINDS = {
 NOUNS = {"grant": Grant, "standing_share": StandingShare, "membership": Membership, "licence": Licence}
 """The facts with a life that events tell before and after."""
 
+_TOLD = {noun: [name for name in model._meta.fields if name not in ("id", "reason")] for noun, model in NOUNS.items()}
+
 _CHUNK = 1000
-EVENT_FIELDS = (
-    "id",
-    "at",
-    "kind",
-    "subscription",
-    "patient",
-    "actor",
-    "client",
-    "request_id",
-    "address",
-    "reason",
-    "body",
-)
-"""The columns of an event, in the order in which they are written."""
 
 
 @dataclass(frozen=True)
@@ -168,15 +157,10 @@ def changed(
 
 def told(noun: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """A fact as events tell it: every column but its number and its free text; instants as RFC 3339, no end as null."""
-    made: dict[str, Any] = {}
-    for name, field in NOUNS[noun]._meta.fields.items():
-        if name in ("id", "reason"):
-            continue
-        value = row[name]
-        if name in ("started_at", "ended_at"):
-            made[name] = _when(value)
-        else:
-            made[name] = bool(value) if field.field_type == "BOOL" else value
+    made = {name: row[name] for name in _TOLD[noun]}
+    made["started_at"], made["ended_at"] = _when(made["started_at"]), _when(made["ended_at"])
+    if "content" in made:
+        made["content"] = bool(made["content"])  # SQLite keeps a number
     return made
 
 
@@ -194,7 +178,11 @@ def told_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, A
 
 
 def _when(value: datetime | int) -> str | None:
-    micros = to_micros(value) if isinstance(value, datetime) else value
+    return _written(to_micros(value) if isinstance(value, datetime) else value)
+
+
+@lru_cache
+def _written(micros: int) -> str | None:
     return None if micros == FOREVER_MICROS else format_instant(from_micros(micros))
 
 

@@ -11,6 +11,21 @@ import orjson
 
 VERSION = 1
 
+EVENT_FIELDS = (
+    "id",
+    "at",
+    "kind",
+    "subscription",
+    "patient",
+    "actor",
+    "client",
+    "request_id",
+    "address",
+    "reason",
+    "body",
+)
+"""The columns of an event, in the order in which they are written; its leaf tells all."""
+
 DECISION_FIELDS = (
     "id",
     "at",
@@ -47,22 +62,8 @@ def canonical(value: Any) -> bytes:
 
 
 def event_leaf(row: Mapping[str, Any], address: str, reason: str) -> dict[str, Any]:
-    """What the leaf of an event tells; `address` and `reason` are the commitments to them, empty where they are."""
-    return {
-        "v": VERSION,
-        "type": "event",
-        "id": row["id"],
-        "at": row["at"],
-        "kind": row["kind"],
-        "subscription": row["subscription"],
-        "patient": row["patient"],
-        "actor": row["actor"],
-        "client": row["client"],
-        "request_id": row["request_id"],
-        "address": address,
-        "reason": reason,
-        "body": row["body"],
-    }
+    """What the leaf of an event, a row of `EVENT_FIELDS`, tells; `address` and `reason` are the commitments to them."""
+    return {**row, "v": VERSION, "type": "event", "address": address, "reason": reason}
 
 
 def decision_leaf(row: Mapping[str, Any], address: str) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from typing import Any
 
 import peewee
 
-from authz.database import Database, answering, insert_rows
+from authz.database import Database, answering
 from authz.errors import CaregrantError, InvalidInput, Unavailable
-from authz.models import Decision
 from authz.record.sealing import recording
-from authz.record.tenancy import places
+from authz.record.tenancy import insert_decisions
 
 MODES = {
     "durable": "an answer is committed before it is given: the death of the process loses none",
@@ -79,13 +78,12 @@ class DecisionLog:
             self._buffer = _Buffer(self._commit)
 
     def record(self, rows: Sequence[Row]) -> None:
-        """Record answers. Raises `Unavailable`."""
+        """Record answers; a transaction that they belong to began with `recording`. Raises `Unavailable`."""
         if not rows or self.mode == "off":
             return
         if self.database.in_transaction():
             with answering(self.database):
-                recording(self.database)
-                _insert(self.database, rows)
+                insert_decisions(self.database, COLUMNS, rows)
         elif self._buffer is not None:
             self._buffer.add(rows)
         else:
@@ -136,7 +134,7 @@ class DecisionLog:
                     if not self.fsync and self.database.dialect == "postgresql":
                         self.database.execute_sql("SET LOCAL synchronous_commit = off")
                     recording(self.database)
-                    _insert(self.database, rows)
+                    insert_decisions(self.database, COLUMNS, rows)
             finally:
                 self._relax(False)
 
@@ -149,12 +147,6 @@ class DecisionLog:
 def _of_a_row(error: Unavailable) -> bool:
     """Whether the database refused a row, rather than to answer at all."""
     return isinstance(error.__cause__, peewee.IntegrityError | peewee.DataError)
-
-
-def _insert(database: Database, rows: Sequence[Row]) -> None:
-    found = places(database, [(*row[4:6], *row[7:9], row[0]) for row in rows])
-    columns = (*COLUMNS, "subscription", "membership")
-    insert_rows(database, Decision, columns, [(*row, *place) for row, place in zip(rows, found, strict=True)])
 
 
 class _Buffer:

@@ -71,20 +71,24 @@ def last_sealed(database: Database) -> int:
 
 
 def _seal_batch(database: Database, now: datetime, upto: int) -> int:
+    """Seal some decisions. They are hashed before the turn is taken: whoever records or changes must not wait for it.
+
+    Should one of them be erased meanwhile, its commitment stays what it was.
+    """
     after = last_sealed(database)
     rows = decisions(database, after, upto, BATCH)
     if not rows:
         return 0
     groups: dict[tuple[str, str], list[bytes]] = {}
     ends: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in told_decisions(database, rows, make=True):
+        key = row["subscription"], month_of(row["asked_at"])
+        groups.setdefault(key, []).append(leaf_hash(canonical(row)))
+        ends[key] = ends.get(key, (row["id"],))[0], row["id"]
     with database.atomic():
         take_turn(database)
         if last_sealed(database) != after:  # another process was faster
             return len(rows)
-        for row in told_decisions(database, rows, make=True):
-            key = row["subscription"], month_of(row["asked_at"])
-            groups.setdefault(key, []).append(leaf_hash(canonical(row)))
-            ends[key] = ends.get(key, (row["id"],))[0], row["id"]
         number = (next(iter(Seal.select(peewee.fn.MAX(Seal.id)).tuples().execute(database)))[0] or 0) + 1
         seals = []
         for at, (key, leaves) in enumerate(groups.items()):
@@ -110,10 +114,10 @@ def told_decisions(
     """What the leaves of decisions tell. `make`: the secrets of persons that are new are made."""
     whose = {whose_address(row["actor"], row["client"]) for row in rows if row["address"]}
     secrets = secrets_of(database, whose, make=make)
-    gone = {} if make or not rows else erased(database, "decision", rows[0]["id"], rows[-1]["id"])
+    gone = erased(database, "decision", rows[0]["id"], rows[-1]["id"]) if rows else {}
     for row in rows:
         address = gone.get((row["id"], "address"), "")
-        if row["address"]:
+        if row["address"] and not address:
             secret = secrets.get(whose_address(row["actor"], row["client"]))
             address = commitment(secret, "decision", row["id"], "address", row["address"])
         yield decision_leaf(row, address)

@@ -127,10 +127,8 @@ def standing_shares(audit: Audit) -> Found:
             (SELECT COUNT(*) FROM "grant" g JOIN patient p ON p.id = g.patient_id
                 WHERE g.practitioner_id = s.owner_id AND g.role = 'owner' AND p.subscription_id = s.subscription_id
                     AND g.started_at <= :now AND g.ended_at > :now) AS owned,
-            (SELECT COUNT(*) FROM decision d WHERE d.subject_type = 'practitioner' AND d.subject = s.colleague_id
-                AND d.standing_share = s.id AND d.allowed AND d.at <= :now) AS uses,
-            (SELECT MAX(d.at) FROM decision d WHERE d.subject_type = 'practitioner' AND d.subject = s.colleague_id
-                AND d.standing_share = s.id AND d.allowed AND d.at <= :now) AS used
+            (SELECT COUNT(*) FROM decision d WHERE d.standing_share = s.id AND d.allowed AND d.at <= :now) AS uses,
+            (SELECT MAX(d.at) FROM decision d WHERE d.standing_share = s.id AND d.allowed AND d.at <= :now) AS used
         FROM standing_share s WHERE s.started_at <= :now AND s.ended_at > :now
         ORDER BY s.id LIMIT :most""",
         now=audit.micros,
