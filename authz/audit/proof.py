@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from authz.audit.log import log_lines
+from authz.audit.batches import reading
+from authz.audit.log import as_it_stands, log_lines
 from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verifier, notes_in
 from authz.database import Database, answering
 from authz.errors import InvalidInput
 from authz.models import Checkpoint, Node
+from authz.record.leaves import canonical
 from authz.record.proof import STRIDE, kept_hashes, trees
 from authz.record.sealing import unsealed
 from authz.record.tree import Edge
@@ -37,13 +39,16 @@ class Verification:
     dropped: int
 
 
-def verification(database: Database, checkpoint: str | None = None, key: str | None = None) -> Verification:
+def verification(
+    database: Database, checkpoint: str | None = None, key: str | None = None, url: str = ""
+) -> Verification:
     """Verify the whole record. `checkpoint` is the text of checkpoints that somebody kept, `key` the verifier key that
-    they must be signed with; without one no signature is checked.
+    they must be signed with; without one no signature is checked. `url` is where other processes find the same
+    database, to read a large record with all processors.
 
     Reads only, in bounded memory. Raises `InvalidInput` for a checkpoint or a key that is none, and `Unavailable`.
     """
-    report = verified(database, checkpoint, key)
+    report = verified(database, checkpoint, key, url)
     with answering(database):
         last = Checkpoint.select(Checkpoint.at).order_by(Checkpoint.id.desc()).limit(1).tuples().execute(database)
         at: Any = next((row[0] for row in last), None)
@@ -60,7 +65,7 @@ def verification(database: Database, checkpoint: str | None = None, key: str | N
     )
 
 
-def verified(database: Database, checkpoint: str | None = None, key: str | None = None) -> Report:
+def verified(database: Database, checkpoint: str | None = None, key: str | None = None, url: str = "") -> Report:
     """The verifier's whole report on a database: as on an exported log, and on the nodes that proofs are made of."""
     try:
         whom = Key.parse(key) if key else None
@@ -68,9 +73,11 @@ def verified(database: Database, checkpoint: str | None = None, key: str | None 
     except Malformed as error:
         raise InvalidInput(str(error)) from error
     name = whom.name if whom else _name(kept)
-    report = Verifier(kept, whom).read(log_lines(database, name))
-    with answering(database):
+    verifier = Verifier(kept, whom, apart=True, write=canonical)
+    with answering(database), as_it_stands(database), reading(database, url) as add_decisions:
+        report = verifier.read(log_lines(database, name, apart=True))
         report.findings += _nodes(database)
+        add_decisions(verifier)
     return report
 
 

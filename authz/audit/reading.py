@@ -105,7 +105,7 @@ class Audit:
     def verification(self) -> Verification:
         """Whether the record is whole, verified once for this audit."""
         if "verification" not in self.known:
-            self.known["verification"] = verification(self.database)
+            self.known["verification"] = verification(self.database, url=self.url)
         found: Verification = self.known["verification"]
         return found
 

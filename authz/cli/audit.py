@@ -81,7 +81,7 @@ def verify(
         signer = Signer.read(chosen.checkpoint_key)
         key = str(signer.key)
         known = "\n".join([known, *(full(note) for note in signer.last().values())])
-    report = verified(opened(chosen.database), known, key)
+    report = verified(opened(chosen.database), known, key, chosen.database)
     if as_json:
         trees = [{"tree": one.name, "size": one.grown.size, "root": one.grown.root.hex()} for one in report.trees]
         findings = [vars(one) for one in report.findings]

@@ -5,6 +5,7 @@ answer never fails for want of one.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import peewee
 
@@ -12,11 +13,17 @@ from authz.database import Database, answering
 from authz.terms import from_micros, to_micros
 
 _AHEAD = 2
+_DAY = 86_400_000_000
 
 
 def month_of(micros: int) -> str:
     """The month of an instant, such as 2026-06 (UTC)."""
-    return from_micros(micros).strftime("%Y-%m")
+    return _month(micros // _DAY)
+
+
+@lru_cache(maxsize=1000)
+def _month(day: int) -> str:
+    return from_micros(day * _DAY).strftime("%Y-%m")
 
 
 def bounds(month: str) -> tuple[int, int]:
