@@ -483,16 +483,16 @@ def test_the_verifier_runs_alone(exported: Path, signer: Signer) -> None:
     """Without our code it finds an exported log whole, and a changed line not."""
     said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
     assert (said.returncode, said.stderr) == (0, "")
-    assert "whole: " in said.stdout
+    assert "VERIFIED against the checkpoint of " in said.stdout
     text = (exported / "log").read_text()
     (exported / "log").write_text(text.replace('"actor": "alice"', '"actor": "erin"', 1))
     said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
     assert said.returncode == 1
-    assert "NOT WHOLE: changed row: event " in said.stdout
+    assert "NOT VERIFIED: changed row: event " in said.stdout
     hidden = [{**one, "rows": None} if "rows" in one else one for one in map(json.loads, text.splitlines())]
     (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in hidden))
     said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
-    assert "NOT WHOLE: deleted row: decisions " in said.stdout
+    assert "NOT VERIFIED: deleted row: decisions " in said.stdout
     assert f"not checked: {ANSWERS} decisions" in said.stdout
     bare = [{name: value for name, value in one.items() if name != "rows"} for one in hidden]
     (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in bare))

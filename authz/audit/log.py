@@ -19,6 +19,7 @@ from authz.record.months import bounds
 from authz.record.proof import trees
 from authz.record.sealing import SEALED, last_sealed, told_decisions
 from authz.record.tree import Edge
+from authz.terms import format_instant
 
 Line = dict[str, Any]
 UNNAMED = "caregrant"
@@ -54,7 +55,7 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False) -> Ite
         name = name or _named(notes)
         yield {"log": "caregrant", "version": 1, "name": name}
         for note in notes:
-            yield {"checkpoint": note["note"], "at": note["at"].isoformat()}
+            yield {"checkpoint": note["note"], "at": format_instant(note["at"])}
         covered = {"event": 0, "seal": 0}
         sealed = 0
         dropped = _dropped(database)

@@ -1,5 +1,6 @@
 """Is the record whole? The verifier's answer for a database, and what it was asked on."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,9 +25,10 @@ class Verification:
     """What was verified: the size and the root (hexadecimal) of each tree by its subscription (empty: of none), and
     when the last checkpoint was signed.
 
-    `ok` says that nothing is wrong, `problem` what is, first of all. `rows_checked` are the events, seals and decisions
-    that were hashed anew; `unsealed` are decisions so young that no tree covers them yet, `dropped` those of months
-    that were dropped after their time.
+    `ok` says that nothing is wrong, `problem` what is, first of all. `word` says what that is worth: it is `proven` by
+    checkpoints whose signatures were checked, or that were kept elsewhere; `covered` leaves lie under them.
+    `rows_checked` are the events, seals and decisions that were hashed anew, in so many `seconds`; `unsealed` are
+    decisions so young that no tree covers them yet, `dropped` those of months that were dropped after their time.
     """
 
     sizes: dict[str, int]
@@ -34,7 +36,11 @@ class Verification:
     checkpoint_at: datetime | None
     ok: bool
     problem: str | None
+    word: str
+    proven: bool
+    covered: int
     rows_checked: int
+    seconds: float
     unsealed: int
     dropped: int
 
@@ -48,7 +54,9 @@ def verification(
 
     Reads only, in bounded memory. Raises `InvalidInput` for a checkpoint or a key that is none, and `Unavailable`.
     """
+    began = time.monotonic()
     report = verified(database, checkpoint, key, url)
+    seconds = time.monotonic() - began
     with answering(database):
         last = Checkpoint.select(Checkpoint.at).order_by(Checkpoint.id.desc()).limit(1).tuples().execute(database)
         at: Any = next((row[0] for row in last), None)
@@ -59,7 +67,11 @@ def verification(
         at,
         report.ok,
         None if report.ok else str(report.findings[0]),
+        report.word,
+        report.proven,
+        report.covered,
         report.rows,
+        seconds,
         waiting,
         report.dropped,
     )

@@ -255,19 +255,46 @@ class Tree:
 
 @dataclass
 class Report:
-    """What was checked and found. `ok` says that nothing is wrong.
+    """What was checked and found. `ok` says that nothing is wrong, `word` what that is worth.
 
     `dropped` decisions are of months that were dropped: their seals were checked, they themselves could not be.
+    `checkpoint` is what the trees were compared with, empty where nothing was ever signed; it is `believed` where it is
+    signed by the key that was given, or was itself kept elsewhere.
     """
 
     trees: list[Tree] = field(default_factory=list)
     rows: int = 0
     dropped: int = 0
     findings: list[Finding] = field(default_factory=list)
+    checkpoint: str = ""
+    believed: bool = False
 
     @property
     def ok(self) -> bool:
         return not self.findings
+
+    @property
+    def proven(self) -> bool:
+        return self.ok and self.believed
+
+    @property
+    def word(self) -> str:
+        if not self.ok:
+            return f"NOT VERIFIED: {self.findings[0]}"
+        if not self.checkpoint:
+            return "CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED"
+        if not self.believed:
+            return f"CONSISTENT with {self.checkpoint}, BUT NO KEY WAS GIVEN TO CHECK ITS SIGNATURE"
+        return f"VERIFIED against {self.checkpoint}"
+
+    @property
+    def leaves(self) -> int:
+        return sum(tree.grown.size for tree in self.trees)
+
+    @property
+    def covered(self) -> int:
+        """The leaves up to the last checkpoint of each tree."""
+        return sum(tree.checkpoint.size for tree in self.trees if tree.checkpoint)
 
 
 def decisions_of(seal: dict[str, Any]) -> str:
@@ -327,6 +354,7 @@ class Verifier:
         self._write = write
         self._key = key
         self._notes = [(note, "kept") for note in kept]
+        self._signed_at = ""
         self._tree: Tree | None = None
         self._due: dict[int, list[tuple[Note, str]]] = {}
         self._last: dict[str, int] = {}
@@ -340,6 +368,7 @@ class Verifier:
             for line in lines:
                 if "checkpoint" in line:
                     self._notes.append((Note.parse(line["checkpoint"]), "log"))
+                    self._signed_at = line["at"]
                 elif "tree" in line:
                     self._close()
                     self._open(line)
@@ -360,7 +389,17 @@ class Verifier:
                     "truncated tail", note.origin, f"checkpoint {note.size}", "its tree is not there at all"
                 )
                 self.report.findings.append(found)
+        self._weigh()
         return self.report
+
+    def _weigh(self) -> None:
+        """What it is worth that everything agrees: the log's own checkpoints count where a key can check them."""
+        kept = any(source == "kept" for _, source in self._notes)
+        self.report.believed = bool(self._notes) and (kept or self._key is not None)
+        if self._signed_at and (self._key or not kept):
+            self.report.checkpoint = f"the checkpoint of {self._signed_at}"
+        elif kept:
+            self.report.checkpoint = "the checkpoint that was kept elsewhere"
 
     def _find(self, kind: str, where: str, why: str) -> None:
         tree = self._tree.name if self._tree else ""
@@ -504,11 +543,12 @@ def told(report: Report) -> Iterator[str]:
     for tree in report.trees:
         signed = f"signed up to leaf {tree.checkpoint.size}" if tree.checkpoint else "under no checkpoint"
         yield f"{tree.origin}: {tree.grown.size} leaves, {tree.rows} rows, root {tree.grown.root.hex()}, {signed}"
-    yield from (f"NOT WHOLE: {finding}" for finding in report.findings)
+    yield from (f"NOT VERIFIED: {finding}" for finding in report.findings)
     if report.dropped:
         yield f"dropped after their time, and not checked: {report.dropped} decisions"
     if report.ok:
-        yield f"whole: {report.rows} rows in {len(report.trees)} trees"
+        under = f"{report.covered} of {report.leaves} leaves lie under a checkpoint"
+        yield f"{report.word}: {report.rows} rows in {len(report.trees)} trees; {under}"
 
 
 def _main() -> int:

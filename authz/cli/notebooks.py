@@ -75,7 +75,8 @@ def _handed_on(database: str | None, policies: str | None) -> str:
     """The database as an absolute URL, with the settings in the environment of a kernel that is started."""
     chosen = settings(database=database, policies=policies)
     url = absolute_url(chosen.database)
-    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()))
+    key = str(Path(chosen.checkpoint_key).absolute()) if chosen.checkpoint_key else ""
+    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key)
     reached = connect(url)
     if reached.dialect == "sqlite" and not Path(str(reached.database)).is_file():
         raise Unavailable(f"there is no database at {reached.database}; make one with: caregrant migrate")
