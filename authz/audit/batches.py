@@ -22,7 +22,6 @@ from authz.audit.log import as_it_stands
 from authz.audit.verify import Clock, Finding, Verifier, batch_fault, decisions_of, not_dropped
 from authz.database import Database, answering, connect, shut
 from authz.errors import Unavailable
-from authz.models import Seal
 from authz.record.leaves import canonical
 from authz.record.months import month_of
 from authz.record.sealing import SEALED, decisions, last_sealed, told_decisions
@@ -31,7 +30,7 @@ from authz.record.tree import leaf_hash
 WORTH_A_PROCESS = 50_000
 """The decisions of a span at least: a process takes as long to start as these take to read."""
 
-_BEFORE_ALL = -(2**63)
+_BEFORE_ALL, _AFTER_ALL = -(2**63), 2**63 - 1
 _MOST = min(os.cpu_count() or 1, 8)
 _PAGE = 1000
 
@@ -114,11 +113,12 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
 
 def _seals(database: Database, after: int, upto: int) -> Iterator[dict[str, Any]]:
     """The seals of a span, in order."""
-    columns = [getattr(Seal, name) for name in SEALED]
-    found, number = Seal.select(*columns).where(Seal.upto > after, Seal.upto <= upto), _BEFORE_ALL
-    while page := list(found.where(Seal.id > number).order_by(Seal.id).limit(_PAGE).tuples().execute(database)):
-        yield from (dict(zip(SEALED, row, strict=True)) for row in page)
-        number = page[-1][0]
+    sql = "SELECT {} FROM seal WHERE (upto, id) > ({}, {}) AND upto <= {} ORDER BY upto, id LIMIT {}"
+    text, last = sql.format(", ".join(SEALED), *[database.param] * 4), (after, _AFTER_ALL)
+    while page := database.execute_sql(text, (*last, upto, _PAGE)).fetchall():
+        seals = [dict(zip(SEALED, row, strict=True)) for row in page]
+        yield from seals
+        last = seals[-1]["upto"], seals[-1]["id"]
 
 
 def _check(span: Span, seal: dict[str, Any], hashes: list[bytes]) -> None:

@@ -94,11 +94,8 @@ def _dropped(database: Database) -> frozenset[str]:
 
 def _leaves(database: Database, tree: str, dropped: frozenset[str], apart: bool) -> Iterator[Line]:
     after = -1
-    while True:
-        found = Leaf.select(Leaf.number, Leaf.event, Leaf.seal, Leaf.hash).where(Leaf.tree == tree, Leaf.number > after)
-        leaves = list(found.order_by(Leaf.number).limit(_CHUNK).tuples().execute(database))
-        if not leaves:
-            return
+    sql = "SELECT number, event, seal, hash FROM leaf WHERE tree = {0} AND number > {0} ORDER BY number LIMIT {0}"
+    while leaves := database.execute_sql(sql.format(database.param), (tree, after, _CHUNK)).fetchall():
         events = _events(database, [event for _, event, _, _ in leaves if event is not None])
         seals = _seals(database, [seal for _, _, seal, _ in leaves if seal is not None])
         for number, event, seal, leaf in leaves:
@@ -125,8 +122,7 @@ def _json(body: Any) -> Any:
 
 def _seals(database: Database, ids: list[int]) -> dict[int, Line]:
     rows = rows_of(database, f"SELECT {', '.join(SEALED)} FROM seal WHERE id", ids) if ids else []
-    seals = (dict(zip(SEALED, row, strict=True)) for row in rows)
-    return {one["id"]: {**one, "root": bytes(one["root"])} for one in seals}
+    return {row[0]: dict(zip(SEALED, row, strict=True)) for row in rows}
 
 
 def _rows(database: Database, seal: Line, dropped: frozenset[str]) -> list[Line] | None:
