@@ -414,20 +414,23 @@ class Erased(Table):
 
 
 class Review(Table):
-    """What an access review decided on one share; never updated. A share is decided on once in a campaign."""
+    """What an access review decided on one share, a grant or a standing share; never updated. A share is decided on
+    once in a campaign.
+    """
 
     id = BigAutoField()
     at = InstantField()
     campaign = IdField()
     subscription = ForeignKeyField(Subscription, index=False)
-    grant = ForeignKeyField(Grant)
+    grant = ForeignKeyField(Grant, null=True)
+    standing_share = ForeignKeyField(StandingShare, null=True)
     reviewer = ForeignKeyField(Practitioner, index=False)
     verdict = TextField()
     due_at = InstantField()
 
     class Meta:
-        constraints = (_one_of("verdict", VERDICTS),)
-        indexes = ((("campaign", "grant"), True),)
+        constraints = (_one_of("verdict", VERDICTS), Check("(grant_id IS NULL) <> (standing_share_id IS NULL)"))
+        indexes = ((("campaign", "grant"), True), (("campaign", "standing_share"), True))
 
 
 FACTS: tuple[type[Model], ...] = (

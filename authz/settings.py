@@ -119,7 +119,8 @@ class Settings:
     checkpoint_key: str = _setting(  # type: ignore[assignment]
         "",
         "CAREGRANT_CHECKPOINT_KEY",
-        "The file of the key that signs checkpoints, out of reach of who can write to the database.",
+        "The file of the key that signs checkpoints, out of reach of who can write to the database; who only verifies "
+        "has the verifier key in it.",
     )
 
     @classmethod

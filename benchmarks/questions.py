@@ -2,19 +2,21 @@
 
 A clinic's worth of years is generated straight into the tables (no operation could do so in reasonable time): patients,
 grants, memberships, and decisions in the proportions of `benchmarks.data`; the same decisions as Parquet. Each question
-is asked in a process of its own, so that its peak memory is its own.
+is asked in a process of its own, so that its peak memory is its own. `--postgresql` asks a PostgreSQL that holds the
+same rows, instead of the Parquet files.
 """
 
 import json
 import os
 import platform
 import random
-import resource
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,13 @@ import click
 from authz.audit import questions as ask
 from authz.audit.reading import open_audit
 from authz.clients import add_client
-from authz.database import SqliteDatabase, connect, gather_statistics, insert_rows, migrate, shut
+from authz.database import PostgresqlDatabase, SqliteDatabase, connect, gather_statistics, insert_rows, migrate, shut
 from authz.models import Grant
+from authz.record import make_partitions
 from authz.settings import shipped
 from authz.terms import to_micros
 from benchmarks.data import NOW, fill
+from tests import postgresql_server
 
 _README = Path(__file__).with_name("README.md")
 _MARKS = "<!-- questions -->\n", "<!-- end of questions -->\n"
@@ -39,6 +43,7 @@ _DECIDED = (
 )
 _AT_ONCE = 100_000
 _LIMIT = 1_500_000_000
+_TABLES = ("subscription", "licence", "practitioner", "membership", "patient", "grant", "standing_share", "client")
 
 
 def prepare(folder: Path, decisions: int, grants: int) -> str:
@@ -116,6 +121,33 @@ def _decide(database: SqliteDatabase, world: Any, patients: int, decisions: int)
             cursor.executemany(sql, rows)
 
 
+@contextmanager
+def _postgresql(folder: Path) -> Iterator[str]:
+    """A PostgreSQL with the rows of the SQLite database; its URL."""
+    with postgresql_server.server() as server:
+        url = f"{server}/postgres"
+        database = connect(url)
+        assert isinstance(database, PostgresqlDatabase)
+        migrate(database)
+        for days in range(0, 365 * _YEARS, 60):
+            make_partitions(database, NOW - timedelta(days=days))
+        source = sqlite3.connect(folder / "scale.db")
+        with database.atomic():
+            database.execute_sql("SET LOCAL session_replication_role = replica")
+            for table in (*_TABLES, "decision"):
+                found = source.execute(f'SELECT * FROM "{table}"')
+                columns = ", ".join(f'"{one[0]}"' for one in found.description)
+                with database.cursor().copy(f'COPY "{table}" ({columns}) FROM STDIN') as copy:
+                    for row in found:
+                        copy.write_row(row)
+        source.close()
+        for table in ("client", "decision"):
+            database.execute_sql(f"SELECT setval('{table}_id_seq', (SELECT MAX(id) FROM {table}))")
+        gather_statistics(database)
+        shut(database)
+        yield url
+
+
 def _parquet(folder: Path) -> None:
     """The decisions as an export would hold them, by months."""
     import pyarrow as pa  # noqa: PLC0415
@@ -145,14 +177,22 @@ def _parquet(folder: Path) -> None:
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Keep the database here, and use the one that is there."
 )
-@click.option("--one", hidden=True, help="Ask this question, in this process.")
-@click.option("--parquet", is_flag=True, hidden=True)
+@click.option("--postgresql", is_flag=True, help="Ask a PostgreSQL, too, and not Parquet files.")
+@click.option("--one", hidden=True, nargs=2, help="Ask this question of this database, in this process.")
+@click.option("--parquet", hidden=True, default="")
 @click.option("--write", is_flag=True, help="Write the table into benchmarks/README.md.")
-def main(decisions: int, grants: int, folder: Path | None, one: str | None, parquet: bool, write: bool) -> None:
+def main(
+    decisions: int,
+    grants: int,
+    folder: Path | None,
+    postgresql: bool,
+    one: tuple[str, str] | None,
+    parquet: str,
+    write: bool,
+) -> None:
     """Ask every question, and print the table; exit 1 when one takes more than 1.5 GB."""
     if one is not None:
-        assert folder is not None
-        _ask(folder, one, parquet)
+        _ask(*one, parquet)
         return
     with tempfile.TemporaryDirectory(prefix="caregrant-scale-") as made:
         here = folder or Path(made)
@@ -161,26 +201,12 @@ def main(decisions: int, grants: int, folder: Path | None, one: str | None, parq
             began = time.monotonic()
             prepare(here, decisions, grants)
             click.echo(f"prepared in {time.monotonic() - began:.0f} s")
-        size = (here / "scale.db").stat().st_size
-        small = sum(path.stat().st_size for path in here.rglob("*.parquet"))
-        lines = [
-            f"{decisions:,} decisions and {grants:,} grants on {datetime.now(UTC).date()}: {os.cpu_count()} cores, "
-            f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}. "
-            f"The database has {size / 1e9:.1f} GB, the same decisions as Parquet {small / 1e9:.2f} GB.\n",
-            "| Question | Rows | SQLite | Memory | Parquet (DuckDB) | Memory |",
-            "|---|---|---|---|---|---|",
-        ]
-        click.echo("\n".join(lines))
-        worst = 0
-        for question in ask.QUESTIONS:
-            told = [_measured(here, question.name, parquet=False)]
-            if "decided" in question.asked.__code__.co_names:  # it reads decisions
-                told.append(_measured(here, question.name, parquet=True))
-            worst = max(worst, *(one["memory"] for one in told))
-            cells = [f"{one['seconds']:.2f} s | {one['memory'] / 1e6:.0f} MB" for one in told]
-            cells += ["– | –"] * (2 - len(told))
-            lines.append(f"| {question.number} {question.name} | {told[0]['rows']:,} | {' | '.join(cells)} |")
-            click.echo(lines[-1])
+        sized = _sized(here, decisions, grants)
+        if postgresql:
+            with _postgresql(here) as url:
+                lines, worst = _asked(here, sized, "PostgreSQL", url)
+        else:
+            lines, worst = _asked(here, sized, "Parquet (DuckDB)")
     if write:
         before, rest = _README.read_text().split(_MARKS[0])
         _README.write_text(before + _MARKS[0] + "\n".join(lines) + "\n" + _MARKS[1] + rest.split(_MARKS[1])[1])
@@ -188,9 +214,40 @@ def main(decisions: int, grants: int, folder: Path | None, one: str | None, parq
         raise SystemExit(1)
 
 
-def _measured(folder: Path, name: str, *, parquet: bool) -> dict[str, Any]:
-    words = [sys.executable, "-m", "benchmarks.questions", "--folder", str(folder), "--one", name]
-    done = subprocess.run([*words, *(["--parquet"] if parquet else [])], capture_output=True, text=True, check=False)  # noqa: S603
+def _sized(folder: Path, decisions: int, grants: int) -> str:
+    size = (folder / "scale.db").stat().st_size
+    small = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+    return (
+        f"{decisions:,} decisions and {grants:,} grants on {datetime.now(UTC).date()}: {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}. "
+        f"The database has {size / 1e9:.1f} GB, the same decisions as Parquet {small / 1e9:.2f} GB.\n"
+    )
+
+
+def _asked(folder: Path, sized: str, beside: str, url: str = "") -> tuple[list[str], int]:
+    """The table, line by line as it is printed, and the most memory that a question took. Beside SQLite stands the
+    database at `url`, or the Parquet files for the questions that read decisions.
+    """
+    lines = [sized, f"| Question | Rows | SQLite | Memory | {beside} | Memory |", "|---|---|---|---|---|---|"]
+    click.echo("\n".join(lines))
+    worst = 0
+    for question in ask.QUESTIONS:
+        told = [_measured(question.name, f"sqlite:///{folder}/scale.db")]
+        if url:
+            told.append(_measured(question.name, url))
+        elif "decided" in question.asked.__code__.co_names:  # it reads decisions
+            told.append(_measured(question.name, f"sqlite:///{folder}/scale.db", f"{folder}/parquet"))
+        worst = max(worst, *(one["memory"] for one in told))
+        cells = [f"{one['seconds']:.2f} s | {one['memory'] / 1e6:.0f} MB" for one in told]
+        cells += ["– | –"] * (2 - len(told))
+        lines.append(f"| {question.number} {question.name} | {told[0]['rows']:,} | {' | '.join(cells)} |")
+        click.echo(lines[-1])
+    return lines, worst
+
+
+def _measured(name: str, url: str, parquet: str = "") -> dict[str, Any]:
+    words = [sys.executable, "-m", "benchmarks.questions", "--one", name, url, "--parquet", parquet]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         click.echo(done.stderr[-600:], err=True)
         return {"seconds": float("nan"), "memory": 0, "rows": -1}
@@ -198,17 +255,21 @@ def _measured(folder: Path, name: str, *, parquet: bool) -> dict[str, Any]:
     return told
 
 
-def _ask(folder: Path, name: str, parquet: bool) -> None:
+def _ask(name: str, url: str, parquet: str) -> None:
     question = next(one for one in ask.QUESTIONS if one.name == name)
     needed = {"patient": "p-11", "practitioner": "practitioner-11", "subscription": "clinic-1"}
     given = {key: value for key, value in needed.items() if key in question.required}
-    where = folder / "parquet" if parquet else None
-    audit = open_audit(f"sqlite:///{folder}/scale.db", as_of=NOW, policies=shipped("policies"), parquet=where)
+    audit = open_audit(url, as_of=NOW, policies=shipped("policies"), parquet=parquet)
     began = time.monotonic()
     answer = question(audit, **given)
     seconds = time.monotonic() - began
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    click.echo(json.dumps({"seconds": seconds, "memory": memory, "rows": len(answer)}))
+    click.echo(json.dumps({"seconds": seconds, "memory": _peak(), "rows": len(answer)}))
+
+
+def _peak() -> int:
+    """The most memory that this process had, in bytes; what getrusage says includes the process that started it."""
+    (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ report = Report(open_audit(database, as_of=as_of, tz=tz), f"Access review of {su
 report
 
 # %% [markdown]
-# The sheet to decide on: every live share of the clinic.
+# The sheet to decide on: every live share of the clinic. Standing shares first: each opens all that its owner has.
 
 # %%
 sheet = report.ask(ask.review_sheet, subscription=subscription)
@@ -45,7 +45,8 @@ sheet
 
 # %%
 reviewed = report.ask(ask.access_review, subscription=subscription, every_days=every_days)
-assert set(sheet.frame.grant) <= set(reviewed.frame.grant)
+for share in ("grant", "standing_share"):
+    assert set(sheet.frame[share].dropna()) <= set(reviewed.frame[share])
 reviewed
 
 # %% [markdown]

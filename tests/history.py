@@ -94,6 +94,7 @@ class Ledger:
     given: list[Given] = field(default_factory=list)
     planted: dict[str, int] = field(default_factory=dict)
     reviewed: dict[int, str] = field(default_factory=dict)
+    kept_standing: set[int] = field(default_factory=set)
 
     def works(self, who: str, clinic: str, at: datetime) -> bool:
         here = any(span.live(at) for span in self.members.get((who, clinic), ()))
@@ -293,16 +294,20 @@ class History:
             self.view(dice.choice(could if dice.random() < 0.85 else working), patient, purpose)
 
     def _review(self) -> None:
-        """Dan decides on every share of the north, but for his own: each third is revoked."""
+        """Dan decides on every share of the north, but for his own: each third is revoked; standing shares are kept."""
         shares = [(one, span) for one, span in self.ledger.live_shares(self.now) if self.ledger.clinic[one] == "north"]
         verdicts = [
-            Verdict(at + 2, span.number, patient, span.who, "revoke" if at % 3 == 0 else "keep")
+            Verdict(at + 2, "grant", span.number, patient, span.who, "revoke" if at % 3 == 0 else "keep")
             for at, (patient, span) in enumerate(shares)
         ]
+        for clinic, span in self.ledger.standing:
+            if clinic == "north" and span.live(self.now):
+                verdicts.append(Verdict(len(verdicts) + 2, "standing_share", span.number, "", span.to, "keep"))
+                self.ledger.kept_standing.add(span.number)
         act = self.by("dan")
         due = act.now + timedelta(days=14)
         review(self.pdp, act=act, campaign="north-2026", due=due, verdicts=verdicts)
-        for (_, span), one in zip(shares, verdicts, strict=True):
+        for (_, span), one in zip(shares, verdicts, strict=False):
             self.ledger.reviewed[span.number] = one.verdict
             if one.verdict == "revoke":
                 span.ended = self.now

@@ -60,7 +60,9 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
     assert run("audit", "checkpoint", url=recorded, known=known) == kept.read_text()
     assert f"rows in {kept.read_text().count('—')} trees" in run("audit", "verify", url=recorded, known=known)
     run("audit", "export", "--format", "log", "-o", str(log), url=recorded, known=known)
-    assert "\nwhole: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
+    assert "\nVERIFIED against the checkpoint of " in alone(str(log), "--checkpoint", str(kept), "--key", public)
+    assert "\nVERIFIED against the checkpoint that was kept" in alone(str(log), "--checkpoint", str(kept))
+    assert ", BUT NO KEY WAS GIVEN" in alone(str(log))
     proof.write_text(
         run("audit", "prove", "event:200", url=recorded) + run("audit", "prove", "decision:9", url=recorded)
     )
@@ -70,7 +72,7 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
         database.execute("UPDATE event SET actor = 'mallory' WHERE id = 200")
     said = run("audit", "verify", "--json", url=recorded, exit_code=1, known=known)
     assert json.loads(said)["findings"][0]["kind"] == "changed row"
-    assert "NOT WHOLE: changed row: event 200 " in run(
+    assert "NOT VERIFIED: changed row: event 200 " in run(
         "audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded, exit_code=1
     )
 
@@ -85,7 +87,7 @@ def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
     assert "are kept until" in refused("audit", "drop", month, "--exported", str(tmp_path / "months"), url=recorded)
     said = run("audit", "erase", "patient:p-5", url=recorded)
     assert said == "1 fields of events and 0 of decisions erased\n"
-    assert "\nwhole: " in run("audit", "verify", url=recorded)
+    assert "\nCONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED: " in run("audit", "verify", url=recorded)
 
 
 @pytest.mark.parametrize(

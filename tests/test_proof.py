@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playhouse.migrations import Runner
 
-from authz.audit import verify
+from authz.audit import batches, verify
 from authz.audit.checkpoints import Signer, checkpoint, full
 from authz.audit.log import log_lines
 from authz.audit.proof import verification, verified
@@ -248,6 +248,18 @@ TAMPERING: dict[str, tuple[Callable[[Database], None], str]] = {
         "row without a leaf: event 100000",
     ),
     "a decision moved to another clinic": (sql("UPDATE decision SET subscription = 'x' WHERE id = 7"), "deleted row: "),
+    "a decision past the log": (
+        sql(
+            "INSERT INTO decision (id, at, asked_at, request_id, subject_type, subject, action, resource_type, "
+            "resource, allowed, reason, rule, policy_version, subscription) VALUES "
+            "(-5, 3, 3, 'r', 'practitioner', 'eve', 'view', 'patient', 'p-1', true, 'permitted', 'R3', 'f', 'nowhere')"
+        ),
+        "row without a leaf: decision -5",
+    ),
+    "a seal past the log": (
+        sql("INSERT INTO seal SELECT id + 9000, at, subscription, month, first, last, upto, 0, root FROM seal"),
+        "row without a leaf: seal 9001",
+    ),
     "a seal": (sql("UPDATE seal SET count = count + 1 WHERE id = 1"), "changed row: seal 1"),
     "a node": (sql("UPDATE node SET number = number + 70 WHERE level = 4 AND number = 0"), "changed row: node "),
     "a tree": (sql("UPDATE tree SET size = size + 1 WHERE name = 'north'"), "truncated tail: leaf "),
@@ -280,6 +292,38 @@ def test_tampering_is_found_and_named(what: str, sealed: tuple[Any, str, str]) -
     assert not found.ok
     assert (found.problem or "").startswith(name), found.problem
     assert verification(database, kept, key).ok
+
+
+def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several processes that share the decisions find what one finds, whatever is wrong and wherever they meet."""
+    monkeypatch.setattr(batches, "WORTH_A_PROCESS", 20)
+    monkeypatch.setattr(batches, "_MOST", 3)
+    database = connect(database_url)
+    migrate(database)
+    record(database)
+    for hours in (0, 0, 1):  # the last batch is an hour before the others
+        answer(database, NOW - timedelta(hours=hours), range(30))
+        seal(database, NOW)
+    before = verified(database, url=database_url)
+    unlock(database)
+    sql(
+        "UPDATE decision SET allowed = NOT allowed WHERE id IN (7, 100)",
+        "DELETE FROM decision WHERE id = 120",
+        "DELETE FROM decision WHERE subscription = '' AND id > 130",
+        "UPDATE decision SET subscription = 'nowhere' WHERE id = 140",
+    )(database)
+    one = verified(database)
+    monkeypatch.delattr(batches, "read_span")  # nothing is read here
+    several = verified(database, url=database_url)
+    shut(database)
+    assert [(found.kind, found.where) for found in before.findings] == [
+        ("clock set back", f"decision {number}") for number in (124, 125, 126)
+    ]
+    kinds = {"clock set back", "changed row", "deleted row", "row without a leaf"}
+    assert {found.kind for found in several.findings} == kinds
+    assert set(several.findings) == set(one.findings)
+    assert (several.rows, several.dropped) == (one.rows, one.dropped)
+    assert [tree.rows for tree in several.trees] == [tree.rows for tree in one.trees]
 
 
 def rewrite(database: Database) -> None:
@@ -439,17 +483,20 @@ def test_the_verifier_runs_alone(exported: Path, signer: Signer) -> None:
     """Without our code it finds an exported log whole, and a changed line not."""
     said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
     assert (said.returncode, said.stderr) == (0, "")
-    assert "whole: " in said.stdout
+    assert "VERIFIED against the checkpoint of " in said.stdout
     text = (exported / "log").read_text()
     (exported / "log").write_text(text.replace('"actor": "alice"', '"actor": "erin"', 1))
     said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
     assert said.returncode == 1
-    assert "NOT WHOLE: changed row: event " in said.stdout
+    assert "NOT VERIFIED: changed row: event " in said.stdout
     hidden = [{**one, "rows": None} if "rows" in one else one for one in map(json.loads, text.splitlines())]
     (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in hidden))
     said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
-    assert "NOT WHOLE: deleted row: decisions " in said.stdout
+    assert "NOT VERIFIED: deleted row: decisions " in said.stdout
     assert f"not checked: {ANSWERS} decisions" in said.stdout
+    bare = [{name: value for name, value in one.items() if name != "rows"} for one in hidden]
+    (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in bare))
+    assert lone(exported, "log").stderr == "verify: this is no exported log: 'rows'\n"
     assert "import authz" not in (exported / "lone.py").read_text()
     assert "from authz" not in (exported / "lone.py").read_text()
 

@@ -289,7 +289,11 @@ def test_q15_separation_of_duties(known: Known) -> None:
 def test_q16_access_review(known: Known) -> None:
     """Q16: the state of each share of the clinic: kept, revoked, never reviewed, and the revoke that was planted."""
     found = ask.access_review(known.audit, subscription="north")
-    told = dict(rows(found, "grant", "state"))
+    every = rows(found, "standing_share", "grant", "state")
+    told = {number: state for share, number, state in every if share is None}
+    assert {(share, state) for share, _, state in every if share} == {
+        (one, "kept") for one in known.ledger.kept_standing
+    }
     planted = known.ledger.planted["revoke not carried out"]
     assert told.pop(planted) == "revoke not carried out"
     live = {span.number for one, span in known.ledger.live_shares(END) if known.ledger.clinic[one] == "north"}
@@ -302,7 +306,9 @@ def test_q16_access_review(known: Known) -> None:
     later = ask.access_review(known.audit, subscription="north", as_of=END + timedelta(days=400))
     assert set(later.frame.state) == {"overdue", "revoked", "never reviewed", "revoke not carried out"}
     sheet = ask.review_sheet(known.audit, subscription="north")
-    assert set(sheet.frame.grant) == live
+    assert set(sheet.frame.grant.dropna()) == live
+    standing = {span.number for clinic, span in known.ledger.standing if clinic == "north" and span.live(END)}
+    assert set(sheet.frame.standing_share.dropna()) == standing != set()
     assert sheet.frame.verdict.isna().all()
 
 

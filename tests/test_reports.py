@@ -6,15 +6,20 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import openpyxl
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from authz.audit import charts
 from authz.audit import questions as ask
 from authz.audit.answers import Answer, framed
+from authz.audit.checkpoints import Signer, checkpoint
+from authz.audit.parquet import SCHEMA
 from authz.audit.printed import as_pdf, chromium
 from authz.audit.reading import Audit, open_audit
 from authz.audit.report import Report
@@ -71,9 +76,10 @@ def test_csv_and_xlsx_hold_the_whole_answer(audit: Audit) -> None:
 
 
 def test_the_header_says_what_a_report_rests_on(audit: Audit, sqlite_database: Database) -> None:
-    """Database, instant, rows checked, checkpoint, VERIFIED; and NOT, with the row, once the record was changed."""
+    """Database, instant, rows checked, checkpoint, the verdict: NOT VERIFIED, with the row, once it was changed."""
     lines = Report(audit, "x").header.lines
-    assert lines["record"] == "The record is VERIFIED."
+    assert lines["record"] == "The record is CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED."
+    assert re.fullmatch(r"0, in \d+\.\d s", lines["rows checked"].split(";")[0])
     assert lines["database"].endswith("caregrant.db")
     assert lines["instant"] == "2026-06-01 15:00:00+03:00 (Europe/Helsinki)"
     assert lines["checkpoint"] == "none was signed yet"
@@ -81,9 +87,35 @@ def test_the_header_says_what_a_report_rests_on(audit: Audit, sqlite_database: D
     again = open_audit(audit.url, as_of=NOW)
     header = Report(again, "x").header
     assert not header.ok
-    assert re.match(rf"The record is NOT verified: .*event {number}", header.lines["record"])
-    assert "NOT verified" in header._repr_html_()
+    assert re.match(rf"The record is NOT VERIFIED: .*event {number}", header.lines["record"])
+    assert "header broken" in header._repr_html_()
     again.close()
+
+
+def test_the_header_says_what_a_checkpoint_is_worth(audit: Audit, sqlite_database: Database, tmp_path: Path) -> None:
+    """VERIFIED takes a checkpoint and a key to check it with, the signer's or the verifier's; less is said as less."""
+    signer = Signer.make(str(tmp_path / "key"), "clinic.example/log")
+    (tmp_path / "public").write_text(f"{signer.key}\n")
+    other = Signer.make(str(tmp_path / "other"), "clinic.example/log")
+    (tmp_path / "stranger").write_text(str(other.key))
+    audit.record("audit:exported", {"file": "x"})
+    checkpoint(sqlite_database, signer, NOW)
+    for name, worth, record in (
+        ("", "unproven", "CONSISTENT with the checkpoint of 2026-06-01T12:00:00Z, BUT NO KEY WAS GIVEN TO CHECK ITS"),
+        ("key", "ok", "VERIFIED against the checkpoint of 2026-06-01T12:00:00Z."),
+        ("public", "ok", "VERIFIED against the checkpoint of 2026-06-01T12:00:00Z."),
+        ("stranger", "broken", "NOT VERIFIED: rewritten history: "),
+    ):
+        with closing(replace(audit, known={}, checkpoint_key=name and str(tmp_path / name))) as opened:
+            header = Report(opened, "x").header
+        assert header.lines["record"].startswith(f"The record is {record}")
+        assert f"header {worth}" in header._repr_html_()
+        assert re.search(r"; (\d+) of \1 leaves lie under a checkpoint", header.lines["checkpoint"])
+    pq.write_table(SCHEMA.empty_table(), tmp_path / "decisions.parquet")
+    with closing(open_audit(audit.url, as_of=NOW, parquet=tmp_path)) as opened:
+        header = Report(opened, "x").header
+    assert header.lines["record"].endswith(f"; decisions from {tmp_path}, NOT VERIFIED.")
+    assert not header.proven
 
 
 def test_a_password_is_not_shown(audit: Audit) -> None:

@@ -1,6 +1,7 @@
 """The access review: a decided sheet is carried out line by line, all of it or nothing (Q16)."""
 
 import csv
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from authz.audit.reading import open_audit
 from authz.audit.sheets import as_csv
 from authz.database import Database
 from authz.errors import ImportRefused
-from authz.models import Review
+from authz.models import Review, StandingShare
 from authz.operations import Reviewed, Verdict, review, share
 from tests.acting import Clinic, by, login
-from tests.people import NOW, fill
+from tests.people import NOW, add, fill
 from tests.test_cli import refused, run
 
 DUE = NOW + timedelta(days=30)
@@ -30,7 +31,13 @@ def clinic(database: Database) -> Clinic:
 
 
 def line(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict:
-    return Verdict(number, clinic.grant(who), "p-1", who, verdict)
+    return Verdict(number, "grant", clinic.grant(who), "p-1", who, verdict)
+
+
+def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict:
+    """A line on the standing share that somebody has."""
+    found = StandingShare.select(StandingShare.id).where(StandingShare.colleague == who).tuples()
+    return Verdict(number, "standing_share", next(iter(found.execute(clinic.database)))[0], "", who, verdict)
 
 
 def carry_out(clinic: Clinic, *verdicts: Verdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
@@ -53,6 +60,57 @@ def test_keep_and_revoke(clinic: Clinic) -> None:
     assert clinic.events()[-3:] == ["review:given", "review:given", "grant:ended:ended"]
     assert ("share:ended", "p-1") in clinic.told("oscar")
     assert clinic.unaccounted() == []
+
+
+def test_standing_shares_are_reviewed_with_the_others(clinic: Clinic) -> None:
+    """One is kept, one revoked: it opens nothing any more, both sides are told, and the record says who decided."""
+    assert "carl" in clinic.viewers(later=61)
+    keep, revoke = standing(clinic, "carol", "keep"), standing(clinic, "carl", "revoke", 3)
+    done = carry_out(clinic, keep, revoke, line(clinic, "bob", "keep", 4))
+    assert done == Reviewed(kept=2, revoked=1)
+    later = clinic.viewers(later=61)
+    assert "carol" in later
+    assert "carl" not in later
+    rows = Review.select().order_by(Review.id).execute(clinic.database)
+    assert [(row.standing_share_id, row.grant_id, row.reviewer_id, row.verdict) for row in rows] == [
+        (keep.number, None, "dan", "keep"),
+        (revoke.number, None, "dan", "revoke"),
+        (None, clinic.grant("bob"), "dan", "keep"),
+    ]
+    assert sorted(clinic.events()[-4:]) == ["review:given"] * 3 + ["standing_share:ended:ended"]
+    assert ("standing_share:ended", "") in clinic.told("carl")
+    assert ("standing_share:ended", "") in clinic.told("alice")
+    with pytest.raises(ImportRefused, match=f"standing share {keep.number} was decided on in spring already"):
+        carry_out(clinic, keep)
+    with pytest.raises(ImportRefused, match="no live share with carl"):
+        carry_out(clinic, standing(clinic, "carl", "keep"), campaign="autumn")
+
+
+@pytest.mark.parametrize(
+    ("who", "verdict", "by_whom", "why"),
+    [
+        ("carol", "revoke", "heidi", "but not end this share"),
+        ("gus", "keep", "dan", "not yours to know"),
+        ("carol", "keep", "bob", "You may not audit this"),
+    ],
+)
+def test_a_standing_share_is_not_everybodys_to_review(
+    clinic: Clinic, who: str, verdict: str, by_whom: str, why: str
+) -> None:
+    """An auditor revokes none, a manager of one clinic reviews none of another, a member none."""
+    with pytest.raises(ImportRefused, match=why):
+        carry_out(clinic, standing(clinic, who, verdict), by_whom=by_whom)
+    assert Review.select().count(clinic.database) == 0
+
+
+def test_nobody_reviews_a_standing_share_of_their_own(clinic: Clinic) -> None:
+    """A manager who gave one, or has one, leaves it to another; the number of somebody else's is not theirs either."""
+    add(clinic.database, StandingShare, owner="dan", colleague="oscar", subscription="north")
+    with pytest.raises(ImportRefused, match="somebody else reviews it"):
+        carry_out(clinic, standing(clinic, "oscar", "keep"))
+    mistaken = replace(standing(clinic, "oscar", "keep"), practitioner="bob")
+    with pytest.raises(ImportRefused, match="no live share with bob"):
+        carry_out(clinic, mistaken)
 
 
 @pytest.mark.parametrize(
@@ -117,4 +175,6 @@ def test_from_the_sheet_to_the_state(sqlite_database: Database, sqlite_url: str,
     assert set(told.state) == {"kept", "revoked"}
     path.write_text("patient,verdict\n")
     assert "line 1: the sheet has no column grant" in refused(*words, url=sqlite_url)
+    path.write_text("grant,standing_share,patient,practitioner,verdict\n1,2,p-1,bob,keep\n")
+    assert "line 2: a line has the number of a grant or of a standing share" in refused(*words, url=sqlite_url)
     audit.close()

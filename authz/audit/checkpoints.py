@@ -104,6 +104,22 @@ class Signer:
             raise Unavailable(f"{self.remembered}: {error.strerror}") from error
 
 
+def trusted(path: str) -> tuple[str, str]:
+    """The checkpoints and the verifier key to verify with: those of a key that signs, or a verifier key's file; of no
+    file none. Raises `InvalidInput`.
+    """
+    if not path:
+        return "", ""
+    try:
+        text = Path(path).read_text()
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} holds no key") from error
+    if not text.startswith(_PREFIX):
+        return "", text.strip()
+    signer = Signer.read(path)
+    return "\n".join(full(note) for note in signer.last().values()), str(signer.key)
+
+
 def full(note: Note) -> str:
     """A checkpoint with its signatures, as it is given out."""
     lines = [f"— {name} {base64.b64encode(signature).decode()}\n" for name, signature in note.signatures]

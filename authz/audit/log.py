@@ -19,6 +19,7 @@ from authz.record.months import bounds
 from authz.record.proof import trees
 from authz.record.sealing import SEALED, last_sealed, told_decisions
 from authz.record.tree import Edge
+from authz.terms import format_instant
 
 Line = dict[str, Any]
 UNNAMED = "caregrant"
@@ -43,25 +44,31 @@ def segment(tree: str) -> str:
     return "".join(f"%{ord(one):02X}" for one in tree) if not tree.strip("-.") else written
 
 
-def log_lines(database: Database, name: str = "") -> Iterator[Line]:
-    """Every line of the log; `name` is the log's, by default that of its last checkpoint."""
-    with answering(database), _as_it_stands(database):
+def log_lines(database: Database, name: str = "", *, apart: bool = False) -> Iterator[Line]:
+    """Every line of the log; `name` is the log's, by default that of its last checkpoint. `apart`: without decisions,
+    which `batches` has in the order in which they are stored.
+    """
+    with answering(database), as_it_stands(database):
         notes = list(
             Checkpoint.select(Checkpoint.note, Checkpoint.at).order_by(Checkpoint.id).dicts().execute(database)
         )
         name = name or _named(notes)
         yield {"log": "caregrant", "version": 1, "name": name}
         for note in notes:
-            yield {"checkpoint": note["note"], "at": note["at"].isoformat()}
-        events, sealed = 0, 0
+            yield {"checkpoint": note["note"], "at": format_instant(note["at"])}
+        covered = {"event": 0, "seal": 0}
+        sealed = 0
         dropped = _dropped(database)
         for tree, edge in trees(database).items():
             yield head(name, tree, edge)
-            for line in _leaves(database, tree, dropped):
-                events += line["row"].startswith("event ") and line["leaf"] is not None
-                sealed += len(line.get("rows") or ())
+            for line in _leaves(database, tree, dropped, apart):
+                if line["leaf"] is not None:
+                    covered[line["leaf"]["type"]] += 1
+                    sealed += len(line.get("rows") or ())
                 yield line
-        yield from _strays(database, events, sealed)
+        yield from _strays(database, covered)
+        if not apart:
+            yield from _stray_decisions(database, sealed)
 
 
 def head(name: str, tree: str, edge: Edge) -> Line:
@@ -73,7 +80,7 @@ def _named(notes: list[dict[str, Any]]) -> str:
     return str(notes[-1]["note"]).split("\n", 1)[0].rpartition("/")[0] if notes else UNNAMED
 
 
-def _as_it_stands(database: Database) -> Any:
+def as_it_stands(database: Database) -> Any:
     """A transaction that sees one instant and keeps nobody from writing."""
     if database.dialect == "sqlite":
         return database.atomic("DEFERRED")
@@ -85,13 +92,10 @@ def _dropped(database: Database) -> frozenset[str]:
     return frozenset(body["month"] for (body,) in found)
 
 
-def _leaves(database: Database, tree: str, dropped: frozenset[str]) -> Iterator[Line]:
+def _leaves(database: Database, tree: str, dropped: frozenset[str], apart: bool) -> Iterator[Line]:
     after = -1
-    while True:
-        found = Leaf.select(Leaf.number, Leaf.event, Leaf.seal, Leaf.hash).where(Leaf.tree == tree, Leaf.number > after)
-        leaves = list(found.order_by(Leaf.number).limit(_CHUNK).tuples().execute(database))
-        if not leaves:
-            return
+    sql = "SELECT number, event, seal, hash FROM leaf WHERE tree = {0} AND number > {0} ORDER BY number LIMIT {0}"
+    while leaves := database.execute_sql(sql.format(database.param), (tree, after, _CHUNK)).fetchall():
         events = _events(database, [event for _, event, _, _ in leaves if event is not None])
         seals = _seals(database, [seal for _, _, seal, _ in leaves if seal is not None])
         for number, event, seal, leaf in leaves:
@@ -101,9 +105,8 @@ def _leaves(database: Database, tree: str, dropped: frozenset[str]) -> Iterator[
             elif seal not in seals:
                 yield {**line, "row": f"seal {seal}", "leaf": None}
             else:
-                rows = _sealed(database, seals[seal])
-                told, gone = seal_leaf(seals[seal]), not rows and seals[seal]["month"] in dropped
-                yield {**line, "row": f"seal {seal}", "leaf": told, "rows": None if gone else rows}
+                told = {**line, "row": f"seal {seal}", "leaf": seal_leaf(seals[seal])}
+                yield told if apart else {**told, "rows": _rows(database, seals[seal], dropped)}
         after = leaves[-1][0]
 
 
@@ -119,12 +122,13 @@ def _json(body: Any) -> Any:
 
 def _seals(database: Database, ids: list[int]) -> dict[int, Line]:
     rows = rows_of(database, f"SELECT {', '.join(SEALED)} FROM seal WHERE id", ids) if ids else []
-    seals = (dict(zip(SEALED, row, strict=True)) for row in rows)
-    return {one["id"]: {**one, "root": bytes(one["root"])} for one in seals}
+    return {row[0]: dict(zip(SEALED, row, strict=True)) for row in rows}
 
 
-def _sealed(database: Database, seal: Line) -> list[Line]:
-    return list(told_decisions(database, sealed_rows(database, seal)))
+def _rows(database: Database, seal: Line, dropped: frozenset[str]) -> list[Line] | None:
+    """The decisions of a seal; none at all where its month was dropped."""
+    rows = list(told_decisions(database, sealed_rows(database, seal)))
+    return None if not rows and seal["month"] in dropped else rows
 
 
 def sealed_rows(database: Database, seal: Line) -> list[Line]:
@@ -137,13 +141,18 @@ def sealed_rows(database: Database, seal: Line) -> list[Line]:
     return [dict(zip(DECISION_FIELDS, row, strict=True)) for row in found]
 
 
-def _strays(database: Database, events: int, sealed: int) -> Iterator[Line]:
-    """Rows that no leaf covers, if there are any: the first of each kind."""
-    if Event.select().count(database) > events:
-        covered = Leaf.select(Leaf.event).where(Leaf.event.is_null(False))
-        for (number,) in Event.select(fn.MIN(Event.id)).where(Event.id.not_in(covered)).tuples().execute(database):
-            if number is not None:
-                yield {"stray": f"event {number}"}
+def _strays(database: Database, covered: dict[str, int]) -> Iterator[Line]:
+    """Events and seals that no leaf covers, if there are any: the first of each."""
+    models: dict[str, Any] = {"event": Event, "seal": Seal}
+    for noun, model in models.items():
+        if model.select().count(database) > covered[noun]:
+            there = Leaf.select(getattr(Leaf, noun)).where(getattr(Leaf, noun).is_null(False))
+            first = model.select(fn.MIN(model.id)).where(model.id.not_in(there))
+            yield {"stray": f"{noun} {next(iter(first.tuples().execute(database)))[0]}"}
+
+
+def _stray_decisions(database: Database, sealed: int) -> Iterator[Line]:
+    """The first decision that no seal covers, if there is any among those that were sealed."""
     upto = last_sealed(database)
     if Decision.select().where(Decision.id <= upto).count(database) > sealed:
         sealing = Seal.select().where(

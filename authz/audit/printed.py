@@ -23,9 +23,11 @@ thead th { background: var(--head); border-bottom: 2px solid var(--accent); whit
 .header { border: 1px solid var(--line); border-left: 6px solid #8a1c12; padding: .6rem 1rem; margin: 0 0 1.4rem;
   background: #fdf6f5; }
 .header.ok { border-left-color: #1e6b3a; background: #f4faf6; }
+.header.unproven { border-left-color: #8a5a00; background: #fdf9ef; }
 .header table { margin: .2rem 0; } .header th, .header td { border: 0; padding: .1rem 1rem .1rem 0; }
 .header th { font-weight: 600; background: none; white-space: nowrap; }
 .verdict { font-weight: 700; font-size: 1.05rem; color: #8a1c12; } .ok .verdict { color: #1e6b3a; }
+.unproven .verdict { color: #8a5a00; }
 figure { margin: 1rem 0; break-inside: avoid; } figure img { max-width: 100%; height: auto; }
 figcaption { color: var(--quiet); font-size: .9rem; }
 @page { size: A4 landscape; margin: 14mm; }

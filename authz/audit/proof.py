@@ -1,15 +1,18 @@
 """Is the record whole? The verifier's answer for a database, and what it was asked on."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from authz.audit.log import log_lines
+from authz.audit.batches import reading
+from authz.audit.log import as_it_stands, log_lines
 from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verifier, notes_in
 from authz.database import Database, answering
 from authz.errors import InvalidInput
 from authz.models import Checkpoint, Node
+from authz.record.leaves import canonical
 from authz.record.proof import STRIDE, kept_hashes, trees
 from authz.record.sealing import unsealed
 from authz.record.tree import Edge
@@ -22,9 +25,10 @@ class Verification:
     """What was verified: the size and the root (hexadecimal) of each tree by its subscription (empty: of none), and
     when the last checkpoint was signed.
 
-    `ok` says that nothing is wrong, `problem` what is, first of all. `rows_checked` are the events, seals and decisions
-    that were hashed anew; `unsealed` are decisions so young that no tree covers them yet, `dropped` those of months
-    that were dropped after their time.
+    `ok` says that nothing is wrong, `problem` what is, first of all. `word` says what that is worth: it is `proven` by
+    checkpoints whose signatures were checked, or that were kept elsewhere; `covered` leaves lie under them.
+    `rows_checked` are the events, seals and decisions that were hashed anew, in so many `seconds`; `unsealed` are
+    decisions so young that no tree covers them yet, `dropped` those of months that were dropped after their time.
     """
 
     sizes: dict[str, int]
@@ -32,18 +36,27 @@ class Verification:
     checkpoint_at: datetime | None
     ok: bool
     problem: str | None
+    word: str
+    proven: bool
+    covered: int
     rows_checked: int
+    seconds: float
     unsealed: int
     dropped: int
 
 
-def verification(database: Database, checkpoint: str | None = None, key: str | None = None) -> Verification:
+def verification(
+    database: Database, checkpoint: str | None = None, key: str | None = None, url: str = ""
+) -> Verification:
     """Verify the whole record. `checkpoint` is the text of checkpoints that somebody kept, `key` the verifier key that
-    they must be signed with; without one no signature is checked.
+    they must be signed with; without one no signature is checked. `url` is where other processes find the same
+    database, to read a large record with all processors.
 
     Reads only, in bounded memory. Raises `InvalidInput` for a checkpoint or a key that is none, and `Unavailable`.
     """
-    report = verified(database, checkpoint, key)
+    began = time.monotonic()
+    report = verified(database, checkpoint, key, url)
+    seconds = time.monotonic() - began
     with answering(database):
         last = Checkpoint.select(Checkpoint.at).order_by(Checkpoint.id.desc()).limit(1).tuples().execute(database)
         at: Any = next((row[0] for row in last), None)
@@ -54,13 +67,17 @@ def verification(database: Database, checkpoint: str | None = None, key: str | N
         at,
         report.ok,
         None if report.ok else str(report.findings[0]),
+        report.word,
+        report.proven,
+        report.covered,
         report.rows,
+        seconds,
         waiting,
         report.dropped,
     )
 
 
-def verified(database: Database, checkpoint: str | None = None, key: str | None = None) -> Report:
+def verified(database: Database, checkpoint: str | None = None, key: str | None = None, url: str = "") -> Report:
     """The verifier's whole report on a database: as on an exported log, and on the nodes that proofs are made of."""
     try:
         whom = Key.parse(key) if key else None
@@ -68,9 +85,11 @@ def verified(database: Database, checkpoint: str | None = None, key: str | None 
     except Malformed as error:
         raise InvalidInput(str(error)) from error
     name = whom.name if whom else _name(kept)
-    report = Verifier(kept, whom).read(log_lines(database, name))
-    with answering(database):
+    verifier = Verifier(kept, whom, apart=True, write=canonical)
+    with answering(database), as_it_stands(database), reading(database, url) as add_decisions:
+        report = verifier.read(log_lines(database, name, apart=True))
         report.findings += _nodes(database)
+        add_decisions(verifier)
     return report
 
 

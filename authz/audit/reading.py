@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 
+from authz.audit.checkpoints import trusted
 from authz.audit.decision_log import DecisionLog
 from authz.audit.proof import Verification, verification
 from authz.compiler import load
@@ -51,6 +52,7 @@ class Audit:
     tz: ZoneInfo
     reader: str
     decision_log: DecisionLog | None = None
+    checkpoint_key: str = ""
     known: dict[str, Any] = field(default_factory=dict)
 
     def at(self, as_of: When = None, tz: str | None = None) -> "Audit":
@@ -105,7 +107,7 @@ class Audit:
     def verification(self) -> Verification:
         """Whether the record is whole, verified once for this audit."""
         if "verification" not in self.known:
-            self.known["verification"] = verification(self.database)
+            self.known["verification"] = verification(self.database, *trusted(self.checkpoint_key), self.url)
         found: Verification = self.known["verification"]
         return found
 
@@ -159,7 +161,7 @@ def open_audit(
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
     reading = connect(chosen.database, read_only=True)
     who = chosen.reader or getpass.getuser()
-    return Audit(reading, writing, PDP(reading, policy), chosen.database, now, zone, who, log)
+    return Audit(reading, writing, PDP(reading, policy), chosen.database, now, zone, who, log, chosen.checkpoint_key)
 
 
 def time_zone(name: str) -> ZoneInfo:

@@ -25,10 +25,13 @@ _MOST_PRINTED = 2000
 
 @dataclass(frozen=True)
 class Header:
-    """What a report rests on: database, instant, rows checked, checkpoint, and whether the record was verified."""
+    """What a report rests on: database, instant, rows checked, checkpoint, and what the verification found. `ok`:
+    nothing is wrong; `proven`: against a checkpoint that no one who holds the database could forge.
+    """
 
     lines: dict[str, str]
     ok: bool
+    proven: bool
 
     def __str__(self) -> str:
         return "\n".join(f"{name}: {value}" for name, value in self.lines.items())
@@ -42,27 +45,30 @@ class Header:
             if name != "record"
         )
         verdict = f"<p class='verdict'>{escape(self.lines['record'])}</p>"
-        return f"<section class='header {'ok' if self.ok else 'broken'}'>{verdict}<table>{rows}</table></section>"
+        worth = "ok" if self.proven else "unproven" if self.ok else "broken"
+        return f"<section class='header {worth}'>{verdict}<table>{rows}</table></section>"
 
 
 def header_of(audit: Audit) -> Header:
     """The header of every report on an audit; the record is verified for it."""
     found = audit.verification
     signed = found.checkpoint_at
-    checkpoint = "none was signed yet" if signed is None else f"signed {format_instant(signed)}"
+    under = f"{found.covered:,} of {sum(found.sizes.values()):,} leaves lie under a checkpoint"
+    checkpoint = "none was signed yet" if signed is None else f"signed {format_instant(signed)}; {under}"
     young = f"; {found.unsealed:,} answers are too young to be sealed" if found.unsealed else ""
-    source = "" if audit.decision_log is None else f"; decisions from {audit.decision_log.folder}"
+    source = "" if audit.decision_log is None else f"; decisions from {audit.decision_log.folder}, NOT VERIFIED"
     return Header(
         {
-            "record": "The record is VERIFIED." if found.ok else f"The record is NOT verified: {found.problem}.",
-            "database": audit.shown_url + source,
+            "record": f"The record is {found.word}{source}.",
+            "database": audit.shown_url,
             "instant": f"{audit.now.astimezone(audit.tz).isoformat(sep=' ', timespec='seconds')} ({audit.tz})",
-            "rows checked": f"{found.rows_checked:,}{young}",
+            "rows checked": f"{found.rows_checked:,}, in {found.seconds:.1f} s{young}",
             "checkpoint": checkpoint,
             "policy": audit.pdp.version[:12],
             "read by": audit.reader,
         },
         found.ok,
+        found.proven and not source,
     )
 
 

@@ -13,7 +13,7 @@ import base64
 import binascii
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 CLOCK_TOLERANCE = 600_000_000
 """Microseconds by which a row may lie before one recorded earlier: requests and imports overlap."""
 
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _ED25519 = b"\1"
 _MOST_COMPARED = 100  # changed rows that are compared with one another, to tell a swap
 
@@ -37,7 +38,7 @@ class Malformed(ValueError):
 
 def canonical(value: Any) -> bytes:
     """The bytes of a row: RFC 8785, for the strings, whole numbers below 2^53, true, false and null that rows hold."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -254,34 +255,111 @@ class Tree:
 
 @dataclass
 class Report:
-    """What was checked and found. `ok` says that nothing is wrong.
+    """What was checked and found. `ok` says that nothing is wrong, `word` what that is worth.
 
     `dropped` decisions are of months that were dropped: their seals were checked, they themselves could not be.
+    `checkpoint` is what the trees were compared with, empty where nothing was ever signed; it is `believed` where it is
+    signed by the key that was given, or was itself kept elsewhere.
     """
 
     trees: list[Tree] = field(default_factory=list)
     rows: int = 0
     dropped: int = 0
     findings: list[Finding] = field(default_factory=list)
+    checkpoint: str = ""
+    believed: bool = False
 
     @property
     def ok(self) -> bool:
         return not self.findings
 
+    @property
+    def proven(self) -> bool:
+        return self.ok and self.believed
+
+    @property
+    def word(self) -> str:
+        if not self.ok:
+            return f"NOT VERIFIED: {self.findings[0]}"
+        if not self.checkpoint:
+            return "CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED"
+        if not self.believed:
+            return f"CONSISTENT with {self.checkpoint}, BUT NO KEY WAS GIVEN TO CHECK ITS SIGNATURE"
+        return f"VERIFIED against {self.checkpoint}"
+
+    @property
+    def leaves(self) -> int:
+        return sum(tree.grown.size for tree in self.trees)
+
+    @property
+    def covered(self) -> int:
+        """The leaves up to the last checkpoint of each tree."""
+        return sum(tree.checkpoint.size for tree in self.trees if tree.checkpoint)
+
+
+def decisions_of(seal: dict[str, Any]) -> str:
+    """The decisions of a seal, as a finding names them."""
+    return f"decisions {seal['first']} to {seal['last']}"
+
+
+def not_dropped(month: str) -> str:
+    """Why decisions that are not there are a finding."""
+    return f"they are not there, and no event says that {month} was dropped"
+
+
+class Clock:
+    """When the latest of each kind of rows was recorded: which says that it is earlier than one before it?"""
+
+    def __init__(self, latest: dict[str, int]) -> None:
+        self._latest = latest
+
+    def back(self, what: str, at: int) -> str:
+        """What is wrong with an instant, or nothing; the rows after it go by the clock that was set back."""
+        latest = self._latest.setdefault(what, at)
+        back = at < latest - CLOCK_TOLERANCE
+        if at > latest or back:
+            self._latest[what] = at
+        if back:
+            return f"{(latest - at) // 1_000_000} s before one that was recorded earlier"
+        return ""
+
+
+def batch_fault(count: int, root: bytes, hashes: Sequence[bytes]) -> tuple[str, str]:
+    """What is wrong with the decisions of a seal, by the hashes of their leaves, and why; or nothing."""
+    if root_of(hashes) == root:
+        return "", ""
+    if len(hashes) == count:
+        return "changed row", "they are not what was sealed"
+    kind = "deleted row" if len(hashes) < count else "row without a leaf"
+    return kind, f"{len(hashes)} rows are there, {count} were sealed"
+
 
 class Verifier:
-    """Reads the lines of a log once, in their order; `kept` are checkpoints from elsewhere, `key` whom to believe."""
+    """Reads the lines of a log once, in their order; `kept` are checkpoints from elsewhere, `key` whom to believe.
 
-    def __init__(self, kept: Iterable[Note] = (), key: Key | None = None) -> None:
+    `apart`: the decisions of seals are not in the lines, for they are checked apart. `write` makes the bytes of a row.
+    """
+
+    def __init__(
+        self,
+        kept: Iterable[Note] = (),
+        key: Key | None = None,
+        *,
+        apart: bool = False,
+        write: Callable[[Any], bytes] = canonical,
+    ) -> None:
         self.report = Report()
+        self.dropped: set[str] = set()
+        self._apart = apart
+        self._write = write
         self._key = key
         self._notes = [(note, "kept") for note in kept]
+        self._signed_at = ""
         self._tree: Tree | None = None
         self._due: dict[int, list[tuple[Note, str]]] = {}
         self._last: dict[str, int] = {}
-        self._latest: dict[str, int] = {}
+        self._clock = Clock({})
         self._changed: list[tuple[int, dict[str, Any], str]] = []
-        self._dropped: set[str] = set()
         self._absent: dict[str, tuple[str, str]] = {}
 
     def read(self, lines: Iterable[dict[str, Any]]) -> Report:
@@ -290,6 +368,7 @@ class Verifier:
             for line in lines:
                 if "checkpoint" in line:
                     self._notes.append((Note.parse(line["checkpoint"]), "log"))
+                    self._signed_at = line["at"]
                 elif "tree" in line:
                     self._close()
                     self._open(line)
@@ -301,9 +380,8 @@ class Verifier:
         except (KeyError, TypeError, AttributeError) as error:
             raise Malformed(f"this is no exported log: {error}") from error
         for month, (name, where) in self._absent.items():
-            if month not in self._dropped:
-                why = f"they are not there, and no event says that {month} was dropped"
-                self.report.findings.append(Finding("deleted row", name, where, why))
+            if month not in self.dropped:
+                self.report.findings.append(Finding("deleted row", name, where, not_dropped(month)))
         origins = {tree.origin for tree in self.report.trees}
         for note, _ in self._notes:
             if note.origin not in origins:
@@ -311,7 +389,17 @@ class Verifier:
                     "truncated tail", note.origin, f"checkpoint {note.size}", "its tree is not there at all"
                 )
                 self.report.findings.append(found)
+        self._weigh()
         return self.report
+
+    def _weigh(self) -> None:
+        """What it is worth that everything agrees: the log's own checkpoints count where a key can check them."""
+        kept = any(source == "kept" for _, source in self._notes)
+        self.report.believed = bool(self._notes) and (kept or self._key is not None)
+        if self._signed_at and (self._key or not kept):
+            self.report.checkpoint = f"the checkpoint of {self._signed_at}"
+        elif kept:
+            self.report.checkpoint = "the checkpoint that was kept elsewhere"
 
     def _find(self, kind: str, where: str, why: str) -> None:
         tree = self._tree.name if self._tree else ""
@@ -319,7 +407,7 @@ class Verifier:
 
     def _open(self, line: dict[str, Any]) -> None:
         self._tree = Tree(line["tree"], line["origin"], line["size"], line["root"])
-        self._last, self._latest, self._changed, self._due = {}, {}, [], {}
+        self._last, self._clock, self._changed, self._due = {}, Clock({}), [], {}
         for note, source in self._notes:
             if note.origin != self._tree.origin:
                 continue
@@ -341,15 +429,15 @@ class Verifier:
             self._find("deleted row", f"leaf {number}", f"it is not there; the next is {line['number']}")
         if content is None:
             self._find("deleted row", line["row"], "its leaf is there, the row is not")
-        elif leaf_hash(canonical(content)) != said:
+        elif leaf_hash(self._write(content)) != said:
             self._find("changed row", line["row"], "it is not what was hashed when it was recorded")
             if len(self._changed) < _MOST_COMPARED:
                 self._changed.append((len(tree.findings) - 1, content, line["hash"]))
         else:
             self._in_order(content)
             if content["type"] == "event" and content["kind"] == "decisions:dropped":
-                self._dropped.add(content["body"]["month"])
-        if content is not None and "rows" in line:
+                self.dropped.add(content["body"]["month"])
+        if content is not None and content["type"] == "seal" and not self._apart:
             self._batch(content, line["rows"])
         tree.rows += 1
         tree.grown.add(said)
@@ -361,34 +449,29 @@ class Verifier:
             why = f"it stands behind {kind} {self._last[kind]}"
             self._find("swapped pair", f"{kind} {number}", why)
         self._last[kind] = number
-        self._clock(kind, f"{kind} {number}", content["at"])
+        self._in_time(kind, number, content["at"])
 
-    def _clock(self, kind: str, where: str, at: int) -> None:
-        latest = self._latest.get(kind, at)
-        if at < latest - CLOCK_TOLERANCE:
-            self._find("clock set back", where, f"{(latest - at) // 1_000_000} s before one that was recorded earlier")
-        self._latest[kind] = max(latest, at)
+    def _in_time(self, kind: str, number: int, at: int) -> None:
+        back = self._clock.back(kind, at)
+        if back:
+            self._find("clock set back", f"{kind} {number}", back)
 
     def _batch(self, content: dict[str, Any], rows: list[dict[str, Any]] | None) -> None:
         tree = self._tree
         if tree is None:
             return
-        where = f"decisions {content['first']} to {content['last']}"
+        where = decisions_of(content)
         if rows is None:
             self.report.dropped += content["count"]
             self._absent.setdefault(content["month"], (tree.name, where))
             return
         tree.rows += len(rows)
-        hashes = [leaf_hash(canonical(row)) for row in rows]
         for row in rows:
-            self._clock("decision", f"decision {row['id']}", row["asked_at"])
-        if root_of(hashes).hex() == content["root"]:
-            return
-        if len(rows) != content["count"]:
-            lacking = f"{len(rows)} rows are there, {content['count']} were sealed"
-            self._find("deleted row" if len(rows) < content["count"] else "row without a leaf", where, lacking)
-        else:
-            self._find("changed row", where, "they are not what was sealed")
+            self._in_time("decision", row["id"], row["asked_at"])
+        hashes = [leaf_hash(self._write(row)) for row in rows]
+        kind, why = batch_fault(content["count"], bytes.fromhex(content["root"]), hashes)
+        if kind:
+            self._find(kind, where, why)
 
     def _compare(self) -> None:
         """What checkpoints say of the tree at the size that it has reached."""
@@ -423,7 +506,7 @@ class Verifier:
         """Two changed rows that hold each other's content were swapped."""
         for at, (place, one, _) in enumerate(self._changed):
             for _, other, said in self._changed[at + 1 :]:
-                if leaf_hash(canonical({**one, "id": other["id"]})).hex() == said:
+                if leaf_hash(self._write({**one, "id": other["id"]})).hex() == said:
                     where = f"{one['type']} {one['id']}"
                     why = f"it holds what {other['type']} {other['id']} held"
                     tree.findings[place] = Finding("swapped pair", tree.name, where, why)
@@ -460,11 +543,12 @@ def told(report: Report) -> Iterator[str]:
     for tree in report.trees:
         signed = f"signed up to leaf {tree.checkpoint.size}" if tree.checkpoint else "under no checkpoint"
         yield f"{tree.origin}: {tree.grown.size} leaves, {tree.rows} rows, root {tree.grown.root.hex()}, {signed}"
-    yield from (f"NOT WHOLE: {finding}" for finding in report.findings)
+    yield from (f"NOT VERIFIED: {finding}" for finding in report.findings)
     if report.dropped:
         yield f"dropped after their time, and not checked: {report.dropped} decisions"
     if report.ok:
-        yield f"whole: {report.rows} rows in {len(report.trees)} trees"
+        under = f"{report.covered} of {report.leaves} leaves lie under a checkpoint"
+        yield f"{report.word}: {report.rows} rows in {len(report.trees)} trees; {under}"
 
 
 def _main() -> int:

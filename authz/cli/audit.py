@@ -5,7 +5,7 @@ from typing import TextIO
 
 import click
 
-from authz.audit.checkpoints import Signer, checkpoint, full
+from authz.audit.checkpoints import Signer, checkpoint, full, trusted
 from authz.audit.proof import verified
 from authz.audit.proofs import Proof, prove_consistency, prove_decision, prove_event
 from authz.audit.verify import told
@@ -77,15 +77,14 @@ def verify(
     """Hash every row anew and compare the trees with every checkpoint. Exit 1 where the record is not whole."""
     chosen = settings(checkpoint_key=checkpoint_key, database=database)
     known = kept.read() if kept is not None else ""
-    if key is None and chosen.checkpoint_key:
-        signer = Signer.read(chosen.checkpoint_key)
-        key = str(signer.key)
-        known = "\n".join([known, *(full(note) for note in signer.last().values())])
-    report = verified(opened(chosen.database), known, key)
+    if key is None:
+        remembered, key = trusted(chosen.checkpoint_key)
+        known = f"{known}\n{remembered}"
+    report = verified(opened(chosen.database), known, key, chosen.database)
     if as_json:
         trees = [{"tree": one.name, "size": one.grown.size, "root": one.grown.root.hex()} for one in report.trees]
         findings = [vars(one) for one in report.findings]
-        write_json({"ok": report.ok, "rows": report.rows, "trees": trees, "findings": findings})
+        write_json({"ok": report.ok, "word": report.word, "rows": report.rows, "trees": trees, "findings": findings})
     else:
         for line in told(report):
             click.echo(line)

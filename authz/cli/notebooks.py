@@ -75,7 +75,8 @@ def _handed_on(database: str | None, policies: str | None) -> str:
     """The database as an absolute URL, with the settings in the environment of a kernel that is started."""
     chosen = settings(database=database, policies=policies)
     url = absolute_url(chosen.database)
-    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()))
+    key = str(Path(chosen.checkpoint_key).absolute()) if chosen.checkpoint_key else ""
+    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key)
     reached = connect(url)
     if reached.dialect == "sqlite" and not Path(str(reached.database)).is_file():
         raise Unavailable(f"there is no database at {reached.database}; make one with: caregrant migrate")
@@ -130,24 +131,18 @@ def _due(text: str) -> datetime:
 def _verdicts(file: TextIO) -> list[Verdict]:
     """The lines of a decided sheet. Raises `ImportRefused`."""
     reader = csv.DictReader(StringIO(file.read(), newline=""))
-    needed = ("grant", "patient", "practitioner", "verdict")
+    needed = ("grant", "standing_share", "patient", "practitioner", "verdict")
     lacking = [name for name in needed if name not in (reader.fieldnames or ())]
     if lacking:
         raise ImportRefused(1, f"the sheet has no column {lacking[0]}; save it from the notebook, access review")
     verdicts = []
     for row in reader:
         told = {name: _plain(row[name] or "") for name in needed}
-        if not told["grant"].isdecimal():
-            raise ImportRefused(reader.line_num, f"{told['grant']!r} is not a grant's number")
-        verdicts.append(
-            Verdict(
-                reader.line_num,
-                int(told["grant"]),
-                told["patient"],
-                told["practitioner"],
-                told["verdict"].strip().casefold(),
-            )
-        )
+        nouns = [noun for noun in ("grant", "standing_share") if told[noun]]
+        if len(nouns) != 1 or not told[nouns[0]].isdecimal():
+            raise ImportRefused(reader.line_num, "a line has the number of a grant or of a standing share")
+        number, verdict = int(told[nouns[0]]), told["verdict"].strip().casefold()
+        verdicts.append(Verdict(reader.line_num, nouns[0], number, told["patient"], told["practitioner"], verdict))
     if not verdicts:
         raise ImportRefused(1, "the sheet has no line")
     return verdicts

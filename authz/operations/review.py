@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from authz.errors import CaregrantError, ImportRefused
-from authz.models import Grant, Review
-from authz.operations.change import Change, Row, perform
+from authz.models import Grant, Review, StandingShare
+from authz.operations.change import ALONE, Change, Row, perform
 from authz.operations.share import end_one
+from authz.operations.share_all import end_standing
 from authz.pdp import PDP
 from authz.record import Act
 from authz.terms import VERDICTS, parse_id
@@ -15,13 +16,21 @@ from authz.terms import VERDICTS, parse_id
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of a decided sheet: the share, as the reviewer saw it, and keep or revoke."""
+    """One line of a decided sheet: the share, as the reviewer saw it, and keep or revoke.
+
+    `noun` says what `number` is: ``grant`` or ``standing_share``, which is of no one patient.
+    """
 
     line: int
-    grant: int
+    noun: str
+    number: int
     patient: str
     practitioner: str
     verdict: str
+
+    @property
+    def share(self) -> str:
+        return f"{self.noun.replace('_', ' ')} {self.number}"
 
 
 @dataclass(frozen=True)
@@ -35,15 +44,20 @@ class Reviewed:
 def review(pdp: PDP, *, act: Act, campaign: str, due: datetime, verdicts: Sequence[Verdict]) -> Reviewed:
     """Carry out a decided sheet: all of it or nothing, each line recorded with its reviewer (who acts) and verdict.
 
-    The reviewer must be permitted `audit` on the clinic and, to revoke, `end_share` on the patient; nobody decides on a
-    share that they hold, gave, or give as the owner. Raises `ImportRefused` with the first line at fault.
+    The reviewer must be permitted `audit` on the clinic and, to revoke, `end_share` on the patient or, for a standing
+    share, `manage` on the clinic; nobody decides on a share that they hold, gave, or give as the owner. Raises
+    `ImportRefused` with the first line at fault.
     """
     parse_id(campaign)
 
     def work(change: Change) -> Reviewed:
+        standing = _standing(change, verdicts)
+        change.lock(sorted({one.patient for one in verdicts if one.noun == "grant"}))
+        for where in sorted({row["subscription"] for row in standing.values()}):
+            change.enter(where)
         for one in verdicts:
             try:
-                _decide(change, one, campaign, due)
+                _decide(change, one, standing, campaign, due)
             except ImportRefused:
                 raise
             except CaregrantError as error:
@@ -51,33 +65,54 @@ def review(pdp: PDP, *, act: Act, campaign: str, due: datetime, verdicts: Sequen
         revoked = sum(one.verdict == "revoke" for one in verdicts)
         return Reviewed(len(verdicts) - revoked, revoked)
 
-    return perform(pdp, act, work, patients=sorted({one.patient for one in verdicts}))
+    return perform(pdp, act, work)
 
 
-def _decide(change: Change, one: Verdict, campaign: str, due: datetime) -> None:
-    row = _share(change, one)
-    where = change.subscriptions[one.patient]
-    change.permit("audit", ("subscription", where))
-    owner = change.live_grants(one.patient)[0]["practitioner"]
-    if change.act.by in (row["practitioner"], row["given_by"], owner):
-        raise ImportRefused(one.line, f"{change.act.by} holds or gave this share; somebody else reviews it")
-    if change.row(Review.select().where(Review.campaign == campaign, Review.grant == one.grant)):
-        raise ImportRefused(one.line, f"grant {one.grant} was decided on in {campaign} already")
-    told = {"campaign": campaign, "grant": one.grant, "reviewer": change.act.by, "verdict": one.verdict}
-    Review.insert(at=change.now, subscription=where, due_at=due, **told).execute(change.database)
-    change.happened("review:given", where, {**told, "grant": str(one.grant)}, one.patient)
-    if one.verdict == "revoke":
-        if not change.ask(change.act.by, "end_share", ("patient", one.patient)).allowed:
-            raise ImportRefused(one.line, f"{change.act.by} may audit here, but not end this share; a manager may")
-        end_one(change, row, "ended")
+def _standing(change: Change, verdicts: Sequence[Verdict]) -> dict[int, Row]:
+    """The standing shares that are spoken of, locked before their subscriptions, as those who end them do."""
+    numbers = [one.number for one in verdicts if one.noun == "standing_share"]
+    found = StandingShare.select().where(StandingShare.id.in_(numbers)).order_by(StandingShare.id)
+    return {row["id"]: row for row in change.rows(found, lock=ALONE)}
 
 
-def _share(change: Change, one: Verdict) -> Row:
-    """The live share that a line speaks of."""
+def _decide(change: Change, one: Verdict, standing: dict[int, Row], campaign: str, due: datetime) -> None:
     if one.verdict not in VERDICTS:
         raise ImportRefused(one.line, f"the verdict is keep or revoke, not {one.verdict!r}")
-    same = (Grant.id == one.grant, Grant.patient == one.patient, Grant.practitioner == one.practitioner)
-    row = change.row(Grant.select().where(*same, Grant.role == "viewer"))
-    if row is None or not row["started_at"] <= change.now < row["ended_at"] or one.patient not in change.subscriptions:
-        raise ImportRefused(one.line, f"grant {one.grant} is no live share of {one.patient} with {one.practitioner}")
-    return row
+    row, where = _share(change, one, standing)
+    change.permit("audit", ("subscription", where))
+    owner = row["owner"] if one.noun == "standing_share" else change.live_grants(one.patient)[0]["practitioner"]
+    if change.act.by in (one.practitioner, row["given_by"], owner):
+        raise ImportRefused(one.line, f"{change.act.by} holds or gave this share; somebody else reviews it")
+    which = Review.grant if one.noun == "grant" else Review.standing_share
+    if change.row(Review.select().where(Review.campaign == campaign, which == one.number)):
+        raise ImportRefused(one.line, f"{one.share} was decided on in {campaign} already")
+    told = {"campaign": campaign, one.noun: one.number, "reviewer": change.act.by, "verdict": one.verdict}
+    Review.insert(at=change.now, subscription=where, due_at=due, **told).execute(change.database)
+    change.happened("review:given", where, {**told, one.noun: str(one.number)}, one.patient)
+    if one.verdict == "revoke":
+        _revoke(change, one, row, where)
+
+
+def _share(change: Change, one: Verdict, standing: dict[int, Row]) -> tuple[Row, str]:
+    """The live share that a line speaks of, and its subscription."""
+    if one.noun == "standing_share":
+        row = standing.get(one.number)
+        where, holder = (row["subscription"], row["colleague"]) if row else ("", "")
+    else:
+        row = change.row(
+            Grant.select().where(Grant.id == one.number, Grant.patient == one.patient, Grant.role == "viewer")
+        )
+        where, holder = change.subscriptions.get(one.patient, ""), row["practitioner"] if row else ""
+    live = row is not None and row["started_at"] <= change.now < row["ended_at"]
+    if row is None or not live or not where or holder != one.practitioner:
+        of = f" of {one.patient}" if one.patient else ""
+        raise ImportRefused(one.line, f"{one.share} is no live share{of} with {one.practitioner}")
+    return row, where
+
+
+def _revoke(change: Change, one: Verdict, row: Row, where: str) -> None:
+    standing = one.noun == "standing_share"
+    asked = ("manage", ("subscription", where)) if standing else ("end_share", ("patient", one.patient))
+    if not change.ask(change.act.by, *asked).allowed:
+        raise ImportRefused(one.line, f"{change.act.by} may audit here, but not end this share; a manager may")
+    (end_standing if standing else end_one)(change, row, "ended")

@@ -59,11 +59,16 @@ def end_standing_share(pdp: PDP, *, act: Act, standing_share: int, once: Once | 
             raise NotFound
         if not change.ask(act.by, "receive", ("subscription", row["subscription"])).allowed:
             raise NotFound
-        change.end("standing_share", row["subscription"], row, "ended" if act.by == row["owner"] else "given_up")
-        change.notify("standing_share:ended", row["colleague"], row["owner"], row["subscription"])
-        change.notify("standing_share:ended", row["owner"], row["colleague"], row["subscription"])
+        end_standing(change, row, "ended" if act.by == row["owner"] else "given_up")
 
     perform(pdp, act, work, once=once)
+
+
+def end_standing(change: Change, row: Row, cause: str) -> None:
+    """End a standing share that may be ended, and tell both sides."""
+    change.end("standing_share", row["subscription"], row, cause)
+    change.notify("standing_share:ended", row["colleague"], row["owner"], row["subscription"])
+    change.notify("standing_share:ended", row["owner"], row["colleague"], row["subscription"])
 
 
 def _common(change: Change, other: str | None) -> str:

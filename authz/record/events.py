@@ -45,7 +45,7 @@ KINDS = {
     "entity:started": "a version of an entity of a declared type counts from here",
     "entity:ended": "it does not any more",
     "entity:imported": "a version of an entity of a declared type came with an import",
-    "review:given": "a share was decided on in an access review: keep or revoke",
+    "review:given": "a share or standing share was decided on in an access review: keep or revoke",
     "audit:read": "a question of the audit was answered, with its parameters and how many rows",
     "audit:exported": "answers of the audit were written to a file",
     "client:added": "an app got a key",

@@ -13,16 +13,16 @@ from authz.database import Database, answering
 from authz.terms import from_micros, to_micros
 
 _AHEAD = 2
-_DAY = 86_400_000_000  # microseconds
+_DAY = 86_400_000_000
 
 
 def month_of(micros: int) -> str:
     """The month of an instant, such as 2026-06 (UTC)."""
-    return _month_of_day(micros // _DAY)
+    return _month(micros // _DAY)
 
 
-@lru_cache
-def _month_of_day(day: int) -> str:
+@lru_cache(maxsize=1000)
+def _month(day: int) -> str:
     return from_micros(day * _DAY).strftime("%Y-%m")
 
 

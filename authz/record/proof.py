@@ -88,14 +88,10 @@ def nodes_of(database: Database, tree: str) -> NodeOf:
 
 def kept_hashes(database: Database, tree: str, level: int, first: int, count: int) -> list[bytes]:
     """The hashes that are stored of some nodes of a level, in order; level 0 are the leaves."""
-    model: Any = Node if level else Leaf
-    found = model.select(model.hash).where(
-        model.tree == tree,
-        model.number >= first,
-        model.number < first + count,
-        *([Node.level == level] if level else ()),
-    )
-    return [bytes(one) for (one,) in found.order_by(model.number).tuples().execute(database)]
+    table = f"node WHERE level = {level} AND" if level else "leaf WHERE"
+    sql = f"SELECT hash FROM {table} tree = {{0}} AND number >= {{0}} AND number < {{0}} ORDER BY number"
+    found = database.execute_sql(sql.format(database.param), (tree, first, first + count)).fetchall()
+    return [bytes(one) for (one,) in found]
 
 
 def inclusion_proof(database: Database, tree: str, number: int, size: int) -> list[bytes]:

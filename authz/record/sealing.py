@@ -64,9 +64,9 @@ def _settled(database: Database, patience: str) -> int:
         return found[0] if found else 0
 
 
-def last_sealed(database: Database) -> int:
-    """The last decision that was sealed."""
-    found = Seal.select(peewee.fn.MAX(Seal.upto)).tuples().execute(database)
+def last_sealed(database: Database, most: int = 2**63 - 1) -> int:
+    """The last decision that was sealed, with others up to `most`."""
+    found = Seal.select(peewee.fn.MAX(Seal.upto)).where(Seal.upto <= most).tuples().execute(database)
     return next(iter(found))[0] or 0
 
 

@@ -20,7 +20,7 @@ def record_whole(audit: Audit, *, tolerance: int = 300) -> Found:
     `tolerance`: so many seconds may a row be earlier than one before it, for a request that waited or another server.
     """
     verified = audit.verification
-    rows = [("the tree and its checkpoint", verified.ok, verified.problem)]
+    rows = [("the tree and its checkpoint", verified.ok, None if verified.proven else verified.word)]
     for table, what in _BACKWARDS.items():
         column = "at" if table == "event" else "asked_at"
         found = audit.rows(

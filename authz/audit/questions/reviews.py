@@ -4,9 +4,19 @@ from authz.audit.answers import Found, question
 from authz.audit.reading import MOST_ROWS, Audit
 
 _DAY = 86_400_000_000
+_SHARES = "grant standing_share patient practitioner given_by since until last_used"
 _USED = """(SELECT MAX(d.at) FROM decision d WHERE d.resource_type = 'patient' AND d.resource = g.patient_id
     AND d.subject_type = 'practitioner' AND d.subject = g.practitioner_id AND d.action = 'view' AND d.allowed
     AND d.at >= g.started_at AND d.at <= :now)"""
+_STANDING_USED = """(SELECT MAX(d.at) FROM decision d WHERE d.subject_type = 'practitioner'
+    AND d.subject = s.colleague_id AND d.standing_share = s.id AND d.allowed AND d.at <= :now)"""
+_GRANTS = f"""SELECT g.id AS "grant", NULL AS share, g.patient_id, g.practitioner_id, g.given_by, g.started_at,
+    g.ended_at, {_USED} AS used{{}} FROM "grant" g JOIN patient p ON p.id = g.patient_id{{}}
+    WHERE p.subscription_id = :subscription AND g.role = 'viewer' AND g.started_at <= :now"""
+_STANDING = f"""SELECT NULL, s.id, NULL, s.colleague_id, s.owner_id, s.started_at, s.ended_at, {_STANDING_USED}{{}}
+    FROM standing_share s{{}} WHERE s.subscription_id = :subscription AND s.started_at <= :now"""
+_LAST = """ LEFT JOIN review r ON r.id = (SELECT MAX(x.id) FROM review x WHERE x.{} = {}.id AND x.at <= :now)"""
+_VERDICT = ", r.campaign, r.reviewer_id, r.verdict, r.at, r.due_at"
 
 
 @question("Q15", "why practitioner patient subscription grant at", "grants, reviews and memberships")
@@ -21,6 +31,10 @@ def separation_of_duties(audit: Audit) -> Found:
         SELECT 'reviewed a share that they gave or hold', r.reviewer_id, g.patient_id, r.subscription_id, g.id, r.at
         FROM review r JOIN "grant" g ON g.id = r.grant_id
         WHERE (g.practitioner_id = r.reviewer_id OR g.given_by = r.reviewer_id) AND r.at <= :now
+        UNION ALL
+        SELECT 'reviewed a share that they gave or hold', r.reviewer_id, NULL, r.subscription_id, NULL, r.at
+        FROM review r JOIN standing_share s ON s.id = r.standing_share_id
+        WHERE r.reviewer_id IN (s.owner_id, s.colleague_id, s.given_by) AND r.at <= :now
         UNION ALL
         SELECT 'audits and practises', a.practitioner_id, NULL, a.subscription_id, NULL,
             CASE WHEN a.started_at > m.started_at THEN a.started_at ELSE m.started_at END
@@ -41,25 +55,20 @@ def separation_of_duties(audit: Audit) -> Found:
     return Found(rows, checked)
 
 
-@question(
-    "Q16",
-    "grant patient practitioner given_by since until last_used campaign reviewer verdict reviewed_at due late state",
-    "shares",
-)
+@question("Q16", f"{_SHARES} campaign reviewer verdict reviewed_at due late state", "shares")
 def access_review(audit: Audit, *, subscription: str, every_days: int = 365) -> Found:
     """How far is the review of a clinic's shares: kept, revoked, revoke not carried out, overdue, never reviewed?
 
-    One row for each share that is live, and for each that was reviewed; overdue after `every_days`.
+    One row for each share that is live, and for each that was reviewed; overdue after `every_days`. A standing share is
+    of no one patient, and its owner gave it.
     """
     now = audit.micros
     rows = audit.decided(
-        f"""SELECT g.id, g.patient_id, g.practitioner_id, g.given_by, g.started_at, g.ended_at, {_USED},
-            r.campaign, r.reviewer_id, r.verdict, r.at, r.due_at
-        FROM "grant" g JOIN patient p ON p.id = g.patient_id
-        LEFT JOIN review r ON r.id = (SELECT MAX(x.id) FROM review x WHERE x.grant_id = g.id AND x.at <= :now)
-        WHERE p.subscription_id = :subscription AND g.role = 'viewer' AND g.started_at <= :now
-            AND (g.ended_at > :now OR r.id IS NOT NULL)
-        ORDER BY g.started_at, g.id LIMIT :most""",
+        f"""{_GRANTS.format(_VERDICT, _LAST.format("grant_id", "g"))} AND (g.ended_at > :now OR r.id IS NOT NULL)
+        UNION ALL
+        {_STANDING.format(_VERDICT, _LAST.format("standing_share_id", "s"))}
+            AND (s.ended_at > :now OR r.id IS NOT NULL)
+        ORDER BY 6, 1, 2 LIMIT :most""",
         subscription=subscription,
         now=now,
         most=MOST_ROWS + 1,
@@ -67,7 +76,7 @@ def access_review(audit: Audit, *, subscription: str, every_days: int = 365) -> 
     told = []
     for *share, campaign, reviewer, verdict, at, due in rows:
         late = None if at is None else at > due
-        state = _state(verdict, at, share[5], now, every_days)
+        state = _state(verdict, at, share[6], now, every_days)
         told.append((*share, campaign, reviewer, verdict, at, due, late, state))
     return Found(told, len(told))
 
@@ -80,17 +89,18 @@ def _state(verdict: str | None, at: int | None, ended: int, now: int, every_days
     return "overdue" if at < now - every_days * _DAY else "kept"
 
 
-@question("Q16", "grant patient practitioner given_by since until last_used verdict", "live shares")
+@question("Q16", f"{_SHARES} verdict", "live shares")
 def review_sheet(audit: Audit, *, subscription: str) -> Found:
     """Which shares of a clinic are live, each to be decided on: keep or revoke?
 
-    `verdict` is empty, to be filled in; ``caregrant audit review`` carries the sheet out.
+    `verdict` is empty, to be filled in; ``caregrant audit review`` carries the sheet out. Standing shares come first:
+    each opens all that its owner (`given_by`) has.
     """
     rows = audit.decided(
-        f"""SELECT g.id, g.patient_id, g.practitioner_id, g.given_by, g.started_at, g.ended_at, {_USED}, ''
-        FROM "grant" g JOIN patient p ON p.id = g.patient_id
-        WHERE p.subscription_id = :subscription AND g.role = 'viewer' AND g.started_at <= :now AND g.ended_at > :now
-        ORDER BY g.patient_id, g.id LIMIT :most""",
+        f"""SELECT * FROM ({_GRANTS.format(", '' AS verdict", "")} AND g.ended_at > :now
+        UNION ALL
+        {_STANDING.format(", ''", "")} AND s.ended_at > :now) AS live
+        ORDER BY share IS NULL, patient_id, "grant", share LIMIT :most""",
         subscription=subscription,
         now=audit.micros,
         most=MOST_ROWS + 1,
