@@ -116,8 +116,8 @@ def open_pdp(
     """A PDP on a database URL and a policy directory (default: the shipped policies), to be used with ``with``.
 
     One per process; each thread that uses it gets a connection of its own. Raises `PolicyRefused` for a policy that
-    cannot be compiled or is not of the `version` that it shall have, `InvalidInput` for a bad URL, and `Unavailable` for a database that is missing, cannot be
-    reached or lacks a migration.
+    cannot be compiled or is not of the `version` that it shall have, `InvalidInput` for a bad URL, and `Unavailable`
+    for a database that is missing, cannot be reached or lacks a migration.
     """
     directory = shipped("policies") if policies is None else policies
     policy = load(directory)

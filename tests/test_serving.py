@@ -114,7 +114,7 @@ def test_it_does_not_start_half(sqlite_url: str, tmp_path: Path, words: tuple[st
 
 
 def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str, tmp_path: Path) -> None:
-    """T25: the expected policy or none; its version is recorded at the start and with each answer; no file changes it."""
+    """T25: the expected policy or none, recorded at the start and with each answer; no change of its files counts."""
     folder, port = tmp_path / "policies", free_port()
     shutil.copytree(shipped("policies"), folder)
     expected = {"CAREGRANT_POLICY_VERSION": load(folder).version, "CAREGRANT_POLICIES": str(folder)}

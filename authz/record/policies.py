@@ -9,7 +9,7 @@ _LOADED = "policy:loaded"
 
 
 def policy_loaded(database: Database, act: Act, version: str, source: str) -> bool:
-    """Record that a service decides by this version from now on, loaded from `source`; false where it is the last one told.
+    """Record that a service decides by this version from now on, loaded from `source`; false where it is the last told.
 
     Raises `Unavailable`: a service that cannot record must not begin.
     """
