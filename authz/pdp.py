@@ -128,6 +128,7 @@ def open_pdp(
         raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
     lacking = pending(connected)
     if lacking:
+        shut(connected)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
     return PDP(connected, policy, clock)
 

@@ -159,12 +159,12 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sealing, "SECONDS", 0.05)
     database = connect(database_url)
     answer(database, "r-1", datetime.now(UTC))
-    ending = sealing.start(database)
+    end = sealing.start(database)
     for _ in range(200):
         if Seal.select().count(database):
             break
         threading.Event().wait(0.05)
-    ending.set()
+    end()
     assert Seal.select(Seal.count).tuples().execute(database)[0] == (1,)
     shut(database)
 
