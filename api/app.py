@@ -24,7 +24,7 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     """
     app = Flask("caregrant", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
-    opened = pdp or open_pdp(settings.database, settings.policies)
+    opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version)
     keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened
     app.extensions["caregrant.pages"] = PageTokens(opened.database)

@@ -124,7 +124,7 @@ def _answers(app: Caller, asked: Sequence[Question | Faulty]) -> list[Given]:
 
 
 def _explained(app: Caller, question: Question, decision: Decision) -> Explanation:
-    if not question.explain or decision.allowed:
+    if not question.explain:
         return Explanation(decision, ())
     asked, at = question.asked, decision.evaluated_at
     told = pdp().explain(asked.subject, asked.action, asked.resource, at, question.request, app.subscription)
@@ -155,6 +155,8 @@ def _told(given: Given, question: Question | Faulty) -> Row:
         context["reason_admin"] = {"400": decision.detail}
     elif question.explain:
         context |= _why_not(explained)
+    if isinstance(question, Question) and question.explain:
+        context["ways"] = explained.told()
     return {"decision": decision.allowed, "context": context}
 
 
@@ -164,7 +166,6 @@ def _why_not(explained: Explanation) -> Row:
     return {
         "reason_admin": {"403": "; ".join(nearest.unmet) if nearest else REASONS[explained.decision.reason]},
         "reason_user": {"403": "You do not have access to this."},
-        "ways": explained.told(),
     }
 
 

@@ -54,7 +54,9 @@ class Context(_Form):
     model_config = ConfigDict(extra="allow", strict=True)
 
     at: Annotated[Instant | None, Field(description="A past instant instead of now; scope audit.")] = None
-    explain: Annotated[bool | None, Field(description="Tell which conditions fail; scope audit.")] = None
+    explain: Annotated[bool | None, Field(description="Tell which conditions are met and which fail; scope audit.")] = (
+        None
+    )
 
 
 class Evaluation(_Form):

@@ -7,6 +7,7 @@ sealed by the next, or by `caregrant audit checkpoint`.
 
 import logging
 import threading
+from collections.abc import Callable
 
 from api.requests import now
 from authz.database import Database
@@ -18,8 +19,8 @@ _PATIENCE = "200ms"
 _log = logging.getLogger("caregrant")
 
 
-def start(database: Database) -> threading.Event:
-    """Seal in a thread of its own until the event is set that this returns."""
+def start(database: Database) -> Callable[[], None]:
+    """Seal in a thread of its own until what this returns is called, which waits for what is under way."""
     ending = threading.Event()
 
     def work() -> None:
@@ -30,5 +31,10 @@ def start(database: Database) -> threading.Event:
             except CaregrantError as error:
                 _log.warning("sealing waits: %s", error)
 
-    threading.Thread(target=work, name="sealing", daemon=True).start()
-    return ending
+    def end() -> None:
+        ending.set()
+        thread.join()
+
+    thread = threading.Thread(target=work, name="sealing", daemon=True)
+    thread.start()
+    return end

@@ -44,10 +44,11 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     Tokens(settings)
     if not settings.public_url and host in LOOPBACK:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    with open_pdp(settings.database, settings.policies) as pdp:
+    with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
         check(settings, pdp)
         keep_log(pdp.database, settings.decision_log, fsync=settings.fsync)
         policy_loaded(pdp.database, Act("", now()), pdp.version, settings.policies)
+        settings = replace(settings, policy_version=pdp.version)  # a worker that starts later decides by this or not
         make_partitions(pdp.database, now())
         with suppress(Unavailable):
             gather_statistics(pdp.database)

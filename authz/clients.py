@@ -20,7 +20,7 @@ SCOPES = {
     "decide": "ask for decisions",
     "act": "carry out operations on behalf of a practitioner",
     "admin": "provision subscriptions, practitioners, memberships and entities",
-    "audit": "ask about past instants, have denials explained, read the record",
+    "audit": "ask about past instants, have decisions explained, read the record",
 }
 """What an app may be allowed to do; each is given by name, none includes another."""
 

@@ -19,7 +19,7 @@ import peewee
 from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, facts_within, load
 from authz.compiler import within as narrowed
 from authz.database import FAULTS, Database, connect, give_up, own_connection, pending, shut
-from authz.errors import InvalidInput, Unavailable
+from authz.errors import Fault, InvalidInput, PolicyRefused, Unavailable
 from authz.settings import shipped
 from authz.terms import FOREVER_MICROS, from_micros, is_named, parse_instant, to_micros
 
@@ -107,19 +107,28 @@ class _WrongType(Exception):
     """A value that came with the request cannot be compared with what the policy compares it with."""
 
 
-def open_pdp(database: str, policies: str | Path | None = None, clock: Callable[[], datetime] | None = None) -> "PDP":
+def open_pdp(
+    database: str,
+    policies: str | Path | None = None,
+    clock: Callable[[], datetime] | None = None,
+    version: str = "",
+) -> "PDP":
     """A PDP on a database URL and a policy directory (default: the shipped policies), to be used with ``with``.
 
     One per process; each thread that uses it gets a connection of its own. Raises `PolicyRefused` for a policy that
-    cannot be compiled, `InvalidInput` for a bad URL, and `Unavailable` for a database that is missing, cannot be
-    reached or lacks a migration.
+    cannot be compiled or is not of the `version` that it shall have, `InvalidInput` for a bad URL, and `Unavailable`
+    for a database that is missing, cannot be reached or lacks a migration.
     """
-    policy = load(shipped("policies") if policies is None else policies)
+    directory = shipped("policies") if policies is None else policies
+    policy = load(directory)
+    if version not in ("", policy.version):
+        raise PolicyRefused([Fault(str(directory), 0, 0, f"is of version {policy.version}, not {version}")])
     connected = connect(database)
     if isinstance(connected, peewee.SqliteDatabase) and not Path(connected.database).is_file():
         raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
     lacking = pending(connected)
     if lacking:
+        shut(connected)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
     return PDP(connected, policy, clock)
 

@@ -44,6 +44,11 @@ class Settings:
         "CAREGRANT_POLICIES",
         "The directory of the .polar files and types.toml; the shipped policies by default.",
     )
+    policy_version: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_POLICY_VERSION",
+        "The version of the policies (caregrant policy check --json) that alone is served; none: whatever is there.",
+    )
     max_body: int = _setting(  # type: ignore[assignment]
         1_048_576, "CAREGRANT_MAX_BODY", "The largest request body that is read, in bytes."
     )

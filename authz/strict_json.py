@@ -30,7 +30,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
         raise InvalidInput(f"is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidInput(f"is not a JSON object but {shown(value)}")
-    if decoded.count("{") + decoded.count("[") > _DEEPEST and _depth(value) > _DEEPEST:
+    if decoded.count("{") + decoded.count("[") > _DEEPEST and _is_deep(value):
         raise InvalidInput("is nested too deeply")
     if "\\u" in decoded:
         _refuse_surrogates(value)
@@ -62,15 +62,19 @@ def _constant(text: str) -> NoReturn:
     raise InvalidInput(f"is not JSON: {text}")
 
 
-def _depth(value: Any) -> int:
-    """How deep a value is nested, without recursion."""
-    deepest, waiting = 0, [(value, 1)]
-    while waiting:
-        one, depth = waiting.pop()
-        deepest = max(deepest, depth)
-        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
-        waiting += [(held, depth + 1) for held in inner]
-    return deepest
+def _is_deep(value: Any) -> bool:
+    """Whether a value is nested too deeply: level by level, only what holds something, without recursion."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if type(one) is dict else one)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _refuse_surrogates(value: Any) -> None:

@@ -3,6 +3,7 @@
 import logging
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -10,7 +11,7 @@ from flask import Flask
 from authz.clients import add_client, find_client, list_clients, revoke_client, rotate_client
 from authz.database import Database, connect, shut
 from authz.errors import NotFound, TooMany
-from authz.models import Event, Spent
+from authz.models import Decision, Event, Spent
 from authz.rates import Rates
 from tests import people
 from tests.http import App, Person, answered, assert_problem, question, service
@@ -78,6 +79,33 @@ def test_too_many_requests_are_429(flask: Flask, sqlite_database: Database) -> N
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert_problem(hasty.call("GET", "/v1/events"), 429, "too-many")
     assert App(flask, sqlite_database).ask(question()).status_code == 200
+
+
+def test_t4_an_app_is_no_oracle_for_other_clinics(flask: Flask, sqlite_database: Database) -> None:
+    """T4: of whom its key does not serve it learns no more than of nobody; each answer is recorded; they run out."""
+    key = add_client(sqlite_database, name="city's", scopes=("decide",), subscription="city", rate=9, now=NOW)
+    city = Person(flask, {"Authorization": f"Bearer {key}"})
+    base, view = "/access/v1", {"name": "view"}
+
+    def learnt(who: str, patient: str) -> list[Any]:
+        subject, resource = {"type": "practitioner", "id": who}, {"type": "patient", "id": patient}
+        bodies = {
+            "evaluation": {"subject": subject, "action": view, "resource": resource},
+            "search/subject": {"subject": {"type": "practitioner"}, "action": view, "resource": resource},
+            "search/resource": {"subject": subject, "action": view, "resource": {"type": "patient"}},
+            "search/action": {"subject": subject, "resource": resource},
+        }
+        told = [answered(city.call("POST", f"{base}/{path}", body)) for path, body in bodies.items()]
+        return [told[0]["decision"], *(one["results"] for one in told[1:])]
+
+    assert learnt("alice", "p-1") == learnt("nobody", "p-none") == [False, [], [], []]
+    asked = Decision.select(Decision.client, Decision.subject, Decision.resource).tuples().execute(sqlite_database)
+    (number,) = {client for client, *_ in asked}
+    assert number is not None
+    assert {(who, what) for _, who, what in asked} >= {("alice", "p-1"), ("", "p-1"), ("alice", "")}
+    own = city.call("POST", f"{base}/evaluation", question("frank", what=("patient", "p-city")))
+    assert answered(own)["decision"] is True
+    assert_problem(city.call("POST", f"{base}/evaluation", question()), 429, "too-many")
 
 
 def test_keys_are_listed_rotated_and_revoked(database: Database) -> None:

@@ -198,7 +198,7 @@ QUOTED = [
 
 @pytest.mark.parametrize("text", QUOTED)
 def test_literals_are_quoted(database: Database, text: str) -> None:
-    """Whatever stands in a literal of the policy is compared as it is, on both databases."""
+    """T24: whatever stands in a literal of the policy is compared as it is, on both databases."""
     people.fill(database)
     literal = text.replace("\\", "\\\\").replace('"', '\\"')
     people.add(database, Patient, id="odd", subscription="north", name=text)

@@ -159,22 +159,23 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sealing, "SECONDS", 0.05)
     database = connect(database_url)
     answer(database, "r-1", datetime.now(UTC))
-    ending = sealing.start(database)
+    end = sealing.start(database)
     for _ in range(200):
         if Seal.select().count(database):
             break
         threading.Event().wait(0.05)
-    ending.set()
+    end()
     assert Seal.select(Seal.count).tuples().execute(database)[0] == (1,)
     shut(database)
 
 
-def test_a_policy_version_is_recorded_once(database: Database) -> None:
-    """The first service that decides by a version says so; others find that it is known."""
+def test_a_change_of_policy_is_recorded_once(database: Database) -> None:
+    """The first service that decides by another version says so, also where it is an older one; the others do not."""
     act = Act("", NOW)
     assert policy_loaded(database, act, "a" * 64, "policies")
     assert not policy_loaded(database, act, "a" * 64, "policies")
     assert policy_loaded(database, act, "b" * 64, "elsewhere")
+    assert policy_loaded(database, act, "a" * 64, "policies")
     bodies = [body for (body,) in Event.select(Event.body).order_by(Event.id).tuples().execute(database)]
     assert bodies[1] == {"policy_version": "b" * 64, "source": "elsewhere"}
 

@@ -1,17 +1,20 @@
 """Entities of declared types over HTTP: versions, what is refused, whose they are, and what the record says of them."""
 
+import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from authz.database import Database
+from authz.database import Database, gather_statistics, insert_rows
 from authz.errors import NotFound
-from authz.models import Entity, Event
+from authz.models import Entity, EntityLink, Event, Grant, Licence, Membership, Patient, Practitioner, Subscription
 from authz.operations import end_entity, put_entity
+from authz.pdp import PDP
 from authz.record import replayed
-from authz.terms import FOREVER
+from authz.terms import FOREVER, FOREVER_MICROS, to_micros
 from tests import people
 from tests.acting import by, pdp_of
 from tests.http import Person, answered, assert_problem, service
@@ -110,3 +113,75 @@ def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, databa
     assert north.call("DELETE", "/v1/entities/document/d-1").status_code == 204
     answered(put(admin, "d-3", title="anybody's"))
     assert_problem(app(flask, database, "decide").call("PUT", "/v1/entities/document/d-9", {}), 403, "forbidden")
+
+
+MANY = 3000
+LIFE = (to_micros(people.LONG_AGO), FOREVER_MICROS)
+
+
+def crowd(database: Database) -> None:
+    """The cast among many others in clinics of ten, each with a patient of their own and a document of it."""
+    people.fill(database)
+    spans, given = ("started_at", "ended_at"), ("given_by", "reason", "ended_by", "end_cause")
+    names = {f"x-{number}": f"clinic-{number // 10}" for number in range(MANY)}
+    clinics = sorted(set(names.values()))
+    with database.atomic():
+        insert_rows(database, Subscription, ("id", "name"), [(one, "") for one in clinics])
+        insert_rows(database, Licence, ("subscription", *spans), [(one, *LIFE) for one in clinics])
+        logins = [(one, f"{one}@clinic.example", "") for one in names]
+        insert_rows(database, Practitioner, ("id", "login", "name"), logins)
+        works = [(one, clinic, "member", *LIFE) for one, clinic in names.items()]
+        insert_rows(database, Membership, ("practitioner", "subscription", "role", *spans), works)
+        patients = [(one, clinic, "", *LIFE) for one, clinic in names.items()]
+        insert_rows(database, Patient, ("id", "subscription", "name", *spans), patients)
+        owns = [(one, one, "owner", "created", "", "", "", "", *LIFE) for one in names]
+        insert_rows(database, Grant, ("patient", "practitioner", "role", "origin", *given, *spans), owns)
+        rows = [("document", one, "{}", *LIFE) for one in names]
+        insert_rows(database, Entity, ("type", "id", "properties", *spans), rows)
+        keys = Entity.select(Entity.pk, Entity.id).where(Entity.id.in_(list(names))).tuples().execute(database)
+        links = [(key, which, "document", one) for key, one in keys for which in ("patient", "author")]
+        insert_rows(database, EntityLink, ("entity", "property", "type", "target"), links)
+
+
+def statements(pdp: PDP, within: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The SQL, with its arguments, of every kind of question about documents."""
+    ends = ("practitioner", "", "document")  # every action
+    kinds = ("evaluation", "evaluations", "resources", "subjects", "actions")
+    plans = [made[0] for kind in kinds if (made := pdp._plan(kind, *ends, within))]
+    plans.append(pdp._probes(*ends, within is not None)[1])
+    assert len(plans) == len(kinds) + 1
+    for plan in plans:
+        values = ("bob", "north-plan", to_micros(NOW), within, "", 50, '[["bob", "north-plan"]]')
+        yield plan.sql, plan.arguments(values, {})
+
+
+def read_through(database: Database, sql: str, values: dict[str, Any]) -> list[str]:
+    """The steps of a statement's plan that read a table, or all of a type, instead of looking rows up."""
+    if database.dialect == "sqlite":
+        steps = [step for *_, step in database.connection().execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+        return [step for step in steps if re.search(r"SCAN [tl]\d|SCAN entity|AUTOMATIC|\(type=\? AND id>\?\)", step)]
+    ((told,),) = database.connection().execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", values).fetchall()
+    waiting, found = [told[0]["Plan"]], []
+    for step in waiting:
+        waiting += step.get("Plans", [])
+        table = step.get("Relation Name")
+        rows = step["Actual Rows"] * step["Actual Loops"] + step.get("Rows Removed by Filter", 0)
+        if table in ("entity", "entity_link", "grant", "patient") and (step["Node Type"] == "Seq Scan" or rows > 100):
+            found.append(f"{step['Node Type']} on {table}: {rows} rows")
+    return found
+
+
+@pytest.mark.parametrize("within", [None, "north"])
+def test_a_relation_is_looked_up_and_never_scanned(database: Database, within: str | None) -> None:
+    """Whatever is asked about documents, of entities, links, grants and patients only those in question are read."""
+    crowd(database)
+    gather_statistics(database)
+    asked = statements(pdp_of(database), within)
+    assert [step for sql, values in asked for step in read_through(database, sql, values)] == []
+
+
+def test_nor_is_it_before_there_are_statistics(sqlite_database: Database) -> None:
+    """SQLite keeps statistics only where it is told to: a service that was filled since its start has none."""
+    crowd(sqlite_database)
+    asked = statements(pdp_of(sqlite_database), None)
+    assert [step for sql, values in asked for step in read_through(sqlite_database, sql, values)] == []

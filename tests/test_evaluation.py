@@ -1,5 +1,6 @@
 """`POST /access/v1/evaluation` (AuthZEN 6): a decision with its reason, recorded before it is answered."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from authz.terms import format_instant
 from tests import people
 from tests.http import EVALUATION, App, assert_problem, question, service
 from tests.people import NEXT_YEAR, NOW
+from tests.test_cli import run
 from tests.test_policies import CELLS
 from tests.test_policies import question as asked_about
 
@@ -105,6 +107,37 @@ def test_an_explanation_says_why_not(app: App, auditor: App) -> None:
     assert all(way["unmet"] for way in context["ways"])
     assert context["reason_user"] == {"403": "You do not have access to this."}
     assert "reason_admin" not in decided(auditor, question("alice", context={"explain": True}))["context"]
+
+
+ALIKE: dict[str, tuple[str, str, tuple[str, str]]] = {
+    "a permit": ("bob", "view", ("patient", "p-1")),
+    "a permit by a standing share": ("carol", "view", ("patient", "p-1")),
+    "a permit about a document": ("alice", "edit", ("document", "by-alice")),
+    "nothing shared": ("oscar", "view", ("patient", "p-1")),
+    "a leaver": ("erin", "view", ("patient", "p-1")),
+    "a lapsed clinic": ("grace", "view", ("patient", "p-harbour")),
+    "another clinic": ("frank", "view", ("patient", "p-1")),
+    "somebody unknown": ("nobody", "view", ("patient", "p-1")),
+    "a patient unknown": ("alice", "view", ("patient", "none")),
+    "an action unknown": ("alice", "fly", ("patient", "p-1")),
+    "a type unknown": ("alice", "view", ("starship", "p-1")),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_the_command_line_explains_alike(sqlite_database: Database, sqlite_url: str, name: str) -> None:
+    """What `context.explain` tells of a pair, `caregrant check --explain --json` tells in the same words."""
+    people.fill(sqlite_database)
+    who, action, what = ALIKE[name]
+    auditor = App(service(sqlite_database), sqlite_database, "decide", "audit")
+    told = decided(auditor, question(who, action, what, context={"explain": True}))
+    words = ("check", f"practitioner:{who}", action, ":".join(what), "--explain", "--json", "--at", format_instant(NOW))
+    said = json.loads(run(*words, url=sqlite_url, exit_code=0 if told["decision"] else 1))
+    for_people = {"reason_admin", "reason_user"}
+    alike = {key: value for key, value in told["context"].items() if key not in for_people}
+    assert said == said | alike | {"decision": told["decision"]}
+    assert bool(said["ways"]) is (name not in ("an action unknown", "a type unknown"))
+    assert any(not way["unmet"] for way in said["ways"]) is told["decision"]
 
 
 def test_the_past_needs_the_audit_scope(app: App, auditor: App) -> None:

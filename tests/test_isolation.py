@@ -2,7 +2,7 @@
 
 Two databases: one with North, City and Harbour, one from which all but North was taken. Whatever a caller of North
 asks, over every route, the two services answer alike, to the byte: status, headers, counts, cursors, texts of errors;
-where nothing is written also with as many statements, so that the time tells nothing either. (An id that somebody else
+and with as many statements, so that the time tells nothing either. (An id that somebody else
 has taken cannot be had, and a login that opens another clinic too cannot be changed: ids and logins are everybody's.
 So neither is tried here.)
 """
@@ -190,8 +190,12 @@ def creates_elsewhere(request: dict[str, Any]) -> bool:
 
 
 def told(response: TestResponse) -> tuple[Any, ...]:
-    """An answer, but for the instants and the random ids of this moment."""
-    headers = sorted((name, value) for name, value in response.headers if name != "Content-Length")
+    """An answer, but for the instants, the random ids and the signatures of cookies of this moment."""
+    headers = sorted(
+        (name, re.sub(r"\.[^;]*", "", value) if name == "Set-Cookie" else value)
+        for name, value in response.headers
+        if name != "Content-Length"
+    )
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|[0-9a-f]{32}", "…", response.text)
     return response.status_code, headers, text
 
@@ -207,7 +211,7 @@ def test_the_others_are_as_if_they_were_not_there(
         (method, rule.rule, getattr(every.flask.view_functions[rule.endpoint], "described", Description).caller)
         for rule in every.flask.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
-        if not rule.rule.startswith("/metrics")
+        if not rule.rule.startswith(("/metrics", "/static"))
     ]
     asked = [
         one
@@ -218,7 +222,6 @@ def test_the_others_are_as_if_they_were_not_there(
         for request in asked:
             (here, took), (there, there_took) = every.ask(request), north.ask(request)
             assert told(here) == told(there), request
-            if request["method"] == "GET" or request["path"].startswith("/access"):
-                assert took == there_took, request
+            assert took == there_took, request
         first.rollback()
         second.rollback()

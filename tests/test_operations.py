@@ -1,8 +1,9 @@
 """The operations as the help page tells them: what each changes, records, tells and refuses."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,8 +32,10 @@ from authz.operations import (
     share_all,
     transfer,
 )
+from authz.pdp import PDP
+from authz.record import Act
 from tests import people
-from tests.acting import Clinic, by, login
+from tests.acting import Clinic, by, login, pdp_of
 from tests.people import NEXT_YEAR, NOW
 
 
@@ -274,6 +277,53 @@ def test_t1_t10_who_may_not(clinic: Clinic, who: str, what: str, error: type[Car
     assert (str(refused.value) == str(absent.value)) == (error is NotFound)
     assert clinic.events() == []
     assert clinic.decisions()[0][2] is False
+
+
+class Named(NamedTuple):
+    """What a request may name."""
+
+    patient: str
+    another: str
+    subscription: str
+    grant: int
+    standing_share: int
+
+
+NORTHS, NOBODYS = Named("p-1", "p-oscar", "north", 4, 1), Named("p-none", "p-no", "none", 10**9, 10**9)
+OSCAR = login("oscar")
+ABOUT: dict[str, Callable[[PDP, Act, Named], object]] = {
+    "share": lambda pdp, act, one: share(pdp, act=act, patients=[one.patient], colleague=OSCAR),
+    "share several": lambda pdp, act, one: share(pdp, act=act, patients=[one.patient, one.another], colleague=OSCAR),
+    "transfer": lambda pdp, act, one: transfer(pdp, act=act, patients=[one.patient], colleague=OSCAR),
+    "end a share": lambda pdp, act, one: end_share(pdp, act=act, patient=one.patient, grant=one.grant),
+    "add a patient": lambda pdp, act, one: add_patient(pdp, act=act, name="New", subscription=one.subscription),
+    "share everything": lambda pdp, act, one: share_all(pdp, act=act, subscription=one.subscription, colleague=OSCAR),
+    "end all shared": lambda pdp, act, one: end_standing_share(pdp, act=act, standing_share=one.standing_share),
+    "give a role": lambda pdp, act, one: put_membership(
+        pdp, act=act, subscription=one.subscription, practitioner="bob", role="manager"
+    ),
+    "end a role": lambda pdp, act, one: end_membership(pdp, act=act, subscription=one.subscription, practitioner="bob"),
+}
+
+
+@pytest.mark.parametrize("what", ABOUT)
+def test_t1_the_time_tells_nothing(sqlite_database: Database, what: str) -> None:
+    """T1: another clinic's, or one's own by another clinic's key, takes the statements that nobody's does."""
+    people.fill(sqlite_database)
+    pdp = pdp_of(sqlite_database)
+
+    def statements(act: Act, named: Named) -> list[str]:
+        taken: list[str] = []
+        sqlite_database.connection().set_trace_callback(taken.append)
+        with pytest.raises((NotFound, BatchRefused)):
+            ABOUT[what](pdp, act, named)
+        sqlite_database.connection().set_trace_callback(None)
+        return [re.sub(r"'[^']*'|\b\d+\b", "?", one) for one in taken]
+
+    alike = statements(by("frank"), NOBODYS)
+    assert len(alike) > 6
+    for act in (by("frank"), by("frank", bound="city"), by("alice", bound="city")):
+        assert statements(act, NORTHS) == statements(act, NOBODYS) == alike
 
 
 def test_t2_a_share_of_another_patient(clinic: Clinic) -> None:

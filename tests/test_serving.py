@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from authz import demo
 from authz.clients import add_client
 from authz.compiler import load
 from authz.database import connect, shut
-from authz.models import Decision
+from authz.models import Decision, Event
 from authz.settings import shipped
 from tests.http import EVALUATION, question
 from tests.server import COMMAND, free_port, get, send, serving
@@ -110,6 +111,34 @@ def test_it_does_not_start_half(sqlite_url: str, tmp_path: Path, words: tuple[st
     assert done.returncode == 1
     assert why in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str, tmp_path: Path) -> None:
+    """T25: the expected policy or none, recorded at the start and with each answer; no change of its files counts."""
+    folder, port = tmp_path / "policies", free_port()
+    shutil.copytree(shipped("policies"), folder)
+    expected = {"CAREGRANT_POLICY_VERSION": load(folder).version, "CAREGRANT_POLICIES": str(folder)}
+    with serving("serve", "--database", database_url, port=port, environment=expected) as process:
+        (folder / "open.polar").write_text('allow(_: Practitioner, "view", _: Patient);')
+        assert not ask(port, key, question("noa"))[1]["decision"]
+        for worker in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(worker), signal.SIGKILL)  # another would read the directory as it is now
+        assert process.wait(30) == 1
+    database = connect(database_url)
+    (loaded,) = Event.select(Event.body).where(Event.kind == "policy:loaded").tuples().execute(database)
+    (decided,) = Decision.select(Decision.policy_version).tuples().execute(database)
+    shut(database)
+    assert [loaded[0]["policy_version"], decided[0]] == [load(shipped("policies")).version] * 2
+    refused = subprocess.run(
+        [COMMAND, "serve", "--database", database_url],
+        env={**os.environ, **expected},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert f"policies: is of version {load(folder).version}, not {loaded[0]['policy_version']}" in refused.stderr
 
 
 def test_demo_serves_and_prints_a_curl_that_works(tmp_path: Path) -> None:

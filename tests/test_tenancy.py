@@ -2,11 +2,12 @@
 
 import pytest
 
+from authz.compiler import within as narrowed
 from authz.database import Database
 from authz.models import Membership, Patient
 from authz.pdp import PDP, Ref
 from tests import people
-from tests.acting import pdp_of
+from tests.acting import POLICY, pdp_of
 
 
 @pytest.fixture
@@ -59,3 +60,9 @@ def test_no_explanation_tells_of_another_clinic(pdp: PDP) -> None:
     told = [pdp.explain(("practitioner", who), "view", ("patient", what), within="north") for who, what in pairs]
     assert len(set(told)) == 1
     assert pdp.explain(("practitioner", "oscar"), "view", ("patient", "p-1"), within="north").ways
+
+
+def test_each_way_to_a_document_is_asked_once() -> None:
+    """A document follows its patient or, without one, its author: no way asks for both, which would find nothing."""
+    ways = POLICY.queries["Practitioner", "Document"]
+    assert [len(list(narrowed(way, POLICY.types))) for way in ways] == [1] * len(ways)

@@ -15,10 +15,11 @@ from authz.clients import add_client
 from authz.database import Database
 from authz.models import Decision, Event, Grant
 from authz.settings import Settings
+from authz.terms import format_instant
 from authz.tokens import sign
 from tests import people
 from tests.acting import login
-from tests.http import Person, answered, assert_problem, service
+from tests.http import Person, answered, assert_problem, question, service
 from tests.people import CAST, NOW
 
 As = Callable[[str], Person]
@@ -139,6 +140,37 @@ def test_lists_in_pages(as_: As) -> None:
     assert ids(bob.get("/v1/patients?role=owner")) == []
     until = bob.get("/v1/patients")["items"][0]["until"]
     assert until == "2027-06-01T12:00:00Z"
+
+
+def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Database) -> None:
+    """T23: hidden patients before, between and after change no search, page, count, order or record of it."""
+    for number in range(5):
+        as_("alice").call("POST", "/v1/patients", {"id": f"m-{number}", "name": f"Mara {number}"})
+        as_("alice").call("POST", f"/v1/patients/m-{number}/shares", {"colleague": login("bob")})
+    bob, auditor = as_("bob"), app(flask, database, "decide", "audit")
+    lists = ("", "q=Mara", "q=m-3", "q=Mara+9", "q=m-1x", "role=viewer", "role=owner", "left=true")
+
+    def told() -> list[Any]:
+        """Every page of each list, the pages of a search, and what the record says of them."""
+        before, said = Decision.select().count(database), list[Any]()
+        for narrowed in lists:
+            cursor = ""
+            while cursor is not None:
+                said.append(bob.get(f"/v1/patients?{narrowed}&limit=2&cursor={cursor}"))
+                cursor = said[-1]["next"]
+        search = question("bob", context={"at": format_instant(datetime.now(UTC))}, page={"limit": 4})
+        said.append(answered(auditor.call("POST", "/access/v1/search/resource", search))["results"])
+        sizes = Decision.select(Decision.size).order_by(Decision.id).offset(before).tuples().execute(database)
+        return [*said, list(sizes)]
+
+    alone = told()
+    assert [one["id"] for one in alone[-2]] == [f"m-{number}" for number in range(4)]
+    for number in range(10):
+        for name in (f"a-{number}", f"m-{number}x", f"z-{number}"):
+            as_("oscar").call("POST", "/v1/patients", {"id": name, "name": f"Mara {number}"})
+    assert told() == alone
+    for hidden in ("owner=oscar", "sort=name", "subscription=north"):
+        assert_problem(bob.call("GET", f"/v1/patients?{hidden}"), 422, "invalid")
 
 
 def test_t14_a_manager_lists_what_leavers_left(as_: As) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import orjson
 
-from authz.database import Database, connect, pending
+from authz.database import Database, connect, pending, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import Ref
 from authz.settings import SETTINGS, Settings
@@ -82,6 +82,7 @@ def opened(url: str) -> Database:
     database = connect(url)
     lacking = pending(database)
     if lacking:
+        shut(database)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; run: caregrant migrate")
     database.connect(reuse_if_open=True)
     return database

@@ -303,8 +303,12 @@ class _Arm:
             self.where.append(f"{alias}.id = {reached}")
         if found.declared:
             now = self.holes(NOW)
+            kind = f"{alias}.type = {quoted(found.name, self.dialect)}"
+            if reached is None and self.dialect == "sqlite":
+                # Without statistics SQLite would take a type to be few rows, and begin with all of it.
+                kind = f"likelihood({kind}, 0.9)"
             self.where += [
-                f"{alias}.type = {quoted(found.name, self.dialect)}",
+                kind,
                 f"{alias}.started_at <= {now}",
                 f"{alias}.ended_at > {now}",
             ]

@@ -49,7 +49,25 @@ def within(query: Query, types: Vocabulary) -> Iterator[Query]:
             number += len(found)
             rows += tuple(names.values())
             conditions += tuple(one.renamed(names) for one in needed)
-        yield replace(query, rows=rows, conditions=conditions)
+        if not _absurd(conditions):
+            yield replace(query, rows=rows, conditions=conditions)
+
+
+def _absurd(conditions: Sequence[Condition]) -> bool:
+    """Whether a relation is to lead nowhere and something stands beyond it: such a query costs and finds nothing."""
+    nowhere = {
+        (one.left.row, one.left.fields)
+        for one in conditions
+        if one.op == "=" and one.right == NIL
+        if isinstance(one.left, Path)
+    }
+    return any(
+        (path.row, path.fields[:length]) in nowhere
+        for one in conditions
+        for path in (one.left, one.right)
+        if isinstance(path, Path)
+        for length in range(1, len(path.fields))
+    )
 
 
 def _ways(types: Vocabulary, row: Row, fields: tuple[str, ...], seen: tuple[str, ...]) -> list[Belonging]:

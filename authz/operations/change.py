@@ -95,8 +95,8 @@ class Change:
         marks = ", ".join(["{}"] * len(wanted))
         sql = f"SELECT id, subscription_id FROM patient WHERE id IN ({marks}) ORDER BY id"
         self.subscriptions = dict(self._read(sql, *wanted, lock=ALONE)) if wanted else {}
-        for where in sorted(set(self.subscriptions.values())):
-            self.enter(where)
+        if wanted:
+            self._hold(sorted(set(self.subscriptions.values())) or [""], TOGETHER)
 
     def enter(self, subscription: str, lock: str = TOGETHER) -> bool:
         """Hold a subscription: who works there changes before this change or after it, never meanwhile; is it there?
@@ -104,23 +104,27 @@ class Change:
         This change is then no earlier than the last one there: its request may have waited for that. Raises
         `Unavailable` where the record is further ahead than a wait explains: then a clock is wrong.
         """
-        if not is_named(subscription):
-            return False
-        self.entered = subscription
-        found = self._read("SELECT id FROM subscription WHERE id = {}", subscription, lock=lock)
-        last = self._read("SELECT at FROM event WHERE subscription = {} ORDER BY id DESC LIMIT 1", subscription)
-        at = from_micros(last[0][0]) if last else self.now
-        if at - self.act.now > _LONGEST_WAIT:
-            raise Unavailable(f"the clock stands before the record's last event of {at.isoformat()}")
-        self.now = max(self.now, at)
+        return is_named(subscription) and self._hold([subscription], lock)
+
+    def _hold(self, subscriptions: list[str], lock: str) -> bool:
+        """Two statements, however many there are and whether or not they are there: the time tells nothing (T1)."""
+        self.entered = subscriptions[-1]
+        some = f"FROM subscription WHERE id IN ({', '.join(['{}'] * len(subscriptions))})"
+        found = self._read(f"SELECT id {some} ORDER BY id", *subscriptions, lock=lock)
+        last = "SELECT at FROM event WHERE subscription = subscription.id ORDER BY event.id DESC LIMIT 1"
+        ((at,),) = self._read(f"SELECT max(({last})) {some}", *subscriptions)
+        if at is not None and from_micros(at) - self.act.now > _LONGEST_WAIT:
+            raise Unavailable(f"the clock stands before the record's last event of {from_micros(at).isoformat()}")
+        self.now = self.now if at is None else max(self.now, from_micros(at))
         return bool(found)
 
     def ask(self, who: str, action: str, resource: Ref) -> Decided:
         """The PDP's decision inside this transaction, recorded with it if it permits, and else when that is undone.
 
-        A patient of a subscription that the app's key does not serve is as unknown as one that does not exist.
+        A patient of a subscription that the app's key does not serve is as unknown as one that does not exist, and the
+        same is asked.
         """
-        known = resource if self.serves(resource) else (resource[0], "")
+        known = resource if self.serves(resource) else (resource[0], str(uuid.uuid4()))
         decision = self.pdp.evaluate(("practitioner", who), action, known, self.now)
         asked = Asked(("practitioner", who), action, resource)
         (self._permitted if decision.allowed else self._refused).append((asked, decision))

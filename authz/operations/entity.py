@@ -82,10 +82,11 @@ def _open(change: Change, kind: str, one: str) -> tuple[Row | None, dict[str, st
     row = change.row(
         Entity.select().where(Entity.type == kind, Entity.id == one, Entity.ended_at == FOREVER), lock=ALONE
     )
+    change.now = change.now if row is None else max(change.now, row["started_at"])
+    known = change.act.bound is None or change.pdp.exists((kind, one), change.now, change.act.bound)
     if row is None:
         return None, {}
-    change.now = max(change.now, row["started_at"])
-    if change.act.bound is not None and not change.pdp.exists((kind, one), change.now, change.act.bound):
+    if not known:
         raise NotFound
     found = change.rows(EntityLink.select().where(EntityLink.entity == row["pk"]))
     return row, {link["property"]: link["target"] for link in found}

@@ -105,11 +105,6 @@ def end_membership(pdp: PDP, *, act: Act, subscription: str, practitioner: str) 
     perform(pdp, act, work)
 
 
-def _serves(change: Change, subscription: str) -> None:
-    if change.act.bound not in (None, subscription):
-        raise NotFound
-
-
 def _for_operators(change: Change) -> None:
     """Subscriptions with their licences, and practitioners with their logins, are not for a key of one clinic (T32)."""
     if change.act.bound is not None:
@@ -128,8 +123,7 @@ def _known(change: Change, subscription: str, practitioner: str) -> None:
 
 def _manage(change: Change, subscription: str) -> None:
     """Only the operator, or a manager here. The subscription's row is locked: changes of its memberships take turns."""
-    _serves(change, subscription)
-    there = change.enter(subscription, ALONE)
+    there = change.enter(subscription, ALONE) and change.serves(("subscription", subscription))
     if change.act.by:
         change.permit("manage", ("subscription", subscription))
     if not there:

@@ -51,7 +51,7 @@ KINDS = {
     "client:added": "an app got a key",
     "client:rotated": "an app got another key, and its old one is good no more",
     "client:revoked": "an app's key was revoked",
-    "policy:loaded": "a service began to decide by a policy version that the record had not seen",
+    "policy:loaded": "a service began to decide by another policy version than the last",
     "decisions:dropped": "the answers of a month whose time is over were dropped, after they were exported",
     "record:erased": "a person's addresses and reasons were erased; the trees stand",
     "demo:filled": "the demonstration clinic was made",

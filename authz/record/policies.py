@@ -1,4 +1,4 @@
-"""Which policy versions have decided here, and since when: an event the first time that a service begins with one."""
+"""Which policy versions have decided here, and since when: an event when a service begins with another."""
 
 from authz.database import Database, answering
 from authz.models import Event
@@ -9,14 +9,15 @@ _LOADED = "policy:loaded"
 
 
 def policy_loaded(database: Database, act: Act, version: str, source: str) -> bool:
-    """Record that a service decides by this version from now on, loaded from `source`; false where that is known.
+    """Record that a service decides by this version from now on, loaded from `source`; false where it is the last told.
 
     Raises `Unavailable`: a service that cannot record must not begin.
     """
     with answering(database), database.atomic():
         take_turn(database)
         loaded = Event.select(Event.body).where(Event.subscription == "", Event.kind == _LOADED)
-        if any(body["policy_version"] == version for (body,) in loaded.tuples().execute(database)):
+        last = loaded.order_by(Event.id.desc()).limit(1).tuples().execute(database)
+        if any(body["policy_version"] == version for (body,) in last):
             return False
         append(database, act, [Happened(_LOADED, "", {"policy_version": version, "source": source})])
         return True
