@@ -220,6 +220,18 @@ def together(database: Database, *, alone: bool = False) -> None:
         database.execute_sql(f"SELECT pg_advisory_xact_lock{mode}(%s)", (_GATE,))
 
 
+@contextmanager
+def pipelined(database: Database) -> Iterator[None]:
+    """Let PostgreSQL have the statements inside without waiting for the answer to each. What one raises comes where the
+    next rows are fetched, or at the end.
+    """
+    if database.dialect == "sqlite":
+        yield
+    else:
+        with _wrapped, database.connection().pipeline():
+            yield
+
+
 def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
     """One statement for each of many rows; ``{}`` in it stands for a value. Raises Peewee's errors."""
     if rows:

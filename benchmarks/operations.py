@@ -16,7 +16,19 @@ import orjson
 
 from authz.clients import add_client
 from authz.database import Database, connect, insert_rows, migrate, shut
-from authz.models import Decision, Event, Grant, Licence, Membership, Notification, Patient, Practitioner, Subscription
+from authz.models import (
+    Decision,
+    Event,
+    Grant,
+    Leaf,
+    Licence,
+    Membership,
+    Notification,
+    Patient,
+    Practitioner,
+    Subscription,
+)
+from authz.record.leaves import DECISION_FIELDS
 from authz.terms import FOREVER_MICROS, to_micros
 from benchmarks.measures import Result
 from tests.server import free_port, serving
@@ -96,51 +108,27 @@ _GRANT = (
     "started_at",
     "ended_at",
 )
-_DECISION = (
-    "at",
-    "asked_at",
-    "client",
-    "request_id",
-    "subject_type",
-    "subject",
-    "action",
-    "resource_type",
-    "resource",
-    "allowed",
-    "reason",
-    "rule",
-    "grant",
-    "policy_version",
-)
+_DECISION = DECISION_FIELDS[1:]
 _NOTICE = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at", "subscription")
+_GROW = """INSERT INTO tree (name, size, edge) VALUES ('bare', {}, {})
+    ON CONFLICT (name) DO UPDATE SET size = tree.size + {} RETURNING size"""
 _EVENT = ("at", "kind", "subscription", "patient", "actor", "client", "request_id", "address", "body")
 
 
 def _bare(database: Database, patient: str, action: str, colleague: str) -> None:
-    """The rows of one share or transfer, in a transaction of their own, and nothing else."""
+    """The rows of one share or transfer, in a transaction of their own, and nothing else: no question, no hash.
+
+    The row of the tree is one for all, as it is for the operations: who writes it keeps others waiting.
+    """
     now, hold = to_micros(datetime.now(UTC)), " FOR UPDATE" if database.dialect == "postgresql" else ""
     role, origin = ("viewer", "share") if action == "share" else ("owner", "transfer")
     with database.atomic():
         lock = f"SELECT id FROM patient WHERE id = {database.param}{hold}"
         database.execute_sql(lock, (patient,)).fetchone()
+        asked = (None, "v" * 64, "alice", "127.0.0.1", "", None, "north", "member")
         told = [
-            (
-                now,
-                now,
-                1,
-                "r" * 32,
-                "practitioner",
-                who,
-                asked,
-                "patient",
-                patient,
-                True,
-                "permitted",
-                "R3",
-                1,
-                "v" * 64,
-            )
-            for who, asked in (("alice", action), (colleague, "receive"))
+            (now, now, 1, "r" * 32, "practitioner", who, what, "patient", patient, True, "permitted", "R3", 1, *asked)
+            for who, what in (("alice", action), (colleague, "receive"))
         ]
         insert_rows(database, Decision, _DECISION, list(told))
         body = {"grant": "1", "before": None, "after": {"practitioner": colleague, "role": role, "patient": patient}}
@@ -154,11 +142,13 @@ def _bare(database: Database, patient: str, action: str, colleague: str) -> None
             for who, other in (("alice", colleague), (colleague, "alice"))
         ]
         insert_rows(database, Notification, _NOTICE, list(notices))
-        events = [
-            (now, "grant:started", "north", patient, "alice", 1, "r" * 32, "127.0.0.1", orjson.dumps(body).decode())
-            for _ in range(2 if action == "transfer" else 1)
-        ]
-        insert_rows(database, Event, _EVENT, list(events))
+        count = 2 if action == "transfer" else 1
+        event = (now, "grant:started", "north", patient, "alice", 1, "r" * 32, "127.0.0.1", orjson.dumps(body).decode())
+        insert_rows(database, Event, _EVENT, [event] * count)
+        grow = _GROW.format(*[database.param] * 3)
+        (size,) = database.execute_sql(grow, (count, b"e" * 256, count)).fetchone()
+        leaves = [("bare", size - at, 1, b"h" * 32) for at in range(count)]
+        insert_rows(database, Leaf, ("tree", "number", "event", "hash"), leaves)
 
 
 def _spend(do: Do, patients: list[str], done: Callable[[], object] = bool) -> float:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import peewee
 
-from authz.database import answering, insert_row, insert_rows, together
+from authz.database import answering, insert_row, insert_rows, pipelined, together
 from authz.errors import (
     BatchRefused,
     CaregrantError,
@@ -216,9 +216,10 @@ class Change:
 
     def close(self) -> None:
         """Write what was gathered, last of all: events take turns."""
-        insert_rows(self.database, Notification, _NOTIFIED, self._notices)
-        record_decisions(self.database, self.act, self._permitted)
-        append(self.database, self.act, self._happened, self.now)
+        with pipelined(self.database):
+            insert_rows(self.database, Notification, _NOTIFIED, self._notices)
+            record_decisions(self.database, self.act, self._permitted)
+            append(self.database, self.act, self._happened, self.now)
 
     def record_refusals(self) -> None:
         """The denials of a change that was undone; they stay."""

@@ -63,6 +63,8 @@ NOUNS = {"grant": Grant, "standing_share": StandingShare, "membership": Membersh
 _TOLD = {noun: [name for name in model._meta.fields if name not in ("id", "reason")] for noun, model in NOUNS.items()}
 
 _CHUNK = 1000
+_NEXT = """SELECT COALESCE((SELECT at FROM event ORDER BY id DESC LIMIT 1), 0),
+    ARRAY(SELECT nextval('event_id_seq') FROM generate_series(1, %s))"""
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,10 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     if not told:
         return
     take_turn(database)
-    last = database.execute_sql("SELECT id, at FROM event ORDER BY id DESC LIMIT 1").fetchone()
-    when = max(to_micros(at or act.now), last[1] if last else 0)
+    last, numbers = _next(database, len(told))
+    when = max(to_micros(at or act.now), last)
     rows = []
-    for number, one in zip(_numbers(database, last[0] if last else 0, len(told)), told, strict=True):
+    for number, one in zip(numbers, told, strict=True):
         assert one.kind in KINDS, one.kind
         body = {**one.body, "batch": act.batch} if act.batch else one.body
         who = (act.by, act.client, act.request_id, act.address)
@@ -114,12 +116,13 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     extend(database, "event", event_leaves(database, rows, make=True))
 
 
-def _numbers(database: Database, last: int, count: int) -> Iterable[int]:
-    """The next ids: leaves tell them, so that they must be known beforehand."""
+def _next(database: Database, count: int) -> tuple[int, Iterable[int]]:
+    """When the last event was, and the ids of the next ones, which their leaves tell."""
     if database.dialect == "sqlite":
-        return range(last + 1, last + 1 + count)
-    sql = "SELECT nextval('event_id_seq') FROM generate_series(1, %s)"
-    return [number for (number,) in database.execute_sql(sql, (count,)).fetchall()]
+        last, at = database.execute_sql("SELECT id, at FROM event ORDER BY id DESC LIMIT 1").fetchone() or (0, 0)
+        return at, range(last + 1, last + 1 + count)
+    found: tuple[int, list[int]] = database.execute_sql(_NEXT, (count,)).fetchone()
+    return found
 
 
 def event_leaves(
