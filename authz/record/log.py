@@ -78,11 +78,12 @@ class DecisionLog:
             self._buffer = _Buffer(self._commit)
 
     def record(self, rows: Sequence[Row]) -> None:
-        """Record answers; a transaction that they belong to began with `recording`. Raises `Unavailable`."""
+        """Record answers. Raises `Unavailable`."""
         if not rows or self.mode == "off":
             return
         if self.database.in_transaction():
             with answering(self.database):
+                recording(self.database)
                 insert_decisions(self.database, COLUMNS, rows)
         elif self._buffer is not None:
             self._buffer.add(rows)
