@@ -30,7 +30,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
         raise InvalidInput(f"is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidInput(f"is not a JSON object but {shown(value)}")
-    if decoded.count("{") + decoded.count("[") > _DEEPEST and _is_deep(value):
+    if decoded.count("{") + decoded.count("[") >= _DEEPEST and _is_deep(value):
         raise InvalidInput("is nested too deeply")
     if "\\u" in decoded:
         _refuse_surrogates(value)
@@ -63,9 +63,9 @@ def _constant(text: str) -> NoReturn:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether a value is nested too deeply: level by level, only what holds something, without recursion."""
+    """Whether a value is nested too deeply, a value in the innermost brackets counted: level by level, no recursion."""
     level = [value]
-    for _ in range(_DEEPEST):
+    for _ in range(_DEEPEST - 1):
         level = [
             inner
             for one in level
@@ -74,7 +74,7 @@ def _is_deep(value: Any) -> bool:
         ]
         if not level:
             return False
-    return True
+    return any(level)
 
 
 def _refuse_surrogates(value: Any) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from flask import Flask
 
 from authz.database import Database, connect, migrate, shut
-from tests import postgresql_server
+from authz.settings import Settings
+from tests import people, postgresql_server
+from tests.http import As, Person, headers, service
 
 
 @pytest.fixture(scope="session")
@@ -93,3 +96,22 @@ def sqlite_database(sqlite_url: str) -> Iterator[Database]:
     opened.connect()
     yield opened
     shut(opened)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Those of a service with a development key."""
+    return Settings(development_key=str(tmp_path / "key.json"))
+
+
+@pytest.fixture
+def flask(database: Database, settings: Settings) -> Flask:
+    """A service on the cast's clinics that takes tokens of the development key."""
+    people.fill(database)
+    return service(database, development_key=settings.development_key)
+
+
+@pytest.fixture
+def as_(flask: Flask, settings: Settings) -> As:
+    """Somebody of the cast, with a token of their own."""
+    return lambda who: Person(flask, headers(settings, who))

@@ -1,6 +1,7 @@
 """An app that asks over HTTP, and the one shape of every error."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask
@@ -13,6 +14,8 @@ from authz.compiler import load
 from authz.database import Database
 from authz.pdp import PDP
 from authz.settings import Settings, shipped
+from authz.tokens import sign
+from tests.acting import login
 from tests.people import NOW
 
 POLICY = load(shipped("policies"))
@@ -88,3 +91,11 @@ def assert_problem(response: TestResponse, status: int, kind: str, detail: str =
     assert (body["type"], body["status"]) == (f"/problems/{kind}", status)
     assert detail in body["detail"]
     return body
+
+
+As = Callable[[str], Person]
+
+
+def headers(settings: Settings, who: str) -> dict[str, str]:
+    """What somebody of the cast sends who has a token of the development key."""
+    return {"Authorization": f"Bearer {sign(settings, login(who), datetime.now(UTC), 60)}"}

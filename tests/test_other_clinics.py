@@ -1,8 +1,6 @@
 """What a clinic's key, a manager and a leaver are not told, and cannot do, about others (decision 0007)."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,36 +11,9 @@ from authz.database import Database
 from authz.models import Decision, Membership, Notification
 from authz.operations import end_membership
 from authz.record import Act
-from authz.settings import Settings
-from authz.tokens import sign
-from tests import people
 from tests.acting import login, pdp_of
-from tests.http import Person, answered, assert_problem, service
+from tests.http import As, Person, answered, assert_problem
 from tests.people import NOW
-
-As = Callable[[str], Person]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(development_key=str(tmp_path / "key.json"))
-
-
-@pytest.fixture
-def flask(database: Database, settings: Settings) -> Flask:
-    people.fill(database)
-    return service(database, development_key=settings.development_key)
-
-
-@pytest.fixture
-def as_(flask: Flask, settings: Settings) -> As:
-    """Somebody of the cast, with a token of their own."""
-
-    def made(who: str) -> Person:
-        token = sign(settings, login(who), datetime.now(UTC), 60)
-        return Person(flask, {"Authorization": f"Bearer {token}"})
-
-    return made
 
 
 def app(flask: Flask, database: Database, scope: str, bound: str | None, who: str | None = None) -> Person:

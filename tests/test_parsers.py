@@ -54,16 +54,20 @@ def test_json_is_read_or_refused(text: bytes) -> None:
 
 @pytest.mark.parametrize(("opening", "closing"), [('{"a": ', "}"), ("[", "]")])
 def test_nesting_has_an_end(opening: str, closing: str) -> None:
-    """64 levels are read and 65 refused; brackets side by side or in a string are no levels."""
+    """64 levels, a value in the last of them counted, are read and 65 refused; brackets side by side or in a string are
+    no levels.
+    """
 
     def nested(levels: int, inner: str = "5") -> bytes:
         return f'{{"x": {opening * (levels - 1)}{inner}{closing * (levels - 1)}}}'.encode()
 
     for inner in ("5", '"' + "[" * 99 + '"'):
-        parse_object(nested(64, inner))
+        parse_object(nested(63, inner))
+        with pytest.raises(InvalidInput, match="nested too deeply"):
+            parse_object(nested(64, inner))
     parse_object(nested(62, f"[{'[],' * 99}{{}}]"))
     with pytest.raises(InvalidInput, match="nested too deeply"):
-        parse_object(nested(65))
+        parse_object(nested(62, f"[{'[],' * 99}[1]]"))
 
 
 def test_a_file_is_imported_or_refused(sqlite_database: Database) -> None:

@@ -3,9 +3,8 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,34 +15,10 @@ from authz.database import Database
 from authz.models import Decision, Event, Grant
 from authz.settings import Settings
 from authz.terms import format_instant
-from authz.tokens import sign
 from tests import people
 from tests.acting import login
-from tests.http import Person, answered, assert_problem, question, service
+from tests.http import As, Person, answered, assert_problem, headers, question, service
 from tests.people import CAST, NOW
-
-As = Callable[[str], Person]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(development_key=str(tmp_path / "key.json"))
-
-
-@pytest.fixture
-def flask(database: Database, settings: Settings) -> Flask:
-    people.fill(database)
-    return service(database, development_key=settings.development_key)
-
-
-def headers(settings: Settings, who: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {sign(settings, login(who), datetime.now(UTC), 60)}"}
-
-
-@pytest.fixture
-def as_(flask: Flask, settings: Settings) -> As:
-    """Somebody of the cast, with a token of their own."""
-    return lambda who: Person(flask, headers(settings, who))
 
 
 def app(flask: Flask, database: Database, *scopes: str, bound: str | None = None, who: str | None = None) -> Person:
