@@ -20,14 +20,13 @@ from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, cla
 from authz.compiler import within as narrowed
 from authz.database import FAULTS, Database, connect, give_up, own_connection, pending, shut
 from authz.errors import Fault, InvalidInput, PolicyRefused, Unavailable
+from authz.plans import Plan, Properties, WrongType
 from authz.settings import shipped
-from authz.terms import FOREVER_MICROS, from_micros, is_named, parse_instant, to_micros
+from authz.terms import FOREVER_MICROS, from_micros, is_named, to_micros
 
 Ref = tuple[str, str]
 """A subject or a resource: its type and its id."""
 
-Properties = Mapping[str, Any]
-_BASIC = ("subject", "resource", "now", "within", "after", "limit", "pairs")
 _PAIRS_AT_ONCE = 1000
 
 
@@ -103,10 +102,6 @@ class Explanation:
         return [{"rule": way.rule, "rules": way.rules, "met": way.met, "unmet": way.unmet} for way in self.ways]
 
 
-class _WrongType(Exception):
-    """A value that came with the request cannot be compared with what the policy compares it with."""
-
-
 def open_pdp(
     database: str,
     policies: str | Path | None = None,
@@ -133,71 +128,6 @@ def open_pdp(
     return PDP(connected, policy, clock)
 
 
-class _Plan:
-    """A statement with the way its arguments are made."""
-
-    def __init__(self, statement: Statement) -> None:
-        self.sql = statement.sql
-        self._parameters = statement.parameters
-        self._basic = [
-            (f"p{number}", _BASIC.index(parameter.name[0]))
-            for number, parameter in enumerate(statement.parameters)
-            if len(parameter.name) == 1
-        ]
-        self._requested = [
-            (f"p{number}", parameter)
-            for number, parameter in enumerate(statement.parameters)
-            if len(parameter.name) > 1
-        ]
-        self._listed = statement.listed
-
-    def beside(self, subject: str, resource: str, asked: Mapping[str, Properties]) -> list[Any]:
-        """One pair of many, with what came with its question. Raises `_WrongType`."""
-        return [subject, resource, *(_asked(one.name, one.kind, asked) for one in self._listed)]
-
-    def arguments(self, values: tuple[Any, ...], asked: Mapping[str, Properties]) -> dict[str, Any]:
-        """`values` in the order of `_BASIC`; `asked` is the request, by subject, action, resource and context.
-
-        Raises `_WrongType`.
-        """
-        made = {name: values[index] for name, index in self._basic}
-        for name, one in self._requested:
-            made[name] = _asked(one.name, one.kind, asked)
-        return made
-
-
-def _asked(name: tuple[str, ...], kind: str, asked: Mapping[str, Properties]) -> Any:
-    value: Any = asked
-    for part in name:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    if value is None:
-        return None
-    if kind == "present":
-        return "present"
-    if kind == "boolean" and isinstance(value, bool):
-        return value
-    if kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
-        return value if -(2**63) <= value < 2**63 else float(value)
-    if kind == "integer" and isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
-        return value
-    if kind == "string" and isinstance(value, str) and "\0" not in value and value.isascii() | _encodes(value):
-        return value
-    if kind == "datetime":
-        try:
-            return to_micros(parse_instant(value))
-        except InvalidInput as error:
-            raise _WrongType(str(error)) from error
-    raise _WrongType(f"{'.'.join(name)} is not of the kind {kind}")
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 class PDP:
     """Answers questions about one database by one policy. `policy` and `version` say which.
 
@@ -211,8 +141,8 @@ class PDP:
         self._clock = clock
         self._pooled = database.dialect == "postgresql"
         self._writer = Writer(policy.types, database.dialect)  # type: ignore[arg-type]
-        self._plans: dict[tuple[Any, ...], tuple[_Plan, tuple[Query, ...]] | None] = {}
-        self._explained: dict[tuple[Any, ...], tuple[int, _Plan, list[tuple[Query, list[Clause]]]]] = {}
+        self._plans: dict[tuple[Any, ...], tuple[Plan, tuple[Query, ...]] | None] = {}
+        self._explained: dict[tuple[Any, ...], tuple[int, Plan, list[tuple[Query, list[Clause]]]]] = {}
 
     def __enter__(self) -> "PDP":
         return self
@@ -249,7 +179,7 @@ class PDP:
         plan, queries = found
         try:
             rows = self._rows(plan, (subject[1], resource[1], now, within), request)
-        except _WrongType as error:
+        except WrongType as error:
             return Decision(False, "wrong_type", self.version, now, detail=str(error))
         if not rows:
             return Decision(False, "denied", self.version, now)
@@ -284,7 +214,7 @@ class PDP:
 
     def _decide(
         self,
-        found: tuple[_Plan, tuple[Query, ...]],
+        found: tuple[Plan, tuple[Query, ...]],
         indexes: list[int],
         questions: Sequence[tuple[Ref, str, Ref]],
         decisions: list[Any],
@@ -301,7 +231,7 @@ class PDP:
             try:
                 pairs.append(plan.beside(subject, resource, requests[index] if requests else {}))
                 places.append(index)
-            except _WrongType as error:
+            except WrongType as error:
                 decisions[index] = Decision(False, "wrong_type", version, now, detail=str(error))
         if not pairs:
             return
@@ -359,7 +289,7 @@ class PDP:
 
     def _search(
         self,
-        found: tuple[_Plan, tuple[Query, ...]] | None,
+        found: tuple[Plan, tuple[Query, ...]] | None,
         ends: tuple[str | None, str | None],
         at: datetime | None,
         limit: int | None,
@@ -374,7 +304,7 @@ class PDP:
         most = (None if self._pooled else -1) if limit is None else min(limit, 2**62)
         try:
             rows = self._rows(found[0], (*ends, self._instant(at), within, after or "", most), request)
-        except _WrongType:
+        except WrongType:
             return []
         return [row[0] for row in rows]
 
@@ -392,7 +322,7 @@ class PDP:
             return []
         try:
             rows = self._rows(found[0], (subject[1], resource[1], self._instant(at), within), request)
-        except _WrongType:
+        except WrongType:
             return []
         return [row[0] for row in rows]
 
@@ -417,7 +347,7 @@ class PDP:
         if key not in self._explained:
             there = Query(found.polar, found.polar, None, (), (), ())
             probes = [there] if within is None else list(narrowed(there, self.policy.types))
-            self._explained[key] = (len(probes), _Plan(self._writer.probes(probes)), [])
+            self._explained[key] = (len(probes), Plan(self._writer.probes(probes)), [])
         return any(self._rows(self._explained[key][1], (one[1], one[1], self._instant(at), within), None)[0])
 
     # Explanations.
@@ -450,7 +380,7 @@ class PDP:
             told = [replace(way, unmet=(*way.unmet, absent)) for way in told]
         return Explanation(decision, tuple(sorted(told, key=lambda way: (len(way.unmet), -way.once))))
 
-    def _probes(self, *kinds: Any) -> tuple[int, _Plan, list[tuple[Query, list[Clause]]]]:
+    def _probes(self, *kinds: Any) -> tuple[int, Plan, list[tuple[Query, list[Clause]]]]:
         """How many probes ask whether the pair is known at all, the plan of all probes, and the ways they explain."""
         if kinds not in self._explained:
             queries = self._queries(*kinds[:3])
@@ -464,7 +394,7 @@ class PDP:
                     probes.append(one.anytime or one.probe)
             if kinds[3]:
                 probes = [*probes[:known], *(facts_within(probe, self.policy.types) for probe in probes[known:])]
-            self._explained[kinds] = (known, _Plan(self._writer.probes(probes)), ways)
+            self._explained[kinds] = (known, Plan(self._writer.probes(probes)), ways)
         return self._explained[kinds]
 
     # Plans and rows.
@@ -489,7 +419,7 @@ class PDP:
         resource_type: str,
         bound: str | None = None,
         without: str = "",
-    ) -> tuple[_Plan, tuple[Query, ...]] | None:
+    ) -> tuple[Plan, tuple[Query, ...]] | None:
         """The plan for a kind of question, made once; None when no rule can permit it."""
         key = (question, subject_type, action, resource_type, bound is not None, without)
         try:
@@ -503,7 +433,7 @@ class PDP:
             queries = tuple(narrow for query in queries for narrow in narrowed(query, self.policy.types))
         if not queries:
             return None
-        made = _Plan(self._statement(question, queries)), queries
+        made = Plan(self._statement(question, queries)), queries
         if len(self._plans) < 10_000:
             self._plans[key] = made
         return made
@@ -521,7 +451,7 @@ class PDP:
             "matrix": self._writer.matrix,
         }[question](queries)
 
-    def _rows(self, plan: _Plan, values: tuple[Any, ...], request: Mapping[str, Properties] | None) -> list[Any]:
+    def _rows(self, plan: Plan, values: tuple[Any, ...], request: Mapping[str, Properties] | None) -> list[Any]:
         arguments = plan.arguments(values, request or {})
         try:
             rows: list[Any] = self.database.connection().execute(plan.sql, arguments).fetchall()
@@ -530,7 +460,7 @@ class PDP:
             raise Unavailable(str(error).strip()) from error
         return rows
 
-    def _stream(self, plan: _Plan, values: tuple[Any, ...]) -> Iterable[Any]:
+    def _stream(self, plan: Plan, values: tuple[Any, ...]) -> Iterable[Any]:
         arguments = plan.arguments(values, {})
         try:
             if self._pooled:
