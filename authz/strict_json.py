@@ -42,7 +42,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidInput(f"the member {shown(twice)} stands twice")
+        raise InvalidInput(f"holds the member {shown(twice)} twice")
     return made
 
 
