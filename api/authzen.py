@@ -38,7 +38,7 @@ from authz.errors import InvalidInput
 from authz.page_tokens import PageTokens
 from authz.pdp import Decision, Explanation
 from authz.record import Asked, record_decisions, searched
-from authz.terms import REASONS, format_instant, to_micros
+from authz.terms import REASONS, format_instant, format_micros, to_micros
 
 access = Blueprint("access", __name__, url_prefix="/access/v1")
 
@@ -145,7 +145,7 @@ def _told(given: Given, question: Question | Faulty) -> Row:
     context: Row = {
         "reason": decision.reason,
         "policy_version": decision.policy_version,
-        "evaluated_at": format_instant(decision.evaluated_at),
+        "evaluated_at": format_micros(decision.evaluated_micros),
     }
     if isinstance(question, Faulty):
         context["error"] = {"status": 400, "message": question.why}

@@ -7,6 +7,7 @@ half-open, ``[started_at, ended_at)``; "for ever" is one fixed instant, never no
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from authz.errors import InvalidInput
 
@@ -68,6 +69,12 @@ def parse_instant(text: object) -> datetime:
 def format_instant(instant: datetime) -> str:
     """An instant as RFC 3339 in UTC: ``2030-01-01T00:00:00Z``, with microseconds where it has any."""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=1000)
+def format_micros(micros: int) -> str:
+    """An instant as it is stored, as `format_instant` writes it; in a batch and in an import it is often the same."""
+    return format_instant(from_micros(micros))
 
 
 def parse_id(value: object) -> str:

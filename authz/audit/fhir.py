@@ -14,7 +14,7 @@ from authz.audit.log import Line
 from authz.database import Database, answering
 from authz.models import Event, Grant, Patient, StandingShare
 from authz.record.sealing import decisions
-from authz.terms import FOREVER, format_instant, from_micros
+from authz.terms import FOREVER, format_instant, format_micros
 
 Release = Literal["r4", "r5"]
 Resource = dict[str, Any]
@@ -265,7 +265,7 @@ def _of_decision(row: Line) -> _Audit:
         "110113",
         _coding(f"{_BALP}/CodeSystem/AuthZsubType", kind),
         "E",
-        format_instant(from_micros(row["asked_at"])),
+        format_micros(row["asked_at"]),
         bool(row["allowed"]),
         "" if row["allowed"] else row["reason"],
         row["purpose"],

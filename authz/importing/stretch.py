@@ -16,7 +16,7 @@ from authz.errors import InvalidInput
 from authz.importing.lines import Line
 from authz.models import Entity, Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
 from authz.record import Act, Happened, append, changed, told_entity
-from authz.terms import FOREVER_MICROS, format_instant, from_micros
+from authz.terms import FOREVER_MICROS, format_micros, from_micros
 
 Outcome = Literal["new", "unchanged", "ended"]
 
@@ -71,10 +71,6 @@ class _Entity:
         kind, one = key
         life = {"started_at": self.started, "ended_at": ended}
         return told_entity({"type": kind, "id": one, "properties": self.properties, **life}, self.links)
-
-
-def _when(micros: int) -> str:
-    return format_instant(from_micros(micros))
 
 
 class Stretch:
@@ -167,9 +163,9 @@ class Stretch:
         said = line.said
         started = said.get("started_at", self._now)
         if started > self._now:
-            raise InvalidInput(f"started_at {_when(started)} lies in the future")
+            raise InvalidInput(f"started_at {format_micros(started)} lies in the future")
         if said.get("until", FOREVER_MICROS) <= started:
-            raise InvalidInput(f"until {_when(said['until'])} is not after the start {_when(started)}")
+            raise InvalidInput(f"until {format_micros(said['until'])} is not after the start {format_micros(started)}")
         kinds: dict[str, Callable[[dict[str, Any], int], Outcome]] = {
             "subscription": self._subscription,
             "practitioner": self._practitioner,
@@ -240,7 +236,7 @@ class Stretch:
         self._there("practitioner", who, self.practitioners)
         self._belongs(who, held.subscription)
         if started < held.started:
-            raise InvalidInput(f"begins before the patient {said['patient']}, {_when(held.started)}")
+            raise InvalidInput(f"begins before the patient {said['patient']}, {format_micros(held.started)}")
         mine = [grant for grant in held.grants if grant.practitioner == who]
         if said["role"] == "owner":
             return self._next_owner(said, started, held, mine)
@@ -264,7 +260,7 @@ class Stretch:
             return "unchanged" if "started_at" in said or same[-1].ended == FOREVER_MICROS else "ended"
         last = max((grant for grant in held.grants if grant.role == "owner"), key=lambda grant: grant.started)
         if started <= last.started:
-            raise InvalidInput(f"begins before or with the owner {last.practitioner}, {_when(last.started)}")
+            raise InvalidInput(f"begins before or with the owner {last.practitioner}, {format_micros(last.started)}")
         if any(grant.started >= started and grant.ended > grant.started for grant in mine):
             raise InvalidInput(f"{said['practitioner']} holds a later grant on {said['patient']}")
         for grant in (last, *mine):
@@ -350,9 +346,8 @@ class Stretch:
             return "unchanged"
         if rivals[0].started == started and rivals[0].ended < until and rivals[0].ended <= self._now:
             return "ended"
-        raise InvalidInput(
-            f"contradicts one that stands from {_when(rivals[0].started)} until {_when(rivals[0].ended)}"
-        )
+        first, last = format_micros(rivals[0].started), format_micros(rivals[0].ended)
+        raise InvalidInput(f"contradicts one that stands from {first} until {last}")
 
     # What is written.
 

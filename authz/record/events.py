@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -19,7 +18,7 @@ from authz.record.commitments import commitment, erased, secrets_of, whose_addre
 from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf
 from authz.record.proof import extend, take_turn
 from authz.record.tree import leaf_hash
-from authz.terms import FOREVER_MICROS, format_instant, from_micros, to_micros
+from authz.terms import FOREVER_MICROS, format_micros, to_micros
 
 KINDS = {
     "subscription:added": "a subscription was provisioned",
@@ -181,12 +180,8 @@ def told_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, A
 
 
 def _when(value: datetime | int) -> str | None:
-    return _written(to_micros(value) if isinstance(value, datetime) else value)
-
-
-@lru_cache
-def _written(micros: int) -> str | None:
-    return None if micros == FOREVER_MICROS else format_instant(from_micros(micros))
+    micros = to_micros(value) if isinstance(value, datetime) else value
+    return None if micros == FOREVER_MICROS else format_micros(micros)
 
 
 def enter_existing(database: Database) -> None:
