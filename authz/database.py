@@ -6,6 +6,7 @@ It knows how to connect, to migrate and to say that a database cannot answer; it
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -188,6 +189,7 @@ def own_connection(database: Database) -> Any:
     return peewee.PostgresqlDatabase._connect(database)  # type: ignore[attr-defined]
 
 
+_AT_ONCE = 64
 _wrapped: AbstractContextManager[None] = vars(peewee)["__exception_wrapper__"]
 
 
@@ -241,20 +243,34 @@ def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> Non
 
 def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, Any]) -> int:
     """Insert one row of a model, given by its fields, and give its number. Raises Peewee's errors."""
-    fields = [model._meta.fields[name] for name in row]
-    values = [field.db_value(row[field.name]) for field in fields]
-    sql = f"{_insert(model, fields)} RETURNING id".format(*[database.param] * len(values))
-    (number,) = database.execute_sql(sql, values).fetchone()
+    fields = model._meta.fields
+    sql = f"{_insert(model, tuple(row), 1, database.param)} RETURNING id"
+    (number,) = database.execute_sql(sql, [fields[name].db_value(value) for name, value in row.items()]).fetchone()
     return int(number)
 
 
 def insert_rows(
-    database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: list[tuple[Any, ...]]
+    database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """Insert many rows of a model, each a tuple in the order of `fields`. Raises Peewee's errors."""
-    write_many(database, _insert(model, [model._meta.fields[name] for name in fields]), rows)
+    for some in by_statement(rows):
+        sql = _insert(model, fields, len(some), database.param)
+        database.execute_sql(sql, [value for row in some for value in row])
 
 
-def _insert(model: type[peewee.Model], fields: Sequence[peewee.Field]) -> str:
-    columns = ", ".join(f'"{field.column_name}"' for field in fields)
-    return f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({", ".join(["{}"] * len(fields))})'
+def by_statement(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """Rows in the portions that one statement takes: a statement costs more than a row, and SQLite's driver gives way
+    to other threads before each. Their number is a power of two, so that there are few statements to prepare.
+    """
+    begin = 0
+    while begin < len(rows):
+        count = min(_AT_ONCE, 1 << (len(rows) - begin).bit_length() - 1)
+        yield rows[begin : begin + count]
+        begin += count
+
+
+@cache
+def _insert(model: type[peewee.Model], fields: tuple[str, ...], count: int, param: str) -> str:
+    columns = ", ".join(f'"{model._meta.fields[name].column_name}"' for name in fields)
+    row = f"({', '.join([param] * len(fields))})"
+    return f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES {", ".join([row] * count)}'

@@ -105,7 +105,7 @@ def parse_text(value: object) -> str:
         raise InvalidInput(f"a text is a string, not {shown(value)}")
     if not 1 <= len(value) <= _LONGEST_TEXT:
         raise InvalidInput(f"a text has 1 to {_LONGEST_TEXT} characters, this one has {len(value)}")
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+    if not value.isprintable() and any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
         raise InvalidInput(f"a text holds no control characters, {shown(value)} does")
     return value
 

@@ -95,6 +95,8 @@ _KINDS: dict[str, dict[str, Field]] = {
     "entity": {"type": (parse_id, True), "id": (parse_id, True), "properties": (_properties, False)},
 }
 
+_REQUIRED = {kind: [name for name, (_, required) in fields.items() if required] for kind, fields in _KINDS.items()}
+
 
 def parse_line(number: int, text: bytes, types: Vocabulary) -> Line:
     """The line as what it says. Raises `InvalidInput` for anything malformed, naming the field."""
@@ -127,7 +129,7 @@ def _said(kind: str, body: Mapping[str, Any], fields: Mapping[str, Field]) -> di
             said[name] = fields[name][0](value)
         except InvalidInput as error:
             raise InvalidInput(f"{kind}.{name}: {error}") from error
-    for name, (_, required) in fields.items():
-        if required and name not in said:
+    for name in _REQUIRED[kind]:
+        if name not in said:
             raise InvalidInput(f"{kind} lacks {name}")
     return said

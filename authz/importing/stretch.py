@@ -44,10 +44,19 @@ class _Grant(_Life):
         self.ended, self.end_cause = at, "transfer"
 
     def row(self, patient: str) -> dict[str, Any]:
-        """The columns of its row."""
-        columns = ("practitioner", "role", "origin", "given_by", "ended_by", "end_cause", "reason")
-        life = {"started_at": self.started, "ended_at": self.ended}
-        return {"patient": patient, **{name: getattr(self, name) for name in columns}, **life}
+        """Its row, in the order of `_COLUMNS`."""
+        return {
+            "patient": patient,
+            "practitioner": self.practitioner,
+            "role": self.role,
+            "origin": self.origin,
+            "given_by": self.given_by,
+            "reason": self.reason,
+            "ended_by": self.ended_by,
+            "end_cause": self.end_cause,
+            "started_at": self.started,
+            "ended_at": self.ended,
+        }
 
 
 @dataclass(slots=True)
@@ -166,16 +175,7 @@ class Stretch:
             raise InvalidInput(f"started_at {format_micros(started)} lies in the future")
         if said.get("until", FOREVER_MICROS) <= started:
             raise InvalidInput(f"until {format_micros(said['until'])} is not after the start {format_micros(started)}")
-        kinds: dict[str, Callable[[dict[str, Any], int], Outcome]] = {
-            "subscription": self._subscription,
-            "practitioner": self._practitioner,
-            "membership": self._membership,
-            "patient": self._patient,
-            "grant": self._grant,
-            "standing_share": self._standing_share,
-            "entity": self._entity,
-        }
-        return kinds[line.kind](said, started)
+        return _APPLY[line.kind](self, said, started)
 
     def _subscription(self, said: dict[str, Any], started: int) -> Outcome:
         name, lives = said["name"], self.licences[(said["id"],)]
@@ -365,13 +365,11 @@ class Stretch:
             'UPDATE "grant" SET ended_at = {}, end_cause = {} WHERE id = {}',
             [(grant.ended, grant.end_cause, grant.id) for _, grant in ended],
         )
-        given = [(patient, grant.row(patient)) for patient, grant in self._new_grants]
-        insert_rows(
-            database, Grant, _COLUMNS["grant"], [tuple(row[name] for name in _COLUMNS["grant"]) for _, row in given]
-        )
+        given = [grant.row(patient) for patient, grant in self._new_grants]
+        insert_rows(database, Grant, _COLUMNS["grant"], [tuple(row.values()) for row in given])
         insert_rows(database, StandingShare, _COLUMNS["standing_share"], new[StandingShare])
         self._write_entities()
-        append(database, Act("", from_micros(self._now)), self._happened(ended, [row for _, row in given]))
+        append(database, Act("", from_micros(self._now)), self._happened(ended, given))
 
     def _happened(self, ended: list[tuple[str, _Grant]], given: list[dict[str, Any]]) -> Iterator[Happened]:
         """What the lines changed, kind by kind; grants that were ended before those that began."""
@@ -424,6 +422,15 @@ class Stretch:
         )
 
 
+_APPLY: dict[str, Callable[[Stretch, dict[str, Any], int], Outcome]] = {
+    "subscription": Stretch._subscription,
+    "practitioner": Stretch._practitioner,
+    "membership": Stretch._membership,
+    "patient": Stretch._patient,
+    "grant": Stretch._grant,
+    "standing_share": Stretch._standing_share,
+    "entity": Stretch._entity,
+}
 _SPAN = ("started_at", "ended_at")
 _ENDS = ("given_by", "reason", "ended_by", "end_cause", *_SPAN)
 _COLUMNS = {

@@ -8,7 +8,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -59,7 +61,10 @@ KINDS = {
 NOUNS = {"grant": Grant, "standing_share": StandingShare, "membership": Membership, "licence": Licence}
 """The facts with a life that events tell before and after."""
 
-_TOLD = {noun: [name for name in model._meta.fields if name not in ("id", "reason")] for noun, model in NOUNS.items()}
+_TOLD = {
+    noun: tuple(name for name in model._meta.fields if name not in ("id", "reason")) for noun, model in NOUNS.items()
+}
+_VALUES = {noun: itemgetter(*names) for noun, names in _TOLD.items()}
 
 _CHUNK = 1000
 _NEXT = """SELECT COALESCE((SELECT at FROM event ORDER BY id DESC LIMIT 1), 0),
@@ -83,8 +88,7 @@ class Act:
     batch: str = ""
 
 
-@dataclass(frozen=True)
-class Happened:
+class Happened(NamedTuple):
     """One event to append."""
 
     kind: str
@@ -111,8 +115,10 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
         body = {**one.body, "batch": act.batch} if act.batch else one.body
         who = (act.by, act.client, act.request_id, act.address)
         rows.append((number, when, one.kind, one.subscription, one.patient, *who, one.reason, body))
-    insert_rows(database, Event, EVENT_FIELDS, [(*row[:-1], orjson.dumps(row[-1]).decode()) for row in rows])
-    extend(database, "event", event_leaves(database, rows, make=True))
+    bodies = [canonical(body) for *_, body in rows]
+    stored = [(*row[:-1], body.decode()) for row, body in zip(rows, bodies, strict=True)]
+    insert_rows(database, Event, EVENT_FIELDS, stored)
+    extend(database, "event", _leaves(told_events(database, rows, make=True), bodies))
 
 
 def _next(database: Database, count: int) -> tuple[int, Iterable[int]]:
@@ -124,30 +130,34 @@ def _next(database: Database, count: int) -> tuple[int, Iterable[int]]:
     return found
 
 
-def event_leaves(
-    database: Database, rows: Sequence[tuple[Any, ...]], *, make: bool = False
-) -> Iterator[tuple[str, int, bytes]]:
-    """The tree, the id and the leaf's hash of events, each a tuple of `EVENT_FIELDS`."""
-    for leaf in told_events(database, rows, make=make):
+def _leaves(told: Iterable[dict[str, Any]], bodies: Iterable[bytes]) -> Iterator[tuple[str, int, bytes]]:
+    """The tree, the id and the leaf's hash of events, given what their leaves tell and the bytes of their bodies."""
+    for leaf, body in zip(told, bodies, strict=True):
+        leaf["body"] = orjson.Fragment(body)
         yield leaf["subscription"], leaf["id"], leaf_hash(canonical(leaf))
 
 
 def told_events(database: Database, rows: Sequence[tuple[Any, ...]], *, make: bool = False) -> Iterator[dict[str, Any]]:
-    """What the leaves of events tell. `make`: the secrets of persons that are new are made."""
+    """What the leaves of events, each a tuple of `EVENT_FIELDS`, tell. `make`: the secrets of persons that are new are
+    made.
+    """
     dicts = [dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows]
     whose = {whose_address(row["actor"], row["client"]) for row in dicts if row["address"]}
     whose |= {whose_reason(row["patient"], row["body"]) for row in dicts if row["reason"]}
     secrets = secrets_of(database, whose, make=make)
     gone = {} if make else erased(database, "event", dicts[0]["id"], dicts[-1]["id"]) if dicts else {}
     for row in dicts:
-        number, actor, client = row["id"], row["actor"], row["client"]
-        address, reason = row["address"], row["reason"]
+        number, address, reason = row["id"], row["address"], row["reason"]
         if address:
-            address = commitment(secrets.get(whose_address(actor, client)), "event", number, "address", address)
+            secret = secrets.get(whose_address(row["actor"], row["client"]))
+            address = commitment(secret, "event", number, "address", address)
         if reason:
             secret = secrets.get(whose_reason(row["patient"], row["body"]))
             reason = commitment(secret, "event", number, "reason", reason)
-        yield event_leaf(row, address or gone.get((number, "address"), ""), reason or gone.get((number, "reason"), ""))
+        if gone:
+            address = address or gone.get((number, "address"), "")
+            reason = reason or gone.get((number, "reason"), "")
+        yield event_leaf(row, address, reason)
 
 
 def changed(
@@ -159,7 +169,7 @@ def changed(
 
 def told(noun: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """A fact as events tell it: every column but its number and its free text; instants as RFC 3339, no end as null."""
-    made = {name: row[name] for name in _TOLD[noun]}
+    made = dict(zip(_TOLD[noun], _VALUES[noun](row), strict=True))
     made["started_at"], made["ended_at"] = _when(made["started_at"]), _when(made["ended_at"])
     if "content" in made:
         made["content"] = bool(made["content"])  # SQLite keeps a number
@@ -179,6 +189,7 @@ def told_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, A
     }
 
 
+@lru_cache(maxsize=1000)
 def _when(value: datetime | int) -> str | None:
     micros = to_micros(value) if isinstance(value, datetime) else value
     return None if micros == FOREVER_MICROS else format_micros(micros)
@@ -194,4 +205,5 @@ def enter_existing(database: Database) -> None:
             return
         after = rows[-1][0]
         stored = [(row[0], to_micros(row[1]), *row[2:]) for row in rows]
-        extend(database, "event", event_leaves(database, stored, make=True))
+        bodies = [canonical(body) for *_, body in rows]
+        extend(database, "event", _leaves(told_events(database, stored, make=True), bodies))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from authz.database import Database
+from authz.database import Database, by_statement
 from authz.models import Decision
 
 # An entity of a declared type belongs where the patient of its relation `patient` does; of several roles the one that
@@ -26,7 +26,6 @@ SELECT {columns}, COALESCE(place, ''), COALESCE((SELECT m.role FROM membership m
     AND m.started_at <= at AND at < m.ended_at
     ORDER BY CASE m.role WHEN 'manager' THEN 1 WHEN 'member' THEN 2 ELSE 3 END LIMIT 1), '')
 FROM placed"""
-_AT_ONCE = 64
 _TYPES = {"BIGINT": "BIGINT", "BOOL": "BOOLEAN"}
 
 
@@ -39,14 +38,7 @@ def _insert(columns: tuple[str, ...], count: int, param: str) -> str:
 
 
 def insert_decisions(database: Database, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert answers, each a tuple in the order of `columns`, with where they belong. Raises Peewee's errors.
-
-    Many go into one statement, for SQLite's driver gives way to other threads before each; their number is a power of
-    two, so that there are few statements to prepare.
-    """
-    begin = 0
-    while begin < len(rows):
-        count = min(_AT_ONCE, 1 << (len(rows) - begin).bit_length() - 1)
-        values = [value for row in rows[begin : begin + count] for value in row]
-        database.execute_sql(_insert(columns, count, database.param), values)
-        begin += count
+    """Insert answers, each a tuple in the order of `columns`, with where they belong. Raises Peewee's errors."""
+    for some in by_statement(rows):
+        sql = _insert(columns, len(some), database.param)
+        database.execute_sql(sql, [value for row in some for value in row])
