@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, g, request, session
+from flask import Flask, Request, current_app, g, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect, generate_csrf
 
 from api.requests import now, request_id
@@ -40,6 +41,14 @@ class Ways:
     demo: bool
 
 
+class _Sessions(SecureCookieSessionInterface):
+    """Flask's, which makes ready to check a cookie where there is none: no app sends one."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        name = self.get_cookie_name(app)
+        return super().open_session(app, request) if name in request.cookies else self.session_class()
+
+
 def install(app: Flask, settings: Settings) -> None:
     """Sign cookies, protect forms. Raises as `check`."""
     check(settings, app.extensions["caregrant"])
@@ -55,6 +64,7 @@ def install(app: Flask, settings: Settings) -> None:
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
     )
+    app.session_interface = _Sessions()
     app.extensions["caregrant.ways"] = Ways(bool(settings.oidc_client), settings.demo_sign_in)
     CSRFProtect(app)
     app.jinja_env.globals["csrf_token"] = generate_csrf

@@ -4,6 +4,7 @@ It knows how to connect, to migrate and to say that a database cannot answer; it
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -20,9 +21,10 @@ from authz.errors import InvalidInput, Unavailable
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _FIELD_TYPES = {"sqlite": {"OPAQUE_ID": "TEXT"}, "postgresql": {"OPAQUE_ID": 'TEXT COLLATE "C"'}}
+_BUSY_SECONDS = 5
 _SQLITE_PRAGMAS = {
     "journal_mode": "wal",
-    "busy_timeout": 5000,
+    "busy_timeout": _BUSY_SECONDS * 1000,
     "foreign_keys": 1,
     "synchronous": 2,
     "cache_size": -64_000,
@@ -41,11 +43,31 @@ _READ_ONLY_POSTGRESQL = (
 
 
 class SqliteDatabase(peewee.SqliteDatabase):
-    """SQLite with transactions that take the write lock at once (a deferred one may fail half-way)."""
+    """SQLite with transactions that take the write lock at once (a deferred one may fail half-way).
+
+    Threads of one process wait for each other here: SQLite's own waiting sleeps, and lets the lock lie idle meanwhile.
+    """
 
     dialect = "sqlite"
     decision_log: Any = None
     """How answers are recorded here; `authz.record` keeps it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._writes = options.get("lock_type") == "IMMEDIATE"
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def transaction(self, lock_type: str | None = None) -> Iterator[Any]:  # type: ignore[override]
+        """A transaction, alone among this process's threads. Raises `peewee.OperationalError` after a long wait."""
+        if self._writes and not self._turn.acquire(timeout=_BUSY_SECONDS):
+            raise peewee.OperationalError("database is locked")
+        try:
+            with super().transaction(lock_type) as begun:
+                yield begun
+        finally:
+            if self._writes:
+                self._turn.release()
 
 
 class PostgresqlDatabase(PooledPostgresqlDatabase):

@@ -40,6 +40,11 @@ MOST_AT_ONCE = 500
 _LONGEST_REASON = 500
 _LONGEST_WAIT = timedelta(minutes=1)
 _NOTIFIED = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at", "subscription")
+_GRANT = {field.name: field.column_name for field in Grant._meta.sorted_fields}
+_LIVE = (
+    f'SELECT {", ".join(_GRANT.values())} FROM "grant" '
+    "WHERE patient_id = {} AND started_at <= {} AND ended_at > {} ORDER BY role, id"
+)
 
 NOTICES = {
     "share:received": "a colleague shared a patient with you",
@@ -175,10 +180,11 @@ class Change:
 
     def live_grants(self, patient: str) -> list[Row]:
         """The grants of a patient that are live now; the owner's first."""
-        sql = 'SELECT * FROM "grant" WHERE patient_id = {0} AND started_at <= {0} AND ended_at > {0} ORDER BY role, id'
         now = to_micros(self.now)
-        found = Grant.raw(sql.format(self.database.param), patient, now, now)
-        return list(found.dicts().execute(self.database))
+        found = [dict(zip(_GRANT, values, strict=True)) for values in self._read(_LIVE, patient, now, now)]
+        for row in found:
+            row["started_at"], row["ended_at"] = from_micros(row["started_at"]), from_micros(row["ended_at"])
+        return found
 
     def start(self, noun: str, subscription: str, /, **columns: Any) -> Row:
         """Begin a fact now."""
