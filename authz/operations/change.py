@@ -256,8 +256,9 @@ def perform(
         )
         try:
             with pdp.database.atomic():
-                together(pdp.database)
-                recording(pdp.database)
+                with pipelined(pdp.database):
+                    together(pdp.database)
+                    recording(pdp.database)
                 if once is not None:
                     _claim(change, once)
                 change.lock(patients)
