@@ -1,40 +1,71 @@
 """What a service does for the record beside answering: every some seconds it seals the answers given, so that the
-trees cover them; and it makes the partitions of the months to come.
+trees cover them; it makes the partitions of the months to come, and writes SQLite's log back into its file.
 
-Each process does it, and they take turns. Nothing is lost where it fails or the process ends: what is not sealed is
-sealed by the next, or by `caregrant audit checkpoint`.
+A process of its own does it, for hashing in a thread would keep answers waiting (docs/decisions/0034). Nothing is lost
+where it fails or ends: what is not sealed is sealed by the next, or by `caregrant audit checkpoint`.
 """
 
 import logging
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import get_context
 
 from api.requests import now
-from authz.database import Database
+from authz.database import Database, checkpoint, connect
 from authz.errors import CaregrantError
 from authz.record import make_partitions, seal
 
 SECONDS = 10.0
 _PATIENCE = "200ms"
+_LOOK = 0.5
 _log = logging.getLogger("caregrant")
 
 
-def start(database: Database) -> Callable[[], None]:
-    """Seal in a thread of its own until what this returns is called, which waits for what is under way."""
+def start(url: str) -> Callable[[], None]:
+    """Seal what is answered in the database at `url`, after some seconds, until what this returns is called. Should the
+    process that does it die, another takes its place.
+    """
     ending = threading.Event()
 
-    def work() -> None:
+    def keep_one() -> None:
         while not ending.wait(SECONDS):
-            try:
-                make_partitions(database, now())
-                seal(database, now(), patience=_PATIENCE)
-            except CaregrantError as error:
-                _log.warning("sealing waits: %s", error)
+            # Not forked: a service has threads. Its arguments go through a pipe, for a URL may hold a password.
+            sealer = get_context("spawn").Process(target=_work, args=(url, os.getpid()), name="sealing", daemon=True)
+            sealer.start()
+            while sealer.is_alive() and not ending.wait(_LOOK):
+                pass
+            sealer.terminate()
+            sealer.join()
 
     def end() -> None:
         ending.set()
-        thread.join()
+        keeper.join()
 
-    thread = threading.Thread(target=work, name="sealing", daemon=True)
-    thread.start()
+    keeper = threading.Thread(target=keep_one, name="sealing", daemon=True)
+    keeper.start()
     return end
+
+
+def _work(url: str, parent: int) -> None:
+    """Seal every some seconds, as long as the service is there."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the service says when to end
+    database, next_time = connect(url), 0.0
+    while os.getppid() == parent:
+        if time.monotonic() >= next_time:
+            next_time = time.monotonic() + SECONDS
+            _seal(database)
+        with suppress(CaregrantError):
+            checkpoint(database)
+        time.sleep(_LOOK)
+
+
+def _seal(database: Database) -> None:
+    try:
+        make_partitions(database, now())
+        seal(database, now(), patience=_PATIENCE)
+    except CaregrantError as error:
+        _log.warning("sealing waits: %s", error)

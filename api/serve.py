@@ -64,7 +64,11 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         log_level=LogLevels.warning,
     )
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as counted:
-        server.serve(target_loader=partial(_loaded, settings, os.getpid(), counted), wrap_loader=False)
+        end_sealing = sealing.start(settings.database)
+        try:
+            server.serve(target_loader=partial(_loaded, settings, os.getpid(), counted), wrap_loader=False)
+        finally:
+            end_sealing()
 
 
 def _check_free(host: str, port: int) -> None:
@@ -83,7 +87,6 @@ def _loaded(settings: Settings, parent: int, counted: str) -> Flask:
     together(counted)
     app = create_app(settings)
     database = app.extensions["caregrant"].database
-    sealing.start(database)
     Finalize(None, log_of(database).flush, exitpriority=1)  # a process of multiprocessing leaves atexit out
     return app
 

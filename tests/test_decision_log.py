@@ -1,19 +1,24 @@
 """The decision log: an answer is there when it is given, whoever else answers, and whatever the operator chose."""
 
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import active_children
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api import sealing
-from authz.database import Database, connect, shut
+from authz.database import Database, checkpoint, connect, migrate, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Seal
 from authz.pdp import Decision as Decided
 from authz.record import Act, Asked, keep_log, log_of, make_partitions, policy_loaded, record_decisions, seal
 from authz.record import log as log_module
+from authz.record.sealing import unsealed
 from authz.terms import to_micros
 from tests.people import NOW
 
@@ -155,18 +160,51 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
 
 
 def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside answering, a service seals what was answered some seconds ago."""
+    """Beside answering, a service seals what was answered, in a process of its own; where that dies another does."""
     monkeypatch.setattr(sealing, "SECONDS", 0.05)
     database = connect(database_url)
+
+    def sealed() -> int:
+        for _ in range(400):
+            if not unsealed(database):
+                break
+            threading.Event().wait(0.05)
+        return Seal.select().count(database)
+
     answer(database, "r-1", datetime.now(UTC))
-    end = sealing.start(database)
-    for _ in range(200):
-        if Seal.select().count(database):
-            break
-        threading.Event().wait(0.05)
+    end = sealing.start(database_url)
+    assert sealed() == 1
+    (first,) = (one.pid for one in active_children() if one.name == "sealing")
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    answer(database, "r-2", datetime.now(UTC))
+    assert sealed() == 2
     end()
-    assert Seal.select(Seal.count).tuples().execute(database)[0] == (1,)
+    assert not [one for one in active_children() if one.name == "sealing"]
     shut(database)
+
+
+def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
+    """No commit has to: what is in the log goes into the file, and the log begins anew."""
+    database = connect(f"sqlite:///{tmp_path}/facts.db")
+    migrate(database)
+    database.connect()  # when the last connection is closed, SQLite does it by itself
+    for turn in range(20):
+        answer(database, f"r-{turn}")
+    before = (tmp_path / "facts.db").read_bytes()
+    other = connect(f"sqlite:///{tmp_path}/facts.db")
+    checkpoint(other)
+    assert (tmp_path / "facts.db").read_bytes() != before
+    size = (tmp_path / "facts.db-wal").stat().st_size
+    answer(database, "r-20")
+    assert (tmp_path / "facts.db-wal").stat().st_size == size
+    other.connect()
+    with other.atomic():
+        answer(other, "r-21")
+        checkpoint(database)  # somebody writes: no wait, no error
+    assert len(requests(database)) == 22
+    shut(database)
+    shut(other)
 
 
 def test_a_change_of_policy_is_recorded_once(database: Database) -> None:
