@@ -50,7 +50,7 @@ def _results(folder: Path, patients: int, seed: int, rounds: int, only: str | No
     def wanted(*names: str) -> bool:
         return only is None or only in names
 
-    if wanted("evaluate", "evaluate_many", "search", "matrix", "start"):
+    if wanted("evaluate", "evaluate_many", "search", "matrix", "start", "import"):
         url = f"sqlite:///{folder}/facts.db"
         bench = measures.prepared(url, patients, seed, rounds)
         for measure in (measures.evaluate, measures.evaluate_many, measures.search, measures.matrix):
@@ -58,6 +58,8 @@ def _results(folder: Path, patients: int, seed: int, rounds: int, only: str | No
                 yield from measure(bench)
         if wanted("start"):
             yield from measures.start(url, rounds)
+        if wanted("import"):
+            yield from measures.importing(bench, folder)
         bench.pdp.close()
     if wanted("growth"):
         small, large = (
@@ -65,8 +67,6 @@ def _results(folder: Path, patients: int, seed: int, rounds: int, only: str | No
             for size in (patients // 10, patients * 10)
         )
         yield from measures.growth(small, large)
-    if wanted("import"):
-        yield from measures.importing(folder, patients // 4)
     if wanted("operations"):
         yield from operations.writes(f"sqlite:///{folder}/operations.db", "SQLite", rounds, 20 * rounds)
         if postgresql_server.binaries() is not None:
