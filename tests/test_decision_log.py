@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -182,6 +184,29 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
     end()
     assert not [one for one in active_children() if one.name == "sealing"]
     shut(database)
+
+
+_ORPHAN = """
+import os, signal, sys
+from multiprocessing import get_context
+from api import sealing
+sealer = get_context("spawn").Process(target=sealing._work, args=(sys.argv[1], os.getpid()))
+sealer.start()
+print(sealer.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_who_seals_ends_with_the_service(sqlite_url: str) -> None:
+    """A service that is killed leaves nobody behind who holds its database."""
+    made = subprocess.run([sys.executable, "-c", _ORPHAN, sqlite_url], capture_output=True, timeout=60, check=False)
+    left = Path(f"/proc/{int(made.stdout)}")
+    for _ in range(200):
+        if not left.exists() or "\nState:\tZ" in (left / "status").read_text():
+            break
+        threading.Event().wait(0.05)
+    else:
+        pytest.fail("it goes on")
 
 
 def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
