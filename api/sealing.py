@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 
 from api.requests import now
-from authz.database import Database, checkpoint, connect
+from authz.database import FAULTS, Database, checkpoint, connect
 from authz.errors import CaregrantError
 from authz.record import make_partitions, seal
 
@@ -35,7 +35,11 @@ def start(url: str) -> Callable[[], None]:
         while not ending.wait(SECONDS):
             # Not forked: a service has threads. Its arguments go through a pipe, for a URL may hold a password.
             sealer = get_context("spawn").Process(target=_work, args=(url, os.getpid()), name="sealing", daemon=True)
-            sealer.start()
+            try:
+                sealer.start()
+            except OSError as error:
+                _log.warning("sealing waits: %s", error)
+                continue
             while sealer.is_alive() and not ending.wait(_LOOK):
                 pass
             sealer.terminate()
@@ -55,6 +59,8 @@ def _work(url: str, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the service says when to end
     database, next_time = connect(url), 0.0
     while os.getppid() == parent:
+        with suppress(*FAULTS):
+            database.connect(reuse_if_open=True)  # for all that follows, until a fault closes it
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + SECONDS
             _seal(database)

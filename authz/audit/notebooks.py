@@ -92,7 +92,8 @@ def run(one: Shipped, parameters: Mapping[str, Any], *, progress: bool = False) 
                 kernel_name="python3",
                 progress_bar=progress,
                 cwd=folder,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                # A cell's faults come as messages; a kernel logs that it was interrupted, as each is at its end.
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except PapermillExecutionError as error:
             raise InvalidInput(f"{error.ename}: {error.evalue}") from error
