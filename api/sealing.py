@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 
 from api.requests import now
-from authz.database import FAULTS, Database, checkpoint, connect
+from authz.database import FAULTS, Database, connect, write_back
 from authz.errors import CaregrantError
 from authz.record import make_partitions, seal
 
@@ -65,7 +65,7 @@ def _work(url: str, parent: int) -> None:
             next_time = time.monotonic() + SECONDS
             _seal(database)
         with suppress(CaregrantError):
-            checkpoint(database)
+            write_back(database)
         time.sleep(_LOOK)
 
 

@@ -28,7 +28,7 @@ _SQLITE_PRAGMAS = {
     "foreign_keys": 1,
     "synchronous": 2,
     "cache_size": -64_000,
-    "wal_autocheckpoint": 8000,  # pages; beside a service, `checkpoint` comes first
+    "wal_autocheckpoint": 8000,  # pages; beside a service, `write_back` comes first
     "mmap_size": 2**31 - 2**16,  # a large file is read from the system's cache, without a copy for each connection
     "temp_store": 2,
 }
@@ -162,7 +162,7 @@ def gather_statistics(database: Database) -> None:
         database.execute_sql("ANALYZE")
 
 
-def checkpoint(database: Database) -> None:
+def write_back(database: Database) -> None:
     """Move what SQLite's log holds into its file, so that no commit has to. PostgreSQL does so itself.
 
     Others write meanwhile, but for a moment at the end, after which the log begins anew. Nobody is waited for.

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,7 @@ def importing(bench: Bench, folder: Path) -> Iterator[Result]:
         hand = 5000 / min(_time(by_hand) for _ in range(3))
         database = connect(f"sqlite:///{folder}/import-{turn}.db")
         migrate(database)
-        spent = _time(lambda into=database: import_facts(into, io.BytesIO(text), types, now=NOW))  # type: ignore[misc]
+        spent = _time(partial(import_facts, database, io.BytesIO(text), types, now=NOW))
         shut(database)
         rates.append((len(lines) / spent, 20_000 * hand / QUIET))
     ours, target = (statistics.median(side) for side in zip(*rates, strict=True))

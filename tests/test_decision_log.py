@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from api import sealing
-from authz.database import Database, checkpoint, connect, migrate, shut
+from authz.database import Database, connect, migrate, shut, write_back
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Seal
 from authz.pdp import Decision as Decided
@@ -218,7 +218,7 @@ def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
         answer(database, f"r-{turn}")
     before = (tmp_path / "facts.db").read_bytes()
     other = connect(f"sqlite:///{tmp_path}/facts.db")
-    checkpoint(other)
+    write_back(other)
     assert (tmp_path / "facts.db").read_bytes() != before
     size = (tmp_path / "facts.db-wal").stat().st_size
     answer(database, "r-20")
@@ -226,7 +226,7 @@ def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
     other.connect()
     with other.atomic():
         answer(other, "r-21")
-        checkpoint(database)  # somebody writes: no wait, no error
+        write_back(database)  # somebody writes: no wait, no error
     assert len(requests(database)) == 22
     shut(database)
     shut(other)

@@ -44,7 +44,7 @@ class _Grant(_Life):
         self.ended, self.end_cause = at, "transfer"
 
     def row(self, patient: str) -> dict[str, Any]:
-        """Its row, in the order of `_COLUMNS`."""
+        """Its row, by its columns."""
         return {
             "patient": patient,
             "practitioner": self.practitioner,
@@ -366,7 +366,7 @@ class Stretch:
             [(grant.ended, grant.end_cause, grant.id) for _, grant in ended],
         )
         given = [grant.row(patient) for patient, grant in self._new_grants]
-        insert_rows(database, Grant, _COLUMNS["grant"], [tuple(row.values()) for row in given])
+        insert_rows(database, Grant, tuple(given[0]) if given else (), [tuple(row.values()) for row in given])
         insert_rows(database, StandingShare, _COLUMNS["standing_share"], new[StandingShare])
         self._write_entities()
         append(database, Act("", from_micros(self._now)), self._happened(ended, given))
@@ -436,6 +436,5 @@ _ENDS = ("given_by", "reason", "ended_by", "end_cause", *_SPAN)
 _COLUMNS = {
     "licence": ("subscription", *_SPAN),
     "membership": ("practitioner", "subscription", "role", *_SPAN),
-    "grant": ("patient", "practitioner", "role", "origin", *_ENDS),
     "standing_share": ("owner", "colleague", "subscription", "content", *_ENDS),
 }
