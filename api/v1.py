@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,9 +69,14 @@ def _until(instant: Any) -> str | None:
     return None if instant is None or instant == FOREVER else format_instant(instant)
 
 
-def _grants(rows: Sequence[Row]) -> list[Row]:
+def _shared(done: Sequence[operations.Shared]) -> list[Row]:
+    viewer = done[0].viewer._asdict()
+    return _grants([one.grant for one in done], {viewer["id"]: viewer})
+
+
+def _grants(rows: Sequence[Row], people: Mapping[str, Row] | None = None) -> list[Row]:
     """Grants with the name and login of who holds them."""
-    people = directory.people(pdp(), [row["practitioner"] for row in rows])
+    people = people or directory.people(pdp(), [row["practitioner"] for row in rows])
     return [
         {
             "id": str(row["id"]),
@@ -203,7 +208,7 @@ def colleagues() -> Response:
 def share(patient: str) -> Response:
     """Share a patient with a colleague."""
     said = bodies.read(bodies.NewShare).model_dump()
-    return _do(operations.share, 201, lambda done: _grants([done[0].grant])[0], patients=[patient], **said)
+    return _do(operations.share, 201, lambda done: _shared(done)[0], patients=[patient], **said)
 
 
 @v1.delete("/patients/<patient>/shares/<grant>")
@@ -234,7 +239,7 @@ def share_some() -> Response:
     said, batch = bodies.read(bodies.NewShares).model_dump(), uuid.uuid4().hex
 
     def told(done: list[operations.Shared]) -> Row:
-        return {"batch": batch, "items": _grants([one.grant for one in done])}
+        return {"batch": batch, "items": _shared(done)}
 
     return _do(operations.share, 200, told, batch=batch, **said)
 

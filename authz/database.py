@@ -5,12 +5,14 @@ It knows how to connect, to migrate and to say that a database cannot answer; it
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 import orjson
 import peewee
@@ -22,6 +24,7 @@ from authz.errors import InvalidInput, Unavailable
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _FIELD_TYPES = {"sqlite": {"OPAQUE_ID": "TEXT"}, "postgresql": {"OPAQUE_ID": 'TEXT COLLATE "C"'}}
 _BUSY_SECONDS = 5
+_TRUSTED_SECONDS = 0.5
 _SQLITE_PRAGMAS = {
     "journal_mode": "wal",
     "busy_timeout": _BUSY_SECONDS * 1000,
@@ -76,6 +79,22 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
 
     dialect = "postgresql"
     decision_log: Any = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._last_used: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        super().__init__(*args, **options)
+
+    def _is_closed(self, conn: Any) -> bool:
+        """Whether a connection of the pool is lost: asked of the server, unless it answered a moment ago."""
+        if not conn.closed and time.monotonic() - self._last_used.get(conn, 0) < _TRUSTED_SECONDS:
+            return False
+        lost: bool = super()._is_closed(conn)
+        return lost
+
+    def _can_reuse(self, conn: Any) -> bool:
+        self._last_used[conn] = time.monotonic()
+        fit: bool = super()._can_reuse(conn)
+        return fit
 
 
 Database = SqliteDatabase | PostgresqlDatabase
@@ -236,45 +255,59 @@ def rows_of(
 
     `lock` holds the rows until the transaction ends (on SQLite the transaction holds the whole file anyway).
     """
+    return list(ask_rows(database, sql, names, lock=lock, close=close).fetchall())
+
+
+def ask_rows(database: Database, sql: str, names: list[str] | list[int], *, lock: bool = False, close: str = "") -> Any:
+    """A cursor on these rows: inside `pipelined`, the query is on its way when this returns."""
+    held = " FOR UPDATE" if lock and database.dialect == "postgresql" else ""
+    if len(names) == 1:
+        return database.execute_sql(f"{sql} = {database.param}{close}{held}", names)
     if database.dialect == "sqlite":
-        found = database.execute_sql(
-            f"{sql} IN (SELECT value FROM json_each(?)){close}", (orjson.dumps(names).decode(),)
-        )
-    else:
-        found = database.execute_sql(f"{sql} = ANY(%s){close}{' FOR UPDATE' if lock else ''}", (names,))
-    return list(found.fetchall())
+        every = orjson.dumps(names).decode()
+        return database.execute_sql(f"{sql} IN (SELECT value FROM json_each(?)){close}", (every,))
+    return database.execute_sql(f"{sql} = ANY(%s){close}{held}", (names,))
 
 
-_GATE = 0x63616772  # the key of an advisory lock, the same in every process
+CHANGING = 0x63616772
+"""The lock that comes first in every change: operations share it, an import holds it alone. It touches everything in
+the order of its lines, so that it and an operation could wait for each other."""
+RECORDING = 0x43617266
+"""The lock that transactions share which record answers: until they end, none of those is passed over by a seal. It
+comes before any that others wait for."""
 
 
-def together(database: Database, *, alone: bool = False) -> None:
-    """The first lock of every change on PostgreSQL: operations go together, an import `alone`.
+def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
+    """Hold these locks, the same in every process, until the transaction ends: with others who share them, or `alone`.
 
-    An import touches everything in the order of its lines, so that it and an operation could wait for each other.
+    PostgreSQL's advisory locks; on SQLite whoever writes is alone anyway.
     """
     if database.dialect == "postgresql":
-        mode = "" if alone else "_shared"
-        database.execute_sql(f"SELECT pg_advisory_xact_lock{mode}(%s)", (_GATE,))
+        lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+        database.execute_sql(f"SELECT {', '.join([f'{lock}(%s)'] * len(keys))}", keys)
 
 
-@contextmanager
-def pipelined(database: Database) -> Iterator[None]:
+def pipelined(database: Database) -> AbstractContextManager[Any]:
     """Let PostgreSQL have the statements inside without waiting for the answer to each. What one raises comes where the
     next rows are fetched, or at the end.
     """
-    if database.dialect == "sqlite":
+    return nullcontext() if database.dialect == "sqlite" else _pipeline(database)
+
+
+@contextmanager
+def _pipeline(database: Database) -> Iterator[None]:
+    with _wrapped, database.connection().pipeline():
         yield
-    else:
-        with _wrapped, database.connection().pipeline():
-            yield
 
 
 def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
     """One statement for each of many rows; ``{}`` in it stands for a value. Raises Peewee's errors."""
-    if rows:
+    text = sql.format(*[database.param] * sql.count("{}"))
+    if len(rows) == 1:
+        database.execute_sql(text, rows[0])
+    elif rows:
         with _wrapped:
-            database.cursor().executemany(sql.format(*[database.param] * sql.count("{}")), rows)
+            database.cursor().executemany(text, rows)
 
 
 def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, Any]) -> int:

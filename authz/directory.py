@@ -245,6 +245,8 @@ def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> l
 
 def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
     """Practitioners by id."""
+    if not names:
+        return {}
     with answering(pdp.database):
         found = rows_of(pdp.database, "SELECT id, login, name FROM practitioner WHERE id", sorted(set(names)))
     return {one: {"id": one, "login": login, "name": name} for one, login, name in found}

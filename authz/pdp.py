@@ -172,19 +172,37 @@ class PDP:
         `request` is what came with the question: ``{"action": …, "context": …, "subject": …, "resource": …}``, each
         a mapping of properties. Raises `Unavailable` if the database cannot answer.
         """
-        now = self._instant(at)
+        return self._ask(subject, action, resource, self._instant(at), request or {}, within)()
+
+    def _ask(
+        self,
+        subject: Ref,
+        action: str,
+        resource: Ref,
+        now: int,
+        request: Mapping[str, Properties],
+        within: str | None,
+    ) -> Callable[[], Decision]:
+        """What waits for a decision: on a connection that is `pipelined`, the question is on its way."""
         found = self._plan("evaluation", subject[0], action, resource[0], within)
         if found is None or not is_named(subject[1]) or not is_named(resource[1]):
-            return self._unknown(subject[0], action, resource[0], now)
+            unknown = self._unknown(subject[0], action, resource[0], now)
+            return lambda: unknown
         plan, queries = found
         try:
-            rows = self._rows(plan, (subject[1], resource[1], now, within), request)
+            asked = self._sent(plan, (subject[1], resource[1], now, within), request)
         except WrongType as error:
-            return Decision(False, "wrong_type", self.version, now, detail=str(error))
-        if not rows:
-            return Decision(False, "denied", self.version, now)
-        way, grant, share, until = rows[0]
-        return Decision(True, "permitted", self.version, now, queries[way].rules, grant, share, until)
+            refused = Decision(False, "wrong_type", self.version, now, detail=str(error))
+            return lambda: refused
+
+        def answer() -> Decision:
+            rows = self._fetched(asked)
+            if not rows:
+                return Decision(False, "denied", self.version, now)
+            way, grant, share, until = rows[0]
+            return Decision(True, "permitted", self.version, now, queries[way].rules, grant, share, until)
+
+        return answer
 
     def evaluate_many(
         self,
@@ -201,46 +219,57 @@ class PDP:
         groups: dict[tuple[str, str, str], list[int]] = {}
         for index, (subject, action, resource) in enumerate(questions):
             groups.setdefault((subject[0], action, resource[0]), []).append(index)
-        decisions: list[Any] = [None] * len(questions)
-        for (subject_type, action, resource_type), indexes in groups.items():
-            denied = self._unknown(subject_type, action, resource_type, now)
-            found = self._plan("evaluations", subject_type, action, resource_type, within)
-            for index in indexes:
-                decisions[index] = denied
-            for begin in range(0, len(indexes), _PAIRS_AT_ONCE) if found else ():
+        sent: list[tuple[list[int], Callable[[], list[Decision]]]] = []
+        for indexes in groups.values():
+            for begin in range(0, len(indexes), _PAIRS_AT_ONCE):
                 some = indexes[begin : begin + _PAIRS_AT_ONCE]
-                self._decide(found, some, questions, decisions, (now, within, requests))  # type: ignore[arg-type]
+                asked = [questions[index] for index in some]
+                came = [requests[index] for index in some] if requests else [{}] * len(some)
+                sent.append((some, self._ask_several(asked, now, came, within)))
+        decisions: list[Any] = [None] * len(questions)
+        for some, answer in sent:
+            for index, decision in zip(some, answer(), strict=True):
+                decisions[index] = decision
         return decisions
 
-    def _decide(
+    def _ask_several(
         self,
-        found: tuple[Plan, tuple[Query, ...]],
-        indexes: list[int],
         questions: Sequence[tuple[Ref, str, Ref]],
-        decisions: list[Any],
-        asked: tuple[int, str | None, Sequence[Mapping[str, Properties]] | None],
-    ) -> None:
+        now: int,
+        requests: Sequence[Mapping[str, Properties]],
+        within: str | None,
+    ) -> Callable[[], list[Decision]]:
+        """What waits for the decisions on questions of one kind, as `_ask`."""
+        (subject, _), action, (resource, _) = questions[0]
+        if len(questions) == 1:
+            one = self._ask(*questions[0], now, requests[0], within)
+            return lambda: [one()]
+        decisions = [self._unknown(subject, action, resource, now)] * len(questions)
+        found = self._plan("evaluations", subject, action, resource, within)
+        if found is None:
+            return lambda: decisions
         plan, queries = found
-        (now, within, requests), version = asked, self.version
         pairs: list[Any] = []
         places: list[int] = []
-        for index in indexes:
-            (_, subject), _, (_, resource) = questions[index]
-            if not is_named(subject) or not is_named(resource):
+        for place, ((_, who), _, (_, what)) in enumerate(questions):
+            if not is_named(who) or not is_named(what):
                 continue
             try:
-                pairs.append(plan.beside(subject, resource, requests[index] if requests else {}))
-                places.append(index)
+                pairs.append(plan.beside(who, what, requests[place]))
+                places.append(place)
             except WrongType as error:
-                decisions[index] = Decision(False, "wrong_type", version, now, detail=str(error))
-        if not pairs:
-            return
-        rows = self._rows(plan, (None, None, now, within, None, None, orjson.dumps(pairs).decode()), None)
-        rules = [query.rules for query in queries]
-        for pair, met in rows:
-            if met is not None:
-                way, grant, share, until = orjson.loads(met)
-                decisions[places[pair]] = Decision(True, "permitted", version, now, rules[way], grant, share, until)
+                decisions[place] = Decision(False, "wrong_type", self.version, now, detail=str(error))
+        asked = self._sent(plan, (None, None, now, within, None, None, orjson.dumps(pairs).decode()), {})
+
+        def answer() -> list[Decision]:
+            rules, version = [query.rules for query in queries], self.version
+            for pair, met in self._fetched(asked):
+                if met is not None:
+                    way, grant, share, until = orjson.loads(met)
+                    decisions[places[pair]] = Decision(True, "permitted", version, now, rules[way], grant, share, until)
+            return decisions
+
+        return answer
 
     def _unknown(self, subject_type: str, action: str, resource_type: str, now: int) -> Decision:
         subject, resource = (self.policy.types.named(name) for name in (subject_type, resource_type))
@@ -452,13 +481,26 @@ class PDP:
         }[question](queries)
 
     def _rows(self, plan: Plan, values: tuple[Any, ...], request: Mapping[str, Properties] | None) -> list[Any]:
+        return self._fetched(self._sent(plan, values, request))
+
+    def _sent(self, plan: Plan, values: tuple[Any, ...], request: Mapping[str, Properties] | None) -> Any:
+        """A cursor on the rows of a plan."""
         arguments = plan.arguments(values, request or {})
         try:
-            rows: list[Any] = self.database.connection().execute(plan.sql, arguments).fetchall()
+            return self.database.connection().execute(plan.sql, arguments)
         except FAULTS as error:
-            give_up(self.database)
-            raise Unavailable(str(error).strip()) from error
+            raise self._failed(error) from error
+
+    def _fetched(self, cursor: Any) -> list[Any]:
+        try:
+            rows: list[Any] = cursor.fetchall()
+        except FAULTS as error:
+            raise self._failed(error) from error
         return rows
+
+    def _failed(self, error: Exception) -> Unavailable:
+        give_up(self.database)
+        return Unavailable(str(error).strip())
 
     def _stream(self, plan: Plan, values: tuple[Any, ...]) -> Iterable[Any]:
         arguments = plan.arguments(values, {})

@@ -55,11 +55,10 @@ def _carry_out(those: Chosen) -> Response:
     made = operations.share(
         pdp(), act=sessions.act(), patients=those.ids, colleague=colleague, until=until, reason=reason
     )
-    viewer = made[0].grant["practitioner"]
-    person = directory.people(pdp(), [viewer])[viewer]
+    viewer = made[0].viewer.name
     if those.several:
-        return done("/patients", Markup("{} patients have been shared with {}"), str(len(made)), person["name"])
-    return done(those.path, Markup("{} has been shared with {}"), those.first, person["name"])
+        return done("/patients", Markup("{} patients have been shared with {}"), str(len(made)), viewer)
+    return done(those.path, Markup("{} has been shared with {}"), those.first, viewer)
 
 
 def _form(those: Chosen, error: CaregrantError | None = None) -> Response:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import peewee
 
 from authz.compiler import Vocabulary
-from authz.database import Database, answering, gather_statistics, together
+from authz.database import CHANGING, Database, answering, gather_statistics, take_locks
 from authz.errors import ImportRefused, InvalidInput
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import Outcome, Stretch
@@ -53,7 +53,7 @@ def import_facts(
     """
     report, moment, done = ImportReport(), to_micros(now), 0
     with answering(database), database.atomic():
-        together(database, alone=True)
+        take_locks(database, CHANGING, alone=True)
         for lines, read in _stretches(file, types):
             stretch = Stretch(database, moment, lines)
             for line in lines:

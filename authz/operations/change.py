@@ -6,11 +6,11 @@
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import peewee
 
-from authz.database import answering, insert_row, insert_rows, pipelined, together
+from authz.database import CHANGING, RECORDING, answering, insert_row, insert_rows, pipelined, take_locks
 from authz.errors import (
     BatchRefused,
     CaregrantError,
@@ -26,7 +26,7 @@ from authz.models import Grant, Notification
 from authz.operations.once import Answered, Once
 from authz.pdp import PDP, Ref
 from authz.pdp import Decision as Decided
-from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions, recording
+from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions
 from authz.terms import FOREVER, FOREVER_MICROS, from_micros, is_named, normalise_login, to_micros
 
 Row = dict[str, Any]
@@ -40,6 +40,7 @@ MOST_AT_ONCE = 500
 _LONGEST_REASON = 500
 _LONGEST_WAIT = timedelta(minutes=1)
 _NOTIFIED = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at", "subscription")
+_PERSON = "SELECT id, login, name FROM practitioner WHERE login = {}"
 _GRANT = {field.name: field.column_name for field in Grant._meta.sorted_fields}
 _LIVE = (
     f'SELECT {", ".join(_GRANT.values())} FROM "grant" '
@@ -59,6 +60,14 @@ NOTICES = {
 """Of what practitioners are told."""
 
 
+class Person(NamedTuple):
+    """A practitioner as their colleagues know them."""
+
+    id: str
+    login: str
+    name: str
+
+
 class Change:
     """A change under way. `now` is the instant of it: not before any other change of the patients locked."""
 
@@ -72,6 +81,8 @@ class Change:
         self._refused: list[tuple[Asked, Decided]] = []
         self._happened: list[Happened] = []
         self._notices: list[tuple[Any, ...]] = []
+        self._answers: dict[tuple[str, str, Ref], Decided] = {}
+        self._live: dict[str, list[Row]] = {}
 
     # Locks and questions.
 
@@ -88,20 +99,23 @@ class Change:
         """The one row of a query, or None."""
         return next(iter(self.rows(query, lock=lock)), None)
 
-    def _read(self, sql: str, *values: Any, lock: str = "") -> list[tuple[Any, ...]]:
-        """The rows of what every operation reads; as text, for making a statement takes longer than running it."""
+    def _read(self, sql: str, *values: Any, lock: str = "") -> Any:
+        """A cursor on what every operation reads; as text, for making a statement takes longer than running it."""
         text = sql.format(*[self.database.param] * len(values))
         held = f" {lock}" if lock and self.database.dialect == "postgresql" else ""
-        return list(self.database.execute_sql(text + held, values).fetchall())
+        return self.database.execute_sql(text + held, values)
 
     def lock(self, names: Sequence[str]) -> None:
         """Lock these patients, in one order for everybody, and hold their subscriptions as they are."""
         wanted = sorted({name for name in names if is_named(name)})
-        marks = ", ".join(["{}"] * len(wanted))
-        sql = f"SELECT id, subscription_id FROM patient WHERE id IN ({marks}) ORDER BY id"
-        self.subscriptions = dict(self._read(sql, *wanted, lock=ALONE)) if wanted else {}
-        if wanted:
-            self._hold(sorted(set(self.subscriptions.values())) or [""], TOGETHER)
+        if not wanted:
+            return
+        those = f"FROM patient WHERE id IN ({', '.join(['{}'] * len(wanted))})"
+        with pipelined(self.database):
+            found = self._read(f"SELECT id, subscription_id {those} ORDER BY id", *wanted, lock=ALONE)
+            self._hold(f"SELECT subscription_id {those}", wanted, TOGETHER)
+            self.subscriptions = dict(found.fetchall())
+        self.entered = max(self.subscriptions.values(), default="")
 
     def enter(self, subscription: str, lock: str = TOGETHER) -> bool:
         """Hold a subscription: who works there changes before this change or after it, never meanwhile; is it there?
@@ -109,15 +123,17 @@ class Change:
         This change is then no earlier than the last one there: its request may have waited for that. Raises
         `Unavailable` where the record is further ahead than a wait explains: then a clock is wrong.
         """
-        return is_named(subscription) and self._hold([subscription], lock)
+        self.entered = subscription
+        with pipelined(self.database):
+            return is_named(subscription) and self._hold("{}", [subscription], lock)
 
-    def _hold(self, subscriptions: list[str], lock: str) -> bool:
+    def _hold(self, which: str, values: list[str], lock: str) -> bool:
         """Two statements, however many there are and whether or not they are there: the time tells nothing (T1)."""
-        self.entered = subscriptions[-1]
-        some = f"FROM subscription WHERE id IN ({', '.join(['{}'] * len(subscriptions))})"
-        found = self._read(f"SELECT id {some} ORDER BY id", *subscriptions, lock=lock)
+        some = f"FROM subscription WHERE id IN ({which})"
         last = "SELECT at FROM event WHERE subscription = subscription.id ORDER BY event.id DESC LIMIT 1"
-        ((at,),) = self._read(f"SELECT max(({last})) {some}", *subscriptions)
+        held = self._read(f"SELECT id {some} ORDER BY id", *values, lock=lock)
+        asked = self._read(f"SELECT max(({last})) {some}", *values)
+        found, ((at,),) = held.fetchall(), asked.fetchall()
         if at is not None and from_micros(at) - self.act.now > _LONGEST_WAIT:
             raise Unavailable(f"the clock stands before the record's last event of {from_micros(at).isoformat()}")
         self.now = self.now if at is None else max(self.now, from_micros(at))
@@ -129,11 +145,27 @@ class Change:
         A patient of a subscription that the app's key does not serve is as unknown as one that does not exist, and the
         same is asked.
         """
-        known = resource if self.serves(resource) else (resource[0], str(uuid.uuid4()))
-        decision = self.pdp.evaluate(("practitioner", who), action, known, self.now)
+        decision = self._answers.pop((who, action, resource), None) or self._decisions([(who, action, resource)])[0]
         asked = Asked(("practitioner", who), action, resource)
         (self._permitted if decision.allowed else self._refused).append((asked, decision))
         return decision
+
+    def foresee(self, patient: str, questions: Sequence[tuple[str, str]]) -> None:
+        """Ask at once what the next `ask` about a patient will ask, each a practitioner and an action, and
+        `live_grants`. What is not asked for then was no answer.
+        """
+        about = [(who, action, ("patient", patient)) for who, action in questions]
+        with pipelined(self.database):
+            live = self._ask_live(patient)
+            self._answers.update(zip(about, self._decisions(about), strict=True))
+            self._live[patient] = live()
+
+    def _decisions(self, questions: Sequence[tuple[str, str, Ref]]) -> list[Decided]:
+        asked = [
+            (("practitioner", who), action, resource if self.serves(resource) else (resource[0], str(uuid.uuid4())))
+            for who, action, resource in questions
+        ]
+        return self.pdp.evaluate_many(asked, self.now)
 
     def serves(self, resource: Ref) -> bool:
         """Whether a patient or subscription exists for the app's key."""
@@ -155,36 +187,42 @@ class Change:
         answers = [self.ask(self.act.by, known, resource).allowed for known in knows]
         raise Denied(action) if any(answers) else NotFound
 
-    def colleague(self, login: str) -> str | None:
-        """The id of the practitioner with this login, whatever they may; None: there is none. Raises `SelfTarget`."""
-        try:
-            found = self._read("SELECT id FROM practitioner WHERE login = {}", normalise_login(login))
-        except InvalidInput:
-            return None
-        if found and found[0][0] == self.act.by:
-            raise SelfTarget
-        return found[0][0] if found else None
+    def colleague(self, login: str) -> Person:
+        """The practitioner with this login, whatever they may. Raises `SelfTarget`.
 
-    def receive(self, colleague: str | None, resource: Ref) -> str:
-        """The id of a colleague who may receive here.
-
-        Raises `NotEligible`, the same for every cause; where there is no such person, somebody unknown is asked about,
-        so that the refusal takes as long.
+        Where there is none, somebody unknown: they are asked about as well, so that the refusal takes as long.
         """
-        who = colleague or str(uuid.uuid4())
-        if not self.ask(who, "receive", resource).allowed:
+        try:
+            found = self._read(_PERSON, normalise_login(login)).fetchall()
+        except InvalidInput:
+            found = []
+        person = Person(*found[0]) if found else Person(str(uuid.uuid4()), "", "")
+        if person.id == self.act.by:
+            raise SelfTarget
+        return person
+
+    def receive(self, colleague: Person, resource: Ref) -> None:
+        """Go on only if a colleague may receive here. Raises `NotEligible`, the same for every cause."""
+        if not self.ask(colleague.id, "receive", resource).allowed:
             raise NotEligible
-        return who
 
     # Facts.
 
     def live_grants(self, patient: str) -> list[Row]:
         """The grants of a patient that are live now; the owner's first."""
+        return self._live.pop(patient, None) or self._ask_live(patient)()
+
+    def _ask_live(self, patient: str) -> Callable[[], list[Row]]:
         now = to_micros(self.now)
-        found = [dict(zip(_GRANT, values, strict=True)) for values in self._read(_LIVE, patient, now, now)]
-        for row in found:
-            row["started_at"], row["ended_at"] = from_micros(row["started_at"]), from_micros(row["ended_at"])
-        return found
+        asked = self._read(_LIVE, patient, now, now)
+
+        def answer() -> list[Row]:
+            found = [dict(zip(_GRANT, values, strict=True)) for values in asked.fetchall()]
+            for row in found:
+                row["started_at"], row["ended_at"] = from_micros(row["started_at"]), from_micros(row["ended_at"])
+            return found
+
+        return answer
 
     def start(self, noun: str, subscription: str, /, **columns: Any) -> Row:
         """Begin a fact now."""
@@ -224,7 +262,7 @@ class Change:
         """Write what was gathered, last of all: events take turns."""
         with pipelined(self.database):
             insert_rows(self.database, Notification, _NOTIFIED, self._notices)
-            record_decisions(self.database, self.act, self._permitted)
+            record_decisions(self.database, self.act, self._permitted, announced=True)
             append(self.database, self.act, self._happened, self.now)
 
     def record_refusals(self) -> None:
@@ -257,11 +295,10 @@ def perform(
         try:
             with pdp.database.atomic():
                 with pipelined(pdp.database):
-                    together(pdp.database)
-                    recording(pdp.database)
-                if once is not None:
-                    _claim(change, once)
-                change.lock(patients)
+                    take_locks(pdp.database, CHANGING, RECORDING)
+                    if once is not None:
+                        _claim(change, once)
+                    change.lock(patients)
                 result = work(change)
                 change.close()
                 if once is not None:

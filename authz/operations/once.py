@@ -11,9 +11,14 @@ from typing import Any
 
 from authz.database import Database
 from authz.errors import KeyReused
-from authz.models import Answer
+from authz.terms import to_micros
 
 _KEPT = timedelta(days=1)
+_FORGET = "DELETE FROM answer WHERE caller = {} AND created_at < {}"
+_CLAIM = """INSERT INTO answer (caller, key, fingerprint, created_at, status, body, subscription)
+    VALUES ({}, {}, {}, {}, 0, '', '') ON CONFLICT DO NOTHING"""
+_HELD = "SELECT fingerprint, status, body, subscription FROM answer WHERE caller = {} AND key = {}"
+_STORE = "UPDATE answer SET status = {}, body = {}, subscription = {} WHERE caller = {} AND key = {}"
 
 
 @dataclass(frozen=True)
@@ -46,19 +51,18 @@ class Once:
 
         Raises `Answered` where it was answered, and `KeyReused` where it came with another request.
         """
-        Answer.delete().where(Answer.caller == self.caller, Answer.created_at < now - _KEPT).execute(database)
-        row = {"caller": self.caller, "key": self.key, "fingerprint": self.fingerprint, "created_at": now}
-        Answer.insert(**row, status=0, body="", subscription="").on_conflict_ignore().execute(database)
-        held = Answer.select().where(*self._mine()).execute(database)[0]
-        if held.fingerprint != self.fingerprint:
+        _run(database, _FORGET, self.caller, to_micros(now - _KEPT))
+        _run(database, _CLAIM, self.caller, self.key, self.fingerprint, to_micros(now))
+        fingerprint, status, body, subscription = _run(database, _HELD, self.caller, self.key).fetchone()
+        if fingerprint != self.fingerprint:
             raise KeyReused
-        if held.status:
-            raise Answered(Stored(held.status, held.body), held.subscription)
+        if status:
+            raise Answered(Stored(status, body), subscription)
 
     def store(self, database: Database, result: Any, subscription: str) -> None:
         answer = self.render(result)
-        told = {"status": answer.status, "body": answer.body, "subscription": subscription}
-        Answer.update(**told).where(*self._mine()).execute(database)
+        _run(database, _STORE, answer.status, answer.body, subscription, self.caller, self.key)
 
-    def _mine(self) -> tuple[Any, Any]:
-        return Answer.caller == self.caller, Answer.key == self.key
+
+def _run(database: Database, sql: str, *values: Any) -> Any:
+    return database.execute_sql(sql.format(*[database.param] * len(values)), values)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from authz.errors import Conflict, NotFound
 from authz.models import Grant
-from authz.operations.change import Change, Row, bounded, check_several, each, in_future, perform
+from authz.operations.change import Change, Person, Row, bounded, check_several, each, in_future, perform
 from authz.operations.once import Once
 from authz.pdp import PDP
 from authz.record import Act
@@ -18,6 +18,7 @@ class Shared:
 
     patient: str
     grant: Row
+    viewer: Person
 
 
 def share(
@@ -40,20 +41,21 @@ def share(
 
     def work(change: Change) -> list[Shared]:
         end = in_future(until, change.now)
-        person = change.colleague(colleague)
+        viewer = change.colleague(colleague)
 
         def one(patient: str) -> Shared:
+            change.foresee(patient, [(act.by, "share"), (viewer.id, "receive")])
             change.permit("share", ("patient", patient))
             where = change.subscriptions[patient]
-            viewer = change.receive(person, ("patient", patient))
+            change.receive(viewer, ("patient", patient))
             live = change.live_grants(patient)
-            if any(grant["practitioner"] == viewer for grant in live):
+            if any(grant["practitioner"] == viewer.id for grant in live):
                 raise Conflict("This colleague has the patient already.")
-            columns = {"practitioner": viewer, "role": "viewer", "origin": "share", "reason": why, "ended_at": end}
+            columns = {"practitioner": viewer.id, "role": "viewer", "origin": "share", "reason": why, "ended_at": end}
             grant = change.start("grant", where, patient=patient, **columns)
-            change.notify("share:received", viewer, live[0]["practitioner"], where, patient)
-            change.notify("share:given", live[0]["practitioner"], viewer, where, patient)
-            return Shared(patient, grant)
+            change.notify("share:received", viewer.id, live[0]["practitioner"], where, patient)
+            change.notify("share:given", live[0]["practitioner"], viewer.id, where, patient)
+            return Shared(patient, grant, viewer)
 
         return each(patients, one)
 

@@ -30,19 +30,23 @@ def share_all(
     def work(change: Change) -> Row:
         in_future(until, act.now)
         change.rows(Practitioner.select().where(Practitioner.id == act.by), lock=ALONE)  # one's own shares take turns
-        person = change.colleague(colleague)
-        where = subscription or _common(change, person)
+        viewer = change.colleague(colleague)
+        where = subscription or _common(change, viewer.id)
         change.enter(where)
         change.permit("add_patient", ("subscription", where))
-        viewer = change.receive(person, ("subscription", where))
-        pair = (StandingShare.owner == act.by, StandingShare.colleague == viewer, StandingShare.subscription == where)
+        change.receive(viewer, ("subscription", where))
+        pair = (
+            StandingShare.owner == act.by,
+            StandingShare.colleague == viewer.id,
+            StandingShare.subscription == where,
+        )
         if StandingShare.select().where(*pair, StandingShare.ended_at > change.now).exists(change.database):
             raise Conflict("Everything is shared with this colleague already.")
         end = in_future(until, change.now)
-        columns = {"owner": act.by, "colleague": viewer, "subscription": where, "content": content, "ended_at": end}
+        columns = {"owner": act.by, "colleague": viewer.id, "subscription": where, "content": content, "ended_at": end}
         row = change.start("standing_share", where, **columns)
-        change.notify("standing_share:received", viewer, act.by, where)
-        change.notify("standing_share:given", act.by, viewer, where)
+        change.notify("standing_share:received", viewer.id, act.by, where)
+        change.notify("standing_share:given", act.by, viewer.id, where)
         return row
 
     return perform(pdp, act, work, once=once)

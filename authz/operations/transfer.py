@@ -39,12 +39,14 @@ def transfer(
     check_several(patients)
 
     def work(change: Change) -> list[Transferred]:
-        person = change.colleague(colleague)
+        receiver = change.colleague(colleague)
+        owner = receiver.id
 
         def one(patient: str) -> Transferred:
+            change.foresee(patient, [(act.by, "transfer"), (owner, "receive")])
             change.permit("transfer", ("patient", patient))
             where = change.subscriptions[patient]
-            owner = change.receive(person, ("patient", patient))
+            change.receive(receiver, ("patient", patient))
             sender, *shares = change.live_grants(patient)
             if sender["practitioner"] == owner:
                 raise Conflict("This colleague is the owner already.")

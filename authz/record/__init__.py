@@ -7,7 +7,7 @@ from authz.record.log import MODES, keep_log, log_of
 from authz.record.months import make_partitions
 from authz.record.policies import policy_loaded
 from authz.record.replay import Difference, replayed
-from authz.record.sealing import recording, seal
+from authz.record.sealing import seal
 
 __all__ = [
     "KINDS",
@@ -25,7 +25,6 @@ __all__ = [
     "policy_loaded",
     "read_events",
     "record_decisions",
-    "recording",
     "replayed",
     "seal",
     "searched",

@@ -7,10 +7,10 @@ deletes the secret: what remains is a number that tells nothing, and the tree st
 
 import hmac
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from authz.database import Database, rows_of, write_many
+from authz.database import Database, ask_rows, rows_of, write_many
 from authz.models import Erased
 from authz.record.leaves import canonical
 
@@ -35,15 +35,25 @@ def whose_reason(patient: str, body: Mapping[str, Any]) -> str:
 
 def secrets_of(database: Database, whose: Iterable[str], *, make: bool = False) -> dict[str, bytes]:
     """The secrets of these persons; `make` makes those that are not there. Others are left out."""
+    return ask_secrets(database, whose, make=make)()
+
+
+def ask_secrets(database: Database, whose: Iterable[str], *, make: bool = False) -> Callable[[], dict[str, bytes]]:
+    """What waits for these secrets: inside `pipelined`, the question is on its way."""
     wanted = sorted(set(whose))
     if not wanted:
-        return {}
-    rows = rows_of(database, _FOUND, wanted)
-    if make and len(rows) < len(wanted):
-        fresh = set(wanted) - {name for name, _ in rows}
-        write_many(database, _MADE, [(name, secrets.token_bytes(32)) for name in sorted(fresh)])
-        rows += rows_of(database, _FOUND, sorted(fresh))
-    return {name: bytes(value) for name, value in rows}
+        return dict
+    asked = ask_rows(database, _FOUND, wanted)
+
+    def answer() -> dict[str, bytes]:
+        rows = list(asked.fetchall())
+        if make and len(rows) < len(wanted):
+            fresh = set(wanted) - {name for name, _ in rows}
+            write_many(database, _MADE, [(name, secrets.token_bytes(32)) for name in sorted(fresh)])
+            rows += rows_of(database, _FOUND, sorted(fresh))
+        return {name: bytes(value) for name, value in rows}
+
+    return answer
 
 
 def commitment(secret: bytes | None, noun: str, row: int, field: str, text: str) -> str:

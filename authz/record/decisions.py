@@ -29,13 +29,16 @@ class Asked:
     size: int | None = None
 
 
-def record_decisions(database: Database, act: Act, given: Iterable[tuple[Asked, Decision]]) -> None:
+def record_decisions(
+    database: Database, act: Act, given: Iterable[tuple[Asked, Decision]], *, announced: bool = False
+) -> None:
     """Record answers to whoever asked (`act`: a practitioner, an app, or both). Searches are `searched`.
 
-    Inside a transaction they belong to it; else they are committed when this returns, together with what other threads
-    answer at that moment (`log`). Raises `Unavailable` if that fails: then the answers must not be given.
+    Inside a transaction they belong to it (`announced`: it holds `RECORDING`); else they are committed when this
+    returns, together with what other threads answer at that moment (`log`). Raises `Unavailable` if that fails: then
+    the answers must not be given.
     """
-    log_of(database).record([_row(act, asked, decision) for asked, decision in given])
+    log_of(database).record([_row(act, asked, decision) for asked, decision in given], announced=announced)
 
 
 def _row(act: Act, asked: Asked, decision: Decision) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ was none), without display names and free text, so that the facts can be rebuilt
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -14,11 +14,18 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from authz.database import Database, insert_rows
+from authz.database import Database, insert_rows, pipelined
 from authz.models import Event, Grant, Licence, Membership, StandingShare
-from authz.record.commitments import commitment, erased, secrets_of, whose_address, whose_reason
+from authz.record.commitments import (
+    ask_secrets,
+    commitment,
+    erased,
+    secrets_of,
+    whose_address,
+    whose_reason,
+)
 from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf
-from authz.record.proof import extend, take_turn
+from authz.record.proof import ask_edges, extend, take_turn
 from authz.record.tree import leaf_hash
 from authz.terms import FOREVER_MICROS, format_micros, to_micros
 
@@ -67,6 +74,7 @@ _TOLD = {
 _VALUES = {noun: itemgetter(*names) for noun, names in _TOLD.items()}
 
 _CHUNK = 1000
+_PERSONAL = itemgetter("actor", "client", "address", "patient", "reason", "body")
 _NEXT = """SELECT COALESCE((SELECT at FROM event ORDER BY id DESC LIMIT 1), 0),
     ARRAY(SELECT nextval('event_id_seq') FROM generate_series(1, %s))"""
 
@@ -106,28 +114,44 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     told = list(happened)
     if not told:
         return
-    take_turn(database)
-    last, numbers = _next(database, len(told))
-    when = max(to_micros(at or act.now), last)
-    rows = []
-    for number, one in zip(numbers, told, strict=True):
-        assert one.kind in KINDS, one.kind
-        body = {**one.body, "batch": act.batch} if act.batch else one.body
-        who = (act.by, act.client, act.request_id, act.address)
-        rows.append((number, when, one.kind, one.subscription, one.patient, *who, one.reason, body))
-    bodies = [canonical(body) for *_, body in rows]
-    stored = [(*row[:-1], body.decode()) for row, body in zip(rows, bodies, strict=True)]
-    insert_rows(database, Event, EVENT_FIELDS, stored)
-    extend(database, "event", _leaves(told_events(database, rows, make=True), bodies))
+    who = (act.by, act.client, act.request_id, act.address)
+    with pipelined(database):
+        take_turn(database)
+        asked = _ask_next(database, len(told))
+        whose = _whose((act.by, act.client, act.address, one.patient, one.reason, one.body) for one in told)
+        secrets = ask_secrets(database, whose, make=True)
+        edges = ask_edges(database, {one.subscription for one in told})
+        last, numbers = asked()
+        when = max(to_micros(at or act.now), last)
+        rows = []
+        for number, one in zip(numbers, told, strict=True):
+            assert one.kind in KINDS, one.kind
+            body = {**one.body, "batch": act.batch} if act.batch else one.body
+            rows.append((number, when, one.kind, one.subscription, one.patient, *who, one.reason, body))
+        bodies = [canonical(body) for *_, body in rows]
+        stored = [(*row[:-1], body.decode()) for row, body in zip(rows, bodies, strict=True)]
+        insert_rows(database, Event, EVENT_FIELDS, stored)
+        extend(database, "event", _leaves(told_events(database, rows, secrets()), bodies), edges())
 
 
-def _next(database: Database, count: int) -> tuple[int, Iterable[int]]:
-    """When the last event was, and the ids of the next ones, which their leaves tell."""
+def _ask_next(database: Database, count: int) -> Callable[[], tuple[int, Iterable[int]]]:
+    """What waits for when the last event was, and the ids of the next ones, which their leaves tell."""
     if database.dialect == "sqlite":
         last, at = database.execute_sql("SELECT id, at FROM event ORDER BY id DESC LIMIT 1").fetchone() or (0, 0)
-        return at, range(last + 1, last + 1 + count)
-    found: tuple[int, list[int]] = database.execute_sql(_NEXT, (count,)).fetchone()
+        return lambda: (at, range(last + 1, last + 1 + count))
+    found: Callable[[], tuple[int, list[int]]] = database.execute_sql(_NEXT, (count,)).fetchone
     return found
+
+
+def _whose(told: Iterable[tuple[str, int | None, str, str, str, Mapping[str, Any]]]) -> set[str]:
+    """Whose personal fields events hold, each of which tells actor, client, address, patient, reason and body."""
+    whose = set()
+    for actor, client, address, patient, reason, body in told:
+        if address:
+            whose.add(whose_address(actor, client))
+        if reason:
+            whose.add(whose_reason(patient, body))
+    return whose
 
 
 def _leaves(told: Iterable[dict[str, Any]], bodies: Iterable[bytes]) -> Iterator[tuple[str, int, bytes]]:
@@ -137,15 +161,15 @@ def _leaves(told: Iterable[dict[str, Any]], bodies: Iterable[bytes]) -> Iterator
         yield leaf["subscription"], leaf["id"], leaf_hash(canonical(leaf))
 
 
-def told_events(database: Database, rows: Sequence[tuple[Any, ...]], *, make: bool = False) -> Iterator[dict[str, Any]]:
-    """What the leaves of events, each a tuple of `EVENT_FIELDS`, tell. `make`: the secrets of persons that are new are
-    made.
-    """
+def told_events(
+    database: Database, rows: Sequence[tuple[Any, ...]], secrets: Mapping[str, bytes] | None = None
+) -> Iterator[dict[str, Any]]:
+    """What the leaves of events, each a tuple of `EVENT_FIELDS`, tell. `secrets` are given for events that are new."""
     dicts = [dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows]
-    whose = {whose_address(row["actor"], row["client"]) for row in dicts if row["address"]}
-    whose |= {whose_reason(row["patient"], row["body"]) for row in dicts if row["reason"]}
-    secrets = secrets_of(database, whose, make=make)
-    gone = {} if make else erased(database, "event", dicts[0]["id"], dicts[-1]["id"]) if dicts else {}
+    gone: dict[tuple[int, str], str] = {}
+    if secrets is None:
+        secrets = secrets_of(database, _whose(map(_PERSONAL, dicts)))
+        gone = erased(database, "event", dicts[0]["id"], dicts[-1]["id"]) if dicts else {}
     for row in dicts:
         number, address, reason = row["id"], row["address"], row["reason"]
         if address:
@@ -206,4 +230,6 @@ def enter_existing(database: Database) -> None:
         after = rows[-1][0]
         stored = [(row[0], to_micros(row[1]), *row[2:]) for row in rows]
         bodies = [canonical(body) for *_, body in rows]
-        extend(database, "event", _leaves(told_events(database, stored, make=True), bodies))
+        whose = _whose(map(_PERSONAL, (dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows)))
+        told = told_events(database, stored, secrets_of(database, whose, make=True))
+        extend(database, "event", _leaves(told, bodies))

@@ -11,9 +11,8 @@ from typing import Any
 
 import peewee
 
-from authz.database import Database, answering
+from authz.database import RECORDING, Database, answering, take_locks
 from authz.errors import CaregrantError, InvalidInput, Unavailable
-from authz.record.sealing import recording
 from authz.record.tenancy import insert_decisions
 
 MODES = {
@@ -77,13 +76,14 @@ class DecisionLog:
         if self.mode == "buffered":
             self._buffer = _Buffer(self._commit)
 
-    def record(self, rows: Sequence[Row]) -> None:
-        """Record answers. Raises `Unavailable`."""
+    def record(self, rows: Sequence[Row], *, announced: bool = False) -> None:
+        """Record answers; `announced`: their transaction holds `RECORDING`. Raises `Unavailable`."""
         if not rows or self.mode == "off":
             return
         if self.database.in_transaction():
             with answering(self.database):
-                recording(self.database)
+                if not announced:
+                    take_locks(self.database, RECORDING)
                 insert_decisions(self.database, COLUMNS, rows)
         elif self._buffer is not None:
             self._buffer.add(rows)
@@ -134,7 +134,7 @@ class DecisionLog:
                 with self.database.atomic():
                     if not self.fsync and self.database.dialect == "postgresql":
                         self.database.execute_sql("SET LOCAL synchronous_commit = off")
-                    recording(self.database)
+                    take_locks(self.database, RECORDING)
                     insert_decisions(self.database, COLUMNS, rows)
             finally:
                 self._relax(False)

@@ -6,17 +6,17 @@ proof reads some rows of sixteen. Whoever appends holds the write lock (SQLite) 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from authz.database import Database, insert_rows, rows_of, write_many
+from authz.database import Database, ask_rows, insert_rows, take_locks, write_many
 from authz.models import Leaf, Node, Tree
 from authz.record.tree import Edge, NodeOf, consistency, inclusion, node_hash
 
 STRIDE = 4
 """Nodes of every so many levels are kept."""
 
-_APPENDING = 0x43617265  # the key of an advisory lock, the same in every process
+_APPENDING = 0x43617265
 _HASH = 32
 _GROW = """INSERT INTO tree (edge, size, name) VALUES ({}, {}, {})
     ON CONFLICT (name) DO UPDATE SET edge = excluded.edge, size = excluded.size"""
@@ -24,19 +24,23 @@ _GROW = """INSERT INTO tree (edge, size, name) VALUES ({}, {}, {})
 
 def take_turn(database: Database) -> None:
     """Wait until nobody else appends; holds until the transaction ends. (On SQLite writers always take turns.)"""
-    if database.dialect == "postgresql":
-        database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_APPENDING,))
+    take_locks(database, _APPENDING, alone=True)
 
 
-def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes]]) -> None:
+def extend(
+    database: Database,
+    noun: str,
+    leaves: Iterable[tuple[str, int, bytes]],
+    edges: Mapping[str, Edge] | None = None,
+) -> None:
     """Append leaves, each a tree, the number of its row (`noun`: ``event`` or ``seal``), and its hash, in their order.
 
-    Inside a transaction that took its turn.
+    Inside a transaction that took its turn. `edges`: the trees as they are, where that was asked already.
     """
     by_tree: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
     for tree, row, leaf in leaves:
         by_tree[tree].append((row, leaf))
-    edges = edges_of(database, by_tree)
+    edges = ask_edges(database, by_tree)() if edges is None else edges
     told: list[tuple[Any, ...]] = []
     nodes: list[tuple[Any, ...]] = []
     grown: list[tuple[bytes, int, str]] = []
@@ -53,13 +57,18 @@ def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes
     write_many(database, _GROW, grown)
 
 
-def edges_of(database: Database, names: Iterable[str]) -> dict[str, Edge]:
-    """The trees of these names as they are; one that is not there has no leaves."""
+def ask_edges(database: Database, names: Iterable[str]) -> Callable[[], dict[str, Edge]]:
+    """What waits for the trees of these names as they are: inside `pipelined`, the question is on its way. One that is
+    not there has no leaves.
+    """
     wanted = sorted(names)
-    edges = {name: Edge() for name in wanted}
-    for name, size, edge in rows_of(database, "SELECT name, size, edge FROM tree WHERE name", wanted):
-        edges[name] = _edge(size, bytes(edge))
-    return edges
+    asked = ask_rows(database, "SELECT name, size, edge FROM tree WHERE name", wanted)
+
+    def answer() -> dict[str, Edge]:
+        found = {name: _edge(size, bytes(edge)) for name, size, edge in asked.fetchall()}
+        return {name: found.get(name, Edge()) for name in wanted}
+
+    return answer
 
 
 def _edge(size: int, edge: bytes) -> Edge:

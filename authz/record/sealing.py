@@ -12,7 +12,7 @@ from typing import Any
 
 import peewee
 
-from authz.database import Database, answering, insert_rows
+from authz.database import RECORDING, Database, answering, insert_rows, take_locks
 from authz.models import Decision, Seal
 from authz.record.commitments import commitment, erased, secrets_of, whose_address
 from authz.record.leaves import DECISION_FIELDS, canonical, decision_leaf, seal_leaf
@@ -24,20 +24,10 @@ from authz.terms import to_micros
 BATCH = 1000
 """The most decisions of one seal."""
 
-_RECORDING = 0x43617266  # the key of an advisory lock, the same in every process
 SEALED = ("id", "at", "subscription", "month", "first", "last", "upto", "count", "root")
 """The columns of a seal."""
 
 _COLUMNS = [getattr(Decision, name) for name in DECISION_FIELDS]
-
-
-def recording(database: Database) -> None:
-    """Say that this transaction records decisions: until it ends, none of them is passed over by a seal.
-
-    Comes first in its transaction: who waits here must hold nothing that others wait for.
-    """
-    if database.dialect == "postgresql":
-        database.execute_sql("SELECT pg_advisory_xact_lock_shared(%s)", (_RECORDING,))
 
 
 def seal(database: Database, now: datetime, *, patience: str = "0") -> int:
@@ -59,7 +49,7 @@ def _settled(database: Database, patience: str) -> int:
     with database.atomic():
         if database.dialect == "postgresql":
             database.execute_sql("SELECT set_config('lock_timeout', %s, true)", (patience,))
-            database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_RECORDING,))
+            take_locks(database, RECORDING, alone=True)
         found = database.execute_sql("SELECT id FROM decision ORDER BY id DESC LIMIT 1").fetchone()
         return found[0] if found else 0
 
