@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._last_used: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        self._pipelines: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         super().__init__(*args, **options)
 
     def _is_closed(self, conn: Any) -> bool:
@@ -95,6 +96,34 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
         self._last_used[conn] = time.monotonic()
         fit: bool = super()._can_reuse(conn)
         return fit
+
+    def execute(self, query: Any, **options: Any) -> Any:
+        """Carry out a query of Peewee's, which looks at once at what came."""
+        cursor = super().execute(query, **options)
+        pipeline = self._pipelines.get(self.connection())
+        if pipeline is not None:
+            with _wrapped:
+                pipeline.sync()
+        return cursor
+
+    @contextmanager
+    def pipelined(self) -> Iterator[None]:
+        """See `pipelined` below."""
+        connection = self.connection()
+        try:
+            with _wrapped, connection.pipeline() as pipeline:
+                self._pipelines[connection] = pipeline
+                with self.atomic():
+                    try:
+                        yield
+                    except BaseException:
+                        with suppress(*FAULTS):  # what failed is known; from here on statements are carried out again
+                            pipeline.sync()
+                        raise
+        finally:
+            del self._pipelines[connection]
+            if not connection.closed:
+                connection.rollback()  # nothing, unless what nobody waited for failed, and the commit with it
 
 
 Database = SqliteDatabase | PostgresqlDatabase
@@ -288,16 +317,10 @@ def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
 
 
 def pipelined(database: Database) -> AbstractContextManager[Any]:
-    """Let PostgreSQL have the statements inside without waiting for the answer to each. What one raises comes where the
-    next rows are fetched, or at the end.
+    """A transaction that does not wait for PostgreSQL's answer to each statement. What one raises comes where the next
+    rows are fetched, at the latest at the end. Peewee's own queries wait.
     """
-    return nullcontext() if database.dialect == "sqlite" else _pipeline(database)
-
-
-@contextmanager
-def _pipeline(database: Database) -> Iterator[None]:
-    with _wrapped, database.connection().pipeline():
-        yield
+    return database.pipelined() if isinstance(database, PostgresqlDatabase) else database.atomic()
 
 
 def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
@@ -316,6 +339,15 @@ def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, 
     sql = f"{_insert(model, tuple(row), 1, database.param)} RETURNING id"
     (number,) = database.execute_sql(sql, [fields[name].db_value(value) for name, value in row.items()]).fetchone()
     return int(number)
+
+
+def update_row(database: Database, model: type[peewee.Model], number: int, row: Mapping[str, Any]) -> None:
+    """Give fields of the row of a model with this number other values. Raises Peewee's errors."""
+    fields = [model._meta.fields[name] for name in row]
+    changes = ", ".join(f'"{field.column_name}" = {database.param}' for field in fields)
+    sql = f'UPDATE "{model._meta.table_name}" SET {changes} WHERE id = {database.param}'
+    values = [field.db_value(value) for field, value in zip(fields, row.values(), strict=True)]
+    database.execute_sql(sql, [*values, number])
 
 
 def insert_rows(

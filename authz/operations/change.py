@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import peewee
 
-from authz.database import CHANGING, RECORDING, answering, insert_row, insert_rows, pipelined, take_locks
+from authz.database import CHANGING, RECORDING, answering, insert_row, insert_rows, pipelined, take_locks, update_row
 from authz.errors import (
     BatchRefused,
     CaregrantError,
@@ -111,10 +111,9 @@ class Change:
         if not wanted:
             return
         those = f"FROM patient WHERE id IN ({', '.join(['{}'] * len(wanted))})"
-        with pipelined(self.database):
-            found = self._read(f"SELECT id, subscription_id {those} ORDER BY id", *wanted, lock=ALONE)
-            self._hold(f"SELECT subscription_id {those}", wanted, TOGETHER)
-            self.subscriptions = dict(found.fetchall())
+        found = self._read(f"SELECT id, subscription_id {those} ORDER BY id", *wanted, lock=ALONE)
+        self._hold(f"SELECT subscription_id {those}", wanted, TOGETHER)
+        self.subscriptions = dict(found.fetchall())
         self.entered = max(self.subscriptions.values(), default="")
 
     def enter(self, subscription: str, lock: str = TOGETHER) -> bool:
@@ -124,8 +123,7 @@ class Change:
         `Unavailable` where the record is further ahead than a wait explains: then a clock is wrong.
         """
         self.entered = subscription
-        with pipelined(self.database):
-            return is_named(subscription) and self._hold("{}", [subscription], lock)
+        return is_named(subscription) and self._hold("{}", [subscription], lock)
 
     def _hold(self, which: str, values: list[str], lock: str) -> bool:
         """Two statements, however many there are and whether or not they are there: the time tells nothing (T1)."""
@@ -155,10 +153,9 @@ class Change:
         `live_grants`. What is not asked for then was no answer.
         """
         about = [(who, action, ("patient", patient)) for who, action in questions]
-        with pipelined(self.database):
-            live = self._ask_live(patient)
-            self._answers.update(zip(about, self._decisions(about), strict=True))
-            self._live[patient] = live()
+        live = self._ask_live(patient)
+        self._answers.update(zip(about, self._decisions(about), strict=True))
+        self._live[patient] = live()
 
     def _decisions(self, questions: Sequence[tuple[str, str, Ref]]) -> list[Decided]:
         asked = [
@@ -239,9 +236,8 @@ class Change:
         after = {**row, "ended_at": max(self.now, row["started_at"])}
         if noun in ("grant", "standing_share"):
             after |= {"ended_by": self.act.by, "end_cause": cause}
-        model: Any = NOUNS[noun]
-        columns = {name: after[name] for name in ("ended_at", "ended_by", "end_cause") if name in after}
-        model.update(**columns).where(model.id == row["id"]).execute(self.database)
+        columns: Row = {name: after[name] for name in ("ended_at", "ended_by", "end_cause") if name in after}
+        update_row(self.database, NOUNS[noun], row["id"], columns)
         body = changed(noun, row, after, **{noun: str(row["id"])})
         self.happened(f"{noun}:ended", subscription, body, str(row.get("patient", "")))
 
@@ -260,10 +256,9 @@ class Change:
 
     def close(self) -> None:
         """Write what was gathered, last of all: events take turns."""
-        with pipelined(self.database):
-            insert_rows(self.database, Notification, _NOTIFIED, self._notices)
-            record_decisions(self.database, self.act, self._permitted, announced=True)
-            append(self.database, self.act, self._happened, self.now)
+        insert_rows(self.database, Notification, _NOTIFIED, self._notices)
+        record_decisions(self.database, self.act, self._permitted, announced=True)
+        append(self.database, self.act, self._happened, self.now)
 
     def record_refusals(self) -> None:
         """The denials of a change that was undone; they stay."""
@@ -293,12 +288,11 @@ def perform(
             name for name, decision in zip(patients, answers, strict=False) if decision.allowed
         )
         try:
-            with pdp.database.atomic():
-                with pipelined(pdp.database):
-                    take_locks(pdp.database, CHANGING, RECORDING)
-                    if once is not None:
-                        _claim(change, once)
-                    change.lock(patients)
+            with pipelined(pdp.database):
+                take_locks(pdp.database, CHANGING, RECORDING)
+                if once is not None:
+                    _claim(change, once)
+                change.lock(patients)
                 result = work(change)
                 change.close()
                 if once is not None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from authz.database import Database, insert_rows, pipelined
+from authz.database import Database, insert_rows
 from authz.models import Event, Grant, Licence, Membership, StandingShare
 from authz.record.commitments import (
     ask_secrets,
@@ -115,23 +115,22 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     if not told:
         return
     who = (act.by, act.client, act.request_id, act.address)
-    with pipelined(database):
-        take_turn(database)
-        asked = _ask_next(database, len(told))
-        whose = _whose((act.by, act.client, act.address, one.patient, one.reason, one.body) for one in told)
-        secrets = ask_secrets(database, whose, make=True)
-        edges = ask_edges(database, {one.subscription for one in told})
-        last, numbers = asked()
-        when = max(to_micros(at or act.now), last)
-        rows = []
-        for number, one in zip(numbers, told, strict=True):
-            assert one.kind in KINDS, one.kind
-            body = {**one.body, "batch": act.batch} if act.batch else one.body
-            rows.append((number, when, one.kind, one.subscription, one.patient, *who, one.reason, body))
-        bodies = [canonical(body) for *_, body in rows]
-        stored = [(*row[:-1], body.decode()) for row, body in zip(rows, bodies, strict=True)]
-        insert_rows(database, Event, EVENT_FIELDS, stored)
-        extend(database, "event", _leaves(told_events(database, rows, secrets()), bodies), edges())
+    take_turn(database)
+    asked = _ask_next(database, len(told))
+    whose = _whose((act.by, act.client, act.address, one.patient, one.reason, one.body) for one in told)
+    secrets = ask_secrets(database, whose, make=True)
+    edges = ask_edges(database, {one.subscription for one in told})
+    last, numbers = asked()
+    when = max(to_micros(at or act.now), last)
+    rows = []
+    for number, one in zip(numbers, told, strict=True):
+        assert one.kind in KINDS, one.kind
+        body = {**one.body, "batch": act.batch} if act.batch else one.body
+        rows.append((number, when, one.kind, one.subscription, one.patient, *who, one.reason, body))
+    bodies = [canonical(body) for *_, body in rows]
+    stored = [(*row[:-1], body.decode()) for row, body in zip(rows, bodies, strict=True)]
+    insert_rows(database, Event, EVENT_FIELDS, stored)
+    extend(database, "event", _leaves(told_events(database, rows, secrets()), bodies), edges())
 
 
 def _ask_next(database: Database, count: int) -> Callable[[], tuple[int, Iterable[int]]]:
