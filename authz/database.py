@@ -318,9 +318,11 @@ def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
 
 def pipelined(database: Database) -> AbstractContextManager[Any]:
     """A transaction that does not wait for PostgreSQL's answer to each statement. What one raises comes where the next
-    rows are fetched, at the latest at the end. Peewee's own queries wait.
+    rows are fetched, at the latest at the end. Peewee's own queries wait; a transaction inside another does, too.
     """
-    return database.pipelined() if isinstance(database, PostgresqlDatabase) else database.atomic()
+    if isinstance(database, PostgresqlDatabase) and not database.in_transaction():
+        return database.pipelined()
+    return database.atomic()
 
 
 def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:

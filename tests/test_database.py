@@ -1,11 +1,14 @@
 """The schema: the same on both databases, and unable to hold what must never be."""
 
+import time
+from collections.abc import Callable
+
 import peewee
 import pytest
 from playhouse.schema_diff import diff_models
 
 from authz import models
-from authz.database import Database, migrate, pending
+from authz.database import Database, connect, insert_rows, migrate, pending, pipelined, shut
 from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
 from authz.terms import FOREVER_MICROS
 
@@ -100,3 +103,84 @@ def test_the_record_is_append_only(database: Database) -> None:
     for change in (Event.update(kind="x"), Event.delete()):
         with pytest.raises(peewee.IntegrityError, match="append-only"):
             change.execute(database)
+
+
+# Transactions that do not wait.
+
+
+def test_a_pipelined_transaction_reads_what_it_wrote(database: Database) -> None:
+    with pipelined(database):
+        insert_rows(database, Subscription, ("id", "name"), [("north", "North"), ("city", "City")])
+        asked = database.execute_sql("SELECT count(*) FROM subscription")
+        assert [row.id for row in Subscription.select().order_by(Subscription.id).execute(database)] == [
+            "city",
+            "north",
+        ]
+        assert asked.fetchone() == (2,)
+        assert Subscription.update(name="N").where(Subscription.id == "north").execute(database) == 1
+    assert Subscription.select().where(Subscription.name == "N").exists(database)
+
+
+def add(database: Database, *subscriptions: str, then: Callable[[], object] = bool) -> None:
+    """Add subscriptions, each by a statement of its own, that nobody waits for."""
+    with pipelined(database):
+        for one in subscriptions:
+            insert_rows(database, Subscription, ("id", "name"), [(one, one)])
+        then()
+
+
+def test_what_a_pipelined_transaction_did_not_wait_for_undoes_it(database: Database) -> None:
+    """It fails at the end at the latest: then nothing of it is there, and the connection answers again."""
+    add(database, "north")
+    with pytest.raises(peewee.IntegrityError):
+        add(database, "city", "north")
+    assert not database.in_transaction()
+    assert [row.id for row in Subscription.select().execute(database)] == ["north"]
+    with pytest.raises(peewee.IntegrityError):
+        add(database, "city", "north", then=lambda: database.execute_sql("SELECT 1").fetchone())
+    with pytest.raises(ZeroDivisionError):
+        add(database, "city", then=lambda: 1 // 0)
+    with pytest.raises((ZeroDivisionError, peewee.IntegrityError)):  # the second where it waits
+        add(database, "city", "north", then=lambda: 1 // 0)
+    add(database, "lake")
+    assert {row.id for row in Subscription.select().execute(database)} == {"north", "lake"}
+
+
+def test_a_connection_that_was_lost_is_found_out(postgresql_url: str) -> None:
+    """One that answered a moment ago is trusted, and costs one answer; after that moment it is asked first."""
+    database = connect(postgresql_url)
+    other = connect(postgresql_url)
+
+    def one() -> int:
+        with database.connection_context():
+            found: tuple[int] = database.execute_sql("SELECT pg_backend_pid()").fetchone()
+        return found[0]
+
+    lost = one()
+    assert one() == lost
+    other.execute_sql("SELECT pg_terminate_backend(%s)", (lost,)).fetchone()
+    with pytest.raises(peewee.OperationalError):
+        one()
+    again = one()
+    assert again != lost
+    other.execute_sql("SELECT pg_terminate_backend(%s)", (again,)).fetchone()
+    time.sleep(0.6)
+    assert one() not in (lost, again)
+    shut(database)
+    shut(other)
+
+
+def test_a_pipelined_transaction_on_a_connection_that_is_lost_says_so(postgresql_url: str) -> None:
+    database, other = connect(postgresql_url), connect(postgresql_url)
+
+    def lose() -> None:
+        found: tuple[int] = database.execute_sql("SELECT pg_backend_pid()").fetchone()
+        other.execute_sql("SELECT pg_terminate_backend(%s)", found).fetchone()
+
+    with pytest.raises(peewee.OperationalError):
+        add(database, "north", then=lose)
+    assert not database.in_transaction()
+    database.close()
+    assert list(Subscription.select().execute(database)) == []
+    shut(database)
+    shut(other)

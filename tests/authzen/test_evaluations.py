@@ -150,13 +150,13 @@ def test_many_items_take_few_statements(
     """A thousand items of one kind are one statement, whatever came with each of them."""
     pdp: PDP = flask.extensions["caregrant"]
     statements: list[str] = []
-    real = pdp._rows
+    real = pdp._sent
 
-    def counted(plan: Any, *given: Any) -> list[Any]:
+    def counted(plan: Any, *given: Any) -> Any:
         statements.append(plan.sql)
         return real(plan, *given)
 
-    monkeypatch.setattr(pdp, "_rows", counted)
+    monkeypatch.setattr(pdp, "_sent", counted)
     people = ["alice", "oscar", "bob", "nobody", "x" * 500] * 200
     items = [question(who, context={"number": at}) for at, who in enumerate(people)]
     told = answered(app.ask({"evaluations": items}, PATH))["evaluations"]
