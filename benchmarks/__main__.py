@@ -68,10 +68,10 @@ def _results(folder: Path, patients: int, seed: int, rounds: int, only: str | No
         )
         yield from measures.growth(small, large)
     if wanted("operations"):
-        yield from operations.writes(f"sqlite:///{folder}/operations.db", "SQLite", rounds, 20 * rounds)
+        yield from operations.writes(f"sqlite:///{folder}/operations.db", "SQLite", rounds, 32 * rounds)
         if postgresql_server.binaries() is not None:
             with postgresql_server.server(fsync=True) as server:
-                yield from operations.writes(f"{server}/postgres", "PostgreSQL", rounds, 20 * rounds)
+                yield from operations.writes(f"{server}/postgres", "PostgreSQL", rounds, 32 * rounds)
     if wanted("postgresql") and postgresql_server.binaries() is not None:
         with postgresql_server.server() as server:
             bench = measures.prepared(f"{server}/postgres", patients, seed, rounds)

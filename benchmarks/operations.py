@@ -1,15 +1,17 @@
 """Operations over HTTP beside bare transactions with the same row writes; and how long each refusal takes.
 
-The server is the real one. Both sides use four threads and fresh patients in each round.
+The server is the real one. Both sides have as many callers at once, each a thread, and fresh patients in each round.
 """
 
 import http.client
+import itertools
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -33,7 +35,8 @@ from authz.terms import FOREVER_MICROS, to_micros
 from benchmarks.measures import Result
 from tests.server import free_port, serving
 
-_THREADS = 4
+_CALLERS = (4, 16)
+"""At once; sixteen are those of the tests of races."""
 _BEGAN = datetime.now(UTC) - timedelta(days=30)
 _PEOPLE = {"alice": "north", "bob": "north", "carol": "north", "frank": "city", "lara": "lapsed", "erin": "north"}
 Do = Callable[[str], None]
@@ -151,40 +154,65 @@ def _bare(database: Database, patient: str, action: str, colleague: str) -> None
         insert_rows(database, Leaf, ("tree", "number", "event", "hash"), leaves)
 
 
-def _spend(do: Do, patients: list[str], done: Callable[[], object] = bool) -> float:
-    """Seconds for all of them, by four threads."""
+class Callers:
+    """So many at once, each a thread with connections of its own, used round after round."""
 
-    def some(at: int) -> None:
-        for patient in patients[at::_THREADS]:
-            do(patient)
-        done()
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool = ThreadPoolExecutor(count)
+        self._all_there = threading.Barrier(count)
 
-    began = time.perf_counter()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(some, range(_THREADS)))
-    return time.perf_counter() - began
+    def each(self, do: Callable[[int], object]) -> None:
+        """Do this once in each thread, with its number."""
+
+        def once(at: int) -> None:
+            self._all_there.wait()
+            do(at)
+
+        list(self._pool.map(once, range(self.count)))
+
+    def spend(self, do: Do, patients: list[str]) -> float:
+        """Seconds for all of them."""
+
+        def some(at: int) -> None:
+            for patient in patients[at :: self.count]:
+                do(patient)
+
+        began = time.perf_counter()
+        self.each(some)
+        return time.perf_counter() - began
+
+    def end(self, database: Database) -> None:
+        self.each(lambda _: database.close())
+        self._pool.shutdown()
 
 
 def writes(url: str, name: str, rounds: int, count: int) -> Iterator[Result]:
-    """Shares and transfers a second, and the time of each refusal."""
-    service = Service(url, 2 * (rounds + 1) * count + 1)
-    patients = iter(range(1, 10**9))
+    """Shares and transfers a second, by some callers and by many, and the time of each refusal."""
+    service = Service(url, 2 * len(_CALLERS) * (rounds + 1) * count + 1)
+    fresh = (f"p-{number}" for number in itertools.count(1))
     with serving("serve", "--database", url, port=service.port):
-        for action, colleague in (("share", "bob"), ("transfer", "carol")):
-            over_http: Do = getattr(service, action)
-
-            def bare(patient: str, action: str = action, colleague: str = colleague) -> None:
-                _bare(service.database, patient, action, colleague)
-
-            timed = []
-            first = next(patients)
-            for turn in range(rounds + 1):
-                some = [f"p-{first + turn * count + at}" for at in range(count)]
-                timed.append((_spend(over_http, some[::2]), _spend(bare, some[1::2], service.database.close)))
-            patients = iter(range(first + (rounds + 1) * count, 10**9))
-            yield _result(f"{action} over HTTP, {name}", timed[1:], count // 2)
+        for callers in map(Callers, _CALLERS):
+            for action, colleague in (("share", "bob"), ("transfer", "carol")):
+                timed = _rounds(
+                    service, callers, action, colleague, [list(islice(fresh, count)) for _ in range(rounds + 1)]
+                )
+                yield _result(f"{action} over HTTP, {name}, {callers.count} callers", timed[1:], count // 2)
+            callers.end(service.database)
         yield from _refusals(service, name, rounds * 20)
     shut(service.database)
+
+
+def _rounds(
+    service: Service, callers: Callers, action: str, colleague: str, rounds: list[list[str]]
+) -> list[tuple[float, float]]:
+    """The seconds of each round over HTTP and bare, half of its patients each."""
+    over_http: Do = getattr(service, action)
+
+    def bare(patient: str) -> None:
+        _bare(service.database, patient, action, colleague)
+
+    return [(callers.spend(over_http, some[::2]), callers.spend(bare, some[1::2])) for some in rounds]
 
 
 def _result(what: str, timed: list[tuple[float, float]], count: int) -> Result:
