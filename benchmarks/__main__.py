@@ -70,7 +70,7 @@ def _results(folder: Path, patients: int, seed: int, rounds: int, only: str | No
     if wanted("operations"):
         yield from operations.writes(f"sqlite:///{folder}/operations.db", "SQLite", rounds, 32 * rounds)
         if postgresql_server.binaries() is not None:
-            with postgresql_server.server(fsync=True) as server:
+            with postgresql_server.server(fsync=True, by_socket=True) as server:
                 yield from operations.writes(f"{server}/postgres", "PostgreSQL", rounds, 32 * rounds)
     if wanted("postgresql") and postgresql_server.binaries() is not None:
         with postgresql_server.server() as server:

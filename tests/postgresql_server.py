@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 
 def binaries() -> Path | None:
@@ -23,8 +24,9 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def server(*, fsync: bool = False) -> Iterator[str]:
-    """A running server; its URL without a database name: ``postgresql://caregrant@127.0.0.1:port``.
+def server(*, fsync: bool = False, by_socket: bool = False) -> Iterator[str]:
+    """A running server; its URL without a database name: ``postgresql://caregrant@127.0.0.1:port``, or `by_socket` that
+    of its socket in the file system, as one on the same machine is reached.
 
     Tests outlive no power loss; with `fsync` it writes as one that must.
     """
@@ -39,7 +41,7 @@ def server(*, fsync: bool = False) -> Iterator[str]:
         options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c timezone=Asia/Tokyo -c fsync={fsync:d}"
         _run([folder / "pg_ctl", "-D", data, "-l", home / "log", "-o", options, "-w", "-t", "60", "start"])
         try:
-            yield f"postgresql://caregrant@127.0.0.1:{port}"
+            yield f"postgresql://caregrant@{quote(str(home), safe='') if by_socket else '127.0.0.1'}:{port}"
         finally:
             _run([folder / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"])
     finally:

@@ -83,6 +83,7 @@ class Change:
         self._notices: list[tuple[Any, ...]] = []
         self._answers: dict[tuple[str, str, Ref], Decided] = {}
         self._live: dict[str, list[Row]] = {}
+        self._people: dict[str, Callable[[], Person]] = {}
 
     # Locks and questions.
 
@@ -105,14 +106,19 @@ class Change:
         held = f" {lock}" if lock and self.database.dialect == "postgresql" else ""
         return self.database.execute_sql(text + held, values)
 
-    def lock(self, names: Sequence[str]) -> None:
-        """Lock these patients, in one order for everybody, and hold their subscriptions as they are."""
+    def lock(self, names: Sequence[str], colleague: str | None = None) -> None:
+        """Lock these patients, in one order for everybody, and hold their subscriptions as they are. Who has the login
+        `colleague` is asked with it.
+        """
         wanted = sorted({name for name in names if is_named(name)})
         if not wanted:
             return
         those = f"FROM patient WHERE id IN ({', '.join(['{}'] * len(wanted))})"
         found = self._read(f"SELECT id, subscription_id {those} ORDER BY id", *wanted, lock=ALONE)
-        self._hold(f"SELECT subscription_id {those}", wanted, TOGETHER)
+        held = self._ask_hold(f"SELECT subscription_id {those}", wanted, TOGETHER)
+        if colleague is not None:
+            self._people[colleague] = self._ask_person(colleague)
+        held()
         self.subscriptions = dict(found.fetchall())
         self.entered = max(self.subscriptions.values(), default="")
 
@@ -123,19 +129,23 @@ class Change:
         `Unavailable` where the record is further ahead than a wait explains: then a clock is wrong.
         """
         self.entered = subscription
-        return is_named(subscription) and self._hold("{}", [subscription], lock)
+        return is_named(subscription) and self._ask_hold("{}", [subscription], lock)()
 
-    def _hold(self, which: str, values: list[str], lock: str) -> bool:
+    def _ask_hold(self, which: str, values: list[str], lock: str) -> Callable[[], bool]:
         """Two statements, however many there are and whether or not they are there: the time tells nothing (T1)."""
         some = f"FROM subscription WHERE id IN ({which})"
         last = "SELECT at FROM event WHERE subscription = subscription.id ORDER BY event.id DESC LIMIT 1"
         held = self._read(f"SELECT id {some} ORDER BY id", *values, lock=lock)
         asked = self._read(f"SELECT max(({last})) {some}", *values)
-        found, ((at,),) = held.fetchall(), asked.fetchall()
-        if at is not None and from_micros(at) - self.act.now > _LONGEST_WAIT:
-            raise Unavailable(f"the clock stands before the record's last event of {from_micros(at).isoformat()}")
-        self.now = self.now if at is None else max(self.now, from_micros(at))
-        return bool(found)
+
+        def answer() -> bool:
+            found, ((at,),) = held.fetchall(), asked.fetchall()
+            if at is not None and from_micros(at) - self.act.now > _LONGEST_WAIT:
+                raise Unavailable(f"the clock stands before the record's last event of {from_micros(at).isoformat()}")
+            self.now = self.now if at is None else max(self.now, from_micros(at))
+            return bool(found)
+
+        return answer
 
     def ask(self, who: str, action: str, resource: Ref) -> Decided:
         """The PDP's decision inside this transaction, recorded with it if it permits, and else when that is undone.
@@ -189,14 +199,22 @@ class Change:
 
         Where there is none, somebody unknown: they are asked about as well, so that the refusal takes as long.
         """
-        try:
-            found = self._read(_PERSON, normalise_login(login)).fetchall()
-        except InvalidInput:
-            found = []
-        person = Person(*found[0]) if found else Person(str(uuid.uuid4()), "", "")
+        person = (self._people.pop(login, None) or self._ask_person(login))()
         if person.id == self.act.by:
             raise SelfTarget
         return person
+
+    def _ask_person(self, login: str) -> Callable[[], Person]:
+        try:
+            asked = self._read(_PERSON, normalise_login(login))
+        except InvalidInput:
+            return lambda: Person(str(uuid.uuid4()), "", "")
+
+        def answer() -> Person:
+            found = asked.fetchone()
+            return Person(*found) if found else Person(str(uuid.uuid4()), "", "")
+
+        return answer
 
     def receive(self, colleague: Person, resource: Ref) -> None:
         """Go on only if a colleague may receive here. Raises `NotEligible`, the same for every cause."""
@@ -273,8 +291,9 @@ def perform(
     once: Once | None = None,
     action: str = "",
     patients: Sequence[str] = (),
+    colleague: str | None = None,
 ) -> T:
-    """Do `work` in one transaction, under a lock on `patients`; all of it or nothing.
+    """Do `work` in one transaction, under a lock on `patients`; all of it or nothing. It will ask for `colleague`.
 
     Raises `Conflict` where somebody was faster, `Answered` for an idempotency key that was answered, `KeyReused` for
     one that came with another request, and `Unavailable`.
@@ -292,7 +311,7 @@ def perform(
                 take_locks(pdp.database, CHANGING, RECORDING)
                 if once is not None:
                     _claim(change, once)
-                change.lock(patients)
+                change.lock(patients, colleague)
                 result = work(change)
                 change.close()
                 if once is not None:

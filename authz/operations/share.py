@@ -59,7 +59,7 @@ def share(
 
         return each(patients, one)
 
-    return perform(pdp, act, work, once=once, action="share", patients=patients)
+    return perform(pdp, act, work, once=once, action="share", patients=patients, colleague=colleague)
 
 
 def end_share(pdp: PDP, *, act: Act, patient: str, grant: int, once: Once | None = None) -> None:

@@ -66,4 +66,4 @@ def transfer(
 
         return each(patients, one)
 
-    return perform(pdp, act, work, once=once, action="transfer", patients=patients)
+    return perform(pdp, act, work, once=once, action="transfer", patients=patients, colleague=colleague)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from authz.database import Database, insert_rows
+from authz.database import Database, inserts, write_together
 from authz.models import Event, Grant, Licence, Membership, StandingShare
 from authz.record.commitments import (
     ask_secrets,
@@ -25,7 +25,7 @@ from authz.record.commitments import (
     whose_reason,
 )
 from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf
-from authz.record.proof import ask_edges, extend, take_turn
+from authz.record.proof import ask_edges, extend, growth, take_turn
 from authz.record.tree import leaf_hash
 from authz.terms import FOREVER_MICROS, format_micros, to_micros
 
@@ -129,8 +129,9 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
         rows.append((number, when, one.kind, one.subscription, one.patient, *who, one.reason, body))
     bodies = [canonical(body) for *_, body in rows]
     stored = [(*row[:-1], body.decode()) for row, body in zip(rows, bodies, strict=True)]
-    insert_rows(database, Event, EVENT_FIELDS, stored)
-    extend(database, "event", _leaves(told_events(database, rows, secrets()), bodies), edges())
+    leaves = _leaves(told_events(database, rows, secrets()), bodies)
+    rows_and_leaves = inserts(database, Event, EVENT_FIELDS, stored) + growth(database, "event", leaves, edges())
+    write_together(database, rows_and_leaves)
 
 
 def _ask_next(database: Database, count: int) -> Callable[[], tuple[int, Iterable[int]]]:

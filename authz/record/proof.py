@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from authz.database import Database, ask_rows, insert_rows, take_locks, write_many
+from authz.database import Database, Write, ask_rows, inserts, take_locks, write_together
 from authz.models import Leaf, Node, Tree
 from authz.record.tree import Edge, NodeOf, consistency, inclusion, node_hash
 
@@ -27,23 +27,26 @@ def take_turn(database: Database) -> None:
     take_locks(database, _APPENDING, alone=True)
 
 
-def extend(
-    database: Database,
-    noun: str,
-    leaves: Iterable[tuple[str, int, bytes]],
-    edges: Mapping[str, Edge] | None = None,
-) -> None:
+def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes]]) -> None:
     """Append leaves, each a tree, the number of its row (`noun`: ``event`` or ``seal``), and its hash, in their order.
 
-    Inside a transaction that took its turn. `edges`: the trees as they are, where that was asked already.
+    Inside a transaction that took its turn.
     """
+    given = list(leaves)
+    edges = ask_edges(database, {tree for tree, _, _ in given})()
+    write_together(database, growth(database, noun, given, edges))
+
+
+def growth(
+    database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes]], edges: Mapping[str, Edge]
+) -> list[Write]:
+    """The statements that append such leaves to trees that are as `edges` tell."""
     by_tree: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
     for tree, row, leaf in leaves:
         by_tree[tree].append((row, leaf))
-    edges = ask_edges(database, by_tree)() if edges is None else edges
     told: list[tuple[Any, ...]] = []
     nodes: list[tuple[Any, ...]] = []
-    grown: list[tuple[bytes, int, str]] = []
+    grown: list[Write] = []
     for tree, fresh in by_tree.items():
         edge = edges[tree]
         told += [(tree, edge.size + at, row, leaf) for at, (row, leaf) in enumerate(fresh)]
@@ -51,10 +54,12 @@ def extend(
         for level, first, hashes in completed:
             if level % STRIDE == 0:
                 nodes += [(tree, level, first + at, one) for at, one in enumerate(hashes)]
-        grown.append((b"".join(edge.nodes), edge.size, tree))
-    insert_rows(database, Leaf, ("tree", "number", noun, "hash"), told)
-    insert_rows(database, Node, ("tree", "level", "number", "hash"), nodes)
-    write_many(database, _GROW, grown)
+        grown.append((_GROW.format(*[database.param] * 3), (b"".join(edge.nodes), edge.size, tree)))
+    return [
+        *inserts(database, Leaf, ("tree", "number", noun, "hash"), told),
+        *inserts(database, Node, ("tree", "level", "number", "hash"), nodes),
+        *grown,
+    ]
 
 
 def ask_edges(database: Database, names: Iterable[str]) -> Callable[[], dict[str, Edge]]:
