@@ -86,7 +86,7 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
         super().__init__(*args, **options)
 
     def _is_closed(self, conn: Any) -> bool:
-        """Whether a connection of the pool is lost: asked of the server, unless it answered a moment ago."""
+        """Whether a connection of the pool is lost: asked of the server, unless it was given back a moment ago."""
         if not conn.closed and time.monotonic() - self._last_used.get(conn, 0) < _TRUSTED_SECONDS:
             return False
         lost: bool = super()._is_closed(conn)
@@ -106,6 +106,12 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
                 pipeline.sync()
         return cursor
 
+    def rollback(self) -> None:
+        """Undo, as the driver does it: it then forgets which statements it believed to be prepared."""
+        if not self.is_closed():
+            with _wrapped:
+                self.connection().rollback()
+
     @contextmanager
     def pipelined(self) -> Iterator[None]:
         """See `pipelined` below."""
@@ -121,7 +127,7 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
                             pipeline.sync()
                         raise
         finally:
-            del self._pipelines[connection]
+            self._pipelines.pop(connection, None)
             if not connection.closed:
                 connection.rollback()  # nothing, unless what nobody waited for failed, and the commit with it
 
@@ -318,7 +324,8 @@ def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
 
 def pipelined(database: Database) -> AbstractContextManager[Any]:
     """A transaction that does not wait for PostgreSQL's answer to each statement. What one raises comes where the next
-    rows are fetched, at the latest at the end. Peewee's own queries wait; a transaction inside another does, too.
+    rows are fetched, at the latest at the end. Peewee's own queries wait. Inside another transaction it is as that is:
+    what fails there undoes both.
     """
     if isinstance(database, PostgresqlDatabase) and not database.in_transaction():
         return database.pipelined()

@@ -146,6 +146,21 @@ def test_what_a_pipelined_transaction_did_not_wait_for_undoes_it(database: Datab
     assert {row.id for row in Subscription.select().execute(database)} == {"north", "lake"}
 
 
+def test_a_transaction_that_failed_leaves_no_statement_behind(postgresql_url: str) -> None:
+    """The driver prepares what it sends often; what a failed pipeline never prepared is not asked for afterwards."""
+    database = connect(postgresql_url)
+    asked = "SELECT count(*) FROM subscription WHERE id = %s"
+    add(database, "north")
+    with pytest.raises(ZeroDivisionError):
+        add(database, "city", then=lambda: 1 // 0)
+    for _ in range(5):
+        database.execute_sql(asked, ("north",)).fetchone()
+    with pytest.raises(peewee.IntegrityError):
+        add(database, "north", then=lambda: database.execute_sql(asked, ("north",)).fetchone())
+    assert database.execute_sql(asked, ("north",)).fetchone() == (1,)
+    shut(database)
+
+
 def test_a_connection_that_was_lost_is_found_out(postgresql_url: str) -> None:
     """One that answered a moment ago is trusted, and costs one answer; after that moment it is asked first."""
     database = connect(postgresql_url)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from authz.database import Database
+from authz.database import Database, connect, shut
 from authz.errors import (
     BatchRefused,
     CaregrantError,
@@ -19,7 +19,7 @@ from authz.errors import (
     SelfTarget,
     Unavailable,
 )
-from authz.models import Grant, StandingShare
+from authz.models import Grant, StandingShare, Subscription
 from authz.operations import (
     add_patient,
     end_membership,
@@ -43,6 +43,36 @@ from tests.people import NEXT_YEAR, NOW
 def clinic(database: Database) -> Clinic:
     people.fill(database)
     return Clinic(database)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"until": NOW - timedelta(days=1)},
+        {"colleague": "nobody@clinic.example"},
+        {"patients": ["p-9"]},
+        {"act": by("oscar")},
+    ],
+)
+def test_a_refusal_sees_what_others_do_meanwhile(clinic: Clinic, database_url: str, asked: dict[str, Any]) -> None:
+    """Nothing is left unread by it that would keep an old state of the facts in sight, as long as it is looked at."""
+    first: dict[str, Any] = {"act": by("alice"), "patients": ["p-1"], "colleague": login("oscar")}
+    with pytest.raises(CaregrantError) as refused:
+        share(clinic.pdp, **{**first, **asked})
+    other = connect(database_url)
+    Subscription.insert(id="new", name="New").execute(other)
+    shut(other)
+    assert Subscription.select().where(Subscription.id == "new").exists(clinic.pdp.database)
+    assert share(clinic.pdp, **{**first, "act": by("alice", 1)})
+    assert refused.value is not None
+
+
+def test_an_operation_on_a_connection_that_is_lost_says_so(clinic: Clinic) -> None:
+    """And the next one has another connection."""
+    clinic.pdp.database.connection().close()
+    with pytest.raises(Unavailable):
+        add_patient(clinic.pdp, act=by("alice"), name="New", subscription="north")
+    assert add_patient(clinic.pdp, act=by("alice", 1), name="New", subscription="north")
 
 
 def test_the_story(clinic: Clinic) -> None:

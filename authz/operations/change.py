@@ -83,7 +83,7 @@ class Change:
         self._notices: list[tuple[Any, ...]] = []
         self._answers: dict[tuple[str, str, Ref], Decided] = {}
         self._live: dict[str, list[Row]] = {}
-        self._people: dict[str, Callable[[], Person]] = {}
+        self._people: dict[str, Person] = {}
 
     # Locks and questions.
 
@@ -116,10 +116,11 @@ class Change:
         those = f"FROM patient WHERE id IN ({', '.join(['{}'] * len(wanted))})"
         found = self._read(f"SELECT id, subscription_id {those} ORDER BY id", *wanted, lock=ALONE)
         held = self._ask_hold(f"SELECT subscription_id {those}", wanted, TOGETHER)
-        if colleague is not None:
-            self._people[colleague] = self._ask_person(colleague)
-        held()
+        person = None if colleague is None else self._ask_person(colleague)
         self.subscriptions = dict(found.fetchall())
+        if person is not None:
+            self._people[colleague or ""] = person()
+        held()  # last: on SQLite what is left unread by a refusal would keep an old state of the facts in sight
         self.entered = max(self.subscriptions.values(), default="")
 
     def enter(self, subscription: str, lock: str = TOGETHER) -> bool:
@@ -199,7 +200,7 @@ class Change:
 
         Where there is none, somebody unknown: they are asked about as well, so that the refusal takes as long.
         """
-        person = (self._people.pop(login, None) or self._ask_person(login))()
+        person = self._people.pop(login, None) or self._ask_person(login)()
         if person.id == self.act.by:
             raise SelfTarget
         return person

@@ -75,13 +75,13 @@ def end_standing(change: Change, row: Row, cause: str) -> None:
     change.notify("standing_share:ended", row["owner"], row["colleague"], row["subscription"])
 
 
-def _common(change: Change, other: str | None) -> str:
+def _common(change: Change, other: str) -> str:
     """The one subscription in which the practitioner may add patients and the colleague may receive."""
     mine = Membership.select(Membership.subscription).where(Membership.practitioner == change.act.by).distinct()
     names: list[str] = sorted(row["subscription"] for row in change.rows(mine))
     names = [name for name in names if change.act.bound in (None, name)]
     asked = [(("practitioner", change.act.by), "add_patient", ("subscription", name)) for name in names]
-    asked += [(("practitioner", other or "nobody"), "receive", ("subscription", name)) for name in names]
+    asked += [(("practitioner", other), "receive", ("subscription", name)) for name in names]
     answers = [decision.allowed for decision in change.pdp.evaluate_many(asked, change.now)]
     both = [name for name, adds, gets in zip(names, answers, answers[len(names) :], strict=False) if adds and gets]
     if len(both) > 1:
