@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _FIELD_TYPES = {"sqlite": {"OPAQUE_ID": "TEXT"}, "postgresql": {"OPAQUE_ID": 'TEXT COLLATE "C"'}}
 _BUSY_SECONDS = 5
 _TRUSTED_SECONDS = 0.5
+_UNANSWERED = 1000
 _SQLITE_PRAGMAS = {
     "journal_mode": "wal",
     "busy_timeout": _BUSY_SECONDS * 1000,
@@ -108,9 +109,13 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
 
     def rollback(self) -> None:
         """Undo, as the driver does it: it then forgets which statements it believed to be prepared."""
-        if not self.is_closed():
-            with _wrapped:
-                self.connection().rollback()
+        if self.is_closed():
+            return
+        connection = self.connection()
+        with _wrapped:
+            if connection in self._pipelines:
+                _settle(connection, self._pipelines[connection])
+            connection.rollback()
 
     @contextmanager
     def pipelined(self) -> Iterator[None]:
@@ -120,16 +125,23 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
             with _wrapped, connection.pipeline() as pipeline:
                 self._pipelines[connection] = pipeline
                 with self.atomic():
-                    try:
-                        yield
-                    except BaseException:
-                        with suppress(*FAULTS):  # what failed is known; from here on statements are carried out again
-                            pipeline.sync()
-                        raise
+                    yield
         finally:
             self._pipelines.pop(connection, None)
             if not connection.closed:
                 connection.rollback()  # nothing, unless what nobody waited for failed, and the commit with it
+
+
+def _settle(connection: Any, pipeline: Any) -> None:
+    """Take the answers to all that was sent, also to what was left out because something before it had failed."""
+    for _ in range(_UNANSWERED):
+        try:
+            pipeline.sync()
+        except FAULTS:
+            if connection.closed:
+                return
+        else:
+            return
 
 
 Database = SqliteDatabase | PostgresqlDatabase
