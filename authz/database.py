@@ -346,12 +346,9 @@ def pipelined(database: Database) -> AbstractContextManager[Any]:
 
 def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
     """One statement for each of many rows; ``{}`` in it stands for a value. Raises Peewee's errors."""
-    text = sql.format(*[database.param] * sql.count("{}"))
-    if len(rows) == 1:
-        database.execute_sql(text, rows[0])
-    elif rows:
+    if rows:
         with _wrapped:
-            database.cursor().executemany(text, rows)
+            database.cursor().executemany(sql.format(*[database.param] * sql.count("{}")), rows)
 
 
 def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, Any]) -> int:

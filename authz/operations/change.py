@@ -116,10 +116,9 @@ class Change:
         those = f"FROM patient WHERE id IN ({', '.join(['{}'] * len(wanted))})"
         found = self._read(f"SELECT id, subscription_id {those} ORDER BY id", *wanted, lock=ALONE)
         held = self._ask_hold(f"SELECT subscription_id {those}", wanted, TOGETHER)
-        person = None if colleague is None else self._ask_person(colleague)
+        asked = {} if colleague is None else {colleague: self._ask_person(colleague)}
         self.subscriptions = dict(found.fetchall())
-        if person is not None:
-            self._people[colleague or ""] = person()
+        self._people = {login: person() for login, person in asked.items()}
         held()  # last: on SQLite what is left unread by a refusal would keep an old state of the facts in sight
         self.entered = max(self.subscriptions.values(), default="")
 
