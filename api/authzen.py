@@ -34,9 +34,9 @@ from api.questions import (
 )
 from api.requests import body, now
 from authz.clients import Caller
+from authz.decisions import Decision, Explanation
 from authz.errors import InvalidInput
 from authz.page_tokens import PageTokens
-from authz.pdp import Decision, Explanation
 from authz.record import Asked, record_decisions, searched
 from authz.terms import REASONS, format_instant, format_micros, to_micros
 

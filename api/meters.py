@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
 
-from authz.pdp import Decision
+from authz.decisions import Decision
 
 if TYPE_CHECKING:
     pass

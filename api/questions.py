@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.bodies import Instant, pointed
 from api.problems import malformed
 from api.requests import body
-from authz.pdp import Ref
+from authz.decisions import Ref
 from authz.record import Asked
 
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]

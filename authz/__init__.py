@@ -3,8 +3,9 @@
 The public door: `open_pdp` for reads, and what its answers are made of.
 """
 
+from authz.decisions import Decision, Explanation, Held, Way
 from authz.errors import CaregrantError, InvalidInput, PolicyRefused, Unavailable
-from authz.pdp import PDP, Decision, Explanation, Held, Way, open_pdp
+from authz.pdp import PDP, open_pdp
 
 __all__ = [
     "PDP",

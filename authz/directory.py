@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from authz.database import answering, rows_of
+from authz.decisions import Decision, Ref
 from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
-from authz.pdp import PDP, Decision, Ref
+from authz.pdp import PDP
 from authz.record import Act, Asked, record_decisions, searched
 from authz.terms import FOREVER, normalise_login, to_micros
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from authz import directory
 from authz.database import answering
+from authz.decisions import Decision, Ref
 from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Patient, Practitioner, StandingShare
-from authz.pdp import PDP, Decision, Ref
+from authz.pdp import PDP
 from authz.record import Act, Asked, record_decisions, searched
 from authz.terms import FOREVER
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from authz.clients import add_client
 from authz.compiler import compile_texts, load
 from authz.database import Database
+from authz.decisions import Decision as Decided
 from authz.errors import NotEligible
 from authz.models import Decision, Event, Grant, Membership, Review
 from authz.operations import (
@@ -30,7 +31,6 @@ from authz.operations import (
     transfer,
 )
 from authz.pdp import PDP
-from authz.pdp import Decision as Decided
 from authz.record import Act, Asked, record_decisions
 from authz.record.policies import policy_loaded
 from authz.settings import shipped

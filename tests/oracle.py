@@ -14,8 +14,8 @@ from oso import Oso
 
 from authz.compiler.vocabulary import Scalar, ToMany, ToOne, Type, vocabulary
 from authz.database import Database
+from authz.decisions import Ref
 from authz.models import FACTS, Entity, EntityLink
-from authz.pdp import Ref
 from authz.terms import to_micros
 
 

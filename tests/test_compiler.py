@@ -7,8 +7,9 @@ import pytest
 
 from authz.compiler import CompiledPolicy, compile_texts
 from authz.database import Database
+from authz.decisions import Ref
 from authz.models import Entity, Patient
-from authz.pdp import PDP, Ref
+from authz.pdp import PDP
 from tests import people
 from tests.people import NOW
 

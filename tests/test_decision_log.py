@@ -15,9 +15,9 @@ import pytest
 
 from api import sealing
 from authz.database import Database, connect, migrate, shut, write_back
+from authz.decisions import Decision as Decided
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Seal
-from authz.pdp import Decision as Decided
 from authz.record import Act, Asked, keep_log, log_of, make_partitions, policy_loaded, record_decisions, seal
 from authz.record import log as log_module
 from authz.record.sealing import unsealed

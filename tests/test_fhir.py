@@ -13,8 +13,8 @@ from fhir.resources.R4B.consent import Consent as ConsentR4
 from authz.audit.fhir import Release, resources
 from authz.clients import add_client, find_client
 from authz.database import Database
+from authz.decisions import Decision as Decided
 from authz.models import Decision, Event, Grant, StandingShare
-from authz.pdp import Decision as Decided
 from authz.record import Act, Asked, record_decisions
 from authz.terms import format_instant, to_micros
 from tests.people import NOW

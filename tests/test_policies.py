@@ -8,8 +8,9 @@ import pytest
 
 from authz.compiler import compile_texts, load
 from authz.database import Database, connect
+from authz.decisions import Ref
 from authz.errors import PolicyRefused
-from authz.pdp import PDP, Ref
+from authz.pdp import PDP
 from tests import people
 from tests.people import CAST, NOW, Person
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from authz.compiler import CompiledPolicy, compile_texts
 from authz.database import Database, connect, migrate, shut
+from authz.decisions import Ref
 from authz.errors import PolicyRefused
-from authz.pdp import PDP, Ref
+from authz.pdp import PDP
 from authz.settings import shipped
 from authz.terms import from_micros
 from tests import worlds

@@ -4,8 +4,9 @@ import pytest
 
 from authz.compiler import within as narrowed
 from authz.database import Database
+from authz.decisions import Ref
 from authz.models import Membership, Patient
-from authz.pdp import PDP, Ref
+from authz.pdp import PDP
 from tests import people
 from tests.acting import POLICY, pdp_of
 

@@ -6,7 +6,8 @@ from datetime import datetime
 import click
 
 from authz.cli.options import RefType, as_json, at_instant, setting, settings, write_json
-from authz.pdp import Explanation, Ref, open_pdp
+from authz.decisions import Explanation, Ref
+from authz.pdp import open_pdp
 from authz.terms import REASONS, format_instant
 
 

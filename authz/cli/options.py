@@ -8,8 +8,8 @@ import click
 import orjson
 
 from authz.database import Database, connect, pending, shut
+from authz.decisions import Ref
 from authz.errors import InvalidInput, Unavailable
-from authz.pdp import Ref
 from authz.settings import SETTINGS, Settings
 from authz.terms import parse_instant
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import peewee
 
 from authz.database import CHANGING, RECORDING, answering, insert_row, insert_rows, pipelined, take_locks, update_row
+from authz.decisions import Decision as Decided
+from authz.decisions import Ref
 from authz.errors import (
     BatchRefused,
     CaregrantError,
@@ -24,8 +26,7 @@ from authz.errors import (
 )
 from authz.models import Grant, Notification
 from authz.operations.once import Answered, Once
-from authz.pdp import PDP, Ref
-from authz.pdp import Decision as Decided
+from authz.pdp import PDP
 from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions
 from authz.terms import FOREVER, FOREVER_MICROS, from_micros, is_named, normalise_login, to_micros
 

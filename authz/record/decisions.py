@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from authz.database import Database
-from authz.pdp import Decision, Ref
+from authz.decisions import Decision, Ref
 from authz.record.events import Act
 from authz.record.log import log_of
 from authz.terms import to_micros

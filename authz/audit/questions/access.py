@@ -10,8 +10,8 @@ from authz.audit.answers import Found, question
 from authz.audit.reading import MOST_ROWS, Audit, When
 from authz.compiler import Vocabulary
 from authz.compiler.vocabulary import ToOne
+from authz.decisions import Decision
 from authz.models import Patient
-from authz.pdp import Decision
 
 _CHUNK = 500
 _HOW = {"owner": "owner", "viewer": "share"}

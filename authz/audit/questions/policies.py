@@ -5,7 +5,7 @@ from typing import Any
 
 from authz.audit.answers import Found, question
 from authz.audit.reading import MOST_ROWS, Audit, When
-from authz.pdp import Decision
+from authz.decisions import Decision
 from authz.terms import from_micros
 
 _ASKED = """reason <> 'searched' AND "at" >= :since AND "at" < :until"""
