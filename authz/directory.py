@@ -6,12 +6,13 @@ Whatever is listed was permitted first and narrowed down afterwards, by what the
 from collections.abc import Sequence
 from typing import Any
 
-from authz.database import answering, rows_of
+from authz.database import answering
 from authz.decisions import Decision, Ref
 from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
 from authz.pdp import PDP
 from authz.record import Act, Asked, record_decisions, searched
+from authz.statements import rows_of
 from authz.terms import FOREVER, normalise_login, to_micros
 
 Row = dict[str, Any]

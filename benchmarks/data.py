@@ -8,8 +8,9 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from authz.database import Database, gather_statistics, insert_rows
+from authz.database import Database, gather_statistics
 from authz.models import Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
+from authz.statements import insert_rows
 from authz.terms import FOREVER_MICROS, to_micros
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -26,10 +26,11 @@ import click
 from authz.audit import questions as ask
 from authz.audit.reading import open_audit
 from authz.clients import add_client
-from authz.database import PostgresqlDatabase, SqliteDatabase, connect, gather_statistics, insert_rows, migrate, shut
+from authz.database import PostgresqlDatabase, SqliteDatabase, connect, gather_statistics, migrate, shut
 from authz.models import Grant
 from authz.record import make_partitions
 from authz.settings import shipped
+from authz.statements import insert_rows
 from authz.terms import to_micros
 from benchmarks.data import NOW, fill
 from tests import postgresql_server

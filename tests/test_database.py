@@ -8,8 +8,9 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from authz import models
-from authz.database import Database, connect, insert_rows, migrate, pending, pipelined, shut
+from authz.database import Database, connect, migrate, pending, pipelined, shut
 from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
+from authz.statements import insert_rows
 from authz.terms import FOREVER_MICROS
 
 T = 1_700_000_000_000_000

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from authz.database import Database, gather_statistics, insert_rows
+from authz.database import Database, gather_statistics
 from authz.errors import NotFound
 from authz.models import Entity, EntityLink, Event, Grant, Licence, Membership, Patient, Practitioner, Subscription
 from authz.operations import end_entity, put_entity
 from authz.pdp import PDP
 from authz.record import replayed
+from authz.statements import insert_rows
 from authz.terms import FOREVER, FOREVER_MICROS, to_micros
 from tests import people
 from tests.acting import by, pdp_of

@@ -9,8 +9,9 @@ import pytest
 from flask import Flask
 
 from api import session as sessions
-from authz.database import Database, gather_statistics, insert_rows
+from authz.database import Database, gather_statistics
 from authz.models import Decision, Grant, Notification, Patient, Practitioner
+from authz.statements import insert_rows
 from authz.terms import FOREVER_MICROS, to_micros
 from tests import people
 from tests.acting import login

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 from peewee import fn
 
-from authz.database import Database, answering, rows_of
+from authz.database import Database, answering
 from authz.models import Checkpoint, Decision, Event, Leaf, Seal
 from authz.record.events import told_events
 from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, seal_leaf
@@ -19,6 +19,7 @@ from authz.record.months import bounds
 from authz.record.proof import trees
 from authz.record.sealing import SEALED, last_sealed, told_decisions
 from authz.record.tree import Edge
+from authz.statements import rows_of
 from authz.terms import format_instant
 
 Line = dict[str, Any]

@@ -14,10 +14,11 @@ from typing import BinaryIO
 import peewee
 
 from authz.compiler import Vocabulary
-from authz.database import CHANGING, Database, answering, gather_statistics, take_locks
+from authz.database import Database, answering, gather_statistics
 from authz.errors import ImportRefused, InvalidInput
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import Outcome, Stretch
+from authz.statements import CHANGING, take_locks
 from authz.terms import to_micros
 
 LONGEST_LINE = 1 << 20

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import orjson
 
-from authz.database import Database, insert_rows, rows_of, write_many
+from authz.database import Database
 from authz.errors import InvalidInput
 from authz.importing.lines import Line
 from authz.models import Entity, Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
 from authz.record import Act, Happened, append, changed, told_entity
+from authz.statements import insert_rows, rows_of, write_many
 from authz.terms import FOREVER_MICROS, format_micros, from_micros
 
 Outcome = Literal["new", "unchanged", "ended"]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import peewee
 
-from authz.database import CHANGING, RECORDING, answering, insert_row, insert_rows, pipelined, take_locks, update_row
+from authz.database import answering, pipelined
 from authz.decisions import Decision as Decided
 from authz.decisions import Ref
 from authz.errors import (
@@ -28,6 +28,7 @@ from authz.models import Grant, Notification
 from authz.operations.once import Answered, Once
 from authz.pdp import PDP
 from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions
+from authz.statements import CHANGING, RECORDING, insert_row, insert_rows, take_locks, update_row
 from authz.terms import FOREVER, FOREVER_MICROS, from_micros, is_named, normalise_login, to_micros
 
 Row = dict[str, Any]

@@ -10,9 +10,10 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from authz.database import Database, ask_rows, rows_of, write_many
+from authz.database import Database
 from authz.models import Erased
 from authz.record.leaves import canonical
+from authz.statements import ask_rows, rows_of, write_many
 
 _FOUND = "SELECT whose, value FROM personal_secret WHERE whose"
 _MADE = "INSERT INTO personal_secret (whose, value) VALUES ({}, {}) ON CONFLICT (whose) DO NOTHING"

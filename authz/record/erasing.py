@@ -7,7 +7,7 @@ A person is ``practitioner:ID`` (the addresses they asked from, their reasons fo
 from dataclasses import dataclass
 from typing import Any
 
-from authz.database import Database, answering, insert_rows
+from authz.database import Database, answering
 from authz.errors import InvalidInput, NotFound
 from authz.models import Decision, Erased, Event, Grant, PersonalSecret, StandingShare
 from authz.record.append_only import lifted
@@ -15,6 +15,7 @@ from authz.record.commitments import commitment, secrets_of, whose_reason
 from authz.record.events import Act, Happened, append
 from authz.record.proof import take_turn
 from authz.record.sealing import seal
+from authz.statements import insert_rows
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from authz.database import Database, inserts, write_together
+from authz.database import Database
 from authz.models import Event, Grant, Licence, Membership, StandingShare
 from authz.record.commitments import (
     ask_secrets,
@@ -27,6 +27,7 @@ from authz.record.commitments import (
 from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf
 from authz.record.proof import ask_edges, extend, growth, take_turn
 from authz.record.tree import leaf_hash
+from authz.statements import inserts, write_together
 from authz.terms import FOREVER_MICROS, format_micros, to_micros
 
 KINDS = {

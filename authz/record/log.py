@@ -11,9 +11,10 @@ from typing import Any
 
 import peewee
 
-from authz.database import RECORDING, Database, answering, take_locks
+from authz.database import Database, answering
 from authz.errors import CaregrantError, InvalidInput, Unavailable
 from authz.record.tenancy import insert_decisions
+from authz.statements import RECORDING, take_locks
 
 MODES = {
     "durable": "an answer is committed before it is given: the death of the process loses none",

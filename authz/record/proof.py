@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from authz.database import Database, Write, ask_rows, inserts, take_locks, write_together
+from authz.database import Database
 from authz.models import Leaf, Node, Tree
 from authz.record.tree import Edge, NodeOf, consistency, inclusion, node_hash
+from authz.statements import Write, ask_rows, inserts, take_locks, write_together
 
 STRIDE = 4
 """Nodes of every so many levels are kept."""

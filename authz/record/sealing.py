@@ -12,13 +12,14 @@ from typing import Any
 
 import peewee
 
-from authz.database import RECORDING, Database, answering, insert_rows, take_locks
+from authz.database import Database, answering
 from authz.models import Decision, Seal
 from authz.record.commitments import commitment, erased, secrets_of, whose_address
 from authz.record.leaves import DECISION_FIELDS, canonical, decision_leaf, seal_leaf
 from authz.record.months import month_of
 from authz.record.proof import extend, take_turn
 from authz.record.tree import Edge, leaf_hash
+from authz.statements import RECORDING, insert_rows, take_locks
 from authz.terms import to_micros
 
 BATCH = 1000

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from authz.database import Database, by_statement
+from authz.database import Database
 from authz.models import Decision
+from authz.statements import by_statement
 
 # An entity of a declared type belongs where the patient of its relation `patient` does; of several roles the one that
 # may most counts.

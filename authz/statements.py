@@ -1,0 +1,132 @@
+"""Statements as text, for what is read and written at every request: making one by Peewee takes longer than running it.
+
+They are the same on both databases but for the mark of a value, and for locks, which PostgreSQL alone needs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import orjson
+import peewee
+
+from authz.database import Database, wrapped
+
+_AT_ONCE = 64
+
+
+def rows_of(
+    database: Database, sql: str, names: list[str] | list[int], *, lock: bool = False, close: str = ""
+) -> list[Any]:
+    """The rows of a query that ends in a column, for the rows where that column is one of `names`.
+
+    `lock` holds the rows until the transaction ends (on SQLite the transaction holds the whole file anyway).
+    """
+    return list(ask_rows(database, sql, names, lock=lock, close=close).fetchall())
+
+
+def ask_rows(database: Database, sql: str, names: list[str] | list[int], *, lock: bool = False, close: str = "") -> Any:
+    """A cursor on these rows: inside `pipelined`, the query is on its way when this returns."""
+    held = " FOR UPDATE" if lock and database.dialect == "postgresql" else ""
+    if len(names) == 1:
+        return database.execute_sql(f"{sql} = {database.param}{close}{held}", names)
+    if database.dialect == "sqlite":
+        every = orjson.dumps(names).decode()
+        return database.execute_sql(f"{sql} IN (SELECT value FROM json_each(?)){close}", (every,))
+    return database.execute_sql(f"{sql} = ANY(%s){close}{held}", (names,))
+
+
+CHANGING = 0x63616772
+"""The lock that comes first in every change: operations share it, an import holds it alone. It touches everything in
+the order of its lines, so that it and an operation could wait for each other."""
+RECORDING = 0x43617266
+"""The lock that transactions share which record answers: until they end, none of those is passed over by a seal. It
+comes before any that others wait for."""
+
+
+def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
+    """Hold these locks, the same in every process, until the transaction ends: with others who share them, or `alone`.
+
+    PostgreSQL's advisory locks; on SQLite whoever writes is alone anyway.
+    """
+    if database.dialect == "postgresql":
+        lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+        database.execute_sql(f"SELECT {', '.join([f'{lock}(%s)'] * len(keys))}", keys)
+
+
+def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
+    """One statement for each of many rows; ``{}`` in it stands for a value. Raises Peewee's errors."""
+    if rows:
+        with wrapped:
+            database.cursor().executemany(sql.format(*[database.param] * sql.count("{}")), rows)
+
+
+def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, Any]) -> int:
+    """Insert one row of a model, given by its fields, and give its number. Raises Peewee's errors."""
+    fields = model._meta.fields
+    sql = f"{_insert(model, tuple(row), 1, database.param)} RETURNING id"
+    (number,) = database.execute_sql(sql, [fields[name].db_value(value) for name, value in row.items()]).fetchone()
+    return int(number)
+
+
+def update_row(database: Database, model: type[peewee.Model], number: int, row: Mapping[str, Any]) -> None:
+    """Give fields of the row of a model with this number other values. Raises Peewee's errors."""
+    fields = [model._meta.fields[name] for name in row]
+    changes = ", ".join(f'"{field.column_name}" = {database.param}' for field in fields)
+    sql = f'UPDATE "{model._meta.table_name}" SET {changes} WHERE id = {database.param}'
+    values = [field.db_value(value) for field, value in zip(fields, row.values(), strict=True)]
+    database.execute_sql(sql, [*values, number])
+
+
+def insert_rows(
+    database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert many rows of a model, each a tuple in the order of `fields`. Raises Peewee's errors."""
+    for sql, values in inserts(database, model, fields, rows):
+        database.execute_sql(sql, values)
+
+
+Write = tuple[str, Sequence[Any]]
+"""A statement that changes rows and gives none back, and its values."""
+
+_TOGETHER = 8
+
+
+def write_together(database: Database, writes: Sequence[Write]) -> None:
+    """Carry out statements none of which looks at what another writes. PostgreSQL gets a few of them as one statement,
+    which costs less than each of its own. Raises Peewee's errors.
+    """
+    if database.dialect == "postgresql" and 1 < len(writes) <= _TOGETHER:
+        *first, (last, _) = writes
+        others = ", ".join(f"w{at} AS ({sql})" for at, (sql, _) in enumerate(first))
+        writes = [(f"WITH {others} {last}", [value for _, values in writes for value in values])]
+    for sql, values in writes:
+        database.execute_sql(sql, values)
+
+
+def inserts(
+    database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> list[Write]:
+    """The statements that insert many rows of a model, each a tuple in the order of `fields`."""
+    return [
+        (_insert(model, fields, len(some), database.param), [value for row in some for value in row])
+        for some in by_statement(rows)
+    ]
+
+
+def by_statement(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """Rows in the portions that one statement takes: a statement costs more than a row, and SQLite's driver gives way
+    to other threads before each. Their number is a power of two, so that there are few statements to prepare.
+    """
+    begin = 0
+    while begin < len(rows):
+        count = min(_AT_ONCE, 1 << (len(rows) - begin).bit_length() - 1)
+        yield rows[begin : begin + count]
+        begin += count
+
+
+@cache
+def _insert(model: type[peewee.Model], fields: tuple[str, ...], count: int, param: str) -> str:
+    columns = ", ".join(f'"{model._meta.fields[name].column_name}"' for name in fields)
+    row = f"({', '.join([param] * len(fields))})"
+    return f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES {", ".join([row] * count)}'
