@@ -1,6 +1,5 @@
 """The schema: the same on both databases, and unable to hold what must never be."""
 
-import time
 from collections.abc import Callable
 
 import peewee
@@ -162,7 +161,7 @@ def test_a_transaction_that_failed_leaves_no_statement_behind(postgresql_url: st
     shut(database)
 
 
-def test_a_connection_that_was_lost_is_found_out(postgresql_url: str) -> None:
+def test_a_connection_that_was_lost_is_found_out(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that answered a moment ago is trusted, and costs one answer; after that moment it is asked first."""
     database = connect(postgresql_url)
     other = connect(postgresql_url)
@@ -172,6 +171,7 @@ def test_a_connection_that_was_lost_is_found_out(postgresql_url: str) -> None:
             found: tuple[int] = database.execute_sql("SELECT pg_backend_pid()").fetchone()
         return found[0]
 
+    monkeypatch.setattr("authz.database._TRUSTED_SECONDS", 60)
     lost = one()
     assert one() == lost
     other.execute_sql("SELECT pg_terminate_backend(%s)", (lost,)).fetchone()
@@ -180,7 +180,7 @@ def test_a_connection_that_was_lost_is_found_out(postgresql_url: str) -> None:
     again = one()
     assert again != lost
     other.execute_sql("SELECT pg_terminate_backend(%s)", (again,)).fetchone()
-    time.sleep(0.6)
+    monkeypatch.setattr("authz.database._TRUSTED_SECONDS", 0)
     assert one() not in (lost, again)
     shut(database)
     shut(other)
