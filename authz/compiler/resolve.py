@@ -460,7 +460,7 @@ class Resolver:
             yield from self._unify(place, item, one, state)
 
     def _in_relation(self, place: Place, item: Any, among: _Many, state: _State) -> Iterator[_State]:
-        """``g in patient.grants`` says that ``g`` is a grant and ``g.patient = patient``."""
+        """``g in patient.grants``: ``g`` is a grant, ``g.patient = patient``, and the patient is there."""
         target = among.relation.target
         if isinstance(item, Free):
             row = Row(self._number(), target)
@@ -470,6 +470,8 @@ class Resolver:
             row, fields = (item.row, item.fields) if isinstance(item, Path) else (item, ())
             back = self.types.types[target].properties[among.relation.back]
             assert isinstance(back, ToOne)
+            if back.nullable and isinstance(among.base, Path):  # nil is the author of nothing
+                state = self._present(place, among.base.row, among.base.fields, state)
             yield self._with(state, Condition("=", Path(row, (*fields, back.name), back), among.base, state.tag, place))
         else:
             raise Refused(place, f"{among.relation.name} holds {target} rows, nothing else")
