@@ -15,6 +15,11 @@ from authz.database import Database, wrapped
 _AT_ONCE = 64
 
 
+def run(database: Database, sql: str, *values: Any) -> Any:
+    """A cursor on what a statement gives, in which ``{}`` stands for a value. Raises Peewee's errors."""
+    return database.execute_sql(sql.format(*[database.param] * len(values)), values)
+
+
 def rows_of(
     database: Database, sql: str, names: list[str] | list[int], *, lock: bool = False, close: str = ""
 ) -> list[Any]:

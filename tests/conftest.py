@@ -10,10 +10,12 @@ import psycopg
 import pytest
 from flask import Flask
 
+from authz.audit.checkpoints import Signer
 from authz.database import Database, connect, migrate, shut
 from authz.settings import Settings
 from tests import people, postgresql_server
 from tests.http import As, Person, headers, service
+from tests.recorded import record
 
 
 @pytest.fixture(scope="session")
@@ -115,3 +117,14 @@ def flask(database: Database, settings: Settings) -> Flask:
 def as_(flask: Flask, settings: Settings) -> As:
     """Somebody of the cast, with a token of their own."""
     return lambda who: Person(flask, headers(settings, who))
+
+
+@pytest.fixture
+def recorded(database: Database) -> Database:
+    record(database)
+    return database
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    return Signer.make(str(tmp_path / "key"), "clinic.example/log")

@@ -115,7 +115,16 @@ def test_the_shipped_policies(emptied: Database, rows: list[object], now: int) -
     agree(emptied, SHIPPED, COMPILED, now)
 
 
-@pytest.mark.parametrize("said", ["r in r.author.written", "one in r.author.written and one.open = one.open"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "r in r.author.written",
+        "one in r.author.written and one.open = one.open",
+        "r in r.author.written and r.author.name = r.author.name",
+        "one in r.author.written and one.author = r.author",
+        "r in r.next.next.author.written or r in r.author.written",
+    ],
+)
 def test_nobody_is_the_author_of_nothing(emptied: Database, said: str) -> None:
     """A document without an author, or whose author is not there, is not among what its author wrote.
 

@@ -19,7 +19,7 @@ from authz.record.months import bounds
 from authz.record.proof import trees
 from authz.record.sealing import SEALED, last_sealed, told_decisions
 from authz.record.tree import Edge
-from authz.statements import rows_of
+from authz.statements import rows_of, run
 from authz.terms import format_instant
 
 Line = dict[str, Any]
@@ -138,7 +138,7 @@ def sealed_rows(database: Database, seal: Line) -> list[Line]:
     sql = f"""SELECT {columns} FROM decision WHERE subscription = {{}} AND id BETWEEN {{}} AND {{}}
         AND asked_at >= {{}} AND asked_at < {{}} ORDER BY id"""
     values = (seal["subscription"], seal["first"], seal["last"], *bounds(seal["month"]))
-    found = database.execute_sql(sql.format(*[database.param] * 5), values).fetchall()
+    found = run(database, sql, *values).fetchall()
     return [dict(zip(DECISION_FIELDS, row, strict=True)) for row in found]
 
 

@@ -28,7 +28,7 @@ from authz.models import Grant, Notification
 from authz.operations.once import Answered, Once
 from authz.pdp import PDP
 from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions
-from authz.statements import CHANGING, RECORDING, insert_row, insert_rows, take_locks, update_row
+from authz.statements import CHANGING, RECORDING, insert_row, insert_rows, run, take_locks, update_row
 from authz.terms import FOREVER, FOREVER_MICROS, from_micros, is_named, normalise_login, to_micros
 
 Row = dict[str, Any]
@@ -104,9 +104,8 @@ class Change:
 
     def _read(self, sql: str, *values: Any, lock: str = "") -> Any:
         """A cursor on what every operation reads; as text, for making a statement takes longer than running it."""
-        text = sql.format(*[self.database.param] * len(values))
         held = f" {lock}" if lock and self.database.dialect == "postgresql" else ""
-        return self.database.execute_sql(text + held, values)
+        return run(self.database, sql + held, *values)
 
     def lock(self, names: Sequence[str], colleague: str | None = None) -> None:
         """Lock these patients, in one order for everybody, and hold their subscriptions as they are. Who has the login

@@ -11,6 +11,7 @@ from typing import Any
 
 from authz.database import Database
 from authz.errors import KeyReused
+from authz.statements import run
 from authz.terms import to_micros
 
 _KEPT = timedelta(days=1)
@@ -51,9 +52,9 @@ class Once:
 
         Raises `Answered` where it was answered, and `KeyReused` where it came with another request.
         """
-        _run(database, _FORGET, self.caller, to_micros(now - _KEPT))
-        _run(database, _CLAIM, self.caller, self.key, self.fingerprint, to_micros(now))
-        fingerprint, status, body, subscription = _run(database, _HELD, self.caller, self.key).fetchone()
+        run(database, _FORGET, self.caller, to_micros(now - _KEPT))
+        run(database, _CLAIM, self.caller, self.key, self.fingerprint, to_micros(now))
+        fingerprint, status, body, subscription = run(database, _HELD, self.caller, self.key).fetchone()
         if fingerprint != self.fingerprint:
             raise KeyReused
         if status:
@@ -61,8 +62,4 @@ class Once:
 
     def store(self, database: Database, result: Any, subscription: str) -> None:
         answer = self.render(result)
-        _run(database, _STORE, answer.status, answer.body, subscription, self.caller, self.key)
-
-
-def _run(database: Database, sql: str, *values: Any) -> Any:
-    return database.execute_sql(sql.format(*[database.param] * len(values)), values)
+        run(database, _STORE, answer.status, answer.body, subscription, self.caller, self.key)
