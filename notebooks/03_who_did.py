@@ -49,7 +49,7 @@ report.show(charts.moments(did, f"What was asked about {patient}, by whom and wh
 # How often by whom, permitted or denied.
 
 # %%
-counted = did.frame.groupby(["practitioner", "action", "allowed"]).size().rename("times").reset_index()
+counted = did.frame.groupby(["practitioner", "action", "allowed"], dropna=False).size().rename("times").reset_index()
 assert counted.times.sum() == len(did)
 counted
 

@@ -23,6 +23,7 @@ from authz.audit.report import Report
 from authz.compiler import load
 from authz.database import connect, migrate, shut
 from authz.errors import InvalidInput
+from authz.record import Act, Asked, record_decisions, searched
 from authz.settings import shipped
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.history import END, History
@@ -49,7 +50,7 @@ READING_ORDER = [
 
 @pytest.fixture(scope="module")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
-    """The demonstration clinic, now, and the seeded history, at its end."""
+    """The demonstration clinic with a search of an app, now, and the seeded history, at its end."""
     folder = tmp_path_factory.mktemp("notebooks")
     made = {}
     for name in ("demo", "history"):
@@ -60,6 +61,9 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
         database.execute_sql("PRAGMA synchronous = 0")
         if name == "demo":
             demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
+            act = Act("", datetime.now(UTC))
+            asked = Asked(("practitioner", ""), "view", ("patient", "p-1"), size=3)  # an app's search: who may view?
+            record_decisions(database, act, [(asked, searched(act, "f" * 64))])
         else:
             History(database)
         shut(database)
