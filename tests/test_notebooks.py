@@ -62,8 +62,9 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
         if name == "demo":
             demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
             act = Act("", datetime.now(UTC))
-            asked = Asked(("practitioner", ""), "view", ("patient", "p-1"), size=3)  # an app's search: who may view?
-            record_decisions(database, act, [(asked, searched(act, "f" * 64))])
+            for who in ("", "bob"):  # an app's search for who may view, and all that anybody viewed
+                asked = Asked(("practitioner", who), "view", ("patient", "p-1"), size=3)
+                record_decisions(database, act, [(asked, searched(act, "f" * 64))])
         else:
             History(database)
         shut(database)

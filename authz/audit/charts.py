@@ -124,7 +124,7 @@ def volume(answer: Answer, caption: str) -> Chart:
             fontweight="bold",
             color=INK,
         )
-    if len(frame):
+    if frame.peer_baseline.notna().any():
         axes.axhline(float(frame.peer_baseline.max()), color=RUST, linestyle="--", linewidth=1.4)
         axes.annotate(
             "95 of 100 days are below",

@@ -17,6 +17,7 @@ OPERATIONS = ("TREAT", "ETREAT", "BTG", "HPAYMT", "HOPERAT", "")
 
 _WORDS = re.compile("[:/#]")
 _SIX_YEARS = 6 * 365 + 2
+_CONSULTED = "d.allowed AND d.reason <> 'searched' AND d.action = 'view'"  # to ask who may view opens no record
 
 
 @question(
@@ -34,7 +35,7 @@ def disclosures(audit: Audit, *, patient: str, since: When = None, until: When =
         f"""SELECT d.subject, d.membership, d.client_id, d.purpose, d.action, COUNT(*), MIN(d.at), MAX(d.at)
         FROM ({about(audit.pdp.policy.types)}) a
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
-        WHERE d.allowed AND d.action = 'view' AND d.at >= :since AND d.at < :until
+        WHERE {_CONSULTED} AND d.at >= :since AND d.at < :until
         GROUP BY d.subject, d.membership, d.client_id, d.purpose, d.action ORDER BY 7, 1, 4 LIMIT :most""",
         patient=patient,
         since=begin,
@@ -66,7 +67,7 @@ def subject_access(
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
     consulted = f"""FROM ({about(audit.pdp.policy.types)}) a
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
-        WHERE d.allowed AND d.action = 'view' AND d.at >= :since AND d.at < :until"""
+        WHERE {_CONSULTED} AND d.at >= :since AND d.at < :until"""
     rows = audit.decided(
         f"""SELECT d.at, d.subject, d.membership, d.purpose, d.action {consulted} ORDER BY d.at, d.id LIMIT :most""",
         **values,

@@ -12,7 +12,7 @@ from authz.audit.reading import MOST_ROWS, Audit, When
 def allowed_after_leaving(audit: Audit, *, since: When = None, until: When = None) -> Found:
     """What was permitted to somebody whose membership or subscription had ended at that instant? There must be none.
 
-    Compares the decisions with the memberships and licences, apart from the policy.
+    Compares the decisions with the memberships and licences, apart from the policy. A search permits nothing.
     """
     begin, end = audit.period(since, until, days=365)
     rows = audit.decided(
@@ -25,7 +25,7 @@ def allowed_after_leaving(audit: Audit, *, since: When = None, until: When = Non
             (SELECT MAX(l.ended_at) FROM licence l WHERE l.subscription_id = p.subscription_id AND l.ended_at < d.at),
             d.id
         FROM decision d JOIN patient p ON p.id = d.resource
-        WHERE d.resource_type = 'patient' AND d.subject_type = 'practitioner' AND d.allowed
+        WHERE d.resource_type = 'patient' AND d.subject_type = 'practitioner' AND d.allowed AND d.reason <> 'searched'
             AND d.at >= :since AND d.at < :until
             AND (NOT EXISTS (SELECT 1 FROM membership m WHERE m.practitioner_id = d.subject
                     AND m.subscription_id = p.subscription_id AND m.started_at <= d.at AND m.ended_at >= d.at)
@@ -41,7 +41,7 @@ def allowed_after_leaving(audit: Audit, *, since: When = None, until: When = Non
         ended = lapsed if why == "the subscription had lapsed" else left
         told.append((at, *what, why, ended, None if ended is None else (at - ended) // 1_000_000, decision))
     counted = audit.decided(
-        """SELECT COUNT(*) FROM decision WHERE resource_type = 'patient' AND allowed
+        """SELECT COUNT(*) FROM decision WHERE resource_type = 'patient' AND allowed AND reason <> 'searched'
         AND "at" >= :since AND "at" < :until""",
         since=begin,
         until=end,

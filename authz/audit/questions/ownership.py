@@ -86,7 +86,7 @@ def permitted_views(audit: Audit, begin: int, end: int) -> int:
     """How many permitted views of patients there are in a period."""
     counted = audit.decided(
         """SELECT COUNT(*) FROM decision WHERE resource_type = 'patient' AND action = 'view' AND allowed
-        AND "at" >= :since AND "at" < :until""",
+        AND reason <> 'searched' AND "at" >= :since AND "at" < :until""",
         since=begin,
         until=end,
     )

@@ -23,7 +23,7 @@ GROUP BY 1, 2, 3"""
 _DECIDED = """
 SELECT who, what, "at" - ("at" + :offset) % :day AS begun, COUNT(*) FROM (
     SELECT subject AS who, CASE WHEN allowed THEN 'view' ELSE 'denial' END AS what, "at" FROM decision
-    WHERE subject_type = 'practitioner' AND resource_type = 'patient' AND action = 'view'
+    WHERE subject_type = 'practitioner' AND subject <> '' AND resource_type = 'patient' AND action = 'view'
         AND "at" >= :begin AND "at" < :end) AS asked
 GROUP BY 1, 2, 3"""
 
