@@ -171,7 +171,7 @@ def test_a_connection_that_was_lost_is_found_out(postgresql_url: str, monkeypatc
             found: tuple[int] = database.execute_sql("SELECT pg_backend_pid()").fetchone()
         return found[0]
 
-    monkeypatch.setattr("authz.database._TRUSTED_SECONDS", 60)
+    monkeypatch.setattr("authz.database.postgresql._TRUSTED_SECONDS", 60)
     lost = one()
     assert one() == lost
     other.execute_sql("SELECT pg_terminate_backend(%s)", (lost,)).fetchone()
@@ -180,7 +180,7 @@ def test_a_connection_that_was_lost_is_found_out(postgresql_url: str, monkeypatc
     again = one()
     assert again != lost
     other.execute_sql("SELECT pg_terminate_backend(%s)", (again,)).fetchone()
-    monkeypatch.setattr("authz.database._TRUSTED_SECONDS", 0)
+    monkeypatch.setattr("authz.database.postgresql._TRUSTED_SECONDS", 0)
     assert one() not in (lost, again)
     shut(database)
     shut(other)

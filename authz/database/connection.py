@@ -1,0 +1,125 @@
+"""Where the facts are: SQLite (WAL) or PostgreSQL, chosen by a URL, with the schema's migrations.
+
+It knows how to connect, to migrate and to say that a database cannot answer; it knows no policy.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import peewee
+from playhouse.migrations import Runner
+
+from authz.database.faults import FAULTS
+from authz.database.postgresql import PostgresqlDatabase, open_postgresql
+from authz.database.sqlite import SqliteDatabase, open_sqlite, write_back_log
+from authz.errors import InvalidInput, Unavailable
+
+MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+
+Database = SqliteDatabase | PostgresqlDatabase
+
+
+def connect(url: str, *, read_only: bool = False) -> Database:
+    """The database at ``sqlite:///path`` (four slashes for an absolute path) or ``postgresql://…``; not opened yet.
+
+    `read_only`: the database itself refuses every change, a transaction sees one state of it, and a sort that is larger
+    than memory goes to disk. Raises `InvalidInput` for another form of URL, and `Unavailable` without the driver.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return open_sqlite(unquote(parts.path[1:]), read_only=read_only)
+    if parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1:
+        return open_postgresql(url, read_only=read_only)
+    raise InvalidInput(f"{url!r} is not a database URL such as sqlite:///caregrant.db or postgresql://host/name")
+
+
+def absolute_url(url: str) -> str:
+    """The same database for a process that works in another directory."""
+    database = connect(url)
+    if isinstance(database, SqliteDatabase):
+        return f"sqlite:///{quote(str(Path(database.database).absolute()))}"
+    return url
+
+
+def migrate(database: Database) -> list[str]:
+    """Create or upgrade the schema, one transaction a migration; safe to repeat. The names of those applied."""
+    with answering(database):
+        names: list[str] = Runner(database, str(MIGRATIONS)).up()
+        return names
+
+
+def pending(database: Database) -> list[str]:
+    """The names of the migrations that this database still lacks."""
+    with answering(database):
+        return [one.name for one in Runner(database, str(MIGRATIONS)).status() if one.path and not one.applied]
+
+
+def gather_statistics(database: Database) -> None:
+    """Tell the planner how the tables have grown: with the statistics of an empty clinic it would read whole tables.
+
+    Some milliseconds on SQLite (a sample is read); PostgreSQL does this by itself too, but later.
+    """
+    with answering(database), database.atomic():
+        if database.dialect == "sqlite":
+            database.execute_sql("PRAGMA analysis_limit = 1000")
+        database.execute_sql("ANALYZE")
+
+
+def write_back(database: Database) -> None:
+    """Move what SQLite's log holds into its file, so that no commit has to. PostgreSQL does so itself.
+
+    Others write meanwhile, but for a moment at the end, after which the log begins anew. Nobody is waited for.
+    """
+    if isinstance(database, SqliteDatabase):
+        with answering(database):
+            write_back_log(database)
+
+
+@contextmanager
+def answering(database: Database) -> Iterator[Any]:
+    """The driver's own connection, opened if need be; what the driver raises becomes `Unavailable`."""
+    opened = False
+    try:
+        opened = database.connect(reuse_if_open=True)
+        yield database.connection()
+    except FAULTS as error:
+        give_up(database)
+        raise Unavailable(str(error).strip()) from error
+    finally:
+        if opened:
+            database.close()
+
+
+def give_up(database: Database) -> None:
+    """Close this thread's connection after a fault, so that the next question opens another."""
+    try:
+        if not database.in_transaction():
+            database.close()
+    except FAULTS:
+        return
+
+
+def shut(database: Database) -> None:
+    """Close this thread's connection and, on PostgreSQL, every connection of the pool."""
+    if isinstance(database, PostgresqlDatabase):
+        database.close_all()
+    elif not database.is_closed():
+        database.close()
+
+
+def own_connection(database: Database) -> Any:
+    """A connection of the driver's outside the pool, for a stream that its reader may leave half-way."""
+    return peewee.PostgresqlDatabase._connect(database)  # type: ignore[attr-defined]
+
+
+def pipelined(database: Database) -> AbstractContextManager[Any]:
+    """A transaction that does not wait for PostgreSQL's answer to each statement. What one raises comes where the next
+    rows are fetched, at the latest at the end. Peewee's own queries wait. Inside another transaction it is as that is:
+    what fails there undoes both.
+    """
+    if isinstance(database, PostgresqlDatabase) and not database.in_transaction():
+        return database.pipelined()
+    return database.atomic()

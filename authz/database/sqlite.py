@@ -1,0 +1,88 @@
+"""SQLite (WAL): its pragmas, and transactions that take the write lock at once."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import peewee
+
+_FIELD_TYPES = {"OPAQUE_ID": "TEXT"}
+_BUSY_SECONDS = 5
+_SQLITE_PRAGMAS = {
+    "journal_mode": "wal",
+    "busy_timeout": _BUSY_SECONDS * 1000,
+    "foreign_keys": 1,
+    "synchronous": 2,
+    "cache_size": -64_000,
+    "wal_autocheckpoint": 8000,  # pages; beside a service, `write_back` comes first
+    "mmap_size": 2**31 - 2**16,  # a large file is read from the system's cache, without a copy for each connection
+    "temp_store": 2,
+}
+_READ_ONLY_PRAGMAS = {
+    **{name: _SQLITE_PRAGMAS[name] for name in ("busy_timeout", "cache_size")},
+    "mmap_size": 2**28,
+    "query_only": 1,
+    "temp_store": 1,
+}
+
+
+class SqliteDatabase(peewee.SqliteDatabase):
+    """SQLite with transactions that take the write lock at once (a deferred one may fail half-way).
+
+    Threads of one process wait for each other here: SQLite's own waiting sleeps, and lets the lock lie idle meanwhile.
+    """
+
+    dialect = "sqlite"
+    decision_log: Any = None
+    """How answers are recorded here; `authz.record` keeps it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._writes = options.get("lock_type") == "IMMEDIATE"
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def transaction(self, lock_type: str | None = None) -> Iterator[Any]:  # type: ignore[override]
+        """A transaction, alone among this process's threads. Raises `peewee.OperationalError` after a long wait."""
+        if self._writes and not self._turn.acquire(timeout=_BUSY_SECONDS):
+            raise peewee.OperationalError("database is locked")
+        try:
+            with super().transaction(lock_type) as begun:
+                yield begun
+        finally:
+            if self._writes:
+                self._turn.release()
+
+
+def open_sqlite(path: str, *, read_only: bool) -> SqliteDatabase:
+    """The database in a file; not opened yet. `read_only`: the database itself refuses every change."""
+    if read_only:
+        return _read_only_sqlite(path)
+    return SqliteDatabase(
+        path,
+        pragmas=_SQLITE_PRAGMAS,
+        lock_type="IMMEDIATE",
+        field_types=_FIELD_TYPES,
+        cached_statements=1024,
+    )
+
+
+def _read_only_sqlite(path: str) -> SqliteDatabase:
+    return SqliteDatabase(
+        f"{Path(path).absolute().as_uri()}?mode=ro",
+        uri=True,
+        pragmas=_READ_ONLY_PRAGMAS,
+        lock_type="DEFERRED",
+        field_types=_FIELD_TYPES,
+        cached_statements=1024,
+    )
+
+
+def write_back_log(database: SqliteDatabase) -> None:
+    """Move what the log holds into the file, without waiting for anybody."""
+    database.execute_sql("PRAGMA busy_timeout = 0")
+    for mode in ("PASSIVE", "RESTART"):
+        database.execute_sql(f"PRAGMA wal_checkpoint({mode})")
+    database.execute_sql(f"PRAGMA busy_timeout = {_SQLITE_PRAGMAS['busy_timeout']}")
