@@ -28,7 +28,8 @@ def whose_address(actor: str, client: int | None) -> str:
 
 def whose_reason(patient: str, body: Mapping[str, Any]) -> str:
     """Whose data the reason of an event is: the patient's it is about; of a standing share, its owner's."""
-    owner = (body.get("after") or {}).get("owner")
+    after = body.get("after") if isinstance(body, Mapping) else None
+    owner = after.get("owner") if isinstance(after, Mapping) else None
     if patient or not owner:
         return f"patient:{patient}" if patient else "operator"
     return f"practitioner:{owner}"

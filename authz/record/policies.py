@@ -17,7 +17,7 @@ def policy_loaded(database: Database, act: Act, version: str, source: str) -> bo
         take_turn(database)
         loaded = Event.select(Event.body).where(Event.subscription == "", Event.kind == _LOADED)
         last = loaded.order_by(Event.id.desc()).limit(1).tuples().execute(database)
-        if any(body["policy_version"] == version for (body,) in last):
+        if any(body.get("policy_version") == version for (body,) in last):
             return False
         append(database, act, [Happened(_LOADED, "", {"policy_version": version, "source": source})])
         return True
