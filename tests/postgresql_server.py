@@ -36,14 +36,14 @@ def server(*, fsync: bool = False, by_socket: bool = False) -> Iterator[str]:
     home = Path(tempfile.mkdtemp(prefix="caregrant-pg-"))
     data, port = home / "data", _free_port()
     try:
-        _own(home)
-        _run([folder / "initdb", "-D", data, "-A", "trust", "-U", "caregrant", "-E", "UTF8", "--locale=C.UTF-8"])
+        own(home)
+        run([folder / "initdb", "-D", data, "-A", "trust", "-U", "caregrant", "-E", "UTF8", "--locale=C.UTF-8"])
         options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c timezone=Asia/Tokyo -c fsync={fsync:d}"
-        _run([folder / "pg_ctl", "-D", data, "-l", home / "log", "-o", options, "-w", "-t", "60", "start"])
+        run([folder / "pg_ctl", "-D", data, "-l", home / "log", "-o", options, "-w", "-t", "60", "start"])
         try:
             yield f"postgresql://caregrant@{quote(str(home), safe='') if by_socket else '127.0.0.1'}:{port}"
         finally:
-            _run([folder / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"])
+            run([folder / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"])
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -55,14 +55,14 @@ def _free_port() -> int:
         return port
 
 
-def _own(home: Path) -> None:
+def own(home: Path) -> None:
     """PostgreSQL refuses to run as root: then its own user gets the folder."""
     if os.geteuid() == 0:
         user = pwd.getpwnam("postgres")
         os.chown(home, user.pw_uid, user.pw_gid)
 
 
-def _run(command: list[object]) -> None:
+def run(command: list[object]) -> None:
     # Not a pipe: the server that pg_ctl starts would keep it open.
     user = "postgres" if os.geteuid() == 0 else None
     with tempfile.TemporaryFile() as output:
