@@ -41,7 +41,7 @@ def pdp() -> PDP:
 
 def bearer() -> Bearer:
     """The caller. Raises a `Problem` (401) without a good key or token."""
-    kind, _, credential = request.headers.get("Authorization", "").partition(" ")
+    kind, _, credential = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     credential = credential.strip()
     if kind.lower() != "bearer" or not credential:
         raise _refused("none", "Send an app's key or a practitioner's token as Authorization: Bearer …")

@@ -6,6 +6,7 @@ numbers beyond a double, unpaired surrogates, and nesting that no honest sender 
 
 import json
 import math
+from collections import Counter
 from typing import Any, NoReturn
 
 from authz.errors import InvalidInput
@@ -40,8 +41,8 @@ def parse_object(text: bytes) -> dict[str, Any]:
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name in made if counts[name] > 1)
         raise InvalidInput(f"holds the member {shown(twice)} twice")
     return made
 
