@@ -1,11 +1,15 @@
 """The application: `create_app(settings)` puts the parts together, around one PDP."""
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
 
 from api import metadata, meters, metrics, oidc, pages, problems, requests, session
 from api.authzen import access
 from api.feed import feed
 from api.health import health
+from api.limits import MOST_FIELDS
 from api.openapi import openapi
 from api.v1 import v1
 from authz.page_tokens import PageTokens
@@ -16,14 +20,21 @@ from authz.settings import Settings
 from authz.tokens import Tokens
 
 
+class _Application(Flask):
+    """Flask, without its look at each call whether a view is asynchronous: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     """The WSGI application for these settings.
 
     Raises `PolicyRefused`, `Unavailable` or `InvalidInput` rather than start without a policy or a database, or with
     settings that contradict each other.
     """
-    app = Flask("caregrant", static_folder=None, template_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app = _Application("caregrant", static_folder=None, template_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_body, MAX_FORM_PARTS=MOST_FIELDS)
     opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version)
     keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened

@@ -1,6 +1,7 @@
 """The production server: granian's worker processes, each with its own application."""
 
 import os
+import resource
 import signal
 import socket
 import tempfile
@@ -11,14 +12,16 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.util import Finalize
 
-from flask import Flask
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from api import sealing
 from api.app import create_app
-from api.feed import THREADS
+from api.gateway import Gateway
+from api.gateway.proxies import Proxies
+from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.metadata import LOOPBACK
 from api.meters import together
 from api.requests import now
@@ -29,6 +32,8 @@ from authz.pdp import open_pdp
 from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded
 from authz.settings import Settings
 from authz.tokens import Tokens
+
+_MOST_FILES = 65_536
 
 
 def serve(settings: Settings, host: str, port: int, workers: int) -> None:
@@ -42,6 +47,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     if settings.demo_sign_in and host not in LOOPBACK:
         raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is for a loopback address; set CAREGRANT_OIDC_CLIENT instead")
     Tokens(settings)
+    Proxies(settings.trusted_proxies)
     if not settings.public_url and host in LOOPBACK:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
@@ -57,9 +63,14 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         "caregrant",
         address=host,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         workers=workers,
-        blocking_threads=THREADS,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=1000 * settings.receive_seconds, max_buffer_size=2 * (LARGEST_HEAD + LONGEST_TARGET)
+        ),
+        websockets=False,
+        backpressure=_connections() // workers,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
     )
@@ -69,6 +80,15 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
             server.serve(target_loader=partial(_loaded, settings, os.getpid(), counted), wrap_loader=False)
         finally:
             end_sealing()
+
+
+def _connections() -> int:
+    """Allow as many open files as the system lets this process have; return how many may be connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(_MOST_FILES, hard) if hard != resource.RLIM_INFINITY else _MOST_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(wanted, soft) // 2
 
 
 def _check_free(host: str, port: int) -> None:
@@ -81,14 +101,15 @@ def _check_free(host: str, port: int) -> None:
             raise Unavailable(f"cannot listen on {host} port {port}: {error}") from error
 
 
-def _loaded(settings: Settings, parent: int, counted: str) -> Flask:
+def _loaded(settings: Settings, parent: int, counted: str) -> Gateway:
     """A worker's application. The worker ends with its parent: an orphan would go on answering by an old policy."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     together(counted)
     app = create_app(settings)
     database = app.extensions["caregrant"].database
     Finalize(None, log_of(database).flush, exitpriority=1)  # a process of multiprocessing leaves atexit out
-    return app
+    proxies = Proxies(settings.trusted_proxies)
+    return Gateway(app, proxies, largest=settings.max_body, seconds=settings.receive_seconds)
 
 
 def _end_with(parent: int) -> None:

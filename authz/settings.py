@@ -52,6 +52,14 @@ class Settings:
     max_body: int = _setting(  # type: ignore[assignment]
         1_048_576, "CAREGRANT_MAX_BODY", "The largest request body that is read, in bytes."
     )
+    receive_seconds: int = _setting(  # type: ignore[assignment]
+        10, "CAREGRANT_RECEIVE_SECONDS", "How many seconds a request's head, and then its body, may take to come."
+    )
+    trusted_proxies: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_TRUSTED_PROXIES",
+        "The addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed, with spaces between.",
+    )
     rate: int = _setting(  # type: ignore[assignment]
         600_000,
         "CAREGRANT_RATE",
