@@ -1,6 +1,7 @@
 """The application: `create_app(settings)` puts the parts together, around one PDP."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -11,6 +12,7 @@ from api.feed import feed
 from api.health import health
 from api.limits import MOST_FIELDS
 from api.openapi import openapi
+from api.readiness import Readiness
 from api.v1 import v1
 from authz.page_tokens import PageTokens
 from authz.pdp import PDP, open_pdp
@@ -27,8 +29,8 @@ class _Application(Flask):
         return func
 
 
-def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
-    """The WSGI application for these settings.
+def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | None = None) -> Flask:
+    """The WSGI application for these settings. `heartbeat`: the file that the process that seals touches.
 
     Raises `PolicyRefused`, `Unavailable` or `InvalidInput` rather than start without a policy or a database, or with
     settings that contradict each other.
@@ -38,6 +40,7 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version)
     keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened
+    app.extensions["caregrant.readiness"] = Readiness(opened.database, requests.now, heartbeat)
     app.extensions["caregrant.pages"] = PageTokens(opened.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)
     app.extensions["caregrant.rates"] = Rates(opened.database, settings.rate)

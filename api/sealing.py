@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 
 from api.requests import now
 from authz.database import FAULTS, Database, connect, write_back
@@ -25,16 +26,24 @@ _LOOK = 0.5
 _log = logging.getLogger("caregrant")
 
 
-def start(url: str) -> Callable[[], None]:
+def heartbeat(folder: str) -> Path:
+    """Return the file that the process that seals touches, in a folder of the service."""
+    return Path(folder) / "sealing"
+
+
+def start(url: str, beat: Path) -> Callable[[], None]:
     """Seal what is answered in the database at `url`, after some seconds, until what this returns is called. Should the
     process that does it die, another takes its place.
     """
     ending = threading.Event()
+    beat.touch()  # it has not begun, and is not late
 
     def keep_one() -> None:
         while not ending.wait(SECONDS):
             # Not forked: a service has threads. Its arguments go through a pipe, for a URL may hold a password.
-            sealer = get_context("spawn").Process(target=_work, args=(url, os.getpid()), name="sealing", daemon=True)
+            sealer = get_context("spawn").Process(
+                target=_work, args=(url, os.getpid(), beat), name="sealing", daemon=True
+            )
             try:
                 sealer.start()
             except OSError as error:
@@ -54,11 +63,13 @@ def start(url: str) -> Callable[[], None]:
     return end
 
 
-def _work(url: str, parent: int) -> None:
+def _work(url: str, parent: int, beat: Path) -> None:
     """Seal every some seconds, as long as the service is there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the service says when to end
     database, next_time = connect(url), 0.0
     while os.getppid() == parent:
+        with suppress(OSError):
+            beat.touch()
         with suppress(*FAULTS):
             database.connect(reuse_if_open=True)  # for all that follows, until a fault closes it
         if time.monotonic() >= next_time:

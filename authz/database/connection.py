@@ -14,10 +14,9 @@ from playhouse.migrations import Runner
 
 from authz.database.faults import FAULTS
 from authz.database.postgresql import PostgresqlDatabase, open_postgresql
+from authz.database.schema import MIGRATIONS
 from authz.database.sqlite import SqliteDatabase, open_sqlite, write_back_log
 from authz.errors import InvalidInput, Unavailable
-
-MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 
 Database = SqliteDatabase | PostgresqlDatabase
 
@@ -45,16 +44,37 @@ def absolute_url(url: str) -> str:
 
 
 def migrate(database: Database) -> list[str]:
-    """Create or upgrade the schema, one transaction a migration; safe to repeat. The names of those applied."""
+    """Create or upgrade the schema, one transaction a migration; safe to repeat. Return the names of those applied.
+
+    Raises `Unavailable` for a schema that is newer than this release knows.
+    """
     with answering(database):
-        names: list[str] = Runner(database, str(MIGRATIONS)).up()
+        _require_known(database)
+        with database.migrating():
+            names: list[str] = Runner(database, str(MIGRATIONS)).up()
         return names
 
 
 def pending(database: Database) -> list[str]:
-    """The names of the migrations that this database still lacks."""
+    """Return the names of the migrations that this database lacks. Raises `Unavailable` for a newer schema."""
     with answering(database):
+        _require_known(database)
         return [one.name for one in Runner(database, str(MIGRATIONS)).status() if one.path and not one.applied]
+
+
+def schema_version(database: Database) -> str:
+    """Return the name of the last migration that was applied; one small query. Raises `Unavailable`."""
+    with answering(database) as connection:
+        (last,) = connection.execute("SELECT max(name) FROM schema_migration").fetchone()
+    return str(last)
+
+
+def _require_known(database: Database) -> None:
+    newer = [one.name for one in Runner(database, str(MIGRATIONS)).status() if not one.path]
+    if newer:
+        raise Unavailable(
+            f"the schema of this database has {', '.join(newer)}, which this release does not know: run a newer release"
+        )
 
 
 def gather_statistics(database: Database) -> None:

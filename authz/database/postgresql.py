@@ -4,11 +4,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakKeyDictionary
 
 from playhouse.pool import PooledPostgresqlDatabase
 
 from authz.database.faults import FAULTS, wrapped
+from authz.database.schema import MIGRATING, known_version
 from authz.errors import Unavailable
 
 _FIELD_TYPES = {"OPAQUE_ID": 'TEXT COLLATE "C"'}
@@ -60,6 +62,17 @@ class PostgresqlDatabase(PooledPostgresqlDatabase):
             connection.rollback()
 
     @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """Say that this thread's session migrates."""
+        named = "SELECT set_config('application_name', %s, false)"
+        self.execute_sql(named, (f"caregrant {MIGRATING}",))
+        try:
+            yield
+        finally:
+            if not self.is_closed():
+                self.execute_sql(named, (self.connect_params["application_name"],))
+
+    @contextmanager
     def pipelined(self) -> Iterator[None]:
         """See `pipelined` below."""
         connection = self.connection()
@@ -86,6 +99,12 @@ def _settle(connection: Any, pipeline: Any) -> None:
             return
 
 
+def _application_name(url: str, version: str = "") -> str:
+    """Return the name that a session goes by: the schema that this release knows, then the name that the URL gives."""
+    given = dict(parse_qsl(urlsplit(url).query)).get("application_name", "")
+    return "; ".join(filter(None, (f"caregrant {version or known_version()}", given)))
+
+
 def open_postgresql(url: str, *, read_only: bool) -> PostgresqlDatabase:
     """The database at a URL; not opened yet. `read_only`: the database itself refuses every change.
 
@@ -94,6 +113,7 @@ def open_postgresql(url: str, *, read_only: bool) -> PostgresqlDatabase:
     _require_psycopg()
     return PostgresqlDatabase(
         url,
+        application_name=_application_name(url),
         max_connections=32,
         stale_timeout=300,
         field_types=_FIELD_TYPES,
