@@ -20,7 +20,6 @@ from authz.errors import CaregrantError
 from authz.record import make_partitions, seal
 
 SECONDS = 10.0
-_PATIENCE = "200ms"
 _LOOK = 0.5
 _log = logging.getLogger("caregrant")
 
@@ -72,6 +71,6 @@ def _work(url: str, parent: int) -> None:
 def _seal(database: Database) -> None:
     try:
         make_partitions(database, now())
-        seal(database, now(), patience=_PATIENCE)
+        seal(database, now(), tries=1)
     except CaregrantError as error:
         _log.warning("sealing waits: %s", error)
