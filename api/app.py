@@ -8,6 +8,7 @@ from api.feed import feed
 from api.health import health
 from api.openapi import openapi
 from api.v1 import v1
+from authz.database import Limits
 from authz.page_tokens import PageTokens
 from authz.pdp import PDP, open_pdp
 from authz.rates import Rates
@@ -24,7 +25,8 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     """
     app = Flask("caregrant", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
-    opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version)
+    limits = Limits.of_service(settings)
+    opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
     keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened
     app.extensions["caregrant.pages"] = PageTokens(opened.database)

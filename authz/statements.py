@@ -3,6 +3,7 @@
 They are the same on both databases but for the mark of a value, and for locks, which PostgreSQL alone needs.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ import peewee
 from authz.database import Database, wrapped
 
 _AT_ONCE = 64
+_TRIES, _PAUSE_SECONDS = 60, 0.5
 
 
 def run(database: Database, sql: str, *values: Any) -> Any:
@@ -58,6 +60,43 @@ def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
     if database.dialect == "postgresql":
         lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
         database.execute_sql(f"SELECT {', '.join([f'{lock}(%s)'] * len(keys))}", keys)
+
+
+def take_alone(database: Database, key: int) -> None:
+    """Hold a lock alone that others share, until the transaction ends. It is tried for moments: who would share it
+    waits behind each try. Raises `peewee.OperationalError` if somebody holds it all the time.
+    """
+    if database.dialect != "postgresql":
+        return
+    for left in reversed(range(_TRIES)):
+        try:
+            with database.atomic():
+                database.execute_sql("SET LOCAL lock_timeout = '200ms'")
+                take_locks(database, key, alone=True)
+                database.execute_sql("SET LOCAL lock_timeout TO DEFAULT")
+                return
+        except peewee.OperationalError:
+            if not left or not database.is_connection_usable():
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+# Between the statements of a pipeline the server waits for its client without a limit; a client that is frozen there
+# would keep others from ever holding these locks alone.
+_FROZEN = f"""SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.usename = current_user AND a.state = 'active'
+    AND a.wait_event = 'ClientRead' AND a.state_change < clock_timestamp() - {{}} * interval '1 millisecond'
+    AND EXISTS (SELECT FROM pg_locks l
+        WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.objid IN ({CHANGING}, {RECORDING}))"""
+
+
+def end_frozen_clients(database: Database, milliseconds: int) -> int:
+    """End the sessions that hold `CHANGING` or `RECORDING` and whose client sends nothing for so long; return how many.
+    Only those of the same account. Raises Peewee's errors.
+    """
+    if database.dialect != "postgresql":
+        return 0
+    return int(run(database, _FROZEN, milliseconds).fetchone()[0])
 
 
 def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:

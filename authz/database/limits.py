@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from authz.settings import Settings
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -15,6 +17,13 @@ class Limits:
     lock: int = 10_000
     idle: int = 60_000
     held: int | None = None
+
+    @classmethod
+    def of_service(cls, settings: Settings) -> "Limits":
+        """The limits of a service that has these settings."""
+        return cls(
+            settings.statement_timeout, settings.lock_timeout, settings.idle_timeout, settings.connection_timeout
+        )
 
 
 LONG = Limits()
