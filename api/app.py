@@ -14,6 +14,7 @@ from api.limits import MOST_FIELDS
 from api.openapi import openapi
 from api.readiness import Readiness
 from api.v1 import v1
+from authz.database import Limits
 from authz.page_tokens import PageTokens
 from authz.pdp import PDP, open_pdp
 from authz.rates import Rates
@@ -37,7 +38,8 @@ def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | Non
     """
     app = _Application("caregrant", static_folder=None, template_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body, MAX_FORM_PARTS=MOST_FIELDS)
-    opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version)
+    limits = Limits.of_service(settings)
+    opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
     keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened
     app.extensions["caregrant.readiness"] = Readiness(opened.database, requests.now, heartbeat)

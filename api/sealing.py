@@ -16,13 +16,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from api.requests import now
-from authz.database import FAULTS, Database, connect, write_back
+from authz.database import FAULTS, Database, Limits, answering, connect, write_back
 from authz.errors import CaregrantError
 from authz.record import make_partitions, seal
+from authz.statements import end_frozen_clients
 
 SECONDS = 10.0
-_PATIENCE = "200ms"
 _LOOK = 0.5
+_LIMITS = Limits(statement=60_000, lock=750, idle=2_000)
 _log = logging.getLogger("caregrant")
 
 
@@ -66,12 +67,15 @@ def start(url: str, beat: Path) -> Callable[[], None]:
 def _work(url: str, parent: int, beat: Path) -> None:
     """Seal every some seconds, as long as the service is there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the service says when to end
-    database, next_time = connect(url), 0.0
+    database, next_time = connect(url, limits=_LIMITS), 0.0
     while os.getppid() == parent:
         with suppress(OSError):
             beat.touch()
         with suppress(*FAULTS):
             database.connect(reuse_if_open=True)  # for all that follows, until a fault closes it
+        with suppress(CaregrantError), answering(database):
+            if ended := end_frozen_clients(database, _LIMITS.idle):
+                _log.warning("ended %s sessions of a service that is frozen", ended)
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + SECONDS
             _seal(database)
@@ -83,6 +87,6 @@ def _work(url: str, parent: int, beat: Path) -> None:
 def _seal(database: Database) -> None:
     try:
         make_partitions(database, now())
-        seal(database, now(), patience=_PATIENCE)
+        seal(database, now(), tries=1)
     except CaregrantError as error:
         _log.warning("sealing waits: %s", error)

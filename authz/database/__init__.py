@@ -16,6 +16,7 @@ from authz.database.connection import (
     write_back,
 )
 from authz.database.faults import FAULTS, wrapped
+from authz.database.limits import Limits
 from authz.database.postgresql import PostgresqlDatabase
 from authz.database.schema import MIGRATIONS, known_version
 from authz.database.sqlite import SqliteDatabase
@@ -24,6 +25,7 @@ __all__ = [
     "FAULTS",
     "MIGRATIONS",
     "Database",
+    "Limits",
     "PostgresqlDatabase",
     "SqliteDatabase",
     "absolute_url",
