@@ -99,8 +99,7 @@ def spend(app: Caller, requests: int = 1) -> None:
 def _refused(kind: str, detail: str, why: str = "") -> Problem:
     """A refusal, counted and logged: what kind of credential it was, and nothing of it."""
     meters().refused.labels(kind).inc()
-    told = (kind, request.remote_addr, request_id(), why)
-    current_app.logger.warning("a credential was refused: kind=%s address=%s request=%s %s", *told)
+    current_app.logger.warning("a credential was refused: kind=%s %s", kind, why)
     return Problem("unauthenticated", detail, headers=(_CHALLENGE,))
 
 

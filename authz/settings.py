@@ -116,6 +116,9 @@ class Settings:
         "", "CAREGRANT_READER", "Who is recorded as reading the audit; the account of the operating system by default."
     )
 
+    log_format: str = _setting(  # type: ignore[assignment]
+        "text", "CAREGRANT_LOG_FORMAT", "How a service writes its log: text or json, one line an entry."
+    )
     decision_log: str = _setting(  # type: ignore[assignment]
         "durable",
         "CAREGRANT_DECISION_LOG",

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
@@ -22,7 +21,7 @@ from authz.audit.checkpoints import trusted
 from authz.audit.decision_log import DecisionLog
 from authz.audit.proof import Verification, verification
 from authz.compiler import load
-from authz.database import Database, answering, connect, pending, shut
+from authz.database import Database, answering, connect, masked_url, pending, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import PDP
 from authz.record import Act, Happened, append
@@ -120,10 +119,7 @@ class Audit:
     @property
     def shown_url(self) -> str:
         """The database without a password."""
-        parts = urlsplit(self.url)
-        host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
-        user = f"{parts.username}@" if parts.username else ""
-        return urlunsplit((parts.scheme, user + host, parts.path, "", "")) if parts.netloc else self.url
+        return masked_url(self.url).replace(":***@", "@").partition("?")[0]
 
     def close(self) -> None:
         shut(self.database)

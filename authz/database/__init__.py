@@ -17,6 +17,7 @@ from authz.database.connection import (
 )
 from authz.database.faults import FAULTS, wrapped
 from authz.database.limits import Limits
+from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase
 from authz.database.schema import MIGRATIONS, known_version
 from authz.database.sqlite import SqliteDatabase
@@ -34,6 +35,7 @@ __all__ = [
     "gather_statistics",
     "give_up",
     "known_version",
+    "masked_url",
     "migrate",
     "own_connection",
     "pending",

@@ -13,12 +13,17 @@ from playhouse.migrations import Runner
 
 from authz.database.faults import FAULTS, wrapped
 from authz.database.limits import LONG, Limits
+from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase, open_postgresql
 from authz.database.schema import MIGRATIONS
 from authz.database.sqlite import SqliteDatabase, open_sqlite, write_back_log
 from authz.errors import InvalidInput, Unavailable
 
 Database = SqliteDatabase | PostgresqlDatabase
+
+
+_POSTGRESQL = ("postgresql://", "postgres://")
+_NO_URL = "'{}' is not a database URL such as sqlite:///caregrant.db or postgresql://host/name"
 
 
 def connect(url: str, *, read_only: bool = False, limits: Limits = LONG) -> Database:
@@ -28,12 +33,15 @@ def connect(url: str, *, read_only: bool = False, limits: Limits = LONG) -> Data
     `read_only`: the database itself refuses every change, a transaction sees one state of it, and a sort that is larger
     than memory goes to disk. Raises `InvalidInput` for another form of URL, and `Unavailable` without the driver.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidInput(_NO_URL.format(masked_url(url))) from error
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
         return open_sqlite(unquote(parts.path[1:]), read_only=read_only)
-    if parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1:
+    if url.startswith(_POSTGRESQL) and len(parts.path) > 1 and parts.netloc.count("@") <= 1:
         return open_postgresql(url, limits, read_only=read_only)
-    raise InvalidInput(f"{url!r} is not a database URL such as sqlite:///caregrant.db or postgresql://host/name")
+    raise InvalidInput(_NO_URL.format(masked_url(url)))
 
 
 def absolute_url(url: str) -> str:
