@@ -13,11 +13,14 @@ import peewee
 from playhouse.migrations import Runner
 
 from authz.database.faults import FAULTS
+from authz.database.logins import require_normal_logins
 from authz.database.postgresql import PostgresqlDatabase, open_postgresql
 from authz.database.sqlite import SqliteDatabase, open_sqlite, write_back_log
 from authz.errors import InvalidInput, Unavailable
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+LOGINS = "0010_logins"
+"""The migration from which on logins are in their present form."""
 
 Database = SqliteDatabase | PostgresqlDatabase
 
@@ -45,8 +48,13 @@ def absolute_url(url: str) -> str:
 
 
 def migrate(database: Database) -> list[str]:
-    """Create or upgrade the schema, one transaction a migration; safe to repeat. The names of those applied."""
+    """Create or upgrade the schema, one transaction a migration; safe to repeat. The names of those applied.
+
+    Raises `InvalidInput`, with nothing changed, for logins that are not in the form of `normalise_login`.
+    """
     with answering(database):
+        if LOGINS in pending(database):
+            require_normal_logins(database)
         names: list[str] = Runner(database, str(MIGRATIONS)).up()
         return names
 
