@@ -18,14 +18,6 @@ def shipped(name: str) -> Path:
     return packaged if packaged.is_dir() else _HERE.parent / name
 
 
-def secret(value: str) -> str:
-    """A secret that a setting holds: the content of the file that it names, or else itself."""
-    try:
-        return Path(value).read_text().strip()
-    except (OSError, ValueError):
-        return value
-
-
 def _setting(default: object, variable: str, sentence: str) -> object:
     return field(default=default, metadata={"variable": variable, "sentence": sentence})
 

@@ -41,7 +41,7 @@ LATER = format_instant(NOW + timedelta(days=100))
 CLINIC: list[Any] = [
     {"subscription": {"id": "north", "name": "North Clinic", "started_at": BEFORE}},
     {"subscription": {"id": "city", "name": "City Clinic"}},
-    {"practitioner": {"id": "alice", "login": " Alice@North.Example ", "name": "Alice A."}},
+    {"practitioner": {"id": "alice", "login": "Alice@North.Example", "name": "Alice A."}},
     {"practitioner": {"id": "bob", "login": "bob@north.example", "name": "أميرة الخطيب 🌿"}},
     {"practitioner": {"id": "frank", "login": "frank@city.example", "name": "נועה"}},
     {"membership": {"practitioner": "alice", "subscription": "north", "role": "member", "started_at": BEFORE}},

@@ -13,11 +13,15 @@ from playhouse.migrations import Runner
 
 from authz.database.faults import FAULTS, wrapped
 from authz.database.limits import LONG, Limits
+from authz.database.logins import require_normal_logins
 from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase, open_postgresql
 from authz.database.schema import MIGRATIONS
 from authz.database.sqlite import SqliteDatabase, open_sqlite, write_back_log
 from authz.errors import InvalidInput, Unavailable
+
+LOGINS = "0010_logins"
+"""The migration from which on logins are in their present form."""
 
 Database = SqliteDatabase | PostgresqlDatabase
 
@@ -55,10 +59,12 @@ def absolute_url(url: str) -> str:
 def migrate(database: Database) -> list[str]:
     """Create or upgrade the schema, one transaction a migration; safe to repeat. Return the names of those applied.
 
-    Raises `Unavailable` for a schema that is newer than this release knows.
+    Raises `Unavailable` for a schema that is newer than this release knows. Raises `InvalidInput`, with nothing changed,
+    for logins that are not in the form of `normalise_login`.
     """
     with answering(database):
-        _require_known(database)
+        if LOGINS in pending(database):
+            require_normal_logins(database)
         with database.migrating():
             names: list[str] = Runner(database, str(MIGRATIONS)).up()
         return names
