@@ -9,6 +9,7 @@ from api import metadata, meters, metrics, oidc, pages, problems, requests, sess
 from api.authzen import access
 from api.feed import feed
 from api.health import health
+from api.limits import MOST_FIELDS
 from api.openapi import openapi
 from api.v1 import v1
 from authz.page_tokens import PageTokens
@@ -33,7 +34,7 @@ def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
     settings that contradict each other.
     """
     app = _Application("caregrant", static_folder=None, template_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_body, MAX_FORM_PARTS=MOST_FIELDS)
     opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version)
     keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened

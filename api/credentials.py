@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from flask import current_app, request
+from flask import current_app, g, request
 
 from api.meters import meters
 from api.problems import Problem
@@ -40,7 +40,32 @@ def pdp() -> PDP:
 
 
 def bearer() -> Bearer:
-    """The caller. Raises a `Problem` (401) without a good key or token."""
+    """The caller, whose rate this request is charged to, once. Raises a `Problem` (401) without a good key or token."""
+    if "bearer" not in g:
+        g.bearer = _bearer()
+    known: Bearer = g.bearer
+    return known
+
+
+def authenticate() -> None:
+    """Know the caller before anything of the request is parsed."""
+    bearer()
+
+
+def charge(requests: int) -> None:
+    """Charge more requests to the caller: for a list that the request brought. Raises `TooMany`."""
+    known = bearer()
+    if known.app is not None:
+        spend(known.app, requests)
+    else:
+        rates().spend(_meter(known.login), now(), requests=requests)
+
+
+def _meter(login: str) -> str:
+    return f"login:{hashlib.sha256(login.encode()).hexdigest()}"
+
+
+def _bearer() -> Bearer:
     kind, _, credential = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     credential = credential.strip()
     if kind.lower() != "bearer" or not credential:
@@ -56,7 +81,7 @@ def bearer() -> Bearer:
         login = tokens.login_of(credential, now())
     except BadToken as error:
         raise _refused("token", "This token is not good here, or has expired.", str(error)) from error
-    rates().spend(f"login:{hashlib.sha256(login.encode()).hexdigest()}", now())
+    rates().spend(_meter(login), now())
     return Bearer(None, login)
 
 

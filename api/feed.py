@@ -11,12 +11,13 @@ from flask import Blueprint, Response, request
 
 from api import bodies
 from api.answers import Events
-from api.credentials import caller, pdp
+from api.credentials import authenticate, caller, pdp
 from api.described import AFTER, EVENTS, WAIT, described, refuse_unknown_parameters
 from api.gateway.lanes import POLLS
 from authz.record import read_events
 
 feed = Blueprint("feed", __name__, url_prefix="/v1")
+feed.before_request(authenticate)
 feed.before_request(refuse_unknown_parameters)
 
 LONGEST_WAIT = 30

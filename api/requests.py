@@ -7,18 +7,18 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
+from api.limits import LONGEST_REQUEST_ID, MOST_FIELDS, MOST_PARAMETERS
 from api.problems import Problem, malformed, rendered
 from authz.database import FAULTS, give_up
 from authz.errors import InvalidInput
 from authz.strict_json import parse_object
 
 HEADER = "X-Request-ID"
-LONGEST_ID = 256
 
 
 def is_request_id(text: str) -> bool:
     """Return whether a text may be a request's id: any visible characters and blanks (AuthZEN 10.1.3), not too many."""
-    return 0 < len(text) <= LONGEST_ID and text.isprintable()
+    return 0 < len(text) <= LONGEST_REQUEST_ID and text.isprintable()
 
 
 def now() -> datetime:
@@ -40,13 +40,19 @@ def install(app: Flask) -> None:
         given = request.environ.get("HTTP_X_REQUEST_ID")
         if given is not None and not is_request_id(given):
             g.request_id = uuid.uuid4().hex
-            return rendered(Problem("bad-request", f"{HEADER} holds up to {LONGEST_ID} visible characters."))
+            return rendered(Problem("bad-request", f"{HEADER} holds up to {LONGEST_REQUEST_ID} visible characters."))
         g.request_id = given or uuid.uuid4().hex
         # The character NUL is in no id and no text; PostgreSQL could not even ask about it.
         if "\0" in request.environ["PATH_INFO"]:
             return rendered(Problem("not-found", "There is nothing here."))
-        if request.environ["QUERY_STRING"] and any("\0" in value for value in request.args.values()):
+        query = request.environ["QUERY_STRING"]
+        if query.count("&") >= MOST_PARAMETERS:
+            return rendered(Problem("bad-request", f"There are more than {MOST_PARAMETERS} query parameters."))
+        if query and any("\0" in value for value in request.args.values()):
             return rendered(Problem("invalid", "A query parameter holds the character NUL."))
+        form = request.mimetype == "application/x-www-form-urlencoded" and request.blueprint == "pages"
+        if form and request.get_data().count(b"&") >= MOST_FIELDS:
+            return rendered(Problem("too-large", f"The form has more than {MOST_FIELDS} fields."))
         # One connection for a whole request, not one for each question of it; whoever needs it says if it fails.
         if request.blueprint != "health":
             with suppress(*FAULTS):

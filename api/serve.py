@@ -21,7 +21,7 @@ from api import sealing
 from api.app import create_app
 from api.gateway import Gateway
 from api.gateway.proxies import Proxies
-from api.gateway.receiving import LARGEST_HEAD, LONGEST_TARGET
+from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.metadata import LOOPBACK
 from api.meters import together
 from api.requests import now

@@ -10,8 +10,9 @@ import orjson
 from flask import Blueprint, Response, request
 
 from api import answers, bodies
-from api.credentials import operator, operator_or_practitioner, pdp, practitioner
+from api.credentials import authenticate, charge, operator, operator_or_practitioner, pdp, practitioner
 from api.described import CURSOR, LEFT, LIMIT, PATIENT, ROLE, UNREAD, Q, described, refuse_unknown_parameters
+from api.limits import charged
 from authz import directory, operations
 from authz.errors import InvalidInput, NotFound
 from authz.operations import Answered, Once, Stored
@@ -25,6 +26,7 @@ _KEY = "Idempotency-Key"
 _SHARE = {"colleague": "pete@clinic.example", "until": "2030-01-01T00:00:00Z", "reason": "on leave"}
 _TRANSFER = {"colleague": "pete@clinic.example", "end_shares": True}
 
+v1.before_request(authenticate)
 v1.before_request(refuse_unknown_parameters)
 
 
@@ -145,7 +147,7 @@ def patients() -> Response:
     rows, more = directory.patients(
         pdp(),
         practitioner(),
-        q=request.args.get("q", ""),
+        q=bodies.search(),
         role=role,
         left=bodies.truth("left"),
         limit=bodies.limit(),
@@ -196,7 +198,7 @@ def access(patient: str) -> Response:
 @described(caller="practitioner", gives=answers.Colleagues, query=(PATIENT, Q))
 def colleagues() -> Response:
     """Who may receive a patient, or in any of the practitioner's clinics."""
-    q, name = request.args.get("q", ""), request.args.get("patient")
+    q, name = bodies.search(), request.args.get("patient")
     return _json({"items": directory.colleagues(pdp(), practitioner(), name=name, q=q)})
 
 
@@ -237,6 +239,7 @@ def transfer(patient: str) -> Response:
 def share_some() -> Response:
     """Share several patients: all or none."""
     said, batch = bodies.read(bodies.NewShares).model_dump(), uuid.uuid4().hex
+    charge(charged(len(said["patients"])))
 
     def told(done: list[operations.Shared]) -> Row:
         return {"batch": batch, "items": _shared(done)}
@@ -255,6 +258,7 @@ def share_some() -> Response:
 def transfer_some() -> Response:
     """Transfer several patients: all or none."""
     said, batch = bodies.read(bodies.NewTransfers).model_dump(), uuid.uuid4().hex
+    charge(charged(len(said["patients"])))
 
     def told(done: list[operations.Transferred]) -> Row:
         return {"batch": batch, "items": [_transferred(one) for one in done]}

@@ -245,6 +245,21 @@ def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> l
     return [row for row in rows if not q or q.casefold() in f"{row['name']}\n{row['login']}".casefold()]
 
 
+def colleagues_for_all(pdp: PDP, act: Act, names: Sequence[str]) -> list[Row]:
+    """Return who may receive every one of these patients, which the practitioner may know. Never themselves.
+
+    One search for each patient, so the cost grows with their number alone.
+    """
+    with answering(pdp.database):
+        answers = [set(pdp.search_subjects("practitioner", "receive", ("patient", one), act.now)) for one in names]
+        sizes = [len(found - {act.by}) for found in answers]
+        who = ("practitioner", "")
+        asked = [Asked(who, "receive", ("patient", one), size=size) for one, size in zip(names, sizes, strict=True)]
+        record_decisions(pdp.database, act, [(one, searched(act, pdp.version)) for one in asked])
+    common = set.intersection(*answers) - {act.by} if answers else set()
+    return list(people(pdp, sorted(common)).values())
+
+
 def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
     """Practitioners by id."""
     if not names:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from authz.errors import InvalidInput
 from authz.terms import shown
 
-_DEEPEST = 64
+DEEPEST = 64
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
         raise InvalidInput(f"is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidInput(f"is not a JSON object but {shown(value)}")
-    if decoded.count("{") + decoded.count("[") >= _DEEPEST and _is_deep(value):
+    if decoded.count("{") + decoded.count("[") >= DEEPEST and _is_deep(value):
         raise InvalidInput("is nested too deeply")
     if "\\u" in decoded:
         _refuse_surrogates(value)
@@ -66,7 +66,7 @@ def _constant(text: str) -> NoReturn:
 def _is_deep(value: Any) -> bool:
     """Whether a value is nested too deeply, a value in the innermost brackets counted: level by level, no recursion."""
     level = [value]
-    for _ in range(_DEEPEST - 1):
+    for _ in range(DEEPEST - 1):
         level = [
             inner
             for one in level

@@ -25,8 +25,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
-_LONGEST_ID = 128
-_LONGEST_TEXT = 500
+LONGEST_ID = 128
+LONGEST_TEXT = 500
 _LOGIN = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -84,8 +84,8 @@ def parse_id(value: object) -> str:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"an id is a string, not {shown(value)}")
-    if not 1 <= len(value) <= _LONGEST_ID:
-        raise InvalidInput(f"an id has 1 to {_LONGEST_ID} characters, this one has {len(value)}")
+    if not 1 <= len(value) <= LONGEST_ID:
+        raise InvalidInput(f"an id has 1 to {LONGEST_ID} characters, this one has {len(value)}")
     if not value.isprintable() or " " in value:
         raise InvalidInput(f"an id holds visible characters only, {shown(value)} does not")
     return value
@@ -93,7 +93,7 @@ def parse_id(value: object) -> str:
 
 def is_named(name: object) -> bool:
     """Whether a text may be an id at all: what cannot be is as unknown as what does not exist."""
-    return isinstance(name, str) and 1 <= len(name) <= _LONGEST_ID and name.isprintable() and " " not in name
+    return isinstance(name, str) and 1 <= len(name) <= LONGEST_ID and name.isprintable() and " " not in name
 
 
 def parse_text(value: object) -> str:
@@ -103,8 +103,8 @@ def parse_text(value: object) -> str:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"a text is a string, not {shown(value)}")
-    if not 1 <= len(value) <= _LONGEST_TEXT:
-        raise InvalidInput(f"a text has 1 to {_LONGEST_TEXT} characters, this one has {len(value)}")
+    if not 1 <= len(value) <= LONGEST_TEXT:
+        raise InvalidInput(f"a text has 1 to {LONGEST_TEXT} characters, this one has {len(value)}")
     if not value.isprintable() and any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
         raise InvalidInput(f"a text holds no control characters, {shown(value)} does")
     return value

@@ -14,7 +14,8 @@ from api.gateway import lanes
 from api.gateway.environ import BadHeader, environ
 from api.gateway.lanes import KINDS, Kind, Lane, kind_of
 from api.gateway.proxies import Proxies
-from api.gateway.receiving import LARGEST_HEAD, LONGEST_TARGET, MOST_BYTES, MOST_RECEIVING
+from api.gateway.receiving import MOST_BYTES, MOST_RECEIVING
+from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.settings import Settings
@@ -113,7 +114,12 @@ def test_a_full_lane_refuses_at_once_and_touches_no_other(held: threading.Event)
     assert full.submit(stall)
     assert begun.acquire(timeout=5)
     assert full.submit(stall)
-    until(lambda: bool(full.hurry()) or begun.acquire(blocking=False))
+
+    def helped() -> bool:
+        full.hurry()
+        return begun.acquire(blocking=False)
+
+    until(helped)
     assert [full.submit(late.append) for _ in range(4)] == [True, True, True, False]
     done = threading.Event()
     assert other.submit(lambda _: done.set())
@@ -127,7 +133,8 @@ def test_what_waits_too_long_is_refused_even_if_every_thread_is_stuck(
     held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event loop refuses it; the thread that comes later does not do it again."""
-    lane, late, begun = Lane(Kind("stuck", 1, 3)), [], threading.Event()
+    late: list[bool] = []
+    lane, begun = Lane(Kind("stuck", 1, 3)), threading.Event()
     monkeypatch.setattr(lanes, "PATIENCE", 0.05)
 
     def stall(_: bool) -> None:
@@ -137,7 +144,12 @@ def test_what_waits_too_long_is_refused_even_if_every_thread_is_stuck(
     lane.submit(stall)
     assert begun.wait(5)
     assert lane.submit(late.append)
-    until(lambda: bool(lane.expire()) or late == [True])
+
+    def expired() -> bool:
+        lane.expire()
+        return late == [True]
+
+    until(expired)
     held.set()
     done = threading.Event()
     until(lambda: lane.submit(lambda _: done.set()))

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from api import session as sessions
+from api.limits import MOST_SELECTED
 from authz.database import Database, gather_statistics
 from authz.models import Decision, Grant, Notification, Patient, Practitioner
 from authz.statements import insert_rows
@@ -147,6 +148,14 @@ def test_several_patients(as_: As) -> None:
         "/selection/transfer", colleague=login("bob"), end_shares="yes", **both
     )
     assert "3 patients" in as_("dan").get("/selection/transfer?patient=p-1&patient=p-oscar&patient=p-left")
+
+
+def test_a_selection_has_a_limit(as_: As) -> None:
+    """As many patients as may be selected open the form; one more is refused before anything is asked."""
+    alice = as_("alice")
+    paths = ["/selection/share?" + "&".join(["patient=p-1"] * size) for size in (MOST_SELECTED, MOST_SELECTED + 1)]
+    assert "Share" in alice.get(paths[0])
+    assert alice.client.get(paths[1]).status_code == 400
 
 
 def test_share_everything(as_: As, database: Database) -> None:

@@ -16,14 +16,9 @@ from api.gateway.environ import BadHeader, environ
 from api.gateway.lanes import KINDS, Lane, kind_of
 from api.gateway.proxies import Proxies
 from api.gateway.refusals import common_headers, refusal
+from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.meters import METHODS, meters
 from api.problems import Problem
-
-LARGEST_HEAD = 32_768
-"""Bytes of all names and values of a request's headers."""
-
-LONGEST_TARGET = 16_384
-"""Characters of a request's path and query."""
 
 MOST_RECEIVING = 1000
 """Requests of a process whose bodies are still coming; beyond them the oldest is given up."""

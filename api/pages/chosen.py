@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from api import session as sessions
-from api.credentials import pdp
+from api.credentials import pdp, rates
+from api.limits import MOST_SELECTED, charged
 from api.pages.frame import patient_path
 from authz import directory, oversight
-from authz.errors import Denied, NotFound
+from authz.errors import Denied, InvalidInput, NotFound
 
 Row = dict[str, Any]
 
@@ -57,8 +58,14 @@ def one(patient: str, *actions: str) -> Chosen:
 
 
 def several(patients: Sequence[str], *actions: str) -> Chosen:
-    """Those of these patients that allow these actions. Raises `NotFound` if one is not the practitioner's to know."""
+    """Those of these patients that allow these actions. Raises `NotFound` if one is not the practitioner's to know.
+
+    Raises `InvalidInput` for too many, before anything is asked.
+    """
+    if len(patients) > MOST_SELECTED:
+        raise InvalidInput(f"Select at most {MOST_SELECTED} patients.")
     act = sessions.act()
+    rates().spend(f"session:{act.by}", act.now, requests=charged(len(patients)))
     names = directory.names(pdp(), act, patients)
     if set(patients) - set(names):
         raise NotFound
@@ -73,9 +80,8 @@ def several(patients: Sequence[str], *actions: str) -> Chosen:
 
 def colleagues(chosen: Chosen) -> list[Row]:
     """Who may receive all of these patients, by name."""
-    found = [directory.colleagues(pdp(), sessions.act(), name=name) for name in chosen.ids]
-    common = set.intersection(*({row["id"] for row in rows} for rows in found))
-    return sorted((row for row in found[0] if row["id"] in common), key=lambda row: (row["name"].casefold(), row["id"]))
+    found = directory.colleagues_for_all(pdp(), sessions.act(), chosen.ids)
+    return sorted(found, key=lambda row: (row["name"].casefold(), row["id"]))
 
 
 def touched(chosen: Chosen, colleagues: list[Row]) -> Touched:

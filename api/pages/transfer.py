@@ -4,6 +4,7 @@ from flask import Response, request
 from markupsafe import Markup
 
 from api import session as sessions
+from api.bodies import search
 from api.credentials import pdp
 from api.pages import chosen, words
 from api.pages.chosen import Chosen
@@ -56,7 +57,7 @@ def carry_out(those: Chosen, colleague: str, reason: str = "") -> Response:
 
 
 def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
-    colleagues, q = chosen.colleagues(those), request.args.get("q", "").strip()
+    colleagues, q = chosen.colleagues(those), search().strip()
     touched = chosen.touched(those, colleagues)
     receivers = [one for one in colleagues if one["id"] not in touched.owners]
     return page(

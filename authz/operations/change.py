@@ -39,7 +39,8 @@ R = TypeVar("R")
 ALONE, TOGETHER = "FOR NO KEY UPDATE", "FOR SHARE"
 MOST_AT_ONCE = 500
 """The most patients of one request."""
-_LONGEST_REASON = 500
+LONGEST_REASON = 500
+"""Characters of a reason."""
 _LONGEST_WAIT = timedelta(minutes=1)
 _NOTIFIED = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at", "subscription")
 _PERSON = "SELECT id, login, name FROM practitioner WHERE login = {}"
@@ -363,8 +364,8 @@ def each(patients: Sequence[str], work: Callable[[str], R]) -> list[R]:
 
 def bounded(reason: str) -> str:
     """A reason as it is stored. Raises `InvalidInput` for one that is too long or holds control characters."""
-    if len(reason) > _LONGEST_REASON or not all(character.isprintable() for character in reason):
-        raise InvalidInput(f"reason: up to {_LONGEST_REASON} characters, none of them a control character")
+    if len(reason) > LONGEST_REASON or not all(character.isprintable() for character in reason):
+        raise InvalidInput(f"reason: up to {LONGEST_REASON} characters, none of them a control character")
     return reason
 
 
