@@ -59,7 +59,7 @@ def absolute_url(url: str) -> str:
 def migrate(database: Database) -> list[str]:
     """Create or upgrade the schema, one transaction a migration; safe to repeat. Return the names of those applied.
 
-    Raises `Unavailable` for a schema that is newer than this release knows. Raises `InvalidInput`, with nothing changed,
+    Raises `Unavailable` for a schema that is newer than this release knows. Raises `InvalidInput`, with nothing done,
     for logins that are not in the form of `normalise_login`.
     """
     with answering(database):
