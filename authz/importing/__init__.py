@@ -5,13 +5,13 @@ named, the lines are applied to that in their order, and what they add is writte
 A line may refer only to what stands in the database or on a line before it.
 """
 
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import BufferedIOBase
 from typing import BinaryIO
 
 import peewee
@@ -87,11 +87,16 @@ def _hold_operations(database: Database) -> None:
 @contextmanager
 def _spooled(file: BinaryIO) -> Iterator[BinaryIO]:
     """A file that is there as a whole: a pipe could keep a lock waiting for what it brings."""
-    if file.seekable():
+    if isinstance(file, BufferedIOBase) and file.seekable():
         yield file
         return
     with tempfile.TemporaryFile() as whole:
-        shutil.copyfileobj(file, whole)
+        number = 0
+        while text := file.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(text) > LONGEST_LINE:
+                raise ImportRefused(number, f"is longer than {LONGEST_LINE} bytes")
+            whole.write(text)
         whole.seek(0)
         yield whole
 
