@@ -222,7 +222,11 @@ def test_a_choice_does_not_change_while_it_is_sent(there: Site) -> None:
         page.goto(f"{case(34)}/transfer")
         page.get_by_text("bob@north.example").click()
         waiting: list[Route] = []
-        page.route("**/healthz", lambda route: waiting.append(route))
+
+        def hold(route: Route) -> None:
+            waiting.append(route)
+
+        page.route("**/healthz", hold)
         save(page)
         page.wait_for_function("document.getElementById('save').inert")
         box = page.get_by_text("ivan@north.example").bounding_box()
