@@ -54,7 +54,8 @@ def install(app: Flask) -> None:
         if form and request.get_data().count(b"&") >= MOST_FIELDS:
             return rendered(Problem("too-large", f"The form has more than {MOST_FIELDS} fields."))
         # One connection for a whole request, not one for each question of it; whoever needs it says if it fails.
-        if request.blueprint != "health":
+        if request.blueprint != "health" and request.url_rule is not None:
+            app.extensions["caregrant.readiness"].require()
             with suppress(*FAULTS):
                 app.extensions["caregrant"].database.connect(reuse_if_open=True)
         return None

@@ -75,7 +75,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         log_level=LogLevels.warning,
     )
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as counted:
-        end_sealing = sealing.start(settings.database)
+        end_sealing = sealing.start(settings.database, sealing.heartbeat(counted))
         try:
             server.serve(target_loader=partial(_loaded, settings, os.getpid(), counted), wrap_loader=False)
         finally:
@@ -105,7 +105,7 @@ def _loaded(settings: Settings, parent: int, counted: str) -> Gateway:
     """A worker's application. The worker ends with its parent: an orphan would go on answering by an old policy."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     together(counted)
-    app = create_app(settings)
+    app = create_app(settings, heartbeat=sealing.heartbeat(counted))
     database = app.extensions["caregrant"].database
     Finalize(None, log_of(database).flush, exitpriority=1)  # a process of multiprocessing leaves atexit out
     proxies = Proxies(settings.trusted_proxies)

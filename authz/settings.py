@@ -135,6 +135,31 @@ class Settings:
         "The file of the key that signs checkpoints, out of reach of who can write to the database; who only verifies "
         "has the verifier key in it.",
     )
+    statement_timeout: int = _setting(  # type: ignore[assignment]
+        5_000,
+        "CAREGRANT_STATEMENT_TIMEOUT",
+        "How long a statement of the service may take on PostgreSQL, in milliseconds.",
+    )
+    lock_timeout: int = _setting(  # type: ignore[assignment]
+        750,
+        "CAREGRANT_LOCK_TIMEOUT",
+        "How long a statement of the service waits for a lock on PostgreSQL, in milliseconds.",
+    )
+    idle_timeout: int = _setting(  # type: ignore[assignment]
+        2_000,
+        "CAREGRANT_IDLE_TIMEOUT",
+        "After how many milliseconds PostgreSQL ends a transaction of the service that does nothing.",
+    )
+    connection_timeout: int = _setting(  # type: ignore[assignment]
+        10_000,
+        "CAREGRANT_CONNECTION_TIMEOUT",
+        "After how many milliseconds a request loses its connection to PostgreSQL: its server does not answer.",
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("statement_timeout", "lock_timeout", "idle_timeout", "connection_timeout"):
+            if getattr(self, name) < 1:  # 0 is no limit for PostgreSQL
+                raise InvalidInput(f"CAREGRANT_{name.upper()} is a number of milliseconds above 0")
 
     @classmethod
     def from_environment(cls, **given: object) -> "Settings":

@@ -21,8 +21,9 @@ from authz.database import Database, answering
 from authz.errors import Conflict, InvalidInput, Unavailable
 from authz.models import Checkpoint
 from authz.record import seal
-from authz.record.proof import consistency_proof, take_turn, trees
+from authz.record.proof import consistency_proof, trees
 from authz.record.tree import Edge
+from authz.statements import CHECKPOINTING, take_locks
 
 _PREFIX = "PRIVATE+KEY+"
 _ED25519 = b"\1"
@@ -134,7 +135,7 @@ def checkpoint(database: Database, signer: Signer, now: datetime) -> list[Note]:
     seal(database, now)
     notes: list[Note] = []
     with answering(database), database.atomic():
-        take_turn(database)
+        take_locks(database, CHECKPOINTING, alone=True)
         remembered, stored = signer.last(), kept(database)
         there = trees(database)
         lost = set(remembered) - {origin_of(signer.key.name, tree) for tree in there}

@@ -1,7 +1,6 @@
 """Where the facts are: SQLite (WAL) or PostgreSQL, chosen by a URL, with the schema's migrations."""
 
 from authz.database.connection import (
-    MIGRATIONS,
     Database,
     absolute_url,
     answering,
@@ -12,17 +11,21 @@ from authz.database.connection import (
     own_connection,
     pending,
     pipelined,
+    schema_version,
     shut,
     write_back,
 )
 from authz.database.faults import FAULTS, wrapped
+from authz.database.limits import Limits
 from authz.database.postgresql import PostgresqlDatabase
+from authz.database.schema import MIGRATIONS, known_version
 from authz.database.sqlite import SqliteDatabase
 
 __all__ = [
     "FAULTS",
     "MIGRATIONS",
     "Database",
+    "Limits",
     "PostgresqlDatabase",
     "SqliteDatabase",
     "absolute_url",
@@ -30,10 +33,12 @@ __all__ = [
     "connect",
     "gather_statistics",
     "give_up",
+    "known_version",
     "migrate",
     "own_connection",
     "pending",
     "pipelined",
+    "schema_version",
     "shut",
     "wrapped",
     "write_back",

@@ -1,12 +1,15 @@
 """SQLite (WAL): its pragmas, and transactions that take the write lock at once."""
 
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import peewee
+
+from authz.database.schema import MIGRATING, known_version
 
 _FIELD_TYPES = {"OPAQUE_ID": "TEXT"}
 _BUSY_SECONDS = 5
@@ -42,18 +45,64 @@ class SqliteDatabase(peewee.SqliteDatabase):
         super().__init__(*args, **options)
         self._writes = options.get("lock_type") == "IMMEDIATE"
         self._turn = threading.Lock()
+        self._opened: tuple[int, int] | None = None
+        self.schema = known_version()
+        self.register_function(lambda: self.schema, "caregrant_schema", 0)
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Connect; a file that is not there is made for its owner alone, whatever the umask says."""
+        path = Path(self.database)
+        if self._writes and self.database != ":memory:":
+            if self._opened is None:
+                with suppress(FileExistsError, FileNotFoundError):
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            self.require_same_file()
+        fresh = super().connect(reuse_if_open)
+        if self._writes and self._opened is None and path.exists():
+            self._opened = _identity(path)
+        return fresh
+
+    def require_same_file(self) -> None:
+        """Raise `peewee.OperationalError` if the path leads to another file than the one opened first, or to none.
+
+        What is written to a deleted file is gone with its last process.
+        """
+        if self._opened is None:
+            return
+        try:
+            same = _identity(Path(self.database)) == self._opened
+        except OSError:
+            same = False
+        if not same:
+            raise peewee.OperationalError("the database file was deleted or replaced")
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """Say that this process's connections migrate."""
+        self.schema = MIGRATING
+        try:
+            yield
+        finally:
+            self.schema = known_version()
 
     @contextmanager
     def transaction(self, lock_type: str | None = None) -> Iterator[Any]:  # type: ignore[override]
         """A transaction, alone among this process's threads. Raises `peewee.OperationalError` after a long wait."""
-        if self._writes and not self._turn.acquire(timeout=_BUSY_SECONDS):
-            raise peewee.OperationalError("database is locked")
+        if self._writes:
+            self.require_same_file()
+            if not self._turn.acquire(timeout=_BUSY_SECONDS):
+                raise peewee.OperationalError("database is locked")
         try:
             with super().transaction(lock_type) as begun:
                 yield begun
         finally:
             if self._writes:
                 self._turn.release()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def open_sqlite(path: str, *, read_only: bool) -> SqliteDatabase:

@@ -5,8 +5,11 @@ named, the lines are applied to that in their order, and what they add is writte
 A line may refer only to what stands in the database or on a line before it.
 """
 
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import BinaryIO
@@ -18,7 +21,7 @@ from authz.database import Database, answering, gather_statistics
 from authz.errors import ImportRefused, InvalidInput
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import Outcome, Stretch
-from authz.statements import CHANGING, take_locks
+from authz.statements import CHANGING, take_alone
 from authz.terms import to_micros
 
 LONGEST_LINE = 1 << 20
@@ -53,9 +56,9 @@ def import_facts(
     nothing written, for a line that is malformed or contradicts what is there, and `Unavailable` for the database.
     """
     report, moment, done = ImportReport(), to_micros(now), 0
-    with answering(database), database.atomic():
-        take_locks(database, CHANGING, alone=True)
-        for lines, read in _stretches(file, types):
+    with _spooled(file) as whole, answering(database), database.atomic():
+        _hold_operations(database)
+        for lines, read in _stretches(whole, types):
             stretch = Stretch(database, moment, lines)
             for line in lines:
                 try:
@@ -72,6 +75,25 @@ def import_facts(
                 progress(done)
     gather_statistics(database)
     return report
+
+
+def _hold_operations(database: Database) -> None:
+    """Keep operations from beginning until the import ends. PostgreSQL ends it if this process is frozen meanwhile."""
+    take_alone(database, CHANGING)
+    if database.dialect == "postgresql":
+        database.execute_sql("SET LOCAL idle_in_transaction_session_timeout = '10s'")
+
+
+@contextmanager
+def _spooled(file: BinaryIO) -> Iterator[BinaryIO]:
+    """A file that is there as a whole: a pipe could keep a lock waiting for what it brings."""
+    if file.seekable():
+        yield file
+        return
+    with tempfile.TemporaryFile() as whole:
+        shutil.copyfileobj(file, whole)
+        whole.seek(0)
+        yield whole
 
 
 def _stretches(file: BinaryIO, types: Vocabulary) -> Iterator[tuple[list[Line], int]]:

@@ -6,6 +6,7 @@ then. No thread of its own, no delay: with one request at a time each is its own
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import peewee
 
 from authz.database import Database, answering
 from authz.errors import CaregrantError, InvalidInput, Unavailable
-from authz.record.tenancy import insert_decisions
+from authz.record.tenancy import insert_decisions, record_alone
 from authz.statements import RECORDING, take_locks
 
 MODES = {
@@ -53,7 +54,11 @@ COLUMNS = (
 Row = tuple[Any, ...]
 
 
-@dataclass
+PATIENCE_SECONDS = 5.0
+"""How long an answer waits for those that are being recorded."""
+
+
+@dataclass(eq=False)
 class _Waiting:
     rows: Sequence[Row]
     done: bool = False
@@ -68,6 +73,7 @@ class DecisionLog:
     mode: str = "durable"
     fsync: bool = True
     _turn: threading.Lock = field(default_factory=threading.Lock)
+    _gate: threading.Lock = field(default_factory=threading.Lock)
     _queue: list[_Waiting] = field(default_factory=list)
     _buffer: "_Buffer | None" = None
 
@@ -97,17 +103,24 @@ class DecisionLog:
             self._buffer.flush()
 
     def _together(self, mine: _Waiting) -> None:
-        self._queue.append(mine)
-        with self._turn:
+        with self._gate:
+            self._queue.append(mine)
+        if not self._turn.acquire(timeout=PATIENCE_SECONDS):
+            with self._gate, suppress(ValueError):  # else it is being written: recorded, and not answered
+                self._queue.remove(mine)
+            raise Unavailable("the record is busy")
+        try:
             if not mine.done:
                 self._write_all()
+        finally:
+            self._turn.release()
         if mine.error is not None:
             raise Unavailable(str(mine.error)) from mine.error
 
     def _write_all(self) -> None:
         """Write what everybody left; what one row's fault undoes is tried singly, so that it is one failure."""
-        count = len(self._queue)
-        together, self._queue[:count] = self._queue[:count], []
+        with self._gate:
+            together, self._queue = self._queue, []
         try:
             self._commit([row for one in together for row in one.rows])
         except Unavailable as error:
@@ -130,19 +143,19 @@ class DecisionLog:
 
     def _commit(self, rows: Sequence[Row]) -> None:
         with answering(self.database):
+            if self.database.dialect == "postgresql":
+                record_alone(self.database, COLUMNS, rows, durable=self.fsync)
+                return
             self._relax(True)
             try:
                 with self.database.atomic():
-                    if not self.fsync and self.database.dialect == "postgresql":
-                        self.database.execute_sql("SET LOCAL synchronous_commit = off")
-                    take_locks(self.database, RECORDING)
                     insert_decisions(self.database, COLUMNS, rows)
             finally:
                 self._relax(False)
 
     def _relax(self, on: bool) -> None:
         """SQLite's way of not waiting for the disk, for this connection until it is taken back."""
-        if not self.fsync and self.database.dialect == "sqlite" and not self.database.is_closed():
+        if not self.fsync and not self.database.is_closed():
             self.database.execute_sql(f"PRAGMA synchronous = {'NORMAL' if on else 'FULL'}")
 
 
