@@ -187,8 +187,8 @@ def number(name: str, usual: int, least: int, most: int) -> int:
 
 
 def search() -> str:
-    """Return the query parameter `q`. Raises `InvalidInput` for one that is too long."""
-    text = request.args.get("q", "")
+    """Return what is searched for: a form's field `q`, else the query parameter. Raises `InvalidInput` if too long."""
+    text = (request.form if request.method == "POST" else request.args).get("q", "")
     if len(text) > LONGEST_QUERY:
         raise InvalidInput(f"q: up to {LONGEST_QUERY} characters")
     return text

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flask import request
+
 from api import session as sessions
 from api.credentials import pdp, rates
 from api.limits import MOST_SELECTED, charged
@@ -39,13 +41,14 @@ class Chosen:
 @dataclass(frozen=True)
 class Touched:
     """Whom a transfer touches: who owns the patients now, who keeps their share, who saw them by a standing share, and
-    who shares everything with the one who transfers.
+    who shares everything with the one who transfers. `holders` are the ids of those with a grant, by patient.
     """
 
     owners: dict[str, str]
     viewers: dict[str, str]
     standing: dict[str, str]
     sharing: dict[str, str]
+    holders: dict[str, list[str]]
 
 
 def one(patient: str, *actions: str) -> Chosen:
@@ -55,6 +58,11 @@ def one(patient: str, *actions: str) -> Chosen:
     if not allowed:
         raise Denied(actions[0])
     return Chosen({patient: row["name"]}, allowed, (), patient_path(patient))
+
+
+def selected() -> list[str]:
+    """The ids of the patients that a form names; those that only stand in its address were not shown in it."""
+    return (request.form if request.method == "POST" else request.args).getlist("patient")
 
 
 def several(patients: Sequence[str], *actions: str) -> Chosen:
@@ -88,9 +96,11 @@ def touched(chosen: Chosen, colleagues: list[Row]) -> Touched:
     """Whom handing these patients over to one of these colleagues touches."""
     act = sessions.act()
     sharing = {row["owner"] for row in directory.standing_shares(pdp(), act) if row["colleague"] == act.by}
-    found = Touched({}, {}, {}, {row["id"]: row["name"] for row in colleagues if row["id"] in sharing})
+    found = Touched({}, {}, {}, {row["id"]: row["name"] for row in colleagues if row["id"] in sharing}, {})
     for name in chosen.ids:
-        for row in oversight.who_has_access(pdp(), act, name):
+        rows = oversight.who_has_access(pdp(), act, name)
+        found.holders[name] = sorted(row["practitioner"] for row in rows if row["grant"] is not None)
+        for row in rows:
             if row["role"] == "owner":
                 found.owners[row["practitioner"]] = row["name"]
             elif row["origin"] == "standing_share":
