@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from api.requests import now
 from authz.database import FAULTS, Database, connect, write_back
 from authz.errors import CaregrantError
-from authz.record import make_partitions, seal
+from authz.record import make_partitions, seal, take_in
 
 SECONDS = 10.0
 _PATIENCE = "200ms"
@@ -65,6 +65,7 @@ def _work(url: str, parent: int) -> None:
             next_time = time.monotonic() + SECONDS
             _seal(database)
         with suppress(CaregrantError):
+            take_in(database)
             write_back(database)
         time.sleep(_LOOK)
 

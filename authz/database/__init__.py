@@ -15,7 +15,7 @@ from authz.database.connection import (
     shut,
     write_back,
 )
-from authz.database.faults import FAULTS, wrapped
+from authz.database.faults import FAULTS, WriteLocked, wrapped
 from authz.database.postgresql import PostgresqlDatabase
 from authz.database.sqlite import SqliteDatabase
 
@@ -25,6 +25,7 @@ __all__ = [
     "Database",
     "PostgresqlDatabase",
     "SqliteDatabase",
+    "WriteLocked",
     "absolute_url",
     "answering",
     "connect",

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 import peewee
 from playhouse.migrations import Runner
 
-from authz.database.faults import FAULTS
+from authz.database.faults import FAULTS, WriteLocked
 from authz.database.postgresql import PostgresqlDatabase, open_postgresql
 from authz.database.sqlite import SqliteDatabase, open_sqlite, write_back_log
 from authz.errors import InvalidInput, Unavailable
@@ -86,7 +86,8 @@ def answering(database: Database) -> Iterator[Any]:
         opened = database.connect(reuse_if_open=True)
         yield database.connection()
     except FAULTS as error:
-        give_up(database)
+        if not isinstance(error, WriteLocked):
+            give_up(database)
         raise Unavailable(str(error).strip()) from error
     finally:
         if opened:

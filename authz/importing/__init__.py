@@ -7,15 +7,17 @@ A line may refer only to what stands in the database or on a line before it.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 import peewee
 
 from authz.compiler import Vocabulary
-from authz.database import Database, answering, gather_statistics
-from authz.errors import ImportRefused, InvalidInput
+from authz.database import Database, SqliteDatabase, answering, gather_statistics
+from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import Outcome, Stretch
 from authz.statements import CHANGING, take_locks
@@ -25,6 +27,7 @@ LONGEST_LINE = 1 << 20
 """A longer line is refused without being read to its end."""
 
 _LINES_AT_ONCE = 2000
+_PATIENCE = 60.0
 
 
 @dataclass
@@ -53,9 +56,9 @@ def import_facts(
     nothing written, for a line that is malformed or contradicts what is there, and `Unavailable` for the database.
     """
     report, moment, done = ImportReport(), to_micros(now), 0
-    with answering(database), database.atomic():
+    with _at_hand(file) as read_back, answering(database), _beginning(database):
         take_locks(database, CHANGING, alone=True)
-        for lines, read in _stretches(file, types):
+        for lines, read in _stretches(read_back, types):
             stretch = Stretch(database, moment, lines)
             for line in lines:
                 try:
@@ -72,6 +75,34 @@ def import_facts(
                 progress(done)
     gather_statistics(database)
     return report
+
+
+@contextmanager
+def _at_hand(file: BinaryIO) -> Iterator[BinaryIO]:
+    """The file, or a copy of what comes through a pipe: no lock is held while its writer is waited for.
+
+    A line that is too long is not copied whole; reading the copy refuses it. Raises `Unavailable` on a full disk.
+    """
+    if file.seekable():
+        yield file
+        return
+    with TemporaryFile() as copy:
+        try:
+            while line := file.readline(LONGEST_LINE + 1):
+                copy.write(line)
+                if len(line) > LONGEST_LINE:
+                    break
+            copy.seek(0)
+        except OSError as error:
+            raise Unavailable(f"the input cannot be copied to a temporary file: {error.strerror}") from error
+        yield copy
+
+
+@contextmanager
+def _beginning(database: Database) -> Iterator[None]:
+    """The import's transaction. On SQLite it waits longer for the write lock than a service does."""
+    with database.patience(_PATIENCE) if isinstance(database, SqliteDatabase) else nullcontext(), database.atomic():
+        yield
 
 
 def _stretches(file: BinaryIO, types: Vocabulary) -> Iterator[tuple[list[Line], int]]:

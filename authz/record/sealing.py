@@ -18,6 +18,7 @@ from authz.record.commitments import commitment, erased, secrets_of, whose_addre
 from authz.record.leaves import DECISION_FIELDS, canonical, decision_leaf, seal_leaf
 from authz.record.months import month_of
 from authz.record.proof import extend, take_turn
+from authz.record.spool import take_in
 from authz.record.tree import Edge, leaf_hash
 from authz.statements import RECORDING, insert_rows, take_locks
 from authz.terms import to_micros
@@ -38,6 +39,7 @@ def seal(database: Database, now: datetime, *, patience: str = "0") -> int:
     Raises `Unavailable`; what was sealed until then stays sealed.
     """
     sealed = 0
+    take_in(database)
     with answering(database):
         upto = _settled(database, patience)
         while count := _seal_batch(database, now, upto):
