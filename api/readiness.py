@@ -7,7 +7,7 @@ that holds SQLite's write lock does not make a service unready: it answers decis
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ SEALER_PATIENCE = 30.0
 """Seconds without a sign of the process that seals."""
 
 _FRESH = 1.0
+_PATIENCE = 0.2
 _OTHER_SCHEMA = "the schema of the database is {}, and this release knows {}"
 _WRITE = """INSERT INTO spent (caller, minute, requests) VALUES ({0}, 0, 1)
     ON CONFLICT (caller) DO UPDATE SET requests = 1"""
@@ -93,12 +94,16 @@ class Readiness:
             if time.monotonic() - self._written < _FRESH:
                 return
             try:
-                with answering(self.database), self.database.atomic():
+                with self._briefly(), answering(self.database), self.database.atomic():
                     self.database.execute_sql(_WRITE.format(self.database.param), ("readyz",))
             except Unavailable as error:
                 if not (self.database.dialect == "sqlite" and "locked" in str(error)):
                     raise
             self._written = time.monotonic()
+
+    def _briefly(self) -> AbstractContextManager[None]:
+        """Wait for SQLite's write lock as long as a probe may take."""
+        return self.database.patience(_PATIENCE) if isinstance(self.database, SqliteDatabase) else nullcontext()
 
     def _near(self) -> None:
         if isinstance(self.database, PostgresqlDatabase):

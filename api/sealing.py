@@ -19,7 +19,7 @@ from api import logs
 from api.requests import now
 from authz.database import FAULTS, Database, Limits, answering, connect, write_back
 from authz.errors import CaregrantError
-from authz.record import make_partitions, seal
+from authz.record import make_partitions, seal, take_in
 from authz.statements import end_frozen_clients
 
 SECONDS = 10.0
@@ -81,6 +81,7 @@ def _work(url: str, parent: int, beat: Path, log_format: str = "text") -> None:
             next_time = time.monotonic() + SECONDS
             _seal(database)
         with suppress(CaregrantError):
+            take_in(database)
             write_back(database)
         time.sleep(_LOOK)
 

@@ -29,7 +29,7 @@ from api.session import check
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import open_pdp
-from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded
+from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded, take_in
 from authz.settings import Settings
 from authz.tokens import Tokens
 
@@ -57,6 +57,8 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         policy_loaded(pdp.database, Act("", now()), pdp.version, settings.policies)
         settings = replace(settings, policy_version=pdp.version)  # a worker that starts later decides by this or not
         make_partitions(pdp.database, now())
+        with suppress(Unavailable):
+            take_in(pdp.database)
         with suppress(Unavailable):
             gather_statistics(pdp.database)
     _check_free(host, port)

@@ -25,6 +25,7 @@ from authz.models import (
     Patient,
     Practitioner,
     Secret,
+    SpoolPosition,
     StandingShare,
 )
 from authz.pdp import PDP
@@ -66,7 +67,7 @@ def told(database: Database, *lines: Any, later: int = 0) -> ImportReport:
 
 
 def stored(database: Database) -> dict[str, list[Any]]:
-    facts = [model for model in MODELS if model is not Secret]
+    facts = [model for model in MODELS if model not in (Secret, SpoolPosition)]
     return {model.__name__: sorted(map(repr, model.select().tuples().execute(database))) for model in facts}
 
 

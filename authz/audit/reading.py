@@ -24,7 +24,7 @@ from authz.compiler import load
 from authz.database import Database, answering, connect, masked_url, pending, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import PDP
-from authz.record import Act, Happened, append
+from authz.record import Act, Happened, append, count_waiting
 from authz.settings import Settings
 from authz.terms import from_micros, parse_instant, to_micros
 
@@ -155,6 +155,9 @@ def open_audit(
     if lacking:
         shut(writing)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
+    waiting = count_waiting(writing)
+    if waiting:
+        raise Unavailable(f"{waiting} answers wait in {writing.database}-answers: another process holds the database")
     reading = connect(chosen.database, read_only=True)
     who = chosen.reader or getpass.getuser()
     return Audit(reading, writing, PDP(reading, policy), chosen.database, now, zone, who, log, chosen.checkpoint_key)

@@ -15,7 +15,7 @@ from authz.database.connection import (
     shut,
     write_back,
 )
-from authz.database.faults import FAULTS, wrapped
+from authz.database.faults import FAULTS, WriteLocked, wrapped
 from authz.database.limits import Limits
 from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase
@@ -29,6 +29,7 @@ __all__ = [
     "Limits",
     "PostgresqlDatabase",
     "SqliteDatabase",
+    "WriteLocked",
     "absolute_url",
     "answering",
     "connect",

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from playhouse.migrations import Runner
 
-from authz.database.faults import FAULTS, wrapped
+from authz.database.faults import FAULTS, WriteLocked, wrapped
 from authz.database.limits import LONG, Limits
 from authz.database.logins import require_normal_logins
 from authz.database.masking import masked_url
@@ -121,7 +121,8 @@ def answering(database: Database) -> Iterator[Any]:
         opened = database.connect(reuse_if_open=True)
         yield database.connection()
     except FAULTS as error:
-        give_up(database, error)
+        if not isinstance(error, WriteLocked):
+            give_up(database, error)
         raise Unavailable(str(error).strip()) from error
     finally:
         if opened:
