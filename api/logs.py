@@ -7,9 +7,15 @@ quoted, so that it forges no field and no line.
 
 import json
 import logging
+import sys
+import threading
+import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from multiprocessing.util import Finalize
+from queue import Full, Queue
 from typing import Any
 
 from flask import g, has_request_context, request
@@ -17,6 +23,7 @@ from flask import g, has_request_context, request
 from authz.errors import InvalidInput
 
 FORMATS = ("text", "json")
+MOST_WAITING = 10_000
 _LONGEST = 2000
 _OTHERS = ("_granian", "granian.access")
 """Loggers that bring handlers of their own."""
@@ -34,17 +41,53 @@ class Formatter(logging.Formatter):
         return self._write(_fields(record))
 
 
+class Writer(logging.Handler):
+    """Write lines to standard error in a thread of its own: whoever logs waits for no reader of the log.
+
+    `MOST_WAITING` lines may wait; further ones are dropped and counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: Queue[str] = Queue(MOST_WAITING)
+        self._dropped = 0
+        threading.Thread(target=self._work, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the line of an entry; formatted here, where its request is known."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except Full:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Wait until what was queued is written, for at most a second."""
+        end = time.monotonic() + 1
+        while self._lines.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def _work(self) -> None:
+        while True:
+            line = self._lines.get()
+            dropped, self._dropped = self._dropped, 0
+            with suppress(OSError, ValueError):
+                sys.stderr.write(f"{line}\n" if not dropped else f"{line}\n{dropped} lines of the log were dropped\n")
+                sys.stderr.flush()
+            self._lines.task_done()
+
+
 def configure(form: str) -> None:
     """Let every logger of this process write such lines to standard error. Raises `InvalidInput` for another format."""
     if form not in FORMATS:
         raise InvalidInput(f"CAREGRANT_LOG_FORMAT is {' or '.join(FORMATS)}, not {form!r}")
-    handler = logging.StreamHandler()
+    handler = Writer()
     handler.setFormatter(Formatter(form))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     for name in _OTHERS:
         other = logging.getLogger(name)
         other.handlers[:], other.propagate = [], True
+    Finalize(None, handler.flush, exitpriority=0)  # a process of multiprocessing leaves atexit out
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The database is written to at most once a second, and a request asks for the sch
 that holds SQLite's write lock does not make a service unready: it answers decisions meanwhile.
 """
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ SEALER_PATIENCE = 30.0
 
 _FRESH = 1.0
 _PATIENCE = 0.2
+_LEAST_FREE = 1 << 20
+"""Bytes: with less, one answer may still find room and the next one none."""
 _OTHER_SCHEMA = "the schema of the database is {}, and this release knows {}"
 _WRITE = """INSERT INTO spent (caller, minute, requests) VALUES ({0}, 0, 1)
     ON CONFLICT (caller) DO UPDATE SET requests = 1"""
@@ -90,6 +93,8 @@ class Readiness:
 
         A lock that somebody else holds on an SQLite file is no fault of it.
         """
+        if isinstance(self.database, SqliteDatabase) and shutil.disk_usage(_folder(self.database)).free < _LEAST_FREE:
+            raise Unavailable("the disk is full")
         with self._lock:
             if time.monotonic() - self._written < _FRESH:
                 return
@@ -122,6 +127,10 @@ class Readiness:
             raise Unavailable("the process that seals gave no sign") from error
         if silent > SEALER_PATIENCE:
             raise Unavailable(f"the process that seals gave no sign for {silent:.0f} s")
+
+
+def _folder(database: SqliteDatabase) -> Path:
+    return Path(database.database).absolute().parent
 
 
 def _reason(error: Exception) -> str:

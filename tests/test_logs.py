@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import redirect_stderr, suppress
@@ -37,6 +38,7 @@ def written(form: str, flask: Flask, **headers: str) -> list[str]:
             raise ValueError("alice@north.example")
         except ValueError as error:
             logging.getLogger("caregrant").exception("unexpected", exc_info=error)
+        logging.getLogger().handlers[0].flush()
     return stream.getvalue().splitlines()
 
 
@@ -70,6 +72,21 @@ def test_control_characters_begin_no_line(form: str) -> None:
     line = logs.Formatter(form).format(record)
     assert len(line.splitlines()) == 1
     assert "\x1b" not in line
+
+
+def test_a_reader_that_stands_still_stops_nobody() -> None:
+    """If nobody reads the log, whoever logs goes on: lines wait, and beyond a number they are dropped."""
+    reading, writing = os.pipe()
+    pipe = os.fdopen(writing, "w")
+    with redirect_stderr(pipe):
+        writer = logs.Writer()
+        writer.setFormatter(logs.Formatter("text"))
+        for _ in range(logs.MOST_WAITING + 2000):
+            writer.emit(logging.LogRecord("x", logging.INFO, "x", 1, "x" * 100, None, None))
+        os.close(reading)  # the writer's thread ends its wait with an error, which it survives
+        writer.flush()
+    with suppress(BrokenPipeError):
+        pipe.close()
 
 
 def test_another_format_is_refused() -> None:

@@ -106,6 +106,11 @@ class SqliteDatabase(peewee.SqliteDatabase):
             if self._writes:
                 self._turn.release()
 
+    def rollback(self) -> None:
+        """Undo, unless SQLite did so itself, as it does on a full disk: its error is the one to be told."""
+        if self.is_closed() or self.connection().in_transaction:
+            super().rollback()
+
     def begin(self, lock_type: str | None = None) -> None:
         """Begin; on a connection that writes, with the write lock. Raises `WriteLocked`."""
         if not self._writes or lock_type == "DEFERRED":
