@@ -57,7 +57,7 @@ def import_facts(
     """
     report, moment, done = ImportReport(), to_micros(now), 0
     with _spooled(file) as whole, answering(database), database.atomic():
-        take_alone(database, CHANGING)
+        _hold_operations(database)
         for lines, read in _stretches(whole, types):
             stretch = Stretch(database, moment, lines)
             for line in lines:
@@ -75,6 +75,13 @@ def import_facts(
                 progress(done)
     gather_statistics(database)
     return report
+
+
+def _hold_operations(database: Database) -> None:
+    """Keep operations from beginning until the import ends. PostgreSQL ends it if this process is frozen meanwhile."""
+    take_alone(database, CHANGING)
+    if database.dialect == "postgresql":
+        database.execute_sql("SET LOCAL idle_in_transaction_session_timeout = '10s'")
 
 
 @contextmanager
