@@ -13,7 +13,7 @@ from authz.database.sessions import Session, open_session
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Subscription
 from authz.settings import Settings
-from authz.statements import CHANGING, end_frozen_clients, insert_rows, take_alone, take_locks
+from authz.statements import CHANGING, end_frozen_clients, insert_rows, lock_by_moments, take_alone, take_locks
 from tests.services import until
 
 SHORT = Limits(statement=200, lock=100, idle=300, held=600)
@@ -186,3 +186,21 @@ def test_an_import_waits_for_operations_by_moments(postgresql_url: str, monkeypa
     thread.join()
     shut(frozen)
     shut(other)
+
+
+def test_a_month_is_dropped_by_moments(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads the decisions for long keeps a month from being dropped, and answers wait behind it for a moment."""
+    monkeypatch.setattr("authz.statements._TRIES", 3)
+    monkeypatch.setattr("authz.statements._PAUSE_SECONDS", 0.05)
+    reading, dropping = connect(postgresql_url), connect(postgresql_url)
+    began = time.monotonic()
+    with reading.atomic():
+        reading.execute_sql("SELECT count(*) FROM decision")
+        with pytest.raises(peewee.OperationalError, match="lock timeout"), dropping.atomic():
+            lock_by_moments(dropping, "LOCK TABLE decision IN ACCESS EXCLUSIVE MODE")
+    assert time.monotonic() - began < 3
+    with dropping.atomic():
+        lock_by_moments(dropping, "LOCK TABLE decision IN ACCESS EXCLUSIVE MODE")
+        assert settings_of(dropping)["idle_in_transaction_session_timeout"] == "10s"
+    shut(reading)
+    shut(dropping)
