@@ -76,8 +76,9 @@ _VALUES = {noun: itemgetter(*names) for noun, names in _TOLD.items()}
 
 _CHUNK = 1000
 _PERSONAL = itemgetter("actor", "client", "address", "patient", "reason", "body")
-_NEXT = """SELECT COALESCE((SELECT at FROM event ORDER BY id DESC LIMIT 1), 0),
-    ARRAY(SELECT nextval('event_id_seq') FROM generate_series(1, %s))"""
+_IDS = "SELECT nextval('event_id_seq') FROM generate_series(1, %s)"
+_NAMES = {"sqlite": "json_each(?)", "postgresql": "unnest(%s::text[]) AS each (value)"}
+_LATEST = """SELECT value, (SELECT at FROM event WHERE subscription = value ORDER BY id DESC LIMIT 1) FROM {}"""
 
 
 @dataclass(frozen=True)
@@ -109,25 +110,37 @@ class Happened(NamedTuple):
 
 def append(database: Database, act: Act, happened: Iterable[Happened], at: datetime | None = None) -> None:
     """Append events, in order, each with its leaf. They take turns: ids are in the order of commits, so that a reader
-    who goes on after the last id that it saw misses none. Nor does time go back from one to the next: `at` is when the
-    change counts from, or when the event before it was.
+    who goes on after the last id that it saw misses none. Nor does time go back from one to the next of a subscription:
+    `at` is when the change counts from, or when the subscription's event before it was. A wrong instant of one
+    subscription is none of another.
     """
     told = list(happened)
     if not told:
         return
     who = (act.by, act.client, act.request_id, act.address)
     take_turn(database)
-    asked = _ask_next(database, len(told))
+    asked = _ask_next(database, len(told), sorted({one.subscription for one in told}))
     whose = _whose((act.by, act.client, act.address, one.patient, one.reason, one.body) for one in told)
     secrets = ask_secrets(database, whose, make=True)
     edges = ask_edges(database, {one.subscription for one in told})
-    last, numbers = asked()
-    when = max(to_micros(at or act.now), last)
+    latest, numbers = asked()
+    when = to_micros(at or act.now)
     rows = []
     for number, one in zip(numbers, told, strict=True):
         assert one.kind in KINDS, one.kind
         body = {**one.body, "batch": act.batch} if act.batch else one.body
-        rows.append((number, when, one.kind, one.subscription, one.patient, *who, one.reason, body))
+        rows.append(
+            (
+                number,
+                max(when, latest[one.subscription]),
+                one.kind,
+                one.subscription,
+                one.patient,
+                *who,
+                one.reason,
+                body,
+            )
+        )
     bodies = [canonical(body) for *_, body in rows]
     stored = [(*row[:-1], body.decode()) for row, body in zip(rows, bodies, strict=True)]
     leaves = _leaves(told_events(database, rows, secrets()), bodies)
@@ -135,13 +148,22 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     write_together(database, rows_and_leaves)
 
 
-def _ask_next(database: Database, count: int) -> Callable[[], tuple[int, Iterable[int]]]:
-    """What waits for when the last event was, and the ids of the next ones, which their leaves tell."""
-    if database.dialect == "sqlite":
-        last, at = database.execute_sql("SELECT id, at FROM event ORDER BY id DESC LIMIT 1").fetchone() or (0, 0)
-        return lambda: (at, range(last + 1, last + 1 + count))
-    found: Callable[[], tuple[int, list[int]]] = database.execute_sql(_NEXT, (count,)).fetchone
-    return found
+def _ask_next(database: Database, count: int, names: list[str]) -> Callable[[], tuple[dict[str, int], Iterable[int]]]:
+    """What waits for when the last event of each of these subscriptions was, and the ids of the next events, which
+    their leaves tell.
+    """
+    values = orjson.dumps(names).decode() if database.dialect == "sqlite" else names
+    asked = database.execute_sql(_LATEST.format(_NAMES[database.dialect]), (values,))
+    numbered = database.execute_sql(_IDS, (count,)) if database.dialect == "postgresql" else None
+
+    def answer() -> tuple[dict[str, int], Iterable[int]]:
+        latest = {name: at or 0 for name, at in asked.fetchall()}
+        if numbered is not None:
+            return latest, sorted(number for (number,) in numbered.fetchall())
+        (last,) = database.execute_sql("SELECT COALESCE(max(id), 0) FROM event").fetchone()
+        return latest, range(last + 1, last + 1 + count)
+
+    return answer
 
 
 def _whose(told: Iterable[tuple[str, int | None, str, str, str, Mapping[str, Any]]]) -> set[str]:
