@@ -67,6 +67,7 @@ NOTICES = {
     "standing_share:received": "a colleague shares everything with you",
     "standing_share:given": "you share everything with a colleague",
     "standing_share:ended": "a standing share that you gave or had has ended",
+    "patient:ended": "a patient of yours left the clinic",
 }
 """Of what practitioners are told."""
 
