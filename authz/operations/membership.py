@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from authz.errors import Conflict, Denied, NotFound
+from authz.leaving import PRACTISING, held_shares
 from authz.models import Licence, Membership, Practitioner, Subscription
 from authz.operations.change import ALONE, Change, Row, in_future, perform
-from authz.operations.leaving import PRACTISING, SharesAdded, end_shares, held_shares
+from authz.operations.leaving import SharesAdded, end_shares
 from authz.pdp import PDP
 from authz.record import Act
 from authz.terms import is_named, normalise_login, parse_id, parse_text, to_micros
