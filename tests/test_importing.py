@@ -232,7 +232,10 @@ MALFORMED = {
     "unknown patient": (with_grant(patient="p-9"), "no patient p-9"),
     "login taken": (line("practitioner", id="al", login="ALICE@north.example", name="Al"), "that of alice"),
     "no e-mail": (line("practitioner", id="al", login="alice", name="Al"), "is not an e-mail address"),
-    "same id, another login": (line("practitioner", id="bob", login="b@north.example", name="Bob"), "contradicts a line before it"),
+    "same id, another login": (
+        line("practitioner", id="bob", login="b@north.example", name="Bob"),
+        "contradicts a line before it",
+    ),
     "share with oneself": (line("standing_share", owner="bob", colleague="bob", subscription="north"), "themselves"),
     "content that is a word": (
         line("standing_share", owner="bob", colleague="alice", subscription="north", content="yes"),

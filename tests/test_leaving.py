@@ -7,21 +7,25 @@ from typing import Any
 
 import pytest
 
+from authz import directory
 from authz.database import clock, connect, shut
-from authz.errors import Conflict, Denied, Unavailable
+from authz.errors import Conflict, Denied, ImportRefused, Unavailable
 from authz.models import Event, Grant, Patient, StandingShare
 from authz.operations import (
+    Verdict,
     end_membership,
     end_share,
     end_standing_share,
     put_membership,
     put_subscription,
+    review,
     share,
     share_all,
 )
+from authz.statements import is_among
 from tests import people
 from tests.acting import Clinic, by, login
-from tests.people import NOW
+from tests.people import NEXT_YEAR, NOW
 
 BOB: Any = {"subscription": "north", "practitioner": "bob"}
 DAN: Any = {"subscription": "north", "practitioner": "dan"}
@@ -212,3 +216,22 @@ def test_who_may_not_manage_learns_nothing(clinic: Clinic) -> None:
     """A colleague who is no manager is refused before anything is looked up."""
     with pytest.raises(Denied):
         end_membership(clinic.pdp, act=by("alice"), **BOB)
+
+
+def test_a_review_of_more_lines_than_a_statement_takes_values(clinic: Clinic) -> None:
+    """66,000 lines are one value of a statement: what is refused is the first line that is wrong, not the size."""
+    for noun in ("grant", "standing_share"):
+        verdicts = [
+            Verdict(line, noun, 10**6 + line, f"p-none-{line}" if noun == "grant" else "", "bob", "keep")
+            for line in range(66_000)
+        ]
+        with pytest.raises(ImportRefused, match=r"line 0: .* is no live share"):
+            review(clinic.pdp, act=by("dan"), campaign="c", due=NEXT_YEAR, verdicts=verdicts)
+
+
+def test_names_of_more_people_than_a_statement_takes_values(clinic: Clinic) -> None:
+    """What pages read about many rows is one value too."""
+    ids = [f"x-{number}" for number in range(66_000)]
+    assert directory.people(clinic.pdp, [*ids, "bob"])["bob"]["name"] == "Bob"
+    condition = is_among(clinic.database, Patient.id, [*ids, "p-1"])
+    assert Patient.select().where(condition).count(clinic.database) == 1
