@@ -131,6 +131,14 @@ class PatientDetail(PatientItem):
     actions: list[str]
 
 
+class EditedPatient(BaseModel):
+    """A patient as they are called from now on."""
+
+    id: str
+    name: str
+    subscription: str
+
+
 class NewlyAdded(BaseModel):
     """A patient who was added."""
 

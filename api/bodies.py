@@ -62,6 +62,18 @@ class NewPatient(_Body):
     subscription: str | None = None
 
 
+class PatientChanges(_Body):
+    """What of a patient shall change."""
+
+    name: str | None = None
+
+
+class EndOfPatient(_Body):
+    """Why a patient leaves the clinic."""
+
+    reason: str = ""
+
+
 class NewShare(_Body):
     """A share of one patient."""
 

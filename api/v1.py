@@ -187,6 +187,28 @@ def patient(patient: str) -> Response:
     return _json({**row, "until": _until(row["until"])})
 
 
+@v1.patch("/patients/<patient>")
+@described(
+    caller="practitioner",
+    takes=bodies.PatientChanges,
+    gives=answers.EditedPatient,
+    once=True,
+    example={"name": "Pat Two"},
+)
+def edit_patient(patient: str) -> Response:
+    """Correct a patient's name."""
+    said = bodies.read(bodies.PatientChanges).model_dump(exclude_unset=True)
+    return _do(operations.edit_patient, 200, lambda row: row, patient=patient, **said)
+
+
+@v1.post("/patients/<patient>/end")
+@described(caller="practitioner", takes=bodies.EndOfPatient, status=204, once=True, example={"reason": "moved away"})
+def end_patient(patient: str) -> Response:
+    """The patient leaves the clinic: every grant ends."""
+    said = bodies.read(bodies.EndOfPatient)
+    return _do(operations.end_patient, 204, lambda _: None, patient=patient, reason=said.reason)
+
+
 @v1.get("/patients/<patient>/access")
 @described(caller="practitioner", gives=answers.Grants)
 def access(patient: str) -> Response:

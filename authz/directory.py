@@ -12,7 +12,7 @@ from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
 from authz.pdp import PDP
 from authz.record import Act, Asked, record_decisions, searched
-from authz.statements import rows_of
+from authz.statements import is_among, rows_of
 from authz.terms import FOREVER, normalise_login, to_micros
 
 Row = dict[str, Any]
@@ -40,7 +40,9 @@ def me(pdp: PDP, act: Act) -> Row:
             Membership.practitioner == act.by, Membership.started_at <= act.now, Membership.ended_at > act.now
         )
         held = {row["subscription"]: row["role"] for row in lives.dicts().execute(pdp.database)}
-        names = Subscription.select().where(Subscription.id.in_(list(held))).order_by(Subscription.id)
+        names = (
+            Subscription.select().where(is_among(pdp.database, Subscription.id, list(held))).order_by(Subscription.id)
+        )
         clinics = [
             {"subscription": row["id"], "name": row["name"], "role": held[row["id"]]}
             for row in names.dicts().execute(pdp.database)
@@ -118,12 +120,15 @@ def _wanted(row: Row, role: str | None, left: bool) -> bool:
 
 def _told(pdp: PDP, act: Act, ids: Sequence[str], action: str) -> list[Row]:
     """Patients as the practitioner sees them, in the order of their ids."""
-    rows = Patient.select().where(Patient.id.in_(list(ids))).order_by(Patient.id)
+    rows = Patient.select().where(is_among(pdp.database, Patient.id, list(ids))).order_by(Patient.id)
     if act.bound is not None:
         rows = rows.where(Patient.subscription == act.bound)
     found = list(rows.dicts().execute(pdp.database))
     owned = Grant.select(Grant.patient, Grant.practitioner).where(
-        Grant.patient.in_(list(ids)), Grant.role == "owner", Grant.started_at <= act.now, Grant.ended_at > act.now
+        is_among(pdp.database, Grant.patient, list(ids)),
+        Grant.role == "owner",
+        Grant.started_at <= act.now,
+        Grant.ended_at > act.now,
     )
     owners = {row["patient"]: row["practitioner"] for row in owned.dicts().execute(pdp.database)}
     who = ("practitioner", act.by)
@@ -194,7 +199,7 @@ def names(pdp: PDP, act: Act, ids: Sequence[str]) -> dict[str, str]:
             answers = pdp.evaluate_many([(one.subject, one.action, one.resource) for one in asked], act.now)
             record_decisions(pdp.database, act, zip(asked, answers, strict=True))
             known |= {one.resource[1] for one, decision in zip(asked, answers, strict=True) if decision.allowed}
-        rows = Patient.select(Patient.id, Patient.name).where(Patient.id.in_(sorted(known)))
+        rows = Patient.select(Patient.id, Patient.name).where(is_among(pdp.database, Patient.id, sorted(known)))
         return dict(rows.tuples().execute(pdp.database))
 
 
@@ -240,7 +245,11 @@ def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> l
             resources = [("subscription", one) for one, may in zip(mine, answers, strict=True) if may.allowed]
         found = {who for one in resources for who in pdp.search_subjects("practitioner", "receive", one, act.now)}
         _record_search(pdp, act, "receive", ("patient", name or ""), len(found - {act.by}))
-        people = Practitioner.select().where(Practitioner.id.in_(sorted(found - {act.by}))).order_by(Practitioner.id)
+        people = (
+            Practitioner.select()
+            .where(is_among(pdp.database, Practitioner.id, sorted(found - {act.by})))
+            .order_by(Practitioner.id)
+        )
         rows = list(people.dicts().execute(pdp.database))
     return [row for row in rows if not q or q.casefold() in f"{row['name']}\n{row['login']}".casefold()]
 

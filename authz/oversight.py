@@ -14,6 +14,7 @@ from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Patient, Practitioner, StandingShare
 from authz.pdp import PDP
 from authz.record import Act, Asked, record_decisions, searched
+from authz.statements import is_among
 from authz.terms import FOREVER
 
 Row = dict[str, Any]
@@ -72,7 +73,9 @@ def _by_rule(pdp: PDP, name: str, who: Sequence[str], now: datetime) -> list[Row
     asked = [(("practitioner", one), "view", ("patient", name)) for one in who]
     answers = pdp.evaluate_many(asked, now)
     numbers = [one.standing_share for one in answers if one.standing_share is not None]
-    found = StandingShare.select().where(StandingShare.id.in_(numbers)).dicts().execute(pdp.database)
+    found = (
+        StandingShare.select().where(is_among(pdp.database, StandingShare.id, numbers)).dicts().execute(pdp.database)
+    )
     shares = {row["id"]: row for row in found}
     both = zip(who, answers, strict=True)
     return [_told(one, decision, shares.get(decision.standing_share)) for one, decision in both if decision.allowed]
@@ -193,7 +196,7 @@ def _shared_after(pdp: PDP, act: Act, subscription: str, size: int, after: int) 
 
 def _with_owners(pdp: PDP, act: Act, rows: list[Row]) -> list[Row]:
     owned = Grant.select(Grant.patient, Grant.practitioner).where(
-        Grant.patient.in_([row["patient"] for row in rows]),
+        is_among(pdp.database, Grant.patient, [row["patient"] for row in rows]),
         Grant.role == "owner",
         Grant.started_at <= act.now,
         Grant.ended_at > act.now,

@@ -22,6 +22,23 @@ def run(database: Database, sql: str, *values: Any) -> Any:
     return database.execute_sql(sql.format(*[database.param] * len(values)), values)
 
 
+def among(database: Database, names: Sequence[str] | Sequence[int]) -> tuple[str, list[Any]]:
+    """The text after a column that compares it with any of `names`, and its values: one value however many there are,
+    because a statement takes 32,766 values on SQLite and 65,535 on PostgreSQL.
+    """
+    if len(names) == 1:
+        return f"= {database.param}", [names[0]]
+    if database.dialect == "sqlite":
+        return "IN (SELECT value FROM json_each(?))", [orjson.dumps(list(names)).decode()]
+    return "= ANY(%s)", [list(names)]
+
+
+def is_among(database: Database, field: peewee.Field, names: Sequence[str] | Sequence[int]) -> Any:
+    """`among` as a condition of a Peewee query."""
+    text, values = among(database, names)
+    return peewee.NodeList((field, peewee.SQL(text, values)))
+
+
 def rows_of(
     database: Database, sql: str, names: list[str] | list[int], *, lock: bool = False, close: str = ""
 ) -> list[Any]:
@@ -29,15 +46,16 @@ def rows_of(
 
     `lock` holds the rows until the transaction ends (on SQLite the transaction holds the whole file anyway).
     """
-    held = " FOR UPDATE" if lock and database.dialect == "postgresql" else ""
-    if len(names) == 1:
-        asked = database.execute_sql(f"{sql} = {database.param}{close}{held}", names)
-    elif database.dialect == "sqlite":
-        every = orjson.dumps(names).decode()
-        asked = database.execute_sql(f"{sql} IN (SELECT value FROM json_each(?)){close}", (every,))
-    else:
-        asked = database.execute_sql(f"{sql} = ANY(%s){close}{held}", (names,))
-    return list(asked.fetchall())
+    return list(ask_rows(database, sql, names, lock="FOR UPDATE" if lock else "", close=close).fetchall())
+
+
+def ask_rows(database: Database, sql: str, names: list[str] | list[int], *, lock: str = "", close: str = "") -> Any:
+    """A cursor on these rows: inside `pipelined`, the query is on its way when this returns. `lock` is PostgreSQL's
+    clause that holds the rows until the transaction ends.
+    """
+    held = f" {lock}" if lock and database.dialect == "postgresql" else ""
+    text, values = among(database, names)
+    return database.execute_sql(f"{sql} {text}{close}{held}", values)
 
 
 CHANGING = 0x63616772

@@ -3,8 +3,8 @@
 actor Practitioner {}
 
 resource Patient {
-    roles = ["owner", "viewer", "sharee", "manager", "member"];
-    permissions = ["view", "share", "transfer", "end_share", "give_up", "list_access", "receive"];
+    roles = ["owner", "viewer", "sharee", "manager", "member", "keeper"];
+    permissions = ["view", "share", "transfer", "end_share", "give_up", "list_access", "receive", "edit", "end"];
 
     # R3. The owner views, shares, transfers, ends shares, lists access.
     "view" if "owner";
@@ -25,6 +25,10 @@ resource Patient {
 
     # R7. A member here may receive a patient of this subscription.
     "receive" if "member";
+
+    # R10. The owner and a manager here correct a patient's name, and end the patient, who then leaves the clinic.
+    "edit" if "keeper";
+    "end" if "keeper";
 }
 
 allow(practitioner: Practitioner, action, patient: Patient) if has_permission(practitioner, action, patient);
@@ -51,3 +55,13 @@ has_role(practitioner: Practitioner, "manager", patient: Patient) if
 has_role(practitioner: Practitioner, "member", patient: Patient) if
     "R7" in practitioner.rules and
     member_here(practitioner, patient);
+
+has_role(practitioner: Practitioner, "keeper", patient: Patient) if
+    "R10" in practitioner.rules and
+    member_here(practitioner, patient) and
+    holds(practitioner, "owner", patient);
+
+has_role(practitioner: Practitioner, "keeper", patient: Patient) if
+    "R10" in practitioner.rules and
+    works(practitioner, patient.subscription, ["manager"]) and
+    live(patient);

@@ -45,6 +45,8 @@ STORIES = [
     ("heidi", "view", ("patient", "p-1"), None, "the auditor practises nothing"),
     ("grace", "view", ("patient", "p-93"), None, "an owner whose clinic lapsed"),
     ("frank", "view", ("patient", "p-1"), None, "another clinic"),
+    ("alice", "edit", ("patient", "p-1"), "R10", "the owner corrects a name"),
+    ("dan", "end", ("patient", "p-1"), "R10", "a manager ends a patient"),
     ("carol", "view", ("document", "d-1"), "R9", "a document follows its patient"),
     ("bob", "edit", ("document", "d-2"), "R9", "its author edits it"),
     ("carol", "view", ("document", "d-library"), "R9", "library content, shared with content"),
@@ -57,7 +59,7 @@ def test_every_rule_shows(clinic: Database) -> None:
     pdp = PDP(clinic, POLICY, clock=lambda: NOW)
     for who, action, what, rule, why in STORIES:
         assert pdp.evaluate(("practitioner", who), action, what).rule == rule, why
-    assert {rule for *_, rule, _ in STORIES} == {None, "R3", "R4", "R5", "R6", "R7", "R8", "R9"}
+    assert {rule for *_, rule, _ in STORIES} == {None, "R3", "R4", "R5", "R6", "R7", "R8", "R9", "R10"}
 
 
 def test_it_never_mixes_with_other_facts(clinic: Database) -> None:

@@ -172,7 +172,7 @@ def test_a_changed_entity_is_a_new_version(database: Database) -> None:
     """Other properties end the row and start another, so that the past stays the past."""
     told(database, *CLINIC)
     moved = {"entity": {"type": "document", "id": "d-1", "properties": {"author": "bob", "title": None}}}
-    assert told(database, moved, later=5).new == {"entity": 1}
+    assert told(database, moved, later=5).changed == {"entity": 1}
     versions = list(Entity.select().order_by(Entity.pk).execute(database))
     assert [row.properties for row in versions] == [{"title": "Knee"}, {}]
     assert versions[0].ended_at == versions[1].started_at == NOW + timedelta(minutes=5)
@@ -212,19 +212,20 @@ MALFORMED = {
     "unknown owner": (with_patient(owner="zed"), "no practitioner zed"),
     "owner of another clinic": (with_patient(owner="frank"), "frank has no membership of the subscription north"),
     "unknown subscription": (with_patient(subscription="south"), "no subscription south"),
-    "same id, another name": (with_patient(id="p-1", name="Other"), "p-1 exists with another"),
+    "same id, another name": (with_patient(id="p-1", name="Other"), "contradicts a line before it"),
     "same id, another owner": (
         with_patient(id="p-1", name="Pat One", owner="bob", started_at=BEFORE),
-        "p-1 exists with another",
+        "p-1 has another owner",
     ),
+    "same id, another clinic": (with_patient(id="p-1", subscription="city"), "p-1 exists with another"),
     "end before start": (with_grant(started_at=SINCE, until=BEFORE), "is not after the start"),
-    "end in the past, no start": (with_grant(until=SINCE), "is not after the start"),
+    "end in the past, no start": (with_grant(until=SINCE), "contradicts a line before it"),
     "start in the future": (with_grant(started_at=LATER), "lies in the future"),
     "before the patient": (with_grant(started_at="2001-01-01T00:00:00Z"), "begins before the patient"),
     "a time without zone": (with_grant(started_at="2026-01-01T00:00:00"), "not an RFC 3339 time"),
     "a day that is none": (with_grant(started_at="2026-02-30T00:00:00Z"), "not a time that exists"),
     "wrong role": (with_grant(role="editor"), "'editor' is none of owner, viewer"),
-    "another end": (with_grant(), "contradicts one that stands"),
+    "another end": (with_grant(), "contradicts a line before it"),
     "a share with the owner": (with_grant(practitioner="alice"), "alice is the owner"),
     "a share across clinics": (with_grant(practitioner="frank"), "frank has no membership"),
     "an owner with an end": (with_grant(role="owner", until=LATER), "has no until"),
@@ -232,7 +233,10 @@ MALFORMED = {
     "unknown patient": (with_grant(patient="p-9"), "no patient p-9"),
     "login taken": (line("practitioner", id="al", login="ALICE@north.example", name="Al"), "that of alice"),
     "no e-mail": (line("practitioner", id="al", login="alice", name="Al"), "is not an e-mail address"),
-    "same id, another login": (line("practitioner", id="bob", login="b@north.example", name="Bob"), "another login"),
+    "same id, another login": (
+        line("practitioner", id="bob", login="b@north.example", name="Bob"),
+        "contradicts a line before it",
+    ),
     "share with oneself": (line("standing_share", owner="bob", colleague="bob", subscription="north"), "themselves"),
     "content that is a word": (
         line("standing_share", owner="bob", colleague="alice", subscription="north", content="yes"),
@@ -264,7 +268,7 @@ def test_the_fault_is_the_same_against_what_is_stored(database: Database) -> Non
     told(database, *CLINIC)
     before = stored(database)
     for name, (bad, why) in MALFORMED.items():
-        if name == "entity twice":
+        if name == "entity twice" or why == "contradicts a line before it":
             continue
         with pytest.raises(ImportRefused, match="line 1: ") as caught:
             told(database, bad, later=1)

@@ -388,6 +388,8 @@ BODIES: dict[str, Any] = {
     "/v1/patients": {"name": "X"},
     "/v1/patients/p-1/shares": {"colleague": login("pete")},
     "/v1/patients/p-1/transfer": {"colleague": login("pete")},
+    "/v1/patients/p-1": {"name": "X"},
+    "/v1/patients/p-1/end": {},
     "/v1/shares": {"patients": ["p-1"], "colleague": login("pete")},
     "/v1/transfers": {"patients": ["p-1"], "colleague": login("pete")},
     "/v1/standing-shares": {"colleague": login("pete")},
@@ -403,6 +405,8 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "GET /v1/patients": {"*": 200},
     "POST /v1/patients": {**WORKING, "frank": 201, "*": 404},
     "GET /v1/patients/p-1": {"alice": 200, "bob": 200, "carol": 200, "*": 404},
+    "PATCH /v1/patients/p-1": {"alice": 200, "dan": 200, **LEAST},
+    "POST /v1/patients/p-1/end": {"alice": 204, "dan": 204, **LEAST},
     "GET /v1/patients/p-1/access": {"alice": 200, "dan": 200, **LEAST},
     "POST /v1/patients/p-1/shares": {"alice": 201, "dan": 403, **LEAST},
     "DELETE /v1/patients/p-1/shares/{erin}": {"alice": 204, "dan": 204, **LEAST},
@@ -475,7 +479,7 @@ def test_every_route_by_everybody(sqlite_database: Database, settings: Settings,
         expected = 401
     if who == "nobody":
         expected = 403
-    response = person.call(method, path, BODIES.get(path) if method in ("POST", "PUT") else None)
+    response = person.call(method, path, BODIES.get(path) if method in ("POST", "PUT", "PATCH") else None)
     assert response.status_code == expected, response.text
     if expected >= 400:
         assert response.json is not None

@@ -30,6 +30,7 @@ NOTICES = {
     "standing_share:received": Markup("{colleague} shares all patients with you"),
     "standing_share:given": Markup("You share all your patients with {colleague}"),
     "standing_share:ended": Markup("The sharing of all patients with {colleague} has ended"),
+    "patient:ended": Markup("{actor} ended {patient}, who was yours, in the clinic"),
 }
 """What a notice tells."""
 

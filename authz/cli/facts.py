@@ -43,7 +43,7 @@ def import_command(file: BinaryIO, as_json: bool, database: str | None, policies
         task = bar.add_task("importing", total=_size(file))
         report = import_facts(connected, file, types, now=now(), progress=lambda done: bar.update(task, completed=done))
     if as_json:
-        write_json({"new": report.new, "unchanged": report.unchanged, "ended": report.ended})
+        write_json({"new": report.new, "changed": report.changed, "unchanged": report.unchanged, "ended": report.ended})
     else:
         click.echo(_said(report))
 
@@ -51,6 +51,8 @@ def import_command(file: BinaryIO, as_json: bool, database: str | None, policies
 def _said(report: ImportReport) -> str:
     new = ", ".join(f"{count} {kind}" for kind, count in report.new.items())
     parts = [f"imported {new or 'nothing new'}"]
+    if report.changed:
+        parts.append(f"{report.changed.total()} changed")
     if report.unchanged:
         parts.append(f"{report.unchanged.total()} unchanged")
     if report.ended:

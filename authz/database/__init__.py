@@ -1,5 +1,6 @@
 """Where the facts are: SQLite (WAL) or PostgreSQL, chosen by a URL, with the schema's migrations."""
 
+from authz.database.clock import ask_clock
 from authz.database.connection import (
     Database,
     absolute_url,
@@ -32,6 +33,7 @@ __all__ = [
     "WriteLocked",
     "absolute_url",
     "answering",
+    "ask_clock",
     "connect",
     "gather_statistics",
     "give_up",

@@ -32,14 +32,15 @@ _PATIENCE = 60.0
 
 @dataclass
 class ImportReport:
-    """How many lines of each kind told something new, something known, or something that has ended here since."""
+    """How many lines of each kind told something new, a change, something known, or something that has ended here."""
 
     new: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
     unchanged: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
 
     def count(self, outcome: Outcome, kind: str) -> None:
-        {"new": self.new, "unchanged": self.unchanged, "ended": self.ended}[outcome][kind] += 1
+        {"new": self.new, "changed": self.changed, "unchanged": self.unchanged, "ended": self.ended}[outcome][kind] += 1
 
 
 def import_facts(
@@ -56,10 +57,11 @@ def import_facts(
     nothing written, for a line that is malformed or contradicts what is there, and `Unavailable` for the database.
     """
     report, moment, done = ImportReport(), to_micros(now), 0
+    changed: set[tuple[object, ...]] = set()
     with _at_hand(file) as whole, answering(database), _beginning(database):
         _hold_operations(database)
         for lines, read in _stretches(whole, types):
-            stretch = Stretch(database, moment, lines)
+            stretch = Stretch(database, moment, lines, changed)
             for line in lines:
                 try:
                     report.count(stretch.apply(line), line.kind)

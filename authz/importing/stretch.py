@@ -11,38 +11,76 @@ from typing import Any, Literal
 
 import orjson
 
-from authz.database import Database
+from authz.database import Database, ask_clock
 from authz.errors import InvalidInput
 from authz.importing.lines import Line
+from authz.leaving import PRACTISING, held_shares
 from authz.models import Entity, Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
 from authz.record import Act, Happened, append, changed, told_entity
 from authz.statements import insert_rows, rows_of, write_many
-from authz.terms import FOREVER_MICROS, format_micros, from_micros
+from authz.terms import FOREVER_MICROS, MEMBERSHIP_ROLES, format_micros, from_micros
 
-Outcome = Literal["new", "unchanged", "ended"]
+Key = tuple[str, ...]
+
+_SPAN = ("started_at", "ended_at")
+_ENDS = ("content", "given_by", "reason", "ended_by", "end_cause")
+_LIVES: dict[str, Any] = {"licence": Licence, "membership": Membership, "standing_share": StandingShare}
+_KEYS: dict[str, Key] = {
+    "licence": ("subscription",),
+    "membership": ("practitioner", "subscription", "role"),
+    "standing_share": ("owner", "colleague", "subscription"),
+}
+_MORE: dict[str, Key] = {"licence": (), "membership": (), "standing_share": _ENDS}
+_COLUMNS = {noun: (*_KEYS[noun], *_MORE[noun], *_SPAN) for noun in _LIVES}
+_IDENTITY: dict[str, Key] = {
+    "subscription": ("id",),
+    "practitioner": ("id",),
+    "membership": ("practitioner", "subscription", "started_at"),
+    "patient": ("id",),
+    "grant": ("patient", "practitioner", "role", "started_at"),
+    "standing_share": ("owner", "colleague", "subscription", "started_at"),
+    "entity": ("type", "id"),
+}
+"""The fields by which a line names what it tells of."""
+_GRANT_FIELDS = (
+    "started",
+    "ended",
+    "practitioner",
+    "role",
+    "id",
+    "origin",
+    "given_by",
+    "ended_by",
+    "end_cause",
+)
+_GRANT = "patient_id, started_at, ended_at, practitioner_id, role, id, origin, given_by, ended_by, end_cause"
+Outcome = Literal["new", "changed", "unchanged", "ended"]
 
 
 @dataclass(slots=True)
 class _Life:
+    """A life that stands or that a line begins; `was` holds its end, and the cause of that, if a line changed them."""
+
     started: int
     ended: int
+    id: int | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    end_cause: str = ""
+    was: tuple[int, str] | None = None
+
+    def move_end(self, at: int, cause: str) -> None:
+        self.was = self.was or (self.ended, self.end_cause)
+        self.ended, self.end_cause = at, cause
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Grant(_Life):
     practitioner: str
     role: str
-    id: int | None = None
     origin: str = "imported"
     given_by: str = ""
     ended_by: str = ""
-    end_cause: str = ""
     reason: str = ""
-    was: tuple[int, str] | None = None
-
-    def end(self, at: int) -> None:
-        self.was = self.was or (self.ended, self.end_cause)
-        self.ended, self.end_cause = at, "transfer"
 
     def row(self, patient: str) -> dict[str, Any]:
         """Its row, by its columns."""
@@ -65,7 +103,9 @@ class _Patient:
     subscription: str
     name: str
     started: int
+    ended: int
     grants: list[_Grant] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -83,14 +123,36 @@ class _Entity:
         return told_entity({"type": kind, "id": one, "properties": self.properties, **life}, self.links)
 
 
+def _row(noun: str, key: Key, life: _Life) -> dict[str, Any]:
+    """The row of a life, by its columns, in the order of `_COLUMNS`."""
+    more = {name: life.end_cause if name == "end_cause" else life.more[name] for name in _MORE[noun]}
+    return {**dict(zip(_KEYS[noun], key, strict=True)), **more, "started_at": life.started, "ended_at": life.ended}
+
+
+def _before(after: dict[str, Any], life: _Life) -> dict[str, Any]:
+    """The row as it was before its end was changed."""
+    ended, cause = life.was or (life.ended, life.end_cause)
+    return {**after, "ended_at": ended, **({"end_cause": cause} if "end_cause" in after else {})}
+
+
 class Stretch:
     """What the database holds about the things that some lines name, and what those lines add."""
 
-    def __init__(self, database: Database, now: int, lines: Iterable[Line]) -> None:
+    def __init__(
+        self, database: Database, now: int, lines: Iterable[Line], changed: set[tuple[Any, ...]] | None = None
+    ) -> None:
+        """`changed` holds what earlier lines of the file changed; it grows."""
+        self._changed = set() if changed is None else changed
+        self._begun: set[tuple[Any, ...]] = set()
         self._database = database
         self._now = now
         self._new: dict[Any, list[tuple[Any, ...]]] = defaultdict(list)
         self._new_grants: list[tuple[str, _Grant]] = []
+        self._new_lives: list[tuple[str, Key, _Life]] = []
+        self._renamed: list[tuple[str, str]] = []
+        self._people_changed: list[tuple[str, str, str, list[str]]] = []
+        self._left: set[tuple[str, str]] = set()
+        ask_clock(database)()
         self._load(lines)
 
     # What is there.
@@ -107,33 +169,24 @@ class Stretch:
         people = named["practitioner"] | named["owner"] | named["colleague"]
         read = self._read
         self.subscriptions = dict(read("SELECT id, name FROM subscription WHERE id", named["subscription"]))
-        self.licences = self._lives(
-            "SELECT subscription_id, started_at, ended_at FROM licence", named["subscription"], 1
-        )
+        self.licences = self._lives("licence", named["subscription"])
         self.practitioners = {one: (login, name) for one, login, name in self._people("id", people)}
         self.logins = {login: one for one, login, _ in self._people("login", named["login"])}
-        self.members = self._lives(
-            "SELECT practitioner_id, subscription_id, role, started_at, ended_at FROM membership", people, 3
-        )
+        self.members = self._lives("membership", people)
         self.belongs = {key[:2] for key in self.members}
         self.patients = {
-            one: _Patient(subscription, name, started)
-            for one, subscription, name, started in read(
-                "SELECT id, subscription_id, name, started_at FROM patient WHERE id", named["patient"], lock=True
+            one: _Patient(*columns)
+            for one, *columns in read(
+                "SELECT id, subscription_id, name, started_at, ended_at FROM patient WHERE id",
+                named["patient"],
+                lock=True,
             )
         }
-        for patient, *columns in read(
-            "SELECT patient_id, started_at, ended_at, practitioner_id, role, id, origin, given_by, ended_by, end_cause "
-            'FROM "grant" WHERE patient_id',
-            named["patient"],
-        ):
-            self.patients[patient].grants.append(_Grant(*columns))
-        self.shares = self._lives(
-            "SELECT owner_id, colleague_id, subscription_id, started_at, ended_at FROM standing_share",
-            named["owner"],
-            3,
-        )
+        for patient, *columns in read(f'SELECT {_GRANT} FROM "grant" WHERE patient_id', named["patient"]):
+            self.patients[patient].grants.append(_Grant(**dict(zip(_GRANT_FIELDS, columns, strict=True))))
+        self.shares = self._lives("standing_share", named["owner"])
         self.entities: dict[tuple[str, str], _Entity] = {}
+        self.gone: set[tuple[str, str]] = set()
         self._load_entities(named["entity"])
 
     def _people(self, column: str, names: set[str]) -> Iterable[Any]:
@@ -154,16 +207,28 @@ class Stretch:
             close=")",
         ):
             versions[pk].links[name] = target
+        known = self._read("SELECT type, id FROM entity WHERE id", names)
+        self.gone = {(kind, one) for kind, one in known if (kind, one) not in self.entities}
 
     def _read(self, sql: str, names: set[str], *, lock: bool = False, close: str = "") -> list[Any]:
         return rows_of(self._database, sql, sorted(names), lock=lock, close=close) if names else []
 
-    def _lives(self, sql: str, names: set[str], width: int) -> dict[Any, list[_Life]]:
-        """Lives by key; the key is the first `width` columns, and the first of them is the one looked up."""
-        lives: dict[Any, list[_Life]] = defaultdict(list)
-        column = sql.split(",", maxsplit=1)[0].removeprefix("SELECT ")
-        for row in self._read(f"{sql} WHERE {column}", names):
-            lives[row[:width]].append(_Life(row[width], row[width + 1]))
+    def _lives(self, noun: str, names: set[str]) -> dict[Key, list[_Life]]:
+        """Lives by key, in order; the first of the key is the name looked up."""
+        keys, more = _KEYS[noun], _MORE[noun]
+        columns = [f"{name}_id" if name != "role" else name for name in keys]
+        lives: dict[Key, list[_Life]] = defaultdict(list)
+        listed = ", ".join([*columns, *_SPAN, "id", *more])
+        for row in self._read(f"SELECT {listed} FROM {noun} WHERE {columns[0]}", names):
+            key, (started, ended, number), values = (
+                row[: len(keys)],
+                row[len(keys) : len(keys) + 3],
+                row[len(keys) + 3 :],
+            )
+            told = dict(zip(more, values, strict=True))
+            lives[key].append(_Life(started, ended, number, told, told.pop("end_cause", "")))
+        for found in lives.values():
+            found.sort(key=lambda life: (life.started, life.ended))
         return lives
 
     # What each kind of line says.
@@ -174,45 +239,104 @@ class Stretch:
         started = said.get("started_at", self._now)
         if started > self._now:
             raise InvalidInput(f"started_at {format_micros(started)} lies in the future")
-        if said.get("until", FOREVER_MICROS) <= started:
-            raise InvalidInput(f"until {format_micros(said['until'])} is not after the start {format_micros(started)}")
-        return _APPLY[line.kind](self, said, started)
+        if "started_at" in said:
+            self._require_span(said, started)
+        outcome = _APPLY[line.kind](self, said, started)
+        self._require_once(line, outcome)
+        return outcome
+
+    def _require_once(self, line: Line, outcome: Outcome) -> None:
+        """A file that says two things of one would change it to and fro every night."""
+        key = (line.kind, *(line.said.get(name) for name in _IDENTITY[line.kind]))
+        if outcome == "changed":
+            if key in self._changed or key in self._begun:
+                raise InvalidInput(f"contradicts a line before it about the same {line.kind}")
+            self._changed.add(key)
+        elif outcome == "new":
+            self._begun.add(key)
 
     def _subscription(self, said: dict[str, Any], started: int) -> Outcome:
-        name, lives = said["name"], self.licences[(said["id"],)]
-        if self.subscriptions.setdefault(said["id"], name) != name:
-            raise InvalidInput(f"the subscription {said['id']} exists with another name")
-        outcome = self._known(lives, said, started)
-        if outcome == "new":
-            if not lives:
-                self._new[Subscription].append((said["id"], name))
-            lives.append(_Life(started, said["until"]))
-            self._new[Licence].append((said["id"], started, said["until"]))
-        return outcome
+        one, name = said["id"], said["name"]
+        if one not in self.subscriptions:
+            self._new[Subscription].append((one, name))
+        renamed = self.subscriptions.setdefault(one, name) != name
+        if renamed:
+            self.subscriptions[one] = name
+            self._renamed.append((one, name))
+        outcome = self._live("licence", (one,), self.licences[(one,)], said, started)
+        return "changed" if renamed and outcome in ("unchanged", "ended") else outcome
 
     def _practitioner(self, said: dict[str, Any], _started: int) -> Outcome:
         one, login, name = said["id"], said["login"], said["name"]
-        if one in self.practitioners:
-            if self.practitioners[one] != (login, name):
-                raise InvalidInput(f"the practitioner {one} exists with another login or name")
+        held = self.practitioners.get(one)
+        if held == (login, name):
             return "unchanged"
-        if login in self.logins:
+        if self.logins.get(login, one) != one:
             raise InvalidInput(f"the login of {one} is that of {self.logins[login]}")
-        self.practitioners[one], self.logins[login] = (login, name), one
-        self._new[Practitioner].append((one, login, name))
-        return "new"
+        self.practitioners[one] = (login, name)
+        self.logins[login] = one
+        if held is None:
+            self._new[Practitioner].append((one, login, name))
+            return "new"
+        if held[0] != login:
+            self.logins.pop(held[0], None)
+        which = [field for field, was, now in zip(("login", "name"), held, (login, name), strict=True) if was != now]
+        self._people_changed.append((one, login, name, which))
+        return "changed"
 
     def _membership(self, said: dict[str, Any], started: int) -> Outcome:
         who, where, role = said["practitioner"], said["subscription"], said["role"]
         self._there("practitioner", who, self.practitioners)
         self._there("subscription", where, self.subscriptions)
-        lives = self.members[who, where, role]
-        outcome = self._known(lives, said, started)
-        if outcome == "new":
-            lives.append(_Life(started, said["until"]))
-            self.belongs.add((who, where))
-            self._new[Membership].append((who, where, role, started, said["until"]))
+        key = (who, where, role)
+        before, practised = (who, where) in self.belongs, self._practises(who, where)
+        rivals = [
+            (other, life)
+            for other in MEMBERSHIP_ROLES
+            for life in self.members[who, where, other]
+            if other != role and life.started < life.ended and life.ended > self._now
+        ]
+        replaced = [one for one in rivals if one[1].started < said["until"]]
+        known = self.members[key]
+        stands = any(life.ended > self._now for life in known if life.started < life.ended)
+        same = any(life.started == started for life in known)
+        if replaced and not stands and not ("started_at" in said and same):
+            outcome = self._other_role(key, said, started, replaced)
+        else:
+            outcome = self._live("membership", key, known, said, started)
+        self.belongs.add((who, where))
+        if before and outcome in ("new", "changed") and not (practised and self._practises(who, where)):
+            self._leave(who, where)
         return outcome
+
+    def _other_role(self, key: Key, said: dict[str, Any], started: int, replaced: list[tuple[str, _Life]]) -> Outcome:
+        """The line's role replaces the others: they end when it begins."""
+        self._require_span(said, started)
+        for role, life in replaced:
+            if life.started >= started:
+                raise InvalidInput(f"{key[0]} has the role {role} there from {format_micros(life.started)}")
+            life.move_end(started, "")
+        self._begin("membership", key, self.members[key], _Life(started, said["until"]))
+        return "changed"
+
+    def _practises(self, who: str, where: str) -> bool:
+        lives = [life for role in PRACTISING for life in self.members[who, where, role]]
+        return any(life.started <= self._now < life.ended for life in lives)
+
+    def _leave(self, who: str, where: str) -> None:
+        """End what a practitioner holds or gives in a clinic (R11): here what is in sight, the rest in `write`."""
+        self._left.add((who, where))
+        for held in self.patients.values():
+            for grant in held.grants if held.subscription == where else ():
+                if grant.practitioner == who and grant.role == "viewer":
+                    self._cut(grant)
+        for (owner, colleague, clinic), lives in self.shares.items():
+            for life in lives if clinic == where and who in (owner, colleague) else ():
+                self._cut(life)
+
+    def _cut(self, life: _Life) -> None:
+        if life.ended > self._now:
+            life.move_end(max(self._now, life.started), "imported")
 
     def _patient(self, said: dict[str, Any], started: int) -> Outcome:
         one, where, owner = said["id"], said["subscription"], said["owner"]
@@ -220,16 +344,40 @@ class Stretch:
         self._there("practitioner", owner, self.practitioners)
         held = self.patients.get(one)
         if held is not None:
-            first = min((grant for grant in held.grants if grant.role == "owner"), key=lambda grant: grant.started)
-            told = (held.subscription, held.name, first.practitioner)
-            if told != (where, said["name"], owner) or said.get("started_at", held.started) != held.started:
-                raise InvalidInput(f"the patient {one} exists with another subscription, name, first owner or start")
-            return "unchanged"
+            return self._known_patient(one, held, said)
+        self._require_span(said, started)
         self._belongs(owner, where)
-        held = self.patients[one] = _Patient(where, said["name"], started)
+        held = self.patients[one] = _Patient(where, said["name"], started, said["until"])
         self._new[Patient].append((one, where, said["name"], started, said["until"]))
-        self._give(one, held, _Grant(started, FOREVER_MICROS, owner, "owner"))
+        ended = said["until"] if said["until"] <= self._now else FOREVER_MICROS
+        cause = "imported" if ended <= self._now else ""
+        self._give(one, held, _Grant(started, ended, end_cause=cause, practitioner=owner, role="owner"))
         return "new"
+
+    def _known_patient(self, one: str, held: _Patient, said: dict[str, Any]) -> Outcome:
+        """A patient keeps clinic, start and first owner; the name and the end may change. The owner that a line names
+        is the first or the present one: a transfer is a line of its own.
+        """
+        owners = sorted((grant for grant in held.grants if grant.role == "owner"), key=lambda grant: grant.started)
+        if said["subscription"] != held.subscription or said.get("started_at", held.started) != held.started:
+            raise InvalidInput(f"the patient {one} exists with another subscription or start")
+        if said["owner"] not in (owners[0].practitioner, owners[-1].practitioner):
+            raise InvalidInput(
+                f"the patient {one} has another owner; a grant with the role owner transfers the patient"
+            )
+        until = said["until"]
+        if held.ended <= self._now:
+            return "ended" if until > self._now else "unchanged"
+        before = list(held.changes)
+        if said["name"] != held.name:
+            held.name = said["name"]
+            held.changes.append("name")
+        if until != held.ended:
+            held.ended = max(until, self._now, held.started)
+            held.changes.append("until")
+            for grant in held.grants if held.ended <= self._now else ():
+                self._cut(grant)
+        return "changed" if held.changes != before else "unchanged"
 
     def _grant(self, said: dict[str, Any], started: int) -> Outcome:
         who = said["practitioner"]
@@ -241,15 +389,18 @@ class Stretch:
         mine = [grant for grant in held.grants if grant.practitioner == who]
         if said["role"] == "owner":
             return self._next_owner(said, started, held, mine)
-        viewed = [grant for grant in mine if grant.role == "viewer"]
-        outcome = self._known(viewed, said, started)
-        if outcome == "new":
-            if any(grant.started < said["until"] and started < grant.ended for grant in mine):
-                raise InvalidInput(f"{who} is the owner of {said['patient']} then")
-            self._give(
-                said["patient"], held, _Grant(started, said["until"], who, "viewer", reason=said.get("reason", ""))
-            )
-        return outcome
+        found = self._match([grant for grant in mine if grant.role == "viewer"], said, started)
+        if isinstance(found, _Life):
+            return self._until(found, said["until"], mine)
+        if found == "ended":
+            return "ended"
+        until = min(said["until"], held.ended) if held.ended <= self._now else said["until"]
+        self._require_span({"until": until}, started)
+        if any(grant.started < until and started < grant.ended for grant in mine):
+            raise InvalidInput(f"{who} is the owner of {said['patient']} then")
+        given = _Grant(started, until, practitioner=who, role="viewer", reason=said.get("reason", ""))
+        self._give(said["patient"], held, given)
+        return "new"
 
     def _next_owner(self, said: dict[str, Any], started: int, held: _Patient, mine: list[_Grant]) -> Outcome:
         """An owner grant says that the patient passed to a new owner: it ends the one before, and absorbs a share."""
@@ -259,6 +410,8 @@ class Stretch:
         same = [grant for grant in owned if said.get("started_at", grant.started) == grant.started]
         if same:
             return "unchanged" if "started_at" in said or same[-1].ended == FOREVER_MICROS else "ended"
+        if held.ended <= self._now:
+            raise InvalidInput(f"the patient {said['patient']} has ended")
         last = max((grant for grant in held.grants if grant.role == "owner"), key=lambda grant: grant.started)
         if started <= last.started:
             raise InvalidInput(f"begins before or with the owner {last.practitioner}, {format_micros(last.started)}")
@@ -266,11 +419,17 @@ class Stretch:
             raise InvalidInput(f"{said['practitioner']} holds a later grant on {said['patient']}")
         for grant in (last, *mine):
             if grant.ended > started:
-                grant.end(started)
+                grant.move_end(started, "transfer")
         self._give(
             said["patient"],
             held,
-            _Grant(started, FOREVER_MICROS, said["practitioner"], "owner", reason=said.get("reason", "")),
+            _Grant(
+                started,
+                FOREVER_MICROS,
+                practitioner=said["practitioner"],
+                role="owner",
+                reason=said.get("reason", ""),
+            ),
         )
         return "new"
 
@@ -286,15 +445,23 @@ class Stretch:
             self._belongs(who, where)
         if owner == colleague:
             raise InvalidInput(f"{owner} shares with themselves")
-        lives = self.shares[owner, colleague, where]
-        outcome = self._known(lives, said, started)
-        if outcome == "new":
-            lives.append(_Life(started, said["until"]))
-            content, reason = said.get("content", False), said.get("reason", "")
-            self._new[StandingShare].append(
-                (owner, colleague, where, content, "", reason, "", "", started, said["until"])
-            )
-        return outcome
+        key, content = (owner, colleague, where), said.get("content", False)
+        lives = self.shares[key]
+        more = {"content": content, "given_by": "", "reason": said.get("reason", ""), "ended_by": ""}
+        found = self._match(lives, said, started)
+        if not isinstance(found, _Life):
+            return self._live("standing_share", key, lives, said, started, more)
+        while (after := next((life for life in lives if life is not found and life.started == found.ended), None)) and (
+            found.started < found.ended
+        ):
+            found = after
+        if found.ended <= self._now or bool(found.more["content"]) == content:
+            return self._until(found, said["until"], lives)
+        if found.started >= self._now:
+            raise InvalidInput(f"{owner} shares with {colleague} in this file already, with other content")
+        found.move_end(self._now, "imported")
+        self._begin("standing_share", key, lives, _Life(self._now, max(said["until"], self._now), more=more))
+        return "changed"
 
     def _entity(self, said: dict[str, Any], _started: int) -> Outcome:
         key = said["type"], said["id"]
@@ -308,6 +475,8 @@ class Stretch:
                 raise InvalidInput(f"{name}: there is no {target} {one}")
         links = {name: one for name, (_, one) in said["links"].items()}
         before = self.entities.get(key)
+        if before is None and key in self.gone:
+            return "ended"
         if before is not None:
             if (before.properties, before.links) == (said["properties"], links):
                 return "unchanged"
@@ -318,7 +487,7 @@ class Stretch:
         where = clinics.pop() if len(clinics) == 1 else ""
         self.entities[key] = _Entity(said["properties"], links, self._now, where, before)
         self._new[Entity].append((*key, orjson.dumps(said["properties"]).decode(), self._now, FOREVER_MICROS))
-        return "new"
+        return "new" if before is None else "changed"
 
     # What all kinds share.
 
@@ -331,36 +500,104 @@ class Stretch:
         if (who, where) not in self.belongs:
             raise InvalidInput(f"{who} has no membership of the subscription {where}")
 
-    def _known(self, lives: Sequence[_Life], said: dict[str, Any], started: int) -> Outcome:
-        """Whether a life that a line tells is there. One that was shortened since it was told is not revived."""
-        until, lasting = said["until"], [life for life in lives if life.started < life.ended]
-        if "started_at" in said:
-            same = [life for life in lives if life.started == started]
-            rivals = same or [life for life in lasting if life.started < until and started < life.ended]
-        else:
-            rivals = [life for life in lasting if life.ended > self._now]
-            if lives and not rivals:
-                return "ended"
-        if not rivals:
-            return "new"
-        if any(life.ended == until for life in rivals):
+    def _require_span(self, said: Mapping[str, Any], started: int) -> None:
+        if said.get("until", FOREVER_MICROS) <= started:
+            raise InvalidInput(f"until {format_micros(said['until'])} is not after the start {format_micros(started)}")
+
+    def _live(
+        self,
+        noun: str,
+        key: Key,
+        lives: list[_Life],
+        said: dict[str, Any],
+        started: int,
+        more: dict[str, Any] | None = None,
+    ) -> Outcome:
+        """Begin the life that a line tells, or move the end of the one that stands."""
+        found = self._match(lives, said, started)
+        if isinstance(found, _Life):
+            return self._until(found, said["until"], lives)
+        if found == "new":
+            self._require_span(said, started)
+            self._begin(noun, key, lives, _Life(started, said["until"], more=more or {}))
+        return found
+
+    def _begin(self, noun: str, key: Key, lives: list[_Life], life: _Life) -> None:
+        lives.append(life)
+        self._new_lives.append((noun, key, life))
+
+    def _match(self, lives: Sequence[_Life], said: dict[str, Any], started: int) -> _Life | Literal["new", "ended"]:
+        """The life of which a line tells: by its start, or, without one, the one that stands. Without either it is
+        new, or has ended here and stays so. Raises `InvalidInput` if it would overlap another.
+        """
+        lasting = [life for life in lives if life.started < life.ended]
+        if "started_at" not in said:
+            stands = [life for life in lasting if life.ended > self._now]
+            return stands[0] if stands else "ended" if lives else "new"
+        same = [life for life in lives if life.started == started]
+        if same:
+            return same[-1]
+        self._require_apart(lasting, started, said["until"])
+        return "new"
+
+    def _until(self, life: _Life, until: int, others: Sequence[_Life]) -> Outcome:
+        """Give a life that stands another end, at the earliest now. One that has ended stays ended."""
+        if life.ended == until:
             return "unchanged"
-        if rivals[0].started == started and rivals[0].ended < until and rivals[0].ended <= self._now:
-            return "ended"
-        first, last = format_micros(rivals[0].started), format_micros(rivals[0].ended)
-        raise InvalidInput(f"contradicts one that stands from {first} until {last}")
+        if life.ended <= self._now:
+            return "ended" if until > self._now else "unchanged"
+        if life.id is None or life.was:
+            first, last = format_micros(life.started), format_micros(life.ended)
+            raise InvalidInput(f"contradicts a line before it, from {first} until {last}")
+        end = max(until, self._now, life.started)
+        apart = [other for other in others if other is not life and other.started < other.ended]
+        self._require_apart(apart, life.started, end)
+        life.move_end(end, "imported" if end <= self._now else "")
+        return "changed"
+
+    def _require_apart(self, lives: Sequence[_Life], started: int, ended: int) -> None:
+        for life in lives:
+            if life.started < ended and started < life.ended:
+                first, last = format_micros(life.started), format_micros(life.ended)
+                raise InvalidInput(f"contradicts one that stands from {first} until {last}")
 
     # What is written.
 
     def write(self) -> None:
-        """Write what the lines added. The database's own checks stand behind those above."""
+        """Write what the lines added and changed. The database's own checks stand behind those above."""
         database, new = self._database, self._new
+        write_many(
+            database,
+            "UPDATE subscription SET name = {} WHERE id = {}",
+            [(name, one) for one, name in self._renamed],
+        )
+        write_many(
+            database,
+            "UPDATE practitioner SET login = {}, name = {} WHERE id = {}",
+            [(login, name, one) for one, login, name, _ in self._people_changed],
+        )
         insert_rows(database, Subscription, ("id", "name"), new[Subscription])
-        insert_rows(database, Licence, _COLUMNS["licence"], new[Licence])
         insert_rows(database, Practitioner, ("id", "login", "name"), new[Practitioner])
-        insert_rows(database, Membership, _COLUMNS["membership"], new[Membership])
-        insert_rows(database, Patient, ("id", "subscription", "name", *_SPAN), new[Patient])
+        moved = list(self._moved())
+        for noun, _, life in moved:
+            cause = [", end_cause = {}", [life.end_cause]] if noun == "standing_share" else ["", []]
+            write_many(
+                database,
+                f"UPDATE {noun} SET ended_at = {{}}{cause[0]} WHERE id = {{}}",
+                [(life.ended, *cause[1], life.id)],
+            )
+        begun = [(noun, key, life, _row(noun, key, life)) for noun, key, life in self._new_lives]
+        for noun, model in _LIVES.items():
+            rows = [tuple(row.values()) for name, _, _, row in begun if name == noun]
+            insert_rows(database, model, _COLUMNS[noun], rows)
+        insert_rows(database, Patient, ("id", "subscription", "name", *_SPAN), self._new_patients())
+        write_many(
+            database,
+            "UPDATE patient SET name = {}, ended_at = {} WHERE id = {}",
+            [(held.name, held.ended, one) for one, held in self.patients.items() if held.changes],
+        )
         ended = [(one, grant) for one, held in self.patients.items() for grant in held.grants if grant.was and grant.id]
+        ended += self._left_over({grant.id for _, grant in ended})
         write_many(
             database,
             'UPDATE "grant" SET ended_at = {}, end_cause = {} WHERE id = {}',
@@ -368,36 +605,115 @@ class Stretch:
         )
         given = [grant.row(patient) for patient, grant in self._new_grants]
         insert_rows(database, Grant, tuple(given[0]) if given else (), [tuple(row.values()) for row in given])
-        insert_rows(database, StandingShare, _COLUMNS["standing_share"], new[StandingShare])
         self._write_entities()
-        append(database, Act("", from_micros(self._now)), self._happened(ended, given))
+        append(database, Act("", from_micros(self._now)), self._happened(moved, ended, given))
 
-    def _happened(self, ended: list[tuple[str, _Grant]], given: list[dict[str, Any]]) -> Iterator[Happened]:
-        """What the lines changed, kind by kind; grants that were ended before those that began."""
+    def _new_patients(self) -> list[tuple[Any, ...]]:
+        """Patients as the last line about them in this stretch tells them."""
+        made = []
+        for one, where, _, started, _ in self._new[Patient]:
+            held = self.patients[one]
+            made.append((one, where, held.name, started, held.ended))
+            held.changes.clear()
+        return made
+
+    def _moved(self) -> Iterator[tuple[str, Key, _Life]]:
+        """The stored lives whose end was changed; those of a leaver that no line names among them."""
+        for noun, held in (("licence", self.licences), ("membership", self.members), ("standing_share", self.shares)):
+            for key, lives in held.items():
+                yield from ((noun, key, life) for life in lives if life.was and life.id)
+        seen = {life.id for lives in self.shares.values() for life in lives}
+        for who, where in sorted(self._left):
+            for *key, started, ended, number, content, given_by, ended_by in self._standing_of(who, where):
+                if number in seen:
+                    continue
+                seen.add(number)
+                told = {"content": content, "given_by": given_by, "reason": "", "ended_by": ended_by}
+                life = _Life(started, ended, number, told)
+                self._cut(life)
+                yield "standing_share", tuple(key), life
+
+    def _standing_of(self, who: str, where: str) -> list[Any]:
+        mark = self._database.param
+        sql = (
+            "SELECT owner_id, colleague_id, subscription_id, started_at, ended_at, id, content, given_by, ended_by "
+            f"FROM standing_share WHERE (owner_id = {mark} OR colleague_id = {mark}) AND subscription_id = {mark} "
+            f"AND ended_at > {mark} ORDER BY id"
+        )
+        return list(self._database.execute_sql(sql, (who, who, where, self._now)).fetchall())
+
+    def _left_over(self, seen: set[int | None]) -> list[tuple[str, _Grant]]:
+        """The stored shares of those who left that no line names, ended."""
+        numbers = [
+            number
+            for who, where in sorted(self._left)
+            for number, _ in held_shares(self._database, who, where, self._now)
+            if number not in seen
+        ]
+        loaded = {grant.id for held in self.patients.values() for grant in held.grants}
+        numbers = [number for number in dict.fromkeys(numbers) if number not in loaded]
+        rows = rows_of(self._database, f'SELECT {_GRANT} FROM "grant" WHERE id', numbers) if numbers else []
+        cut = []
+        for patient, *columns in rows:
+            grant = _Grant(**dict(zip(_GRANT_FIELDS, columns, strict=True)))
+            self._cut(grant)
+            cut.append((patient, grant))
+        return cut
+
+    def _happened(
+        self, moved: list[tuple[str, Key, _Life]], ended: list[tuple[str, _Grant]], given: list[dict[str, Any]]
+    ) -> Iterator[Happened]:
+        """What the lines changed, kind by kind; what ended before what began."""
         new = self._new
         for one, _ in new[Subscription]:
             yield Happened("subscription:imported", one, {"subscription": one})
+        for one, _ in self._renamed:
+            yield Happened("subscription:renamed", one, {"subscription": one})
         for one, *_ in new[Practitioner]:
             yield Happened("practitioner:imported", "", {"practitioner": one})
+        for one, _, _, which in self._people_changed:
+            yield Happened("practitioner:changed", "", {"practitioner": one, "changed": which})
         for one, where, *_ in new[Patient]:
             yield Happened("patient:imported", where, {"patient": one}, one)
-        for noun, model in (("licence", Licence), ("membership", Membership), ("standing_share", StandingShare)):
-            for values in new[model]:
-                row = dict(zip(_COLUMNS[noun], values, strict=True))
+        yield from self._patient_changes()
+        for noun, key, life in moved:
+            after = _row(noun, key, life)
+            before = _before(after, life)
+            verb = "ended" if life.ended <= self._now else "changed"
+            body = changed(noun, before, after, **{noun: str(life.id)})
+            yield Happened(f"{noun}:{verb}", after["subscription"], body)
+        for noun in _LIVES:
+            for row in (_row(name, key, life) for name, key, life in self._new_lives if name == noun):
                 yield Happened(
                     f"{noun}:imported", row["subscription"], changed(noun, None, row), reason=row.get("reason", "")
                 )
         for patient, grant in ended:
             after = grant.row(patient)
-            before = after | dict(zip(("ended_at", "end_cause"), grant.was or (), strict=True))
-            body = changed("grant", before, after, grant=str(grant.id))
-            yield Happened("grant:ended", self.patients[patient].subscription, body, patient)
+            body = changed("grant", _before(after, grant), after, grant=str(grant.id))
+            verb = "ended" if grant.ended <= self._now else "changed"
+            yield Happened(f"grant:{verb}", self._clinic_of(patient), body, patient)
         for row in given:
-            subscription = self.patients[row["patient"]].subscription
             body = changed("grant", None, row)
-            yield Happened("grant:imported", subscription, body, row["patient"], row["reason"])
+            yield Happened(
+                "grant:imported", self.patients[row["patient"]].subscription, body, row["patient"], row["reason"]
+            )
         for kind, one, *_ in new[Entity]:
             yield from self._versions((kind, one), self.entities[kind, one])
+
+    def _patient_changes(self) -> Iterator[Happened]:
+        for one, held in self.patients.items():
+            if held.changes:
+                over = "until" in held.changes and held.ended <= self._now
+                if held.changes != ["until"] or not over:
+                    yield Happened("patient:changed", held.subscription, {"changed": sorted(set(held.changes))}, one)
+                if over:
+                    yield Happened("patient:ended", held.subscription, {}, one)
+
+    def _clinic_of(self, patient: str) -> str:
+        if patient in self.patients:
+            return self.patients[patient].subscription
+        ((where,),) = self._read("SELECT subscription_id FROM patient WHERE id", {patient})
+        return str(where)
 
     def _versions(self, key: tuple[str, str], new: _Entity) -> Iterator[Happened]:
         """The version of an entity that ended, if there was one, and the one that began."""
@@ -431,11 +747,4 @@ _APPLY: dict[str, Callable[[Stretch, dict[str, Any], int], Outcome]] = {
     "grant": Stretch._grant,
     "standing_share": Stretch._standing_share,
     "entity": Stretch._entity,
-}
-_SPAN = ("started_at", "ended_at")
-_ENDS = ("given_by", "reason", "ended_by", "end_cause", *_SPAN)
-_COLUMNS = {
-    "licence": ("subscription", *_SPAN),
-    "membership": ("practitioner", "subscription", "role", *_SPAN),
-    "standing_share": ("owner", "colleague", "subscription", "content", *_ENDS),
 }

@@ -95,7 +95,7 @@ _PLANS = "SET plan_cache_mode = force_generic_plan SET enable_seqscan = off"
 # waits for an erasure while holding that.
 _APPEND_EVENTS = rf"""CREATE FUNCTION caregrant_append_events() RETURNS trigger LANGUAGE plpgsql {_PLANS} AS $$
 DECLARE
-    before BIGINT; mine XID8 := NEW.tx; grown RECORD;
+    mine XID8 := NEW.tx; grown RECORD;
 BEGIN
     PERFORM 1 FROM pending_event p WHERE p.tx = mine AND p.number = NEW.number;
     IF NOT FOUND THEN RETURN NULL; END IF;  -- the first of a transaction's rows takes all
@@ -104,7 +104,6 @@ BEGIN
         FROM pending_event p, unnest(ARRAY[p.whose_address, p.whose_reason]) AS whose
         WHERE p.tx = mine AND whose <> '' ORDER BY 1) AS persons;
     PERFORM pg_advisory_xact_lock({_APPENDING});
-    SELECT e.at INTO before FROM event e ORDER BY e.id DESC LIMIT 1;
     INSERT INTO personal_secret (whose, value)
         SELECT DISTINCT ON (s.whose) s.whose, s.value FROM (
             SELECT p.whose_address, p.address_secret FROM pending_event p WHERE p.tx = mine AND p.whose_address <> ''
@@ -116,7 +115,9 @@ BEGIN
         WITH taken AS (DELETE FROM pending_event p WHERE p.tx = mine RETURNING p.*),
         numbered AS MATERIALIZED (
             SELECT nextval('event_id_seq') AS id,
-                greatest(before, max(o.at) OVER (ORDER BY o.number ROWS UNBOUNDED PRECEDING)) AS at,
+                greatest(
+                    (SELECT e.at FROM event e WHERE e.subscription = o.subscription ORDER BY e.id DESC LIMIT 1),
+                    max(o.at) OVER (PARTITION BY o.subscription ORDER BY o.number ROWS UNBOUNDED PRECEDING)) AS at,
                 o.kind, o.subscription, o.patient, o.actor, o.client, o.request_id, o.address, o.reason, o.body,
                 string_to_array(o.leaf, chr(1)) AS leaf, o.whose_address, o.whose_reason
             FROM (SELECT * FROM taken ORDER BY number) AS o),

@@ -12,7 +12,7 @@ from authz.operations.membership import (
     put_subscription,
 )
 from authz.operations.once import Answered, Once, Stored
-from authz.operations.patient import add_patient
+from authz.operations.patient import add_patient, edit_patient, end_patient
 from authz.operations.review import Reviewed, Verdict, review
 from authz.operations.share import Shared, end_share, share
 from authz.operations.share_all import end_standing_share, share_all
@@ -27,8 +27,10 @@ __all__ = [
     "Transferred",
     "Verdict",
     "add_patient",
+    "edit_patient",
     "end_entity",
     "end_membership",
+    "end_patient",
     "end_share",
     "end_standing_share",
     "put_entity",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import peewee
 
-from authz.database import answering, pipelined
+from authz.database import answering, ask_clock, pipelined
 from authz.decisions import Decision as Decided
 from authz.decisions import Ref
 from authz.errors import (
@@ -22,13 +22,22 @@ from authz.errors import (
     NotEligible,
     NotFound,
     SelfTarget,
-    Unavailable,
 )
 from authz.models import Grant, Notification
 from authz.operations.once import Answered, Once
 from authz.pdp import PDP
 from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions
-from authz.statements import CHANGING, RECORDING, insert_row, insert_rows, run, take_locks, update_row
+from authz.statements import (
+    CHANGING,
+    RECORDING,
+    among,
+    ask_rows,
+    insert_row,
+    insert_rows,
+    run,
+    take_locks,
+    update_row,
+)
 from authz.terms import FOREVER, FOREVER_MICROS, from_micros, is_named, normalise_login, to_micros
 
 Row = dict[str, Any]
@@ -59,6 +68,7 @@ NOTICES = {
     "standing_share:received": "a colleague shares everything with you",
     "standing_share:given": "you share everything with a colleague",
     "standing_share:ended": "a standing share that you gave or had has ended",
+    "patient:ended": "a patient of yours left the clinic",
 }
 """Of what practitioners are told."""
 
@@ -115,39 +125,55 @@ class Change:
         wanted = sorted({name for name in names if is_named(name)})
         if not wanted:
             return
-        those = f"FROM patient WHERE id IN ({', '.join(['{}'] * len(wanted))})"
-        found = self._read(f"SELECT id, subscription_id {those} ORDER BY id", *wanted, lock=ALONE)
-        held = self._ask_hold(f"SELECT subscription_id {those}", wanted, TOGETHER)
+        found = self._ask_patients(wanted)
+        some, values = among(self.database, wanted)
+        held = self._ask_hold(f"IN (SELECT subscription_id FROM patient WHERE id {some})", values, TOGETHER)
         asked = {} if colleague is None else {colleague: self._ask_person(colleague)}
         self.subscriptions = dict(found.fetchall())
         self._people = {login: person() for login, person in asked.items()}
         held()  # last: on SQLite what is left unread by a refusal would keep an old state of the facts in sight
         self.entered = max(self.subscriptions.values(), default="")
 
-    def enter(self, subscription: str, lock: str = TOGETHER) -> bool:
-        """Hold a subscription: who works there changes before this change or after it, never meanwhile; is it there?
+    def lock_patients(self, names: Sequence[str]) -> None:
+        """Lock these patients, in one order for everybody, for a change that then takes their subscription alone."""
+        if names:
+            self.subscriptions |= dict(self._ask_patients(sorted(names)).fetchall())
 
-        This change is then no earlier than the last one there: its request may have waited for that. Raises
-        `Unavailable` where the record is further ahead than a wait explains: then a clock is wrong.
+    def _ask_patients(self, names: list[str]) -> Any:
+        sql = "SELECT id, subscription_id FROM patient WHERE id"
+        return ask_rows(self.database, sql, names, lock=ALONE, close=" ORDER BY id")
+
+    def enter(self, subscription: str, lock: str = TOGETHER) -> bool:
+        """Hold a subscription: its memberships change before this change or after it, never meanwhile. Return whether
+        it exists.
+
+        This change is then no earlier than the last one there: its request may have waited for that.
         """
         self.entered = subscription
-        return is_named(subscription) and self._ask_hold("{}", [subscription], lock)()
+        some, values = among(self.database, [subscription])
+        return is_named(subscription) and self._ask_hold(some, values, lock)()
 
-    def _ask_hold(self, which: str, values: list[str], lock: str) -> Callable[[], bool]:
+    def _ask_hold(self, which: str, values: list[Any], lock: str) -> Callable[[], bool]:
         """Two statements, however many there are and whether or not they are there: the time tells nothing (T1)."""
-        some = f"FROM subscription WHERE id IN ({which})"
+        some = f"FROM subscription WHERE id {which}"
         last = "SELECT at FROM event WHERE subscription = subscription.id ORDER BY event.id DESC LIMIT 1"
-        held = self._read(f"SELECT id {some} ORDER BY id", *values, lock=lock)
-        asked = self._read(f"SELECT max(({last})) {some}", *values)
+        held = lock if self.database.dialect == "postgresql" else ""
+        locked = self.database.execute_sql(f"SELECT id {some} ORDER BY id {held}", values)
+        asked = self.database.execute_sql(f"SELECT max(({last})) {some}", values)
 
         def answer() -> bool:
-            found, ((at,),) = held.fetchall(), asked.fetchall()
-            if at is not None and from_micros(at) - self.act.now > _LONGEST_WAIT:
-                raise Unavailable(f"the clock stands before the record's last event of {from_micros(at).isoformat()}")
-            self.now = self.now if at is None else max(self.now, from_micros(at))
+            found, ((at,),) = locked.fetchall(), asked.fetchall()
+            self._wait_for(at)
             return bool(found)
 
         return answer
+
+    def _wait_for(self, at: int | None) -> None:
+        """Set this change's instant after the last event, if a wait explains the difference. An event further ahead was
+        written by a wrong clock, and does not move what is true now: above all, what ends now ends now.
+        """
+        if at is not None and from_micros(at) - self.act.now <= _LONGEST_WAIT:
+            self.now = max(self.now, from_micros(at))
 
     def ask(self, who: str, action: str, resource: Ref) -> Decided:
         """The PDP's decision inside this transaction, recorded with it if it permits, and else when that is undone.
@@ -295,27 +321,35 @@ def perform(
     action: str = "",
     patients: Sequence[str] = (),
     colleague: str | None = None,
+    manages: str = "",
 ) -> T:
     """Do `work` in one transaction, under a lock on `patients`; all of it or nothing. It will ask for `colleague`.
 
     Raises `Conflict` where somebody was faster, `Answered` for an idempotency key that was answered, `KeyReused` for
-    one that came with another request, and `Unavailable`.
+    one that came with another request, and `Unavailable`, also for a clock that is not the database's.
+
+    `manages` names a subscription that the practitioner may manage when the request comes: if they may not any more
+    when the lock is theirs, somebody was faster.
     """
     change = Change(pdp, act)
     with answering(pdp.database):
         who = ("practitioner", act.by)
-        asked = [(who, action, ("patient", name)) for name in patients]
-        answers = pdp.evaluate_many(asked, act.now) if action else []
+        asked = [(who, action, ("patient", name)) for name in patients if action]
+        if manages and act.by:
+            asked.append((who, "manage", ("subscription", manages)))
+        answers = pdp.evaluate_many(asked, act.now) if asked else []
         change.permitted_before = frozenset(
-            name for name, decision in zip(patients, answers, strict=False) if decision.allowed
+            name for (_, _, (_, name)), decision in zip(asked, answers, strict=True) if decision.allowed
         )
         try:
             with pipelined(pdp.database):
                 take_locks(pdp.database, CHANGING, RECORDING)
+                same_clock = ask_clock(pdp.database)
                 if once is not None:
                     _claim(change, once)
                 change.lock(patients, colleague)
                 result = work(change)
+                same_clock()
                 change.close()
                 if once is not None:
                     once.store(pdp.database, result, change.entered)

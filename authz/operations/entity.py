@@ -14,6 +14,7 @@ from authz.operations.change import ALONE, Change, Row, perform
 from authz.pdp import PDP
 from authz.properties import typed
 from authz.record import Act, told_entity
+from authz.statements import is_among
 from authz.terms import FOREVER, parse_id, shown
 
 _STORED = ("patient", "practitioner", "subscription")
@@ -95,7 +96,11 @@ def _open(change: Change, kind: str, one: str) -> tuple[Row | None, dict[str, st
 def _place(change: Change, leads: dict[str, tuple[str, str]]) -> tuple[str, str]:
     """The one subscription and the one patient that an entity leads to; empty where it leads to none, or to several."""
     patients = {one for kind, one in leads.values() if kind == "patient"}
-    rows = change.rows(Patient.select(Patient.subscription).where(Patient.id.in_(sorted(patients)))) if patients else []
+    rows = (
+        change.rows(Patient.select(Patient.subscription).where(is_among(change.database, Patient.id, sorted(patients))))
+        if patients
+        else []
+    )
     clinics = {row["subscription"] for row in rows} | {one for kind, one in leads.values() if kind == "subscription"}
     where = clinics.pop() if len(clinics) == 1 else ""
     if where:

@@ -4,15 +4,21 @@ Each `put_…` says how it shall be and may be repeated; what is so already chan
 the scope `admin`) acts without a practitioner; a manager manages memberships of their subscription.
 """
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from authz.errors import Conflict, Denied, NotFound
+from authz.leaving import PRACTISING, held_shares
 from authz.models import Licence, Membership, Practitioner, Subscription
 from authz.operations.change import ALONE, Change, Row, in_future, perform
+from authz.operations.leaving import SharesAdded, end_shares
 from authz.pdp import PDP
 from authz.record import Act
-from authz.terms import is_named, normalise_login, parse_id, parse_text
+from authz.terms import is_named, normalise_login, parse_id, parse_text, to_micros
+
+T = TypeVar("T")
+_TRIES = 5
 
 
 def put_subscription(
@@ -71,38 +77,95 @@ def put_membership(
 ) -> Row:
     """Somebody works under a subscription in this role from now on, and in no other.
 
-    Raises `NotFound` for a subscription or practitioner that is not there or not the caller's to manage.
+    Whoever begins to practise here, or ceases to, keeps no share of before (R11). Raises `NotFound` for a subscription
+    or practitioner that is not there or not the caller's to manage, and `Conflict` if the clinic would be left without
+    a manager.
     """
     end = in_future(until, act.now)
 
     def work(change: Change) -> Row:
-        _manage(change, subscription)
         _known(change, subscription, practitioner)
         who = {"practitioner": practitioner, "subscription": subscription}
-        for row in _lives(change, Membership, who):
+        lives = _lives(change, Membership, who)
+        managed = _managed_until(change, subscription)
+        for row in lives:
             if row["role"] != role:
                 change.end("membership", subscription, row)
         _set_life(change, "membership", Membership, subscription, {**who, "role": role}, end)
+        _require_manager(change, subscription, managed)
+        practised = any(row["role"] in PRACTISING and row["started_at"] <= change.now for row in lives)
+        if not practised or role not in PRACTISING:
+            end_shares(change, practitioner, subscription)
         return {**who, "role": role}
 
-    return perform(pdp, act, work)
+    return _managing(pdp, act, subscription, practitioner, work)
 
 
 def end_membership(pdp: PDP, *, act: Act, subscription: str, practitioner: str) -> None:
-    """Somebody leaves: every membership of theirs here ends now, and with it every access.
+    """Somebody leaves: every membership of theirs here ends now, and with it every access and every share (R11).
 
-    Their patients stay theirs, and a manager sees and transfers them (T14). Raises `NotFound` where there is none.
+    Their patients stay theirs, and a manager sees and transfers them (T14). Raises `NotFound` if there is none, and
+    `Conflict` if the clinic would be left without a manager.
     """
 
     def work(change: Change) -> None:
-        _manage(change, subscription)
         live = _lives(change, Membership, {"practitioner": practitioner, "subscription": subscription})
         if not live:
             raise NotFound
+        managed = _managed_until(change, subscription)
         for row in live:
             change.end("membership", subscription, row)
+        _require_manager(change, subscription, managed)
+        end_shares(change, practitioner, subscription)
 
-    perform(pdp, act, work)
+    _managing(pdp, act, subscription, practitioner, work)
+
+
+def _managing(pdp: PDP, act: Act, subscription: str, practitioner: str, work: Callable[[Change], T]) -> T:
+    """Do `work` about a practitioner's membership: lock the patients that they share in, then the subscription alone.
+
+    Patients come first, as in every operation, so that none waits for another in a circle. A share that was given in
+    between makes it look again.
+    """
+
+    def locked(change: Change) -> T:
+        if _may_manage(change, subscription):
+            held = held_shares(change.database, practitioner, subscription, to_micros(change.now))
+            change.lock_patients(sorted({patient for _, patient in held}))
+        _manage(change, subscription)
+        return work(change)
+
+    for _ in range(_TRIES):
+        try:
+            return perform(pdp, act, locked, manages=subscription)
+        except SharesAdded:
+            continue
+    raise Conflict("This practitioner is given shares all the time; try again.")
+
+
+def _may_manage(change: Change, subscription: str) -> bool:
+    """Whether the caller might manage here when the request came; for nobody else anything is looked up (T1)."""
+    served = change.act.bound in (None, subscription)
+    return served and (not change.act.by or subscription in change.permitted_before)
+
+
+def _managed_until(change: Change, subscription: str) -> datetime:
+    """The instant from which the clinic has no manager."""
+    here = (Membership.subscription == subscription, Membership.role == "manager", Membership.ended_at > change.now)
+    rows = change.rows(
+        Membership.select(Membership.ended_at).where(*here).order_by(Membership.ended_at.desc()).limit(1)
+    )
+    return rows[0]["ended_at"] if rows else change.now
+
+
+def _require_manager(change: Change, subscription: str, before: datetime) -> None:
+    """Raise `Conflict` if a manager or a clinic's key makes the clinic lose its last manager, or lose one sooner.
+
+    The operator (an unbound key, an import) may.
+    """
+    operator = not change.act.by and change.act.bound is None
+    if not operator and _managed_until(change, subscription) < before:
+        raise Conflict("The clinic would be left without a manager; appoint another first.")
 
 
 def _for_operators(change: Change) -> None:

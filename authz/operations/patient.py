@@ -1,11 +1,11 @@
-"""Patients: a member adds one, and owns them from then on (R8)."""
+"""Patients: a member adds one and owns them from then on (R8); their name changes, and they leave the clinic (R10)."""
 
 import uuid
 from dataclasses import dataclass
 
 from authz.errors import Conflict, InvalidInput, NotFound
-from authz.models import Membership, Patient
-from authz.operations.change import Change, perform
+from authz.models import Grant, Membership, Patient
+from authz.operations.change import Change, Row, bounded, perform
 from authz.operations.once import Once
 from authz.pdp import PDP
 from authz.record import Act
@@ -52,6 +52,52 @@ def add_patient(
         return Added(one, name, where, grant["id"])
 
     return perform(pdp, act, work, once=once)
+
+
+def edit_patient(pdp: PDP, *, act: Act, patient: str, name: str | None = None, once: Once | None = None) -> Row:
+    """Give a patient another display name; the same name changes nothing. The event tells no name.
+
+    Raises `InvalidInput` for a malformed name or if nothing is given, `NotFound` and `Denied`.
+    """
+    if name is None:
+        raise InvalidInput("name: give what shall change")
+    parse_text(name)
+
+    def work(change: Change) -> Row:
+        change.permit("edit", ("patient", patient))
+        where = change.subscriptions[patient]
+        row = change.row(Patient.select(Patient.name).where(Patient.id == patient))
+        if row is not None and row["name"] != name:
+            Patient.update(name=name).where(Patient.id == patient).execute(change.database)
+            change.happened("patient:changed", where, {"changed": ["name"]}, patient)
+        return {"id": patient, "name": name, "subscription": where}
+
+    return perform(pdp, act, work, once=once, action="edit", patients=[patient])
+
+
+def end_patient(pdp: PDP, *, act: Act, patient: str, reason: str = "", once: Once | None = None) -> None:
+    """The patient leaves the clinic now: every grant ends, and nobody may do anything to the patient any more.
+
+    Documents follow the patient. The id stays taken, and the record stays. Raises `NotFound`, `Denied` and
+    `InvalidInput`.
+    """
+    why = bounded(reason)
+
+    def work(change: Change) -> None:
+        change.permit("end", ("patient", patient))
+        where = change.subscriptions[patient]
+        left = Grant.select().where(Grant.patient == patient, Grant.ended_at > change.now)
+        rows = change.rows(left.order_by(Grant.role, Grant.started_at))
+        owner = rows[0]["practitioner"]
+        for row in rows:
+            change.end("grant", where, row, "ended")
+            if row["role"] == "viewer":
+                change.notify("share:ended", row["practitioner"], owner, where, patient)
+        change.notify("patient:ended", owner, act.by, where, patient)
+        Patient.update(ended_at=change.now).where(Patient.id == patient).execute(change.database)
+        change.happened("patient:ended", where, {}, patient, why)
+
+    perform(pdp, act, work, once=once, action="end", patients=[patient])
 
 
 def _only_clinic(change: Change) -> str:

@@ -11,6 +11,7 @@ from authz.operations.share import end_one
 from authz.operations.share_all import end_standing
 from authz.pdp import PDP
 from authz.record import Act
+from authz.statements import is_among
 from authz.terms import VERDICTS, parse_id
 
 
@@ -71,7 +72,9 @@ def review(pdp: PDP, *, act: Act, campaign: str, due: datetime, verdicts: Sequen
 def _standing(change: Change, verdicts: Sequence[Verdict]) -> dict[int, Row]:
     """The standing shares that are spoken of, locked before their subscriptions, as those who end them do."""
     numbers = [one.number for one in verdicts if one.noun == "standing_share"]
-    found = StandingShare.select().where(StandingShare.id.in_(numbers)).order_by(StandingShare.id)
+    found = (
+        StandingShare.select().where(is_among(change.database, StandingShare.id, numbers)).order_by(StandingShare.id)
+    )
     return {row["id"]: row for row in change.rows(found, lock=ALONE)}
 
 

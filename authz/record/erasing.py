@@ -14,7 +14,7 @@ from authz.record.append_only import lifted
 from authz.record.commitments import commitment, lock_person, secrets_of, whose_reason
 from authz.record.events import Act, Happened, append
 from authz.record.sealing import seal
-from authz.statements import insert_rows
+from authz.statements import insert_rows, is_among
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ def erase(database: Database, act: Act, whose: str) -> Erasure:
             events += _erase(database, secret, Event, "reason", Event.patient == name)
             Grant.update(reason="").where(Grant.patient == name).execute(database)
         elif kind == "practitioner":
-            events += _erase(database, secret, Event, "reason", Event.id.in_(_of_shares(database, name)))
+            events += _erase(
+                database, secret, Event, "reason", is_among(database, Event.id, _of_shares(database, name))
+            )
             StandingShare.update(reason="").where(StandingShare.owner == name).execute(database)
         PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(database)
         body = {"whose": whose, "events": events, "decisions": decisions}

@@ -30,6 +30,7 @@ KINDS = {
     "subscription:imported": "it came with an import",
     "licence:started": "a subscription is live from here",
     "licence:ended": "a subscription lapsed",
+    "licence:changed": "an import gave the licence another end",
     "licence:imported": "a subscription's licence came with an import",
     "practitioner:added": "a practitioner was provisioned",
     "practitioner:changed": "the login or the name was changed",
@@ -37,14 +38,19 @@ KINDS = {
     "membership:started": "a practitioner works under a subscription from here, in one role",
     "membership:ended": "they do not any more",
     "membership:imported": "it came with an import",
+    "membership:changed": "an import gave it another end",
     "patient:added": "a patient was added",
     "patient:imported": "they came with an import",
+    "patient:changed": "the name or the end was changed; the body says which",
+    "patient:ended": "they left the clinic",
     "grant:started": "a practitioner holds a role on a patient from here",
     "grant:ended": "they do not any more; `end_cause` says why",
     "grant:imported": "it came with an import",
+    "grant:changed": "an import gave it another end",
     "standing_share:started": "an owner shares everything with a colleague from here",
     "standing_share:ended": "they do not any more",
     "standing_share:imported": "it came with an import",
+    "standing_share:changed": "an import gave it another end",
     "entity:started": "a version of an entity of a declared type counts from here",
     "entity:ended": "it does not any more",
     "entity:imported": "a version of an entity of a declared type came with an import",
@@ -70,6 +76,8 @@ _VALUES = {noun: itemgetter(*names) for noun, names in _TOLD.items()}
 
 _CHUNK = 1000
 _PERSONAL = itemgetter(*map(EVENT_FIELDS.index, ("actor", "client", "address", "patient", "reason", "body")))
+_LATEST = """SELECT value, (SELECT at FROM event WHERE subscription = value ORDER BY id DESC LIMIT 1)
+    FROM json_each(?)"""
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,10 @@ class Happened(NamedTuple):
 
 def append(database: Database, act: Act, happened: Iterable[Happened], at: datetime | None = None) -> None:
     """Append events, in order, each with its leaf, in the transaction under way. Ids are in the order of commits: a
-    reader who goes on after the last id that it saw misses none. Nor does time go back from one to the next: `at` is
-    when the change counts from, or when the event before it was. On PostgreSQL ids, leaves and `at` are given by COMMIT
-    (`queueing`), so that the transaction itself does not see its events.
+    reader who goes on after the last id that it saw misses none. Nor does time go back from one to the next of a
+    subscription: `at` is when the change counts from, or when the subscription's event before it was; a wrong instant
+    of one subscription is none of another. On PostgreSQL ids, leaves and `at` are given by COMMIT (`queueing`), so that
+    the transaction itself does not see its events.
     """
     told = list(happened)
     if not told:
@@ -119,8 +128,13 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
 
 def _append(database: Database, rows: list[tuple[Any, ...]]) -> None:
     """Append rows of `EVENT_FIELDS` without an id; whoever writes to SQLite is alone."""
-    last, at = database.execute_sql("SELECT id, at FROM event ORDER BY id DESC LIMIT 1").fetchone() or (0, 0)
-    numbered = [(last + 1 + place, max(when, at), *row) for place, (when, *row) in enumerate(rows)]
+    (last,) = database.execute_sql("SELECT COALESCE(max(id), 0) FROM event").fetchone()
+    names = orjson.dumps(sorted({row[2] for row in rows})).decode()
+    latest = {name: at or 0 for name, at in database.execute_sql(_LATEST, (names,)).fetchall()}
+    numbered = [
+        (last + 1 + place, max(when, latest[subscription]), kind, subscription, *row)
+        for place, (when, kind, subscription, *row) in enumerate(rows)
+    ]
     bodies = [canonical(body) for *_, body in numbered]
     secrets = secrets_of(database, _whose(numbered), make=True)
     stored = [(*row[:-1], body.decode()) for row, body in zip(numbered, bodies, strict=True)]

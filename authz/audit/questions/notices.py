@@ -8,7 +8,8 @@ from authz.audit.reading import MOST_ROWS, Audit, When
 def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> Found:
     """Who was not told of what they received, or of what was ended for them?
 
-    A notice is written together with the change, so that it bears the same instant; imported history tells nobody.
+    A notice is written together with the change, so that it bears the same instant; imported history tells nobody. A
+    share that ended before it began counted for nobody.
     """
     begin, end = audit.period(since, until, days=365)
     values = {"since": begin, "until": end}
@@ -19,13 +20,15 @@ def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> 
             FROM "grant" WHERE origin IN ('share', 'transfer') AND started_at >= :since AND started_at < :until
             UNION ALL
             SELECT ended_at, patient_id, practitioner_id, id, 'share:ended' FROM "grant"
-            WHERE role = 'viewer' AND end_cause IN ('ended', 'given_up') AND ended_at >= :since AND ended_at < :until
+            WHERE role = 'viewer' AND end_cause IN ('ended', 'given_up')
+                AND ended_at > started_at AND ended_at >= :since AND ended_at < :until
             UNION ALL
             SELECT started_at, '', colleague_id, NULL, 'standing_share:received' FROM standing_share
             WHERE given_by <> '' AND started_at >= :since AND started_at < :until
             UNION ALL
             SELECT ended_at, '', colleague_id, NULL, 'standing_share:ended' FROM standing_share
-            WHERE end_cause IN ('ended', 'given_up') AND ended_at >= :since AND ended_at < :until) AS c
+            WHERE end_cause IN ('ended', 'given_up') AND ended_at > started_at
+                AND ended_at >= :since AND ended_at < :until) AS c
         WHERE NOT EXISTS (SELECT 1 FROM notification n WHERE n.practitioner_id = c.who AND n.kind = c.kind
             AND n.patient = c.patient AND n.at = c.at)
         ORDER BY 1, 4 LIMIT :most""",
@@ -36,10 +39,10 @@ def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> 
         """SELECT (SELECT COUNT(*) FROM "grant" WHERE origin IN ('share', 'transfer')
                 AND started_at >= :since AND started_at < :until)
             + (SELECT COUNT(*) FROM "grant" WHERE role = 'viewer' AND end_cause IN ('ended', 'given_up')
-                AND ended_at >= :since AND ended_at < :until)
+                AND ended_at > started_at AND ended_at >= :since AND ended_at < :until)
             + (SELECT COUNT(*) FROM standing_share WHERE given_by <> ''
                 AND started_at >= :since AND started_at < :until)
-            + (SELECT COUNT(*) FROM standing_share WHERE end_cause IN ('ended', 'given_up')
+            + (SELECT COUNT(*) FROM standing_share WHERE end_cause IN ('ended', 'given_up') AND ended_at > started_at
                 AND ended_at >= :since AND ended_at < :until)""",
         **values,
     )

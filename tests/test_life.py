@@ -1,0 +1,213 @@
+"""Leaving, coming back, lapsing, roles, imports and two clocks, against an oracle in plain Python."""
+
+import os
+from datetime import timedelta
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from authz.database import Database, connect, shut
+from authz.errors import CaregrantError, ImportRefused
+from authz.models import Event, Grant, Membership, StandingShare
+from authz.operations import (
+    end_membership,
+    end_share,
+    end_standing_share,
+    put_membership,
+    put_practitioner,
+    put_subscription,
+    share,
+    share_all,
+)
+from authz.record import Act, replayed
+from tests.acting import login, pdp_of
+from tests.people import NOW
+from tests.test_importing import line, told
+
+DAY = timedelta(days=1)
+WHO = st.sampled_from(["alice", "bob", "carol"])
+ROLES = st.sampled_from(["member", "manager", "auditor"])
+PATIENTS = {"a-1": "alice", "b-1": "bob"}
+PRACTISE = ("member", "manager")
+
+
+class Life(RuleBasedStateMachine):
+    """One clinic of three people, a fresh one for each example, and what the rules give, kept by hand."""
+
+    database: ClassVar[Database]
+    runs: ClassVar[int] = 0
+
+    @initialize()
+    def begin(self) -> None:
+        type(self).runs += 1
+        self.here, self.minutes = f"clinic-{self.runs}", 0
+        self.pdp = pdp_of(self.database)
+        self.roles: dict[str, str] = {}
+        self.shares: set[tuple[str, str]] = set()
+        self.standing: set[tuple[str, str]] = set()
+        self.live = True
+        put_subscription(self.pdp, act=self.act(""), subscription=self.here, name="Clinic")
+        for who in ("alice", "bob", "carol"):
+            name = self.id(who)
+            put_practitioner(self.pdp, act=self.act(""), practitioner=name, login=login(name), name=who)
+            self.join(who, "member")
+        for patient, owner in PATIENTS.items():
+            fact = {"id": self.id(patient), "subscription": self.here, "name": "Pat", "owner": self.id(owner)}
+            told(self.database, line("patient", **fact), later=self.minutes)
+
+    def id(self, name: str) -> str:
+        return f"{name}-{self.runs}"
+
+    def act(self, who: str, ahead: bool = False) -> Act:
+        """Somebody acts, a minute after what was done before; a node with a wrong clock says that it is tomorrow."""
+        self.minutes += 2
+        now = NOW + timedelta(minutes=self.minutes)
+        return Act(self.id(who) if who else "", now + DAY if ahead else now)
+
+    def practises(self, who: str) -> bool:
+        return self.live and self.roles.get(who) in PRACTISE
+
+    def leaves(self, who: str) -> None:
+        self.shares = {one for one in self.shares if one[1] != who}
+        self.standing = {one for one in self.standing if who not in one}
+
+    def takes(self, who: str, role: str | None) -> None:
+        before = self.roles.get(who)
+        if before not in PRACTISE or role not in PRACTISE:
+            self.leaves(who)
+        if role is None:
+            self.roles.pop(who, None)
+        else:
+            self.roles[who] = role
+
+    @rule(who=WHO, role=ROLES)
+    def join(self, who: str, role: str) -> None:
+        put_membership(self.pdp, act=self.act(""), subscription=self.here, practitioner=self.id(who), role=role)
+        self.takes(who, role)
+
+    @rule(who=WHO)
+    def leave(self, who: str) -> None:
+        """A leave by the operator is never refused, whatever a clock has written."""
+        if who in self.roles:
+            end_membership(self.pdp, act=self.act(""), subscription=self.here, practitioner=self.id(who))
+            self.takes(who, None)
+
+    @rule(who=WHO, role=ROLES)
+    def import_a_role(self, who: str, role: str) -> None:
+        fact = {"practitioner": self.id(who), "subscription": self.here, "role": role}
+        self.minutes += 2
+        try:
+            report = told(self.database, line("membership", **fact), later=self.minutes)
+        except ImportRefused:
+            return
+        if report.changed or report.new:
+            self.takes(who, role)
+
+    @rule(who=WHO)
+    def import_an_end(self, who: str) -> None:
+        if who in self.roles:
+            until = (NOW - DAY).isoformat()
+            fact = {"practitioner": self.id(who), "subscription": self.here, "role": self.roles[who], "until": until}
+            self.minutes += 2
+            told(self.database, line("membership", **fact), later=self.minutes)
+            self.takes(who, None)
+
+    @rule(live=st.booleans())
+    def lapse_or_resume(self, live: bool) -> None:
+        put_subscription(self.pdp, act=self.act(""), subscription=self.here, name="Clinic", live=live)
+        self.live = live
+
+    @rule(patient=st.sampled_from(sorted(PATIENTS)), to=WHO, ahead=st.booleans())
+    def share(self, patient: str, to: str, ahead: bool) -> None:
+        act = self.act(PATIENTS[patient], ahead)
+        try:
+            share(self.pdp, act=act, patients=[self.id(patient)], colleague=login(self.id(to)))
+        except CaregrantError:
+            return
+        assert self.practises(PATIENTS[patient])
+        assert self.practises(to)
+        if not ahead:
+            self.shares.add((patient, to))
+
+    @rule(owner=WHO, to=WHO, ahead=st.booleans())
+    def share_all(self, owner: str, to: str, ahead: bool) -> None:
+        try:
+            share_all(self.pdp, act=self.act(owner, ahead), colleague=login(self.id(to)), subscription=self.here)
+        except CaregrantError:
+            return
+        if not ahead:
+            self.standing.add((owner, to))
+
+    @rule(patient=st.sampled_from(sorted(PATIENTS)), to=WHO)
+    def end_share(self, patient: str, to: str) -> None:
+        """An owner who practises ends any share that has not ended, also one that begins tomorrow."""
+        act = self.act(PATIENTS[patient])
+        mine = (Grant.patient == self.id(patient), Grant.practitioner == self.id(to), Grant.role == "viewer")
+        rows = list(Grant.select().where(*mine, Grant.ended_at > act.now).execute(self.database))
+        if not self.practises(PATIENTS[patient]):
+            return
+        for row in rows:
+            end_share(self.pdp, act=act, patient=self.id(patient), grant=row.id)
+        self.shares.discard((patient, to))
+
+    @rule(owner=WHO)
+    def end_all(self, owner: str) -> None:
+        act = self.act(owner)
+        rows = StandingShare.select().where(StandingShare.owner == self.id(owner), StandingShare.ended_at > act.now)
+        if self.practises(owner):
+            for row in list(rows.execute(self.database)):
+                end_standing_share(self.pdp, act=act, standing_share=row.id)
+            self.standing = {one for one in self.standing if one[0] != owner}
+
+    @invariant()
+    def who_sees_is_who_the_rules_give(self) -> None:
+        at = NOW + timedelta(minutes=self.minutes)
+        for patient, owner in PATIENTS.items():
+            given = {owner} | {who for one, who in self.shares if one == patient}
+            if self.practises(owner):
+                given |= {who for giver, who in self.standing if giver == owner}
+            seen = self.pdp.search_subjects("practitioner", "view", ("patient", self.id(patient)), at)
+            assert sorted(seen) == sorted(self.id(who) for who in given if self.practises(who))
+
+    @invariant()
+    def one_role_each(self) -> None:
+        at = NOW + timedelta(minutes=self.minutes)
+        live = Membership.select().where(
+            Membership.subscription == self.here, Membership.started_at <= at, Membership.ended_at > at
+        )
+        rows = {one.practitioner_id: one.role for one in live.execute(self.database)}
+        assert rows == {self.id(who): role for who, role in self.roles.items()}
+        assert live.count(self.database) == len(rows)
+
+    @invariant()
+    def events_go_forward_within_the_clinic(self) -> None:
+        rows = Event.select(Event.at).where(Event.subscription == self.here).order_by(Event.id)
+        instants = [one.at for one in rows.execute(self.database)]
+        assert instants == sorted(instants)
+
+    def teardown(self) -> None:
+        assert replayed(self.database)[1] == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_life(kind: str, request: pytest.FixtureRequest) -> None:
+    """No access that the rules do not give, no end refused, the events tell the facts, in order in each clinic."""
+    database = connect(request.getfixturevalue(f"{kind}_url"))
+    database.connect()
+    machine = type("LifeOn", (Life,), {"database": database})
+    examples = int(os.environ.get("CAREGRANT_EXAMPLES", "120")) // (6 if kind == "sqlite" else 15)
+    try:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=20,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        shut(database)
