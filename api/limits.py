@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from authz.operations.change import LONGEST_REASON, MOST_AT_ONCE
 from authz.settings import Settings
 from authz.strict_json import DEEPEST
-from authz.terms import LONGEST_ID, LONGEST_TEXT
+from authz.terms import LONGEST_ID, LONGEST_LOGIN, LONGEST_TEXT
 
 LARGEST_HEAD = 32_768
 LONGEST_TARGET = 16_384
@@ -50,7 +50,8 @@ LIMITS = (
     Limit("patients selected on the pages", MOST_SELECTED, 400),
     Limit("errors told of one request", MOST_ERRORS, 200),
     Limit("characters of an id", LONGEST_ID, 422),
-    Limit("characters of a name or a login", LONGEST_TEXT, 422),
+    Limit("characters of a name", LONGEST_TEXT, 422),
+    Limit("characters of a login", LONGEST_LOGIN, 422),
     Limit("characters of a reason", LONGEST_REASON, 422),
     Limit("characters of `q`", LONGEST_QUERY, 422),
     Limit("characters of an `Idempotency-Key`", LONGEST_KEY, 422),

@@ -4,10 +4,11 @@ The database is written to at most once a second, and a request asks for the sch
 that holds SQLite's write lock does not make a service unready: it answers decisions meanwhile.
 """
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,9 @@ SEALER_PATIENCE = 30.0
 """Seconds without a sign of the process that seals."""
 
 _FRESH = 1.0
+_PATIENCE = 0.2
+_LEAST_FREE = 1 << 20
+"""Bytes: with less, one answer may still find room and the next one none."""
 _OTHER_SCHEMA = "the schema of the database is {}, and this release knows {}"
 _WRITE = """INSERT INTO spent (caller, minute, requests) VALUES ({0}, 0, 1)
     ON CONFLICT (caller) DO UPDATE SET requests = 1"""
@@ -89,16 +93,22 @@ class Readiness:
 
         A lock that somebody else holds on an SQLite file is no fault of it.
         """
+        if isinstance(self.database, SqliteDatabase) and shutil.disk_usage(_folder(self.database)).free < _LEAST_FREE:
+            raise Unavailable("the disk is full")
         with self._lock:
             if time.monotonic() - self._written < _FRESH:
                 return
             try:
-                with answering(self.database), self.database.atomic():
+                with self._briefly(), answering(self.database), self.database.atomic():
                     self.database.execute_sql(_WRITE.format(self.database.param), ("readyz",))
             except Unavailable as error:
                 if not (self.database.dialect == "sqlite" and "locked" in str(error)):
                     raise
             self._written = time.monotonic()
+
+    def _briefly(self) -> AbstractContextManager[None]:
+        """Wait for SQLite's write lock as long as a probe may take."""
+        return self.database.patience(_PATIENCE) if isinstance(self.database, SqliteDatabase) else nullcontext()
 
     def _near(self) -> None:
         if isinstance(self.database, PostgresqlDatabase):
@@ -117,6 +127,10 @@ class Readiness:
             raise Unavailable("the process that seals gave no sign") from error
         if silent > SEALER_PATIENCE:
             raise Unavailable(f"the process that seals gave no sign for {silent:.0f} s")
+
+
+def _folder(database: SqliteDatabase) -> Path:
+    return Path(database.database).absolute().parent
 
 
 def _reason(error: Exception) -> str:

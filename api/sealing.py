@@ -15,10 +15,11 @@ from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
+from api import logs
 from api.requests import now
 from authz.database import FAULTS, Database, Limits, answering, connect, write_back
 from authz.errors import CaregrantError
-from authz.record import make_partitions, seal
+from authz.record import make_partitions, seal, take_in
 from authz.statements import end_frozen_clients
 
 SECONDS = 10.0
@@ -32,7 +33,7 @@ def heartbeat(folder: str) -> Path:
     return Path(folder) / "sealing"
 
 
-def start(url: str, beat: Path) -> Callable[[], None]:
+def start(url: str, beat: Path, log_format: str = "text") -> Callable[[], None]:
     """Seal what is answered in the database at `url`, after some seconds, until what this returns is called. Should the
     process that does it die, another takes its place.
     """
@@ -42,9 +43,8 @@ def start(url: str, beat: Path) -> Callable[[], None]:
     def keep_one() -> None:
         while not ending.wait(SECONDS):
             # Not forked: a service has threads. Its arguments go through a pipe, for a URL may hold a password.
-            sealer = get_context("spawn").Process(
-                target=_work, args=(url, os.getpid(), beat), name="sealing", daemon=True
-            )
+            words = (url, os.getpid(), beat, log_format)
+            sealer = get_context("spawn").Process(target=_work, args=words, name="sealing", daemon=True)
             try:
                 sealer.start()
             except OSError as error:
@@ -64,8 +64,9 @@ def start(url: str, beat: Path) -> Callable[[], None]:
     return end
 
 
-def _work(url: str, parent: int, beat: Path) -> None:
+def _work(url: str, parent: int, beat: Path, log_format: str = "text") -> None:
     """Seal every some seconds, as long as the service is there."""
+    logs.configure(log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the service says when to end
     database, next_time = connect(url, limits=_LIMITS), 0.0
     while os.getppid() == parent:
@@ -80,6 +81,7 @@ def _work(url: str, parent: int, beat: Path) -> None:
             next_time = time.monotonic() + SECONDS
             _seal(database)
         with suppress(CaregrantError):
+            take_in(database)
             write_back(database)
         time.sleep(_LOOK)
 

@@ -17,7 +17,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from api import sealing
+from api import logs, sealing
 from api.app import create_app
 from api.gateway import Gateway
 from api.gateway.proxies import Proxies
@@ -29,7 +29,7 @@ from api.session import check
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import open_pdp
-from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded
+from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded, take_in
 from authz.settings import Settings
 from authz.tokens import Tokens
 
@@ -42,6 +42,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     Raises `PolicyRefused`, `Unavailable` or `InvalidInput` before anything listens: a policy, a database or a port that
     is not there, or settings that contradict each other.
     """
+    logs.configure(settings.log_format)
     if settings.development_key and host not in LOOPBACK:
         raise InvalidInput("CAREGRANT_DEVELOPMENT_KEY is for a loopback address; set CAREGRANT_JWKS instead")
     if settings.demo_sign_in and host not in LOOPBACK:
@@ -56,6 +57,8 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         policy_loaded(pdp.database, Act("", now()), pdp.version, settings.policies)
         settings = replace(settings, policy_version=pdp.version)  # a worker that starts later decides by this or not
         make_partitions(pdp.database, now())
+        with suppress(Unavailable):
+            take_in(pdp.database)
         with suppress(Unavailable):
             gather_statistics(pdp.database)
     _check_free(host, port)
@@ -75,7 +78,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         log_level=LogLevels.warning,
     )
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as counted:
-        end_sealing = sealing.start(settings.database, sealing.heartbeat(counted))
+        end_sealing = sealing.start(settings.database, sealing.heartbeat(counted), settings.log_format)
         try:
             server.serve(target_loader=partial(_loaded, settings, os.getpid(), counted), wrap_loader=False)
         finally:
@@ -104,6 +107,7 @@ def _check_free(host: str, port: int) -> None:
 def _loaded(settings: Settings, parent: int, counted: str) -> Gateway:
     """A worker's application. The worker ends with its parent: an orphan would go on answering by an old policy."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    logs.configure(settings.log_format)
     together(counted)
     app = create_app(settings, heartbeat=sealing.heartbeat(counted))
     database = app.extensions["caregrant"].database

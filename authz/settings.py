@@ -18,14 +18,6 @@ def shipped(name: str) -> Path:
     return packaged if packaged.is_dir() else _HERE.parent / name
 
 
-def secret(value: str) -> str:
-    """A secret that a setting holds: the content of the file that it names, or else itself."""
-    try:
-        return Path(value).read_text().strip()
-    except (OSError, ValueError):
-        return value
-
-
 def _setting(default: object, variable: str, sentence: str) -> object:
     return field(default=default, metadata={"variable": variable, "sentence": sentence})
 
@@ -116,6 +108,9 @@ class Settings:
         "", "CAREGRANT_READER", "Who is recorded as reading the audit; the account of the operating system by default."
     )
 
+    log_format: str = _setting(  # type: ignore[assignment]
+        "text", "CAREGRANT_LOG_FORMAT", "How a service writes its log: text or json, one line an entry."
+    )
     decision_log: str = _setting(  # type: ignore[assignment]
         "durable",
         "CAREGRANT_DECISION_LOG",

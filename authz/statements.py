@@ -63,8 +63,14 @@ def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
 
 
 def take_alone(database: Database, key: int) -> None:
-    """Hold a lock alone that others share, until the transaction ends. It is tried for moments: who would share it
-    waits behind each try. Raises `peewee.OperationalError` if somebody holds it all the time.
+    """Hold a lock alone that others share, until the transaction ends. Raises as `lock_by_moments`."""
+    lock_by_moments(database, f"SELECT pg_advisory_xact_lock({key})")
+
+
+def lock_by_moments(database: Database, sql: str) -> None:
+    """Carry out a statement of PostgreSQL that takes a lock which others need, until the transaction ends. It is tried
+    for moments: who would share the lock waits behind each try. Raises `peewee.OperationalError` if somebody holds the
+    lock all the time. After it the server ends the transaction soon, should this process be frozen.
     """
     if database.dialect != "postgresql":
         return
@@ -72,8 +78,9 @@ def take_alone(database: Database, key: int) -> None:
         try:
             with database.atomic():
                 database.execute_sql("SET LOCAL lock_timeout = '200ms'")
-                take_locks(database, key, alone=True)
+                database.execute_sql(sql)
                 database.execute_sql("SET LOCAL lock_timeout TO DEFAULT")
+                database.execute_sql("SET LOCAL idle_in_transaction_session_timeout = '10s'")
                 return
         except peewee.OperationalError:
             if not left or not database.is_connection_usable():

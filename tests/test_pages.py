@@ -388,6 +388,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "GET /sign-in/callback": {"*": 404},
     "POST /sign-in": {"*": 404},  # there is no demonstration here
     "POST /sign-out": {"*": 303},
+    "GET /sign-out/callback": {"*": 303},
     "GET /patients": {"*": 200},
     "GET /patients/p-1": {"alice": 200, "bob": 200, "carol": 200, "dan": 200, "*": 404},
     "GET /patients/p-1/transfer": {**KNOWING, "dan": 200},
@@ -426,6 +427,7 @@ OPEN = (
     "GET /sign-in/callback",
     "POST /sign-in",
     "POST /sign-out",
+    "GET /sign-out/callback",
     "GET /static/caregrant.css",
 )
 

@@ -24,7 +24,7 @@ _SAME = {
 
 
 class BadHeader(ValueError):
-    """A header's value is not UTF-8 text, and granian leaves such a header out: who reads it would miss it."""
+    """A header's value is not ASCII, and granian leaves such a header out: an app would act for itself unawares."""
 
 
 @lru_cache(maxsize=1000)

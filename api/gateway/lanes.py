@@ -5,6 +5,7 @@ A request that finds its lane's queue full is refused at once; one that has wait
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -75,7 +76,8 @@ class Lane:
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self._queue: SimpleQueue[tuple[float, Work]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[float, list[Work]]] = SimpleQueue()
+        self._waiting: deque[tuple[float, list[Work]]] = deque()  # the same entries, for the event loop
         self._began = _IDLE
         self._called = threading.Semaphore(0)
         self._lock = threading.Lock()
@@ -88,9 +90,16 @@ class Lane:
         """Queue work and return True; return False if the queue is full. `work` learns whether it waited too long."""
         if self._queue.qsize() >= self.kind.room:
             return False
-        self._queue.put((time.monotonic(), work))
+        entry = (time.monotonic(), [work])  # whoever pops the work from its list does it, and nobody else
+        self._waiting.append(entry)
+        self._queue.put(entry)
         self.hurry()
         return True
+
+    def expire(self) -> None:
+        """Refuse what has waited too long, even if every thread is stuck; called by the event loop alone."""
+        while self._waiting and (not self._waiting[0][1] or time.monotonic() - self._waiting[0][0] > PATIENCE):
+            _do(self._waiting.popleft()[1], late=True)
 
     def hurry(self) -> None:
         """Call a thread to help if requests wait and the first thread is slow; called by the event loop alone."""
@@ -106,9 +115,8 @@ class Lane:
         while True:
             queued, work = self._queue.get()
             self._began = time.monotonic()
-            work(self._began - queued > PATIENCE)
+            _do(work, late=self._began - queued > PATIENCE)
             self._began = _IDLE
-            del work  # it holds the request until the next one comes
 
     def _help(self) -> None:
         while True:
@@ -118,7 +126,15 @@ class Lane:
                     queued, work = self._queue.get_nowait()
                 except Empty:
                     break
-                work(time.monotonic() - queued > PATIENCE)
-                del work
+                _do(work, late=time.monotonic() - queued > PATIENCE)
             with self._lock:
                 self._helping -= 1
+
+
+def _do(work: list[Work], *, late: bool) -> None:
+    """Do an entry's work, unless somebody else has taken it."""
+    try:
+        taken = work.pop()
+    except IndexError:
+        return
+    taken(late)

@@ -1,7 +1,7 @@
 """Trusted proxies: whose word on a caller's address and scheme is believed (`CAREGRANT_TRUSTED_PROXIES`)."""
 
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from authz.errors import InvalidInput
 
@@ -37,7 +37,7 @@ class Proxies:
 
     def _trusts(self, address: str) -> bool:
         try:
-            parsed = ip_address(address)
+            parsed = _parse(address)
         except ValueError:
             return False
         return any(parsed in network for network in self._networks)
@@ -51,6 +51,12 @@ def _address(word: str) -> str:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        return str(ip_address(text))
+        return str(_parse(text))
     except ValueError:
         return ""
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address:
+    """Parse an address; one of IPv4 written as IPv6 (``::ffff:192.0.2.1``) is one of IPv4."""
+    parsed = ip_address(text)
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed

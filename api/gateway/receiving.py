@@ -5,6 +5,7 @@ request goes to the lane of its kind (`lanes`); one of its threads calls the WSG
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from typing import Any
 from api.gateway.environ import BadHeader, environ
 from api.gateway.lanes import KINDS, Lane, kind_of
 from api.gateway.proxies import Proxies
-from api.gateway.refusals import refusal
+from api.gateway.refusals import common_headers, refusal
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.meters import METHODS, meters
 from api.problems import Problem
@@ -31,7 +32,8 @@ SMALL = 65_536
 _TICK = 0.01
 _YOUNGEST_EVICTED = 1.0
 _BUSY = Problem("unavailable", "The service is busy. Try again shortly.", headers=(("retry-after", "1"),))
-_PROBE = (200, [("content-type", "application/json"), ("cache-control", "no-store")], b'{"status":"ok"}')
+_FAILED = Problem("internal-error", "This is logged under the request's id.")
+_log = logging.getLogger(__name__)
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -45,7 +47,7 @@ class Gateway:
         self._receiving: dict[asyncio.Task[Any], float] = {}
         self._bytes = 0
         self._loop: asyncio.AbstractEventLoop
-        self._done: deque[asyncio.Future[None]] = deque()
+        self._done: deque[tuple[asyncio.Future[None], int]] = deque()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start what the loop does by the clock."""
@@ -56,21 +58,26 @@ class Gateway:
         """Answer one request."""
         method, path = scope.method, scope.path
         if path == "/healthz" and method in ("GET", "HEAD"):
-            self._refuse_or_probe(proto, scope, None)
+            told = [("content-type", "application/json"), *common_headers(scope.headers.items())]
+            proto.response_bytes(200, told, b'{"status":"ok"}')
             return
         headers = scope.headers.items()
         problem = _head_problem(scope, headers)
-        body = b""
+        body, kind = b"", kind_of(method, path)
         if problem is None:
             body, problem = await self._body(scope.headers, proto)
         if problem is not None:
-            self._refuse_or_probe(proto, scope, problem)
+            self._refuse(proto, scope, problem)
             return
-        kind = kind_of(method, path)
         answered = self._loop.create_future()
-        if not self._lanes[kind].submit(partial(self._answer, scope, headers, body, proto, answered)):
-            self._refuse_or_probe(proto, scope, _BUSY, kind)
+        size = len(body) if len(body) > SMALL else 0
+        if self._bytes + size > MOST_BYTES or not self._lanes[kind].submit(
+            partial(self._answer, scope, headers, body, proto, answered)
+        ):
+            self._refuse(proto, scope, _BUSY, kind)
             return
+        self._bytes += size  # until it is answered: a queue of large bodies is memory too
+        del body
         self._settle()
         await answered  # granian takes a coroutine that ends without a response for a failure
 
@@ -143,24 +150,24 @@ class Gateway:
         """Call the application and send its response; in a thread of a lane."""
         try:
             if late:
-                self._refuse_or_probe(proto, scope, _BUSY, kind_of(scope.method, scope.path))
+                self._refuse(proto, scope, _BUSY, kind_of(scope.method, scope.path))
                 return
             try:
-                given = environ(scope, headers, body, self._proxies)
+                response = _called(self._app, environ(scope, headers, body, self._proxies))
             except BadHeader:
-                self._refuse_or_probe(proto, scope, Problem("bad-request", "A header's value is not UTF-8 text."))
+                self._refuse(proto, scope, Problem("bad-request", "A header's value holds a character beyond ASCII."))
                 return
-            status, told, content = _called(self._app, given)
-            proto.response_bytes(status, told, content)
-        except Exception:  # the caller went away; the application logs its own errors
+            except BaseException:  # whatever it is, it must not end the thread
+                _log.exception("the application failed: %s %s", scope.method, kind_of(scope.method, scope.path))
+                self._refuse(proto, scope, _FAILED, kind_of(scope.method, scope.path))
+                return
+            proto.response_bytes(*response)
+        except Exception:  # the caller went away
             return
         finally:
-            self._done.append(answered)
+            self._done.append((answered, len(body) if len(body) > SMALL else 0))
 
-    def _refuse_or_probe(self, proto: Any, scope: Any, problem: Problem | None, kind: str = "none") -> None:
-        if problem is None:
-            proto.response_bytes(*_PROBE)
-            return
+    def _refuse(self, proto: Any, scope: Any, problem: Problem, kind: str = "none") -> None:
         meters().refused_requests.labels(kind, problem.kind).inc()
         page = kind_of(scope.method, scope.path) in ("pages", "sign-in")
         proto.response_bytes(*refusal(problem, scope.headers.items(), page=page))
@@ -168,7 +175,8 @@ class Gateway:
     def _settle(self) -> None:
         """End the coroutines of answered requests; here, because a wake-up of the loop for each costs too much."""
         while self._done:
-            answered = self._done.popleft()
+            answered, size = self._done.popleft()
+            self._bytes -= size
             if not answered.done():
                 answered.set_result(None)
 
@@ -176,6 +184,7 @@ class Gateway:
         self._settle()
         for lane in self._lanes.values():
             lane.hurry()
+            lane.expire()
         late = time.monotonic() - self._seconds
         for task, began in list(self._receiving.items()):
             if began >= late:

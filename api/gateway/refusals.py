@@ -18,10 +18,15 @@ _PAGE_HEADERS = [
 ]
 
 
+def common_headers(headers: Sequence[tuple[str, str]]) -> Headers:
+    """Return what every response has; `headers` are the request's, for its id."""
+    given = next((value for name, value in headers if name == HEADER.lower()), "")
+    return [*_COMMON, (HEADER.lower(), given if is_request_id(given) else uuid.uuid4().hex)]
+
+
 def refusal(problem: Problem, headers: Sequence[tuple[str, str]], *, page: bool) -> tuple[int, Headers, bytes]:
     """Return status, headers and body of a refusal; `headers` are the request's, for its id."""
-    given = next((value for name, value in headers if name == HEADER.lower()), "")
-    common = [*_COMMON, (HEADER.lower(), given if is_request_id(given) else uuid.uuid4().hex)]
+    common = common_headers(headers)
     status, title = PROBLEMS[problem.kind]
     if page:
         body = _PAGE.format(title=title, detail=problem.detail)

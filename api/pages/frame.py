@@ -48,6 +48,10 @@ def _guard() -> None:
 def _add_headers(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers[name] = value
+    provider = current_app.extensions["caregrant.provider"]
+    if provider is not None:  # a browser holds to form-action also where the answer to a form leads
+        form = f"form-action 'self' {provider.origins()};"
+        response.headers["Content-Security-Policy"] = _POLICY.replace("form-action 'self';", form)
     return response
 
 

@@ -46,10 +46,11 @@ def _share(those: Chosen) -> Response:
 
 def _carry_out(those: Chosen) -> Response:
     form = request.form
-    action, colleague, reason = form.get("action"), form.get("colleague", ""), form.get("reason", "").strip()
+    action, reason = form.get("action"), form.get("reason", "").strip()
+    colleague = form.get("colleague", "").strip(" \t\r\n\f")  # as a browser strips an e-mail field (HTML, 4.10.5.1.5)
     if action not in those.actions:
         raise InvalidInput("action: choose what shall be done")
-    if not colleague.strip():
+    if not colleague:
         raise InvalidInput("colleague: enter your colleague's e-mail")
     seen = _require_as_shown(those, action)
     if action == "transfer":

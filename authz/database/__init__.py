@@ -15,8 +15,9 @@ from authz.database.connection import (
     shut,
     write_back,
 )
-from authz.database.faults import FAULTS, wrapped
+from authz.database.faults import FAULTS, WriteLocked, wrapped
 from authz.database.limits import Limits
+from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase
 from authz.database.schema import MIGRATIONS, known_version
 from authz.database.sqlite import SqliteDatabase
@@ -28,12 +29,14 @@ __all__ = [
     "Limits",
     "PostgresqlDatabase",
     "SqliteDatabase",
+    "WriteLocked",
     "absolute_url",
     "answering",
     "connect",
     "gather_statistics",
     "give_up",
     "known_version",
+    "masked_url",
     "migrate",
     "own_connection",
     "pending",

@@ -11,14 +11,23 @@ from urllib.parse import quote, unquote, urlsplit
 
 from playhouse.migrations import Runner
 
-from authz.database.faults import FAULTS, wrapped
+from authz.database.faults import FAULTS, WriteLocked, wrapped
 from authz.database.limits import LONG, Limits
+from authz.database.logins import require_normal_logins
+from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase, open_postgresql
 from authz.database.schema import MIGRATIONS
 from authz.database.sqlite import SqliteDatabase, open_sqlite, write_back_log
 from authz.errors import InvalidInput, Unavailable
 
+LOGINS = "0010_logins"
+"""The migration from which on logins are in their present form."""
+
 Database = SqliteDatabase | PostgresqlDatabase
+
+
+_POSTGRESQL = ("postgresql://", "postgres://")
+_NO_URL = "'{}' is not a database URL such as sqlite:///caregrant.db or postgresql://host/name"
 
 
 def connect(url: str, *, read_only: bool = False, limits: Limits = LONG) -> Database:
@@ -28,12 +37,15 @@ def connect(url: str, *, read_only: bool = False, limits: Limits = LONG) -> Data
     `read_only`: the database itself refuses every change, a transaction sees one state of it, and a sort that is larger
     than memory goes to disk. Raises `InvalidInput` for another form of URL, and `Unavailable` without the driver.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidInput(_NO_URL.format(masked_url(url))) from error
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
         return open_sqlite(unquote(parts.path[1:]), read_only=read_only)
-    if parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1:
+    if url.startswith(_POSTGRESQL) and len(parts.path) > 1 and parts.netloc.count("@") <= 1:
         return open_postgresql(url, limits, read_only=read_only)
-    raise InvalidInput(f"{url!r} is not a database URL such as sqlite:///caregrant.db or postgresql://host/name")
+    raise InvalidInput(_NO_URL.format(masked_url(url)))
 
 
 def absolute_url(url: str) -> str:
@@ -47,10 +59,12 @@ def absolute_url(url: str) -> str:
 def migrate(database: Database) -> list[str]:
     """Create or upgrade the schema, one transaction a migration; safe to repeat. Return the names of those applied.
 
-    Raises `Unavailable` for a schema that is newer than this release knows.
+    Raises `Unavailable` for a schema that is newer than this release knows. Raises `InvalidInput`, with nothing done,
+    for logins that are not in the form of `normalise_login`.
     """
     with answering(database):
-        _require_known(database)
+        if LOGINS in pending(database):
+            require_normal_logins(database)
         with database.migrating():
             names: list[str] = Runner(database, str(MIGRATIONS)).up()
         return names
@@ -107,7 +121,8 @@ def answering(database: Database) -> Iterator[Any]:
         opened = database.connect(reuse_if_open=True)
         yield database.connection()
     except FAULTS as error:
-        give_up(database, error)
+        if not isinstance(error, WriteLocked):
+            give_up(database, error)
         raise Unavailable(str(error).strip()) from error
     finally:
         if opened:

@@ -9,6 +9,10 @@ wrapped: AbstractContextManager[None] = vars(peewee)["__exception_wrapper__"]
 """Turns what a driver raises into Peewee's errors, as Peewee does for its own statements."""
 
 
+class WriteLocked(peewee.OperationalError):
+    """Another transaction holds SQLite's write lock, and nothing of this one was begun."""
+
+
 def _driver_errors() -> tuple[type[Exception], ...]:
     ours = (peewee.OperationalError, peewee.InterfaceError, peewee.DatabaseError)
     try:

@@ -182,9 +182,8 @@ def leaves_fit(error: BaseException) -> bool:
 
     Not after 25006 (the session is read-only now), nor after what the driver itself raised.
     """
-    while not hasattr(error, "sqlstate") and error.args and isinstance(error.args[0], BaseException):
-        error = error.args[0]  # Peewee's error holds the driver's
-    state: str = getattr(error, "sqlstate", None) or ""
+    driver = getattr(error, "orig", None) or error  # Peewee's error holds the driver's
+    state: str = getattr(driver, "sqlstate", None) or ""
     return state.startswith(_HARMLESS)
 
 

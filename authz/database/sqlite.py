@@ -1,7 +1,9 @@
 """SQLite (WAL): its pragmas, and transactions that take the write lock at once."""
 
 import os
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,10 +11,11 @@ from typing import Any
 
 import peewee
 
+from authz.database.faults import WriteLocked
 from authz.database.schema import MIGRATING, known_version
 
 _FIELD_TYPES = {"OPAQUE_ID": "TEXT"}
-_BUSY_SECONDS = 5
+_BUSY_SECONDS = 2
 _SQLITE_PRAGMAS = {
     "journal_mode": "wal",
     "busy_timeout": _BUSY_SECONDS * 1000,
@@ -45,6 +48,7 @@ class SqliteDatabase(peewee.SqliteDatabase):
         super().__init__(*args, **options)
         self._writes = options.get("lock_type") == "IMMEDIATE"
         self._turn = threading.Lock()
+        self._own = threading.local()
         self._opened: tuple[int, int] | None = None
         self.schema = known_version()
         self.register_function(lambda: self.schema, "caregrant_schema", 0)
@@ -87,17 +91,62 @@ class SqliteDatabase(peewee.SqliteDatabase):
 
     @contextmanager
     def transaction(self, lock_type: str | None = None) -> Iterator[Any]:  # type: ignore[override]
-        """A transaction, alone among this process's threads. Raises `peewee.OperationalError` after a long wait."""
+        """A transaction, alone among this process's threads. Raises `WriteLocked` if others do not let it begin in
+        time.
+        """
         if self._writes:
             self.require_same_file()
-            if not self._turn.acquire(timeout=_BUSY_SECONDS):
-                raise peewee.OperationalError("database is locked")
+        self._own.until = time.monotonic() + self._seconds()
+        if self._writes and not self._turn.acquire(timeout=self._seconds()):
+            raise WriteLocked("database is locked")
         try:
             with super().transaction(lock_type) as begun:
                 yield begun
         finally:
             if self._writes:
                 self._turn.release()
+
+    def rollback(self) -> None:
+        """Undo, unless SQLite did so itself, as it does on a full disk: its error is the one to be told."""
+        if self.is_closed() or self.connection().in_transaction:
+            super().rollback()
+
+    def begin(self, lock_type: str | None = None) -> None:
+        """Begin; on a connection that writes, with the write lock. Raises `WriteLocked`."""
+        if not self._writes or lock_type == "DEFERRED":
+            super().begin(lock_type)
+            return
+        self._wait_at_most(max(0, self._own.until - time.monotonic()))
+        try:
+            super().begin(lock_type)
+        except peewee.OperationalError as error:
+            if is_busy(error):
+                raise WriteLocked("database is locked") from error
+            raise
+        finally:
+            self._wait_at_most(_BUSY_SECONDS)
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Let this thread's transactions wait for the write lock at most so long, instead of the usual time."""
+        before, self._own.seconds = self._seconds(), seconds
+        try:
+            yield
+        finally:
+            self._own.seconds = before
+
+    def _seconds(self) -> float:
+        return float(getattr(self._own, "seconds", _BUSY_SECONDS))
+
+    def _wait_at_most(self, seconds: float) -> None:
+        if not self.is_closed():
+            self.execute_sql(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
+
+
+def is_busy(error: peewee.OperationalError) -> bool:
+    """Whether another connection holds a lock, rather than that the database fails."""
+    cause = error.__cause__ or error.__context__
+    return isinstance(cause, sqlite3.OperationalError) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -208,9 +208,10 @@ class Change:
 
     def _ask_person(self, login: str) -> Callable[[], Person]:
         try:
-            asked = self._read(_PERSON, normalise_login(login))
+            normal = normalise_login(login)
         except InvalidInput:
-            return lambda: Person(str(uuid.uuid4()), "", "")
+            normal = ""  # nobody's login, read all the same: what cannot be a login takes as long to refuse
+        asked = self._read(_PERSON, normal)
 
         def answer() -> Person:
             found = asked.fetchone()

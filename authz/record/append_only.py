@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from authz.database import Database
+from authz.statements import lock_by_moments
 
 
 @contextmanager
@@ -13,6 +14,7 @@ def lifted(database: Database, table: str, timing: str) -> Iterator[None]:
     """Rows of this table may change (`timing`: UPDATE or DELETE) inside this block of the transaction."""
     if database.dialect == "postgresql":
         name = "decision_append_only" if table.startswith("decision") else f"{table}_append_only"
+        lock_by_moments(database, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
         database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER {name}")
         yield
         database.execute_sql(f"ALTER TABLE {table} ENABLE TRIGGER {name}")

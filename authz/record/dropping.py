@@ -9,6 +9,7 @@ from authz.record.append_only import lifted
 from authz.record.events import Act, Happened, append
 from authz.record.months import bounds, partition
 from authz.record.sealing import last_sealed
+from authz.statements import lock_by_moments
 from authz.terms import from_micros
 
 LEAST_YEARS = 6
@@ -40,6 +41,7 @@ def drop_month(database: Database, act: Act, month: str, years: int) -> int:
         if not count or Decision.select().where(*of_month, Decision.id > last_sealed(database)).exists(database):
             raise Conflict(f"no decisions of {month} are here" if not count else f"{month} is not sealed")
         if database.dialect == "postgresql" and database.table_exists(partition(month)):
+            lock_by_moments(database, "LOCK TABLE decision IN ACCESS EXCLUSIVE MODE")
             database.execute_sql(f"DROP TABLE {partition(month)}")
         else:
             with lifted(database, "decision_rest" if database.dialect == "postgresql" else "decision", "DELETE"):

@@ -21,6 +21,7 @@ from authz.record.leaves import DECISION_FIELDS, canonical, decision_leaf, seal_
 from authz.record.months import month_of
 from authz.record.proof import extend
 from authz.record.queueing import queue_seals
+from authz.record.spool import take_in
 from authz.record.tree import Edge, leaf_hash
 from authz.statements import insert_rows
 from authz.terms import to_micros
@@ -42,6 +43,7 @@ def seal(database: Database, now: datetime, *, patience: str = "200ms", tries: i
     Raises `Unavailable`; what was sealed until then stays sealed.
     """
     sealed = 0
+    take_in(database)
     upto = _settled(database, patience, tries)
     with answering(database):
         while count := _seal_batch(database, now, upto):

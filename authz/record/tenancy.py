@@ -13,6 +13,29 @@ from authz.database import Database, pipelined
 from authz.models import Decision
 from authz.statements import RECORDING, by_statement
 
+COLUMNS = (
+    "at",
+    "asked_at",
+    "client",
+    "request_id",
+    "subject_type",
+    "subject",
+    "action",
+    "resource_type",
+    "resource",
+    "allowed",
+    "reason",
+    "rule",
+    "grant",
+    "standing_share",
+    "policy_version",
+    "actor",
+    "address",
+    "purpose",
+    "size",
+)
+"""What is known of an answer when it comes; subscription and membership are looked up."""
+
 # An entity of a declared type belongs where the patient of its relation `patient` does; of several roles the one that
 # may most counts.
 _INSERT = """WITH {first}asked ({columns}) AS (VALUES {rows}), placed AS (SELECT asked.*, CASE resource_type
