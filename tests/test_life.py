@@ -57,6 +57,8 @@ class Life(RuleBasedStateMachine):
         for patient, owner in PATIENTS.items():
             fact = {"id": self.id(patient), "subscription": self.here, "name": "Pat", "owner": self.id(owner)}
             told(self.database, line("patient", **fact), later=self.minutes)
+        self.share("a-1", "bob", ahead=False)
+        self.share_all("bob", "carol", ahead=False)
 
     def id(self, name: str) -> str:
         return f"{name}-{self.runs}"
@@ -188,7 +190,8 @@ class Life(RuleBasedStateMachine):
         instants = [one.at for one in rows.execute(self.database)]
         assert instants == sorted(instants)
 
-    def teardown(self) -> None:
+    @invariant()
+    def the_events_tell_the_facts(self) -> None:
         assert replayed(self.database)[1] == []
 
 
