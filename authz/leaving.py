@@ -5,7 +5,8 @@ from authz.database import Database
 PRACTISING = ("member", "manager")
 """The roles of those who practise; an auditor does not."""
 _SHARES = """SELECT g.id, g.patient_id FROM "grant" g JOIN patient p ON p.id = g.patient_id
-    WHERE g.practitioner_id = {0} AND g.role = 'viewer' AND g.ended_at > {0} AND p.subscription_id = {0}
+    WHERE g.practitioner_id = {0} AND g.role = 'viewer' AND g.ended_at > {0} AND g.ended_at > g.started_at
+    AND p.subscription_id = {0}
     ORDER BY g.id"""
 
 

@@ -176,6 +176,12 @@ class History:
     def leave(self, who: str, clinic: str) -> None:
         end_membership(self.pdp, act=self.by(MANAGERS[clinic]), subscription=clinic, practitioner=who)
         self.ledger.members[who, clinic][-1].ended = self.now
+        for patient, span in self.ledger.live_shares(self.now):
+            if span.who == who and self.ledger.clinic[patient] == clinic:
+                span.ended = self.now
+        for where, span in self.ledger.standing:
+            if where == clinic and who in (span.who, span.to) and span.live(self.now):
+                span.ended = self.now
 
     def lapse(self, clinic: str, *, live: bool) -> None:
         put_subscription(self.pdp, act=self.by(""), subscription=clinic, name=clinic.title(), live=live)

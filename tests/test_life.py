@@ -57,6 +57,8 @@ class Life(RuleBasedStateMachine):
         for patient, owner in PATIENTS.items():
             fact = {"id": self.id(patient), "subscription": self.here, "name": "Pat", "owner": self.id(owner)}
             told(self.database, line("patient", **fact), later=self.minutes)
+        self.share("a-1", "bob", ahead=False)
+        self.share_all("bob", "carol", ahead=False)
 
     def id(self, name: str) -> str:
         return f"{name}-{self.runs}"
@@ -146,7 +148,8 @@ class Life(RuleBasedStateMachine):
         """An owner who practises ends any share that has not ended, also one that begins tomorrow."""
         act = self.act(PATIENTS[patient])
         mine = (Grant.patient == self.id(patient), Grant.practitioner == self.id(to), Grant.role == "viewer")
-        rows = list(Grant.select().where(*mine, Grant.ended_at > act.now).execute(self.database))
+        lasting = (Grant.ended_at > act.now, Grant.ended_at > Grant.started_at)
+        rows = list(Grant.select().where(*mine, *lasting).execute(self.database))
         if not self.practises(PATIENTS[patient]):
             return
         for row in rows:
@@ -156,7 +159,8 @@ class Life(RuleBasedStateMachine):
     @rule(owner=WHO)
     def end_all(self, owner: str) -> None:
         act = self.act(owner)
-        rows = StandingShare.select().where(StandingShare.owner == self.id(owner), StandingShare.ended_at > act.now)
+        lasting = (StandingShare.ended_at > act.now, StandingShare.ended_at > StandingShare.started_at)
+        rows = StandingShare.select().where(StandingShare.owner == self.id(owner), *lasting)
         if self.practises(owner):
             for row in list(rows.execute(self.database)):
                 end_standing_share(self.pdp, act=act, standing_share=row.id)
@@ -188,7 +192,8 @@ class Life(RuleBasedStateMachine):
         instants = [one.at for one in rows.execute(self.database)]
         assert instants == sorted(instants)
 
-    def teardown(self) -> None:
+    @invariant()
+    def the_events_tell_the_facts(self) -> None:
         assert replayed(self.database)[1] == []
 
 

@@ -335,7 +335,7 @@ class Stretch:
                 self._cut(life)
 
     def _cut(self, life: _Life) -> None:
-        if life.ended > self._now:
+        if life.ended > max(self._now, life.started):
             life.move_end(max(self._now, life.started), "imported")
 
     def _patient(self, said: dict[str, Any], started: int) -> Outcome:
@@ -638,7 +638,7 @@ class Stretch:
         sql = (
             "SELECT owner_id, colleague_id, subscription_id, started_at, ended_at, id, content, given_by, ended_by "
             f"FROM standing_share WHERE (owner_id = {mark} OR colleague_id = {mark}) AND subscription_id = {mark} "
-            f"AND ended_at > {mark} ORDER BY id"
+            f"AND ended_at > {mark} AND ended_at > started_at ORDER BY id"
         )
         return list(self._database.execute_sql(sql, (who, who, where, self._now)).fetchall())
 

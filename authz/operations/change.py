@@ -268,6 +268,10 @@ class Change:
 
         return answer
 
+    def has_ended(self, row: Row) -> bool:
+        """Whether a fact has ended, or never begins: a clock stood ahead, and it was ended before its start."""
+        return bool(row["ended_at"] <= max(self.now, row["started_at"]))
+
     def start(self, noun: str, subscription: str, /, **columns: Any) -> Row:
         """Begin a fact now."""
         row = {"started_at": self.now, "ended_at": FOREVER, **columns}

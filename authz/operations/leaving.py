@@ -57,4 +57,5 @@ def _with_owners(change: Change, held: list[tuple[int, str]]) -> Iterator[tuple[
 def _standing(change: Change, practitioner: str, subscription: str) -> list[Row]:
     mine = (StandingShare.owner == practitioner) | (StandingShare.colleague == practitioner)
     here = (StandingShare.subscription == subscription, StandingShare.ended_at > change.now)
-    return change.rows(StandingShare.select().where(mine, *here).order_by(StandingShare.id), lock=ALONE)
+    lasting = StandingShare.ended_at > StandingShare.started_at
+    return change.rows(StandingShare.select().where(mine, lasting, *here).order_by(StandingShare.id), lock=ALONE)

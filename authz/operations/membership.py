@@ -151,7 +151,12 @@ def _may_manage(change: Change, subscription: str) -> bool:
 
 def _managed_until(change: Change, subscription: str) -> datetime:
     """The instant from which the clinic has no manager."""
-    here = (Membership.subscription == subscription, Membership.role == "manager", Membership.ended_at > change.now)
+    here = (
+        Membership.subscription == subscription,
+        Membership.role == "manager",
+        Membership.ended_at > change.now,
+        Membership.ended_at > Membership.started_at,
+    )
     rows = change.rows(
         Membership.select(Membership.ended_at).where(*here).order_by(Membership.ended_at.desc()).limit(1)
     )
@@ -195,7 +200,7 @@ def _manage(change: Change, subscription: str) -> None:
 
 def _lives(change: Change, model: Any, key: dict[str, str]) -> list[Row]:
     same = [getattr(model, name) == value for name, value in key.items()]
-    return change.rows(model.select().where(*same, model.ended_at > change.now))
+    return change.rows(model.select().where(*same, model.ended_at > change.now, model.ended_at > model.started_at))
 
 
 def _set_life(

@@ -86,7 +86,9 @@ def end_patient(pdp: PDP, *, act: Act, patient: str, reason: str = "", once: Onc
     def work(change: Change) -> None:
         change.permit("end", ("patient", patient))
         where = change.subscriptions[patient]
-        left = Grant.select().where(Grant.patient == patient, Grant.ended_at > change.now)
+        left = Grant.select().where(
+            Grant.patient == patient, Grant.ended_at > change.now, Grant.ended_at > Grant.started_at
+        )
         rows = change.rows(left.order_by(Grant.role, Grant.started_at))
         owner = rows[0]["practitioner"]
         for row in rows:

@@ -106,7 +106,7 @@ def _share(change: Change, one: Verdict, standing: dict[int, Row]) -> tuple[Row,
             Grant.select().where(Grant.id == one.number, Grant.patient == one.patient, Grant.role == "viewer")
         )
         where, holder = change.subscriptions.get(one.patient, ""), row["practitioner"] if row else ""
-    live = row is not None and row["started_at"] <= change.now < row["ended_at"]
+    live = row is not None and not change.has_ended(row)
     if row is None or not live or not where or holder != one.practitioner:
         of = f" of {one.patient}" if one.patient else ""
         raise ImportRefused(one.line, f"{one.share} is no live share{of} with {one.practitioner}")

@@ -73,7 +73,7 @@ def end_share(pdp: PDP, *, act: Act, patient: str, grant: int, once: Once | None
         row = change.row(found)
         mine = row is not None and row["practitioner"] == act.by
         change.permit("give_up" if mine else "end_share", ("patient", patient))
-        if row is None or row["ended_at"] <= change.now:
+        if row is None or change.has_ended(row):
             raise NotFound
         end_one(change, row, "given_up" if mine else "ended")
 

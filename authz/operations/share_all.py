@@ -40,7 +40,8 @@ def share_all(
             StandingShare.colleague == viewer.id,
             StandingShare.subscription == where,
         )
-        if StandingShare.select().where(*pair, StandingShare.ended_at > change.now).exists(change.database):
+        lasting = (StandingShare.ended_at > change.now, StandingShare.ended_at > StandingShare.started_at)
+        if StandingShare.select().where(*pair, *lasting).exists(change.database):
             raise Conflict("Everything is shared with this colleague already.")
         end = in_future(until, change.now)
         columns = {"owner": act.by, "colleague": viewer.id, "subscription": where, "content": content, "ended_at": end}
@@ -61,7 +62,7 @@ def end_standing_share(pdp: PDP, *, act: Act, standing_share: int, once: Once | 
         where = str(uuid.uuid4()) if row is None else row["subscription"]  # for one that is not there the same is asked
         change.enter(where)
         works = change.ask(act.by, "receive", ("subscription", where)).allowed
-        if row is None or act.by not in (row["owner"], row["colleague"]) or row["ended_at"] <= change.now or not works:
+        if row is None or act.by not in (row["owner"], row["colleague"]) or change.has_ended(row) or not works:
             raise NotFound
         end_standing(change, row, "ended" if act.by == row["owner"] else "given_up")
 
