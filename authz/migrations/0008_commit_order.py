@@ -117,10 +117,12 @@ BEGIN
             SELECT nextval('event_id_seq') AS id,
                 greatest(
                     (SELECT e.at FROM event e WHERE e.subscription = o.subscription ORDER BY e.id DESC LIMIT 1),
-                    max(o.at) OVER (PARTITION BY o.subscription ORDER BY o.number ROWS UNBOUNDED PRECEDING)) AS at,
+                    o.latest) AS at,
                 o.kind, o.subscription, o.patient, o.actor, o.client, o.request_id, o.address, o.reason, o.body,
                 string_to_array(o.leaf, chr(1)) AS leaf, o.whose_address, o.whose_reason
-            FROM (SELECT * FROM taken ORDER BY number) AS o),
+            FROM (
+                SELECT t.*, max(t.at) OVER (PARTITION BY t.subscription ORDER BY t.number) AS latest
+                FROM taken t ORDER BY t.number) AS o),
         stored AS (
             INSERT INTO event (id, at, kind, subscription, patient, actor, client, request_id, address, reason, body)
             SELECT id, at, kind, subscription, patient, actor, client, request_id, address, reason, body FROM numbered),
