@@ -9,7 +9,7 @@ import math
 from typing import Any, NoReturn
 
 from authz.errors import InvalidInput
-from authz.terms import shown
+from authz.texts import shown
 
 _DEEPEST = 64
 

@@ -1,4 +1,4 @@
-"""The words of the field, each defined once: roles, origins, identifiers, logins and instants.
+"""The words of the field, each defined once: roles, origins, logins and instants.
 
 It knows no database, no policy and no HTTP. An instant is UTC with microseconds; a fact's life is
 half-open, ``[started_at, ended_at)``; "for ever" is one fixed instant, never nothing.
@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from authz.errors import InvalidInput
+from authz.texts import parse_text, shown
 
 MEMBERSHIP_ROLES = ("member", "manager", "auditor")
 GRANT_ROLES = ("owner", "viewer")
@@ -25,8 +26,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
-_LONGEST_ID = 128
-_LONGEST_TEXT = 500
 _LOGIN = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -77,39 +76,6 @@ def format_micros(micros: int) -> str:
     return format_instant(from_micros(micros))
 
 
-def parse_id(value: object) -> str:
-    """An opaque identifier: 1–128 visible characters (no white space, no control characters).
-
-    Raises `InvalidInput` otherwise.
-    """
-    if not isinstance(value, str):
-        raise InvalidInput(f"an id is a string, not {shown(value)}")
-    if not 1 <= len(value) <= _LONGEST_ID:
-        raise InvalidInput(f"an id has 1 to {_LONGEST_ID} characters, this one has {len(value)}")
-    if not value.isprintable() or " " in value:
-        raise InvalidInput(f"an id holds visible characters only, {shown(value)} does not")
-    return value
-
-
-def is_named(name: object) -> bool:
-    """Whether a text may be an id at all: what cannot be is as unknown as what does not exist."""
-    return isinstance(name, str) and 1 <= len(name) <= _LONGEST_ID and name.isprintable() and " " not in name
-
-
-def parse_text(value: object) -> str:
-    """A display text such as a name: 1–500 characters in any script, without control characters.
-
-    Raises `InvalidInput` otherwise.
-    """
-    if not isinstance(value, str):
-        raise InvalidInput(f"a text is a string, not {shown(value)}")
-    if not 1 <= len(value) <= _LONGEST_TEXT:
-        raise InvalidInput(f"a text has 1 to {_LONGEST_TEXT} characters, this one has {len(value)}")
-    if not value.isprintable() and any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
-        raise InvalidInput(f"a text holds no control characters, {shown(value)} does")
-    return value
-
-
 def normalise_login(value: object) -> str:
     """A login e-mail in the one form that is stored and looked up: NFKC, no space around it, case folded.
 
@@ -119,12 +85,6 @@ def normalise_login(value: object) -> str:
     if not _LOGIN.fullmatch(text):
         raise InvalidInput(f"{shown(value)} is not an e-mail address")
     return text
-
-
-def shown(value: object) -> str:
-    """A value as an error message quotes it: on one line, and short."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 REASONS = {

@@ -21,6 +21,7 @@ from authz.models import (
     Subscription,
 )
 from authz.terms import FOREVER
+from authz.texts import search_key
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=1000)
@@ -59,6 +60,9 @@ def add(database: Database, model: Any, **columns: Any) -> Any:
     """Insert one row that began long ago unless it says otherwise; its key."""
     if "started_at" in model._meta.fields:
         columns.setdefault("started_at", LONG_AGO)
+    if "search_key" in model._meta.fields:
+        others = [columns.get(one, "") for one in ("reference", "login") if one in model._meta.fields]
+        columns["search_key"] = search_key(columns["name"], *others)
     return model.insert(**columns).execute(database)
 
 

@@ -9,6 +9,7 @@ from api.credentials import pdp
 from api.pages.frame import patient_path
 from authz import directory, oversight
 from authz.errors import Denied, NotFound
+from authz.texts import describe_patient
 
 Row = dict[str, Any]
 
@@ -53,7 +54,7 @@ def one(patient: str, *actions: str) -> Chosen:
     allowed = frozenset(actions) & set(row["actions"])
     if not allowed:
         raise Denied(actions[0])
-    return Chosen({patient: row["name"]}, allowed, (), patient_path(patient))
+    return Chosen({patient: describe_patient(row["name"], row["reference"])}, allowed, (), patient_path(patient))
 
 
 def several(patients: Sequence[str], *actions: str) -> Chosen:
@@ -75,7 +76,7 @@ def colleagues(chosen: Chosen) -> list[Row]:
     """Who may receive all of these patients, by name."""
     found = [directory.colleagues(pdp(), sessions.act(), name=name) for name in chosen.ids]
     common = set.intersection(*({row["id"] for row in rows} for rows in found))
-    return sorted((row for row in found[0] if row["id"] in common), key=lambda row: (row["name"].casefold(), row["id"]))
+    return sorted((row for row in found[0] if row["id"] in common), key=lambda row: (row["search_key"], row["id"]))
 
 
 def touched(chosen: Chosen, colleagues: list[Row]) -> Touched:

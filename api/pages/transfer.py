@@ -11,6 +11,7 @@ from api.pages.frame import done, ours, page, pages, typed
 from api.problems import status_of
 from authz import directory, operations
 from authz.errors import BatchRefused, CaregrantError, Conflict, InvalidInput, NotEligible, SelfTarget
+from authz.texts import matches
 
 REFUSED = (BatchRefused, Conflict, InvalidInput, NotEligible, SelfTarget)
 """What a form tells beside its fields; whatever else is refused has a page of its own."""
@@ -64,7 +65,7 @@ def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
         200 if error is None else status_of(error),
         chosen=those,
         touched=touched,
-        colleagues=[one for one in receivers if q.casefold() in f"{one['name']}\n{one['login']}".casefold()],
+        colleagues=[one for one in receivers if matches(one["search_key"], q)],
         q=q,
         said=typed(),
         refused=refused(those, error),

@@ -18,6 +18,7 @@ from authz.models import Entity, Grant, Licence, Membership, Patient, Practition
 from authz.record import Act, Happened, append, changed, told_entity
 from authz.statements import insert_rows, rows_of, write_many
 from authz.terms import FOREVER_MICROS, format_micros, from_micros
+from authz.texts import parse_id, search_key
 
 Outcome = Literal["new", "unchanged", "ended"]
 
@@ -64,6 +65,7 @@ class _Grant(_Life):
 class _Patient:
     subscription: str
     name: str
+    reference: str
     started: int
     grants: list[_Grant] = field(default_factory=list)
 
@@ -73,14 +75,15 @@ class _Entity:
     properties: Any
     links: dict[str, str]
     started: int
-    subscription: str = ""
+    subscription: str
     before: "_Entity | None" = None
 
     def told(self, key: tuple[str, str], ended: int = FOREVER_MICROS) -> dict[str, Any]:
         """This version as events tell it."""
         kind, one = key
         life = {"started_at": self.started, "ended_at": ended}
-        return told_entity({"type": kind, "id": one, "properties": self.properties, **life}, self.links)
+        row = {"type": kind, "id": one, "properties": self.properties, "subscription": self.subscription, **life}
+        return told_entity(row, self.links)
 
 
 class Stretch:
@@ -103,6 +106,7 @@ class Stretch:
                     named[key].add(line.said[key])
             for target, name in line.said.get("links", {}).values():
                 named[target].add(name)
+                named["entity"].add(name)
             named["entity" if line.kind == "entity" else line.kind].add(line.said.get("id", ""))
         people = named["practitioner"] | named["owner"] | named["colleague"]
         read = self._read
@@ -117,9 +121,11 @@ class Stretch:
         )
         self.belongs = {key[:2] for key in self.members}
         self.patients = {
-            one: _Patient(subscription, name, started)
-            for one, subscription, name, started in read(
-                "SELECT id, subscription_id, name, started_at FROM patient WHERE id", named["patient"], lock=True
+            one: _Patient(*columns)
+            for one, *columns in read(
+                "SELECT id, subscription_id, name, reference, started_at FROM patient WHERE id",
+                named["patient"],
+                lock=True,
             )
         }
         for patient, *columns in read(
@@ -141,12 +147,13 @@ class Stretch:
 
     def _load_entities(self, names: set[str]) -> None:
         versions: dict[int, _Entity] = {}
-        for pk, kind, one, properties, started in self._read(
-            f"SELECT pk, type, id, properties, started_at FROM entity WHERE ended_at = {FOREVER_MICROS} AND id",
+        for pk, kind, one, properties, started, subscription in self._read(
+            "SELECT pk, type, id, properties, started_at, subscription FROM entity "
+            f"WHERE ended_at = {FOREVER_MICROS} AND id",
             names,
         ):
             held = orjson.loads(properties) if isinstance(properties, str) else properties
-            self.entities[kind, one] = versions[pk] = _Entity(held, {}, started)
+            self.entities[kind, one] = versions[pk] = _Entity(held, {}, started, subscription)
         for pk, name, target in self._read(
             "SELECT entity_id, property, target FROM entity_link WHERE entity_id IN (SELECT pk FROM entity "
             f"WHERE ended_at = {FOREVER_MICROS} AND id",
@@ -171,6 +178,8 @@ class Stretch:
     def apply(self, line: Line) -> Outcome:
         """Apply one line. Raises `InvalidInput` where it contradicts what is there."""
         said = line.said
+        if "id" in said and not self._stands(line):
+            parse_id(said["id"])  # of what is new; what has stood since before the rule keeps its id
         started = said.get("started_at", self._now)
         if started > self._now:
             raise InvalidInput(f"started_at {format_micros(started)} lies in the future")
@@ -199,7 +208,7 @@ class Stretch:
         if login in self.logins:
             raise InvalidInput(f"the login of {one} is that of {self.logins[login]}")
         self.practitioners[one], self.logins[login] = (login, name), one
-        self._new[Practitioner].append((one, login, name))
+        self._new[Practitioner].append((one, login, name, search_key(name, login)))
         return "new"
 
     def _membership(self, said: dict[str, Any], started: int) -> Outcome:
@@ -221,13 +230,18 @@ class Stretch:
         held = self.patients.get(one)
         if held is not None:
             first = min((grant for grant in held.grants if grant.role == "owner"), key=lambda grant: grant.started)
-            told = (held.subscription, held.name, first.practitioner)
-            if told != (where, said["name"], owner) or said.get("started_at", held.started) != held.started:
-                raise InvalidInput(f"the patient {one} exists with another subscription, name, first owner or start")
+            told = (held.subscription, held.name, held.reference, first.practitioner, held.started)
+            new = (where, said["name"], said.get("reference", ""), owner, said.get("started_at", held.started))
+            if told != new:
+                raise InvalidInput(
+                    f"the patient {one} exists with another subscription, name, reference, first owner or start"
+                )
             return "unchanged"
         self._belongs(owner, where)
-        held = self.patients[one] = _Patient(where, said["name"], started)
-        self._new[Patient].append((one, where, said["name"], started, said["until"]))
+        name, reference = said["name"], said.get("reference", "")
+        held = self.patients[one] = _Patient(where, name, reference, started)
+        key = search_key(name, reference)
+        self._new[Patient].append((one, where, name, reference, key, started, said["until"]))
         self._give(one, held, _Grant(started, FOREVER_MICROS, owner, "owner"))
         return "new"
 
@@ -313,14 +327,36 @@ class Stretch:
                 return "unchanged"
             if before.started >= self._now:
                 raise InvalidInput(f"the {key[0]} {key[1]} stands in this file already, with other properties")
-        clinics = {self.patients[one].subscription for target, one in said["links"].values() if target == "patient"}
-        clinics |= {one for target, one in said["links"].values() if target == "subscription"}
-        where = clinics.pop() if len(clinics) == 1 else ""
+        where = self._owner(said["links"].values(), before)
         self.entities[key] = _Entity(said["properties"], links, self._now, where, before)
-        self._new[Entity].append((*key, orjson.dumps(said["properties"]).decode(), self._now, FOREVER_MICROS))
+        self._new[Entity].append((*key, orjson.dumps(said["properties"]).decode(), where, self._now, FOREVER_MICROS))
         return "new"
 
+    def _owner(self, leads: Iterable[tuple[str, str]], before: "_Entity | None") -> str:
+        """The clinic that an entity belongs to, as `authz.operations.entity` decides for the operator."""
+        clinics, people = set(), set()
+        for kind, one in leads:
+            if kind == "patient":
+                clinics.add(self.patients[one].subscription)
+            elif kind == "subscription":
+                clinics.add(one)
+            elif kind == "practitioner":
+                people.add(one)
+            elif (kind, one) in self.entities:
+                clinics |= {self.entities[kind, one].subscription} - {""}
+        if not clinics and before is not None:
+            return before.subscription
+        clinics = clinics or {where for who, where in self.belongs if who in people}
+        return clinics.pop() if len(clinics) == 1 else ""
+
     # What all kinds share.
+
+    def _stands(self, line: Line) -> bool:
+        """Whether the row that a line names by its id is there."""
+        if line.kind == "entity":
+            return (line.said["type"], line.said["id"]) in self.entities
+        held = {"subscription": self.subscriptions, "practitioner": self.practitioners, "patient": self.patients}
+        return line.said["id"] in held[line.kind]
 
     def _there(self, what: str, name: str, held: dict[str, Any]) -> Any:
         if name not in held:
@@ -357,9 +393,9 @@ class Stretch:
         database, new = self._database, self._new
         insert_rows(database, Subscription, ("id", "name"), new[Subscription])
         insert_rows(database, Licence, _COLUMNS["licence"], new[Licence])
-        insert_rows(database, Practitioner, ("id", "login", "name"), new[Practitioner])
+        insert_rows(database, Practitioner, ("id", "login", "name", "search_key"), new[Practitioner])
         insert_rows(database, Membership, _COLUMNS["membership"], new[Membership])
-        insert_rows(database, Patient, ("id", "subscription", "name", *_SPAN), new[Patient])
+        insert_rows(database, Patient, _COLUMNS["patient"], new[Patient])
         ended = [(one, grant) for one, held in self.patients.items() for grant in held.grants if grant.was and grant.id]
         write_many(
             database,
@@ -404,7 +440,7 @@ class Stretch:
         names = {"type": key[0], "id": key[1]}
         if new.before is not None:
             told = {"before": new.before.told(key), "after": new.before.told(key, self._now)}
-            yield Happened("entity:ended", new.subscription, names | told)
+            yield Happened("entity:ended", new.before.subscription, names | told)
         yield Happened("entity:imported", new.subscription, names | {"before": None, "after": new.told(key)})
 
     def _write_entities(self) -> None:
@@ -414,7 +450,7 @@ class Stretch:
             f"UPDATE entity SET ended_at = {{}} WHERE type = {{}} AND id = {{}} AND ended_at = {FOREVER_MICROS}",
             [(self._now, *key) for key in keys],
         )
-        insert_rows(self._database, Entity, ("type", "id", "properties", *_SPAN), self._new[Entity])
+        insert_rows(self._database, Entity, ("type", "id", "properties", "subscription", *_SPAN), self._new[Entity])
         write_many(
             self._database,
             "INSERT INTO entity_link (entity_id, property, type, target) SELECT pk, {}, type, {} FROM entity "
@@ -436,6 +472,7 @@ _SPAN = ("started_at", "ended_at")
 _ENDS = ("given_by", "reason", "ended_by", "end_cause", *_SPAN)
 _COLUMNS = {
     "licence": ("subscription", *_SPAN),
+    "patient": ("id", "subscription", "name", "reference", "search_key", *_SPAN),
     "membership": ("practitioner", "subscription", "role", *_SPAN),
     "standing_share": ("owner", "colleague", "subscription", "content", *_ENDS),
 }

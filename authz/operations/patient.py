@@ -9,7 +9,7 @@ from authz.operations.change import Change, perform
 from authz.operations.once import Once
 from authz.pdp import PDP
 from authz.record import Act
-from authz.terms import parse_id, parse_text
+from authz.texts import parse_id, parse_reference, parse_text, search_key
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Added:
 
     patient: str
     name: str
+    reference: str
     subscription: str
     grant: int
 
@@ -27,17 +28,20 @@ def add_patient(
     *,
     act: Act,
     name: str,
+    reference: str = "",
     patient: str | None = None,
     subscription: str | None = None,
     once: Once | None = None,
 ) -> Added:
     """Add a patient to a subscription; without one named, to the only one that the practitioner works under.
 
-    Raises `InvalidInput` for a malformed name or id, and where the subscription must be named; `NotFound` for a
-    subscription where they may not add patients; `Conflict` for an id that is taken.
+    `patient` is an id that the operator chose: whoever lets a caller choose one lets it learn which are taken.
+    Raises `InvalidInput` for a malformed name, reference or id, and where the subscription must be named; `NotFound`
+    for a subscription where they may not add patients; `Conflict` for an id that is taken, and for a reference that
+    another patient of that subscription has.
     """
     one = uuid.uuid4().hex if patient is None else parse_id(patient)
-    parse_text(name)
+    name, reference = parse_text(name), reference and parse_reference(reference)
 
     def work(change: Change) -> Added:
         where = subscription or _only_clinic(change)
@@ -45,13 +49,27 @@ def add_patient(
         change.permit("add_patient", ("subscription", where))
         if change.row(Patient.select().where(Patient.id == one)):
             raise Conflict("A patient with this id exists already.")
-        Patient.insert(id=one, subscription=where, name=name, started_at=change.now).execute(change.database)
+        require_free_reference(change, where, one, reference)
+        row = {"id": one, "subscription": where, "name": name, "reference": reference}
+        key = search_key(name, reference)
+        Patient.insert(**row, search_key=key, started_at=change.now).execute(change.database)
         change.happened("patient:added", where, {}, one)
         owner = {"practitioner": act.by, "role": "owner", "origin": "created"}
         grant = change.start("grant", where, patient=one, **owner)
-        return Added(one, name, where, grant["id"])
+        return Added(one, name, reference, where, grant["id"])
 
     return perform(pdp, act, work, once=once)
+
+
+def require_free_reference(change: Change, subscription: str, patient: str, reference: str) -> None:
+    """Raise `Conflict` if another patient who is in this subscription now, or will be, has this reference.
+
+    The database's own rule stands behind this one, for two changes at once.
+    """
+    if reference:
+        same = (Patient.subscription == subscription, Patient.reference == reference, Patient.id != patient)
+        if change.row(Patient.select(Patient.id).where(*same, Patient.ended_at > change.now)):
+            raise Conflict("Another patient of this clinic has this reference.")
 
 
 def _only_clinic(change: Change) -> str:
