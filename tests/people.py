@@ -67,8 +67,13 @@ def add(database: Database, model: Any, **columns: Any) -> Any:
 
 
 def document(database: Database, name: str, *, patient: str | None = None, author: str | None = None) -> None:
-    """A document, of a patient or of its author's library."""
-    pk = add(database, Entity, type="document", id=name, properties={"title": name})
+    """A document, of a patient or of its author's library; it belongs to the one clinic of either, if there is one."""
+    led: Any = Patient.select(Patient.subscription).where(Patient.id == patient)
+    if patient is None:
+        led = Membership.select(Membership.subscription).where(Membership.practitioner == author).distinct()
+    clinics = [clinic for (clinic,) in led.tuples().execute(database)]
+    owner = clinics[0] if len(clinics) == 1 else ""
+    pk = add(database, Entity, type="document", id=name, properties={"title": name}, subscription=owner)
     for key, target in (("patient", patient), ("author", author)):
         if target is not None:
             EntityLink.insert(entity=pk, property=key, type="document", target=target).execute(database)
@@ -96,7 +101,8 @@ def _everybody(database: Database) -> None:
         ("p-harbour", "harbour", "grace"),
         ("p-city", "city", "frank"),
     ):
-        add(database, Patient, id=patient, subscription=clinic, name=f"Patient of {owner}")
+        reference = "MRN 1" if clinic == "city" else ""
+        add(database, Patient, id=patient, subscription=clinic, name=f"Patient of {owner}", reference=reference)
         add(database, Grant, patient=patient, practitioner=owner, role="owner", origin="created")
     # The leaver keeps a share, a standing share and what they wrote: none of it counts any more.
     for viewer, until in (("bob", NEXT_YEAR), ("erin", FOREVER)):

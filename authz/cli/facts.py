@@ -27,7 +27,7 @@ def migrate_command(as_json: bool, database: str | None) -> None:
     applied = migrate(connected)
     older = list(outside_the_rule(connected)) if "0011_clinics" in applied else []
     if as_json:
-        write_json({"applied": applied, "ids_outside_the_rule": older})
+        write_json({"applied": applied, **({"ids_outside_the_rule": older} if older else {})})
         return
     click.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
     for kind, one in older:
