@@ -12,8 +12,9 @@ from authz.database import Database, gather_statistics
 from authz.errors import NotFound
 from authz.models import Entity, EntityLink, Event, Grant, Licence, Membership, Patient, Practitioner, Subscription
 from authz.operations import end_entity, put_entity
+from authz.operations import entity as entity_operations
 from authz.pdp import PDP
-from authz.record import replayed
+from authz.record import replayed, told_entity
 from authz.statements import insert_rows
 from authz.terms import FOREVER, FOREVER_MICROS, to_micros
 from tests import people
@@ -150,6 +151,23 @@ def test_t33_ids_are_the_operators(flask: Flask, admin: Person, database: Databa
     assert len({(answer.status_code, answer.data) for answer in told}) == 1
     assert_problem(told[0], 404, "not-found")
     assert Entity.select().where(Entity.id == "free").count(database) == 0
+
+
+def test_events_of_before_tell_no_clinic(admin: Person, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that an older event began is the same whatever clinic the upgrade gave it, and when it is ended."""
+
+    def as_before(row: Any, links: Any) -> dict[str, Any]:
+        told = told_entity(row, links)
+        del told["subscription"]
+        return told
+
+    with monkeypatch.context() as before:
+        before.setattr(entity_operations, "told_entity", as_before)
+        answered(put(admin, "d-old", patient="p-1"))
+        answered(put(admin, "d-older", patient="p-1"))
+    answered(put(admin, "d-old", patient="p-1", title="Knee"))
+    assert admin.call("DELETE", "/v1/entities/document/d-older").status_code == 204
+    assert [one for one in replayed(database)[1] if "d-old" in one.row] == []
 
 
 @pytest.mark.parametrize(
