@@ -1,13 +1,20 @@
 """The application: `create_app(settings)` puts the parts together, around one PDP."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 from flask import Flask
 
 from api import metadata, meters, metrics, oidc, pages, problems, requests, session
 from api.authzen import access
 from api.feed import feed
 from api.health import health
+from api.limits import MOST_FIELDS
 from api.openapi import openapi
+from api.readiness import Readiness
 from api.v1 import v1
+from authz.database import Limits
 from authz.page_tokens import PageTokens
 from authz.pdp import PDP, open_pdp
 from authz.rates import Rates
@@ -16,17 +23,26 @@ from authz.settings import Settings
 from authz.tokens import Tokens
 
 
-def create_app(settings: Settings, pdp: PDP | None = None) -> Flask:
-    """The WSGI application for these settings.
+class _Application(Flask):
+    """Flask, without its look at each call whether a view is asynchronous: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
+def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | None = None) -> Flask:
+    """The WSGI application for these settings. `heartbeat`: the file that the process that seals touches.
 
     Raises `PolicyRefused`, `Unavailable` or `InvalidInput` rather than start without a policy or a database, or with
     settings that contradict each other.
     """
-    app = Flask("caregrant", static_folder=None, template_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
-    opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version)
+    app = _Application("caregrant", static_folder=None, template_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_body, MAX_FORM_PARTS=MOST_FIELDS)
+    limits = Limits.of_service(settings)
+    opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
     keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened
+    app.extensions["caregrant.readiness"] = Readiness(opened.database, requests.now, heartbeat)
     app.extensions["caregrant.pages"] = PageTokens(opened.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)
     app.extensions["caregrant.rates"] = Rates(opened.database, settings.rate)

@@ -11,6 +11,7 @@ from api.answers import Decision as Decided
 from api.answers import EitherDecisions, FoundActions, FoundEntities
 from api.credentials import act_of, caller, needs, pdp, spend
 from api.described import described
+from api.limits import charged
 from api.meters import decided
 from api.problems import malformed
 from api.questions import (
@@ -72,7 +73,7 @@ def evaluations() -> Response:
     form, said = read(Evaluations)
     if not form.evaluations:
         return _json(_single(app, said))
-    spend(app, len(form.evaluations) // 100)
+    spend(app, charged(len(form.evaluations)))
     asked = items(said, now())
     for question in asked:
         if isinstance(question, Question):

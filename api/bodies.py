@@ -9,9 +9,11 @@ from typing import Annotated, Any, TypeVar
 from flask import request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from api.limits import LONGEST_QUERY, MOST_ERRORS
 from api.problems import Problem
 from api.requests import body
 from authz.errors import InvalidInput
+from authz.operations.change import MOST_AT_ONCE
 from authz.plans import Place
 from authz.terms import MEMBERSHIP_ROLES, parse_instant
 from authz.texts import LONGEST_SORT_KEY, is_named
@@ -76,10 +78,13 @@ class NewShare(_Body):
     reason: str = ""
 
 
+Patients = Annotated[list[str], Field(max_length=MOST_AT_ONCE)]
+
+
 class NewShares(NewShare):
     """A share of several."""
 
-    patients: list[str]
+    patients: Patients
 
 
 class NewTransfer(_Body):
@@ -93,7 +98,7 @@ class NewTransfer(_Body):
 class NewTransfers(NewTransfer):
     """A transfer of several."""
 
-    patients: list[str]
+    patients: Patients
 
 
 class NewStandingShare(_Body):
@@ -144,8 +149,11 @@ def read(model: type[Model]) -> Model:
 
 def pointed(error: ValidationError) -> tuple[tuple[str, str], ...]:
     """What a model refused, each as a JSON pointer (RFC 6901) and why."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return tuple(("".join(f"/{_step(part)}" for part in one["loc"]), _sentence(one)) for one in found)
+    found = error.errors(include_url=False, include_input=False)
+    pointers = [("".join(f"/{_step(part)}" for part in one["loc"]), _sentence(one)) for one in found[:MOST_ERRORS]]
+    if len(found) > MOST_ERRORS:
+        pointers.append(("", f"has {len(found) - MOST_ERRORS} more errors"))
+    return tuple(pointers)
 
 
 def _step(part: int | str) -> str:
@@ -166,6 +174,8 @@ _SENTENCES = {
 
 def _sentence(error: Mapping[str, Any]) -> str:
     said: str = error["msg"]
+    if error["type"] == "too_long":
+        return f"has {error['ctx']['actual_length']} items; at most {error['ctx']['max_length']} are taken"
     return _SENTENCES.get(error["type"]) or said.removeprefix("Value error, ")
 
 
@@ -182,6 +192,14 @@ def number(name: str, usual: int, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 18 or not least <= int(text) <= most:
         raise InvalidInput(f"{name}: a whole number from {least} to {most}")
     return int(text)
+
+
+def search() -> str:
+    """Return what is searched for: a form's field `q`, else the query parameter. Raises `InvalidInput` if too long."""
+    text = (request.form if request.method == "POST" else request.args).get("q", "")
+    if len(text) > LONGEST_QUERY:
+        raise InvalidInput(f"q: up to {LONGEST_QUERY} characters")
+    return text
 
 
 def truth(name: str) -> bool:

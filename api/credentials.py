@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from flask import current_app, request
+from flask import current_app, g, request
 
 from api.meters import meters
 from api.problems import Problem
@@ -19,7 +19,8 @@ from authz.errors import InvalidInput
 from authz.pdp import PDP
 from authz.rates import Rates
 from authz.record import Act
-from authz.tokens import BadToken, Tokens
+from authz.signed_tokens import BadToken
+from authz.tokens import Tokens
 
 _ON_BEHALF = "X-On-Behalf-Of"
 _CHALLENGE = ("WWW-Authenticate", 'Bearer realm="caregrant"')
@@ -40,8 +41,33 @@ def pdp() -> PDP:
 
 
 def bearer() -> Bearer:
-    """The caller. Raises a `Problem` (401) without a good key or token."""
-    kind, _, credential = request.headers.get("Authorization", "").partition(" ")
+    """The caller, whose rate this request is charged to, once. Raises a `Problem` (401) without a good key or token."""
+    if "bearer" not in g:
+        g.bearer = _bearer()
+    known: Bearer = g.bearer
+    return known
+
+
+def authenticate() -> None:
+    """Know the caller before anything of the request is parsed."""
+    bearer()
+
+
+def charge(requests: int) -> None:
+    """Charge more requests to the caller: for a list that the request brought. Raises `TooMany`."""
+    known = bearer()
+    if known.app is not None:
+        spend(known.app, requests)
+    else:
+        rates().spend(_meter(known.login), now(), requests=requests)
+
+
+def _meter(login: str) -> str:
+    return f"login:{hashlib.sha256(login.encode()).hexdigest()}"
+
+
+def _bearer() -> Bearer:
+    kind, _, credential = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     credential = credential.strip()
     if kind.lower() != "bearer" or not credential:
         raise _refused("none", "Send an app's key or a practitioner's token as Authorization: Bearer …")
@@ -56,7 +82,7 @@ def bearer() -> Bearer:
         login = tokens.login_of(credential, now())
     except BadToken as error:
         raise _refused("token", "This token is not good here, or has expired.", str(error)) from error
-    rates().spend(f"login:{hashlib.sha256(login.encode()).hexdigest()}", now())
+    rates().spend(_meter(login), now())
     return Bearer(None, login)
 
 
@@ -74,8 +100,7 @@ def spend(app: Caller, requests: int = 1) -> None:
 def _refused(kind: str, detail: str, why: str = "") -> Problem:
     """A refusal, counted and logged: what kind of credential it was, and nothing of it."""
     meters().refused.labels(kind).inc()
-    told = (kind, request.remote_addr, request_id(), why)
-    current_app.logger.warning("a credential was refused: kind=%s address=%s request=%s %s", *told)
+    current_app.logger.warning("a credential was refused: kind=%s %s", kind, why)
     return Problem("unauthenticated", detail, headers=(_CHALLENGE,))
 
 
@@ -105,7 +130,7 @@ def practitioner() -> Act:
     login = request.headers.get(_ON_BEHALF)
     if login is None:
         raise Problem("forbidden", f"Say for whom: {_ON_BEHALF}: LOGIN.")
-    return _act(_person(login, found.app.subscription), found.app)
+    return _act(_person(_decoded(login), found.app.subscription), found.app)
 
 
 def operator_or_practitioner() -> Act:
@@ -120,6 +145,14 @@ def operator_or_practitioner() -> Act:
 def operator() -> Act:
     """An app with the scope `admin`."""
     return act_of(caller("admin"))
+
+
+def _decoded(header: str) -> str:
+    """A header as its sender wrote it: WSGI hands over its bytes as Latin-1 (PEP 3333), callers send UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def _person(login: str, bound: str | None) -> str:

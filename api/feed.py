@@ -1,6 +1,6 @@
 """`/v1/events`, the change feed: an app reads on after the last event that it saw, and may wait for the next.
 
-A waiting request holds a thread; so only half of a process's threads may wait, and further ones are answered at once.
+A waiting request holds a thread of the long polls' own; beyond `POLLS` of a process, further ones do not wait.
 """
 
 import threading
@@ -11,18 +11,19 @@ from flask import Blueprint, Response, request
 
 from api import bodies
 from api.answers import Events
-from api.credentials import caller, pdp
+from api.credentials import authenticate, caller, pdp
 from api.described import AFTER, EVENTS, WAIT, described, refuse_unknown_parameters
+from api.gateway.lanes import POLLS
 from authz.record import read_events
 
 feed = Blueprint("feed", __name__, url_prefix="/v1")
+feed.before_request(authenticate)
 feed.before_request(refuse_unknown_parameters)
 
-THREADS = 4
 LONGEST_WAIT = 30
 _MOST = 1000
 _PAUSE = 0.2
-_waiting = threading.BoundedSemaphore(THREADS // 2)
+_waiting = threading.BoundedSemaphore(POLLS)
 
 
 @feed.get("/events")

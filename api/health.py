@@ -1,11 +1,11 @@
-"""`/healthz`: the process answers. `/readyz`: so do the database and the policy."""
+"""`/healthz`: the process answers. `/readyz`: it can do its work now."""
 
 from flask import Blueprint, Response, current_app
 
 from api.answers import Alive, Ready
 from api.described import described
-from authz.database import answering
-from authz.models import Subscription
+from api.problems import Problem
+from api.readiness import Readiness
 from authz.pdp import PDP
 
 health = Blueprint("health", __name__)
@@ -21,8 +21,12 @@ def healthz() -> dict[str, str]:
 @health.get("/readyz")
 @described(gives=Ready)
 def readyz() -> dict[str, str] | Response:
-    """The database answers and a policy is loaded; else 503."""
+    """This process can decide, change and record now; else 503, which names the checks that fail."""
     pdp: PDP = current_app.extensions["caregrant"]
-    with answering(pdp.database):
-        Subscription.select(Subscription.id).limit(1).tuples().execute(pdp.database)
+    readiness: Readiness = current_app.extensions["caregrant.readiness"]
+    failed = readiness.failures()
+    if failed:
+        errors = tuple((f"/{name}", why) for name, why in failed)
+        names = ", ".join(name for name, _ in failed)
+        raise Problem("unavailable", f"Not ready: {names}.", errors, headers=(("Retry-After", "1"),))
     return {"status": "ready", "policy_version": pdp.version}

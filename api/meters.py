@@ -1,6 +1,7 @@
-"""What is counted: requests and how long they took, decisions, refused credentials.
+"""Counters: requests and how long they took, decisions, refused credentials, requests that never reached Flask.
 
-Worker processes count together in files of one folder (`together`, before the first of them counts).
+Every label has a fixed set of values, whatever callers send. Worker processes count together in files of one folder
+(`together`, before the first of them counts).
 """
 
 import os
@@ -8,20 +9,20 @@ import time
 from collections import Counter as Tally
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask, Response, g, request
 
 from authz.decisions import Decision
 
-if TYPE_CHECKING:
-    pass
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+"""The methods that are known; any other is counted as ``other``."""
 
 _folder: list[str] = []
 
 
 class Meters:
-    """Everything that is counted, once for each process."""
+    """All counters, once for each process."""
 
     def __init__(self) -> None:
         from prometheus_client import Counter, Histogram  # noqa: PLC0415 - reads when imported whether to count together
@@ -30,6 +31,20 @@ class Meters:
         self.seconds: Histogram = Histogram("caregrant_request_seconds", "Seconds until the answer", ["route"])
         self.decisions: Counter = Counter("caregrant_decisions", "Decisions given", ["decision"])
         self.refused: Counter = Counter("caregrant_credentials_refused", "Credentials refused", ["kind"])
+        self.refused_requests: Counter = Counter(
+            "caregrant_requests_refused", "Requests refused before a thread took them", ["kind", "problem"]
+        )
+        self.by_decision = {True: self.decisions.labels("permit"), False: self.decisions.labels("deny")}
+        self._answered: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answered request. Label children are kept: finding one costs more than counting."""
+        key = (route, method if method in METHODS else "other", status)
+        pair = self._answered.get(key)
+        if pair is None:
+            pair = self._answered[key] = self.requests.labels(*key), self.seconds.labels(route)
+        pair[0].inc()
+        pair[1].observe(seconds)
 
 
 @cache
@@ -47,7 +62,7 @@ def together(folder: str) -> None:
 def decided(decisions: Iterable[Decision]) -> None:
     """Count the decisions of an answer."""
     for allowed, count in Tally(decision.allowed for decision in decisions).items():
-        meters().decisions.labels("permit" if allowed else "deny").inc(count)
+        meters().by_decision[allowed].inc(count)
 
 
 def install(app: Flask) -> None:
@@ -61,13 +76,13 @@ def install(app: Flask) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "none"
-        meters().requests.labels(route, request.method, response.status_code).inc()
-        meters().seconds.labels(route).observe(time.perf_counter() - g.get("began", time.perf_counter()))
+        seconds = time.perf_counter() - g.get("began", time.perf_counter())
+        meters().answered(route, request.method, response.status_code, seconds)
         return response
 
 
 def exposed() -> tuple[bytes, str]:
-    """Everything that was counted, in Prometheus' text format, and its content type."""
+    """Return all counts in Prometheus' text format, and its content type."""
     from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest  # noqa: PLC0415
     from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
 

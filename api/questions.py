@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.bodies import Instant, pointed
+from api.limits import MOST_EXPLAINED, MOST_ITEMS, MOST_RESULTS
 from api.problems import malformed
 from api.requests import body
 from authz.decisions import Ref
@@ -20,8 +21,8 @@ from authz.record import Asked
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 Properties = dict[str, Any]
 PARTS = ("subject", "action", "resource", "context")
-MOST = 1000
-"""The most results of one page of a search, and how many there are where no limit is said."""
+MOST = MOST_RESULTS
+"""The most results of one page of a search, and how many there are if no limit is named."""
 
 
 class _Form(BaseModel):
@@ -81,7 +82,7 @@ class Evaluations(_Form):
     action: Any = None
     resource: Any = None
     context: Any = None
-    evaluations: list[dict[str, Any]] | None = None
+    evaluations: Annotated[list[dict[str, Any]], Field(max_length=MOST_ITEMS)] | None = None
     options: Options | None = None
 
 
@@ -165,7 +166,10 @@ def one(said: Properties, present: datetime) -> Question:
 
 
 def items(said: Properties, present: datetime) -> list[Question | Faulty]:
-    """The questions of a batch in order; each part of an item stands whole in place of the default (7.1.1)."""
+    """The questions of a batch in order; each part of an item stands whole in place of the default (7.1.1).
+
+    Raises a `Problem` (400) if too many of them ask to be explained: each takes a statement of its own.
+    """
     defaults = {part: said.get(part) for part in PARTS}
     made: list[Question | Faulty] = []
     for item in said["evaluations"]:
@@ -174,6 +178,10 @@ def items(said: Properties, present: datetime) -> list[Question | Faulty]:
             made.append(_question(given, present))
         except _Wrong as wrong:
             made.append(Faulty(_as_far(given), "; ".join(f"{at} {why}" for at, why in wrong.errors)))
+    explained = sum(isinstance(question, Question) and question.explain for question in made)
+    if explained > MOST_EXPLAINED:
+        why = f"has {explained} items that ask to be explained; at most {MOST_EXPLAINED} are taken"
+        raise malformed(("/evaluations", why))
     return made
 
 

@@ -7,13 +7,18 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
+from api.limits import LONGEST_REQUEST_ID, MOST_FIELDS, MOST_PARAMETERS
 from api.problems import Problem, malformed, rendered
 from authz.database import FAULTS, give_up
 from authz.errors import InvalidInput
 from authz.strict_json import parse_object
 
-_HEADER = "X-Request-ID"
-_LONGEST_ID = 256
+HEADER = "X-Request-ID"
+
+
+def is_request_id(text: str) -> bool:
+    """Return whether a text may be a request's id: any visible characters and blanks (AuthZEN 10.1.3), not too many."""
+    return 0 < len(text) <= LONGEST_REQUEST_ID and text.isprintable()
 
 
 def now() -> datetime:
@@ -31,29 +36,29 @@ def install(app: Flask) -> None:
     """Give every request an id and every response the same one (AuthZEN 10.1.3), on errors too."""
 
     @app.before_request
-    def name() -> Response | None:
-        given = request.headers.get(_HEADER)
-        if given is not None and (len(given) > _LONGEST_ID or not given.isprintable()):
+    def prepare() -> Response | None:
+        given = request.environ.get("HTTP_X_REQUEST_ID")
+        if given is not None and not is_request_id(given):
             g.request_id = uuid.uuid4().hex
-            return rendered(Problem("bad-request", f"{_HEADER} holds up to {_LONGEST_ID} visible characters."))
+            return rendered(Problem("bad-request", f"{HEADER} holds up to {LONGEST_REQUEST_ID} visible characters."))
         g.request_id = given or uuid.uuid4().hex
-        return None
-
-    @app.before_request
-    def refuse_nothing() -> Response | None:
-        """The character NUL is in no id and no text; PostgreSQL could not even ask about it."""
-        if "\0" in request.path:
+        # The character NUL is in no id and no text; PostgreSQL could not even ask about it.
+        if "\0" in request.environ["PATH_INFO"]:
             return rendered(Problem("not-found", "There is nothing here."))
-        if any("\0" in value for value in request.args.values()):
+        query = request.environ["QUERY_STRING"]
+        if query.count("&") >= MOST_PARAMETERS:
+            return rendered(Problem("bad-request", f"There are more than {MOST_PARAMETERS} query parameters."))
+        if query and any("\0" in value for value in request.args.values()):
             return rendered(Problem("invalid", "A query parameter holds the character NUL."))
-        return None
-
-    @app.before_request
-    def hold_connection() -> None:
-        """One connection for a whole request, not one for each question of it. Who needs it says if it fails."""
-        if request.blueprint != "health":
+        form = request.mimetype == "application/x-www-form-urlencoded" and request.blueprint == "pages"
+        if form and request.get_data().count(b"&") >= MOST_FIELDS:
+            return rendered(Problem("too-large", f"The form has more than {MOST_FIELDS} fields."))
+        # One connection for a whole request, not one for each question of it; whoever needs it says if it fails.
+        if request.blueprint != "health" and request.url_rule is not None:
+            app.extensions["caregrant.readiness"].require()
             with suppress(*FAULTS):
                 app.extensions["caregrant"].database.connect(reuse_if_open=True)
+        return None
 
     @app.teardown_request
     def give_back_connection(_: BaseException | None) -> None:
@@ -64,9 +69,9 @@ def install(app: Flask) -> None:
 
     @app.after_request
     def answer(response: Response) -> Response:
-        response.headers[_HEADER] = g.get("request_id") or uuid.uuid4().hex
+        response.headers.add(HEADER, g.get("request_id") or uuid.uuid4().hex)
         response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.add("X-Content-Type-Options", "nosniff")
         return response
 
 

@@ -13,28 +13,38 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 
+from api import logs
 from api.requests import now
-from authz.database import FAULTS, Database, connect, write_back
+from authz.database import FAULTS, Database, Limits, answering, connect, write_back
 from authz.errors import CaregrantError
-from authz.record import make_partitions, seal
+from authz.record import make_partitions, seal, take_in
+from authz.statements import end_frozen_clients
 
 SECONDS = 10.0
-_PATIENCE = "200ms"
 _LOOK = 0.5
+_LIMITS = Limits(statement=60_000, lock=750, idle=2_000)
 _log = logging.getLogger("caregrant")
 
 
-def start(url: str) -> Callable[[], None]:
+def heartbeat(folder: str) -> Path:
+    """Return the file that the process that seals touches, in a folder of the service."""
+    return Path(folder) / "sealing"
+
+
+def start(url: str, beat: Path, log_format: str = "text") -> Callable[[], None]:
     """Seal what is answered in the database at `url`, after some seconds, until what this returns is called. Should the
     process that does it die, another takes its place.
     """
     ending = threading.Event()
+    beat.touch()  # it has not begun, and is not late
 
     def keep_one() -> None:
         while not ending.wait(SECONDS):
             # Not forked: a service has threads. Its arguments go through a pipe, for a URL may hold a password.
-            sealer = get_context("spawn").Process(target=_work, args=(url, os.getpid()), name="sealing", daemon=True)
+            words = (url, os.getpid(), beat, log_format)
+            sealer = get_context("spawn").Process(target=_work, args=words, name="sealing", daemon=True)
             try:
                 sealer.start()
             except OSError as error:
@@ -54,17 +64,24 @@ def start(url: str) -> Callable[[], None]:
     return end
 
 
-def _work(url: str, parent: int) -> None:
+def _work(url: str, parent: int, beat: Path, log_format: str = "text") -> None:
     """Seal every some seconds, as long as the service is there."""
+    logs.configure(log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the service says when to end
-    database, next_time = connect(url), 0.0
+    database, next_time = connect(url, limits=_LIMITS), 0.0
     while os.getppid() == parent:
+        with suppress(OSError):
+            beat.touch()
         with suppress(*FAULTS):
             database.connect(reuse_if_open=True)  # for all that follows, until a fault closes it
+        with suppress(CaregrantError), answering(database):
+            if ended := end_frozen_clients(database, _LIMITS.idle):
+                _log.warning("ended %s sessions of a service that is frozen", ended)
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + SECONDS
             _seal(database)
         with suppress(CaregrantError):
+            take_in(database)
             write_back(database)
         time.sleep(_LOOK)
 
@@ -72,6 +89,6 @@ def _work(url: str, parent: int) -> None:
 def _seal(database: Database) -> None:
     try:
         make_partitions(database, now())
-        seal(database, now(), patience=_PATIENCE)
+        seal(database, now(), tries=1)
     except CaregrantError as error:
         _log.warning("sealing waits: %s", error)

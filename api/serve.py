@@ -1,6 +1,7 @@
 """The production server: granian's worker processes, each with its own application."""
 
 import os
+import resource
 import signal
 import socket
 import tempfile
@@ -11,14 +12,16 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.util import Finalize
 
-from flask import Flask
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from api import sealing
+from api import logs, sealing
 from api.app import create_app
-from api.feed import THREADS
+from api.gateway import Gateway
+from api.gateway.proxies import Proxies
+from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.metadata import LOOPBACK
 from api.meters import together
 from api.requests import now
@@ -26,9 +29,11 @@ from api.session import check
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import open_pdp
-from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded
+from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded, take_in
 from authz.settings import Settings
 from authz.tokens import Tokens
+
+_MOST_FILES = 65_536
 
 
 def serve(settings: Settings, host: str, port: int, workers: int) -> None:
@@ -37,11 +42,13 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     Raises `PolicyRefused`, `Unavailable` or `InvalidInput` before anything listens: a policy, a database or a port that
     is not there, or settings that contradict each other.
     """
+    logs.configure(settings.log_format)
     if settings.development_key and host not in LOOPBACK:
         raise InvalidInput("CAREGRANT_DEVELOPMENT_KEY is for a loopback address; set CAREGRANT_JWKS instead")
     if settings.demo_sign_in and host not in LOOPBACK:
         raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is for a loopback address; set CAREGRANT_OIDC_CLIENT instead")
     Tokens(settings)
+    Proxies(settings.trusted_proxies)
     if not settings.public_url and host in LOOPBACK:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
@@ -51,24 +58,40 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         settings = replace(settings, policy_version=pdp.version)  # a worker that starts later decides by this or not
         make_partitions(pdp.database, now())
         with suppress(Unavailable):
+            take_in(pdp.database)
+        with suppress(Unavailable):
             gather_statistics(pdp.database)
     _check_free(host, port)
     server = Granian(
         "caregrant",
         address=host,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         workers=workers,
-        blocking_threads=THREADS,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=1000 * settings.receive_seconds, max_buffer_size=2 * (LARGEST_HEAD + LONGEST_TARGET)
+        ),
+        websockets=False,
+        backpressure=_connections() // workers,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
     )
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as counted:
-        end_sealing = sealing.start(settings.database)
+        end_sealing = sealing.start(settings.database, sealing.heartbeat(counted), settings.log_format)
         try:
             server.serve(target_loader=partial(_loaded, settings, os.getpid(), counted), wrap_loader=False)
         finally:
             end_sealing()
+
+
+def _connections() -> int:
+    """Allow as many open files as the system lets this process have; return how many may be connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(_MOST_FILES, hard) if hard != resource.RLIM_INFINITY else _MOST_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(wanted, soft) // 2
 
 
 def _check_free(host: str, port: int) -> None:
@@ -81,14 +104,16 @@ def _check_free(host: str, port: int) -> None:
             raise Unavailable(f"cannot listen on {host} port {port}: {error}") from error
 
 
-def _loaded(settings: Settings, parent: int, counted: str) -> Flask:
+def _loaded(settings: Settings, parent: int, counted: str) -> Gateway:
     """A worker's application. The worker ends with its parent: an orphan would go on answering by an old policy."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    logs.configure(settings.log_format)
     together(counted)
-    app = create_app(settings)
+    app = create_app(settings, heartbeat=sealing.heartbeat(counted))
     database = app.extensions["caregrant"].database
     Finalize(None, log_of(database).flush, exitpriority=1)  # a process of multiprocessing leaves atexit out
-    return app
+    proxies = Proxies(settings.trusted_proxies)
+    return Gateway(app, proxies, largest=settings.max_body, seconds=settings.receive_seconds)
 
 
 def _end_with(parent: int) -> None:

@@ -11,21 +11,23 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Request, current_app, g, request, session
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask import Flask, Request, Response, current_app, g, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import CSRFProtect, generate_csrf
 
 from api.requests import now, request_id
 from authz.demo import is_demo
 from authz.errors import InvalidInput
 from authz.pdp import PDP
+from authz.private_files import read_key, read_secret
 from authz.record import Act
-from authz.settings import Settings, secret
+from authz.settings import Settings
 
 IDLE = timedelta(minutes=30)
 LONGEST = timedelta(hours=12)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _KEPT_AT_MOST = 2500
+_LONGEST_ID_TOKEN = 3800
 _REFRESHED = timedelta(minutes=1)
 
 
@@ -48,6 +50,10 @@ class _Sessions(SecureCookieSessionInterface):
         name = self.get_cookie_name(app)
         return super().open_session(app, request) if name in request.cookies else self.session_class()
 
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if session.accessed or session.modified:
+            super().save_session(app, session, response)
+
 
 def install(app: Flask, settings: Settings) -> None:
     """Sign cookies, protect forms. Raises as `check`."""
@@ -61,6 +67,8 @@ def install(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=timedelta(days=7),
+        CAREGRANT_ID_COOKIE="__Secure-caregrant-id" if secure else "caregrant-id",
+        CAREGRANT_SIGN_OUT_PATH=urlsplit(settings.public_url).path.rstrip("/") + "/sign-out",
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
     )
@@ -72,13 +80,12 @@ def install(app: Flask, settings: Settings) -> None:
 
 def check(settings: Settings, served: PDP) -> None:
     """Raise `InvalidInput` for settings under which nobody should sign in."""
-    if settings.demo_sign_in and (settings.jwks or settings.oidc_client):
-        raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is refused beside an identity provider")
     if settings.demo_sign_in and not is_demo(served.database):
         raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is for the demonstration clinic; this database holds another")
     if (settings.demo_sign_in or settings.oidc_client) and not settings.session_key:
         raise InvalidInput("who signs in needs a session: set CAREGRANT_SESSION_KEY")
     _key(settings.session_key)
+    read_secret(settings.oidc_secret, "CAREGRANT_OIDC_SECRET")
     urls = {"CAREGRANT_ISSUER": settings.issuer, "CAREGRANT_PUBLIC_URL": settings.public_url}
     for name, value in urls.items() if settings.oidc_client else ():
         url = urlsplit(value)
@@ -88,12 +95,7 @@ def check(settings: Settings, served: PDP) -> None:
 
 def _key(given: str) -> str:
     """The key that signs cookies; without any way to sign in, one that is forgotten with this process."""
-    if not given:
-        return secrets.token_urlsafe(32)
-    key = secret(given)
-    if len(key) < 32:
-        raise InvalidInput("CAREGRANT_SESSION_KEY must have at least 32 characters, or name a file that holds as many")
-    return key
+    return read_key(given, "CAREGRANT_SESSION_KEY") if given else secrets.token_urlsafe(32)
 
 
 def ways() -> Ways:
@@ -116,6 +118,25 @@ def begin(practitioner: str) -> None:
 def end() -> None:
     """Sign out."""
     session.clear()
+
+
+def keep_id_token(response: Response, token: str) -> None:
+    """Keep the provider's ID token in a cookie that only *Sign out* sees; one that is too large is not kept."""
+    config, kept = current_app.config, 0 < len(token) <= _LONGEST_ID_TOKEN
+    response.set_cookie(
+        config["CAREGRANT_ID_COOKIE"],
+        token if kept else "",
+        max_age=LONGEST if kept else 0,
+        path=config["CAREGRANT_SIGN_OUT_PATH"],
+        secure=config["SESSION_COOKIE_SECURE"],
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def id_token() -> str:
+    """The ID token that `keep_id_token` kept, or nothing."""
+    return request.cookies.get(current_app.config["CAREGRANT_ID_COOKIE"], "")
 
 
 def known() -> bool:

@@ -10,8 +10,9 @@ import orjson
 from flask import Blueprint, Response, request
 
 from api import answers, bodies
-from api.credentials import operator, operator_or_practitioner, pdp, practitioner
+from api.credentials import authenticate, charge, operator, operator_or_practitioner, pdp, practitioner
 from api.described import CURSOR, LEFT, LIMIT, PATIENT, ROLE, SORT, UNREAD, Q, described, refuse_unknown_parameters
+from api.limits import charged
 from authz import directory, operations
 from authz.errors import InvalidInput, NotFound
 from authz.operations import Answered, Once, Stored
@@ -25,6 +26,7 @@ _KEY = "Idempotency-Key"
 _SHARE = {"colleague": "pete@clinic.example", "until": "2030-01-01T00:00:00Z", "reason": "on leave"}
 _TRANSFER = {"colleague": "pete@clinic.example", "end_shares": True}
 
+v1.before_request(authenticate)
 v1.before_request(refuse_unknown_parameters)
 
 
@@ -160,7 +162,7 @@ def patients() -> Response:
         raise InvalidInput("role: owner or viewer")
     place = bodies.place(bodies.limit())
     rows, following = directory.patients(
-        pdp(), practitioner(), place, q=request.args.get("q", ""), role=role, left=bodies.truth("left")
+        pdp(), practitioner(), place, q=bodies.search(), role=role, left=bodies.truth("left")
     )
     items = [{**row, "until": _until(row["until"])} for row in rows]
     return _json({"items": items, "next": bodies.cursor_after(place, following)})
@@ -202,7 +204,7 @@ def access(patient: str) -> Response:
 @described(caller="practitioner", gives=answers.Colleagues, query=(PATIENT, Q))
 def colleagues() -> Response:
     """Who may receive a patient, or in any of the practitioner's clinics."""
-    q, name = request.args.get("q", ""), request.args.get("patient")
+    q, name = bodies.search(), request.args.get("patient")
     rows = directory.colleagues(pdp(), practitioner(), name=name, q=q)
     return _json({"items": [{column: row[column] for column in ("id", "login", "name")} for row in rows]})
 
@@ -244,6 +246,7 @@ def transfer(patient: str) -> Response:
 def share_some() -> Response:
     """Share several patients: all or none."""
     said, batch = bodies.read(bodies.NewShares).model_dump(), uuid.uuid4().hex
+    charge(charged(len(said["patients"])))
 
     def told(done: list[operations.Shared]) -> Row:
         return {"batch": batch, "items": _shared(done)}
@@ -262,6 +265,7 @@ def share_some() -> Response:
 def transfer_some() -> Response:
     """Transfer several patients: all or none."""
     said, batch = bodies.read(bodies.NewTransfers).model_dump(), uuid.uuid4().hex
+    charge(charged(len(said["patients"])))
 
     def told(done: list[operations.Transferred]) -> Row:
         return {"batch": batch, "items": [_transferred(one) for one in done]}

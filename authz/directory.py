@@ -230,6 +230,21 @@ def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> l
     return [row for row in rows if matches(row["search_key"], q)]
 
 
+def colleagues_for_all(pdp: PDP, act: Act, names: Sequence[str]) -> list[Row]:
+    """Return who may receive every one of these patients, which the practitioner may know. Never themselves.
+
+    One search for each patient, so the cost grows with their number alone.
+    """
+    with answering(pdp.database):
+        answers = [set(pdp.search_subjects("practitioner", "receive", ("patient", one), act.now)) for one in names]
+        sizes = [len(found - {act.by}) for found in answers]
+        who = ("practitioner", "")
+        asked = [Asked(who, "receive", ("patient", one), size=size) for one, size in zip(names, sizes, strict=True)]
+        record_decisions(pdp.database, act, [(one, searched(act, pdp.version)) for one in asked])
+    common = set.intersection(*answers) - {act.by} if answers else set()
+    return list(people(pdp, sorted(common)).values())
+
+
 def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
     """Practitioners by id, in the order of their names."""
     if not names:
@@ -290,11 +305,13 @@ def unread(pdp: PDP, act: Act) -> int:
         return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
 
 
-def mark_all_read(pdp: PDP, act: Act) -> None:
-    """Mark every notice of one's own as read."""
+def mark_all_read(pdp: PDP, act: Act, newest: int | None = None) -> None:
+    """Mark every notice of one's own as read, or those up to the `newest` that was seen."""
     with answering(pdp.database), pdp.database.atomic():
-        mine = (*_notices(pdp, act), Notification.read_at == FOREVER)
-        Notification.update(read_at=to_micros(act.now)).where(*mine).execute(pdp.database)
+        mine = Notification.update(read_at=to_micros(act.now)).where(
+            *_notices(pdp, act), Notification.read_at == FOREVER
+        )
+        (mine if newest is None else mine.where(Notification.id <= newest)).execute(pdp.database)
 
 
 def mark_read(pdp: PDP, act: Act, notification: int) -> Row:

@@ -239,6 +239,21 @@ class Spent(Table):
     requests = BigIntegerField()
 
 
+class SpoolPosition(Table):
+    """How far the spool of answers is taken into this SQLite database: its batch, and the bytes of it.
+
+    `owner` names the database in the spool's head.
+    """
+
+    id = IntegerField(primary_key=True)
+    owner = IdField()
+    batch = IdField()
+    taken = BigIntegerField()
+
+    class Meta:
+        constraints = (Check("id = 1"),)
+
+
 class Secret(Table):
     """What every process on this database must know alike, and nobody else."""
 
@@ -469,6 +484,7 @@ MODELS: tuple[type[Model], ...] = (
     Notification,
     Answer,
     Spent,
+    SpoolPosition,
     Secret,
     Review,
     *PROOF,

@@ -18,7 +18,7 @@ import peewee
 
 from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, facts_within, load
 from authz.compiler import within as narrowed
-from authz.database import FAULTS, Database, connect, give_up, own_connection, pending, shut
+from authz.database import FAULTS, Database, Limits, PostgresqlDatabase, connect, give_up, own_connection, pending, shut
 from authz.decisions import Decision, Explanation, Held, Ref, Way
 from authz.errors import Fault, InvalidInput, PolicyRefused, Unavailable
 from authz.plans import BASIC, Place, Plan, Properties, WrongType
@@ -34,18 +34,20 @@ def open_pdp(
     policies: str | Path | None = None,
     clock: Callable[[], datetime] | None = None,
     version: str = "",
+    limits: Limits | None = None,
 ) -> "PDP":
     """A PDP on a database URL and a policy directory (default: the shipped policies), to be used with ``with``.
 
     One per process; each thread that uses it gets a connection of its own. Raises `PolicyRefused` for a policy that
     cannot be compiled or is not of the `version` that it shall have, `InvalidInput` for a bad URL, and `Unavailable`
-    for a database that is missing, cannot be reached or lacks a migration.
+    for a database that is missing, cannot be reached or lacks a migration. `limits` are those of PostgreSQL's sessions;
+    by default those of a command.
     """
     directory = shipped("policies") if policies is None else policies
     policy = load(directory)
     if version not in ("", policy.version):
         raise PolicyRefused([Fault(str(directory), 0, 0, f"is of version {policy.version}, not {version}")])
-    connected = connect(database)
+    connected = connect(database) if limits is None else connect(database, limits=limits)
     if isinstance(connected, peewee.SqliteDatabase) and not Path(connected.database).is_file():
         raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
     lacking = pending(connected)
@@ -66,7 +68,6 @@ class PDP:
         self.policy = policy
         self.version = policy.version
         self._clock = clock
-        self._pooled = database.dialect == "postgresql"
         self._writer = Writer(policy.types, database.dialect)  # type: ignore[arg-type]
         self._plans: dict[tuple[Any, ...], tuple[Plan, tuple[Query, ...]] | None] = {}
         self._explained: dict[tuple[Any, ...], tuple[int, Plan, list[tuple[Query, list[Clause]]]]] = {}
@@ -277,7 +278,7 @@ class PDP:
             raise InvalidInput("a limit is a number from 0")
         if found is None or limit == 0 or not all(end is None or is_named(end) for end in ends):
             return []
-        most = (None if self._pooled else -1) if limit is None else min(limit, 2**62)
+        most = (None if self.database.dialect == "postgresql" else -1) if limit is None else min(limit, 2**62)
         try:
             rows = self._rows(found[0], (*ends, self._instant(at), within, after or "", most), request)
         except WrongType:
@@ -448,19 +449,19 @@ class PDP:
         return rows
 
     def _failed(self, error: Exception) -> Unavailable:
-        give_up(self.database)
+        give_up(self.database, error)
         return Unavailable(str(error).strip())
 
     def _stream(self, plan: Plan, values: tuple[Any, ...]) -> Iterable[Any]:
         arguments = plan.arguments(values, {})
         try:
-            if self._pooled:
+            if isinstance(self.database, PostgresqlDatabase):
                 with own_connection(self.database) as connection, connection.cursor() as cursor:
                     yield from cursor.stream(plan.sql, arguments)
             else:
                 yield from self.database.connection().execute(plan.sql, arguments)
         except FAULTS as error:
-            give_up(self.database)
+            give_up(self.database, error)
             raise Unavailable(str(error).strip()) from error
 
 

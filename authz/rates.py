@@ -2,28 +2,37 @@
 
 Each process counts by itself and adds to the database what it counted, at the latest after a second or a sixtieth of
 the rate; then it learns what the others counted. So a caller gets through at most that sixtieth too much for each
-process, and a decision costs no statement more (docs/decisions/0010-rates-in-the-database.md).
+process, and a decision costs no statement more (docs/decisions/0010-rates-in-the-database.md). While another process
+holds SQLite's write lock each counts alone, and adds its count afterwards: until then a caller gets through at most its
+rate in each process (docs/decisions/0058).
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from authz.database import Database, answering
-from authz.errors import TooMany
+from authz.database import Database, SqliteDatabase, WriteLocked, answering
+from authz.errors import TooMany, Unavailable
 
 _MINUTE = 60
 _MANY_CALLERS = 10_000
+_PATIENCE = 0.02
+_RETRY_SECONDS = 0.25
 
 
 @dataclass
 class _Count:
-    """A caller's minute: what the database knows, what was counted here since, and when it was last told."""
+    """A caller's minute: what the database knows, what was counted here since, when it was last told, and until when
+    it is left alone because it was locked.
+    """
 
     minute: int
     known: int = 0
     here: int = 0
     told: float = 0
+    retry: float = 0
 
 
 class Rates:
@@ -47,10 +56,15 @@ class Rates:
             count.here += requests
             telling = 0
             over = count.known + count.here - requests >= most
-            if not over and (at - count.told >= 1 or count.here * _MINUTE >= most):
+            if not over and at >= count.retry and (at - count.told >= 1 or count.here * _MINUTE >= most):
                 telling, count.here, count.told = count.here, 0, at
         if telling:
-            count.known = max(count.known, self._add(caller, minute, telling))
+            total = self._add(caller, minute, telling)
+            with self._lock:
+                if total is None:
+                    count.here, count.retry = count.here + telling, at + _RETRY_SECONDS
+                else:
+                    count.known = max(count.known, total)
         if over or count.known + count.here > most:
             raise TooMany(_MINUTE - int(at) % _MINUTE)
 
@@ -62,12 +76,27 @@ class Rates:
             count = self._counts[caller] = _Count(minute)
         return count
 
-    def _add(self, caller: str, minute: int, requests: int) -> int:
-        """Add to the caller's sum of this minute; the sum, of every process."""
-        with answering(self._database):
-            sql = _ADD.replace("?", self._database.param)
-            (total,) = self._database.execute_sql(sql, (caller, minute, requests)).fetchone()
+    def _add(self, caller: str, minute: int, requests: int) -> int | None:
+        """Add to the caller's sum of this minute; the sum, of every process, or None while SQLite's lock is taken."""
+        sql, values = _ADD.replace("?", self._database.param), (caller, minute, requests)
+        try:
+            with answering(self._database), _alone(self._database):
+                (total,) = self._database.execute_sql(sql, values).fetchone()
+        except Unavailable as error:
+            if isinstance(error.__cause__, WriteLocked):
+                return None
+            raise
         return int(total)
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[None]:
+    """On SQLite a transaction that hardly waits for others; on PostgreSQL the statement is one by itself."""
+    if not isinstance(database, SqliteDatabase):
+        yield
+        return
+    with database.patience(_PATIENCE), database.atomic():
+        yield
 
 
 _ADD = """INSERT INTO spent (caller, minute, requests) VALUES (?, ?, ?) ON CONFLICT (caller) DO UPDATE SET

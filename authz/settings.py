@@ -18,14 +18,6 @@ def shipped(name: str) -> Path:
     return packaged if packaged.is_dir() else _HERE.parent / name
 
 
-def secret(value: str) -> str:
-    """A secret that a setting holds: the content of the file that it names, or else itself."""
-    try:
-        return Path(value).read_text().strip()
-    except (OSError, ValueError):
-        return value
-
-
 def _setting(default: object, variable: str, sentence: str) -> object:
     return field(default=default, metadata={"variable": variable, "sentence": sentence})
 
@@ -51,6 +43,14 @@ class Settings:
     )
     max_body: int = _setting(  # type: ignore[assignment]
         1_048_576, "CAREGRANT_MAX_BODY", "The largest request body that is read, in bytes."
+    )
+    receive_seconds: int = _setting(  # type: ignore[assignment]
+        10, "CAREGRANT_RECEIVE_SECONDS", "How many seconds a request's head, and then its body, may take to come."
+    )
+    trusted_proxies: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_TRUSTED_PROXIES",
+        "The addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed, with spaces between.",
     )
     rate: int = _setting(  # type: ignore[assignment]
         600_000,
@@ -108,6 +108,9 @@ class Settings:
         "", "CAREGRANT_READER", "Who is recorded as reading the audit; the account of the operating system by default."
     )
 
+    log_format: str = _setting(  # type: ignore[assignment]
+        "text", "CAREGRANT_LOG_FORMAT", "How a service writes its log: text or json, one line an entry."
+    )
     decision_log: str = _setting(  # type: ignore[assignment]
         "durable",
         "CAREGRANT_DECISION_LOG",
@@ -127,6 +130,31 @@ class Settings:
         "The file of the key that signs checkpoints, out of reach of who can write to the database; who only verifies "
         "has the verifier key in it.",
     )
+    statement_timeout: int = _setting(  # type: ignore[assignment]
+        5_000,
+        "CAREGRANT_STATEMENT_TIMEOUT",
+        "How long a statement of the service may take on PostgreSQL, in milliseconds.",
+    )
+    lock_timeout: int = _setting(  # type: ignore[assignment]
+        750,
+        "CAREGRANT_LOCK_TIMEOUT",
+        "How long a statement of the service waits for a lock on PostgreSQL, in milliseconds.",
+    )
+    idle_timeout: int = _setting(  # type: ignore[assignment]
+        2_000,
+        "CAREGRANT_IDLE_TIMEOUT",
+        "After how many milliseconds PostgreSQL ends a transaction of the service that does nothing.",
+    )
+    connection_timeout: int = _setting(  # type: ignore[assignment]
+        10_000,
+        "CAREGRANT_CONNECTION_TIMEOUT",
+        "After how many milliseconds a request loses its connection to PostgreSQL: its server does not answer.",
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("statement_timeout", "lock_timeout", "idle_timeout", "connection_timeout"):
+            if getattr(self, name) < 1:  # 0 is no limit for PostgreSQL
+                raise InvalidInput(f"CAREGRANT_{name.upper()} is a number of milliseconds above 0")
 
     @classmethod
     def from_environment(cls, **given: object) -> "Settings":

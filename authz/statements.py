@@ -3,6 +3,7 @@
 They are the same on both databases but for the mark of a value, and for locks, which PostgreSQL alone needs.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ import peewee
 from authz.database import Database, wrapped
 
 _AT_ONCE = 64
+_TRIES, _PAUSE_SECONDS = 60, 0.5
 
 
 def run(database: Database, sql: str, *values: Any) -> Any:
@@ -27,18 +29,15 @@ def rows_of(
 
     `lock` holds the rows until the transaction ends (on SQLite the transaction holds the whole file anyway).
     """
-    return list(ask_rows(database, sql, names, lock=lock, close=close).fetchall())
-
-
-def ask_rows(database: Database, sql: str, names: list[str] | list[int], *, lock: bool = False, close: str = "") -> Any:
-    """A cursor on these rows: inside `pipelined`, the query is on its way when this returns."""
     held = " FOR UPDATE" if lock and database.dialect == "postgresql" else ""
     if len(names) == 1:
-        return database.execute_sql(f"{sql} = {database.param}{close}{held}", names)
-    if database.dialect == "sqlite":
+        asked = database.execute_sql(f"{sql} = {database.param}{close}{held}", names)
+    elif database.dialect == "sqlite":
         every = orjson.dumps(names).decode()
-        return database.execute_sql(f"{sql} IN (SELECT value FROM json_each(?)){close}", (every,))
-    return database.execute_sql(f"{sql} = ANY(%s){close}{held}", (names,))
+        asked = database.execute_sql(f"{sql} IN (SELECT value FROM json_each(?)){close}", (every,))
+    else:
+        asked = database.execute_sql(f"{sql} = ANY(%s){close}{held}", (names,))
+    return list(asked.fetchall())
 
 
 CHANGING = 0x63616772
@@ -47,6 +46,10 @@ the order of its lines, so that it and an operation could wait for each other.""
 RECORDING = 0x43617266
 """The lock that transactions share which record answers: until they end, none of those is passed over by a seal. It
 comes before any that others wait for."""
+CHECKPOINTING = 0x63686563
+"""The lock that whoever signs checkpoints holds alone."""
+LOADING = 0x6C6F6164
+"""The lock that a service holds alone while it records which policy it loaded."""
 
 
 def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
@@ -59,6 +62,43 @@ def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
         database.execute_sql(f"SELECT {', '.join([f'{lock}(%s)'] * len(keys))}", keys)
 
 
+def take_alone(database: Database, key: int) -> None:
+    """Hold a lock alone that others share, until the transaction ends. It is tried for moments: who would share it
+    waits behind each try. Raises `peewee.OperationalError` if somebody holds it all the time.
+    """
+    if database.dialect != "postgresql":
+        return
+    for left in reversed(range(_TRIES)):
+        try:
+            with database.atomic():
+                database.execute_sql("SET LOCAL lock_timeout = '200ms'")
+                take_locks(database, key, alone=True)
+                database.execute_sql("SET LOCAL lock_timeout TO DEFAULT")
+                return
+        except peewee.OperationalError:
+            if not left or not database.is_connection_usable():
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+# Between the statements of a pipeline the server waits for its client without a limit; a client that is frozen there
+# would keep others from ever holding these locks alone.
+_FROZEN = f"""SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.usename = current_user AND a.state = 'active'
+    AND a.wait_event = 'ClientRead' AND a.state_change < clock_timestamp() - {{}} * interval '1 millisecond'
+    AND EXISTS (SELECT FROM pg_locks l
+        WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.objid IN ({CHANGING}, {RECORDING}))"""
+
+
+def end_frozen_clients(database: Database, milliseconds: int) -> int:
+    """End the sessions that hold `CHANGING` or `RECORDING` and whose client sends nothing for so long; return how many.
+    Only those of the same account. Raises Peewee's errors.
+    """
+    if database.dialect != "postgresql":
+        return 0
+    return int(run(database, _FROZEN, milliseconds).fetchone()[0])
+
+
 def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
     """One statement for each of many rows; ``{}`` in it stands for a value. Raises Peewee's errors."""
     if rows:
@@ -69,7 +109,8 @@ def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> Non
 def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, Any]) -> int:
     """Insert one row of a model, given by its fields, and give its number. Raises Peewee's errors."""
     fields = model._meta.fields
-    sql = f"{_insert(model, tuple(row), 1, database.param)} RETURNING id"
+    columns = tuple(fields[name].column_name for name in row)
+    sql = f"{_values(model._meta.table_name, columns, 1, database.param)} RETURNING id"
     (number,) = database.execute_sql(sql, [fields[name].db_value(value) for name, value in row.items()]).fetchone()
     return int(number)
 
@@ -87,36 +128,16 @@ def insert_rows(
     database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """Insert many rows of a model, each a tuple in the order of `fields`. Raises Peewee's errors."""
-    for sql, values in inserts(database, model, fields, rows):
-        database.execute_sql(sql, values)
+    columns = tuple(model._meta.fields[name].column_name for name in fields)
+    insert_values(database, model._meta.table_name, columns, rows)
 
 
-Write = tuple[str, Sequence[Any]]
-"""A statement that changes rows and gives none back, and its values."""
-
-_TOGETHER = 8
-
-
-def write_together(database: Database, writes: Sequence[Write]) -> None:
-    """Carry out statements none of which looks at what another writes. PostgreSQL gets a few of them as one statement,
-    which costs less than each of its own. Raises Peewee's errors.
-    """
-    if database.dialect == "postgresql" and 1 < len(writes) <= _TOGETHER:
-        *first, (last, _) = writes
-        others = ", ".join(f"w{at} AS ({sql})" for at, (sql, _) in enumerate(first))
-        writes = [(f"WITH {others} {last}", [value for _, values in writes for value in values])]
-    for sql, values in writes:
-        database.execute_sql(sql, values)
-
-
-def inserts(
-    database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
-) -> list[Write]:
-    """The statements that insert many rows of a model, each a tuple in the order of `fields`."""
-    return [
-        (_insert(model, fields, len(some), database.param), [value for row in some for value in row])
-        for some in by_statement(rows)
-    ]
+def insert_values(database: Database, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert many rows of a table that has no model, each a tuple in the order of `columns`. Raises Peewee's errors."""
+    for some in by_statement(rows):
+        database.execute_sql(
+            _values(table, columns, len(some), database.param), [value for row in some for value in row]
+        )
 
 
 def by_statement(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
@@ -131,7 +152,7 @@ def by_statement(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any
 
 
 @cache
-def _insert(model: type[peewee.Model], fields: tuple[str, ...], count: int, param: str) -> str:
-    columns = ", ".join(f'"{model._meta.fields[name].column_name}"' for name in fields)
-    row = f"({', '.join([param] * len(fields))})"
-    return f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES {", ".join([row] * count)}'
+def _values(table: str, columns: tuple[str, ...], count: int, param: str) -> str:
+    names = ", ".join(f'"{name}"' for name in columns)
+    row = f"({', '.join([param] * len(columns))})"
+    return f'INSERT INTO "{table}" ({names}) VALUES {", ".join([row] * count)}'

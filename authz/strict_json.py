@@ -6,12 +6,13 @@ numbers beyond a double, unpaired surrogates, and nesting that no honest sender 
 
 import json
 import math
+from collections import Counter
 from typing import Any, NoReturn
 
 from authz.errors import InvalidInput
 from authz.texts import shown
 
-_DEEPEST = 64
+DEEPEST = 64
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
         raise InvalidInput(f"is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidInput(f"is not a JSON object but {shown(value)}")
-    if decoded.count("{") + decoded.count("[") >= _DEEPEST and _is_deep(value):
+    if decoded.count("{") + decoded.count("[") >= DEEPEST and _is_deep(value):
         raise InvalidInput("is nested too deeply")
     if "\\u" in decoded:
         _refuse_surrogates(value)
@@ -40,8 +41,8 @@ def parse_object(text: bytes) -> dict[str, Any]:
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name in made if counts[name] > 1)
         raise InvalidInput(f"holds the member {shown(twice)} twice")
     return made
 
@@ -65,7 +66,7 @@ def _constant(text: str) -> NoReturn:
 def _is_deep(value: Any) -> bool:
     """Whether a value is nested too deeply, a value in the innermost brackets counted: level by level, no recursion."""
     level = [value]
-    for _ in range(_DEEPEST - 1):
+    for _ in range(DEEPEST - 1):
         level = [
             inner
             for one in level

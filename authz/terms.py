@@ -9,8 +9,12 @@ import unicodedata
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from idna.idnadata import codepoint_classes
+from idna.intranges import intranges_contain
+
 from authz.errors import InvalidInput
-from authz.texts import parse_text, shown
+from authz.texts import shown
 
 MEMBERSHIP_ROLES = ("member", "manager", "auditor")
 GRANT_ROLES = ("owner", "viewer")
@@ -26,7 +30,11 @@ _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
-_LOGIN = re.compile(r"[^@\s]+@[^@\s]+")
+LONGEST_LOGIN = 254
+_LONGEST_REASON = 120
+SPECIAL_USE_DOMAIN_NAMES.clear()  # a clinic's own network may be called .local; nobody sends mail to a login here
+_VALID = codepoint_classes["PVALID"]
+"""The characters beyond ASCII that RFC 5892 permits: visible letters, marks and digits that no folding changes."""
 
 
 def to_micros(instant: datetime) -> int:
@@ -77,14 +85,55 @@ def format_micros(micros: int) -> str:
 
 
 def normalise_login(value: object) -> str:
-    """A login e-mail in the one form that is stored and looked up: NFKC, no space around it, case folded.
+    """Return a login e-mail in the one form that is stored and compared; the only function that compares logins.
 
-    Raises `InvalidInput` when it is not of the form ``name@host`` (AUDIT.md, T6).
+    The form is lower case, NFC, with the domain as IDNA 2008 writes it for people (`müller.example` for
+    `xn--mller-kva.example`). Nothing else is folded: a login that NFKC or case folding would change beyond plain lower
+    case, and one with characters that cannot be seen, is refused, because it may be another person's mailbox (T6).
+    Raises `InvalidInput` with the reason.
     """
-    text = unicodedata.normalize("NFKC", parse_text(value)).strip().casefold()
-    if not _LOGIN.fullmatch(text):
-        raise InvalidInput(f"{shown(value)} is not an e-mail address")
+    if not isinstance(value, str):
+        raise InvalidInput(f"a login is a string, not {shown(value)}")
+    if len(value) > LONGEST_LOGIN:
+        raise InvalidInput(f"a login has at most {LONGEST_LOGIN} characters, this one has {len(value)}")
+    return _normal_login(value)
+
+
+@lru_cache(maxsize=4096)
+def _normal_login(login: str) -> str:
+    """`normalise_login` of a string of bounded length; remembered, because every token brings one."""
+    text = login.lower() if login.isascii() else _lower_case(login)
+    try:
+        address = validate_email(text, check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError as error:
+        raise _no_login(login, str(error)) from error
+    typed, unicode, ascii_ = (
+        domain.split(".") for domain in (text.rpartition("@")[2], address.domain, address.ascii_domain)
+    )
+    spellings = list(zip(unicode, ascii_, strict=True))
+    if len(typed) != len(spellings) or any(label not in of for label, of in zip(typed, spellings, strict=True)):
+        raise _no_login(login, "its domain is another spelling of a domain")
+    if any(unicodedata.category(character) == "Cf" for character in address.normalized):
+        raise _no_login(login, "it holds a character that cannot be seen")
+    return address.normalized
+
+
+def _lower_case(login: str) -> str:
+    """Lower case, character by character, of a login in which no other folding is possible. Raises `InvalidInput`."""
+    for character in login:
+        if len(character.lower()) != 1 or unicodedata.normalize("NFKC", character) != character:
+            raise _no_login(login, f"{character!r} is another spelling of other characters")
+    text = unicodedata.normalize("NFC", "".join(character.lower() for character in login))
+    for character in text.rpartition("@")[0]:
+        if character.isascii():
+            continue
+        if character.casefold() != character or not intranges_contain(ord(character), _VALID):
+            raise _no_login(login, f"{character!r} cannot be part of a login")
     return text
+
+
+def _no_login(login: str, why: str) -> InvalidInput:
+    return InvalidInput(f"{shown(login)} is not an e-mail address that can be a login: {why[:_LONGEST_REASON]}")
 
 
 REASONS = {

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,6 +24,71 @@ def binaries() -> Path | None:
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
 
 
+@dataclass
+class Server:
+    """A server in a folder of its own; `start` and `stop` it as often as a test wants."""
+
+    folder: Path
+    home: Path
+    port: int
+    options: str = ""
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://caregrant@127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.home} -c listen_addresses=127.0.0.1 {self.options}"
+        self._control("-l", self.home / "log", "-o", options, "-w", "-t", "60", "start")
+
+    def stop(self) -> None:
+        self._control("-m", "immediate", "-w", "stop")
+
+    def _control(self, *words: object) -> None:
+        _run([self.folder / "pg_ctl", "-D", self.data, *words])
+
+    def copy(self) -> "Server":
+        """A standby of this one, started."""
+        other = Server(self.folder, Path(tempfile.mkdtemp(prefix="caregrant-pg-")), _free_port(), self.options)
+        _own(other.home)
+        _run([self.folder / "pg_basebackup", "-D", other.data, "-R", "-X", "stream", "-c", "fast", "-d", self.url])
+        other.start()
+        return other
+
+
+@contextmanager
+def running(options: str = "", *, fsync: bool = False) -> Iterator[Server]:
+    """A running server, stopped at the end if it runs then."""
+    folder = binaries()
+    if folder is None:
+        raise FileNotFoundError("PostgreSQL's server binaries (initdb, pg_ctl) are not installed")
+    settings = f"-c timezone=Asia/Tokyo -c fsync={fsync:d} {options}"
+    one = Server(folder, Path(tempfile.mkdtemp(prefix="caregrant-pg-")), _free_port(), settings)
+    try:
+        _own(one.home)
+        _run([folder / "initdb", "-D", one.data, "-A", "trust", "-U", "caregrant", "-E", "UTF8", "--locale=C.UTF-8"])
+        one.start()
+        yield one
+    finally:
+        remove(one)
+
+
+def remove(one: Server) -> None:
+    """Stop a server, if it runs, and remove its folder."""
+    with suppress(RuntimeError):
+        one.stop()
+    shutil.rmtree(one.home, ignore_errors=True)
+
+
 @contextmanager
 def server(*, fsync: bool = False, by_socket: bool = False) -> Iterator[str]:
     """A running server; its URL without a database name: ``postgresql://caregrant@127.0.0.1:port``, or `by_socket` that
@@ -30,22 +96,8 @@ def server(*, fsync: bool = False, by_socket: bool = False) -> Iterator[str]:
 
     Tests outlive no power loss; with `fsync` it writes as one that must.
     """
-    folder = binaries()
-    if folder is None:
-        raise FileNotFoundError("PostgreSQL's server binaries (initdb, pg_ctl) are not installed")
-    home = Path(tempfile.mkdtemp(prefix="caregrant-pg-"))
-    data, port = home / "data", _free_port()
-    try:
-        _own(home)
-        _run([folder / "initdb", "-D", data, "-A", "trust", "-U", "caregrant", "-E", "UTF8", "--locale=C.UTF-8"])
-        options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c timezone=Asia/Tokyo -c fsync={fsync:d}"
-        _run([folder / "pg_ctl", "-D", data, "-l", home / "log", "-o", options, "-w", "-t", "60", "start"])
-        try:
-            yield f"postgresql://caregrant@{quote(str(home), safe='') if by_socket else '127.0.0.1'}:{port}"
-        finally:
-            _run([folder / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"])
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with running(fsync=fsync) as one:
+        yield f"postgresql://caregrant@{quote(str(one.home), safe='')}:{one.port}" if by_socket else one.url
 
 
 def _free_port() -> int:

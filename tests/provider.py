@@ -30,7 +30,13 @@ class Provider:
     claims: dict[str, Any] = field(default_factory=dict)
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, auto_kid=True))
     other_key: RSAKey | None = None
+    user_info: dict[str, Any] | None = None
+    more_keys: list[dict[str, Any]] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    left: list[dict[str, str]] = field(default_factory=list)
+    hidden_kid: bool = False
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    access: list[str] = field(default_factory=list)
     challenges: list[str] = field(default_factory=list)
 
 
@@ -41,14 +47,30 @@ def application(provider: Provider) -> Flask:
     @app.get("/.well-known/openid-configuration")
     def discovery() -> Response:
         ways = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "jwks"}
-        return jsonify(
-            issuer=provider.issuer,
+        if provider.user_info is not None:
+            ways["userinfo_endpoint"] = "userinfo"
+        told = {
+            "issuer": provider.issuer,
             **{name: f"{provider.issuer}/{path}" for name, path in ways.items()},
-            response_types_supported=["code"],
-            subject_types_supported=["public"],
-            id_token_signing_alg_values_supported=["RS256"],
-            code_challenge_methods_supported=["S256"],
-        )
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "code_challenge_methods_supported": ["S256"],
+            **provider.metadata,
+        }
+        return jsonify(told)
+
+    @app.get("/userinfo")
+    def userinfo() -> Response:
+        if request.headers["Authorization"].removeprefix("Bearer ") not in provider.access:
+            abort(401)
+        return jsonify(provider.user_info)
+
+    @app.get("/end")
+    def end() -> Any:
+        said = request.args.to_dict()
+        provider.left.append(said)
+        return redirect(f"{said['post_logout_redirect_uri']}?{urlencode({'state': said['state']})}")
 
     @app.get("/authorize")
     def authorize() -> Any:
@@ -73,13 +95,15 @@ def application(provider: Provider) -> Flask:
         claims = {"iss": provider.issuer, "aud": CLIENT, "sub": "s-1", "iat": now, "exp": now + 60}
         claims |= {"nonce": asked["nonce"], **provider.claims}
         signer = provider.other_key or provider.key
-        signed = jwt.encode({"alg": "RS256", "kid": provider.key.kid}, claims, signer)
-        told = {"access_token": secrets.token_urlsafe(), "token_type": "Bearer", "expires_in": 60, "id_token": signed}
+        header = {"alg": "RS256"} if provider.hidden_kid else {"alg": "RS256", "kid": provider.key.kid}
+        signed = jwt.encode(header, claims, signer)
+        provider.access.append(secrets.token_urlsafe())
+        told = {"access_token": provider.access[-1], "token_type": "Bearer", "expires_in": 60, "id_token": signed}
         return jsonify(told)
 
     @app.get("/jwks")
     def jwks() -> Response:
-        return jsonify(keys=[provider.key.as_dict(private=False)])
+        return jsonify(keys=[*provider.more_keys, provider.key.as_dict(private=False)])
 
     return app
 

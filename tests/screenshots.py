@@ -70,6 +70,20 @@ TOUR: dict[str, tuple[str, list[Step]]] = {
     "transfer": ("alice", at("/patients/p-2/transfer")),
     "transfer-chosen": ("alice", at("/patients/p-2/transfer", click("label:has-text('bob@')"))),
     "transfer-search": ("alice", at("/patients/p-2/transfer", fill("Search colleagues", "wil"))),
+    "transfer-unchosen": (
+        "alice",
+        at("/patients/p-2/transfer", click("label:has-text('bob@')"), fill("Search colleagues", "ivan")),
+    ),
+    "transfer-searched": (
+        "alice",
+        at(
+            "/patients/p-2/transfer",
+            check("End th"),
+            click("label:has-text('bob@')"),
+            fill("Search colleagues", "ivan"),
+            lambda page: page.get_by_role("button", name="Search", exact=True).click(),
+        ),
+    ),
     "transfer-several": ("alice", at("/selection/transfer?patient=p-1&patient=p-2&patient=p-3")),
     "share": ("alice", at(SHARE)),
     "share-share": ("alice", at(SHARE, check("Share patient"))),

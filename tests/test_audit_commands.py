@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,6 +76,49 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
     assert "NOT VERIFIED: changed row: event 200 " in run(
         "audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded, exit_code=1
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("a byte-order mark", lambda text: b"\xef\xbb\xbf" + text.encode()),
+        ("CRLF", lambda text: text.replace("\n", "\r\n").encode()),
+        ("UTF-16", lambda text: text.encode("utf-16")),
+        ("UTF-16 without a mark", lambda text: text.encode("utf-16-le")),
+        ("blanks at the ends of lines", lambda text: text.replace("\n", "  \n").encode()),
+    ],
+)
+def test_kept_checkpoints_are_read_as_people_send_them(
+    recorded: str, tmp_path: Path, name: str, sent: Callable[[str], bytes]
+) -> None:
+    """A kept file that a mail program or an editor has written anew proves what it proved, to both verifiers."""
+    kept, log = tmp_path / "kept.txt", tmp_path / "log.ndjson"
+    known = {"CAREGRANT_CHECKPOINT_KEY": str(tmp_path / "key")}
+    public = run("audit", "key", "--new", "clinic.example/log", known=known).strip()
+    kept.write_bytes(sent(run("audit", "checkpoint", url=recorded, known=known)))
+    run("audit", "export", "--format", "log", "-o", str(log), url=recorded, known=known)
+    said = run("audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded)
+    assert "\nVERIFIED against" in said, name
+    assert "\nVERIFIED against" in alone(str(log), "--checkpoint", str(kept), "--key", public)
+    assert "begins with" in prove_since(recorded, kept, tmp_path, public)
+
+
+def prove_since(recorded: str, kept: Path, tmp_path: Path, public: str) -> str:
+    """The lone verifier's words on the proofs that trees go on from those of a kept file."""
+    proof = tmp_path / "proof"
+    proof.write_text(run("audit", "prove", "--since", str(kept), url=recorded))
+    return alone("--proof", str(proof), "--key", public)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\x00\x01", b"\xe2\x80", b"PK\x03\x04 nonsense", b"clinic.example/log/north\n5\n"]
+)
+def test_a_damaged_file_is_called_damaged(recorded: str, tmp_path: Path, data: bytes) -> None:
+    """What handling has destroyed is no fraud: the file is named as damaged, and nothing else is claimed."""
+    (tmp_path / "kept.txt").write_bytes(data)
+    said = refused("audit", "verify", "--checkpoint", str(tmp_path / "kept.txt"), url=recorded)
+    assert "damaged" in said
+    assert "tail" not in said
 
 
 def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
     shut(other)
 
 
-def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Beside answering, a service seals what was answered, in a process of its own; where that dies another does."""
     monkeypatch.setattr(sealing, "SECONDS", 0.05)
     database = connect(database_url)
@@ -174,7 +174,7 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
         return Seal.select().count(database)
 
     answer(database, "r-1", datetime.now(UTC))
-    end = sealing.start(database_url)
+    end = sealing.start(database_url, tmp_path / "sealing")
     assert sealed() == 1
     (first,) = (one.pid for one in active_children() if one.name == "sealing")
     assert first is not None
@@ -188,18 +188,24 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
 
 _ORPHAN = """
 import os, signal, sys
+from pathlib import Path
 from multiprocessing import get_context
 from api import sealing
-sealer = get_context("spawn").Process(target=sealing._work, args=(sys.argv[1], os.getpid()))
+sealer = get_context("spawn").Process(target=sealing._work, args=(sys.argv[1], os.getpid(), Path(sys.argv[2])))
 sealer.start()
 print(sealer.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_who_seals_ends_with_the_service(sqlite_url: str) -> None:
+def test_who_seals_ends_with_the_service(sqlite_url: str, tmp_path: Path) -> None:
     """A service that is killed leaves nobody behind who holds its database."""
-    made = subprocess.run([sys.executable, "-c", _ORPHAN, sqlite_url], capture_output=True, timeout=60, check=False)
+    made = subprocess.run(
+        [sys.executable, "-c", _ORPHAN, sqlite_url, str(tmp_path / "sealing")],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     left = Path(f"/proc/{int(made.stdout)}")
     for _ in range(200):
         if not left.exists() or "\nState:\tZ" in (left / "status").read_text():

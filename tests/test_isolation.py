@@ -74,7 +74,7 @@ class World:
 
     def __init__(self, database: Database, key_file: str) -> None:
         self.database = database
-        self.flask: Flask = service(database, development_key=key_file, public_url="https://pdp.example", rate=0)
+        self.flask: Flask = service(database, development_key=key_file, public_url="http://127.0.0.1:8000", rate=0)
         self.statements = 0
         self._counting = database.connection()
 

@@ -78,7 +78,7 @@ def test_an_operation_on_a_connection_that_is_lost_says_so(clinic: Clinic) -> No
 def test_the_story(clinic: Clinic) -> None:
     """Share, seen, ended, transferred, transferred back, everything shared, a new patient seen too."""
     pdp = clinic.pdp
-    (shared,) = share(pdp, act=by("alice", 1), patients=["p-1"], colleague=" OSCAR@Clinic.Example ")
+    (shared,) = share(pdp, act=by("alice", 1), patients=["p-1"], colleague="OSCAR@Clinic.Example")
     assert "oscar" in clinic.viewers(later=1)
     end_share(pdp, act=by("alice", 2), patient="p-1", grant=shared.grant["id"])
     assert "oscar" not in clinic.viewers(later=2)

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from api import session as sessions
+from api.limits import MOST_SELECTED
 from authz.database import Database, gather_statistics
 from authz.models import Decision, Grant, Notification, Patient, Practitioner
 from authz.statements import insert_rows
@@ -148,6 +149,14 @@ def test_several_patients(as_: As) -> None:
         "/selection/transfer", colleague=login("bob"), end_shares="yes", **both
     )
     assert "3 patients" in as_("dan").get("/selection/transfer?patient=p-1&patient=p-oscar&patient=p-left")
+
+
+def test_a_selection_has_a_limit(as_: As) -> None:
+    """As many patients as may be selected open the form; one more is refused before anything is asked."""
+    alice = as_("alice")
+    paths = ["/selection/share?" + "&".join(["patient=p-1"] * size) for size in (MOST_SELECTED, MOST_SELECTED + 1)]
+    assert "Share" in alice.get(paths[0])
+    assert alice.client.get(paths[1]).status_code == 400
 
 
 def test_share_everything(as_: As, database: Database) -> None:
@@ -382,6 +391,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "GET /sign-in/callback": {"*": 404},
     "POST /sign-in": {"*": 404},  # there is no demonstration here
     "POST /sign-out": {"*": 303},
+    "GET /sign-out/callback": {"*": 303},
     "GET /patients": {"*": 200},
     "GET /patients/p-1": {"alice": 200, "bob": 200, "carol": 200, "dan": 200, "*": 404},
     "GET /patients/p-1/transfer": {**KNOWING, "dan": 200},
@@ -420,6 +430,7 @@ OPEN = (
     "GET /sign-in/callback",
     "POST /sign-in",
     "POST /sign-out",
+    "GET /sign-out/callback",
     "GET /static/caregrant.css",
 )
 

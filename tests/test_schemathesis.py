@@ -34,7 +34,7 @@ def called(request: pytest.FixtureRequest, sqlite_database: Database, tmp_path: 
     """The service, and the headers of one kind of caller."""
     people.fill(sqlite_database)
     key_file = str(tmp_path / "key.json")
-    flask = service(sqlite_database, development_key=key_file, public_url="https://pdp.example", rate=0)
+    flask = service(sqlite_database, development_key=key_file, public_url="http://127.0.0.1:8000", rate=0)
     scopes = ("decide",) if request.param == "decide" else ("decide", "act", "admin", "audit")
     bound = "north" if request.param == "one clinic" else None
     credential = add_client(sqlite_database, name="app", scopes=scopes, subscription=bound, now=NOW)

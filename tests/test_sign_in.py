@@ -12,7 +12,9 @@ from flask import Flask
 from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
+from api import oidc
 from api.app import create_app
+from api.oidc import Provider as OidcProvider
 from api.serve import serve
 from authz import demo
 from authz.database import Database
@@ -22,6 +24,7 @@ from authz.settings import Settings
 from tests import people
 from tests.acting import login
 from tests.http import POLICY, service
+from tests.jwks_server import serving
 from tests.provider import CLIENT, SECRET, Provider, running
 from tests.visitor import Visitor, text_of
 
@@ -106,6 +109,155 @@ def test_an_answer_that_was_not_asked_for(sqlite_database: Database, provider: P
     for other in (Visitor(flask), visitor):
         assert other.client.get(answers[0]).status_code == 403
     assert Visitor(flask).client.get("/sign-in/callback?error=access_denied&state=x").status_code == 403
+
+
+def test_an_email_in_user_info_only(sqlite_database: Database, provider: Provider) -> None:
+    """OpenID Connect Core 5.4: what the ID token leaves out is asked of UserInfo, which must be the same person's."""
+    flask = clinic(sqlite_database, provider)
+    whole = {"sub": "s-1", "email": login("alice"), "email_verified": True}
+    for in_token in ({}, {"email": login("alice")}, {"email_verified": True}):
+        provider.claims, provider.user_info = in_token, whole
+        visitor = Visitor(flask)
+        assert there_and_back(visitor).headers["Location"] == "/patients", in_token
+        assert "Your patient" in visitor.get("/patients/p-1")
+
+
+@pytest.mark.parametrize(
+    ("claims", "user_info", "why"),
+    [
+        ({}, None, "email is missing"),
+        ({"email": "alice@clinic.example"}, None, "email_verified is missing"),
+        ({}, {"sub": "s-2", "email": "alice@clinic.example", "email_verified": True}, "sub of UserInfo"),
+        ({}, {"email": "alice@clinic.example", "email_verified": True}, "sub of UserInfo"),
+        ({}, {"sub": "s-1", "email": "alice@clinic.example"}, "email_verified is missing"),
+        ({}, {"sub": "s-1", "email": "alice@clinic.example", "email_verified": "true"}, "email_verified is not true"),
+        ({}, {"sub": "s-1", "email_verified": True}, "email is missing"),
+        (
+            {"email_verified": False},
+            {"sub": "s-1", "email": "a@b.example", "email_verified": True},
+            "email_verified of",
+        ),
+        ({"email": "bob@clinic.example"}, {"sub": "s-1", "email": "a@b.example", "email_verified": True}, "email of"),
+        ({}, ["email"], "UserInfo is malformed"),
+        ({"email": "mailto:a@b.example", "email_verified": True}, None, "email cannot be a login"),
+        ({"aud": "another", "email": "a@b.example", "email_verified": True}, None, "a"),
+        ({"nonce": "another", "email": "a@b.example", "email_verified": True}, None, "nonce is wrong"),
+    ],
+)
+def test_the_log_names_the_claim(
+    sqlite_database: Database,
+    provider: Provider,
+    caplog: pytest.LogCaptureFixture,
+    claims: dict[str, Any],
+    user_info: Any,
+    why: str,
+) -> None:
+    """A sign-in that is refused names the claim that was missing or wrong, and not its value."""
+    provider.claims, provider.user_info = claims, user_info
+    assert there_and_back(Visitor(clinic(sqlite_database, provider))).status_code == 403
+    assert f"a sign-in was refused: {why}" in caplog.text
+    assert "alice@" not in caplog.text
+    assert "a@b" not in caplog.text
+
+
+def test_keys_that_nobody_knows(sqlite_database: Database, provider: Provider) -> None:
+    """Keys of the provider that the library does not know lock nobody out, and an ID token may be without `kid`."""
+    provider.more_keys = [
+        {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"},
+        {"kty": "EC", "crv": "P-9", "x": "A", "y": "A"},
+    ]
+    flask = clinic(sqlite_database, provider)
+    for provider.hidden_kid in (False, True):
+        assert there_and_back(Visitor(flask)).headers["Location"] == "/patients"
+
+
+def test_sign_out_at_the_provider_too(sqlite_database: Database, provider: Provider) -> None:
+    """*Sign out* ends the session here, then leads to the provider, which gets the ID token and comes back."""
+    provider.metadata = {"end_session_endpoint": f"{provider.issuer}/end"}
+    flask = clinic(sqlite_database, provider)
+    visitor = Visitor(flask)
+    sent = there_and_back(visitor).headers.getlist("Set-Cookie")
+    (kept,) = (one for one in sent if one.startswith("caregrant-id="))
+    for flag in ("HttpOnly", "SameSite=Strict", "Path=/sign-out"):
+        assert flag in kept.split("; ")
+    page = visitor.client.get("/patients")
+    assert f"form-action 'self' {provider.issuer};" in page.headers["Content-Security-Policy"]
+    left = visitor.post("/sign-out")
+    assert left.headers["Location"].startswith(f"{provider.issuer}/end?")
+    assert "caregrant-id=;" in " ".join(left.headers.getlist("Set-Cookie"))
+    visitor.get("/patients", 303)
+    back = requests.get(left.headers["Location"], allow_redirects=False, timeout=5).headers["Location"]
+    (told,) = provider.left
+    assert told["id_token_hint"].count(".") == 2
+    assert (told["client_id"], told["post_logout_redirect_uri"]) == (CLIENT, f"{HOME}/sign-out/callback")
+    for other in (Visitor(flask), visitor):
+        assert other.client.get(f"{back.removeprefix(HOME)}x").headers["Location"] == "/"
+        assert "You are signed out." not in other.get("/")
+
+
+def test_coming_back_from_the_provider(sqlite_database: Database, provider: Provider) -> None:
+    """The right state, once, says that one is signed out; nothing that comes this way signs anybody out."""
+    provider.metadata = {"end_session_endpoint": f"{provider.issuer}/end"}
+    flask = clinic(sqlite_database, provider)
+    visitor = Visitor(flask)
+    there_and_back(visitor)
+    assert visitor.client.get("/sign-out/callback?state=x").status_code == 303
+    assert "Your patient" in visitor.get("/patients/p-1")
+    left = visitor.post("/sign-out").headers["Location"]
+    back = requests.get(left, allow_redirects=False, timeout=5).headers["Location"].removeprefix(HOME)
+    assert visitor.client.get(back).headers["Location"] == "/"
+    assert "You are signed out." in visitor.get("/")
+    assert Visitor(flask).client.post("/sign-out").headers["Location"] == "/", "without a session nobody is led away"
+
+
+def test_sign_out_always_works_here(sqlite_database: Database, provider: Provider) -> None:
+    """A provider that offers no sign-out, or is gone, does not keep the session here; the page says what is left."""
+    provider.metadata = {"end_session_endpoint": ""}
+    flask = clinic(sqlite_database, provider)
+    visitor = Visitor(flask)
+    there_and_back(visitor)
+    assert "Sign out of your identity provider too" in visitor.done("/sign-out")
+    visitor.get("/patients", 303)
+    there_and_back(visitor)
+    gone = Settings(issuer="http://127.0.0.1:9", oidc_client=CLIENT, public_url=HOME)
+    flask.extensions["caregrant.provider"] = OidcProvider(flask, gone)
+    assert "Sign out of your identity provider too" in visitor.done("/sign-out")
+    visitor.get("/patients", 303)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"issuer": "https://another.example"},
+        {"token_endpoint": "http://another.example/token"},
+        {"jwks_uri": None},
+        {"authorization_endpoint": "ftp://another.example"},
+        {"userinfo_endpoint": "http://another.example"},
+        {"end_session_endpoint": "javascript:alert(1)"},
+    ],
+)
+def test_metadata_that_cannot_be_believed(
+    sqlite_database: Database, provider: Provider, metadata: dict[str, Any]
+) -> None:
+    """Another issuer's metadata, and an endpoint without https, lead nobody anywhere: 503."""
+    provider.metadata = metadata
+    assert Visitor(clinic(sqlite_database, provider)).client.get("/sign-in").status_code == 503
+
+
+def test_a_provider_that_is_silent(
+    sqlite_database: Database, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first who meets it waits for a limited time; for a moment after that nobody waits at all."""
+    monkeypatch.setattr(oidc, "_SECONDS", 0.3)
+    with serving() as silent:
+        silent.manner = "silent"
+        provider.issuer = silent.url
+        flask = clinic(sqlite_database, provider)
+        assert Visitor(flask).client.get("/sign-in").status_code == 503
+        assert silent.fetched == 1
+        for _ in range(5):
+            assert Visitor(flask).client.get("/sign-in").status_code == 503
+        assert silent.fetched == 1
 
 
 def test_somebody_who_works_nowhere_here(sqlite_database: Database, provider: Provider) -> None:

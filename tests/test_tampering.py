@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from authz.audit import batches
+from authz.audit import batches, fhir
 from authz.audit.checkpoints import Signer, checkpoint, full
 from authz.audit.log import log_lines
 from authz.audit.proof import verification, verified
-from authz.database import Database, connect, migrate, shut
+from authz.database import FAULTS, Database, connect, migrate, shut
 from authz.errors import Conflict, InvalidInput
 from authz.models import Decision, Event, Leaf, Seal
-from authz.record import seal
+from authz.record import replayed, seal
 from authz.record.tree import Edge
 from tests.people import NOW
 from tests.recorded import ANSWERS, answer, record
@@ -84,6 +84,11 @@ TAMPERING: dict[str, tuple[Callable[[Database], None], str]] = {
         sql("UPDATE decision SET allowed = NOT allowed WHERE id = 7"),
         "changed row: decisions ",
     ),
+    "a permit of another type": (sql("UPDATE decision SET allowed = 'x' WHERE id = 7"), "changed row: decisions "),
+    "an action in bytes": (sql("UPDATE decision SET action = x'76' WHERE id = 7"), "changed row: decisions "),
+    "an actor in bytes": (sql("UPDATE event SET actor = x'62' WHERE id = 210"), "changed row: event 210"),
+    "an empty body": (sql("UPDATE event SET body = '{}' WHERE id = 210"), "changed row: event 210"),
+    "a body of another form": (sql("UPDATE event SET body = '[]' WHERE id = 210"), "changed row: event 210"),
     "a decision's address": (sql("UPDATE decision SET address = '' WHERE id = 7"), "changed row: decisions "),
     "a deleted event": (sql("DELETE FROM event WHERE id = 210"), "deleted row: event 210"),
     "a deleted decision": (sql("DELETE FROM decision WHERE id = 7"), "deleted row: decisions "),
@@ -129,6 +134,10 @@ def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     shut(database)
 
 
+SQLITE_ALONE = {"a permit of another type"}
+"""PostgreSQL refuses this itself: its columns have types."""
+
+
 @pytest.mark.parametrize("what", list(TAMPERING))
 def test_tampering_is_found_and_named(what: str, sealed: tuple[Any, str, str]) -> None:
     """Each way of changing the record is found by the verifier, and named with the first row that shows it."""
@@ -136,12 +145,29 @@ def test_tampering_is_found_and_named(what: str, sealed: tuple[Any, str, str]) -
     work, name = TAMPERING[what]
     with database.atomic() as transaction:
         unlock(database)
+        if what in SQLITE_ALONE and database.dialect == "postgresql":
+            with pytest.raises(FAULTS):
+                work(database)
+            transaction.rollback()
+            return
         work(database)
         found = verification(database, kept, key)
         transaction.rollback()
     assert not found.ok
     assert (found.problem or "").startswith(name), found.problem
     assert verification(database, kept, key).ok
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", '{"after": []}'])
+def test_a_forged_body_stops_no_reader(recorded: Database, body: str) -> None:
+    """An event whose body tells nothing is a difference for replay and a row for every export, not a crash."""
+    unlock(recorded)
+    (number,) = recorded.execute_sql("SELECT id FROM event WHERE kind = 'grant:started' LIMIT 1").fetchone()
+    recorded.execute_sql(f"UPDATE event SET body = '{body}' WHERE id = {number}")
+    _, differences = replayed(recorded)
+    assert "grant" in {one.noun for one in differences}
+    assert sum(1 for line in log_lines(recorded) if line.get("row") == f"event {number}") == 1
+    assert any(one["id"] == f"event-{number}" for one in fhir.resources(recorded, "r4", NOW))
 
 
 def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,22 +5,22 @@ import hmac
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
 from authz.database import Database
 from authz.errors import InvalidInput, Unavailable
 from authz.settings import Settings
-from authz.tokens import BadToken, Tokens, sign
+from authz.signed_tokens import BadToken
+from authz.tokens import Tokens, sign
 from tests import people
 from tests.http import Person, answered, assert_problem, service
+from tests.jwks_server import KeyServer, new_key, serving
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ISSUER = "https://id.clinic.example"
@@ -33,60 +33,26 @@ GOOD = {
 }
 
 
-class Provider:
-    """An identity provider's published keys: `serve` what, and how often they were fetched."""
-
-    def __init__(self) -> None:
-        self.keys = [self.new()]
-        self.fetched, self.up = 0, True
-        handler = type("Handler", (_Handler,), {"provider": self})
-        self._server = HTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/jwks"
-        Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    @staticmethod
-    def new() -> RSAKey:
-        return RSAKey.generate_key(2048, auto_kid=True)
-
-    def sign(self, key: RSAKey | None = None, **claims: Any) -> str:
-        said = {name: value for name, value in (GOOD | claims).items() if value is not None}
-        signing = key or self.keys[0]
-        return jwt.encode({"alg": "RS256", "kid": signing.kid}, said, signing)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    provider: ClassVar[Provider]
-
-    def do_GET(self) -> None:
-        self.provider.fetched += 1
-        self.send_response(200 if self.provider.up else 500)
-        self.end_headers()
-        self.wfile.write(json.dumps(KeySet(list(self.provider.keys)).as_dict(private=False)).encode())
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+def token_of(provider: KeyServer, key: RSAKey | None = None, **claims: Any) -> str:
+    """A token of the provider: good, but for these claims (None takes one away)."""
+    return provider.sign({name: value for name, value in (GOOD | claims).items() if value is not None}, key)
 
 
 @pytest.fixture
-def provider() -> Iterator[Provider]:
-    made = Provider()
-    yield made
-    made.close()
+def provider() -> Iterator[KeyServer]:
+    with serving() as keys:
+        yield keys
 
 
 @pytest.fixture
-def tokens(provider: Provider) -> Tokens:
+def tokens(provider: KeyServer) -> Tokens:
     return Tokens(Settings(jwks=provider.url, issuer=ISSUER))
 
 
-def test_a_good_token_is_its_verified_email(provider: Provider, tokens: Tokens) -> None:
+def test_a_good_token_is_its_verified_email(provider: KeyServer, tokens: Tokens) -> None:
     """The login is the e-mail claim in normal form; the audience may be one of several."""
-    assert tokens.login_of(provider.sign(), NOW) == "alice@clinic.example"
-    assert tokens.login_of(provider.sign(aud=["other", "caregrant"]), NOW) == "alice@clinic.example"
+    assert tokens.login_of(token_of(provider), NOW) == "alice@clinic.example"
+    assert tokens.login_of(token_of(provider, aud=["other", "caregrant"]), NOW) == "alice@clinic.example"
     assert provider.fetched == 1
 
 
@@ -110,10 +76,10 @@ def test_a_good_token_is_its_verified_email(provider: Provider, tokens: Tokens) 
     ],
     ids=str,
 )
-def test_a_claim_that_is_wrong(provider: Provider, tokens: Tokens, claims: dict[str, Any]) -> None:
+def test_a_claim_that_is_wrong(provider: KeyServer, tokens: Tokens, claims: dict[str, Any]) -> None:
     """Another issuer or audience, expired or without an end, an e-mail that is none or unverified: not good."""
     with pytest.raises(BadToken):
-        tokens.login_of(provider.sign(**claims), NOW)
+        tokens.login_of(token_of(provider, **claims), NOW)
 
 
 def coded(part: dict[str, Any] | bytes) -> str:
@@ -122,9 +88,9 @@ def coded(part: dict[str, Any] | bytes) -> str:
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
-def test_a_signature_that_is_wrong(provider: Provider, tokens: Tokens) -> None:
+def test_a_signature_that_is_wrong(provider: KeyServer, tokens: Tokens) -> None:
     """No signature, the public key as a shared secret, another algorithm, another's key, a changed body: not good."""
-    head, body, signature = provider.sign().split(".")
+    head, body, signature = token_of(provider).split(".")
     hs256 = coded({"alg": "HS256", "kid": provider.keys[0].kid})
     mac = hmac.digest(provider.keys[0].as_pem(private=False), f"{hs256}.{body}".encode(), "sha256")
     curve = ECKey.generate_key("P-256", auto_kid=True)
@@ -134,8 +100,8 @@ def test_a_signature_that_is_wrong(provider: Provider, tokens: Tokens) -> None:
         f"{head}.{coded(GOOD | {'email': 'dan@clinic.example'})}.{signature}",
         f"{hs256}.{body}.{coded(mac)}",
         jwt.encode({"alg": "ES256", "kid": curve.kid}, GOOD, curve),
-        provider.sign(RSAKey.import_key(Provider.new().as_dict(private=True) | {"kid": str(provider.keys[0].kid)})),
-        provider.sign(Provider.new()),
+        token_of(provider, RSAKey.import_key(new_key().as_dict(private=True) | {"kid": str(provider.keys[0].kid)})),
+        token_of(provider, new_key()),
         "a.b.c",
         "...",
         "é.é.é",
@@ -145,49 +111,66 @@ def test_a_signature_that_is_wrong(provider: Provider, tokens: Tokens) -> None:
             tokens.login_of(token, NOW)
 
 
-def test_keys_are_rotated(provider: Provider, tokens: Tokens) -> None:
+def test_keys_are_rotated(provider: KeyServer, tokens: Tokens) -> None:
     """A token of a new key makes us fetch the keys; not more often than every half a minute; an old key ends."""
-    old = provider.sign(exp=int(NOW.timestamp()) + 7200)
+    old = token_of(provider, exp=int(NOW.timestamp()) + 7200)
     tokens.login_of(old, NOW)
-    provider.keys = [Provider.new()]
+    provider.keys = [new_key()]
     with pytest.raises(BadToken):
-        tokens.login_of(provider.sign(), NOW + timedelta(seconds=10))
+        tokens.login_of(token_of(provider), NOW + timedelta(seconds=10))
     assert provider.fetched == 1
-    assert tokens.login_of(provider.sign(), NOW + timedelta(seconds=31)) == "alice@clinic.example"
+    assert tokens.login_of(token_of(provider), NOW + timedelta(seconds=31)) == "alice@clinic.example"
     assert provider.fetched == 2
     with pytest.raises(BadToken):
         tokens.login_of(old, NOW + timedelta(seconds=32))
 
 
-def test_a_provider_that_is_down(provider: Provider, tokens: Tokens) -> None:
+def test_a_provider_that_is_down(provider: KeyServer, tokens: Tokens) -> None:
     """Keys that were read serve for an hour; without any, nobody is let in and nobody is told that they are wrong."""
-    good = provider.sign(exp=int(NOW.timestamp()) + 9000)
-    provider.up = False
-    with pytest.raises(Unavailable):
-        tokens.login_of(good, NOW)
-    provider.up = True
-    tokens.login_of(good, NOW)
-    provider.up = False
+    good = token_of(provider, exp=int(NOW.timestamp()) + 9000)
+    provider.manner = "failing"
+    for seconds in (0, 1, 29):
+        with pytest.raises(Unavailable):
+            tokens.login_of(good, NOW + timedelta(seconds=seconds))
+    assert provider.fetched == 1
+    provider.manner = "well"
+    tokens.login_of(good, NOW + timedelta(seconds=30))
+    provider.manner = "failing"
     assert tokens.login_of(good, NOW + timedelta(minutes=59)) == "alice@clinic.example"
     with pytest.raises(Unavailable):
         tokens.login_of(good, NOW + timedelta(minutes=61))
 
 
-def test_keys_in_a_file(provider: Provider, tmp_path: Path) -> None:
-    """A file of keys serves like a URL; one that holds none is no provider."""
+def test_keys_in_a_file(provider: KeyServer, tmp_path: Path) -> None:
+    """A file of keys serves like a URL; one that is missing or holds none is no provider, and nothing starts."""
     file = tmp_path / "jwks.json"
-    file.write_text(json.dumps(KeySet(list(provider.keys)).as_dict(private=False)))
+    file.write_text(json.dumps({"keys": provider.published()}))
     settings = Settings(jwks=str(file), issuer=ISSUER)
-    assert Tokens(settings).login_of(provider.sign(), NOW) == "alice@clinic.example"
-    file.write_text("{}")
-    with pytest.raises(Unavailable):
-        Tokens(settings).login_of(provider.sign(), NOW)
+    assert Tokens(settings).login_of(token_of(provider), NOW) == "alice@clinic.example"
+    for content in (
+        "{}",
+        "[]",
+        '{"keys": []}',
+        "no JSON",
+        "[" * 100_000,
+        '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}',
+    ):
+        file.write_text(content)
+        with pytest.raises(InvalidInput, match="CAREGRANT_JWKS"):
+            Tokens(settings)
+    with pytest.raises(InvalidInput, match=r"CAREGRANT_JWKS: the file .*missing cannot serve"):
+        Tokens(Settings(jwks=str(tmp_path / "missing"), issuer=ISSUER))
 
 
 @pytest.mark.parametrize(
     ("given", "why"),
     [
         ({"jwks": "https://id.example/jwks", "issuer": ISSUER, "development_key": "key"}, "refused"),
+        ({"oidc_client": "pages", "issuer": ISSUER, "development_key": "key"}, "refused beside an identity provider"),
+        ({"public_url": "https://clinic.example", "development_key": "key"}, "refused beside an https"),
+        ({"public_url": "HTTPS://clinic.example", "development_key": "key"}, "refused beside an https"),
+        ({"public_url": "https://clinic.example", "demo_sign_in": True}, "refused beside an https"),
+        ({"jwks": "https://id.example/jwks", "issuer": ISSUER, "demo_sign_in": True}, "refused beside an identity"),
         ({"jwks": "https://id.example/jwks"}, "CAREGRANT_ISSUER"),
         ({"jwks": "http://id.example/jwks", "issuer": ISSUER}, "https"),
         ({"jwks": "https://id.example/jwks", "issuer": ISSUER, "algorithms": "HS256"}, "public-key"),
@@ -201,7 +184,7 @@ def test_settings_that_are_refused(given: dict[str, Any], why: str) -> None:
         Tokens(Settings(**given))
 
 
-def test_over_http(provider: Provider, sqlite_database: Database) -> None:
+def test_over_http(provider: KeyServer, sqlite_database: Database) -> None:
     """A token of the provider opens what its login may see; a good one of nobody known 403, a bad one 401, down 503."""
     people.fill(sqlite_database)
     flask = service(sqlite_database, jwks=provider.url, issuer=ISSUER)
@@ -210,20 +193,21 @@ def test_over_http(provider: Provider, sqlite_database: Database) -> None:
     def me(token: str) -> TestResponse:
         return Person(flask, {"Authorization": f"Bearer {token}"}).call("GET", "/v1/me")
 
-    provider.up = False
-    assert_problem(me(provider.sign(exp=exp)), 503, "unavailable")
-    provider.up = True
-    assert answered(me(provider.sign(exp=exp)))["id"] == "alice"
-    assert_problem(me(provider.sign(exp=exp, email="new@clinic.example")), 403, "forbidden")
-    refused = me(provider.sign(exp=exp - 3600))
+    assert answered(me(token_of(provider, exp=exp)))["id"] == "alice"
+    assert_problem(me(token_of(provider, exp=exp, email="new@clinic.example")), 403, "forbidden")
+    refused = me(token_of(provider, exp=exp - 3600))
     assert_problem(refused, 401, "unauthenticated")
     assert refused.headers["WWW-Authenticate"] == 'Bearer realm="caregrant"'
+    provider.manner = "failing"
+    down = service(sqlite_database, jwks=provider.url, issuer=ISSUER)
+    good = {"Authorization": f"Bearer {token_of(provider, exp=exp)}"}
+    assert_problem(Person(down, good).call("GET", "/v1/me"), 503, "unavailable")
 
 
 def test_a_development_token(tmp_path: Path) -> None:
     """The development key signs and verifies its own tokens alone; its file is its owner's only."""
     one, other = (Settings(development_key=str(tmp_path / name)) for name in ("one", "other"))
-    token = sign(one, " Alice@Clinic.example", NOW, 60)
+    token = sign(one, "Alice@Clinic.example", NOW, 60)
     assert Tokens(one).login_of(token, NOW) == "alice@clinic.example"
     assert (tmp_path / "one").stat().st_mode & 0o077 == 0
     for strange in (Tokens(other), Tokens(Settings())):

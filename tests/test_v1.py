@@ -40,7 +40,7 @@ def ids(listed: Any) -> list[str]:
 def test_the_story(as_: As) -> None:
     """Share, seen, ended, transferred, transferred back, everything shared, a new patient seen too."""
     alice, oscar = as_("alice"), as_("oscar")
-    body = {"colleague": " Oscar@Clinic.example"}
+    body = {"colleague": "Oscar@Clinic.example"}
     shared = answered(alice.call("POST", "/v1/patients/p-1/shares", body), 201)
     assert (shared["practitioner"], shared["role"], shared["until"]) == ("oscar", "viewer", None)
     seen = oscar.get("/v1/patients/p-1")

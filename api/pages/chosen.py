@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flask import request
+
 from api import session as sessions
-from api.credentials import pdp
+from api.credentials import pdp, rates
+from api.limits import MOST_SELECTED, charged
 from api.pages.frame import patient_path
 from authz import directory, oversight
-from authz.errors import Denied, NotFound
+from authz.errors import Denied, InvalidInput, NotFound
 from authz.texts import describe_patient
 
 Row = dict[str, Any]
@@ -39,13 +42,14 @@ class Chosen:
 @dataclass(frozen=True)
 class Touched:
     """Whom a transfer touches: who owns the patients now, who keeps their share, who saw them by a standing share, and
-    who shares everything with the one who transfers.
+    who shares everything with the one who transfers. `holders` are the ids of those with a grant, by patient.
     """
 
     owners: dict[str, str]
     viewers: dict[str, str]
     standing: dict[str, str]
     sharing: dict[str, str]
+    holders: dict[str, list[str]]
 
 
 def one(patient: str, *actions: str) -> Chosen:
@@ -57,9 +61,20 @@ def one(patient: str, *actions: str) -> Chosen:
     return Chosen({patient: describe_patient(row["name"], row["reference"])}, allowed, (), patient_path(patient))
 
 
+def selected() -> list[str]:
+    """The ids of the patients that a form names; those that only stand in its address were not shown in it."""
+    return (request.form if request.method == "POST" else request.args).getlist("patient")
+
+
 def several(patients: Sequence[str], *actions: str) -> Chosen:
-    """Those of these patients that allow these actions. Raises `NotFound` if one is not the practitioner's to know."""
+    """Those of these patients that allow these actions. Raises `NotFound` if one is not the practitioner's to know.
+
+    Raises `InvalidInput` for too many, before anything is asked.
+    """
+    if len(patients) > MOST_SELECTED:
+        raise InvalidInput(f"Select at most {MOST_SELECTED} patients.")
     act = sessions.act()
+    rates().spend(f"session:{act.by}", act.now, requests=charged(len(patients)))
     names = directory.names(pdp(), act, patients)
     if set(patients) - set(names):
         raise NotFound
@@ -74,18 +89,19 @@ def several(patients: Sequence[str], *actions: str) -> Chosen:
 
 def colleagues(chosen: Chosen) -> list[Row]:
     """Who may receive all of these patients, by name."""
-    found = [directory.colleagues(pdp(), sessions.act(), name=name) for name in chosen.ids]
-    common = set.intersection(*({row["id"] for row in rows} for rows in found))
-    return sorted((row for row in found[0] if row["id"] in common), key=lambda row: (row["search_key"], row["id"]))
+    found = directory.colleagues_for_all(pdp(), sessions.act(), chosen.ids)
+    return sorted(found, key=lambda row: (row["search_key"], row["id"]))
 
 
 def touched(chosen: Chosen, colleagues: list[Row]) -> Touched:
     """Whom handing these patients over to one of these colleagues touches."""
     act = sessions.act()
     sharing = {row["owner"] for row in directory.standing_shares(pdp(), act) if row["colleague"] == act.by}
-    found = Touched({}, {}, {}, {row["id"]: row["name"] for row in colleagues if row["id"] in sharing})
+    found = Touched({}, {}, {}, {row["id"]: row["name"] for row in colleagues if row["id"] in sharing}, {})
     for name in chosen.ids:
-        for row in oversight.who_has_access(pdp(), act, name):
+        rows = oversight.who_has_access(pdp(), act, name)
+        found.holders[name] = sorted(row["practitioner"] for row in rows if row["grant"] is not None)
+        for row in rows:
             if row["role"] == "owner":
                 found.owners[row["practitioner"]] = row["name"]
             elif row["origin"] == "standing_share":

@@ -4,9 +4,11 @@ Views are thin: they parse a form, call one function of `authz`, and render or r
 the actions that the PDP permits; a page knows no rule.
 """
 
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import orjson
 from flask import Blueprint, Flask, Response, current_app, flash, make_response, redirect, render_template, request
 from markupsafe import Markup
 from werkzeug.datastructures import MultiDict
@@ -20,6 +22,7 @@ pages = Blueprint(
 )
 
 PAGE = 50
+_NOT_KEPT = ("csrf_token", "patient", "search", "shown")
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -45,6 +48,10 @@ def _guard() -> None:
 def _add_headers(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers[name] = value
+    provider = current_app.extensions["caregrant.provider"]
+    if provider is not None:  # a browser holds to form-action also where the answer to a form leads
+        form = f"form-action 'self' {provider.origins()};"
+        response.headers["Content-Security-Policy"] = _POLICY.replace("form-action 'self';", form)
     return response
 
 
@@ -58,8 +65,8 @@ def _sign_in_first(_: sessions.SignedOut) -> Response:
             "/notifications" if request.path.startswith("/notifications/") else f"{request.path}?{chosen}".rstrip("?")
         )
         if sessions.known():
-            sent = {name: values for name, values in request.form.lists() if name not in ("csrf_token", "patient")}
-            sessions.keep(request.path, sent)
+            sent = {name: values for name, values in request.form.lists() if name not in _NOT_KEPT}
+            sessions.keep(_place(request.form.getlist("patient")), sent)
     return go(f"/?{urlencode({'next': path})}")
 
 
@@ -91,11 +98,20 @@ def page(template: str, status: int = 200, **said: Any) -> Response:
 
 
 def typed() -> MultiDict[str, str]:
-    """What a form shall show: what was just sent, else what waited for its owner to sign in, else the address's."""
+    """What a form shall show: what was just sent, else what waited for its owner to sign in.
+
+    An address says where *Back* leads and chooses nothing: a link that somebody else made ticks no box.
+    """
     if request.method == "POST":
         return request.form
-    waiting = MultiDict((name, value) for name, values in sessions.kept(request.path).items() for value in values)
-    return waiting or request.args
+    kept = sessions.kept(_place(request.args.getlist("patient")))
+    waiting = MultiDict((name, value) for name, values in kept.items() for value in values)
+    return waiting or MultiDict({"back": request.args.get("back", "")})
+
+
+def _place(patients: list[str]) -> str:
+    """The form at this path about these patients: what was typed about some is not shown beside others."""
+    return f"{request.path} {sha256(orjson.dumps(patients)).hexdigest()[:32]}" if patients else request.path
 
 
 def patient_path(patient: str, *more: object) -> str:

@@ -58,16 +58,22 @@ def _told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pages.post("/notifications/read")
 def read_all() -> Response:
-    """Mark all of one's notices as read."""
-    directory.mark_all_read(pdp(), sessions.act())
+    """Mark one's notices as read, up to the newest that the page showed: what arrived since then stays unread."""
+    directory.mark_all_read(
+        pdp(), sessions.act(), _number(request.form["newest"]) if "newest" in request.form else None
+    )
     return go("/notifications")
 
 
 @pages.post("/notifications/<notification>/read")
 def read(notification: str) -> Response:
     """Mark a notice as read."""
-    act = sessions.act()
-    if not (notification.isascii() and notification.isdigit() and len(notification) <= 18):
-        raise NotFound
-    directory.mark_read(pdp(), act, int(notification))
+    directory.mark_read(pdp(), sessions.act(), _number(notification))
     return go(ours(request.form.get("back", ""), "/notifications"))
+
+
+def _number(text: str) -> int:
+    """The number of a notice. Raises `NotFound` for what is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise NotFound
+    return int(text)

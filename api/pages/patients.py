@@ -4,6 +4,7 @@ from flask import Response, request
 
 from api import bodies
 from api import session as sessions
+from api.bodies import search
 from api.credentials import pdp
 from api.pages.frame import PAGE, page, pages
 from authz import directory, oversight
@@ -14,7 +15,7 @@ _LISTS = ("owner", "viewer")
 @pages.get("/patients")
 def patients() -> Response:
     """A page of one's patients: one's own, or those that are shared with one."""
-    act, q = sessions.act(), request.args.get("q", "").strip()
+    act, q = sessions.act(), search().strip()
     role = request.args.get("role") if request.args.get("role") in _LISTS else "owner"
     place = bodies.place(PAGE)
     rows, more = directory.patients(pdp(), act, place, q=q, role=role)

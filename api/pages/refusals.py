@@ -1,5 +1,7 @@
 """A refusal as a page: a sentence and a way on. It asks nothing of the database, which may be what is missing."""
 
+from urllib.parse import urlencode
+
 from flask import Response, make_response, render_template, request
 
 from api import session as sessions
@@ -20,6 +22,23 @@ _STALE = ("bad-request", "conflict")
 _PASSING = ("unavailable", "internal-error")
 
 
+_CHOICES = {
+    "action": "Action",
+    "colleague": "Colleague",
+    "content": "Include added content",
+    "end_shares": "End the shares",
+    "until": "End date",
+    "reason": "Reason",
+}
+"""The fields of a form that the page shows beside *Try again*, as they will be sent."""
+
+
+def _form_again() -> str:
+    """The path of the form that was sent, about the same patients."""
+    chosen = urlencode([("patient", one) for one in request.form.getlist("patient")])
+    return f"{request.path}?{chosen}".rstrip("?")
+
+
 def refusal(problem: Problem) -> Response:
     """The page that tells a problem. A form that met a passing fault can be sent again as it was."""
     status, title = PROBLEMS[problem.kind]
@@ -33,8 +52,9 @@ def refusal(problem: Problem) -> Response:
         detail=problem.detail if problem.kind in ("forbidden", "conflict") else "",
         retry=problem.kind in _PASSING,
         again=again,
-        reopen=request.path if request.method == "POST" and problem.kind in _STALE else "",
+        reopen=_form_again() if request.method == "POST" and problem.kind in _STALE else "",
         fields=[one for one in fields if one[0] != "csrf_token"],
+        choices=[(_CHOICES[name], value) for name, value in fields if name in _CHOICES and value],
         signed_in=sessions.known(),
     )
     response = make_response(text, status)

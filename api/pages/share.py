@@ -3,12 +3,14 @@
 And how a share ends: by its owner, or given up (H6).
 """
 
+from typing import Any
+
 from flask import Response, request
 from markupsafe import Markup
 
 from api import session as sessions
 from api.credentials import pdp
-from api.pages import chosen, transfer, words
+from api.pages import chosen, shown, transfer, words
 from api.pages.chosen import Chosen
 from api.pages.frame import done, page, pages, patient_path, typed
 from api.problems import status_of
@@ -28,7 +30,7 @@ def share(patient: str) -> Response:
 @pages.route("/selection/share", methods=["GET", "POST"])
 def share_some() -> Response:
     """Share or transfer the patients that were selected: all or none."""
-    ids = request.values.getlist("patient")
+    ids = chosen.selected()
     if not ids:
         return done("/patients", Markup("Select a patient first."))
     return _share(chosen.several(ids, *_ACTIONS))
@@ -45,13 +47,16 @@ def _share(those: Chosen) -> Response:
 
 def _carry_out(those: Chosen) -> Response:
     form = request.form
-    action, colleague, reason = form.get("action"), form.get("colleague", ""), form.get("reason", "").strip()
+    action, reason = form.get("action"), form.get("reason", "").strip()
+    colleague = form.get("colleague", "").strip(" \t\r\n\f")  # as a browser strips an e-mail field (HTML, 4.10.5.1.5)
     if action not in those.actions:
         raise InvalidInput("action: choose what shall be done")
-    if not colleague.strip():
+    if not colleague:
         raise InvalidInput("colleague: enter your colleague's e-mail")
+    seen = _require_as_shown(those, action)
     if action == "transfer":
-        return transfer.carry_out(those, colleague, reason)
+        return transfer.carry_out(those, colleague, reason, **seen)
+    shown.require_whole(those)
     until = words.end_of_day(form.get("until", ""))
     made = operations.share(
         pdp(), act=sessions.act(), patients=those.ids, colleague=colleague, until=until, reason=reason
@@ -62,13 +67,26 @@ def _carry_out(those: Chosen) -> Response:
     return done(those.path, Markup("{} has been shared with {}"), those.first, viewer)
 
 
+def _require_as_shown(those: Chosen, action: str) -> dict[str, Any]:
+    """Return the holders that the form showed; raise `Conflict` if it showed other patients or, for a transfer, others
+    whom the transfer touches.
+    """
+    if "shown" not in request.form:
+        return {}
+    touched = chosen.touched(those, chosen.colleagues(those))
+    shown.require_as_shown(request.form["shown"], those, touched, touches=action == "transfer")
+    return {"holders": touched.holders}
+
+
 def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
     colleagues = chosen.colleagues(those)
+    touched = chosen.touched(those, colleagues)
     return page(
         "share.html",
         200 if error is None else status_of(error),
         chosen=those,
-        touched=chosen.touched(those, colleagues),
+        touched=touched,
+        shown=shown.seal(those, touched),
         colleagues=colleagues,
         said=typed(),
         refused=transfer.refused(those, error),

@@ -1,5 +1,8 @@
 """Sign in and out: the sign-in page, the demonstration's list of people, the way through an identity provider."""
 
+import hmac
+import secrets
+
 from flask import Response, current_app, flash, make_response, render_template, request, session
 
 from api import session as sessions
@@ -7,7 +10,7 @@ from api.credentials import pdp
 from api.oidc import NotProven, Provider
 from api.pages.frame import go, ours, pages
 from authz import demo, directory
-from authz.errors import NotFound
+from authz.errors import NotFound, Unavailable
 
 
 @pages.get("/")
@@ -68,7 +71,7 @@ def from_provider() -> Response:
     """Back from the identity provider, with a code that proves who came."""
     path = session.pop("next", "")
     try:
-        login = _provider().login()
+        login, id_token = _provider().login()
     except NotProven as error:
         current_app.logger.warning("a sign-in was refused: %s", error)
         return _sign_in_page("The identity provider did not confirm who you are. Try again.", 403)
@@ -76,7 +79,9 @@ def from_provider() -> Response:
     if who is None:
         return _sign_in_page("Nobody works here with the e-mail that you signed in with. Ask your manager.", 403)
     sessions.begin(who)
-    return go(ours(path, "/patients"))
+    response = go(ours(path, "/patients"))
+    sessions.keep_id_token(response, id_token)
+    return response
 
 
 def _provider() -> Provider:
@@ -88,8 +93,33 @@ def _provider() -> Provider:
 
 @pages.post("/sign-out")
 def sign_out() -> Response:
-    """End the session; who has none is given none, so that no other site can take one away."""
-    if sessions.known():
-        sessions.end()
+    """End the session, here and at the provider. Without a session nothing happens: no other site can end one."""
+    if not sessions.known():
+        return go("/")
+    sessions.end()
+    provider: Provider | None = current_app.extensions["caregrant.provider"]
+    if provider is None:
+        flash("You are signed out.")
+        return go("/")
+    state = secrets.token_urlsafe(16)
+    try:
+        there = provider.logout_url(sessions.id_token(), state)
+    except Unavailable as error:
+        current_app.logger.warning("a sign-out did not reach the identity provider: %s", error)
+        there = ""
+    if there:
+        session["leaving"] = state
+    else:
+        flash("You are signed out here. Sign out of your identity provider too if others use this computer.")
+    response = go(there or "/")
+    sessions.keep_id_token(response, "")
+    return response
+
+
+@pages.get("/sign-out/callback")
+def signed_out() -> Response:
+    """Back from the provider, which has ended its session; an answer that nobody here waits for says nothing."""
+    state = session.pop("leaving", "")
+    if state and hmac.compare_digest(state.encode(), request.args.get("state", "").encode()):
         flash("You are signed out.")
     return go("/")

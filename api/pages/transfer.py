@@ -1,17 +1,26 @@
-"""Transfer as the help page tells it (H2): the transfer button, the list of colleagues, *Save changes*, the pop-up."""
+"""Transfer as the help page tells it (H2): the transfer button, the list of colleagues, *Save changes*, the pop-up.
+
+The search stands inside the form, so that a search keeps what is ticked. A colleague who is not in the list that a
+search leaves is not chosen any more (T43).
+"""
+
+from typing import Any
 
 from flask import Response, request
 from markupsafe import Markup
 
 from api import session as sessions
+from api.bodies import search
 from api.credentials import pdp
-from api.pages import chosen, words
-from api.pages.chosen import Chosen
+from api.pages import chosen, shown, words
+from api.pages.chosen import Chosen, Touched
 from api.pages.frame import done, ours, page, pages, typed
 from api.problems import status_of
 from authz import directory, operations
 from authz.errors import BatchRefused, CaregrantError, Conflict, InvalidInput, NotEligible, SelfTarget
 from authz.texts import matches
+
+Row = dict[str, Any]
 
 REFUSED = (BatchRefused, Conflict, InvalidInput, NotEligible, SelfTarget)
 """What a form tells beside its fields; whatever else is refused has a page of its own."""
@@ -26,28 +35,43 @@ def transfer(patient: str) -> Response:
 @pages.route("/selection/transfer", methods=["GET", "POST"])
 def transfer_some() -> Response:
     """Transfer the patients that were selected: all or none."""
-    ids = request.values.getlist("patient")
+    ids = chosen.selected()
     if not ids:
         return done("/patients", Markup("Select a patient first."))
     return _transfer(chosen.several(ids, "transfer"))
 
 
 def _transfer(those: Chosen) -> Response:
-    if request.method == "GET":
+    if request.method == "GET" or "search" in request.form:
         return _form(those)
     try:
-        return carry_out(those, request.form.get("colleague", ""))
+        return _carry_out_list(those)
     except REFUSED as error:
         return _form(those, error)
 
 
-def carry_out(those: Chosen, colleague: str, reason: str = "") -> Response:
-    """Transfer patients to the colleague of this login; back to the list, with the pop-up that says so."""
+def _carry_out_list(those: Chosen) -> Response:
+    """Transfer to the colleague that was clicked in the list, if the list shows this colleague."""
+    login = request.form.get("colleague", "")
+    if "shown" not in request.form or not login:
+        return carry_out(those, login)
+    touched, listed = _list(those)
+    then = shown.require_as_shown(request.form["shown"], those, touched)
+    row = shown.require_listed(then, login, listed)
+    return carry_out(those, login, receiver=row["id"], holders=touched.holders)
+
+
+def carry_out(those: Chosen, colleague: str, reason: str = "", **seen: Any) -> Response:
+    """Transfer patients to the colleague of this login; back to the list, with the pop-up that says so.
+
+    `seen` are the `receiver` and the `holders` that the form showed, as `operations.transfer` takes them.
+    """
     if not colleague.strip():
         raise InvalidInput("colleague: choose the colleague first")
+    shown.require_whole(those)
     end_shares = "end_shares" in request.form
     made = operations.transfer(
-        pdp(), act=sessions.act(), patients=those.ids, colleague=colleague, reason=reason, end_shares=end_shares
+        pdp(), act=sessions.act(), patients=those.ids, colleague=colleague, reason=reason, end_shares=end_shares, **seen
     )
     person = directory.people(pdp(), [made[0].owner])[made[0].owner]
     back = ours(request.form.get("back", ""), "/patients")
@@ -56,18 +80,28 @@ def carry_out(those: Chosen, colleague: str, reason: str = "") -> Response:
     return done(back, Markup("{} has been transferred to {}"), those.first, person["name"])
 
 
-def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
-    colleagues, q = chosen.colleagues(those), request.args.get("q", "").strip()
+def _list(those: Chosen) -> tuple[Touched, list[Row]]:
+    """Whom the transfer touches, and the colleagues that the search leaves, without those who own the patients."""
+    colleagues = chosen.colleagues(those)
     touched = chosen.touched(those, colleagues)
     receivers = [one for one in colleagues if one["id"] not in touched.owners]
+    return touched, [one for one in receivers if matches(one["search_key"], search())]
+
+
+def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
+    touched, found = _list(those)
+    listed, said = found[: shown.MOST_LISTED], typed()
     return page(
         "transfer.html",
         200 if error is None else status_of(error),
         chosen=those,
         touched=touched,
-        colleagues=[one for one in receivers if matches(one["search_key"], q)],
-        q=q,
-        said=typed(),
+        colleagues=listed,
+        more=len(found) - len(listed),
+        gone=bool(said.get("colleague")) and said.get("colleague") not in {one["login"] for one in listed},
+        q=search().strip(),
+        said=said,
+        shown=shown.seal(those, touched, listed),
         refused=refused(those, error),
         at_fault=words.at_fault(error),
     )

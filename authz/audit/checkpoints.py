@@ -6,7 +6,6 @@ each tree: whoever rewrites the database, its table of checkpoints included, get
 
 import base64
 import binascii
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,9 +19,11 @@ from authz.audit.verify import Key, Malformed, Note, consistent, key_id, notes_i
 from authz.database import Database, answering
 from authz.errors import Conflict, InvalidInput, Unavailable
 from authz.models import Checkpoint
+from authz.private_files import read_private, write_private
 from authz.record import seal
-from authz.record.proof import consistency_proof, take_turn, trees
+from authz.record.proof import consistency_proof, trees
 from authz.record.tree import Edge
+from authz.statements import CHECKPOINTING, take_locks
 
 _PREFIX = "PRIVATE+KEY+"
 _ED25519 = b"\1"
@@ -44,11 +45,11 @@ class Signer:
                 "set CAREGRANT_CHECKPOINT_KEY to the key's file; caregrant audit key --new NAME makes one"
             )
         try:
-            text = Path(path).read_text().strip()
+            text = read_private(path)
             name, said, body = text.removeprefix(_PREFIX).split("+", 2)
             raw = base64.b64decode(body, validate=True)
             private = Ed25519PrivateKey.from_private_bytes(raw[1:])
-        except (OSError, ValueError, binascii.Error) as error:
+        except (ValueError, binascii.Error) as error:
             raise InvalidInput(f"{path} holds no key that signs checkpoints") from error
         key = Key(name, private.public_key().public_bytes_raw())
         if not text.startswith(_PREFIX) or raw[:1] != _ED25519 or key_id(name, key.public).hex() != said:
@@ -67,9 +68,8 @@ class Signer:
         said = key_id(name, private.public_key().public_bytes_raw()).hex()
         body = base64.b64encode(_ED25519 + private.private_bytes_raw()).decode()
         try:
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(f"{_PREFIX}{name}+{said}+{body}\n")
-        except OSError as error:
+            write_private(path, f"{_PREFIX}{name}+{said}+{body}\n")
+        except FileExistsError as error:
             raise InvalidInput(f"{path}: {error.strerror}; a key is never written over another") from error
         return cls.read(path)
 
@@ -134,7 +134,7 @@ def checkpoint(database: Database, signer: Signer, now: datetime) -> list[Note]:
     seal(database, now)
     notes: list[Note] = []
     with answering(database), database.atomic():
-        take_turn(database)
+        take_locks(database, CHECKPOINTING, alone=True)
         remembered, stored = signer.last(), kept(database)
         there = trees(database)
         lost = set(remembered) - {origin_of(signer.key.name, tree) for tree in there}

@@ -217,7 +217,8 @@ def _asking(row: Mapping[str, Any]) -> list[Resource]:
 def _of_event(row: Line) -> _Audit:
     noun, _, verb = row["kind"].partition(":")
     code = _NOUNS.get(noun, "110129")
-    told = row["body"].get("after") or row["body"].get("before") or {}
+    body = row["body"] if isinstance(row["body"], dict) else {}
+    told = body.get("after") or body.get("before") or {}
     actor = _reference("Practitioner", row["actor"]) if row["actor"] else _SELF
     agents = [_agent(_AUTHOR, actor, requestor=True, address=row["address"]), *_asking(row)]
     holder = told.get("practitioner") or told.get("colleague")
@@ -225,9 +226,9 @@ def _of_event(row: Line) -> _Audit:
         agents.append(_agent(_RECIPIENT, _reference("Practitioner", holder)))
     if row["subscription"]:
         agents.append(_agent(_PROVIDER, _reference("Organization", row["subscription"])))
-    number = row["body"].get(noun)
+    number = body.get(noun)
     named = {"grant": "grant", "standing_share": "standing-share"}.get(noun)
-    details = {"kind": row["kind"], "origin": told.get("origin", ""), "policy": row["body"].get("policy_version", "")}
+    details = {"kind": row["kind"], "origin": told.get("origin", ""), "policy": body.get("policy_version", "")}
     return _Audit(
         f"event-{row['id']}",
         code if code in ("110101", "110110") else "110113",

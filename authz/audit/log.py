@@ -90,7 +90,7 @@ def as_it_stands(database: Database) -> Any:
 
 def _dropped(database: Database) -> frozenset[str]:
     found = Event.select(Event.body).where(Event.kind == "decisions:dropped").tuples().execute(database)
-    return frozenset(body["month"] for (body,) in found)
+    return frozenset(str(body.get("month")) for (body,) in found if isinstance(body, dict))
 
 
 def _leaves(database: Database, tree: str, dropped: frozenset[str], apart: bool) -> Iterator[Line]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
@@ -22,10 +21,10 @@ from authz.audit.checkpoints import trusted
 from authz.audit.decision_log import DecisionLog
 from authz.audit.proof import Verification, verification
 from authz.compiler import load
-from authz.database import Database, answering, connect, pending, shut
+from authz.database import Database, answering, connect, masked_url, pending, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.pdp import PDP
-from authz.record import Act, Happened, append
+from authz.record import Act, Happened, append, count_waiting
 from authz.settings import Settings
 from authz.terms import from_micros, parse_instant, to_micros
 
@@ -120,10 +119,7 @@ class Audit:
     @property
     def shown_url(self) -> str:
         """The database without a password."""
-        parts = urlsplit(self.url)
-        host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
-        user = f"{parts.username}@" if parts.username else ""
-        return urlunsplit((parts.scheme, user + host, parts.path, "", "")) if parts.netloc else self.url
+        return masked_url(self.url).replace(":***@", "@").partition("?")[0]
 
     def close(self) -> None:
         shut(self.database)
@@ -159,6 +155,9 @@ def open_audit(
     if lacking:
         shut(writing)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
+    waiting = count_waiting(writing)
+    if waiting:
+        raise Unavailable(f"{waiting} answers wait in {writing.database}-answers: another process holds the database")
     reading = connect(chosen.database, read_only=True)
     who = chosen.reader or getpass.getuser()
     return Audit(reading, writing, PDP(reading, policy), chosen.database, now, zone, who, log, chosen.checkpoint_key)

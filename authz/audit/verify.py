@@ -11,11 +11,14 @@ key that you were given, are what the log cannot forge: without them the log is 
 import argparse
 import base64
 import binascii
+import codecs
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -182,7 +185,8 @@ class Note:
                 raise ValueError
             signatures = tuple(_signature(line) for line in rest.splitlines())
         except (IndexError, ValueError) as error:
-            raise Malformed("this is no checkpoint: origin, size, root, an empty line, signatures") from error
+            why = "it is damaged: a checkpoint is origin, size, root, an empty line, signatures"
+            raise Malformed(f"this is no checkpoint, or {why}") from error
         return cls(origin, int(size), root, body + "\n", signatures)
 
     def signed_by(self, key: Key) -> str:
@@ -207,11 +211,23 @@ def _signature(line: str) -> tuple[str, bytes]:
     return name, base64.b64decode(encoded, validate=True)
 
 
+def text_of(data: bytes) -> str:
+    """Decode a file as people send it: UTF-8 or UTF-16, with or without a byte-order mark. Raises `Malformed`."""
+    wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    little, big = data[1:2] == b"\0", data[:1] == b"\0"  # UTF-16 without a mark: the first character is ASCII
+    encoding = "utf-16" if wide else "utf-16-le" if little else "utf-16-be" if big else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the file is damaged: byte {error.start} is no text in {encoding}") from error
+    return text.removeprefix("\ufeff")
+
+
 def notes_in(text: str) -> list[Note]:
-    """The checkpoints of a file that holds one after another. Raises `Malformed`."""
+    """Parse the checkpoints of a file that holds one after another. Raises `Malformed` for a damaged file."""
     notes: list[list[str]] = []
     signing = False
-    for line in text.splitlines():
+    for line in map(str.rstrip, text.removeprefix("\ufeff").splitlines()):
         if line.startswith("— "):
             signing = True
         elif signing or not notes:
@@ -307,6 +323,11 @@ def not_dropped(month: str) -> str:
     return f"they are not there, and no event says that {month} was dropped"
 
 
+def _member(body: Any, name: str) -> Any:
+    """A member of an event's body, which a forger may have made of any form."""
+    return body.get(name) if isinstance(body, dict) else None
+
+
 class Clock:
     """When the latest of each kind of rows was recorded: which says that it is earlier than one before it?"""
 
@@ -383,12 +404,13 @@ class Verifier:
             if month not in self.dropped:
                 self.report.findings.append(Finding("deleted row", name, where, not_dropped(month)))
         origins = {tree.origin for tree in self.report.trees}
-        for note, _ in self._notes:
+        for note, source in self._notes:
             if note.origin not in origins:
-                found = Finding(
-                    "truncated tail", note.origin, f"checkpoint {note.size}", "its tree is not there at all"
-                )
-                self.report.findings.append(found)
+                kind, why = "truncated tail", "its tree is not there at all"
+                wrong = note.signed_by(self._key) if self._key and source == "kept" else ""
+                if wrong:
+                    kind, why = "unusable checkpoint", f"{wrong}: the file is damaged, or of another log"
+                self.report.findings.append(Finding(kind, note.origin, f"checkpoint {note.size}", why))
         self._weigh()
         return self.report
 
@@ -436,7 +458,7 @@ class Verifier:
         else:
             self._in_order(content)
             if content["type"] == "event" and content["kind"] == "decisions:dropped":
-                self.dropped.add(content["body"]["month"])
+                self.dropped.add(str(_member(content["body"], "month")))
         if content is not None and content["type"] == "seal" and not self._apart:
             self._batch(content, line["rows"])
         tree.rows += 1
@@ -551,6 +573,14 @@ def told(report: Report) -> Iterator[str]:
         yield f"{report.word}: {report.rows} rows in {len(report.trees)} trees; {under}"
 
 
+def _encoding_of(path: str) -> str:
+    """The encoding of a log, which may be too large to decode at once."""
+    with Path(path).open("rb") as file:
+        begin = file.read(2)
+    wide = begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return "utf-16" if wide else "utf-16-le" if begin[1:] == b"\0" else "utf-8-sig"
+
+
 def _main() -> int:
     parser = argparse.ArgumentParser(description="Verify an exported log of Caregrant, or a proof.")
     parser.add_argument("log", nargs="?", help="from caregrant audit export --format log; - reads standard input")
@@ -561,19 +591,18 @@ def _main() -> int:
     try:
         key = Key.parse(given.key) if given.key else None
         if given.proof:
-            with open(given.proof, encoding="utf-8") as file:  # noqa: PTH123
-                for line in file:
-                    sys.stdout.write(proven(json.loads(line), key) + "\n")
+            for line in text_of(Path(given.proof).read_bytes()).splitlines():
+                sys.stdout.write(proven(json.loads(line), key) + "\n")
             return 0
-        kept: list[Note] = []
-        if given.checkpoint:
-            with open(given.checkpoint, encoding="utf-8") as file:  # noqa: PTH123
-                kept = notes_in(file.read())
+        kept = notes_in(text_of(Path(given.checkpoint).read_bytes())) if given.checkpoint else []
         if not given.log:
             parser.error("name a log or a proof")
-        stream = sys.stdin if given.log == "-" else open(given.log, encoding="utf-8")  # noqa: PTH123, SIM115
-        with stream:
-            report = Verifier(kept, key).read(json.loads(line) for line in stream)
+        with (
+            nullcontext(sys.stdin)
+            if given.log == "-"
+            else Path(given.log).open(encoding=_encoding_of(given.log)) as log
+        ):
+            report = Verifier(kept, key).read(json.loads(line) for line in log)
     except (Malformed, OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"verify: {error}\n")
         return 1

@@ -1,14 +1,14 @@
 """`audit`: the record against what stands, whether it is whole, checkpoints and proofs of it."""
 
 import sys
-from typing import TextIO
+from typing import BinaryIO
 
 import click
 
 from authz.audit.checkpoints import Signer, checkpoint, full, trusted
 from authz.audit.proof import verified
 from authz.audit.proofs import Proof, prove_consistency, prove_decision, prove_event
-from authz.audit.verify import told
+from authz.audit.verify import Malformed, text_of, told
 from authz.cli.audit_export import drop, erase_command, export
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.database import Database
@@ -64,7 +64,7 @@ def checkpoint_command(checkpoint_key: str | None, database: str | None) -> None
 
 
 @audit.command("verify")
-@click.option("--checkpoint", "kept", type=click.File("r"), help="A file of checkpoints that you kept.")
+@click.option("--checkpoint", "kept", type=click.File("rb"), help="A file of checkpoints that you kept.")
 @click.option(
     "--key", metavar="KEY", help="The verifier key; by default that of CAREGRANT_CHECKPOINT_KEY, if it is set."
 )
@@ -72,11 +72,11 @@ def checkpoint_command(checkpoint_key: str | None, database: str | None) -> None
 @setting("checkpoint_key")
 @setting("database")
 def verify(
-    kept: TextIO | None, key: str | None, as_json: bool, checkpoint_key: str | None, database: str | None
+    kept: BinaryIO | None, key: str | None, as_json: bool, checkpoint_key: str | None, database: str | None
 ) -> None:
     """Hash every row anew and compare the trees with every checkpoint. Exit 1 where the record is not whole."""
     chosen = settings(checkpoint_key=checkpoint_key, database=database)
-    known = kept.read() if kept is not None else ""
+    known = _text(kept) if kept is not None else ""
     if key is None:
         remembered, key = trusted(chosen.checkpoint_key)
         known = f"{known}\n{remembered}"
@@ -94,10 +94,10 @@ def verify(
 @audit.command("prove")
 @click.argument("row", required=False, metavar="[ROW]")
 @click.option(
-    "--since", type=click.File("r"), help="Checkpoints that you kept: prove that the last ones go on from them."
+    "--since", type=click.File("rb"), help="Checkpoints that you kept: prove that the last ones go on from them."
 )
 @setting("database")
-def prove(row: str | None, since: TextIO | None, database: str | None) -> None:
+def prove(row: str | None, since: BinaryIO | None, database: str | None) -> None:
     """Prove that ROW (event:ID or decision:ID) is in the tree of the last checkpoint, or that trees go on from earlier.
 
     One JSON object a line, for authz/audit/verify.py --proof.
@@ -105,9 +105,17 @@ def prove(row: str | None, since: TextIO | None, database: str | None) -> None:
     if (row is None) == (since is None):
         raise click.UsageError("name a row, or --since a file of checkpoints")
     connected = opened(settings(database=database).database)
-    proofs = prove_consistency(connected, since.read()) if since is not None else [_of_row(connected, row or "")]
+    proofs = prove_consistency(connected, _text(since)) if since is not None else [_of_row(connected, row or "")]
     for proof in proofs:
         write_json(proof)
+
+
+def _text(file: BinaryIO) -> str:
+    """Read a file of checkpoints. Raises `InvalidInput` for a damaged one."""
+    try:
+        return text_of(file.read())
+    except Malformed as error:
+        raise InvalidInput(f"{file.name}: {error}") from error
 
 
 def _of_row(connected: Database, row: str) -> Proof:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
-import orjson
 
 from authz.audit import fhir
 from authz.audit.checkpoints import Signer
@@ -18,6 +17,7 @@ from authz.errors import InvalidInput
 from authz.record import Act
 from authz.record.dropping import LEAST_YEARS, check_over, drop_month
 from authz.record.erasing import erase
+from authz.record.leaves import canonical
 
 FORMATS = ("log", "parquet", "fhir-r4", "fhir-r5")
 
@@ -68,7 +68,7 @@ def _parquet_module() -> Any:
 def _write(output: str | None, lines: Iterable[dict[str, Any]]) -> None:
     with _stream(output) as file:
         for line in lines:
-            file.write(orjson.dumps(line) + b"\n")
+            file.write(canonical(line) + b"\n")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.clients import add_client, revoke_clients
 from authz.compiler import load
-from authz.database import Database, connect, migrate
+from authz.database import Database, connect, masked_url, migrate
 from authz.demo import fill, is_demo
 from authz.importing import ImportReport, import_facts
 from authz.old_ids import outside_the_rule
@@ -26,6 +26,7 @@ def migrate_command(as_json: bool, database: str | None) -> None:
     connected = connect(chosen.database)
     applied = migrate(connected)
     older = list(outside_the_rule(connected)) if "0011_clinics" in applied else []
+    shut(connected)
     if as_json:
         write_json({"applied": applied, **({"ids_outside_the_rule": older} if older else {})})
         return
@@ -89,10 +90,10 @@ def demo(serving: bool, port: int, database: str | None, policies: str | None) -
     migrate(connect(chosen.database))
     connected = opened(chosen.database)
     if serving and is_demo(connected):
-        click.echo(f"the demonstration clinic is in {chosen.database}")
+        click.echo(f"the demonstration clinic is in {masked_url(chosen.database)}")
     else:
         fill(connected, load(chosen.policies).types, now())
-        click.echo(f"filled {chosen.database} with the demonstration clinic")
+        click.echo(f"filled {masked_url(chosen.database)} with the demonstration clinic")
     if serving:
         _serve_demo(connected, chosen.database, chosen.policies, port)
 
@@ -103,7 +104,7 @@ def _serve_demo(connected: Database, database: str, policies: str, port: int) ->
     revoke_clients(connected, name="demonstration", now=now())
     key = add_client(connected, name="demonstration", scopes=("decide", "audit"), now=now())
     connected.close()
-    click.echo(_WELCOME.format(port=port, key=key, database=database))
+    click.echo(_WELCOME.format(port=port, key=key, database=masked_url(database)))
     chosen = settings(database=database, policies=policies, demo_sign_in=True, session_key=secrets.token_urlsafe(32))
     serve(chosen, "127.0.0.1", port, 1)
 

@@ -10,6 +10,7 @@ import orjson
 from authz.database import Database, connect, pending, shut
 from authz.decisions import Ref
 from authz.errors import InvalidInput, Unavailable
+from authz.record import count_waiting
 from authz.settings import SETTINGS, Settings
 from authz.terms import parse_instant
 
@@ -85,4 +86,7 @@ def opened(url: str) -> Database:
         shut(database)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; run: caregrant migrate")
     database.connect(reuse_if_open=True)
+    waiting = count_waiting(database)
+    if waiting:
+        click.echo(f"{waiting} answers wait in {database.database}-answers and are not part of what follows", err=True)
     return database

@@ -1,7 +1,6 @@
 """Where the facts are: SQLite (WAL) or PostgreSQL, chosen by a URL, with the schema's migrations."""
 
 from authz.database.connection import (
-    MIGRATIONS,
     Database,
     absolute_url,
     answering,
@@ -12,28 +11,37 @@ from authz.database.connection import (
     own_connection,
     pending,
     pipelined,
+    schema_version,
     shut,
     write_back,
 )
-from authz.database.faults import FAULTS, wrapped
+from authz.database.faults import FAULTS, WriteLocked, wrapped
+from authz.database.limits import Limits
+from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase
+from authz.database.schema import MIGRATIONS, known_version
 from authz.database.sqlite import SqliteDatabase
 
 __all__ = [
     "FAULTS",
     "MIGRATIONS",
     "Database",
+    "Limits",
     "PostgresqlDatabase",
     "SqliteDatabase",
+    "WriteLocked",
     "absolute_url",
     "answering",
     "connect",
     "gather_statistics",
     "give_up",
+    "known_version",
+    "masked_url",
     "migrate",
     "own_connection",
     "pending",
     "pipelined",
+    "schema_version",
     "shut",
     "wrapped",
     "write_back",

@@ -9,31 +9,43 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-import peewee
 from playhouse.migrations import Runner
 
-from authz.database.faults import FAULTS
+from authz.database.faults import FAULTS, WriteLocked, wrapped
+from authz.database.limits import LONG, Limits
+from authz.database.logins import require_normal_logins
+from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase, open_postgresql
+from authz.database.schema import MIGRATIONS
 from authz.database.sqlite import SqliteDatabase, open_sqlite, write_back_log
 from authz.errors import InvalidInput, Unavailable
 
-MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+LOGINS = "0010_logins"
+"""The migration from which on logins are in their present form."""
 
 Database = SqliteDatabase | PostgresqlDatabase
 
 
-def connect(url: str, *, read_only: bool = False) -> Database:
+_POSTGRESQL = ("postgresql://", "postgres://")
+_NO_URL = "'{}' is not a database URL such as sqlite:///caregrant.db or postgresql://host/name"
+
+
+def connect(url: str, *, read_only: bool = False, limits: Limits = LONG) -> Database:
     """The database at ``sqlite:///path`` (four slashes for an absolute path) or ``postgresql://…``; not opened yet.
+    `limits` are those of each of its sessions on PostgreSQL.
 
     `read_only`: the database itself refuses every change, a transaction sees one state of it, and a sort that is larger
     than memory goes to disk. Raises `InvalidInput` for another form of URL, and `Unavailable` without the driver.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidInput(_NO_URL.format(masked_url(url))) from error
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
         return open_sqlite(unquote(parts.path[1:]), read_only=read_only)
-    if parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1:
-        return open_postgresql(url, read_only=read_only)
-    raise InvalidInput(f"{url!r} is not a database URL such as sqlite:///caregrant.db or postgresql://host/name")
+    if url.startswith(_POSTGRESQL) and len(parts.path) > 1 and parts.netloc.count("@") <= 1:
+        return open_postgresql(url, limits, read_only=read_only)
+    raise InvalidInput(_NO_URL.format(masked_url(url)))
 
 
 def absolute_url(url: str) -> str:
@@ -45,16 +57,39 @@ def absolute_url(url: str) -> str:
 
 
 def migrate(database: Database) -> list[str]:
-    """Create or upgrade the schema, one transaction a migration; safe to repeat. The names of those applied."""
+    """Create or upgrade the schema, one transaction a migration; safe to repeat. Return the names of those applied.
+
+    Raises `Unavailable` for a schema that is newer than this release knows. Raises `InvalidInput`, with nothing done,
+    for logins that are not in the form of `normalise_login`.
+    """
     with answering(database):
-        names: list[str] = Runner(database, str(MIGRATIONS)).up()
+        if LOGINS in pending(database):
+            require_normal_logins(database)
+        with database.migrating():
+            names: list[str] = Runner(database, str(MIGRATIONS)).up()
         return names
 
 
 def pending(database: Database) -> list[str]:
-    """The names of the migrations that this database still lacks."""
+    """Return the names of the migrations that this database lacks. Raises `Unavailable` for a newer schema."""
     with answering(database):
+        _require_known(database)
         return [one.name for one in Runner(database, str(MIGRATIONS)).status() if one.path and not one.applied]
+
+
+def schema_version(database: Database) -> str:
+    """Return the name of the last migration that was applied; one small query. Raises `Unavailable`."""
+    with answering(database) as connection:
+        (last,) = connection.execute("SELECT max(name) FROM schema_migration").fetchone()
+    return str(last)
+
+
+def _require_known(database: Database) -> None:
+    newer = [one.name for one in Runner(database, str(MIGRATIONS)).status() if not one.path]
+    if newer:
+        raise Unavailable(
+            f"the schema of this database has {', '.join(newer)}, which this release does not know: run a newer release"
+        )
 
 
 def gather_statistics(database: Database) -> None:
@@ -86,16 +121,21 @@ def answering(database: Database) -> Iterator[Any]:
         opened = database.connect(reuse_if_open=True)
         yield database.connection()
     except FAULTS as error:
-        give_up(database)
+        if not isinstance(error, WriteLocked):
+            give_up(database, error)
         raise Unavailable(str(error).strip()) from error
     finally:
         if opened:
             database.close()
 
 
-def give_up(database: Database) -> None:
-    """Close this thread's connection after a fault, so that the next question opens another."""
+def give_up(database: Database, error: BaseException | None = None) -> None:
+    """Close this thread's connection after a fault, so that the next question opens another. One of PostgreSQL's goes
+    back to the pool, unless the error says that it must not be used again.
+    """
     try:
+        if isinstance(database, PostgresqlDatabase) and error is not None:
+            database.mark_unfit(error)
         if not database.in_transaction():
             database.close()
     except FAULTS:
@@ -110,9 +150,10 @@ def shut(database: Database) -> None:
         database.close()
 
 
-def own_connection(database: Database) -> Any:
+def own_connection(database: PostgresqlDatabase) -> Any:
     """A connection of the driver's outside the pool, for a stream that its reader may leave half-way."""
-    return peewee.PostgresqlDatabase._connect(database)  # type: ignore[attr-defined]
+    with wrapped:
+        return database.open_session()
 
 
 def pipelined(database: Database) -> AbstractContextManager[Any]:

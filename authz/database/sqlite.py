@@ -1,15 +1,21 @@
 """SQLite (WAL): its pragmas, and transactions that take the write lock at once."""
 
+import os
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import peewee
 
+from authz.database.faults import WriteLocked
+from authz.database.schema import MIGRATING, known_version
+
 _FIELD_TYPES = {"OPAQUE_ID": "TEXT"}
-_BUSY_SECONDS = 5
+_BUSY_SECONDS = 2
 _SQLITE_PRAGMAS = {
     "journal_mode": "wal",
     "busy_timeout": _BUSY_SECONDS * 1000,
@@ -42,18 +48,105 @@ class SqliteDatabase(peewee.SqliteDatabase):
         super().__init__(*args, **options)
         self._writes = options.get("lock_type") == "IMMEDIATE"
         self._turn = threading.Lock()
+        self._own = threading.local()
+        self._opened: tuple[int, int] | None = None
+        self.schema = known_version()
+        self.register_function(lambda: self.schema, "caregrant_schema", 0)
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Connect; a file that is not there is made for its owner alone, whatever the umask says."""
+        path = Path(self.database)
+        if self._writes and self.database != ":memory:":
+            if self._opened is None:
+                with suppress(FileExistsError, FileNotFoundError):
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            self.require_same_file()
+        fresh = super().connect(reuse_if_open)
+        if self._writes and self._opened is None and path.exists():
+            self._opened = _identity(path)
+        return fresh
+
+    def require_same_file(self) -> None:
+        """Raise `peewee.OperationalError` if the path leads to another file than the one opened first, or to none.
+
+        What is written to a deleted file is gone with its last process.
+        """
+        if self._opened is None:
+            return
+        try:
+            same = _identity(Path(self.database)) == self._opened
+        except OSError:
+            same = False
+        if not same:
+            raise peewee.OperationalError("the database file was deleted or replaced")
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """Say that this process's connections migrate."""
+        self.schema = MIGRATING
+        try:
+            yield
+        finally:
+            self.schema = known_version()
 
     @contextmanager
     def transaction(self, lock_type: str | None = None) -> Iterator[Any]:  # type: ignore[override]
-        """A transaction, alone among this process's threads. Raises `peewee.OperationalError` after a long wait."""
-        if self._writes and not self._turn.acquire(timeout=_BUSY_SECONDS):
-            raise peewee.OperationalError("database is locked")
+        """A transaction, alone among this process's threads. Raises `WriteLocked` if others do not let it begin in
+        time.
+        """
+        if self._writes:
+            self.require_same_file()
+        self._own.until = time.monotonic() + self._seconds()
+        if self._writes and not self._turn.acquire(timeout=self._seconds()):
+            raise WriteLocked("database is locked")
         try:
             with super().transaction(lock_type) as begun:
                 yield begun
         finally:
             if self._writes:
                 self._turn.release()
+
+    def begin(self, lock_type: str | None = None) -> None:
+        """Begin; on a connection that writes, with the write lock. Raises `WriteLocked`."""
+        if not self._writes or lock_type == "DEFERRED":
+            super().begin(lock_type)
+            return
+        self._wait_at_most(max(0, self._own.until - time.monotonic()))
+        try:
+            super().begin(lock_type)
+        except peewee.OperationalError as error:
+            if is_busy(error):
+                raise WriteLocked("database is locked") from error
+            raise
+        finally:
+            self._wait_at_most(_BUSY_SECONDS)
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Let this thread's transactions wait for the write lock at most so long, instead of the usual time."""
+        before, self._own.seconds = self._seconds(), seconds
+        try:
+            yield
+        finally:
+            self._own.seconds = before
+
+    def _seconds(self) -> float:
+        return float(getattr(self._own, "seconds", _BUSY_SECONDS))
+
+    def _wait_at_most(self, seconds: float) -> None:
+        if not self.is_closed():
+            self.execute_sql(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
+
+
+def is_busy(error: peewee.OperationalError) -> bool:
+    """Whether another connection holds a lock, rather than that the database fails."""
+    cause = error.__cause__ or error.__context__
+    return isinstance(cause, sqlite3.OperationalError) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def open_sqlite(path: str, *, read_only: bool) -> SqliteDatabase:

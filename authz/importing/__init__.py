@@ -7,24 +7,27 @@ A line may refer only to what stands in the database or on a line before it.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 import peewee
 
 from authz.compiler import Vocabulary
-from authz.database import Database, answering, gather_statistics
-from authz.errors import ImportRefused, InvalidInput
+from authz.database import Database, SqliteDatabase, answering, gather_statistics
+from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import Outcome, Stretch
-from authz.statements import CHANGING, take_locks
+from authz.statements import CHANGING, take_alone
 from authz.terms import to_micros
 
 LONGEST_LINE = 1 << 20
 """A longer line is refused without being read to its end."""
 
 _LINES_AT_ONCE = 2000
+_PATIENCE = 60.0
 
 
 @dataclass
@@ -53,9 +56,9 @@ def import_facts(
     nothing written, for a line that is malformed or contradicts what is there, and `Unavailable` for the database.
     """
     report, moment, done = ImportReport(), to_micros(now), 0
-    with answering(database), database.atomic():
-        take_locks(database, CHANGING, alone=True)
-        for lines, read in _stretches(file, types):
+    with _at_hand(file) as whole, answering(database), _beginning(database):
+        _hold_operations(database)
+        for lines, read in _stretches(whole, types):
             stretch = Stretch(database, moment, lines)
             for line in lines:
                 try:
@@ -72,6 +75,41 @@ def import_facts(
                 progress(done)
     gather_statistics(database)
     return report
+
+
+def _hold_operations(database: Database) -> None:
+    """Keep operations from beginning until the import ends. PostgreSQL ends it if this process is frozen meanwhile."""
+    take_alone(database, CHANGING)
+    if database.dialect == "postgresql":
+        database.execute_sql("SET LOCAL idle_in_transaction_session_timeout = '10s'")
+
+
+@contextmanager
+def _at_hand(file: BinaryIO) -> Iterator[BinaryIO]:
+    """Give the file, or a copy of what comes through a pipe: no lock is held while its writer is waited for.
+
+    A line that is too long is not copied whole; reading the copy refuses it. Raises `Unavailable` on a full disk.
+    """
+    if file.seekable():
+        yield file
+        return
+    with TemporaryFile() as copy:
+        try:
+            while line := file.readline(LONGEST_LINE + 1):
+                copy.write(line)
+                if len(line) > LONGEST_LINE:
+                    break
+            copy.seek(0)
+        except OSError as error:
+            raise Unavailable(f"the input cannot be copied to a temporary file: {error.strerror}") from error
+        yield copy
+
+
+@contextmanager
+def _beginning(database: Database) -> Iterator[None]:
+    """Begin the import's transaction. On SQLite it waits longer for the write lock than a service does."""
+    with database.patience(_PATIENCE) if isinstance(database, SqliteDatabase) else nullcontext(), database.atomic():
+        yield
 
 
 def _stretches(file: BinaryIO, types: Vocabulary) -> Iterator[tuple[list[Line], int]]:

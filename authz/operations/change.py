@@ -40,7 +40,8 @@ R = TypeVar("R")
 ALONE, TOGETHER = "FOR NO KEY UPDATE", "FOR SHARE"
 MOST_AT_ONCE = 500
 """The most patients of one request."""
-_LONGEST_REASON = 500
+LONGEST_REASON = 500
+"""Characters of a reason."""
 _LONGEST_WAIT = timedelta(minutes=1)
 _NOTIFIED = ("at", "practitioner", "kind", "patient", "colleague", "actor", "read_at", "subscription")
 _PERSON = "SELECT id, login, name FROM practitioner WHERE login = {}"
@@ -208,9 +209,10 @@ class Change:
 
     def _ask_person(self, login: str) -> Callable[[], Person]:
         try:
-            asked = self._read(_PERSON, normalise_login(login))
+            normal = normalise_login(login)
         except InvalidInput:
-            return lambda: Person(str(uuid.uuid4()), "", "")
+            normal = ""  # nobody's login, read all the same: what cannot be a login takes as long to refuse
+        asked = self._read(_PERSON, normal)
 
         def answer() -> Person:
             found = asked.fetchone()
@@ -365,8 +367,8 @@ def each(patients: Sequence[str], work: Callable[[str], R]) -> list[R]:
 
 def bounded(reason: str) -> str:
     """A reason as it is stored. Raises `InvalidInput` for one that is too long or holds control characters."""
-    if len(reason) > _LONGEST_REASON or not all(character.isprintable() for character in reason):
-        raise InvalidInput(f"reason: up to {_LONGEST_REASON} characters, none of them a control character")
+    if len(reason) > LONGEST_REASON or not all(character.isprintable() for character in reason):
+        raise InvalidInput(f"reason: up to {LONGEST_REASON} characters, none of them a control character")
     return reason
 
 

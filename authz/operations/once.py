@@ -15,7 +15,12 @@ from authz.statements import run
 from authz.terms import to_micros
 
 _KEPT = timedelta(days=1)
-_FORGET = "DELETE FROM answer WHERE caller = {} AND created_at < {}"
+_OLD = "FROM answer WHERE caller = {} AND created_at < {}"
+_FORGET = {
+    "sqlite": f"DELETE {_OLD}",
+    # Not those that another request forgets at this moment: it may be frozen.
+    "postgresql": f"DELETE FROM answer WHERE ctid = ANY(ARRAY(SELECT ctid {_OLD} FOR UPDATE SKIP LOCKED))",
+}
 _CLAIM = """INSERT INTO answer (caller, key, fingerprint, created_at, status, body, subscription)
     VALUES ({}, {}, {}, {}, 0, '', '') ON CONFLICT DO NOTHING"""
 _HELD = "SELECT fingerprint, status, body, subscription FROM answer WHERE caller = {} AND key = {}"
@@ -52,7 +57,7 @@ class Once:
 
         Raises `Answered` where it was answered, and `KeyReused` where it came with another request.
         """
-        run(database, _FORGET, self.caller, to_micros(now - _KEPT))
+        run(database, _FORGET[database.dialect], self.caller, to_micros(now - _KEPT))
         run(database, _CLAIM, self.caller, self.key, self.fingerprint, to_micros(now))
         fingerprint, status, body, subscription = run(database, _HELD, self.caller, self.key).fetchone()
         if fingerprint != self.fingerprint:

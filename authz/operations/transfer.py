@@ -1,6 +1,6 @@
 """Transfer: the patient moves to a colleague, who may transfer them back (H2, H5; R3, R6)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from authz.errors import Conflict
@@ -28,26 +28,35 @@ def transfer(
     colleague: str,
     reason: str = "",
     end_shares: bool = False,
+    receiver: str | None = None,
+    holders: Mapping[str, Collection[str]] | None = None,
     once: Once | None = None,
 ) -> list[Transferred]:
     """Transfer patients to the colleague of this login: all of them or none.
 
     The sender's grant ends and the colleague's begins at one instant; a share that the colleague had is absorbed.
     Others' shares stay and are the new owner's from then on, unless `end_shares`. Raises as `share` does.
+
+    `receiver` is the id that the login stands for, and `holders` the ids of those with a grant on each patient, as the
+    caller saw them: if something else holds, a `Conflict` says so and nothing is done.
     """
     why = bounded(reason)
     check_several(patients)
 
     def work(change: Change) -> list[Transferred]:
-        receiver = change.colleague(colleague)
-        owner = receiver.id
+        person = change.colleague(colleague)
+        owner = person.id
+        if receiver not in (None, owner):
+            raise Conflict("This e-mail is another colleague's now.")
 
         def one(patient: str) -> Transferred:
             change.foresee(patient, [(act.by, "transfer"), (owner, "receive")])
             change.permit("transfer", ("patient", patient))
             where = change.subscriptions[patient]
-            change.receive(receiver, ("patient", patient))
+            change.receive(person, ("patient", patient))
             sender, *shares = change.live_grants(patient)
+            if holders is not None and {one["practitioner"] for one in (sender, *shares)} != set(holders[patient]):
+                raise Conflict("Who has access has changed in the meantime.")
             if sender["practitioner"] == owner:
                 raise Conflict("This colleague is the owner already.")
             ended = [one for one in shares if end_shares or one["practitioner"] == owner]

@@ -8,6 +8,7 @@ from authz.record.months import make_partitions
 from authz.record.policies import policy_loaded
 from authz.record.replay import Difference, replayed
 from authz.record.sealing import seal
+from authz.record.spool import count_waiting, take_in
 
 __all__ = [
     "KINDS",
@@ -19,6 +20,7 @@ __all__ = [
     "Happened",
     "append",
     "changed",
+    "count_waiting",
     "keep_log",
     "log_of",
     "make_partitions",
@@ -28,6 +30,7 @@ __all__ = [
     "replayed",
     "seal",
     "searched",
+    "take_in",
     "told",
     "told_entity",
 ]

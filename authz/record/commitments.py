@@ -7,14 +7,15 @@ deletes the secret: what remains is a number that tells nothing, and the tree st
 
 import hmac
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from authz.database import Database
 from authz.models import Erased
 from authz.record.leaves import canonical
-from authz.statements import ask_rows, rows_of, write_many
+from authz.statements import rows_of, write_many
 
+_PERSON, _STRIPES = 0x70657273, 64  # as authz/migrations/0008_commit_order.py has them
 _FOUND = "SELECT whose, value FROM personal_secret WHERE whose"
 _MADE = "INSERT INTO personal_secret (whose, value) VALUES ({}, {}) ON CONFLICT (whose) DO NOTHING"
 
@@ -28,7 +29,8 @@ def whose_address(actor: str, client: int | None) -> str:
 
 def whose_reason(patient: str, body: Mapping[str, Any]) -> str:
     """Whose data the reason of an event is: the patient's it is about; of a standing share, its owner's."""
-    owner = (body.get("after") or {}).get("owner")
+    after = body.get("after") if isinstance(body, Mapping) else None
+    owner = after.get("owner") if isinstance(after, Mapping) else None
     if patient or not owner:
         return f"patient:{patient}" if patient else "operator"
     return f"practitioner:{owner}"
@@ -36,25 +38,23 @@ def whose_reason(patient: str, body: Mapping[str, Any]) -> str:
 
 def secrets_of(database: Database, whose: Iterable[str], *, make: bool = False) -> dict[str, bytes]:
     """The secrets of these persons; `make` makes those that are not there. Others are left out."""
-    return ask_secrets(database, whose, make=make)()
-
-
-def ask_secrets(database: Database, whose: Iterable[str], *, make: bool = False) -> Callable[[], dict[str, bytes]]:
-    """What waits for these secrets: inside `pipelined`, the question is on its way."""
     wanted = sorted(set(whose))
     if not wanted:
-        return dict
-    asked = ask_rows(database, _FOUND, wanted)
+        return {}
+    rows = rows_of(database, _FOUND, wanted)
+    if make and len(rows) < len(wanted):
+        fresh = sorted(set(wanted) - {name for name, _ in rows})
+        write_many(database, _MADE, [(name, secrets.token_bytes(32)) for name in fresh])
+        rows += rows_of(database, _FOUND, fresh)
+    return {name: bytes(value) for name, value in rows}
 
-    def answer() -> dict[str, bytes]:
-        rows = list(asked.fetchall())
-        if make and len(rows) < len(wanted):
-            fresh = set(wanted) - {name for name, _ in rows}
-            write_many(database, _MADE, [(name, secrets.token_bytes(32)) for name in sorted(fresh)])
-            rows += rows_of(database, _FOUND, sorted(fresh))
-        return {name: bytes(value) for name, value in rows}
 
-    return answer
+def lock_person(database: Database, whose: str) -> None:
+    """Wait until no event that holds personal fields of this person is being committed, and keep others from beginning,
+    until the transaction ends. PostgreSQL's advisory lock; on SQLite whoever writes is alone.
+    """
+    if database.dialect == "postgresql":
+        database.execute_sql("SELECT pg_advisory_xact_lock(%s, hashtext(%s) & %s)", (_PERSON, whose, _STRIPES - 1))
 
 
 def commitment(secret: bytes | None, noun: str, row: int, field: str, text: str) -> str:

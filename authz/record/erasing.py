@@ -11,9 +11,8 @@ from authz.database import Database, answering
 from authz.errors import InvalidInput, NotFound
 from authz.models import Decision, Erased, Event, Grant, PersonalSecret, StandingShare
 from authz.record.append_only import lifted
-from authz.record.commitments import commitment, secrets_of, whose_reason
+from authz.record.commitments import commitment, lock_person, secrets_of, whose_reason
 from authz.record.events import Act, Happened, append
-from authz.record.proof import take_turn
 from authz.record.sealing import seal
 from authz.statements import insert_rows
 
@@ -36,7 +35,7 @@ def erase(database: Database, act: Act, whose: str) -> Erasure:
         raise InvalidInput(f"{whose!r} is not practitioner:ID, patient:ID or client:ID")
     seal(database, act.now)
     with answering(database), database.atomic():
-        take_turn(database)
+        lock_person(database, whose)
         secret = secrets_of(database, [whose]).get(whose)
         if secret is None:
             raise NotFound

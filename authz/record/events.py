@@ -5,7 +5,7 @@ was none), without display names and free text, so that the facts can be rebuilt
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -16,18 +16,12 @@ import orjson
 
 from authz.database import Database
 from authz.models import Event, Grant, Licence, Membership, StandingShare
-from authz.record.commitments import (
-    ask_secrets,
-    commitment,
-    erased,
-    secrets_of,
-    whose_address,
-    whose_reason,
-)
+from authz.record.commitments import commitment, erased, secrets_of, whose_address, whose_reason
 from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf
-from authz.record.proof import ask_edges, extend, growth, take_turn
+from authz.record.proof import extend
+from authz.record.queueing import queue_events
 from authz.record.tree import leaf_hash
-from authz.statements import inserts, write_together
+from authz.statements import insert_rows
 from authz.terms import FOREVER_MICROS, format_micros, to_micros
 
 KINDS = {
@@ -75,9 +69,7 @@ _TOLD = {
 _VALUES = {noun: itemgetter(*names) for noun, names in _TOLD.items()}
 
 _CHUNK = 1000
-_PERSONAL = itemgetter("actor", "client", "address", "patient", "reason", "body")
-_NEXT = """SELECT COALESCE((SELECT at FROM event ORDER BY id DESC LIMIT 1), 0),
-    ARRAY(SELECT nextval('event_id_seq') FROM generate_series(1, %s))"""
+_PERSONAL = itemgetter(*map(EVENT_FIELDS.index, ("actor", "client", "address", "patient", "reason", "body")))
 
 
 @dataclass(frozen=True)
@@ -108,46 +100,38 @@ class Happened(NamedTuple):
 
 
 def append(database: Database, act: Act, happened: Iterable[Happened], at: datetime | None = None) -> None:
-    """Append events, in order, each with its leaf. They take turns: ids are in the order of commits, so that a reader
-    who goes on after the last id that it saw misses none. Nor does time go back from one to the next: `at` is when the
-    change counts from, or when the event before it was.
+    """Append events, in order, each with its leaf, in the transaction under way. Ids are in the order of commits: a
+    reader who goes on after the last id that it saw misses none. Nor does time go back from one to the next: `at` is
+    when the change counts from, or when the event before it was. On PostgreSQL ids, leaves and `at` are given by COMMIT
+    (`queueing`), so that the transaction itself does not see its events.
     """
     told = list(happened)
     if not told:
         return
-    who = (act.by, act.client, act.request_id, act.address)
-    take_turn(database)
-    asked = _ask_next(database, len(told))
-    whose = _whose((act.by, act.client, act.address, one.patient, one.reason, one.body) for one in told)
-    secrets = ask_secrets(database, whose, make=True)
-    edges = ask_edges(database, {one.subscription for one in told})
-    last, numbers = asked()
-    when = max(to_micros(at or act.now), last)
+    when, who = to_micros(at or act.now), (act.by, act.client, act.request_id, act.address)
     rows = []
-    for number, one in zip(numbers, told, strict=True):
+    for one in told:
         assert one.kind in KINDS, one.kind
         body = {**one.body, "batch": act.batch} if act.batch else one.body
-        rows.append((number, when, one.kind, one.subscription, one.patient, *who, one.reason, body))
-    bodies = [canonical(body) for *_, body in rows]
-    stored = [(*row[:-1], body.decode()) for row, body in zip(rows, bodies, strict=True)]
-    leaves = _leaves(told_events(database, rows, secrets()), bodies)
-    rows_and_leaves = inserts(database, Event, EVENT_FIELDS, stored) + growth(database, "event", leaves, edges())
-    write_together(database, rows_and_leaves)
+        rows.append((when, one.kind, one.subscription, one.patient, *who, one.reason, body))
+    (queue_events if database.dialect == "postgresql" else _append)(database, rows)
 
 
-def _ask_next(database: Database, count: int) -> Callable[[], tuple[int, Iterable[int]]]:
-    """What waits for when the last event was, and the ids of the next ones, which their leaves tell."""
-    if database.dialect == "sqlite":
-        last, at = database.execute_sql("SELECT id, at FROM event ORDER BY id DESC LIMIT 1").fetchone() or (0, 0)
-        return lambda: (at, range(last + 1, last + 1 + count))
-    found: Callable[[], tuple[int, list[int]]] = database.execute_sql(_NEXT, (count,)).fetchone
-    return found
+def _append(database: Database, rows: list[tuple[Any, ...]]) -> None:
+    """Append rows of `EVENT_FIELDS` without an id; whoever writes to SQLite is alone."""
+    last, at = database.execute_sql("SELECT id, at FROM event ORDER BY id DESC LIMIT 1").fetchone() or (0, 0)
+    numbered = [(last + 1 + place, max(when, at), *row) for place, (when, *row) in enumerate(rows)]
+    bodies = [canonical(body) for *_, body in numbered]
+    secrets = secrets_of(database, _whose(numbered), make=True)
+    stored = [(*row[:-1], body.decode()) for row, body in zip(numbered, bodies, strict=True)]
+    insert_rows(database, Event, EVENT_FIELDS, stored)
+    extend(database, "event", _leaves(told_events(database, numbered, secrets), bodies))
 
 
-def _whose(told: Iterable[tuple[str, int | None, str, str, str, Mapping[str, Any]]]) -> set[str]:
-    """Whose personal fields events hold, each of which tells actor, client, address, patient, reason and body."""
+def _whose(rows: Iterable[tuple[Any, ...]]) -> set[str]:
+    """Whose personal fields events hold, each a tuple of `EVENT_FIELDS`."""
     whose = set()
-    for actor, client, address, patient, reason, body in told:
+    for actor, client, address, patient, reason, body in map(_PERSONAL, rows):
         if address:
             whose.add(whose_address(actor, client))
         if reason:
@@ -169,7 +153,7 @@ def told_events(
     dicts = [dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows]
     gone: dict[tuple[int, str], str] = {}
     if secrets is None:
-        secrets = secrets_of(database, _whose(map(_PERSONAL, dicts)))
+        secrets = secrets_of(database, _whose(rows))
         gone = erased(database, "event", dicts[0]["id"], dicts[-1]["id"]) if dicts else {}
     for row in dicts:
         number, address, reason = row["id"], row["address"], row["reason"]
@@ -232,6 +216,5 @@ def enter_existing(database: Database) -> None:
         after = rows[-1][0]
         stored = [(row[0], to_micros(row[1]), *row[2:]) for row in rows]
         bodies = [canonical(body) for *_, body in rows]
-        whose = _whose(map(_PERSONAL, (dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows)))
-        told = told_events(database, stored, secrets_of(database, whose, make=True))
+        told = told_events(database, stored, secrets_of(database, _whose(stored), make=True))
         extend(database, "event", _leaves(told, bodies))

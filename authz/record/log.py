@@ -1,19 +1,23 @@
 """How answers get into the database: each waits for its commit, and answers given at the same time share one.
 
 Threads that come while one is writing leave their rows; the first of them to get its turn writes all that are there
-then. No thread of its own, no delay: with one request at a time each is its own transaction.
+then. No thread of its own, no delay: with one request at a time each is its own transaction. On SQLite, while another
+process holds the write lock, answers are recorded in the spool.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
 
-from authz.database import Database, answering
+from authz.database import Database, SqliteDatabase, WriteLocked, answering
 from authz.errors import CaregrantError, InvalidInput, Unavailable
-from authz.record.tenancy import insert_decisions
+from authz.record.spool import Spool, open_spool, take_in_portion
+from authz.record.tenancy import COLUMNS, insert_decisions, record_alone
 from authz.statements import RECORDING, take_locks
 
 MODES = {
@@ -27,33 +31,17 @@ BUFFERED_SECONDS = 1.0
 BUFFERED_ROWS = 10_000
 """The loss window of `buffered`: so long, and so many rows; beyond them an answer waits for its commit."""
 
-COLUMNS = (
-    "at",
-    "asked_at",
-    "client",
-    "request_id",
-    "subject_type",
-    "subject",
-    "action",
-    "resource_type",
-    "resource",
-    "allowed",
-    "reason",
-    "rule",
-    "grant",
-    "standing_share",
-    "policy_version",
-    "actor",
-    "address",
-    "purpose",
-    "size",
-)
-"""What is known of an answer when it comes; `tenancy` adds subscription and membership."""
+_PATIENCE = 0.2
+_RETRY_SECONDS = 0.1
 
 Row = tuple[Any, ...]
 
 
-@dataclass
+PATIENCE_SECONDS = 5.0
+"""How long an answer waits for those that are being recorded."""
+
+
+@dataclass(eq=False)
 class _Waiting:
     rows: Sequence[Row]
     done: bool = False
@@ -68,8 +56,12 @@ class DecisionLog:
     mode: str = "durable"
     fsync: bool = True
     _turn: threading.Lock = field(default_factory=threading.Lock)
+    _gate: threading.Lock = field(default_factory=threading.Lock)
     _queue: list[_Waiting] = field(default_factory=list)
     _buffer: "_Buffer | None" = None
+    _spool: Spool | None = None
+    _retry_at: float = 0
+    """When the write lock, which was taken, is tried again; 0: it was free."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -97,17 +89,24 @@ class DecisionLog:
             self._buffer.flush()
 
     def _together(self, mine: _Waiting) -> None:
-        self._queue.append(mine)
-        with self._turn:
+        with self._gate:
+            self._queue.append(mine)
+        if not self._turn.acquire(timeout=PATIENCE_SECONDS):
+            with self._gate, suppress(ValueError):  # else it is being written: recorded, and not answered
+                self._queue.remove(mine)
+            raise Unavailable("the record is busy")
+        try:
             if not mine.done:
                 self._write_all()
+        finally:
+            self._turn.release()
         if mine.error is not None:
             raise Unavailable(str(mine.error)) from mine.error
 
     def _write_all(self) -> None:
         """Write what everybody left; what one row's fault undoes is tried singly, so that it is one failure."""
-        count = len(self._queue)
-        together, self._queue[:count] = self._queue[:count], []
+        with self._gate:
+            together, self._queue = self._queue, []
         try:
             self._commit([row for one in together for row in one.rows])
         except Unavailable as error:
@@ -129,20 +128,61 @@ class DecisionLog:
         return None
 
     def _commit(self, rows: Sequence[Row]) -> None:
+        if not isinstance(self.database, SqliteDatabase):
+            self._insert(rows)
+            return
+        if time.monotonic() >= self._retry_at:
+            try:
+                with self.database.patience(0 if self._retry_at else _PATIENCE):
+                    self._insert(rows)
+            except Unavailable as error:
+                if not isinstance(error.__cause__, WriteLocked):
+                    raise
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+            else:
+                self._retry_at = 0
+                return
+        self._spool_of(self.database).append(rows)
+
+    def _spool_of(self, database: SqliteDatabase) -> Spool:
+        if self._spool is None:
+            self._spool = open_spool(database, fsync=self.fsync)
+        return self._spool
+
+    def _insert(self, rows: Sequence[Row]) -> None:
+        """Commit answers; before them some of those that wait in the spool."""
         with answering(self.database):
+            if self.database.dialect == "postgresql":
+                record_alone(self.database, COLUMNS, rows, durable=self.fsync)
+                return
             self._relax(True)
             try:
                 with self.database.atomic():
-                    if not self.fsync and self.database.dialect == "postgresql":
-                        self.database.execute_sql("SET LOCAL synchronous_commit = off")
-                    take_locks(self.database, RECORDING)
+                    taken = self._take_in()
                     insert_decisions(self.database, COLUMNS, rows)
             finally:
                 self._relax(False)
+        if taken is not None:
+            taken()
+
+    def _take_in(self) -> Callable[[], None] | None:
+        """Take in some answers of the spool; what is to be done after the commit."""
+        if not isinstance(self.database, SqliteDatabase):
+            return None
+        spool = self._spool_of(self.database)
+        if not spool.size():
+            return None
+        portion = take_in_portion(self.database, spool)
+
+        def empty() -> None:
+            with suppress(Unavailable):  # the answers are in the database, and the next can empty the file
+                spool.empty(portion.batch, portion.upto)
+
+        return empty
 
     def _relax(self, on: bool) -> None:
         """SQLite's way of not waiting for the disk, for this connection until it is taken back."""
-        if not self.fsync and self.database.dialect == "sqlite" and not self.database.is_closed():
+        if not self.fsync and not self.database.is_closed():
             self.database.execute_sql(f"PRAGMA synchronous = {'NORMAL' if on else 'FULL'}")
 
 

@@ -13,6 +13,13 @@ from authz.database import Database, answering
 from authz.terms import from_micros, to_micros
 
 _AHEAD = 2
+# One statement: a client that is frozen amid several would hold the table, and every answer with it.
+_PARTITION = """DO $$ BEGIN
+    SET LOCAL lock_timeout = '200ms';
+    CREATE TABLE {name} PARTITION OF decision FOR VALUES FROM ({begin}) TO ({end});
+    CREATE TRIGGER decision_truncate BEFORE TRUNCATE ON {name}
+        FOR EACH STATEMENT EXECUTE FUNCTION caregrant_append_only();
+END $$"""
 _DAY = 86_400_000_000
 
 
@@ -61,13 +68,7 @@ def _make(database: Database, month: str) -> bool:
     begin, end = bounds(month)
     name = partition(month)
     try:
-        with database.atomic():
-            database.execute_sql("SET LOCAL lock_timeout = '2s'")
-            database.execute_sql(f"CREATE TABLE {name} PARTITION OF decision FOR VALUES FROM ({begin}) TO ({end})")
-            database.execute_sql(
-                f"CREATE TRIGGER decision_truncate BEFORE TRUNCATE ON {name} "
-                "FOR EACH STATEMENT EXECUTE FUNCTION caregrant_append_only()"
-            )
+        database.execute_sql(_PARTITION.format(name=name, begin=begin, end=end))
     except peewee.DatabaseError:
         # Another process made it, or rows of this month stand in the partition of the rest already.
         return False

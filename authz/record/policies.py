@@ -3,7 +3,7 @@
 from authz.database import Database, answering
 from authz.models import Event
 from authz.record.events import Act, Happened, append
-from authz.record.proof import take_turn
+from authz.statements import LOADING, take_alone
 
 _LOADED = "policy:loaded"
 
@@ -14,10 +14,10 @@ def policy_loaded(database: Database, act: Act, version: str, source: str) -> bo
     Raises `Unavailable`: a service that cannot record must not begin.
     """
     with answering(database), database.atomic():
-        take_turn(database)
+        take_alone(database, LOADING)
         loaded = Event.select(Event.body).where(Event.subscription == "", Event.kind == _LOADED)
         last = loaded.order_by(Event.id.desc()).limit(1).tuples().execute(database)
-        if any(body["policy_version"] == version for (body,) in last):
+        if any(body.get("policy_version") == version for (body,) in last):
             return False
         append(database, act, [Happened(_LOADED, "", {"policy_version": version, "source": source})])
         return True

@@ -1,80 +1,54 @@
 """The trees as they are stored: one for each subscription, and one for what belongs to none (its name is empty).
 
 A leaf is an event or a sealed batch of decisions. Of the nodes every fourth level is kept, the rest is computed: a
-proof reads some rows of sixteen. Whoever appends holds the write lock (SQLite) or the advisory lock that events take
-(PostgreSQL), so that trees grow in one order.
+proof reads some rows of sixteen. Trees grow in one order: whoever appends holds the write lock (SQLite), or the
+database appends inside COMMIT, under an advisory lock (PostgreSQL).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from authz.database import Database
 from authz.models import Leaf, Node, Tree
 from authz.record.tree import Edge, NodeOf, consistency, inclusion, node_hash
-from authz.statements import Write, ask_rows, inserts, take_locks, write_together
+from authz.statements import insert_rows, rows_of, run
 
 STRIDE = 4
 """Nodes of every so many levels are kept."""
 
-_APPENDING = 0x43617265
 _HASH = 32
 _GROW = """INSERT INTO tree (edge, size, name) VALUES ({}, {}, {})
     ON CONFLICT (name) DO UPDATE SET edge = excluded.edge, size = excluded.size"""
 
 
-def take_turn(database: Database) -> None:
-    """Wait until nobody else appends; holds until the transaction ends. (On SQLite writers always take turns.)"""
-    take_locks(database, _APPENDING, alone=True)
-
-
 def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes]]) -> None:
     """Append leaves, each a tree, the number of its row (`noun`: ``event`` or ``seal``), and its hash, in their order.
 
-    Inside a transaction that took its turn.
+    For SQLite, whose writers take turns, and for migrations; PostgreSQL does the same inside COMMIT (`caregrant_grow`).
     """
-    given = list(leaves)
-    edges = ask_edges(database, {tree for tree, _, _ in given})()
-    write_together(database, growth(database, noun, given, edges))
-
-
-def growth(
-    database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes]], edges: Mapping[str, Edge]
-) -> list[Write]:
-    """The statements that append such leaves to trees that are as `edges` tell."""
     by_tree: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
     for tree, row, leaf in leaves:
         by_tree[tree].append((row, leaf))
+    edges = _edges(database, sorted(by_tree))
     told: list[tuple[Any, ...]] = []
     nodes: list[tuple[Any, ...]] = []
-    grown: list[Write] = []
     for tree, fresh in by_tree.items():
-        edge = edges[tree]
+        edge = edges.get(tree, Edge())
         told += [(tree, edge.size + at, row, leaf) for at, (row, leaf) in enumerate(fresh)]
         edge, completed = edge.grown([leaf for _, leaf in fresh])
         for level, first, hashes in completed:
             if level % STRIDE == 0:
                 nodes += [(tree, level, first + at, one) for at, one in enumerate(hashes)]
-        grown.append((_GROW.format(*[database.param] * 3), (b"".join(edge.nodes), edge.size, tree)))
-    return [
-        *inserts(database, Leaf, ("tree", "number", noun, "hash"), told),
-        *inserts(database, Node, ("tree", "level", "number", "hash"), nodes),
-        *grown,
-    ]
+        run(database, _GROW, b"".join(edge.nodes), edge.size, tree)
+    insert_rows(database, Leaf, ("tree", "number", noun, "hash"), told)
+    insert_rows(database, Node, ("tree", "level", "number", "hash"), nodes)
 
 
-def ask_edges(database: Database, names: Iterable[str]) -> Callable[[], dict[str, Edge]]:
-    """What waits for the trees of these names as they are: inside `pipelined`, the question is on its way. One that is
-    not there has no leaves.
-    """
-    wanted = sorted(names)
-    asked = ask_rows(database, "SELECT name, size, edge FROM tree WHERE name", wanted)
-
-    def answer() -> dict[str, Edge]:
-        found = {name: _edge(size, bytes(edge)) for name, size, edge in asked.fetchall()}
-        return {name: found.get(name, Edge()) for name in wanted}
-
-    return answer
+def _edges(database: Database, names: list[str]) -> dict[str, Edge]:
+    """The trees of these names that are there."""
+    found = rows_of(database, "SELECT name, size, edge FROM tree WHERE name", names) if names else []
+    return {name: _edge(size, bytes(edge)) for name, size, edge in found}
 
 
 def _edge(size: int, edge: bytes) -> Edge:

@@ -61,8 +61,9 @@ def _lines(database: Database) -> Iterator[tuple[str, str, int]]:
     for kind, body in events.iterator(database):
         noun = kind.partition(":")[0]
         for side, change in (("before", -1), ("after", 1)) if noun in _NOUNS else ():
-            if body[side] is not None:
-                yield noun, _line(body[side]), change
+            row = body.get(side) if isinstance(body, dict) else None  # a forged body tells nothing: its facts differ
+            if row is not None:
+                yield noun, _line(row), change
     for noun, model in NOUNS.items():
         for row in model.select().dicts().iterator(database):
             yield noun, _line(told(noun, row)), -1

@@ -6,6 +6,7 @@ waits for its row and not for its seal: who can write to the database can rewrit
 checkpoint that somebody keeps, and a checkpoint seals first (docs/decisions/0030).
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,15 +14,19 @@ from typing import Any
 import peewee
 
 from authz.database import Database, answering
+from authz.errors import Unavailable
 from authz.models import Decision, Seal
 from authz.record.commitments import commitment, erased, secrets_of, whose_address
 from authz.record.leaves import DECISION_FIELDS, canonical, decision_leaf, seal_leaf
 from authz.record.months import month_of
-from authz.record.proof import extend, take_turn
+from authz.record.proof import extend
+from authz.record.queueing import queue_seals
+from authz.record.spool import take_in
 from authz.record.tree import Edge, leaf_hash
-from authz.statements import RECORDING, insert_rows, take_locks
+from authz.statements import insert_rows
 from authz.terms import to_micros
 
+_PAUSE = 0.1
 BATCH = 1000
 """The most decisions of one seal."""
 
@@ -31,28 +36,37 @@ SEALED = ("id", "at", "subscription", "month", "first", "last", "upto", "count",
 _COLUMNS = [getattr(Decision, name) for name in DECISION_FIELDS]
 
 
-def seal(database: Database, now: datetime, *, patience: str = "0") -> int:
-    """Seal every decision that is recorded and not sealed; how many. `patience` is how long PostgreSQL waits for
-    transactions that are recording (such as ``200ms``; ``0``: as long as it takes).
+def seal(database: Database, now: datetime, *, patience: str = "200ms", tries: int = 10) -> int:
+    """Seal every decision that is recorded and not sealed; return how many. On PostgreSQL a try waits for transactions
+    that are recording, such as ``200ms``: who begins to record meanwhile waits behind it.
 
     Raises `Unavailable`; what was sealed until then stays sealed.
     """
     sealed = 0
+    take_in(database)
+    upto = _settled(database, patience, tries)
     with answering(database):
-        upto = _settled(database, patience)
         while count := _seal_batch(database, now, upto):
             sealed += count
     return sealed
 
 
-def _settled(database: Database, patience: str) -> int:
-    """The last decision of which no earlier one can still appear."""
-    with database.atomic():
-        if database.dialect == "postgresql":
-            database.execute_sql("SELECT set_config('lock_timeout', %s, true)", (patience,))
-            take_locks(database, RECORDING, alone=True)
-        found = database.execute_sql("SELECT id FROM decision ORDER BY id DESC LIMIT 1").fetchone()
-        return found[0] if found else 0
+def _settled(database: Database, patience: str, tries: int) -> int:
+    """The last decision of which no earlier one can still appear; one statement, after which no lock is held."""
+    if database.dialect == "sqlite":
+        asked, values = "SELECT id FROM decision ORDER BY id DESC LIMIT 1", []
+    else:
+        asked, values = "SELECT caregrant_settled(%s)", [patience]
+    while True:
+        tries -= 1
+        try:
+            with answering(database):
+                found = database.execute_sql(asked, values).fetchone()
+            return found[0] if found else 0
+        except Unavailable:
+            if tries <= 0:
+                raise
+        time.sleep(_PAUSE)
 
 
 def last_sealed(database: Database, most: int = 2**63 - 1) -> int:
@@ -62,7 +76,7 @@ def last_sealed(database: Database, most: int = 2**63 - 1) -> int:
 
 
 def _seal_batch(database: Database, now: datetime, upto: int) -> int:
-    """Seal some decisions. They are hashed before the turn is taken: whoever records or changes must not wait for it.
+    """Seal some decisions. They are hashed before the transaction: whoever records or changes must not wait for it.
 
     Should one of them be erased meanwhile, its commitment stays what it was.
     """
@@ -76,20 +90,24 @@ def _seal_batch(database: Database, now: datetime, upto: int) -> int:
         key = row["subscription"], month_of(row["asked_at"])
         groups.setdefault(key, []).append(leaf_hash(canonical(row)))
         ends[key] = ends.get(key, (row["id"],))[0], row["id"]
+    seals = []
+    for key, leaves in groups.items():
+        values = (to_micros(now), *key, *ends[key], rows[-1]["id"], len(leaves), Edge().grown(leaves)[0].root)
+        seals.append(dict(zip(SEALED[1:], values, strict=True)))
     with database.atomic():
-        take_turn(database)
-        if last_sealed(database) != after:  # another process was faster
-            return len(rows)
-        number = (next(iter(Seal.select(peewee.fn.MAX(Seal.id)).tuples().execute(database)))[0] or 0) + 1
-        seals = []
-        for at, (key, leaves) in enumerate(groups.items()):
-            root = Edge().grown(leaves)[0].root
-            values = (number + at, to_micros(now), *key, *ends[key], rows[-1]["id"], len(leaves), root)
-            seals.append(dict(zip(SEALED, values, strict=True)))
-        insert_rows(database, Seal, SEALED, [tuple(one.values()) for one in seals])
-        leaves_of = ((one["subscription"], one["id"], leaf_hash(canonical(seal_leaf(one)))) for one in seals)
-        extend(database, "seal", leaves_of)
+        (queue_seals if database.dialect == "postgresql" else _append_seals)(database, after, seals)
     return len(rows)
+
+
+def _append_seals(database: Database, after: int, seals: Sequence[dict[str, Any]]) -> None:
+    """Append seals of what was answered after the decision `after`, unless another process was faster."""
+    if last_sealed(database) != after:
+        return
+    first = (next(iter(Seal.select(peewee.fn.MAX(Seal.id)).tuples().execute(database)))[0] or 0) + 1
+    numbered = [{"id": first + place, **one} for place, one in enumerate(seals)]
+    insert_rows(database, Seal, SEALED, [tuple(one.values()) for one in numbered])
+    leaves = ((one["subscription"], one["id"], leaf_hash(canonical(seal_leaf(one)))) for one in numbered)
+    extend(database, "seal", leaves)
 
 
 def decisions(database: Database, after: int, upto: int, limit: int) -> list[dict[str, Any]]:

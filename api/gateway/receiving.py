@@ -1,0 +1,227 @@
+"""Receive each request whole before it takes a thread: an RSGI application for granian, around a WSGI one.
+
+On the event loop: probes are answered, heads are checked, bodies are read up to a limit and a deadline. Then the
+request goes to the lane of its kind (`lanes`); one of its threads calls the WSGI application and sends the response.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from api.gateway.environ import BadHeader, environ
+from api.gateway.lanes import KINDS, Lane, kind_of
+from api.gateway.proxies import Proxies
+from api.gateway.refusals import common_headers, refusal
+from api.limits import LARGEST_HEAD, LONGEST_TARGET
+from api.meters import METHODS, meters
+from api.problems import Problem
+
+MOST_RECEIVING = 1000
+"""Requests of a process whose bodies are still coming; beyond them the oldest is given up."""
+
+MOST_BYTES = 64 * 1_048_576
+"""Bytes of bodies over `SMALL` that a process holds while they come."""
+
+SMALL = 65_536
+"""Bytes of a body that is read at once; a larger one is counted as it comes."""
+
+_TICK = 0.01
+_YOUNGEST_EVICTED = 1.0
+_BUSY = Problem("unavailable", "The service is busy. Try again shortly.", headers=(("retry-after", "1"),))
+_FAILED = Problem("internal-error", "This is logged under the request's id.")
+_log = logging.getLogger(__name__)
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Gateway:
+    """The RSGI application of a process. `largest` is the largest body in bytes, `seconds` a body's deadline."""
+
+    def __init__(self, app: Wsgi, proxies: Proxies, *, largest: int, seconds: float) -> None:
+        self._app, self._proxies, self._largest, self._seconds = app, proxies, largest, seconds
+        self._lanes = {kind.name: Lane(kind) for kind in KINDS}
+        self._receiving: dict[asyncio.Task[Any], float] = {}
+        self._bytes = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._done: deque[tuple[asyncio.Future[None], int]] = deque()
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start what the loop does by the clock."""
+        self._loop = loop
+        self._tick(loop)
+
+    async def __call__(self, scope: Any, proto: Any) -> None:
+        """Answer one request."""
+        method, path = scope.method, scope.path
+        if path == "/healthz" and method in ("GET", "HEAD"):
+            told = [("content-type", "application/json"), *common_headers(scope.headers.items())]
+            proto.response_bytes(200, told, b'{"status":"ok"}')
+            return
+        headers = scope.headers.items()
+        problem = _head_problem(scope, headers)
+        body, kind = b"", kind_of(method, path)
+        if problem is None:
+            body, problem = await self._body(scope.headers, proto)
+        if problem is not None:
+            self._refuse(proto, scope, problem)
+            return
+        answered = self._loop.create_future()
+        size = len(body) if len(body) > SMALL else 0
+        if self._bytes + size > MOST_BYTES or not self._lanes[kind].submit(
+            partial(self._answer, scope, headers, body, proto, answered)
+        ):
+            self._refuse(proto, scope, _BUSY, kind)
+            return
+        self._bytes += size  # until it is answered: a queue of large bodies is memory too
+        del body
+        self._settle()
+        await answered  # granian takes a coroutine that ends without a response for a failure
+
+    async def _body(self, headers: Any, proto: Any) -> tuple[bytes, Problem | None]:
+        """Read the whole body, or return the problem with it."""
+        length, chunked = headers.get("content-length"), headers.get("transfer-encoding") is not None
+        if length is None and not chunked:
+            return b"", None
+        if length is not None and not chunked:
+            if not (length.isascii() and length.isdigit()):
+                return b"", Problem("bad-request", "Content-Length is not a number.")
+            if int(length) > self._largest:
+                return b"", self._too_large()
+            if int(length) == 0:
+                return b"", None
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._receiving) >= MOST_RECEIVING and not self._evict():
+            return b"", _BUSY
+        self._receiving[task] = time.monotonic()
+        try:
+            if length is not None and not chunked and int(length) <= SMALL:
+                return await proto(), None
+            return await self._counted(proto)
+        except asyncio.CancelledError:
+            return b"", Problem("timeout", "The body did not come in time.", headers=(("connection", "close"),))
+        except Exception:  # granian's own errors: the caller went away, or sent no valid chunk
+            return b"", Problem("bad-request", "The body did not come whole.", headers=(("connection", "close"),))
+        finally:
+            self._receiving.pop(task, None)
+
+    async def _counted(self, proto: Any) -> tuple[bytes, Problem | None]:
+        """Read a large or chunked body piece by piece, as far as it and all others may grow."""
+        pieces, size = [], 0
+        try:
+            async for piece in proto:
+                size += len(piece)
+                self._bytes += len(piece)
+                if size > self._largest:
+                    return b"", self._too_large()
+                if self._bytes > MOST_BYTES:
+                    return b"", _BUSY
+                pieces.append(piece)
+            return b"".join(pieces), None
+        finally:
+            self._bytes -= size
+
+    def _too_large(self) -> Problem:
+        why = f"The body is larger than {self._largest} bytes."
+        return Problem("too-large", why, headers=(("connection", "close"),))
+
+    def _evict(self) -> bool:
+        """Give up the oldest request that is still coming, if it had its second; return whether there is room."""
+        task, began = next(iter(self._receiving.items()))
+        if time.monotonic() - began < _YOUNGEST_EVICTED:
+            return False
+        del self._receiving[task]
+        task.cancel()
+        return True
+
+    def _answer(
+        self,
+        scope: Any,
+        headers: list[tuple[str, str]],
+        body: bytes,
+        proto: Any,
+        answered: "asyncio.Future[None]",
+        late: bool,
+    ) -> None:
+        """Call the application and send its response; in a thread of a lane."""
+        try:
+            if late:
+                self._refuse(proto, scope, _BUSY, kind_of(scope.method, scope.path))
+                return
+            try:
+                response = _called(self._app, environ(scope, headers, body, self._proxies))
+            except BadHeader:
+                self._refuse(proto, scope, Problem("bad-request", "A header's value holds a character beyond ASCII."))
+                return
+            except BaseException:  # whatever it is, it must not end the thread
+                _log.exception("the application failed: %s %s", scope.method, kind_of(scope.method, scope.path))
+                self._refuse(proto, scope, _FAILED, kind_of(scope.method, scope.path))
+                return
+            proto.response_bytes(*response)
+        except Exception:  # the caller went away
+            return
+        finally:
+            self._done.append((answered, len(body) if len(body) > SMALL else 0))
+
+    def _refuse(self, proto: Any, scope: Any, problem: Problem, kind: str = "none") -> None:
+        meters().refused_requests.labels(kind, problem.kind).inc()
+        page = kind_of(scope.method, scope.path) in ("pages", "sign-in")
+        proto.response_bytes(*refusal(problem, scope.headers.items(), page=page))
+
+    def _settle(self) -> None:
+        """End the coroutines of answered requests; here, because a wake-up of the loop for each costs too much."""
+        while self._done:
+            answered, size = self._done.popleft()
+            self._bytes -= size
+            if not answered.done():
+                answered.set_result(None)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._settle()
+        for lane in self._lanes.values():
+            lane.hurry()
+            lane.expire()
+        late = time.monotonic() - self._seconds
+        for task, began in list(self._receiving.items()):
+            if began >= late:
+                break  # they stand in the order in which they began
+            task.cancel()
+        loop.call_later(_TICK, self._tick, loop)
+
+
+def _head_problem(scope: Any, headers: list[tuple[str, str]]) -> Problem | None:
+    if scope.method not in METHODS:
+        return Problem("not-implemented", "This method is not known here.", headers=(("connection", "close"),))
+    if len(scope.path) + len(scope.query_string) > LONGEST_TARGET:
+        return Problem("uri-too-long", f"The path and query are longer than {LONGEST_TARGET} characters.")
+    if sum(len(name) + len(value) for name, value in headers) > LARGEST_HEAD:
+        return Problem("headers-too-large", f"The headers are larger than {LARGEST_HEAD} bytes.")
+    if scope.headers.get("content-length") is not None and scope.headers.get("transfer-encoding") is not None:
+        return Problem("bad-request", "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.1).")
+    return None
+
+
+def _utf8(value: str) -> str:
+    """Return a header's value as text: WSGI writes bytes as latin-1 (PEP 3333), granian writes text as UTF-8."""
+    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
+
+
+def _called(app: Wsgi, given: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Call a WSGI application; its status, headers and whole body."""
+    begun: list[tuple[int, list[tuple[str, str]]]] = []
+
+    def start(status: str, headers: list[tuple[str, str]], _: Any = None) -> None:
+        begun[:] = [(int(status[:3]), [(name, _utf8(value)) for name, value in headers])]
+
+    pieces = app(given, start)
+    try:
+        content = b"".join(pieces)
+    finally:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            close()
+    return *begun[0], content

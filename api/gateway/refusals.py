@@ -1,0 +1,35 @@
+"""Answers of the gateway itself: requests that never reach Flask. JSON for apps, a small page for a browser."""
+
+import uuid
+from collections.abc import Sequence
+
+from api.problems import PROBLEMS, Problem, rendered
+from api.requests import HEADER, is_request_id
+
+Headers = list[tuple[str, str]]
+
+_COMMON = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title} – Caregrant</title><link rel="stylesheet" href="/static/caregrant.css"><main><h1>{title}</h1>
+<p>{detail} Nothing was done.</p></main></html>"""
+_PAGE_HEADERS = [
+    ("content-type", "text/html; charset=utf-8"),
+    ("content-security-policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'"),
+]
+
+
+def common_headers(headers: Sequence[tuple[str, str]]) -> Headers:
+    """Return what every response has; `headers` are the request's, for its id."""
+    given = next((value for name, value in headers if name == HEADER.lower()), "")
+    return [*_COMMON, (HEADER.lower(), given if is_request_id(given) else uuid.uuid4().hex)]
+
+
+def refusal(problem: Problem, headers: Sequence[tuple[str, str]], *, page: bool) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of a refusal; `headers` are the request's, for its id."""
+    common = common_headers(headers)
+    status, title = PROBLEMS[problem.kind]
+    if page:
+        body = _PAGE.format(title=title, detail=problem.detail)
+        return status, [*common, *_PAGE_HEADERS, *problem.headers], body.encode()
+    response = rendered(problem)
+    return status, [*common, ("content-type", response.content_type), *problem.headers], response.get_data()

@@ -1,0 +1,67 @@
+"""Limits on what a caller sends: each with its number, and what it answers beyond (docs/http.md lists them all).
+
+A list is refused before any work is done for it, and charged to the caller's rate by its length.
+"""
+
+from dataclasses import dataclass
+
+from authz.operations.change import LONGEST_REASON, MOST_AT_ONCE
+from authz.settings import Settings
+from authz.strict_json import DEEPEST
+from authz.terms import LONGEST_LOGIN
+from authz.texts import LONGEST_ID, LONGEST_REFERENCE, LONGEST_TEXT
+
+LARGEST_HEAD = 32_768
+LONGEST_TARGET = 16_384
+MOST_ITEMS = 1000
+MOST_EXPLAINED = 20
+MOST_RESULTS = 1000
+MOST_SELECTED = 100
+MOST_PARAMETERS = 200
+MOST_FIELDS = 500
+MOST_ERRORS = 20
+LONGEST_QUERY = 200
+LONGEST_KEY = 255
+LONGEST_REQUEST_ID = 256
+ITEMS_A_REQUEST = 10
+"""Items of a batch, or patients of a list, that cost as much of a caller's rate as one request."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit: what it bounds, its number, and the status beyond it; 200 means that the rest is left out."""
+
+    bounds: str
+    number: int
+    status: int
+
+
+LIMITS = (
+    Limit("bytes of a body (`CAREGRANT_MAX_BODY`)", Settings.max_body, 413),
+    Limit("seconds in which a body must have come (`CAREGRANT_RECEIVE_SECONDS`)", Settings.receive_seconds, 408),
+    Limit("bytes of all headers", LARGEST_HEAD, 431),
+    Limit("characters of path and query", LONGEST_TARGET, 414),
+    Limit("query parameters", MOST_PARAMETERS, 400),
+    Limit("fields of a form", MOST_FIELDS, 413),
+    Limit("levels of nesting in JSON", DEEPEST, 400),
+    Limit("items of `evaluations`", MOST_ITEMS, 400),
+    Limit("items of `evaluations` that ask to be explained", MOST_EXPLAINED, 400),
+    Limit("results of a page of a search", MOST_RESULTS, 200),
+    Limit("patients in one request of `/v1`", MOST_AT_ONCE, 422),
+    Limit("patients selected on the pages", MOST_SELECTED, 400),
+    Limit("errors told of one request", MOST_ERRORS, 200),
+    Limit("characters of an id", LONGEST_ID, 422),
+    Limit("characters of a name", LONGEST_TEXT, 422),
+    Limit("characters of a reference", LONGEST_REFERENCE, 422),
+    Limit("characters of a login", LONGEST_LOGIN, 422),
+    Limit("characters of a reason", LONGEST_REASON, 422),
+    Limit("characters of `q`", LONGEST_QUERY, 422),
+    Limit("characters of an `Idempotency-Key`", LONGEST_KEY, 422),
+    Limit("characters of an `X-Request-ID`", LONGEST_REQUEST_ID, 400),
+)
+"""Every limit, in the order in which a request meets them."""
+
+
+def charged(items: int) -> int:
+    """Return how many requests a list costs beyond the request that brings it."""
+    return max(0, items - 1) // ITEMS_A_REQUEST

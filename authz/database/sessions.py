@@ -1,0 +1,190 @@
+"""One session of PostgreSQL, through psycopg 3: its limits, its pipelines, and the pooler that may stand before it.
+
+A *shared* session goes through a pooler such as PgBouncer, which may give each transaction another server process.
+Nothing that is set for a session lasts there: limits are set in each transaction, and no statement is prepared
+(docs/decisions/0057). Such a session is known by the number of its server process, which is not the pooler's.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+
+from authz.database.limits import Limits
+from authz.database.schema import known_version
+from authz.errors import Unavailable
+
+_CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""For libpq; seconds, but for the last, in milliseconds. What the URL holds goes before."""
+
+_SERVER = {"timezone": "UTC", "tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
+_READ_ONLY = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
+_REFUSED = "unsupported startup parameter"
+
+
+class Session(psycopg.Connection[Any]):
+    """A connection in autocommit mode. `unfit`: a fault was seen, after which it shall not be used again."""
+
+    shared = False
+    unfit = False
+    _limits = Limits()
+    _read_only = False
+    _open_pipeline: psycopg.Pipeline | None = None
+
+    def begin(self, isolation_level: str | None = None) -> None:
+        """Begin a transaction; a shared session sets its limits with it."""
+        for statement in self._beginning(isolation_level):
+            psycopg.Cursor(self).execute(statement)
+
+    def _beginning(self, isolation_level: str | None) -> Iterable[str]:
+        level = isolation_level or ("REPEATABLE READ" if self.shared and self._read_only else "")
+        begin = f"BEGIN ISOLATION LEVEL {level}" if level else "BEGIN"
+        if not self.shared:
+            return (begin,)
+        begin += " READ ONLY" if self._read_only else ""
+        settings = [f"SET LOCAL {name} = {value}" for name, value in _timeouts(self._limits).items()]
+        return (begin, *settings) if self._open_pipeline else ("; ".join([begin, *settings]),)
+
+    @contextmanager
+    def pipelined(self) -> Iterator[psycopg.Pipeline]:
+        """A block whose statements are sent without waiting; reading rows waits."""
+        with self.pipeline() as pipeline:
+            self._open_pipeline = pipeline
+            try:
+                yield pipeline
+            finally:
+                self._open_pipeline = None
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """A block whose statements keep the limits: in a shared session it is a transaction, sent as a whole."""
+        if not self.shared or self.info.transaction_status != TransactionStatus.IDLE or self._open_pipeline:
+            yield
+            return
+        try:
+            with self.pipelined():
+                self.begin()
+                yield
+                psycopg.Cursor(self).execute("COMMIT")
+        finally:
+            if not self.closed and self.info.transaction_status != TransactionStatus.IDLE:
+                self.rollback()
+
+    def sync(self) -> None:
+        """Send what a pipeline holds and take the answers. The server then sees a transaction that waits for its
+        client, which it ends after a while; after a mere flush it would wait for ever.
+        """
+        if self._open_pipeline is not None:
+            self._open_pipeline.sync()
+
+    @property
+    def fit(self) -> bool:
+        """Whether another may use it."""
+        return not self.unfit and not self.closed and self.info.transaction_status == TransactionStatus.IDLE
+
+
+class SessionCursor(psycopg.Cursor[Any]):
+    """A cursor whose statements keep the limits of its session, and whose reads inside a pipeline send a Sync."""
+
+    @property
+    def session(self) -> Session:
+        connection = self.connection
+        assert isinstance(connection, Session)
+        return connection
+
+    def execute(self, *args: Any, **options: Any) -> "SessionCursor":
+        if not self.session.shared:
+            return super().execute(*args, **options)
+        with self.session.limited():
+            return super().execute(*args, **options)
+
+    def executemany(self, *args: Any, **options: Any) -> None:
+        with self.session.limited():
+            super().executemany(*args, **options)
+
+    def _await(self) -> None:
+        if self.pgresult is None:
+            self.session.sync()
+
+    def fetchone(self) -> Any:
+        self._await()
+        return super().fetchone()
+
+    def fetchmany(self, size: int = 0) -> list[Any]:
+        self._await()
+        return super().fetchmany(size)
+
+    def fetchall(self) -> list[Any]:
+        self._await()
+        return super().fetchall()
+
+    def __next__(self) -> Any:
+        self._await()
+        return super().__next__()
+
+
+def open_session(url: str, limits: Limits, *, read_only: bool) -> Session:
+    """Open a session. Raises psycopg's errors, and `Unavailable` for options that a pooler would not hand on."""
+    given = conninfo_to_dict(url)
+    theirs = str(given.pop("options", ""))
+    options = {**_SERVER, **_timeouts(limits), **(_READ_ONLY if read_only else {})}
+    ours = " ".join(f"-c {name}={value}" for name, value in options.items())
+    given["application_name"] = "; ".join(
+        filter(None, (f"caregrant {known_version()}", str(given.get("application_name") or "")))
+    )
+    arguments: dict[str, Any] = {**_CONNECTION, **given, "autocommit": True, "cursor_factory": SessionCursor}
+    try:
+        session = Session.connect(**arguments, options=f"{ours} {theirs}".strip())
+    except psycopg.OperationalError as error:
+        if _REFUSED not in str(error):
+            raise
+        session = Session.connect(**arguments)
+    (process,) = psycopg.Cursor(session).execute("SELECT pg_backend_pid()").fetchone() or (None,)
+    if process != session.info.backend_pid:
+        _share(session, limits, read_only=read_only, options=theirs)
+    return session
+
+
+def _share(session: Session, limits: Limits, *, read_only: bool, options: str) -> None:
+    if options:
+        session.close()
+        raise Unavailable(
+            "a pooler such as PgBouncer does not hand on the options of a database URL: set them with ALTER ROLE"
+        )
+    session.shared, session._limits, session._read_only = True, limits, read_only
+    session.prepare_threshold = None
+    psycopg.Cursor(session).execute("SET timezone = 'UTC'")  # poolers keep this one for each client
+
+
+def _timeouts(limits: Limits) -> dict[str, int]:
+    return {
+        "statement_timeout": limits.statement,
+        "lock_timeout": limits.lock,
+        "idle_in_transaction_session_timeout": limits.idle,
+    }
+
+
+_HARMLESS = ("22", "23", "40", "42", "55", "57014")
+
+
+def leaves_fit(error: BaseException) -> bool:
+    """Whether a session may be used again after an error: the server refused a statement, and not the session.
+
+    Not after 25006 (the session is read-only now), nor after what the driver itself raised.
+    """
+    driver = getattr(error, "orig", None) or error  # Peewee's error holds the driver's
+    state: str = getattr(driver, "sqlstate", None) or ""
+    return state.startswith(_HARMLESS)
+
+
+__all__: Sequence[str] = ("Session", "leaves_fit", "open_session")

@@ -1,0 +1,119 @@
+"""HTTP requests to the identity provider, with a limit for the total time and the size of an answer, and no redirects.
+
+A timeout of a socket counts from one byte to the next, so that a peer that sends a byte now and then holds a caller for
+hours. Here a timer closes the connection when the time is over, whatever the peer does.
+"""
+
+import io
+import socket
+import threading
+from contextlib import suppress
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+LARGEST_ANSWER = 1 << 20
+"""The largest answer that is read, in bytes."""
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Carries out one request at a time within `seconds`.
+
+    Raises `requests.RequestException` for an answer that takes longer, is larger than `LARGEST_ANSWER` or redirects.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._sockets: list[socket.socket] = []
+        self._over = threading.Event()
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make connections that tell their socket."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _pools(self)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Make connections through a proxy of the environment that tell their socket."""
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = _pools(self)
+        return manager
+
+    def hold(self, opened: socket.socket) -> None:
+        """Remember a socket that is to be closed when the time is over."""
+        self._sockets.append(opened)
+        if self._over.is_set():
+            self._close()
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """Send a request and read its answer."""
+        timer = threading.Timer(self.seconds, self._end)
+        timer.daemon = True
+        timer.start()
+        try:
+            response = super().send(request, *args, **{**options, "stream": True, "timeout": self.seconds})
+            if response.is_redirect:
+                raise requests.TooManyRedirects("the answer is a redirect, which is not followed")
+            response.raw = io.BytesIO(self._content(response))
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.ConnectionError(error) from error
+        finally:
+            timer.cancel()
+            self.close()
+        if self._over.is_set():
+            raise requests.Timeout(f"the answer took longer than {self.seconds} s")
+        return response
+
+    def _content(self, response: requests.Response) -> bytes:
+        content = bytearray()
+        for chunk in response.raw.stream(1 << 16, decode_content=True):
+            content += chunk
+            if len(content) > LARGEST_ANSWER:
+                raise requests.RequestException(f"the answer is larger than {LARGEST_ANSWER} bytes")
+        return bytes(content)
+
+    def _end(self) -> None:
+        self._over.set()
+        self._close()
+
+    def _close(self) -> None:
+        for opened in list(self._sockets):
+            with suppress(OSError):
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)
+
+
+def _pools(adapter: BoundedAdapter) -> dict[str, type]:
+    """Return the classes of urllib3's pools by scheme, whose connections hand their socket to an adapter."""
+
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            adapter.hold(self.sock)
+
+    class Tls(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            adapter.hold(self.sock)
+
+    return {
+        "http": type("PlainPool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": Plain}),
+        "https": type("TlsPool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": Tls}),
+    }
+
+
+def bound(session: requests.Session, seconds: float) -> None:
+    """Let a session take part in nothing longer than `seconds`, request by request."""
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, BoundedAdapter(seconds))
+
+
+def get(url: str, seconds: float) -> bytes:
+    """Return the body of a successful answer. Raises `requests.RequestException`."""
+    with requests.Session() as session:
+        bound(session, seconds)
+        response = session.get(url, headers={"Accept": "application/json"})
+        response.raise_for_status()
+        return response.content
