@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.clients import add_client, revoke_clients
 from authz.compiler import load
-from authz.database import Database, connect, masked_url, migrate
+from authz.database import Database, connect, masked_url, migrate, shut
 from authz.demo import fill, is_demo
 from authz.importing import ImportReport, import_facts
 from authz.old_ids import outside_the_rule
