@@ -113,6 +113,7 @@ class PatientItem(BaseModel):
 
     id: str
     name: str
+    reference: str | None
     role: Literal["owner", "viewer", "manager"]
     owner: str
     until: Instant | None
@@ -136,6 +137,7 @@ class EditedPatient(BaseModel):
 
     id: str
     name: str
+    reference: str | None
     subscription: str
 
 
@@ -144,6 +146,7 @@ class NewlyAdded(BaseModel):
 
     id: str
     name: str
+    reference: str | None
     subscription: str
     grant: str
 

@@ -14,7 +14,9 @@ from api.problems import Problem
 from api.requests import body
 from authz.errors import InvalidInput
 from authz.operations.change import MOST_AT_ONCE
-from authz.terms import MEMBERSHIP_ROLES, is_named, parse_instant
+from authz.plans import Place
+from authz.terms import MEMBERSHIP_ROLES, parse_instant
+from authz.texts import LONGEST_SORT_KEY, is_named
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST = 200
@@ -58,7 +60,7 @@ class NewPatient(_Body):
     """A patient to add."""
 
     name: str
-    id: str | None = None
+    reference: str = ""
     subscription: str | None = None
 
 
@@ -66,12 +68,19 @@ class PatientChanges(_Body):
     """What of a patient shall change."""
 
     name: str | None = None
+    reference: str | None = None
 
 
 class EndOfPatient(_Body):
     """Why a patient leaves the clinic."""
 
     reason: str = ""
+
+
+class NewPatientWithId(NewPatient):
+    """A patient to add under an id that the operator chose."""
+
+    id: str | None = None
 
 
 class NewShare(_Body):
@@ -219,13 +228,40 @@ def cursor(last: str) -> str:
     return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
 
 
+def cursor_after(place: Place, following: tuple[str, str] | None) -> str | None:
+    """The cursor of the next page of a list that begins at a place; None if there is no more."""
+    if following is None:
+        return None
+    return cursor("\n".join(("name", *following)) if place.by_name else following[1])
+
+
+def place(limit: int) -> Place:
+    """Where the page of a list by name begins, as `sort` and `cursor` say. A cursor is good for the order that it was
+    made for. Raises `InvalidInput` for another.
+    """
+    by_name = request.args.get("sort", "name") == "name"
+    if request.args.get("sort", "name") not in ("name", "id"):
+        raise InvalidInput("sort: name or id")
+    if not by_name or not request.args.get("cursor"):
+        return Place(limit, after(), by_name=by_name)
+    kind, _, rest = _decoded().partition("\n")
+    key, _, last = rest.rpartition("\n")
+    if kind != "name" or not is_named(last) or len(key) > LONGEST_SORT_KEY or "\0" in key:
+        raise InvalidInput("cursor: is none that was given out")
+    return Place(limit, last, key)
+
+
 def after() -> str:
     """What the request's `cursor` says. Raises `InvalidInput` for one that is none of ours."""
-    text = request.args.get("cursor", "")
-    try:
-        last = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInput("cursor: is none that was given out") from error
+    last = _decoded()
     if last and not is_named(last):
         raise InvalidInput("cursor: is none that was given out")
     return last
+
+
+def _decoded() -> str:
+    text = request.args.get("cursor", "")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput("cursor: is none that was given out") from error

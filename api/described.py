@@ -40,7 +40,14 @@ class Description:
 
 
 _TRUTH = {"type": "string", "enum": ["true", "false"], "default": "false"}
-Q = Parameter("q", {"type": "string"}, "Part of the name, or the whole id.")
+Q = Parameter(
+    "q",
+    {"type": "string"},
+    "Words, each of which is in the name or beside it (a reference, a login), in any order; or the whole id.",
+)
+SORT = Parameter(
+    "sort", {"type": "string", "enum": ["name", "id"], "default": "name"}, "By name, reference and id; or by id."
+)
 ROLE = Parameter("role", {"type": "string", "enum": ["owner", "viewer"]}, "Only in this role.")
 LEFT = Parameter("left", _TRUTH, "Instead, what leavers left, for a manager to hand over.")
 UNREAD = Parameter("unread", _TRUTH, "Only those not read yet.")

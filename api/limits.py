@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from authz.operations.change import LONGEST_REASON, MOST_AT_ONCE
 from authz.settings import Settings
 from authz.strict_json import DEEPEST
-from authz.terms import LONGEST_ID, LONGEST_LOGIN, LONGEST_TEXT
+from authz.terms import LONGEST_LOGIN
+from authz.texts import LONGEST_ID, LONGEST_REFERENCE, LONGEST_TEXT
 
 LARGEST_HEAD = 32_768
 LONGEST_TARGET = 16_384
@@ -51,6 +52,7 @@ LIMITS = (
     Limit("errors told of one request", MOST_ERRORS, 200),
     Limit("characters of an id", LONGEST_ID, 422),
     Limit("characters of a name", LONGEST_TEXT, 422),
+    Limit("characters of a reference", LONGEST_REFERENCE, 422),
     Limit("characters of a login", LONGEST_LOGIN, 422),
     Limit("characters of a reason", LONGEST_REASON, 422),
     Limit("characters of `q`", LONGEST_QUERY, 422),

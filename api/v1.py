@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from api import answers, bodies
 from api.credentials import authenticate, charge, operator, operator_or_practitioner, pdp, practitioner
-from api.described import CURSOR, LEFT, LIMIT, PATIENT, ROLE, UNREAD, Q, described, refuse_unknown_parameters
+from api.described import CURSOR, LEFT, LIMIT, PATIENT, ROLE, SORT, UNREAD, Q, described, refuse_unknown_parameters
 from api.limits import charged
 from authz import directory, operations
 from authz.errors import InvalidInput, NotFound
@@ -38,10 +38,16 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def _do(
-    operation: Callable[..., Any], status: int, render: Callable[[Any], Any], *, batch: str = "", **said: Any
+    operation: Callable[..., Any],
+    status: int,
+    render: Callable[[Any], Any],
+    *,
+    act: Act | None = None,
+    batch: str = "",
+    **said: Any,
 ) -> Response:
     """Carry out an operation for the practitioner who asks, once for each `Idempotency-Key`, and tell its result."""
-    act = replace(practitioner(), batch=batch)
+    act = replace(act or practitioner(), batch=batch)
     answers: list[Stored] = []
 
     def rendered(result: Any) -> Stored:
@@ -97,6 +103,16 @@ def _grants(rows: Sequence[Row], people: Mapping[str, Row] | None = None) -> lis
     ]
 
 
+def _added(new: operations.Added) -> Row:
+    return {
+        "id": new.patient,
+        "name": new.name,
+        "reference": new.reference or None,
+        "subscription": new.subscription,
+        "grant": str(new.grant),
+    }
+
+
 def _transferred(one: operations.Transferred) -> Row:
     return {
         "patient": one.patient,
@@ -138,45 +154,35 @@ def me() -> Response:
 
 
 @v1.get("/patients")
-@described(caller="practitioner", gives=answers.Patients, query=(Q, ROLE, LEFT, LIMIT, CURSOR))
+@described(caller="practitioner", gives=answers.Patients, query=(Q, ROLE, LEFT, SORT, LIMIT, CURSOR))
 def patients() -> Response:
     """A page of what the practitioner may view."""
     role = request.args.get("role")
     if role not in (None, "owner", "viewer"):
         raise InvalidInput("role: owner or viewer")
-    rows, more = directory.patients(
-        pdp(),
-        practitioner(),
-        q=bodies.search(),
-        role=role,
-        left=bodies.truth("left"),
-        limit=bodies.limit(),
-        after=bodies.after(),
+    place = bodies.place(bodies.limit())
+    rows, following = directory.patients(
+        pdp(), practitioner(), place, q=bodies.search(), role=role, left=bodies.truth("left")
     )
     items = [{**row, "until": _until(row["until"])} for row in rows]
-    return _json({"items": items, "next": bodies.cursor(rows[-1]["id"]) if more else None})
+    return _json({"items": items, "next": bodies.cursor_after(place, following)})
 
 
 @v1.post("/patients")
 @described(
     caller="practitioner",
-    takes=bodies.NewPatient,
+    takes=bodies.NewPatientWithId,
     gives=answers.NewlyAdded,
     status=201,
     once=True,
-    example={"name": "Pat One"},
+    example={"name": "Pat One", "reference": "MRN 2024/17"},
 )
 def add_patient() -> Response:
-    """Add a patient, who is the practitioner's own."""
-    said = bodies.read(bodies.NewPatient)
-    return _do(
-        operations.add_patient,
-        201,
-        lambda new: {"id": new.patient, "name": new.name, "subscription": new.subscription, "grant": str(new.grant)},
-        name=said.name,
-        patient=said.id,
-        subscription=said.subscription,
-    )
+    """Add a patient, who is the practitioner's own; `id` is taken from an app whose key is bound to no clinic alone."""
+    act = practitioner()
+    chooses = act.client is not None and act.bound is None
+    said = bodies.read(bodies.NewPatientWithId if chooses else bodies.NewPatient).model_dump()
+    return _do(operations.add_patient, 201, _added, act=act, patient=said.pop("id", None), **said)
 
 
 @v1.get("/patients/<patient>")
@@ -196,7 +202,7 @@ def patient(patient: str) -> Response:
     example={"name": "Pat Two"},
 )
 def edit_patient(patient: str) -> Response:
-    """Correct a patient's name."""
+    """Correct a patient's name or reference."""
     said = bodies.read(bodies.PatientChanges).model_dump(exclude_unset=True)
     return _do(operations.edit_patient, 200, lambda row: row, patient=patient, **said)
 
@@ -221,7 +227,8 @@ def access(patient: str) -> Response:
 def colleagues() -> Response:
     """Who may receive a patient, or in any of the practitioner's clinics."""
     q, name = bodies.search(), request.args.get("patient")
-    return _json({"items": directory.colleagues(pdp(), practitioner(), name=name, q=q)})
+    rows = directory.colleagues(pdp(), practitioner(), name=name, q=q)
+    return _json({"items": [{column: row[column] for column in ("id", "login", "name")} for row in rows]})
 
 
 # Share and transfer.
@@ -397,6 +404,21 @@ def end_membership(subscription: str, practitioner: str) -> Response:
     return Response(status=204)
 
 
+@v1.post("/entities/<kind>")
+@described(
+    caller="admin",
+    takes=bodies.AsEntity,
+    gives=answers.StoredEntity,
+    status=201,
+    once=True,
+    example={"properties": {"patient": "p-1", "author": "bob", "title": "Knee plan"}},
+)
+def add_entity(kind: str) -> Response:
+    """Store a new entity of a declared type, under an id that the service makes."""
+    said, act = bodies.read(bodies.AsEntity), operator()
+    return _do(operations.add_entity, 201, lambda row: row, act=act, kind=kind, properties=said.properties)
+
+
 @v1.put("/entities/<kind>/<entity>")
 @described(
     caller="admin",
@@ -405,7 +427,9 @@ def end_membership(subscription: str, practitioner: str) -> Response:
     example={"properties": {"patient": "p-1", "author": "bob", "title": "Knee plan"}},
 )
 def put_entity(kind: str, entity: str) -> Response:
-    """An entity of a declared type as it shall be: its properties, and the relations among them."""
+    """An entity of a declared type as it shall be: its properties, and the relations among them. A key of one clinic
+    changes what that clinic has; the operator may choose the id of a new one.
+    """
     said, act = bodies.read(bodies.AsEntity), operator()
     done = operations.put_entity(pdp(), act=act, kind=kind, entity=entity, properties=said.properties)
     return _json(done)

@@ -14,7 +14,8 @@ from authz.database import Database, answering
 from authz.errors import InvalidInput, NotFound
 from authz.models import Client, Subscription
 from authz.record import Act, Happened, append
-from authz.terms import parse_id, parse_text, shown, to_micros
+from authz.terms import to_micros
+from authz.texts import parse_stored_id, parse_text, shown
 
 SCOPES = {
     "decide": "ask for decisions",
@@ -60,7 +61,7 @@ def add_client(
     key = _new_key()
     with answering(database), database.atomic():
         if subscription is not None:
-            found = Subscription.select().where(Subscription.id == parse_id(subscription))
+            found = Subscription.select().where(Subscription.id == parse_stored_id(subscription))
             if not found.exists(database):
                 raise InvalidInput(f"there is no subscription {subscription}")
         row = {"name": parse_text(name), "scopes": " ".join(wanted), "subscription": subscription, "rate": rate}

@@ -4,16 +4,20 @@ Whatever is listed was permitted first and narrowed down afterwards, by what the
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from authz.database import answering
 from authz.decisions import Decision, Ref
 from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
+from authz.owned import owned
 from authz.pdp import PDP
+from authz.plans import Place
 from authz.record import Act, Asked, record_decisions, searched
 from authz.statements import is_among, rows_of
 from authz.terms import FOREVER, normalise_login, to_micros
+from authz.texts import describe_patient, matches, words_of
 
 Row = dict[str, Any]
 _CHUNK = 500
@@ -35,7 +39,8 @@ def by_login(pdp: PDP, login: str, bound: str | None) -> str | None:
 def me(pdp: PDP, act: Act) -> Row:
     """The practitioner and their live memberships of live subscriptions."""
     with answering(pdp.database):
-        (mine,) = Practitioner.select().where(Practitioner.id == act.by).dicts().execute(pdp.database)
+        columns = (Practitioner.id, Practitioner.login, Practitioner.name)
+        (mine,) = Practitioner.select(*columns).where(Practitioner.id == act.by).dicts().execute(pdp.database)
         lives = Membership.select(Membership.subscription, Membership.role).where(
             Membership.practitioner == act.by, Membership.started_at <= act.now, Membership.ended_at > act.now
         )
@@ -52,66 +57,45 @@ def me(pdp: PDP, act: Act) -> Row:
 
 
 def patients(
-    pdp: PDP,
-    act: Act,
-    *,
-    q: str = "",
-    role: str | None = None,
-    left: bool = False,
-    limit: int,
-    after: str = "",
-) -> tuple[list[Row], bool]:
-    """A page of the patients that the practitioner may view, by id; whether there are more.
+    pdp: PDP, act: Act, place: Place, *, q: str = "", role: str | None = None, left: bool = False
+) -> tuple[list[Row], tuple[str, str] | None]:
+    """A page of the patients that the practitioner may view, by name, reference and id, or by id alone; and the place
+    (sort key and id) after which the next page begins, None if there is no more.
 
-    `q` is part of the name or the whole id; `role` is ``owner`` or ``viewer``. `left` lists instead the patients that a
-    manager may transfer because their owner works there no more (T14).
+    Each word of `q` occurs in the name or the reference, or `q` is the id; `role` is ``owner`` or ``viewer``. `left`
+    lists instead the patients that a manager may transfer because their owner works there no more (T14).
     """
-    action = "transfer" if left else "view"
+    action, limit = "transfer" if left else "view", place.limit
     found: list[Row] = []
-    size = max(limit + 1, _CHUNK) if q or left else limit + 1
+    size = max(limit + 1, _CHUNK) if left else limit + 1
+    place = replace(place, words=tuple(words_of(q)), text=q)
+    if q.strip() and not place.words:  # signs alone, none of which is in any key
+        place = replace(place, words=(q.strip(),))
     with answering(pdp.database):
         while len(found) <= limit:
-            ids = _candidates(pdp, act, action, role, size, after)
-            matching = _matching(pdp, ids, q)
-            while matching and len(found) <= limit:
-                some, matching = matching[: limit + 1], matching[limit + 1 :]
-                found += [row for row in _told(pdp, act, some, action) if _wanted(row, role, left)]
-            if len(ids) < size:
+            some = _candidates(pdp, act, action, role, replace(place, limit=size))
+            keys = dict(some)
+            told = {row["id"]: row for row in _told(pdp, act, list(keys), action) if _wanted(row, role, left)}
+            found += [{**told[one], "sort_key": key} for one, key in some if one in told]
+            if len(some) < size:
                 break
-            after, size = ids[-1], min(4 * size, _LARGEST_CHUNK)
+            after, key = some[-1]
+            place, size = replace(place, after=after, key=key), min(4 * size, _LARGEST_CHUNK)
         _record_search(pdp, act, action, ("patient", ""), min(len(found), limit))
-    for row in found:
-        del row["left"]
-    return found[:limit], len(found) > limit
+    more = len(found) > limit
+    keys = {row["id"]: row.pop("sort_key") for row in found if row.pop("left") in (True, False)}
+    last = found[limit - 1]["id"] if more else ""
+    return found[:limit], (keys[last], last) if more else None
 
 
-def _candidates(pdp: PDP, act: Act, action: str, role: str | None, size: int, after: str) -> list[str]:
-    """Ids among which the patients asked for are, in order: what one owns is found by its grants, and what one does
-    not own by the rules other than the owner's (R3), so that neither hides among many of the other.
+def _candidates(pdp: PDP, act: Act, action: str, role: str | None, place: Place) -> list[tuple[str, str]]:
+    """Ids among which the patients asked for are, with their sort keys, in order: what one owns is found by its grants,
+    and what one does not own by the rules other than the owner's (R3), so that neither hides among many of the other.
     """
-    if role != "owner":
-        without = "R3" if role == "viewer" else ""
-        who = ("practitioner", act.by)
-        return pdp.search_resources(who, action, "patient", act.now, size, after, without=without, within=act.bound)
-    mine = Grant.select(Grant.patient).where(
-        Grant.practitioner == act.by,
-        Grant.role == "owner",
-        Grant.patient > after,
-        Grant.started_at <= act.now,
-        Grant.ended_at > act.now,
-    )
-    if act.bound is not None:
-        mine = mine.where(Grant.patient.in_(Patient.select(Patient.id).where(Patient.subscription == act.bound)))
-    return [name for (name,) in mine.order_by(Grant.patient).limit(size).tuples().execute(pdp.database)]
-
-
-def _matching(pdp: PDP, ids: Sequence[str], q: str) -> list[str]:
-    """Those whose name has `q` in it, or whose id it is, in order."""
-    if not q:
-        return list(ids)
-    part = q.casefold()
-    rows = rows_of(pdp.database, "SELECT id, name FROM patient WHERE id", list(ids))
-    return sorted(name for name, shown in rows if name == q or part in shown.casefold())
+    if role == "owner":
+        return owned(pdp.database, act, place)
+    who, without = ("practitioner", act.by), "R3" if role == "viewer" else ""
+    return pdp.list_resources(who, action, "patient", place, act.now, act.bound, without)
 
 
 def _wanted(row: Row, role: str | None, left: bool) -> bool:
@@ -140,6 +124,7 @@ def _told(pdp: PDP, act: Act, ids: Sequence[str], action: str) -> list[Row]:
         {
             "id": row["id"],
             "name": row["name"],
+            "reference": row["reference"] or None,
             "role": _role(owners[row["id"]], act, action),
             "owner": owners[row["id"]],
             "until": decision.until,
@@ -191,7 +176,7 @@ def actions(pdp: PDP, act: Act, names: Sequence[str], *of: str) -> dict[str, set
 
 
 def names(pdp: PDP, act: Act, ids: Sequence[str]) -> dict[str, str]:
-    """The names of those of these patients that the practitioner may know: who view them, or list their access."""
+    """How to name those of these patients that the practitioner may know: who view them, or list their access."""
     with answering(pdp.database):
         known: set[str] = set()
         for action in ("view", "list_access"):
@@ -199,8 +184,9 @@ def names(pdp: PDP, act: Act, ids: Sequence[str]) -> dict[str, str]:
             answers = pdp.evaluate_many([(one.subject, one.action, one.resource) for one in asked], act.now)
             record_decisions(pdp.database, act, zip(asked, answers, strict=True))
             known |= {one.resource[1] for one, decision in zip(asked, answers, strict=True) if decision.allowed}
-        rows = Patient.select(Patient.id, Patient.name).where(is_among(pdp.database, Patient.id, sorted(known)))
-        return dict(rows.tuples().execute(pdp.database))
+        which = is_among(pdp.database, Patient.id, sorted(known))
+        named = Patient.select(Patient.id, Patient.name, Patient.reference).where(which).tuples().execute(pdp.database)
+        return {one: describe_patient(name, reference) for one, name, reference in named}
 
 
 def access(pdp: PDP, act: Act, name: str) -> list[Row]:
@@ -245,13 +231,8 @@ def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> l
             resources = [("subscription", one) for one, may in zip(mine, answers, strict=True) if may.allowed]
         found = {who for one in resources for who in pdp.search_subjects("practitioner", "receive", one, act.now)}
         _record_search(pdp, act, "receive", ("patient", name or ""), len(found - {act.by}))
-        people = (
-            Practitioner.select()
-            .where(is_among(pdp.database, Practitioner.id, sorted(found - {act.by})))
-            .order_by(Practitioner.id)
-        )
-        rows = list(people.dicts().execute(pdp.database))
-    return [row for row in rows if not q or q.casefold() in f"{row['name']}\n{row['login']}".casefold()]
+        rows = list(people(pdp, sorted(found - {act.by})).values())
+    return [row for row in rows if matches(row["search_key"], q)]
 
 
 def colleagues_for_all(pdp: PDP, act: Act, names: Sequence[str]) -> list[Row]:
@@ -270,12 +251,15 @@ def colleagues_for_all(pdp: PDP, act: Act, names: Sequence[str]) -> list[Row]:
 
 
 def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
-    """Practitioners by id."""
+    """Practitioners by id, in the order of their names."""
     if not names:
         return {}
     with answering(pdp.database):
-        found = rows_of(pdp.database, "SELECT id, login, name FROM practitioner WHERE id", sorted(set(names)))
-    return {one: {"id": one, "login": login, "name": name} for one, login, name in found}
+        found = rows_of(
+            pdp.database, "SELECT id, login, name, search_key FROM practitioner WHERE id", sorted(set(names))
+        )
+    columns = ("id", "login", "name", "search_key")
+    return {row[0]: dict(zip(columns, row, strict=True)) for row in sorted(found, key=lambda row: (row[3], row[0]))}
 
 
 def standing_shares(pdp: PDP, act: Act) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from peewee import (
+    SQL,
     BigAutoField,
     BigIntegerField,
     BlobField,
@@ -102,11 +103,12 @@ class Licence(Fact):
 
 
 class Practitioner(Table):
-    """A person who works under subscriptions; `login` is their e-mail in normal form."""
+    """A person who works under subscriptions; `login` is their e-mail in normal form, `search_key` both, folded."""
 
     id = IdField(primary_key=True)
     login = IdField(unique=True)
     name = TextField()
+    search_key = IdField(default="")
 
 
 class Membership(Fact):
@@ -123,11 +125,17 @@ class Membership(Fact):
 
 
 class Patient(Fact):
-    """A patient of a subscription: an opaque id and a display name, no clinical data."""
+    """A patient of a subscription: an opaque id and a display name, no clinical data.
+
+    `reference` is the clinic's own number of them, unique among the patients that are there, empty if it has none;
+    `search_key` is name and reference, folded: lists are searched and ordered by it.
+    """
 
     id = IdField(primary_key=True)
     subscription = ForeignKeyField(Subscription, backref="patients")
     name = TextField()
+    reference = IdField(default="")
+    search_key = IdField(default="")
 
     class Meta:
         constraints = (_LIFE,)
@@ -181,12 +189,16 @@ class StandingShare(Fact):
 
 
 class Entity(Fact):
-    """One version of a row of a type that a policy directory declares; its relations are in `EntityLink`."""
+    """One version of a row of a type that a policy directory declares; its relations are in `EntityLink`.
+
+    `subscription` is the clinic that it belongs to and whose key may change it; empty: it is the operator's.
+    """
 
     pk = BigAutoField()
     type = IdField()
     id = IdField()
     properties = DocumentField()
+    subscription = IdField(default="")
 
     class Meta:
         constraints = (_LIFE,)
@@ -500,6 +512,18 @@ Grant.add_index(
         unique=True,
         where=((Grant.role == "owner") & (Grant.ended_at == FOREVER_MICROS)),
         name="grant_open_owner",
+    )
+)
+Patient.add_index(
+    Patient.index(Patient.subscription, SQL("substr(search_key, 1, 128)"), Patient.id, name="patient_by_name")
+)
+Patient.add_index(
+    Patient.index(
+        Patient.subscription,
+        Patient.reference,
+        unique=True,
+        where=((Patient.reference != "") & (Patient.ended_at == FOREVER_MICROS)),
+        name="patient_open_reference",
     )
 )
 Decision.add_index(

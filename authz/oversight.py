@@ -7,15 +7,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import peewee
+
 from authz import directory
 from authz.database import answering
 from authz.decisions import Decision, Ref
 from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Patient, Practitioner, StandingShare
 from authz.pdp import PDP
+from authz.plans import Place
 from authz.record import Act, Asked, record_decisions, searched
 from authz.statements import is_among
 from authz.terms import FOREVER
+from authz.texts import LONGEST_SORT_KEY, sort_key
 
 Row = dict[str, Any]
 
@@ -98,8 +102,10 @@ def _told(who: str, decision: Decision, share: Row | None) -> Row:
 
 def _with_people(pdp: PDP, rows: list[Row]) -> list[Row]:
     people = directory.people(pdp, [row["practitioner"] for row in rows])
-    told = [{**row, **{key: people[row["practitioner"]][key] for key in ("name", "login")}} for row in rows]
-    return sorted(told, key=lambda row: (row["role"] != "owner", row["name"].casefold(), row["practitioner"]))
+    told = [
+        {**row, **{key: people[row["practitioner"]][key] for key in ("name", "login", "search_key")}} for row in rows
+    ]
+    return sorted(told, key=lambda row: (row["role"] != "owner", row["search_key"], row["practitioner"]))
 
 
 def managed(pdp: PDP, act: Act) -> list[Row]:
@@ -111,13 +117,14 @@ def managed(pdp: PDP, act: Act) -> list[Row]:
         return [one for one, decision in zip(mine, answers, strict=True) if decision.allowed]
 
 
-def members(pdp: PDP, act: Act, subscription: str, *, limit: int, after: str = "") -> tuple[list[Row], bool]:
-    """A page of those who work under a subscription, by id; whether there are more.
+def members(pdp: PDP, act: Act, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
+    """A page of those who work under a subscription, by name, and the place after it, None if there is no more.
 
     Raises `Denied` for who only works there, and `NotFound` for anybody else.
     """
     with answering(pdp.database):
         _manage(pdp, act, subscription)
+        key = peewee.fn.SUBSTR(Practitioner.search_key, 1, LONGEST_SORT_KEY)
         found = (
             Membership.select(Membership.role, Membership.started_at, Membership.ended_at, Practitioner)
             .join(Practitioner)
@@ -125,17 +132,19 @@ def members(pdp: PDP, act: Act, subscription: str, *, limit: int, after: str = "
                 Membership.subscription == subscription,
                 Membership.started_at <= act.now,
                 Membership.ended_at > act.now,
-                Practitioner.id > after,
+                peewee.Tuple(key, Practitioner.id) > peewee.Tuple(place.key, place.after),
             )
-            .order_by(Practitioner.id, Membership.role)
-            .limit(limit + 1)
+            .order_by(key, Practitioner.id, Membership.role)
+            .limit(place.limit + 1)
         )
         rows = list(found.dicts().execute(pdp.database))
     told = [
         {**row, "since": row["started_at"], "until": None if row["ended_at"] == FOREVER else row["ended_at"]}
         for row in rows
     ]
-    return told[:limit], len(told) > limit
+    more = len(told) > place.limit
+    last = told[place.limit - 1] if more else {}
+    return told[: place.limit], (sort_key(last["search_key"]), last["id"]) if more else None
 
 
 def _manage(pdp: PDP, act: Act, subscription: str) -> None:
@@ -148,11 +157,11 @@ def _manage(pdp: PDP, act: Act, subscription: str) -> None:
         raise Denied("manage") if any(known) else NotFound
 
 
-def left(pdp: PDP, act: Act, subscription: str, *, limit: int, after: str = "") -> tuple[list[Row], bool]:
-    """A page of the patients whose owner works here no more (T14), by id; whether more. Raises as `members`."""
+def left(pdp: PDP, act: Act, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
+    """A page of the patients whose owner works here no more (T14), and the place after it. Raises as `members`."""
     with answering(pdp.database):
         _manage(pdp, act, subscription)
-        return directory.patients(pdp, replace(act, bound=subscription), left=True, limit=limit, after=after)
+        return directory.patients(pdp, replace(act, bound=subscription), place, left=True)
 
 
 def shares(pdp: PDP, act: Act, subscription: str, *, limit: int, after: int = 0) -> tuple[list[Row], bool]:
@@ -179,7 +188,7 @@ def shares(pdp: PDP, act: Act, subscription: str, *, limit: int, after: int = 0)
 
 def _shared_after(pdp: PDP, act: Act, subscription: str, size: int, after: int) -> list[Row]:
     found = (
-        Grant.select(Grant, Patient.name.alias("patient_name"))
+        Grant.select(Grant, Patient.name.alias("patient_name"), Patient.reference.alias("patient_reference"))
         .join(Patient)
         .where(
             Patient.subscription == subscription,
@@ -208,6 +217,7 @@ def _with_owners(pdp: PDP, act: Act, rows: list[Row]) -> list[Row]:
             **_by_grant(row, True),
             "patient": row["patient"],
             "patient_name": row["patient_name"],
+            "patient_reference": row["patient_reference"],
             "name": people[row["practitioner"]]["name"],
             "owner": people[owners[row["patient"]]]["name"],
         }

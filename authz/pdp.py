@@ -21,9 +21,10 @@ from authz.compiler import within as narrowed
 from authz.database import FAULTS, Database, Limits, PostgresqlDatabase, connect, give_up, own_connection, pending, shut
 from authz.decisions import Decision, Explanation, Held, Ref, Way
 from authz.errors import Fault, InvalidInput, PolicyRefused, Unavailable
-from authz.plans import Plan, Properties, WrongType
+from authz.plans import BASIC, Place, Plan, Properties, WrongType
 from authz.settings import shipped
-from authz.terms import from_micros, is_named, to_micros
+from authz.terms import from_micros, to_micros
+from authz.texts import is_named
 
 _PAIRS_AT_ONCE = 1000
 
@@ -228,6 +229,26 @@ class PDP:
         plan = self._plan("resources", subject[0], action, resource_type, within, without)
         return self._search(plan, (subject[1], None), at, limit, after, request, within)
 
+    def list_resources(
+        self,
+        subject: Ref,
+        action: str,
+        resource_type: str,
+        place: Place,
+        at: datetime | None = None,
+        within: str | None = None,
+        without: str = "",
+    ) -> list[tuple[str, str]]:
+        """As `search_resources`, of a type that has a search key: the next ids from a place in a list, each with its
+        sort key.
+        """
+        question = "listing by name" if place.by_name else "listing by id"
+        found = self._plan(question, subject[0], action, resource_type, within, without)
+        if found is None or not is_named(subject[1]):
+            return []
+        known = {"subject": subject[1], "now": self._instant(at), "within": within, **place.values()}
+        return [(row[0], row[1]) for row in self._rows(found[0], tuple(map(known.get, BASIC)), None)]
+
     def search_subjects(
         self,
         subject_type: str,
@@ -399,6 +420,8 @@ class PDP:
             return self._writer.search(queries, "resource")
         if question == "subjects":
             return self._writer.search(queries, "subject")
+        if question.startswith("listing"):
+            return self._writer.listing(queries, by_name=question == "listing by name")
         if question == "actions":
             return self._writer.actions(queries, self.policy.actions(queries[0].resource))
         return {

@@ -4,7 +4,10 @@ A value of another kind than the policy compares it with is refused here, before
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from authz.compiler import Statement
 from authz.errors import InvalidInput
@@ -13,7 +16,29 @@ from authz.terms import parse_instant, to_micros
 Properties = Mapping[str, Any]
 """What came with a request about one of its parts."""
 
-_BASIC = ("subject", "resource", "now", "within", "after", "limit", "pairs")
+BASIC = ("subject", "resource", "now", "within", "after", "limit", "pairs", "after_key", "words", "text")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a page of a list begins, what is searched in the list, and how many rows are wanted.
+
+    The list is ordered by sort key and id (`by_name`), or by id alone; the page comes after `key` and `after`. `words`
+    are folded and all occur in the name or reference of a row, unless `text` is its id.
+    """
+
+    limit: int
+    after: str = ""
+    key: str = ""
+    by_name: bool = True
+    words: tuple[str, ...] = ()
+    text: str = ""
+
+    def values(self) -> dict[str, Any]:
+        """The values of the statement, by the names of `BASIC`."""
+        words = orjson.dumps(self.words).decode()
+        after = {"after": self.after, "after_key": self.key, "limit": self.limit}
+        return {**after, "words": words, "text": self.text if self.words else ""}
 
 
 class WrongType(Exception):
@@ -27,7 +52,7 @@ class Plan:
         self.sql = statement.sql
         self._parameters = statement.parameters
         self._basic = [
-            (f"p{number}", _BASIC.index(parameter.name[0]))
+            (f"p{number}", BASIC.index(parameter.name[0]))
             for number, parameter in enumerate(statement.parameters)
             if len(parameter.name) == 1
         ]
@@ -43,7 +68,7 @@ class Plan:
         return [subject, resource, *(_asked(one.name, one.kind, asked) for one in self._listed)]
 
     def arguments(self, values: tuple[Any, ...], asked: Mapping[str, Properties]) -> dict[str, Any]:
-        """`values` in the order of `_BASIC`; `asked` is the request, by subject, action, resource and context.
+        """`values` in the order of `BASIC`; `asked` is the request, by subject, action, resource and context.
 
         Raises `WrongType`.
         """

@@ -6,7 +6,8 @@ from typing import Any
 from authz.compiler import Type, Vocabulary
 from authz.compiler.vocabulary import Scalar, ToMany, ToOne
 from authz.errors import InvalidInput
-from authz.terms import parse_id, parse_instant, shown, to_micros
+from authz.terms import parse_instant, to_micros
+from authz.texts import parse_stored_id, shown
 
 _LONGEST_PROPERTY = 10_000
 
@@ -28,7 +29,7 @@ def typed(
             continue
         try:
             if isinstance(prop, ToOne):
-                links[name] = (types.types[prop.target].name, parse_id(value))
+                links[name] = (types.types[prop.target].name, parse_stored_id(value))
             elif prop.many:
                 values[name] = _many(prop, value)
             else:

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any, NoReturn
 
 from authz.errors import InvalidInput
-from authz.terms import shown
+from authz.texts import shown
 
 DEEPEST = 64
 

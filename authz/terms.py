@@ -1,4 +1,4 @@
-"""The words of the field, each defined once: roles, origins, identifiers, logins and instants.
+"""The words of the field, each defined once: roles, origins, logins and instants.
 
 It knows no database, no policy and no HTTP. An instant is UTC with microseconds; a fact's life is
 half-open, ``[started_at, ended_at)``; "for ever" is one fixed instant, never nothing.
@@ -14,6 +14,7 @@ from idna.idnadata import codepoint_classes
 from idna.intranges import intranges_contain
 
 from authz.errors import InvalidInput
+from authz.texts import shown
 
 MEMBERSHIP_ROLES = ("member", "manager", "auditor")
 GRANT_ROLES = ("owner", "viewer")
@@ -29,8 +30,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
-LONGEST_ID = 128
-LONGEST_TEXT = 500
 LONGEST_LOGIN = 254
 _LONGEST_REASON = 120
 SPECIAL_USE_DOMAIN_NAMES.clear()  # a clinic's own network may be called .local; nobody sends mail to a login here
@@ -85,39 +84,6 @@ def format_micros(micros: int) -> str:
     return format_instant(from_micros(micros))
 
 
-def parse_id(value: object) -> str:
-    """An opaque identifier: 1–128 visible characters (no white space, no control characters).
-
-    Raises `InvalidInput` otherwise.
-    """
-    if not isinstance(value, str):
-        raise InvalidInput(f"an id is a string, not {shown(value)}")
-    if not 1 <= len(value) <= LONGEST_ID:
-        raise InvalidInput(f"an id has 1 to {LONGEST_ID} characters, this one has {len(value)}")
-    if not value.isprintable() or " " in value:
-        raise InvalidInput(f"an id holds visible characters only, {shown(value)} does not")
-    return value
-
-
-def is_named(name: object) -> bool:
-    """Whether a text may be an id at all: what cannot be is as unknown as what does not exist."""
-    return isinstance(name, str) and 1 <= len(name) <= LONGEST_ID and name.isprintable() and " " not in name
-
-
-def parse_text(value: object) -> str:
-    """A display text such as a name: 1–500 characters in any script, without control characters.
-
-    Raises `InvalidInput` otherwise.
-    """
-    if not isinstance(value, str):
-        raise InvalidInput(f"a text is a string, not {shown(value)}")
-    if not 1 <= len(value) <= LONGEST_TEXT:
-        raise InvalidInput(f"a text has 1 to {LONGEST_TEXT} characters, this one has {len(value)}")
-    if not value.isprintable() and any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
-        raise InvalidInput(f"a text holds no control characters, {shown(value)} does")
-    return value
-
-
 def normalise_login(value: object) -> str:
     """Return a login e-mail in the one form that is stored and compared; the only function that compares logins.
 
@@ -168,12 +134,6 @@ def _lower_case(login: str) -> str:
 
 def _no_login(login: str, why: str) -> InvalidInput:
     return InvalidInput(f"{shown(login)} is not an e-mail address that can be a login: {why[:_LONGEST_REASON]}")
-
-
-def shown(value: object) -> str:
-    """A value as an error message quotes it: on one line, and short."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 REASONS = {

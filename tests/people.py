@@ -21,6 +21,7 @@ from authz.models import (
     Subscription,
 )
 from authz.terms import FOREVER
+from authz.texts import search_key
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=1000)
@@ -59,12 +60,20 @@ def add(database: Database, model: Any, **columns: Any) -> Any:
     """Insert one row that began long ago unless it says otherwise; its key."""
     if "started_at" in model._meta.fields:
         columns.setdefault("started_at", LONG_AGO)
+    if "search_key" in model._meta.fields:
+        others = [columns.get(one, "") for one in ("reference", "login") if one in model._meta.fields]
+        columns["search_key"] = search_key(columns["name"], *others)
     return model.insert(**columns).execute(database)
 
 
 def document(database: Database, name: str, *, patient: str | None = None, author: str | None = None) -> None:
-    """A document, of a patient or of its author's library."""
-    pk = add(database, Entity, type="document", id=name, properties={"title": name})
+    """A document, of a patient or of its author's library; it belongs to the one clinic of either, if there is one."""
+    led: Any = Patient.select(Patient.subscription).where(Patient.id == patient)
+    if patient is None:
+        led = Membership.select(Membership.subscription).where(Membership.practitioner == author).distinct()
+    clinics = [clinic for (clinic,) in led.tuples().execute(database)]
+    owner = clinics[0] if len(clinics) == 1 else ""
+    pk = add(database, Entity, type="document", id=name, properties={"title": name}, subscription=owner)
     for key, target in (("patient", patient), ("author", author)):
         if target is not None:
             EntityLink.insert(entity=pk, property=key, type="document", target=target).execute(database)
@@ -92,7 +101,8 @@ def _everybody(database: Database) -> None:
         ("p-harbour", "harbour", "grace"),
         ("p-city", "city", "frank"),
     ):
-        add(database, Patient, id=patient, subscription=clinic, name=f"Patient of {owner}")
+        reference = "MRN 1" if clinic == "city" else ""
+        add(database, Patient, id=patient, subscription=clinic, name=f"Patient of {owner}", reference=reference)
         add(database, Grant, patient=patient, practitioner=owner, role="owner", origin="created")
     # The leaver keeps a share, a standing share and what they wrote: none of it counts any more.
     for viewer, until in (("bob", NEXT_YEAR), ("erin", FOREVER)):

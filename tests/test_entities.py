@@ -12,8 +12,9 @@ from authz.database import Database, gather_statistics
 from authz.errors import NotFound
 from authz.models import Entity, EntityLink, Event, Grant, Licence, Membership, Patient, Practitioner, Subscription
 from authz.operations import end_entity, put_entity
+from authz.operations import entity as entity_operations
 from authz.pdp import PDP
-from authz.record import replayed
+from authz.record import replayed, told_entity
 from authz.statements import insert_rows
 from authz.terms import FOREVER, FOREVER_MICROS, to_micros
 from tests import people
@@ -99,21 +100,91 @@ def test_types_that_are_not_declared(admin: Person) -> None:
     assert_problem(admin.call("PUT", "/v1/entities/document/d", {"title": "x"}), 422, "invalid", "/title")
 
 
+def post(caller: Person, **properties: Any) -> Any:
+    return caller.call("POST", "/v1/entities/document", {"properties": properties})
+
+
 def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, database: Database) -> None:
     """What leads to another clinic is as what is not there, and what leads nowhere is nobody's."""
     north, city = (app(flask, database, "admin", bound=clinic) for clinic in ("north", "city"))
-    answered(put(north, patient="p-1", author="bob"))
-    elsewhere = assert_problem(put(city, "d-2", patient="p-1"), 422, "invalid")
-    nothing = assert_problem(put(city, "d-2", patient="p-0"), 422, "invalid")
+    made = answered(post(north, patient="p-1", author="bob"), 201)["id"]
+    elsewhere = assert_problem(post(city, patient="p-1"), 422, "invalid")
+    nothing = assert_problem(post(city, patient="p-0"), 422, "invalid")
     assert str(elsewhere).replace("p-1", "p-0") == str(nothing)
-    assert_problem(put(city, "d-2", author="bob"), 422, "invalid")
-    assert_problem(put(city, "d-2", title="x"), 422, "invalid", "nothing in them leads")
-    answered(put(city, "d-2", author="frank"))
-    for call in (put(city, patient="p-city"), city.call("DELETE", "/v1/entities/document/d-1")):
+    assert_problem(post(city, author="bob"), 422, "invalid")
+    assert_problem(post(city, title="x"), 422, "invalid", "nothing in them leads")
+    answered(post(city, author="frank"), 201)
+    for call in (put(city, made, patient="p-city"), city.call("DELETE", f"/v1/entities/document/{made}")):
         assert_problem(call, 404, "not-found")
-    assert north.call("DELETE", "/v1/entities/document/d-1").status_code == 204
+    assert answered(put(north, made, patient="p-1", author="bob", title="Knee"))["id"] == made
+    assert north.call("DELETE", f"/v1/entities/document/{made}").status_code == 204
     answered(put(admin, "d-3", title="anybody's"))
     assert_problem(app(flask, database, "decide").call("PUT", "/v1/entities/document/d-9", {}), 403, "forbidden")
+
+
+def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, database: Database) -> None:
+    """T33: whoever else its people work for, a clinic's key takes over nothing; its own clinic goes on changing it."""
+    north, city = (app(flask, database, "admin", bound=clinic) for clinic in ("north", "city"))
+    mine = answered(post(north, author="mia"), 201)["id"]  # mia works in both clinics
+    assert_problem(put(city, mine, author="frank"), 404, "not-found")
+    assert_problem(city.call("DELETE", f"/v1/entities/document/{mine}"), 404, "not-found")
+    answered(put(north, mine, author="mia", title="still North's"))
+    rows = Entity.select().where(Entity.id == mine).order_by(Entity.pk).execute(database)
+    assert [row.subscription for row in rows] == ["north", "north"]
+    last = Event.select().order_by(Event.id.desc()).limit(1).execute(database)[0]
+    assert (last.subscription, last.body["after"]["subscription"]) == ("north", "north")
+    assert [one for one in replayed(database)[1] if mine in one.row] == []
+    # A decision asked within the other clinic knows no more of it.
+    pdp, doc = pdp_of(database), ("document", mine)
+    mia, later = ("practitioner", "mia"), FOREVER - timedelta(days=1)
+    asked = [pdp.evaluate(mia, "view", doc, later, within=one) for one in (None, "north", "city")]
+    assert [one.allowed for one in asked] == [True, True, False]
+    Entity.update(subscription="city").where(Entity.id == mine).execute(database)
+    assert [one for one in replayed(database)[1] if mine in one.row] != []
+
+
+def test_t33_ids_are_the_operators(flask: Flask, admin: Person, database: Database) -> None:
+    """T33: a clinic's key cannot tell by a chosen id what others have, nor take it before they do."""
+    city = app(flask, database, "admin", bound="city")
+    answered(put(admin, "taken", patient="p-1"))
+    told = [put(city, one, patient="p-city") for one in ("taken", "free", "a b")]
+    assert len({(answer.status_code, answer.data) for answer in told}) == 1
+    assert_problem(told[0], 404, "not-found")
+    assert Entity.select().where(Entity.id == "free").count(database) == 0
+
+
+def test_events_of_before_tell_no_clinic(admin: Person, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that an older event began is the same whatever clinic the upgrade gave it, and when it is ended."""
+
+    def as_before(row: Any, links: Any) -> dict[str, Any]:
+        told = told_entity(row, links)
+        del told["subscription"]
+        return told
+
+    with monkeypatch.context() as before:
+        before.setattr(entity_operations, "told_entity", as_before)
+        answered(put(admin, "d-old", patient="p-1"))
+        answered(put(admin, "d-older", patient="p-1"))
+    answered(put(admin, "d-old", patient="p-1", title="Knee"))
+    assert admin.call("DELETE", "/v1/entities/document/d-older").status_code == 204
+    assert [one for one in replayed(database)[1] if "d-old" in one.row] == []
+
+
+@pytest.mark.parametrize(
+    ("properties", "owner"),
+    [
+        ({"patient": "p-1", "author": "frank"}, "north"),
+        ({"author": "bob"}, "north"),
+        ({"author": "mia"}, ""),  # has worked in two
+        ({"title": "x"}, ""),
+    ],
+)
+def test_what_the_operator_writes_belongs_where_it_leads(
+    admin: Person, database: Database, properties: Any, owner: str
+) -> None:
+    """To the one clinic of its patient, else the one where its people have worked; else it stays the operator's."""
+    answered(put(admin, "d-9", **properties))
+    assert [row.subscription for row in Entity.select().where(Entity.id == "d-9").execute(database)] == [owner]
 
 
 MANY = 3000

@@ -52,6 +52,9 @@ BY_PERSON: dict[str, Callable[[Any, int], Any]] = {
         "POST", "/v1/shares", {"patients": [f"x-{one}" for one in range(size)], "colleague": login("pete")}
     ),
     "characters of an id": lambda she, size: she.call("GET", f"/v1/colleagues?patient={'x' * size}"),
+    "characters of a reference": lambda she, size: she.call(
+        "POST", "/v1/patients", {"name": "n", "reference": "r" * size}
+    ),
     "characters of a name": lambda she, size: she.call("POST", "/v1/patients", {"name": "n" * size}),
     "characters of a login": lambda she, size: she.call(
         "POST", "/v1/patients/p-1/shares", {"colleague": "a" * (size - len("@x.example")) + "@x.example"}

@@ -12,6 +12,7 @@ from api.limits import MOST_SELECTED, charged
 from api.pages.frame import patient_path
 from authz import directory, oversight
 from authz.errors import Denied, InvalidInput, NotFound
+from authz.texts import describe_patient
 
 Row = dict[str, Any]
 
@@ -57,7 +58,7 @@ def one(patient: str, *actions: str) -> Chosen:
     allowed = frozenset(actions) & set(row["actions"])
     if not allowed:
         raise Denied(actions[0])
-    return Chosen({patient: row["name"]}, allowed, (), patient_path(patient))
+    return Chosen({patient: describe_patient(row["name"], row["reference"])}, allowed, (), patient_path(patient))
 
 
 def selected() -> list[str]:
@@ -89,7 +90,7 @@ def several(patients: Sequence[str], *actions: str) -> Chosen:
 def colleagues(chosen: Chosen) -> list[Row]:
     """Who may receive all of these patients, by name."""
     found = directory.colleagues_for_all(pdp(), sessions.act(), chosen.ids)
-    return sorted(found, key=lambda row: (row["name"].casefold(), row["id"]))
+    return sorted(found, key=lambda row: (row["search_key"], row["id"]))
 
 
 def touched(chosen: Chosen, colleagues: list[Row]) -> Touched:

@@ -22,18 +22,20 @@ def clinic() -> Response:
 @pages.get("/clinic/<subscription>")
 def members(subscription: str) -> Response:
     """Who works here."""
-    rows, more = oversight.members(pdp(), sessions.act(), subscription, limit=PAGE, after=bodies.after())
-    following = bodies.cursor(rows[-1]["id"]) if more else None
+    place = bodies.place(PAGE)
+    rows, more = oversight.members(pdp(), sessions.act(), subscription, place)
+    following = bodies.cursor_after(place, more)
     return page("clinic_members.html", subscription=subscription, members=rows, following=following)
 
 
 @pages.get("/clinic/<subscription>/handover")
 def handover(subscription: str) -> Response:
     """The patients of those who work here no more."""
-    rows, more = oversight.left(pdp(), sessions.act(), subscription, limit=PAGE, after=bodies.after())
+    place = bodies.place(PAGE)
+    rows, more = oversight.left(pdp(), sessions.act(), subscription, place)
     people = directory.people(pdp(), [row["owner"] for row in rows])
     listed = [{**row, "owner": people[row["owner"]]["name"]} for row in rows]
-    following = bodies.cursor(rows[-1]["id"]) if more else None
+    following = bodies.cursor_after(place, more)
     return page("clinic_handover.html", subscription=subscription, patients=listed, following=following)
 
 

@@ -17,11 +17,12 @@ def patients() -> Response:
     """A page of one's patients: one's own, or those that are shared with one."""
     act, q = sessions.act(), search().strip()
     role = request.args.get("role") if request.args.get("role") in _LISTS else "owner"
-    rows, more = directory.patients(pdp(), act, q=q, role=role, limit=PAGE, after=bodies.after())
+    place = bodies.place(PAGE)
+    rows, more = directory.patients(pdp(), act, place, q=q, role=role)
     may = directory.actions(pdp(), act, [row["id"] for row in rows], "share", "transfer", "give_up")
     people = directory.people(pdp(), [row["owner"] for row in rows])
     listed = [{**row, "owner": people[row["owner"]]["name"], "actions": may[row["id"]]} for row in rows]
-    following = bodies.cursor(rows[-1]["id"]) if more else None
+    following = bodies.cursor_after(place, more)
     cursor = request.args.get("cursor")
     return page("patients.html", patients=listed, following=following, role=role, q=q, cursor=cursor)
 

@@ -16,6 +16,7 @@ from api.pages.frame import done, page, pages, patient_path, typed
 from api.problems import status_of
 from authz import directory, operations, oversight
 from authz.errors import CaregrantError, InvalidInput, NotFound
+from authz.texts import describe_patient
 
 _ACTIONS = ("share", "transfer")
 
@@ -104,10 +105,10 @@ def end_share(patient: str, grant: int) -> Response:
     held = next((one for one in access if one["grant"] == grant and one["role"] == "viewer"), None)
     if held is None:
         raise NotFound
-    mine = held["practitioner"] == act.by
+    mine, named = held["practitioner"] == act.by, describe_patient(row["name"], row["reference"])
     if request.method == "GET":
         return page("end_share.html", patient=row, held=held, mine=mine)
     operations.end_share(pdp(), act=act, patient=patient, grant=grant)
     if mine:
-        return done("/patients?role=viewer", Markup("You have given up the access to {}"), row["name"])
-    return done(patient_path(patient), Markup("The sharing of {} with {} has ended"), row["name"], held["name"])
+        return done("/patients?role=viewer", Markup("You have given up the access to {}"), named)
+    return done(patient_path(patient), Markup("The sharing of {} with {} has ended"), named, held["name"])

@@ -18,6 +18,7 @@ from api.pages.frame import done, ours, page, pages, typed
 from api.problems import status_of
 from authz import directory, operations
 from authz.errors import BatchRefused, CaregrantError, Conflict, InvalidInput, NotEligible, SelfTarget
+from authz.texts import matches
 
 Row = dict[str, Any]
 
@@ -81,12 +82,10 @@ def carry_out(those: Chosen, colleague: str, reason: str = "", **seen: Any) -> R
 
 def _list(those: Chosen) -> tuple[Touched, list[Row]]:
     """Whom the transfer touches, and the colleagues that the search leaves, without those who own the patients."""
-    colleagues, sought = chosen.colleagues(those), search().casefold().split()
+    colleagues = chosen.colleagues(those)
     touched = chosen.touched(those, colleagues)
     receivers = [one for one in colleagues if one["id"] not in touched.owners]
-    return touched, [
-        one for one in receivers if all(part in f"{one['name']}\n{one['login']}".casefold() for part in sought)
-    ]
+    return touched, [one for one in receivers if matches(one["search_key"], search())]
 
 
 def _form(those: Chosen, error: CaregrantError | None = None) -> Response:

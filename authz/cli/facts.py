@@ -11,9 +11,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.clients import add_client, revoke_clients
 from authz.compiler import load
-from authz.database import Database, connect, masked_url, migrate
+from authz.database import Database, connect, masked_url, migrate, shut
 from authz.demo import fill, is_demo
 from authz.importing import ImportReport, import_facts
+from authz.old_ids import outside_the_rule
 
 
 @click.command("migrate")
@@ -22,11 +23,16 @@ from authz.importing import ImportReport, import_facts
 def migrate_command(as_json: bool, database: str | None) -> None:
     """Create or upgrade the schema. Safe to repeat."""
     chosen = settings(database=database)
-    applied = migrate(connect(chosen.database))
+    connected = connect(chosen.database)
+    applied = migrate(connected)
+    older = list(outside_the_rule(connected)) if "0011_clinics" in applied else []
+    shut(connected)
     if as_json:
-        write_json({"applied": applied})
-    else:
-        click.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+        write_json({"applied": applied, **({"ids_outside_the_rule": older} if older else {})})
+        return
+    click.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+    for kind, one in older:
+        click.echo(f"the {kind} {one!r} keeps its id, which no path can name or nothing new may have", err=True)
 
 
 @click.command("import")

@@ -4,13 +4,14 @@ The only importer of Oso, at load time alone. It reads no database and decides n
 """
 
 from authz.compiler.load import CompiledPolicy, compile_texts, load
-from authz.compiler.sql import Dialect, Parameter, Statement, Writer
+from authz.compiler.sql import SORT_KEY, Dialect, Parameter, Statement, Writer, listed
 from authz.compiler.tenancy import facts_within, within
 from authz.compiler.terms import Query
 from authz.compiler.vocabulary import Type, Vocabulary
 from authz.compiler.words import Clause, clauses
 
 __all__ = [
+    "SORT_KEY",
     "Clause",
     "CompiledPolicy",
     "Dialect",
@@ -23,6 +24,7 @@ __all__ = [
     "clauses",
     "compile_texts",
     "facts_within",
+    "listed",
     "load",
     "within",
 ]

@@ -4,10 +4,11 @@ One statement answers one question, whatever the policy. What is known only when
 instant, the request's values) is a named parameter; nothing that a caller sends is ever part of the text.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from authz.compiler.tenancy import WITHIN
 from authz.compiler.terms import (
     NIL,
     Asked,
@@ -22,6 +23,7 @@ from authz.compiler.terms import (
     kind_of,
 )
 from authz.compiler.vocabulary import LINK_TABLE, Scalar, ToOne, Type, Vocabulary
+from authz.texts import LONGEST_SORT_KEY
 
 Dialect = Literal["sqlite", "postgresql"]
 Ends = tuple[str | None, str | None]
@@ -63,6 +65,10 @@ NOW = Parameter(("now",), "datetime")
 AFTER = Parameter(("after",), "string")
 LIMIT = Parameter(("limit",), "integer")
 PAIRS = Parameter(("pairs",), "json")
+AFTER_KEY = Parameter(("after_key",), "string")
+WORDS = Parameter(("words",), "json")
+TEXT = Parameter(("text",), "string")
+TENANT = Parameter(WITHIN.path, "string")
 
 
 class Writer:
@@ -117,6 +123,21 @@ class Writer:
             )
         return holes.statement("\nUNION\n".join(arms) + f"\nORDER BY id LIMIT {holes(LIMIT)}")
 
+    def listing(self, queries: Sequence[Query], *, by_name: bool) -> Statement:
+        """Subject known: rows ``(id, sort key)`` of the resources whose search key holds every word, or whose id is the
+        text; ordered by sort key and id, or by id alone, after one of these places and up to a number.
+        """
+        holes = _Holes(self.dialect)
+        arms = []
+        for query in queries:
+            arm = _Arm(self.types, query, holes, (holes(SUBJECT), None))
+            arms.append(f"SELECT {arm.key(query.ends[1])} AS id {arm.body()}")
+        table = self.types.types[queries[0].resource].table
+        return holes.statement(
+            f'SELECT listed.id, {SORT_KEY} FROM "{table}" AS listed WHERE listed.id IN ({" UNION ".join(arms)})'
+            f" AND {listed(holes, by_name=by_name, dialect=self.dialect)}"
+        )
+
     def actions(self, queries: Sequence[Query], named: Sequence[str]) -> Statement:
         """Both ends known: one row for each action of `named` that is allowed."""
         holes = _Holes(self.dialect)
@@ -150,6 +171,22 @@ class Writer:
         arm = _Arm(self.types, query, holes, ends)
         grant, share, until = arm.witness()
         return f"SELECT {way} AS way, {grant} AS held, {share} AS share, {until} AS until {arm.body()}"
+
+
+SORT_KEY = f"substr(listed.search_key, 1, {LONGEST_SORT_KEY})"
+
+
+def listed(holes: Callable[[Parameter], str], *, by_name: bool, dialect: str) -> str:
+    """The conditions and the order of a page of a searched list, of the table ``listed``."""
+    order = f"{SORT_KEY}, listed.id" if by_name else "listed.id"
+    place = f"({order}) > ({holes(AFTER_KEY)}, {holes(AFTER)})" if by_name else f"listed.id > {holes(AFTER)}"
+    text, words = holes(TEXT), holes(WORDS)
+    if dialect == "postgresql":
+        word = f"jsonb_array_elements_text({words}::jsonb) AS word (value)"
+        lacks = f'SELECT 1 FROM {word} WHERE strpos(listed.search_key, word.value COLLATE "C") = 0'
+    else:
+        lacks = f"SELECT 1 FROM json_each({words}) AS word WHERE instr(listed.search_key, word.value) = 0"
+    return f"{place} AND (listed.id = {text} OR NOT EXISTS ({lacks})) ORDER BY {order} LIMIT {holes(LIMIT)}"
 
 
 class _Holes:
@@ -209,6 +246,7 @@ class _Arm:
         self.aliases: dict[tuple[int, tuple[str, ...]], str] = {}
         self.links: dict[tuple[int, tuple[str, ...]], str] = {}
         self.stand_in = dict(_stand_ins(query))
+        self.bound = any(WITHIN in (one.left, one.right) for one in query.conditions)
         for row in query.rows:
             self._alias(row, ())
         for condition in query.conditions:
@@ -312,6 +350,8 @@ class _Arm:
                 f"{alias}.started_at <= {now}",
                 f"{alias}.ended_at > {now}",
             ]
+            if self.bound:  # what belongs to another clinic is not there, whatever it leads to (decision 0064)
+                self.where.append(f"{alias}.subscription IN ('', {self.holes(TENANT)})")
         return alias
 
     # Conditions.

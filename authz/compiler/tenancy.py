@@ -2,7 +2,9 @@
 
 A patient is of its subscription; a practitioner of every one where they have worked; an entity of the one that all of
 its relations lead to or, where they lead to people alone, of those where one of these people has worked. What leads
-nowhere is nobody's. `within` adds these conditions to a query, so that every kind of question is narrowed alike, in
+nowhere is nobody's; and what a clinic owns (`Entity.subscription`) is no other's, whatever it leads to.
+
+`within` adds these conditions to a query, so that every kind of question is narrowed alike, in
 its one statement. Nor do facts of another subscription count on the way: what two people share in one clinic is nothing
 to another.
 """

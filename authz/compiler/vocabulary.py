@@ -155,6 +155,8 @@ def _foreign_keys(model: type[Model]) -> Iterable[ForeignKeyField]:
 def _stored(model: type[Model]) -> dict[str, Property]:
     stored: dict[str, Property] = {}
     for one in model._meta.sorted_fields:
+        if one.name == "search_key":  # a copy of other columns, for lists; it is no fact
+            continue
         if isinstance(one, ForeignKeyField):
             stored[one.name] = ToOne(one.name, one.rel_model.__name__, one.column_name)
         else:

@@ -8,17 +8,8 @@ from authz.compiler import Vocabulary
 from authz.errors import InvalidInput
 from authz.properties import typed
 from authz.strict_json import parse_object
-from authz.terms import (
-    FOREVER_MICROS,
-    GRANT_ROLES,
-    MEMBERSHIP_ROLES,
-    normalise_login,
-    parse_id,
-    parse_instant,
-    parse_text,
-    shown,
-    to_micros,
-)
+from authz.terms import FOREVER_MICROS, GRANT_ROLES, MEMBERSHIP_ROLES, normalise_login, parse_instant, to_micros
+from authz.texts import parse_reference, parse_stored_id, parse_text, shown
 
 
 @dataclass(slots=True)
@@ -44,6 +35,10 @@ def _reason(value: object) -> str:
     return parse_text(value) if value != "" else ""
 
 
+def _reference(value: object) -> str:
+    return parse_reference(value) if value != "" else ""
+
+
 def _one_of(words: tuple[str, ...]) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if not isinstance(value, str) or value not in words:
@@ -62,37 +57,38 @@ def _properties(value: object) -> dict[str, Any]:
 Field = tuple[Callable[[object], Any], bool]
 _LIFE: dict[str, Field] = {"started_at": (_instant, False), "until": (_instant, False)}
 _KINDS: dict[str, dict[str, Field]] = {
-    "subscription": {"id": (parse_id, True), "name": (parse_text, True), **_LIFE},
-    "practitioner": {"id": (parse_id, True), "login": (normalise_login, True), "name": (parse_text, True)},
+    "subscription": {"id": (parse_stored_id, True), "name": (parse_text, True), **_LIFE},
+    "practitioner": {"id": (parse_stored_id, True), "login": (normalise_login, True), "name": (parse_text, True)},
     "membership": {
-        "practitioner": (parse_id, True),
-        "subscription": (parse_id, True),
+        "practitioner": (parse_stored_id, True),
+        "subscription": (parse_stored_id, True),
         "role": (_one_of(MEMBERSHIP_ROLES), True),
         **_LIFE,
     },
     "patient": {
-        "id": (parse_id, True),
-        "subscription": (parse_id, True),
+        "id": (parse_stored_id, True),
+        "subscription": (parse_stored_id, True),
         "name": (parse_text, True),
-        "owner": (parse_id, True),
+        "owner": (parse_stored_id, True),
+        "reference": (_reference, False),
         **_LIFE,
     },
     "grant": {
-        "patient": (parse_id, True),
-        "practitioner": (parse_id, True),
+        "patient": (parse_stored_id, True),
+        "practitioner": (parse_stored_id, True),
         "role": (_one_of(GRANT_ROLES), True),
         "reason": (_reason, False),
         **_LIFE,
     },
     "standing_share": {
-        "owner": (parse_id, True),
-        "colleague": (parse_id, True),
-        "subscription": (parse_id, True),
+        "owner": (parse_stored_id, True),
+        "colleague": (parse_stored_id, True),
+        "subscription": (parse_stored_id, True),
         "content": (_truth, False),
         "reason": (_reason, False),
         **_LIFE,
     },
-    "entity": {"type": (parse_id, True), "id": (parse_id, True), "properties": (_properties, False)},
+    "entity": {"type": (parse_stored_id, True), "id": (parse_stored_id, True), "properties": (_properties, False)},
 }
 
 _REQUIRED = {kind: [name for name, (_, required) in fields.items() if required] for kind, fields in _KINDS.items()}

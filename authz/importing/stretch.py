@@ -19,6 +19,7 @@ from authz.models import Entity, Grant, Licence, Membership, Patient, Practition
 from authz.record import Act, Happened, append, changed, told_entity
 from authz.statements import insert_rows, rows_of, write_many
 from authz.terms import FOREVER_MICROS, MEMBERSHIP_ROLES, format_micros, from_micros
+from authz.texts import parse_id, search_key
 
 Key = tuple[str, ...]
 
@@ -42,6 +43,7 @@ _IDENTITY: dict[str, Key] = {
     "entity": ("type", "id"),
 }
 """The fields by which a line names what it tells of."""
+_PATIENT_COLUMNS = ("id", "subscription", "name", "reference", "search_key", *_SPAN)
 _GRANT_FIELDS = (
     "started",
     "ended",
@@ -102,6 +104,7 @@ class _Grant(_Life):
 class _Patient:
     subscription: str
     name: str
+    reference: str
     started: int
     ended: int
     grants: list[_Grant] = field(default_factory=list)
@@ -113,14 +116,15 @@ class _Entity:
     properties: Any
     links: dict[str, str]
     started: int
-    subscription: str = ""
+    subscription: str
     before: "_Entity | None" = None
 
     def told(self, key: tuple[str, str], ended: int = FOREVER_MICROS) -> dict[str, Any]:
         """This version as events tell it."""
         kind, one = key
         life = {"started_at": self.started, "ended_at": ended}
-        return told_entity({"type": kind, "id": one, "properties": self.properties, **life}, self.links)
+        row = {"type": kind, "id": one, "properties": self.properties, "subscription": self.subscription, **life}
+        return told_entity(row, self.links)
 
 
 def _row(noun: str, key: Key, life: _Life) -> dict[str, Any]:
@@ -165,6 +169,7 @@ class Stretch:
                     named[key].add(line.said[key])
             for target, name in line.said.get("links", {}).values():
                 named[target].add(name)
+                named["entity"].add(name)
             named["entity" if line.kind == "entity" else line.kind].add(line.said.get("id", ""))
         people = named["practitioner"] | named["owner"] | named["colleague"]
         read = self._read
@@ -177,7 +182,7 @@ class Stretch:
         self.patients = {
             one: _Patient(*columns)
             for one, *columns in read(
-                "SELECT id, subscription_id, name, started_at, ended_at FROM patient WHERE id",
+                "SELECT id, subscription_id, name, reference, started_at, ended_at FROM patient WHERE id",
                 named["patient"],
                 lock=True,
             )
@@ -194,12 +199,13 @@ class Stretch:
 
     def _load_entities(self, names: set[str]) -> None:
         versions: dict[int, _Entity] = {}
-        for pk, kind, one, properties, started in self._read(
-            f"SELECT pk, type, id, properties, started_at FROM entity WHERE ended_at = {FOREVER_MICROS} AND id",
+        for pk, kind, one, properties, started, subscription in self._read(
+            "SELECT pk, type, id, properties, started_at, subscription FROM entity "
+            f"WHERE ended_at = {FOREVER_MICROS} AND id",
             names,
         ):
             held = orjson.loads(properties) if isinstance(properties, str) else properties
-            self.entities[kind, one] = versions[pk] = _Entity(held, {}, started)
+            self.entities[kind, one] = versions[pk] = _Entity(held, {}, started, subscription)
         for pk, name, target in self._read(
             "SELECT entity_id, property, target FROM entity_link WHERE entity_id IN (SELECT pk FROM entity "
             f"WHERE ended_at = {FOREVER_MICROS} AND id",
@@ -236,6 +242,8 @@ class Stretch:
     def apply(self, line: Line) -> Outcome:
         """Apply one line. Raises `InvalidInput` where it contradicts what is there."""
         said = line.said
+        if "id" in said and not self._stands(line):
+            parse_id(said["id"])  # of what is new; what has stood since before the rule keeps its id
         started = said.get("started_at", self._now)
         if started > self._now:
             raise InvalidInput(f"started_at {format_micros(started)} lies in the future")
@@ -276,7 +284,7 @@ class Stretch:
         self.practitioners[one] = (login, name)
         self.logins[login] = one
         if held is None:
-            self._new[Practitioner].append((one, login, name))
+            self._new[Practitioner].append((one, login, name, search_key(name, login)))
             return "new"
         if held[0] != login:
             self.logins.pop(held[0], None)
@@ -347,8 +355,8 @@ class Stretch:
             return self._known_patient(one, held, said)
         self._require_span(said, started)
         self._belongs(owner, where)
-        held = self.patients[one] = _Patient(where, said["name"], started, said["until"])
-        self._new[Patient].append((one, where, said["name"], started, said["until"]))
+        held = self.patients[one] = _Patient(where, said["name"], said.get("reference", ""), started, said["until"])
+        self._new[Patient].append((one, where, started))
         ended = said["until"] if said["until"] <= self._now else FOREVER_MICROS
         cause = "imported" if ended <= self._now else ""
         self._give(one, held, _Grant(started, ended, end_cause=cause, practitioner=owner, role="owner"))
@@ -372,6 +380,9 @@ class Stretch:
         if said["name"] != held.name:
             held.name = said["name"]
             held.changes.append("name")
+        if said.get("reference", "") != held.reference:
+            held.reference = said.get("reference", "")
+            held.changes.append("reference")
         if until != held.ended:
             held.ended = max(until, self._now, held.started)
             held.changes.append("until")
@@ -482,14 +493,36 @@ class Stretch:
                 return "unchanged"
             if before.started >= self._now:
                 raise InvalidInput(f"the {key[0]} {key[1]} stands in this file already, with other properties")
-        clinics = {self.patients[one].subscription for target, one in said["links"].values() if target == "patient"}
-        clinics |= {one for target, one in said["links"].values() if target == "subscription"}
-        where = clinics.pop() if len(clinics) == 1 else ""
+        where = self._owner(said["links"].values(), before)
         self.entities[key] = _Entity(said["properties"], links, self._now, where, before)
-        self._new[Entity].append((*key, orjson.dumps(said["properties"]).decode(), self._now, FOREVER_MICROS))
+        self._new[Entity].append((*key, orjson.dumps(said["properties"]).decode(), where, self._now, FOREVER_MICROS))
         return "new" if before is None else "changed"
 
+    def _owner(self, leads: Iterable[tuple[str, str]], before: "_Entity | None") -> str:
+        """The clinic that an entity belongs to, as `authz.operations.entity` decides for the operator."""
+        clinics, people = set(), set()
+        for kind, one in leads:
+            if kind == "patient":
+                clinics.add(self.patients[one].subscription)
+            elif kind == "subscription":
+                clinics.add(one)
+            elif kind == "practitioner":
+                people.add(one)
+            elif (kind, one) in self.entities:
+                clinics |= {self.entities[kind, one].subscription} - {""}
+        if not clinics and before is not None:
+            return before.subscription
+        clinics = clinics or {where for who, where in self.belongs if who in people}
+        return clinics.pop() if len(clinics) == 1 else ""
+
     # What all kinds share.
+
+    def _stands(self, line: Line) -> bool:
+        """Whether the row that a line names by its id is there."""
+        if line.kind == "entity":
+            return (line.said["type"], line.said["id"]) in self.entities
+        held = {"subscription": self.subscriptions, "practitioner": self.practitioners, "patient": self.patients}
+        return line.said["id"] in held[line.kind]
 
     def _there(self, what: str, name: str, held: dict[str, Any]) -> Any:
         if name not in held:
@@ -573,11 +606,11 @@ class Stretch:
         )
         write_many(
             database,
-            "UPDATE practitioner SET login = {}, name = {} WHERE id = {}",
-            [(login, name, one) for one, login, name, _ in self._people_changed],
+            "UPDATE practitioner SET login = {}, name = {}, search_key = {} WHERE id = {}",
+            [(login, name, search_key(name, login), one) for one, login, name, _ in self._people_changed],
         )
         insert_rows(database, Subscription, ("id", "name"), new[Subscription])
-        insert_rows(database, Practitioner, ("id", "login", "name"), new[Practitioner])
+        insert_rows(database, Practitioner, ("id", "login", "name", "search_key"), new[Practitioner])
         moved = list(self._moved())
         for noun, _, life in moved:
             cause = [", end_cause = {}", [life.end_cause]] if noun == "standing_share" else ["", []]
@@ -590,11 +623,15 @@ class Stretch:
         for noun, model in _LIVES.items():
             rows = [tuple(row.values()) for name, _, _, row in begun if name == noun]
             insert_rows(database, model, _COLUMNS[noun], rows)
-        insert_rows(database, Patient, ("id", "subscription", "name", *_SPAN), self._new_patients())
+        insert_rows(database, Patient, _PATIENT_COLUMNS, self._new_patients())
         write_many(
             database,
-            "UPDATE patient SET name = {}, ended_at = {} WHERE id = {}",
-            [(held.name, held.ended, one) for one, held in self.patients.items() if held.changes],
+            "UPDATE patient SET name = {}, reference = {}, search_key = {}, ended_at = {} WHERE id = {}",
+            [
+                (held.name, held.reference, search_key(held.name, held.reference), held.ended, one)
+                for one, held in self.patients.items()
+                if held.changes
+            ],
         )
         ended = [(one, grant) for one, held in self.patients.items() for grant in held.grants if grant.was and grant.id]
         ended += self._left_over({grant.id for _, grant in ended})
@@ -611,9 +648,10 @@ class Stretch:
     def _new_patients(self) -> list[tuple[Any, ...]]:
         """Patients as the last line about them in this stretch tells them."""
         made = []
-        for one, where, _, started, _ in self._new[Patient]:
+        for one, where, started in self._new[Patient]:
             held = self.patients[one]
-            made.append((one, where, held.name, started, held.ended))
+            key = search_key(held.name, held.reference)
+            made.append((one, where, held.name, held.reference, key, started, held.ended))
             held.changes.clear()
         return made
 
@@ -720,7 +758,7 @@ class Stretch:
         names = {"type": key[0], "id": key[1]}
         if new.before is not None:
             told = {"before": new.before.told(key), "after": new.before.told(key, self._now)}
-            yield Happened("entity:ended", new.subscription, names | told)
+            yield Happened("entity:ended", new.before.subscription, names | told)
         yield Happened("entity:imported", new.subscription, names | {"before": None, "after": new.told(key)})
 
     def _write_entities(self) -> None:
@@ -730,7 +768,7 @@ class Stretch:
             f"UPDATE entity SET ended_at = {{}} WHERE type = {{}} AND id = {{}} AND ended_at = {FOREVER_MICROS}",
             [(self._now, *key) for key in keys],
         )
-        insert_rows(self._database, Entity, ("type", "id", "properties", *_SPAN), self._new[Entity])
+        insert_rows(self._database, Entity, ("type", "id", "properties", "subscription", *_SPAN), self._new[Entity])
         write_many(
             self._database,
             "INSERT INTO entity_link (entity_id, property, type, target) SELECT pk, {}, type, {} FROM entity "

@@ -4,7 +4,7 @@ Each operation has one shape: open the transaction, lock, ask the PDP, change th
 acts and when (`Act`) as an argument, and raises the errors of `authz.errors`; then nothing has changed.
 """
 
-from authz.operations.entity import end_entity, put_entity
+from authz.operations.entity import add_entity, end_entity, put_entity
 from authz.operations.membership import (
     end_membership,
     put_membership,
@@ -12,13 +12,14 @@ from authz.operations.membership import (
     put_subscription,
 )
 from authz.operations.once import Answered, Once, Stored
-from authz.operations.patient import add_patient, edit_patient, end_patient
+from authz.operations.patient import Added, add_patient, edit_patient, end_patient
 from authz.operations.review import Reviewed, Verdict, review
 from authz.operations.share import Shared, end_share, share
 from authz.operations.share_all import end_standing_share, share_all
 from authz.operations.transfer import Transferred, transfer
 
 __all__ = [
+    "Added",
     "Answered",
     "Once",
     "Reviewed",
@@ -26,6 +27,7 @@ __all__ = [
     "Stored",
     "Transferred",
     "Verdict",
+    "add_entity",
     "add_patient",
     "edit_patient",
     "end_entity",

@@ -38,7 +38,8 @@ from authz.statements import (
     take_locks,
     update_row,
 )
-from authz.terms import FOREVER, FOREVER_MICROS, from_micros, is_named, normalise_login, to_micros
+from authz.terms import FOREVER, FOREVER_MICROS, from_micros, normalise_login, to_micros
+from authz.texts import is_named
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -370,7 +371,8 @@ def _claim(change: Change, once: Once) -> None:
     try:
         once.claim(change.database, change.act.now)
     except Answered as answered:
-        if not change.ask(change.act.by, "receive", ("subscription", answered.subscription)).allowed:
+        where = ("subscription", answered.subscription)
+        if change.act.by and not change.ask(change.act.by, "receive", where).allowed:
             raise NotFound from None
         raise
 

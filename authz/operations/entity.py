@@ -4,53 +4,78 @@ A change of properties ends the version that stands and starts another, so that 
 only what its type declares; anything else is refused.
 """
 
+import uuid
 from typing import Any
 
 from authz.compiler import Type
 from authz.compiler.vocabulary import ToOne
 from authz.errors import InvalidInput, NotFound
-from authz.models import Entity, EntityLink, Patient
+from authz.models import Entity, EntityLink, Membership, Patient
 from authz.operations.change import ALONE, Change, Row, perform
+from authz.operations.once import Once
 from authz.pdp import PDP
 from authz.properties import typed
 from authz.record import Act, told_entity
-from authz.statements import is_among
-from authz.terms import FOREVER, parse_id, shown
+from authz.terms import FOREVER
+from authz.texts import is_named, parse_id, parse_stored_id, shown
 
+Leads = dict[str, tuple[str, str]]
+"""The type and the id that each relation leads to."""
 _STORED = ("patient", "practitioner", "subscription")
+
+
+def add_entity(pdp: PDP, *, act: Act, kind: str, properties: dict[str, Any], once: Once | None = None) -> Row:
+    """Store a new entity under an id made here. Raises as `put_entity`."""
+    return _put(pdp, act, kind, str(uuid.uuid4()), properties, new=True, once=once)
 
 
 def put_entity(pdp: PDP, *, act: Act, kind: str, entity: str, properties: dict[str, Any]) -> Row:
     """How an entity shall be from now on; what is so already changes nothing.
 
-    Raises `NotFound` for a type that is not declared and, for a key of one subscription, an entity that belongs
-    elsewhere; `InvalidInput` for a property that is not declared or of another kind, for a relation to what is not
-    there, and where nothing leads to the key's subscription.
+    The operator may choose the id of a new entity; a key of one subscription changes what that subscription has.
+    Raises `NotFound` for a type that is not declared and, for such a key, any other entity, whether or not it is there;
+    `InvalidInput` for a property that is not declared or of another kind, for a relation to what is not there, and if
+    nothing leads to the key's subscription.
     """
-    declared, one = _declared(pdp, kind), parse_id(entity)
+    return _put(pdp, act, kind, entity, properties, new=False)
+
+
+def _put(
+    pdp: PDP, act: Act, kind: str, one: str, properties: dict[str, Any], *, new: bool, once: Once | None = None
+) -> Row:
+    declared = _declared(pdp, kind)
+    if act.bound is None:
+        parse_stored_id(one)
     values, leads = typed(declared, pdp.policy.types, properties)
     links = {name: target for name, (_, target) in leads.items()}
 
     def work(change: Change) -> Row:
+        before, was = _open(change, kind, one)
+        if before is None:
+            if act.bound is not None and not new:
+                raise NotFound
+            parse_id(one)
         for name, ref in leads.items():
             if ref[0] in _STORED and not pdp.exists(ref, within=act.bound):
                 raise InvalidInput(f"{name}: there is no {ref[0]} {shown(ref[1])}")
-        where, patient = _place(change, leads)
-        before, was = _open(change, kind, one)
-        if before is None or (before["properties"], was) != (values, links):
+        owner = _owner(change, leads, before)
+        if owner:
+            change.enter(owner)
+        if before is None or (before["properties"], was, before["subscription"]) != (values, links, owner):
             if before is not None:
-                _end(change, where, patient, before, was)
-            row = {"type": kind, "id": one, "properties": values, "started_at": change.now, "ended_at": FOREVER}
+                _end(change, _leads(pdp, declared, was), before, was)
+            row: Row = {"type": kind, "id": one, "properties": values, "subscription": owner}
+            row |= {"started_at": change.now, "ended_at": FOREVER}
             pk = Entity.insert(**row).execute(change.database)
             for name, (_, target) in leads.items():
                 EntityLink.insert(entity=pk, property=name, type=kind, target=target).execute(change.database)
             body = {"type": kind, "id": one, "before": None, "after": told_entity(row, links)}
-            change.happened("entity:started", where, body, patient)
+            change.happened("entity:started", owner, body, _patient(leads))
         if act.bound is not None and not pdp.exists((kind, one), change.now, act.bound):
             raise InvalidInput("properties: nothing in them leads to the subscription of this key")
         return {"type": kind, "id": one, "properties": {name: properties[name] for name in (*values, *links)}}
 
-    return perform(pdp, act, work)
+    return perform(pdp, act, work, once=once)
 
 
 def end_entity(pdp: PDP, *, act: Act, kind: str, entity: str) -> None:
@@ -61,12 +86,7 @@ def end_entity(pdp: PDP, *, act: Act, kind: str, entity: str) -> None:
         row, links = _open(change, kind, entity)
         if row is None:
             raise NotFound
-        leads = {}
-        for name, target in links.items():
-            related = declared.properties.get(name)
-            if isinstance(related, ToOne):
-                leads[name] = (pdp.policy.types.types[related.target].name, target)
-        _end(change, *_place(change, leads), row, links)
+        _end(change, _leads(pdp, declared, links), row, links)
 
     perform(pdp, act, work)
 
@@ -79,37 +99,64 @@ def _declared(pdp: PDP, kind: str) -> Type:
 
 
 def _open(change: Change, kind: str, one: str) -> tuple[Row | None, dict[str, str]]:
-    """The version that stands, held, and its relations. Raises `NotFound` for one that is not the key's to change."""
-    row = change.row(
-        Entity.select().where(Entity.type == kind, Entity.id == one, Entity.ended_at == FOREVER), lock=ALONE
-    )
-    change.now = change.now if row is None else max(change.now, row["started_at"])
-    known = change.act.bound is None or change.pdp.exists((kind, one), change.now, change.act.bound)
+    """The version that stands, held, and its relations; None if there is none that the caller may change."""
+    query = Entity.select().where(Entity.type == kind, Entity.id == one, Entity.ended_at == FOREVER)
+    if change.act.bound is not None:  # in the statement, so that the time does not tell what another clinic has
+        query = query.where(Entity.subscription == change.act.bound)
+    row = change.row(query, lock=ALONE) if is_named(one) else None
     if row is None:
         return None, {}
-    if not known:
-        raise NotFound
+    if row["subscription"]:
+        change.enter(row["subscription"])
+    change.now = max(change.now, row["started_at"])
     found = change.rows(EntityLink.select().where(EntityLink.entity == row["pk"]))
     return row, {link["property"]: link["target"] for link in found}
 
 
-def _place(change: Change, leads: dict[str, tuple[str, str]]) -> tuple[str, str]:
-    """The one subscription and the one patient that an entity leads to; empty where it leads to none, or to several."""
+def _leads(pdp: PDP, declared: Type, links: dict[str, str]) -> Leads:
+    """Stored relations with the types that they lead to; one that the type does not declare any more is left out."""
+    related = {name: declared.properties.get(name) for name in links}
+    names = {name: pdp.policy.types.types[one.target].name for name, one in related.items() if isinstance(one, ToOne)}
+    return {name: (kind, links[name]) for name, kind in names.items()}
+
+
+def _patient(leads: Leads) -> str:
+    """The one patient that an entity leads to; empty if it leads to none, or to several."""
     patients = {one for kind, one in leads.values() if kind == "patient"}
-    rows = (
-        change.rows(Patient.select(Patient.subscription).where(is_among(change.database, Patient.id, sorted(patients))))
-        if patients
-        else []
-    )
-    clinics = {row["subscription"] for row in rows} | {one for kind, one in leads.values() if kind == "subscription"}
-    where = clinics.pop() if len(clinics) == 1 else ""
-    if where:
-        change.enter(where)
-    return where, patients.pop() if len(patients) == 1 else ""
+    return patients.pop() if len(patients) == 1 else ""
 
 
-def _end(change: Change, where: str, patient: str, row: Row, links: dict[str, str]) -> None:
+def _owner(change: Change, leads: Leads, before: Row | None) -> str:
+    """The clinic that an entity belongs to from now on: the one whose key writes it. What the operator writes belongs
+    to the one clinic that it leads to, else to the one that it belonged to; what leads to several is the operator's.
+    """
+    if change.act.bound is not None:
+        return change.act.bound
+    clinics = _clinics_of_things(change, leads)
+    for kind, one in leads.values():
+        if kind not in _STORED:
+            theirs = Entity.select(Entity.subscription).where(Entity.type == kind, Entity.id == one)
+            row = change.row(theirs.where(Entity.ended_at == FOREVER))
+            clinics |= {row["subscription"]} if row is not None and row["subscription"] else set()
+    people = sorted({one for kind, one in leads.values() if kind == "practitioner"})
+    if not clinics and before is not None:
+        return str(before["subscription"])
+    if not clinics and people:
+        worked = Membership.select(Membership.subscription).where(Membership.practitioner.in_(people)).distinct()
+        clinics = {row["subscription"] for row in change.rows(worked)}
+    return clinics.pop() if len(clinics) == 1 else ""
+
+
+def _clinics_of_things(change: Change, leads: Leads) -> set[str]:
+    """The subscriptions of the patients and subscriptions that an entity leads to."""
+    patients = sorted({one for kind, one in leads.values() if kind == "patient"})
+    rows = change.rows(Patient.select(Patient.subscription).where(Patient.id.in_(patients))) if patients else []
+    return {row["subscription"] for row in rows} | {one for kind, one in leads.values() if kind == "subscription"}
+
+
+def _end(change: Change, leads: Leads, row: Row, links: dict[str, str]) -> None:
     after = {**row, "ended_at": change.now}
     Entity.update(ended_at=change.now).where(Entity.pk == row["pk"]).execute(change.database)
     told = {"before": told_entity(row, links), "after": told_entity(after, links)}
-    change.happened("entity:ended", where, {"type": row["type"], "id": row["id"], **told}, patient)
+    body = {"type": row["type"], "id": row["id"], **told}
+    change.happened("entity:ended", row["subscription"], body, _patient(leads))

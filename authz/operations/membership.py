@@ -15,7 +15,8 @@ from authz.operations.change import ALONE, Change, Row, in_future, perform
 from authz.operations.leaving import SharesAdded, end_shares
 from authz.pdp import PDP
 from authz.record import Act
-from authz.terms import is_named, normalise_login, parse_id, parse_text, to_micros
+from authz.terms import normalise_login, to_micros
+from authz.texts import is_named, parse_id, parse_stored_id, parse_text, search_key
 
 T = TypeVar("T")
 _TRIES = 5
@@ -25,15 +26,15 @@ def put_subscription(
     pdp: PDP, *, act: Act, subscription: str, name: str, live: bool = True, until: datetime | None = None
 ) -> Row:
     """Provision a subscription; `live` false lapses it now, true resumes it, until an instant or without an end."""
-    one, end = parse_id(subscription), in_future(until, act.now)
-    parse_text(name)
+    one, end = parse_stored_id(subscription), in_future(until, act.now)
+    name = parse_text(name)
 
     def work(change: Change) -> Row:
         _for_operators(change)
         change.enter(one, ALONE)
         row = change.row(Subscription.select().where(Subscription.id == one))
         if row is None:
-            Subscription.insert(id=one, name=name).execute(change.database)
+            Subscription.insert(id=parse_id(one), name=name).execute(change.database)
             change.happened("subscription:added", one, {"subscription": one})
         elif row["name"] != name:
             Subscription.update(name=name).where(Subscription.id == one).execute(change.database)
@@ -50,8 +51,9 @@ def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name:
     Raises `Conflict` for a login that is somebody else's, and `Denied` for a key of one subscription: a login is of all
     clinics, and so would the refusals tell of all (T5).
     """
-    one, mail = parse_id(practitioner), normalise_login(login)
-    parse_text(name)
+    one, mail = parse_stored_id(practitioner), normalise_login(login)
+    name = parse_text(name)
+    key = search_key(name, mail)
 
     def work(change: Change) -> Row:
         _for_operators(change)
@@ -61,10 +63,12 @@ def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name:
         row = change.row(Practitioner.select().where(Practitioner.id == one), lock=ALONE)
         wanted = {"id": one, "login": mail, "name": name}
         if row is None:
-            Practitioner.insert(**wanted).execute(change.database)
+            parse_id(one)
+            Practitioner.insert(**wanted, search_key=key).execute(change.database)
             change.happened("practitioner:added", "", {"practitioner": one})
-        elif row != wanted:
-            Practitioner.update(login=mail, name=name).where(Practitioner.id == one).execute(change.database)
+        elif any(row[column] != value for column, value in wanted.items()):
+            changes = Practitioner.update(login=mail, name=name, search_key=key)
+            changes.where(Practitioner.id == one).execute(change.database)
             which = sorted(key for key, value in wanted.items() if row[key] != value)
             change.happened("practitioner:changed", "", {"practitioner": one, "changed": which})
         return wanted

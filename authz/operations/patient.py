@@ -9,7 +9,7 @@ from authz.operations.change import Change, Row, bounded, perform
 from authz.operations.once import Once
 from authz.pdp import PDP
 from authz.record import Act
-from authz.terms import parse_id, parse_text
+from authz.texts import parse_id, parse_reference, parse_text, search_key
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Added:
 
     patient: str
     name: str
+    reference: str
     subscription: str
     grant: int
 
@@ -27,17 +28,20 @@ def add_patient(
     *,
     act: Act,
     name: str,
+    reference: str = "",
     patient: str | None = None,
     subscription: str | None = None,
     once: Once | None = None,
 ) -> Added:
     """Add a patient to a subscription; without one named, to the only one that the practitioner works under.
 
-    Raises `InvalidInput` for a malformed name or id, and where the subscription must be named; `NotFound` for a
-    subscription where they may not add patients; `Conflict` for an id that is taken.
+    `patient` is an id that the operator chose: whoever lets a caller choose one lets it learn which are taken.
+    Raises `InvalidInput` for a malformed name, reference or id, and where the subscription must be named; `NotFound`
+    for a subscription where they may not add patients; `Conflict` for an id that is taken, and for a reference that
+    another patient of that subscription has.
     """
     one = uuid.uuid4().hex if patient is None else parse_id(patient)
-    parse_text(name)
+    name, reference = parse_text(name), reference and parse_reference(reference)
 
     def work(change: Change) -> Added:
         where = subscription or _only_clinic(change)
@@ -45,32 +49,44 @@ def add_patient(
         change.permit("add_patient", ("subscription", where))
         if change.row(Patient.select().where(Patient.id == one)):
             raise Conflict("A patient with this id exists already.")
-        Patient.insert(id=one, subscription=where, name=name, started_at=change.now).execute(change.database)
+        require_free_reference(change, where, one, reference)
+        row = {"id": one, "subscription": where, "name": name, "reference": reference}
+        key = search_key(name, reference)
+        Patient.insert(**row, search_key=key, started_at=change.now).execute(change.database)
         change.happened("patient:added", where, {}, one)
         owner = {"practitioner": act.by, "role": "owner", "origin": "created"}
         grant = change.start("grant", where, patient=one, **owner)
-        return Added(one, name, where, grant["id"])
+        return Added(one, name, reference, where, grant["id"])
 
     return perform(pdp, act, work, once=once)
 
 
-def edit_patient(pdp: PDP, *, act: Act, patient: str, name: str | None = None, once: Once | None = None) -> Row:
-    """Give a patient another display name; the same name changes nothing. The event tells no name.
+def edit_patient(
+    pdp: PDP, *, act: Act, patient: str, name: str | None = None, reference: str | None = None, once: Once | None = None
+) -> Row:
+    """Give a patient another display name or reference (empty: none); what is the same changes nothing.
 
-    Raises `InvalidInput` for a malformed name or if nothing is given, `NotFound` and `Denied`.
+    The event tells neither. Raises `InvalidInput` for a malformed name or reference or if nothing is given, `Conflict`
+    for a reference that another patient of the clinic has, `NotFound` and `Denied`.
     """
-    if name is None:
-        raise InvalidInput("name: give what shall change")
-    parse_text(name)
+    if name is None and reference is None:
+        raise InvalidInput("name, reference: give what shall change")
+    wanted = {} if name is None else {"name": parse_text(name)}
+    if reference is not None:
+        wanted["reference"] = reference and parse_reference(reference)
 
     def work(change: Change) -> Row:
         change.permit("edit", ("patient", patient))
         where = change.subscriptions[patient]
-        row = change.row(Patient.select(Patient.name).where(Patient.id == patient))
-        if row is not None and row["name"] != name:
-            Patient.update(name=name).where(Patient.id == patient).execute(change.database)
-            change.happened("patient:changed", where, {"changed": ["name"]}, patient)
-        return {"id": patient, "name": name, "subscription": where}
+        (row,) = change.rows(Patient.select(Patient.name, Patient.reference).where(Patient.id == patient))
+        after = {**row, **wanted}
+        differing = [field for field in wanted if row[field] != after[field]]
+        if differing:
+            require_free_reference(change, where, patient, after["reference"])
+            key = search_key(after["name"], after["reference"])
+            Patient.update(**after, search_key=key).where(Patient.id == patient).execute(change.database)
+            change.happened("patient:changed", where, {"changed": differing}, patient)
+        return {"id": patient, **after, "reference": after["reference"] or None, "subscription": where}
 
     return perform(pdp, act, work, once=once, action="edit", patients=[patient])
 
@@ -100,6 +116,17 @@ def end_patient(pdp: PDP, *, act: Act, patient: str, reason: str = "", once: Onc
         change.happened("patient:ended", where, {}, patient, why)
 
     perform(pdp, act, work, once=once, action="end", patients=[patient])
+
+
+def require_free_reference(change: Change, subscription: str, patient: str, reference: str) -> None:
+    """Raise `Conflict` if another patient who is in this subscription now, or will be, has this reference.
+
+    The database's own rule stands behind this one, for two changes at once.
+    """
+    if reference:
+        same = (Patient.subscription == subscription, Patient.reference == reference, Patient.id != patient)
+        if change.row(Patient.select(Patient.id).where(*same, Patient.ended_at > change.now)):
+            raise Conflict("Another patient of this clinic has this reference.")
 
 
 def _only_clinic(change: Change) -> str:

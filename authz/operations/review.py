@@ -12,7 +12,8 @@ from authz.operations.share_all import end_standing
 from authz.pdp import PDP
 from authz.record import Act
 from authz.statements import is_among
-from authz.terms import VERDICTS, parse_id
+from authz.terms import VERDICTS
+from authz.texts import parse_id
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ def told_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, A
     return {
         "type": row["type"],
         "id": row["id"],
+        "subscription": row["subscription"],
         "links": dict(links),
         "digest": hashlib.sha256(held).hexdigest(),
         "started_at": _when(row["started_at"]),

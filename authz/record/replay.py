@@ -1,6 +1,8 @@
 """The facts rebuilt from the events alone, and where the tables say otherwise.
 
-Each event tells a row before and after; folding them in order from nothing must give the rows that stand.
+Each event tells a row before and after; folding them in order from nothing must give the rows that stand. Events of
+before 0.2 tell no clinic of an entity: the upgrade derived it from what the entity led to (decision 0064), so that such
+a version is the same with any.
 """
 
 from collections import Counter, defaultdict
@@ -39,7 +41,7 @@ def replayed(database: Database, most: int | None = None) -> tuple[int, list[Dif
             database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         counts: Counter[bytes] = Counter()
         for noun, line, change in _lines(database):
-            one = _digest(noun, line)
+            one = _counted(counts, noun, line, change)
             counts[one] += change
             if not counts[one]:
                 del counts[one]
@@ -70,6 +72,17 @@ def _lines(database: Database) -> Iterator[tuple[str, str, int]]:
         links[version][name] = target
     for row in Entity.select().dicts().iterator(database):
         yield "entity", _line(told_entity(row, links[row["pk"]])), -1
+
+
+def _counted(counts: Counter[bytes], noun: str, line: str, change: int) -> bytes:
+    """The digest by which a row is counted: without its clinic if the event that began it told none."""
+    one = _digest(noun, line)
+    if noun == "entity" and change < 0 and counts.get(one, 0) <= 0:
+        row = orjson.loads(line)
+        row.pop("subscription", None)
+        older = _digest(noun, _line(row))
+        return older if counts.get(older, 0) > 0 else one
+    return one
 
 
 def _digest(noun: str, line: str) -> bytes:

@@ -1,0 +1,240 @@
+"""The rules of ids and names: what is refused, how it is stored, what a search finds, how lists are ordered."""
+
+import io
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import peewee
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+from authz.database import Database, connect, shut
+from authz.errors import CaregrantError, ImportRefused, InvalidInput
+from authz.importing import import_facts
+from authz.models import Grant, Patient
+from authz.operations import put_practitioner
+from authz.terms import FOREVER
+from authz.texts import fold, matches, parse_id, parse_reference, parse_text, search_key
+from tests import people
+from tests.acting import POLICY, by, login, pdp_of
+from tests.http import As, Person, answered, assert_problem, service
+from tests.people import NOW
+from tests.test_v1 import app, ids
+from tests.visitor import Visitor
+
+INVISIBLE = [
+    "\u200b",
+    "\u2060",
+    "\ufeff",
+    "\u00ad",
+    "\u202e",
+    "\u2066",
+    "\u200f",
+    "\u115f",
+    "\u3164",
+    "\u2800",
+    "\U000e0041",
+]
+NOBODYS = ["\ufffe", "\uffff", "\U0001fffe", "\ud800", "\ue000", "\u0378", "\0", "\n", "\x7f", "\u2028", "\x85"]
+
+BAD_IDS = ["", " ", "a b", "a\u00a0b", "a\u3000", ".", "..", "a/b", "/", "e\u0301", "\u0301", "\ufe0fa", "i" * 129]
+
+
+@pytest.mark.parametrize("bad", [*BAD_IDS, *INVISIBLE, *(f"a{one}" for one in [*INVISIBLE, *NOBODYS])])
+def test_ids_that_are_refused(sqlite_database: Database, bad: str) -> None:
+    """At the doors where the operator chooses: provisioning, an import of each kind, an entity."""
+    people.fill(sqlite_database)
+    with pytest.raises(InvalidInput):
+        parse_id(bad)
+    lines: list[dict[str, Any]] = [
+        {"subscription": {"id": bad, "name": "X"}},
+        {"practitioner": {"id": bad, "login": "x@clinic.example", "name": "X"}},
+        {"patient": {"id": bad, "subscription": "north", "name": "X", "owner": "alice"}},
+        {"entity": {"type": "document", "id": bad, "properties": {"patient": "p-1"}}},
+    ]
+    for line in lines:
+        try:
+            text = orjson.dumps(line)
+        except TypeError:  # a surrogate alone is no JSON
+            continue
+        with pytest.raises(ImportRefused):
+            import_facts(sqlite_database, io.BytesIO(text), POLICY.types, now=NOW)
+    with pytest.raises(CaregrantError):
+        put_practitioner(pdp_of(sqlite_database), act=by(""), practitioner=bad, login="x@clinic.example", name="X")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        " ",
+        "\u3000",
+        "\u00a0\u2003",
+        *INVISIBLE,
+        "\u0301",
+        "a \u0301",
+        "\u200d",
+        "a \ufe0f",
+        *(f"a{one}b" for one in NOBODYS),
+    ],
+)
+def test_names_that_are_refused(bad: str) -> None:
+    """Blanks, what cannot be seen, what is no character, and marks without a letter; as references too."""
+    for parse in (parse_text, parse_reference):
+        with pytest.raises(InvalidInput):
+            parse(bad)
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("Jose\u0301", "José"),
+        ("  Ann \u00a0 Lee ", "Ann Lee"),
+        ("नेहा शर्मा", "नेहा शर्मा"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("Luis 👩\u200d⚕\ufe0f", "Luis 👩\u200d⚕\ufe0f"),
+        ("נועה כהן", "נועה כהן"),
+        ("葛\U000e0100城", "葛\U000e0100城"),
+    ],
+)
+def test_names_as_they_are_stored(sent: str, stored: str) -> None:
+    """In normal form C with single blanks; what scripts and emoji need stays."""
+    assert parse_text(sent) == parse_text(stored) == stored
+
+
+FOUND = [
+    *[("José", "jose"), ("Jose\u0301", "José"), ("José", "jose\u0301"), ("JOSÉ", "josé"), ("İpek", "ipek")],
+    *[("IPEK", "İpek"), ("ipek", "İPEK"), ("Aaron Novak", "Novak Aaron"), ("Aaron Novák", "novak aar")],
+    *[("Straße", "STRASSE"), ("Strasse", "straße"), ("Ångström", "angstrom"), ("Ann Lee", "lee  ann")],
+    *[("ＡＢＣ", "abc"), ("ﬁona", "Fiona"), ("Σίσυφος", "ΣΙΣΥΦΟΣ"), ("Зоя Ёлкина", "елкина зоя"), ("نوعة", "نوعة")],
+    *[("שָׁלוֹם", "שלום"), ("Nguyễn Văn An", "nguyen an van"), ("Đặng", "đang"), ("Zoë", "zoe"), ("가나", "가나")],
+    *[("O'Neil", "o'neil"), ("50% off_", "50% off_")],
+]
+NOT_FOUND = [
+    *[("Ann Lee", "ann leo"), ("Ann Lee", "annlee"), ("Bob", "a%"), ("Bob", "b_b"), ("José", "joze")],
+    ("Aaron", "Aaron Aaron Novak"),
+]
+
+
+def test_what_a_search_finds(database: Database) -> None:
+    """The same names by the same words on both databases, for patients and colleagues alike."""
+    people.fill(database)
+    pairs = [*((*pair, True) for pair in FOUND), *((*pair, False) for pair in NOT_FOUND)]
+    for number, (name, _, _) in enumerate(pairs):
+        people.add(database, Patient, id=f"n-{number}", subscription="north", name=parse_text(name))
+        people.add(database, Grant, patient=f"n-{number}", practitioner="alice", role="owner", origin="created")
+    alice = app_of(database, "alice")
+    for number, (name, q, found) in enumerate(pairs):
+        assert matches(search_key(parse_text(name)), q) is found, (name, q)
+        for role in ("", "&role=owner"):
+            listed = ids(alice.get(f"/v1/patients?limit=200&q={quote(q)}{role}"))
+            assert (f"n-{number}" in listed) is found, (name, q)
+    shared = app_of(database, "carol")  # sees the same by a standing share
+    assert ids(shared.get("/v1/patients?q=novak+aaron&role=viewer")) == ids(alice.get("/v1/patients?q=novak+aaron"))
+
+
+def app_of(database: Database, who: str) -> Person:
+    return app(service(database), database, "act", who=who)
+
+
+def test_references_are_a_clinics_own(as_: As, database: Database, flask: Flask) -> None:
+    """One of a number in a clinic; the other clinic's number is nobody's business; who has left gives it free."""
+    first = answered(as_("alice").call("POST", "/v1/patients", {"name": "Nora", "reference": " MRN  17 "}), 201)
+    assert first["reference"] == "MRN 17"
+    again = {"name": "Noah", "reference": "MRN 17"}
+    assert_problem(as_("bob").call("POST", "/v1/patients", again), 409, "conflict", "of this clinic")
+    answered(as_("frank").call("POST", "/v1/patients", again), 201)
+    assert ids(as_("alice").get("/v1/patients?q=17+mrn")) == [first["id"]]
+    assert as_("alice").get(f"/v1/patients/{first['id']}")["reference"] == "MRN 17"
+    for page in ("/patients", f"/patients/{first['id']}", f"/patients/{first['id']}/transfer"):
+        assert "MRN 17" in Visitor(flask, "alice").get(page)
+    also = {"id": "x", "subscription": "north", "name": "X", "reference": "MRN 17"}
+    with pytest.raises(peewee.IntegrityError, match="reference"), database.atomic():
+        people.add(database, Patient, **also, ended_at=FOREVER - timedelta(days=1))  # no other check would see it
+    Patient.update(ended_at=datetime.now(UTC)).where(Patient.id == first["id"]).execute(database)
+    answered(as_("bob").call("POST", "/v1/patients", again), 201)
+
+
+def test_lists_are_by_name(as_: As, database: Database) -> None:
+    """By name, reference and id, page after page, over ties and a rename; `sort=id` by id."""
+    named = [("d", "Zoë", "2"), ("c", "zoe", "1"), ("b", "Ann", ""), ("a", "ann", ""), ("e", "Öl", ""), ("f", "Oz", "")]
+    for one, name, reference in named:
+        people.add(database, Patient, id=one, subscription="north", name=name, reference=reference)
+        people.add(database, Grant, patient=one, practitioner="alice", role="owner", origin="created")
+    expected = ["a", "b", "e", "f", "p-1", "c", "d"]
+    for query in ("", "&role=owner"):
+        assert walked(as_("alice"), query) == expected
+    assert walked(as_("alice"), "&sort=id") == sorted(expected)
+    assert walked(as_("carol"), "&role=viewer") == expected
+    first = as_("alice").get("/v1/patients?limit=3")
+    Patient.update(name="Aa", search_key=search_key("Aa")).where(Patient.id == "e").execute(database)
+    rest = as_("alice").get(f"/v1/patients?limit=9&cursor={first['next']}")
+    assert ids(first) + ids(rest) == expected
+    assert_problem(as_("alice").call("GET", f"/v1/patients?sort=id&cursor={first['next']}"), 422, "invalid", "cursor")
+
+
+def walked(who: Person, query: str) -> list[str]:
+    found, cursor = [], ""
+    while cursor is not None:
+        page = who.get(f"/v1/patients?limit=2&cursor={cursor}{query}")
+        found += ids(page)
+        cursor = page["next"]
+    return found
+
+
+ALPHABET = some.one_of(
+    some.sampled_from("%?#&=+;:@!$'()*,~\\\"<>|^`{}[]-_.·é漢א\U0001f33f"),
+    some.characters(exclude_categories=["Cs"]),
+)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(one=some.text(ALPHABET, min_size=1, max_size=12).map(lambda text: unicodedata.normalize("NFC", text)))
+@pytest.mark.parametrize("dots", ["", "..", "a.", "%2F", "%", "a%2e"])
+def test_an_id_that_is_accepted_can_be_addressed(sqlite_url: str, dots: str, one: str) -> None:
+    """Whatever id is accepted: shown, shared, transferred, its pages opened; as the id of each kind of thing."""
+    name = f"{dots}{one}"[:128]
+    try:
+        parse_id(name)
+    except InvalidInput:
+        return
+    database = connect(sqlite_url)
+    database.connect()
+    with database.atomic() as undone:
+        people.fill(database)
+        flask = service(database)
+        admin, alice = app(flask, database, "admin"), app(flask, database, "act", who="alice")
+        path = quote(name, safe="")
+        answered(admin.call("PUT", f"/v1/subscriptions/{path}", {"name": "X"}))
+        answered(admin.call("PUT", f"/v1/practitioners/{path}", {"login": "x@clinic.example", "name": "X"}))
+        answered(admin.call("PUT", f"/v1/memberships/north/{path}", {"role": "manager"}))
+        answered(admin.call("PUT", f"/v1/memberships/{path}/{path}", {"role": "manager"}))
+        answered(alice.call("POST", "/v1/patients", {"id": name, "name": "Y"}), 201)
+        answered(admin.call("PUT", f"/v1/entities/document/{path}", {"properties": {"patient": name, "author": name}}))
+        assert alice.get(f"/v1/patients/{path}")["id"] == name
+        share = answered(alice.call("POST", f"/v1/patients/{path}/shares", {"colleague": login("bob")}), 201)
+        assert len(alice.get(f"/v1/patients/{path}/access")["items"]) == 2
+        visitor, manager = Visitor(flask, "alice"), Visitor(flask, name)
+        for page in ("", "/transfer", "/share", f"/access/{share['id']}/end"):
+            visitor.get(f"/patients/{path}{page}")
+        for page in ("", "/handover", "/shares"):
+            manager.get(f"/clinic/{path}{page}")
+        assert f'href="/patients/{path}"' in visitor.client.get("/patients").text
+        assert alice.call("DELETE", f"/v1/patients/{path}/shares/{share['id']}").status_code == 204
+        moved = answered(alice.call("POST", f"/v1/patients/{path}/transfer", {"colleague": login("bob")}))
+        assert moved["patient"] == name
+        assert admin.call("DELETE", f"/v1/entities/document/{path}").status_code == 204
+        assert admin.call("DELETE", f"/v1/memberships/north/{path}").status_code == 204
+        undone.rollback()
+    shut(database)
+
+
+def test_fold_is_stable() -> None:
+    """Folding what is folded changes nothing: a query that was folded by a caller finds the same."""
+    for text, _ in FOUND:
+        assert fold(fold(text)) == fold(text) == fold(unicodedata.normalize("NFD", text))

@@ -1,0 +1,99 @@
+"""The upgrade to 0.2: whose stored entities are, names and their keys, ids of before the rule."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from playhouse.migrations import Runner
+
+from authz.cli import caregrant
+from authz.database import MIGRATIONS, Database, connect, shut
+from authz.models import Entity, Patient, Practitioner
+from authz.texts import search_key
+
+T, FOREVER = 1_000, 253402300799999999
+LINKS = {
+    "of-north": ["p-1", "mia"],
+    "by-frank": ["frank"],
+    "by-mia": ["mia"],  # has worked in both clinics
+    "of-both": ["p-1", "p-2"],
+    "of-nobody": [],
+    "unclear": ["frank", "north"],  # a practitioner, and what is a practitioner's and a clinic's id
+    "of-another": ["by-frank", "frank"],
+}
+
+
+def filled_as_before(database: Database, folder: Path) -> None:
+    """A database of the release before, with a few rows."""
+    for script in sorted(MIGRATIONS.glob("00*.py")):
+        if script.name < "0011":
+            shutil.copy(script, folder)
+    Runner(database, str(folder)).up()
+
+    def put(sql: str, *rows: tuple[Any, ...]) -> None:
+        for row in rows:
+            database.execute_sql(f"INSERT INTO {sql} VALUES ({', '.join([database.param] * len(row))})", row)
+
+    with database.atomic():
+        put("subscription (id, name)", ("north", "North"), ("city", "City"), ("a/b", "Old id"))
+        people = [(one, f"{one}@clinic.example", name) for one, name in (("mia", "Jose\u0301  M"), ("frank", "\u200b"))]
+        put("practitioner (id, login, name)", *people, ("north", "north@clinic.example", "Nor Th"))
+        works = [("mia", "north"), ("mia", "city"), ("frank", "city"), ("north", "city")]
+        put(
+            "membership (practitioner_id, subscription_id, role, started_at, ended_at)",
+            *((*one, "member", T, FOREVER) for one in works),
+        )
+        patients = [("p-1", "north", "İpek"), ("p-2", "city", "B"), (".", "city", "C")]
+        put("patient (id, subscription_id, name, started_at, ended_at)", *((*one, T, FOREVER) for one in patients))
+        for pk, (name, targets) in enumerate(LINKS.items(), 1):
+            put("entity (pk, type, id, properties, started_at, ended_at)", (pk, "document", name, "{}", T, FOREVER))
+            links = [(pk, f"r{at}", "document", one) for at, one in enumerate(targets)]
+            put("entity_link (entity_id, property, type, target)", *links)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def older_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/older.db"
+        return
+    base = request.getfixturevalue("postgresql_server_url")
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE older_clinics")
+    yield f"{base}/older_clinics"
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute("DROP DATABASE older_clinics WITH (FORCE)")
+
+
+def test_an_upgrade_derives_what_is_new(older_url: str, tmp_path: Path) -> None:
+    """One clinic, or the operator's; names with their keys; `migrate` says which ids no path can name."""
+    database = connect(older_url)
+    (tmp_path / "scripts").mkdir()
+    filled_as_before(database, tmp_path / "scripts")
+    shut(database)
+    told = CliRunner().invoke(caregrant, ["migrate", "--database", older_url])
+    assert told.exit_code == 0, told.output
+    assert "the subscription 'a/b' keeps its id" in told.output
+    assert "the patient '.' keeps its id" in told.output
+    assert told.output.count("keeps its id") == 2
+    owners = dict(Entity.select(Entity.id, Entity.subscription).tuples().execute(database))
+    assert owners == {
+        "of-north": "north",
+        "by-frank": "city",
+        "by-mia": "",
+        "of-both": "",
+        "of-nobody": "",
+        "unclear": "",
+        "of-another": "",
+    }
+    rows = Practitioner.select(Practitioner.id, Practitioner.name, Practitioner.search_key).tuples().execute(database)
+    named = {one: (name, key) for one, name, key in rows}
+    assert named["mia"] == ("José M", "jose m\nmia@clinic.example")
+    assert named["frank"] == ("\u200b", search_key("\u200b", "frank@clinic.example"))
+    keys = dict(Patient.select(Patient.id, Patient.search_key).tuples().execute(database))
+    assert keys["p-1"] == search_key("İpek", "") == "ipek\n"
+    shut(database)
