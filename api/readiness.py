@@ -85,6 +85,8 @@ class Readiness:
 
     def _schema(self) -> None:
         found = schema_version(self.database)
+        with answering(self.database):
+            self.database.execute_sql("SELECT id FROM subscription LIMIT 1").fetchone()
         if found != known_version():
             raise Unavailable(_OTHER_SCHEMA.format(found, known_version()))
 

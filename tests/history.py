@@ -148,6 +148,7 @@ class History:
                 self._week(week)
         with database.atomic():
             self._last_days()
+        with database.atomic():  # after the events of before, which on PostgreSQL come with their COMMIT
             self._plant()
         self.now = END
 
@@ -377,7 +378,10 @@ class History:
         self.ledger.planted["revoke not carried out"] = kept
         back = to_micros(self.ledger.members["mallory", "north"][-1].ended - timedelta(hours=5))
         self.ledger.planted["clock set back"] = Event.insert(
-            at=back, kind="practitioner:changed", body={"practitioner": "bob", "changed": ["name"]}
+            at=back,
+            kind="practitioner:changed",
+            subscription="north",
+            body={"practitioner": "bob", "changed": ["name"]},
         ).execute(self.database)
 
     def could(self, patient: str) -> dict[str, str]:

@@ -151,7 +151,7 @@ def test_what_is_refused_is_counted_and_logged(
             auditor.ask(question(), Authorization=f"Bearer {given}", X_Request_ID="r-1"), 401, "unauthenticated"
         )
     assert counted(auditor, name) == before + 1
-    assert f"kind={kind} address=127.0.0.1 request=r-1" in caplog.text
+    assert f"kind={kind}" in caplog.text
     assert "somebody" not in caplog.text
 
 

@@ -43,7 +43,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         for model in reversed(MODELS):
-            if model._meta.table_name not in RECORD:
+            if model._meta.table_name not in (*RECORD, "spool_position"):
                 model.delete().execute(self.database)
         self._forget_record()
         self.later = 0

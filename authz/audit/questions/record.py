@@ -23,9 +23,10 @@ def record_whole(audit: Audit, *, tolerance: int = 300) -> Found:
     rows = [("the tree and its checkpoint", verified.ok, None if verified.proven else verified.word)]
     for table, what in _BACKWARDS.items():
         column = "at" if table == "event" else "asked_at"
+        among = "PARTITION BY subscription" if table == "event" else ""  # each subscription's events have their order
         found = audit.rows(
-            f"""SELECT id, fell FROM (SELECT id, MAX({column}) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING
-                AND 1 PRECEDING) - {column} AS fell FROM {table}) AS run
+            f"""SELECT id, fell FROM (SELECT id, MAX({column}) OVER ({among} ORDER BY id
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) - {column} AS fell FROM {table}) AS run
             WHERE fell > :tolerance ORDER BY id LIMIT 1""",
             tolerance=tolerance * 1_000_000,
         )
