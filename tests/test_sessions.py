@@ -49,7 +49,7 @@ def test_what_the_url_holds_goes_before(postgresql_url: str) -> None:
     told = settings_of(database)
     assert (told["statement_timeout"], told["lock_timeout"], told["TimeZone"]) == ("7s", "100ms", "UTC")
     assert database.execute_sql("SHOW work_mem").fetchone()[0] == "5MB"
-    assert database.execute_sql("SHOW application_name").fetchone()[0] == "mine"
+    assert database.execute_sql("SHOW application_name").fetchone()[0].endswith("; mine")
     assert psycopg.conninfo.conninfo_to_dict(database.connection().info.dsn)["connect_timeout"] == "9"
     shut(database)
 
