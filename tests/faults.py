@@ -29,7 +29,7 @@ from tests.server import get
 from tests.services import OK, Caller, check_nothing_lost, clinic, service, until, working
 
 NAME = "clinic"
-LIMITS = {"CAREGRANT_CONNECTION_TIMEOUT": "3000", "CAREGRANT_STATEMENT_TIMEOUT": "2000"}
+LIMITS = {"CAREGRANT_CONNECTION_TIMEOUT": "3000", "CAREGRANT_STATEMENT_TIMEOUT": "2000", "CAREGRANT_FSYNC": "true"}
 BACK_SECONDS = 15.0
 _MOST_SECONDS = 8.0
 _SMALL = "32m"
