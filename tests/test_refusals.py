@@ -85,7 +85,7 @@ CONDITIONS = {
     "a variable that is nothing": ('y.name = "a" and y = 1', 65, "not bound to a row yet"),
     "a variable used once": ("y = 1", 63, "Singleton variable y"),
     "the character U+0000": ('x.name = "a\0b"', 72, "cannot hold the character U+0000"),
-    "a string that never ends": ('x.name = "abc', 72, "cannot be read here"),
+    "a string that never ends": ('x.name = "abc', 72, "this string is not closed"),
     "a comparison of comparisons": ("x.id = p.id = x.id", 75, "comparisons are not chained"),
     "nothing after and": ("", 63, "a term was expected"),
     "parentheses without end": ("(" * 3000 + 'p.id = "a"' + ")" * 3000, 113, "is nested too deeply"),

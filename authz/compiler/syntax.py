@@ -186,6 +186,11 @@ class _Reader:
         while position < len(text):
             place = Place(file, line, position - line_start + 1)
             match = _TOKEN.match(text, position)
+            if match is None and text[position] == '"':
+                self.source.faults.append(place.fault("this string is not closed"))
+                tokens.append(_Token("string", '""', place))  # it holds the rest of the text
+                position = len(text)
+                continue
             if match is None:
                 self.source.faults.append(place.fault(f"{text[position]!r} cannot be read here"))
                 position += 1
