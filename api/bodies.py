@@ -65,7 +65,7 @@ class NewPatient(_Body):
 
 
 class PatientChanges(_Body):
-    """What of a patient shall change."""
+    """Changes of a patient's name and reference; a field that is left out stays."""
 
     name: str | None = None
     reference: str | None = None
@@ -236,8 +236,9 @@ def cursor_after(place: Place, following: tuple[str, str] | None) -> str | None:
 
 
 def place(limit: int) -> Place:
-    """Where the page of a list by name begins, as `sort` and `cursor` say. A cursor is good for the order that it was
-    made for. Raises `InvalidInput` for another.
+    """Return the place at which a page of a list begins, by the parameters `sort` and `cursor`.
+
+    Raises `InvalidInput` for a cursor that was made for another order.
     """
     by_name = request.args.get("sort", "name") == "name"
     if request.args.get("sort", "name") not in ("name", "id"):

@@ -73,8 +73,8 @@ def add_client(
 
 def find_client(database: Database, key: str, *, now: datetime) -> Caller | None:
     """The app that a key belongs to, or None for a key that is unknown or revoked."""
-    with answering(database) as connection:  # the driver's own: this is asked with every request
-        found = connection.execute(_FIND[database.dialect], (_hash(key), to_micros(now))).fetchone()
+    with answering(database):
+        found = database.execute_sql(_FIND[database.dialect], (_hash(key), to_micros(now))).fetchone()
     if found is None:
         return None
     client, name, scopes, subscription, rate = found

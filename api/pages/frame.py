@@ -98,7 +98,7 @@ def page(template: str, status: int = 200, **said: Any) -> Response:
 
 
 def typed() -> MultiDict[str, str]:
-    """What a form shall show: what was just sent, else what waited for its owner to sign in.
+    """Return the values that a form shows: those just sent, else those kept until their owner signed in.
 
     An address says where *Back* leads and chooses nothing: a link that somebody else made ticks no box.
     """
