@@ -149,15 +149,18 @@ def open_session(url: str, limits: Limits, *, read_only: bool) -> Session:
         if _REFUSED not in str(error):
             raise
         session = Session.connect(**arguments)
-    (process,) = psycopg.Cursor(session).execute("SELECT pg_backend_pid()").fetchone() or (None,)
-    if process != session.info.backend_pid:
-        _share(session, limits, read_only=read_only, options=theirs)
+    try:
+        (process,) = psycopg.Cursor(session).execute("SELECT pg_backend_pid()").fetchone() or (None,)
+        if process != session.info.backend_pid:
+            _share(session, limits, read_only=read_only, options=theirs)
+    except BaseException:
+        session.close()
+        raise
     return session
 
 
 def _share(session: Session, limits: Limits, *, read_only: bool, options: str) -> None:
     if options:
-        session.close()
         raise Unavailable(
             "a pooler such as PgBouncer does not hand on the options of a database URL: set them with ALTER ROLE"
         )
