@@ -1,5 +1,6 @@
 """The production server: granian's worker processes, each with its own application."""
 
+import gc
 import os
 import resource
 import signal
@@ -111,9 +112,11 @@ def _loaded(settings: Settings, parent: int, counted: str) -> Gateway:
     together(counted)
     app = create_app(settings, heartbeat=sealing.heartbeat(counted))
     database = app.extensions["caregrant"].database
-    Finalize(None, log_of(database).flush, exitpriority=1)  # a process of multiprocessing leaves atexit out
+    log = log_of(database)
+    Finalize(None, log.flush, exitpriority=1)  # a process of multiprocessing leaves atexit out
     proxies = Proxies(settings.trusted_proxies)
-    return Gateway(app, proxies, largest=settings.max_body, seconds=settings.receive_seconds)
+    gc.freeze()  # what is loaded now stays: the collector need not look at it again and again
+    return Gateway(app, proxies, log, largest=settings.max_body, seconds=settings.receive_seconds)
 
 
 def _end_with(parent: int) -> None:

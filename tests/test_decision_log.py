@@ -71,7 +71,7 @@ def test_answers_given_at_the_same_time_share_a_commit(database: Database, monke
 def test_one_bad_row_fails_alone(database: Database) -> None:
     """Where a shared commit fails each answer is tried by itself: one that cannot be recorded spoils no other."""
     log = log_of(database)
-    good, bad = (log_module._Waiting([_row(client)]) for client in (None, 10**6))
+    good, bad = (log_module.Waiting([_row(client)]) for client in (None, 10**6))
     log._queue += [good, bad]
     log._write_all()
     assert (good.done, good.error) == (True, None)
@@ -82,7 +82,7 @@ def test_one_bad_row_fails_alone(database: Database) -> None:
 def test_a_fault_of_ours_records_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong while one writes for all, none of them takes their answer for recorded."""
     log = log_of(database)
-    waiting = [log_module._Waiting([_row(None)]) for _ in range(2)]
+    waiting = [log_module.Waiting([_row(None)]) for _ in range(2)]
     log._queue += waiting
     monkeypatch.setattr(log, "_commit", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -19,6 +19,11 @@ PATIENCE = 5.0
 SLOW = 0.005
 """Seconds that a request may take before another thread helps with those that wait."""
 
+EVALUATION = "evaluation"
+
+GROUP = 8
+"""Requests of `EVALUATION` that one thread carries out before it commits and sends their answers together."""
+
 _IDLE = float("inf")
 
 Work = Callable[[bool], None]
@@ -34,6 +39,7 @@ class Kind:
 
 
 KINDS = (
+    Kind(EVALUATION, 4, 64),
     Kind("decisions", 4, 64),
     Kind("changes", 4, 64),
     Kind("reads", 2, 64),
@@ -45,6 +51,8 @@ KINDS = (
 """Each process has these; docs/serving.md lists them."""
 
 _PREFIXES = (
+    ("/access/v1/evaluations", "decisions"),
+    ("/access/v1/evaluation", EVALUATION),
     ("/access/v1/", "decisions"),
     ("/v1/events", "polls"),
     ("/metrics", "operations"),
@@ -72,10 +80,12 @@ class Lane:
 
     While requests are quick, the first thread does them all: threads that take turns at the interpreter's lock make
     each answer dearer. If it has been at one request for longer than `SLOW` and others wait, another thread helps.
+    `settle` is called by a thread when it has nothing more to do, and after at most `GROUP` requests.
     """
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, settle: Callable[[], None] | None = None) -> None:
         self.kind = kind
+        self._settle = settle
         self._queue: SimpleQueue[tuple[float, list[Work]]] = SimpleQueue()
         self._waiting: deque[tuple[float, list[Work]]] = deque()  # the same entries, for the event loop
         self._began = _IDLE
@@ -112,11 +122,24 @@ class Lane:
         return time.monotonic() - self._began > SLOW and not self._queue.empty()
 
     def _lead(self) -> None:
+        unsettled = 0
         while True:
-            queued, work = self._queue.get()
+            try:
+                queued, work = self._queue.get_nowait()
+            except Empty:
+                self._end_group()
+                unsettled, self._began = 0, _IDLE
+                queued, work = self._queue.get()
             self._began = time.monotonic()
             _do(work, late=self._began - queued > PATIENCE)
-            self._began = _IDLE
+            unsettled += 1
+            if unsettled == GROUP:
+                self._end_group()
+                unsettled = 0
+
+    def _end_group(self) -> None:
+        if self._settle is not None:
+            self._settle()
 
     def _help(self) -> None:
         while True:
@@ -127,6 +150,7 @@ class Lane:
                 except Empty:
                     break
                 _do(work, late=time.monotonic() - queued > PATIENCE)
+                self._end_group()
             with self._lock:
                 self._helping -= 1
 

@@ -6,19 +6,24 @@ request goes to the lane of its kind (`lanes`); one of its threads calls the WSG
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from api.gateway.environ import BadHeader, environ
-from api.gateway.lanes import KINDS, Lane, kind_of
+from api.gateway.lanes import EVALUATION, KINDS, Lane, kind_of
 from api.gateway.proxies import Proxies
 from api.gateway.refusals import common_headers, refusal
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.meters import METHODS, meters
 from api.problems import Problem
+from authz.record import DecisionLog, Waiting
 
 MOST_RECEIVING = 1000
 """Requests of a process whose bodies are still coming; beyond them the oldest is given up."""
@@ -33,17 +38,40 @@ _TICK = 0.01
 _YOUNGEST_EVICTED = 1.0
 _BUSY = Problem("unavailable", "The service is busy. Try again shortly.", headers=(("retry-after", "1"),))
 _FAILED = Problem("internal-error", "This is logged under the request's id.")
+_NOT_RECORDED = Problem("unavailable", "The answer could not be recorded.", headers=(("retry-after", "1"),))
 _log = logging.getLogger(__name__)
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Response = tuple[int, list[tuple[str, str]], bytes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """A request that came whole, and where its response goes."""
+
+    kind: str
+    scope: Any
+    headers: list[tuple[str, str]]
+    body: bytes
+    proto: Any
+    answered: "asyncio.Future[None]"
+
+    @property
+    def held(self) -> int:
+        """Bytes that count for `MOST_BYTES` until it is answered: a queue of large bodies is memory too."""
+        return len(self.body) if len(self.body) > SMALL else 0
 
 
 class Gateway:
-    """The RSGI application of a process. `largest` is the largest body in bytes, `seconds` a body's deadline."""
+    """The RSGI application of a process. `largest` is the largest body in bytes, `seconds` a body's deadline; `log` is
+    the decision log, of which single evaluations that wait together share a commit.
+    """
 
-    def __init__(self, app: Wsgi, proxies: Proxies, *, largest: int, seconds: float) -> None:
+    def __init__(self, app: Wsgi, proxies: Proxies, log: DecisionLog, *, largest: int, seconds: float) -> None:
         self._app, self._proxies, self._largest, self._seconds = app, proxies, largest, seconds
-        self._lanes = {kind.name: Lane(kind) for kind in KINDS}
+        self._log = log
+        self._own = threading.local()
+        self._lanes = {kind.name: Lane(kind, self._commit if kind.name == EVALUATION else None) for kind in KINDS}
         self._receiving: dict[asyncio.Task[Any], float] = {}
         self._bytes = 0
         self._loop: asyncio.AbstractEventLoop
@@ -62,31 +90,28 @@ class Gateway:
             proto.response_bytes(200, told, b'{"status":"ok"}')
             return
         headers = scope.headers.items()
-        problem = _head_problem(scope, headers)
+        named = dict(headers)
+        problem = _head_problem(scope, headers, named)
         body, kind = b"", kind_of(method, path)
-        if problem is None:
-            body, problem = await self._body(scope.headers, proto)
+        if problem is None and ("content-length" in named or "transfer-encoding" in named):
+            body, problem = await self._body(named, proto)
         if problem is not None:
             self._refuse(proto, scope, problem)
             return
-        answered = self._loop.create_future()
-        size = len(body) if len(body) > SMALL else 0
-        if self._bytes + size > MOST_BYTES or not self._lanes[kind].submit(
-            partial(self._answer, scope, headers, body, proto, answered)
-        ):
+        request = Request(kind, scope, headers, body, proto, self._loop.create_future())
+        if self._bytes + request.held > MOST_BYTES or not self._lanes[kind].submit(partial(self._answer, request)):
             self._refuse(proto, scope, _BUSY, kind)
             return
-        self._bytes += size  # until it is answered: a queue of large bodies is memory too
-        del body
+        self._bytes += request.held
+        answered = request.answered
+        del body, request
         self._settle()
         await answered  # granian takes a coroutine that ends without a response for a failure
 
-    async def _body(self, headers: Any, proto: Any) -> tuple[bytes, Problem | None]:
-        """Read the whole body, or return the problem with it."""
-        length, chunked = headers.get("content-length"), headers.get("transfer-encoding") is not None
-        if length is None and not chunked:
-            return b"", None
-        if length is not None and not chunked:
+    async def _body(self, headers: Mapping[str, str], proto: Any) -> tuple[bytes, Problem | None]:
+        """Read the whole body, or return the problem with it. `headers` say that there is one."""
+        length = headers.get("content-length")
+        if length is not None:
             if not (length.isascii() and length.isdigit()):
                 return b"", Problem("bad-request", "Content-Length is not a number.")
             if int(length) > self._largest:
@@ -99,7 +124,7 @@ class Gateway:
             return b"", _BUSY
         self._receiving[task] = time.monotonic()
         try:
-            if length is not None and not chunked and int(length) <= SMALL:
+            if length is not None and int(length) <= SMALL:
                 return await proto(), None
             return await self._counted(proto)
         except asyncio.CancelledError:
@@ -125,6 +150,9 @@ class Gateway:
         finally:
             self._bytes -= size
 
+    def _refuse(self, proto: Any, scope: Any, problem: Problem, kind: str = "none") -> None:
+        proto.response_bytes(*_counted_refusal(scope, problem, kind))
+
     def _too_large(self) -> Problem:
         why = f"The body is larger than {self._largest} bytes."
         return Problem("too-large", why, headers=(("connection", "close"),))
@@ -138,39 +166,64 @@ class Gateway:
         task.cancel()
         return True
 
-    def _answer(
-        self,
-        scope: Any,
-        headers: list[tuple[str, str]],
-        body: bytes,
-        proto: Any,
-        answered: "asyncio.Future[None]",
-        late: bool,
-    ) -> None:
-        """Call the application and send its response; in a thread of a lane."""
-        try:
-            if late:
-                self._refuse(proto, scope, _BUSY, kind_of(scope.method, scope.path))
-                return
-            try:
-                response = _called(self._app, environ(scope, headers, body, self._proxies))
-            except BadHeader:
-                self._refuse(proto, scope, Problem("bad-request", "A header's value holds a character beyond ASCII."))
-                return
-            except BaseException:  # whatever it is, it must not end the thread
-                _log.exception("the application failed: %s %s", scope.method, kind_of(scope.method, scope.path))
-                self._refuse(proto, scope, _FAILED, kind_of(scope.method, scope.path))
-                return
-            proto.response_bytes(*response)
-        except Exception:  # the caller went away
+    def _answer(self, request: Request, late: bool) -> None:
+        """Call the application and send its response; in a thread of a lane. A single evaluation's response is sent by
+        `_commit`, when its record is committed.
+        """
+        if late:
+            self._finish(request, self._refused(request, _BUSY))
             return
-        finally:
-            self._done.append((answered, len(body) if len(body) > SMALL else 0))
+        holding: AbstractContextManager[list[Waiting]]
+        holding = self._log.holding() if request.kind == EVALUATION else nullcontext([])
+        with holding as recorded:
+            response = self._response(request)
+        if recorded:
+            self._held().append((request, response, recorded))
+        else:
+            self._finish(request, response)
 
-    def _refuse(self, proto: Any, scope: Any, problem: Problem, kind: str = "none") -> None:
-        meters().refused_requests.labels(kind, problem.kind).inc()
-        page = kind_of(scope.method, scope.path) in ("pages", "sign-in")
-        proto.response_bytes(*refusal(problem, scope.headers.items(), page=page))
+    def _response(self, request: Request) -> Response:
+        try:
+            return _called(self._app, environ(request.scope, request.headers, request.body, self._proxies))
+        except BadHeader:
+            return self._refused(request, Problem("bad-request", "A header's value holds a character beyond ASCII."))
+        except BaseException:  # whatever it is, it must not end the thread
+            _log.exception("the application failed: %s %s", request.scope.method, request.kind)
+            return self._refused(request, _FAILED)
+
+    def _held(self) -> list[tuple[Request, Response, list[Waiting]]]:
+        """Return the responses of this thread whose records are not yet committed."""
+        if not hasattr(self._own, "held"):
+            self._own.held = []
+        held: list[tuple[Request, Response, list[Waiting]]] = self._own.held
+        return held
+
+    def _commit(self) -> None:
+        """Commit the records of this thread's responses together and send these, or a refusal if a record failed."""
+        held = self._held()
+        if not held:
+            return
+        try:
+            self._log.commit([one for _, _, recorded in held for one in recorded])
+        except BaseException:  # each record says so itself
+            _log.exception("the record failed")
+        for request, response, recorded in held:
+            failed = next((one for one in recorded if one.error is not None or not one.done), None)
+            if failed is None:
+                self._finish(request, response)
+            else:
+                _log.error("unavailable: %s", failed.error)
+                self._finish(request, self._refused(request, _NOT_RECORDED))
+        held.clear()
+
+    def _finish(self, request: Request, response: Response) -> None:
+        """Send a response; its coroutine ends with the next request or tick."""
+        with suppress(Exception):  # the caller went away
+            request.proto.response_bytes(*response)
+        self._done.append((request.answered, request.held))
+
+    def _refused(self, request: Request, problem: Problem) -> Response:
+        return _counted_refusal(request.scope, problem, request.kind)
 
     def _settle(self) -> None:
         """End the coroutines of answered requests; here, because a wake-up of the loop for each costs too much."""
@@ -193,16 +246,22 @@ class Gateway:
         loop.call_later(_TICK, self._tick, loop)
 
 
-def _head_problem(scope: Any, headers: list[tuple[str, str]]) -> Problem | None:
+def _head_problem(scope: Any, headers: list[tuple[str, str]], named: Mapping[str, str]) -> Problem | None:
     if scope.method not in METHODS:
         return Problem("not-implemented", "This method is not known here.", headers=(("connection", "close"),))
     if len(scope.path) + len(scope.query_string) > LONGEST_TARGET:
         return Problem("uri-too-long", f"The path and query are longer than {LONGEST_TARGET} characters.")
-    if sum(len(name) + len(value) for name, value in headers) > LARGEST_HEAD:
+    if sum(map(len, chain.from_iterable(headers))) > LARGEST_HEAD:
         return Problem("headers-too-large", f"The headers are larger than {LARGEST_HEAD} bytes.")
-    if scope.headers.get("content-length") is not None and scope.headers.get("transfer-encoding") is not None:
+    if "content-length" in named and "transfer-encoding" in named:
         return Problem("bad-request", "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.1).")
     return None
+
+
+def _counted_refusal(scope: Any, problem: Problem, kind: str) -> Response:
+    meters().refused_requests.labels(kind, problem.kind).inc()
+    page = kind_of(scope.method, scope.path) in ("pages", "sign-in")
+    return refusal(problem, scope.headers.items(), page=page)
 
 
 def _utf8(value: str) -> str:
@@ -210,7 +269,7 @@ def _utf8(value: str) -> str:
     return value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
 
 
-def _called(app: Wsgi, given: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+def _called(app: Wsgi, given: dict[str, Any]) -> Response:
     """Call a WSGI application; its status, headers and whole body."""
     begun: list[tuple[int, list[tuple[str, str]]]] = []
 

@@ -15,10 +15,11 @@ from authz.database.faults import WriteLocked
 from authz.database.schema import MIGRATING, known_version
 
 _FIELD_TYPES = {"OPAQUE_ID": "TEXT"}
-_BUSY_SECONDS = 2
+_BUSY_MILLISECONDS = 2000
+_SHORTEST_MILLISECONDS = 100
 _SQLITE_PRAGMAS = {
     "journal_mode": "wal",
-    "busy_timeout": _BUSY_SECONDS * 1000,
+    "busy_timeout": _BUSY_MILLISECONDS,
     "foreign_keys": 1,
     "synchronous": 2,
     "cache_size": -64_000,
@@ -55,14 +56,17 @@ class SqliteDatabase(peewee.SqliteDatabase):
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         """Connect; a file that is not there is made for its owner alone, whatever the umask says."""
-        path = Path(self.database)
-        if self._writes and self.database != ":memory:":
+        if reuse_if_open and not self.is_closed():
+            return False
+        path = str(self.database)
+        if self._writes and path != ":memory:":
             if self._opened is None:
                 with suppress(FileExistsError, FileNotFoundError):
                     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self.require_same_file()
         fresh = super().connect(reuse_if_open)
-        if self._writes and self._opened is None and path.exists():
+        self._own.busy_timeout = _BUSY_MILLISECONDS
+        if self._writes and self._opened is None and Path(path).exists():
             self._opened = _identity(path)
         return fresh
 
@@ -74,7 +78,7 @@ class SqliteDatabase(peewee.SqliteDatabase):
         if self._opened is None:
             return
         try:
-            same = _identity(Path(self.database)) == self._opened
+            same = _identity(str(self.database)) == self._opened
         except OSError:
             same = False
         if not same:
@@ -96,9 +100,13 @@ class SqliteDatabase(peewee.SqliteDatabase):
         """
         if self._writes:
             self.require_same_file()
-        self._own.until = time.monotonic() + self._seconds()
-        if self._writes and not self._turn.acquire(timeout=self._seconds()):
-            raise WriteLocked("database is locked")
+            patience = self._patience()
+            if not self._turn.acquire(blocking=False):
+                began = time.monotonic()
+                if not self._turn.acquire(timeout=patience / 1000):
+                    raise WriteLocked("database is locked")
+                patience = max(0, patience - int(1000 * (time.monotonic() - began)))
+            self._own.left = patience
         try:
             with super().transaction(lock_type) as begun:
                 yield begun
@@ -116,7 +124,7 @@ class SqliteDatabase(peewee.SqliteDatabase):
         if not self._writes or lock_type == "DEFERRED":
             super().begin(lock_type)
             return
-        self._wait_at_most(max(0, self._own.until - time.monotonic()))
+        self.wait_at_most(self._own.left)
         try:
             super().begin(lock_type)
         except peewee.OperationalError as error:
@@ -124,23 +132,28 @@ class SqliteDatabase(peewee.SqliteDatabase):
                 raise WriteLocked("database is locked") from error
             raise
         finally:
-            self._wait_at_most(_BUSY_SECONDS)
+            if self._own.left < _SHORTEST_MILLISECONDS:
+                self.wait_at_most(_BUSY_MILLISECONDS)
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
         """Let this thread's transactions wait for the write lock at most so long, instead of the usual time."""
-        before, self._own.seconds = self._seconds(), seconds
+        before, self._own.patience = self._patience(), int(1000 * seconds)
         try:
             yield
         finally:
-            self._own.seconds = before
+            self._own.patience = before
 
-    def _seconds(self) -> float:
-        return float(getattr(self._own, "seconds", _BUSY_SECONDS))
+    def _patience(self) -> int:
+        return int(getattr(self._own, "patience", _BUSY_MILLISECONDS))
 
-    def _wait_at_most(self, seconds: float) -> None:
-        if not self.is_closed():
-            self.execute_sql(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
+    def wait_at_most(self, milliseconds: int) -> None:
+        """Set how long this thread's connection waits for a lock. What is set stays, as long as no reader could fail
+        of it: setting it anew for each answer costs more than a lookup.
+        """
+        if self._own.busy_timeout != milliseconds and not self.is_closed():
+            self.execute_sql(f"PRAGMA busy_timeout = {milliseconds}")
+            self._own.busy_timeout = milliseconds
 
 
 def is_busy(error: peewee.OperationalError) -> bool:
@@ -149,8 +162,8 @@ def is_busy(error: peewee.OperationalError) -> bool:
     return isinstance(cause, sqlite3.OperationalError) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)  # noqa: PTH116 - for each transaction, where a Path costs as much as a small statement
     return found.st_dev, found.st_ino
 
 
@@ -180,7 +193,7 @@ def _read_only_sqlite(path: str) -> SqliteDatabase:
 
 def write_back_log(database: SqliteDatabase) -> None:
     """Move what the log holds into the file, without waiting for anybody."""
-    database.execute_sql("PRAGMA busy_timeout = 0")
+    database.wait_at_most(0)
     for mode in ("PASSIVE", "RESTART"):
         database.execute_sql(f"PRAGMA wal_checkpoint({mode})")
-    database.execute_sql(f"PRAGMA busy_timeout = {_SQLITE_PRAGMAS['busy_timeout']}")
+    database.wait_at_most(_BUSY_MILLISECONDS)

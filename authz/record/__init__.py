@@ -3,7 +3,7 @@
 from authz.record.decisions import Asked, record_decisions, searched
 from authz.record.events import KINDS, NOUNS, Act, Happened, append, changed, told, told_entity
 from authz.record.feed import read_events
-from authz.record.log import MODES, keep_log, log_of
+from authz.record.log import MODES, DecisionLog, Waiting, keep_log, log_of
 from authz.record.months import make_partitions
 from authz.record.policies import policy_loaded
 from authz.record.replay import Difference, replayed
@@ -16,8 +16,10 @@ __all__ = [
     "NOUNS",
     "Act",
     "Asked",
+    "DecisionLog",
     "Difference",
     "Happened",
+    "Waiting",
     "append",
     "changed",
     "count_waiting",

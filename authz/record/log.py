@@ -1,14 +1,15 @@
 """How answers get into the database: each waits for its commit, and answers given at the same time share one.
 
 Threads that come while one is writing leave their rows; the first of them to get its turn writes all that are there
-then. No thread of its own, no delay: with one request at a time each is its own transaction. On SQLite, while another
-process holds the write lock, answers are recorded in the spool.
+then. A thread that has several requests before it can hold their answers back and write them together. No thread of its
+own, no delay: with one request at a time each is its own transaction. On SQLite, while another process holds the write
+lock, answers are recorded in the spool.
 """
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,9 @@ PATIENCE_SECONDS = 5.0
 
 
 @dataclass(eq=False)
-class _Waiting:
+class Waiting:
+    """Rows that wait for their commit; `done` when it was tried, `error` if it failed."""
+
     rows: Sequence[Row]
     done: bool = False
     error: CaregrantError | None = None
@@ -57,9 +60,10 @@ class DecisionLog:
     fsync: bool = True
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _gate: threading.Lock = field(default_factory=threading.Lock)
-    _queue: list[_Waiting] = field(default_factory=list)
+    _queue: list[Waiting] = field(default_factory=list)
     _buffer: "_Buffer | None" = None
     _spool: Spool | None = None
+    _own: threading.local = field(default_factory=threading.local)
     _retry_at: float = 0
     """When the write lock, which was taken, is tried again; 0: it was free."""
 
@@ -81,27 +85,46 @@ class DecisionLog:
         elif self._buffer is not None:
             self._buffer.add(rows)
         else:
-            self._together(_Waiting(rows))
+            waiting = Waiting(rows)
+            held: list[Waiting] | None = getattr(self._own, "held", None)
+            if held is not None:
+                held.append(waiting)
+                return
+            self.commit([waiting])
+            if waiting.error is not None:
+                raise Unavailable(str(waiting.error)) from waiting.error
+
+    @contextmanager
+    def holding(self) -> Iterator[list[Waiting]]:
+        """A block in which this thread's answers are held back: `commit` them before any of them is given."""
+        held: list[Waiting] = []
+        self._own.held = held
+        try:
+            yield held
+        finally:
+            self._own.held = None
 
     def flush(self) -> None:
         """Commit what is buffered."""
         if self._buffer is not None:
             self._buffer.flush()
 
-    def _together(self, mine: _Waiting) -> None:
+    def commit(self, mine: Sequence[Waiting]) -> None:
+        """Commit answers, together with those of other threads. Each of them learns whether it failed."""
         with self._gate:
-            self._queue.append(mine)
+            self._queue.extend(mine)
         if not self._turn.acquire(timeout=PATIENCE_SECONDS):
-            with self._gate, suppress(ValueError):  # else it is being written: recorded, and not answered
-                self._queue.remove(mine)
-            raise Unavailable("the record is busy")
+            with self._gate:
+                for one in mine:
+                    with suppress(ValueError):  # else it is being written: recorded, and not answered
+                        self._queue.remove(one)
+                    one.error = Unavailable("the record is busy")
+            return
         try:
-            if not mine.done:
+            if not all(one.done for one in mine):
                 self._write_all()
         finally:
             self._turn.release()
-        if mine.error is not None:
-            raise Unavailable(str(mine.error)) from mine.error
 
     def _write_all(self) -> None:
         """Write what everybody left; what one row's fault undoes is tried singly, so that it is one failure."""
@@ -120,7 +143,7 @@ class DecisionLog:
             for one in together:
                 one.done = True
 
-    def _tried(self, one: _Waiting) -> CaregrantError | None:
+    def _tried(self, one: Waiting) -> CaregrantError | None:
         try:
             self._commit(one.rows)
         except Unavailable as error:
