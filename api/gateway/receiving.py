@@ -1,4 +1,4 @@
-"""Receive each request whole before it takes a thread: an RSGI application for granian, around a WSGI one.
+"""Receive each request whole before it takes a thread: an ASGI application for granian, around a WSGI one.
 
 On the event loop: probes are answered, heads are checked, bodies are read up to a limit and a deadline. Then the
 request goes to the lane of its kind (`lanes`); one of its threads calls the WSGI application and sends the response.
@@ -8,11 +8,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
-from api.gateway.environ import BadHeader, environ
+from api.gateway.environ import environ
 from api.gateway.lanes import KINDS, Lane, kind_of
 from api.gateway.proxies import Proxies
 from api.gateway.refusals import common_headers, refusal
@@ -36,10 +36,13 @@ _FAILED = Problem("internal-error", "This is logged under the request's id.")
 _log = logging.getLogger(__name__)
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Gateway:
-    """The RSGI application of a process. `largest` is the largest body in bytes, `seconds` a body's deadline."""
+    """The ASGI application of a process. `largest` is the largest body in bytes, `seconds` a body's deadline."""
 
     def __init__(self, app: Wsgi, proxies: Proxies, *, largest: int, seconds: float) -> None:
         self._app, self._proxies, self._largest, self._seconds = app, proxies, largest, seconds
@@ -49,45 +52,52 @@ class Gateway:
         self._loop: asyncio.AbstractEventLoop
         self._done: deque[tuple[asyncio.Future[None], int]] = deque()
 
-    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start what the loop does by the clock."""
-        self._loop = loop
-        self._tick(loop)
-
-    async def __call__(self, scope: Any, proto: Any) -> None:
-        """Answer one request."""
-        method, path = scope.method, scope.path
-        if path == "/healthz" and method in ("GET", "HEAD"):
-            told = [("content-type", "application/json"), *common_headers(scope.headers.items())]
-            proto.response_bytes(200, told, b'{"status":"ok"}')
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; granian's first call is the life of the process."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
             return
-        headers = scope.headers.items()
-        problem = _head_problem(scope, headers)
+        method, path, headers = scope["method"], scope["path"], scope["headers"]
+        if path == "/healthz" and method in ("GET", "HEAD"):
+            common = [("content-type", "application/json"), *common_headers(headers)]
+            _send(send, 200, common, b'{"status":"ok"}')
+            return
+        named = dict(headers)
+        problem = _head_problem(scope, named)
         body, kind = b"", kind_of(method, path)
         if problem is None:
-            body, problem = await self._body(scope.headers, proto)
+            body, problem = await self._body(named, receive)
         if problem is not None:
-            self._refuse(proto, scope, problem)
+            self._refuse(send, scope, problem)
             return
         answered = self._loop.create_future()
         size = len(body) if len(body) > SMALL else 0
         if self._bytes + size > MOST_BYTES or not self._lanes[kind].submit(
-            partial(self._answer, scope, headers, body, proto, answered)
+            partial(self._answer, scope, body, send, answered)
         ):
-            self._refuse(proto, scope, _BUSY, kind)
+            self._refuse(send, scope, _BUSY, kind)
             return
         self._bytes += size  # until it is answered: a queue of large bodies is memory too
         del body
         self._settle()
         await answered  # granian takes a coroutine that ends without a response for a failure
 
-    async def _body(self, headers: Any, proto: Any) -> tuple[bytes, Problem | None]:
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Start what the loop does by the clock, and wait for the end of the process."""
+        await receive()
+        self._loop = asyncio.get_running_loop()
+        self._tick(self._loop)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[bytes, Problem | None]:
         """Read the whole body, or return the problem with it."""
-        length, chunked = headers.get("content-length"), headers.get("transfer-encoding") is not None
+        length, chunked = headers.get(b"content-length"), b"transfer-encoding" in headers
         if length is None and not chunked:
             return b"", None
         if length is not None and not chunked:
-            if not (length.isascii() and length.isdigit()):
+            if not length.isdigit():
                 return b"", Problem("bad-request", "Content-Length is not a number.")
             if int(length) > self._largest:
                 return b"", self._too_large()
@@ -99,9 +109,7 @@ class Gateway:
             return b"", _BUSY
         self._receiving[task] = time.monotonic()
         try:
-            if length is not None and not chunked and int(length) <= SMALL:
-                return await proto(), None
-            return await self._counted(proto)
+            return await self._pieces(receive, -1 if chunked or length is None else int(length))
         except asyncio.CancelledError:
             return b"", Problem("timeout", "The body did not come in time.", headers=(("connection", "close"),))
         except Exception:  # granian's own errors: the caller went away, or sent no valid chunk
@@ -109,21 +117,25 @@ class Gateway:
         finally:
             self._receiving.pop(task, None)
 
-    async def _counted(self, proto: Any) -> tuple[bytes, Problem | None]:
-        """Read a large or chunked body piece by piece, as far as it and all others may grow."""
-        pieces, size = [], 0
+    async def _pieces(self, receive: Receive, length: int) -> tuple[bytes, Problem | None]:
+        """Read a body piece by piece, one of more than `SMALL` bytes as far as all may grow; -1: of unknown length."""
+        pieces, size, counted = list[bytes](), 0, length < 0 or length > SMALL
+        more = True
         try:
-            async for piece in proto:
-                size += len(piece)
-                self._bytes += len(piece)
+            while more and size != length:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise ConnectionError("the caller went away, or sent no valid chunk")
+                pieces.append(message["body"])
+                size, more = size + len(pieces[-1]), message["more_body"]
+                self._bytes += len(pieces[-1]) if counted else 0
                 if size > self._largest:
                     return b"", self._too_large()
                 if self._bytes > MOST_BYTES:
                     return b"", _BUSY
-                pieces.append(piece)
             return b"".join(pieces), None
         finally:
-            self._bytes -= size
+            self._bytes -= size if counted else 0
 
     def _too_large(self) -> Problem:
         why = f"The body is larger than {self._largest} bytes."
@@ -138,39 +150,29 @@ class Gateway:
         task.cancel()
         return True
 
-    def _answer(
-        self,
-        scope: Any,
-        headers: list[tuple[str, str]],
-        body: bytes,
-        proto: Any,
-        answered: "asyncio.Future[None]",
-        late: bool,
-    ) -> None:
+    def _answer(self, scope: Scope, body: bytes, send: Send, answered: "asyncio.Future[None]", late: bool) -> None:
         """Call the application and send its response; in a thread of a lane."""
         try:
             if late:
-                self._refuse(proto, scope, _BUSY, kind_of(scope.method, scope.path))
+                self._refuse(send, scope, _BUSY, kind_of(scope["method"], scope["path"]))
                 return
             try:
-                response = _called(self._app, environ(scope, headers, body, self._proxies))
-            except BadHeader:
-                self._refuse(proto, scope, Problem("bad-request", "A header's value holds a character beyond ASCII."))
-                return
+                response = _called(self._app, environ(scope, body, self._proxies))
             except BaseException:  # whatever it is, it must not end the thread
-                _log.exception("the application failed: %s %s", scope.method, kind_of(scope.method, scope.path))
-                self._refuse(proto, scope, _FAILED, kind_of(scope.method, scope.path))
+                kind = kind_of(scope["method"], scope["path"])
+                _log.exception("the application failed: %s %s", scope["method"], kind)
+                self._refuse(send, scope, _FAILED, kind)
                 return
-            proto.response_bytes(*response)
+            _send(send, *response)
         except Exception:  # the caller went away
             return
         finally:
             self._done.append((answered, len(body) if len(body) > SMALL else 0))
 
-    def _refuse(self, proto: Any, scope: Any, problem: Problem, kind: str = "none") -> None:
+    def _refuse(self, send: Send, scope: Scope, problem: Problem, kind: str = "none") -> None:
         meters().refused_requests.labels(kind, problem.kind).inc()
-        page = kind_of(scope.method, scope.path) in ("pages", "sign-in")
-        proto.response_bytes(*refusal(problem, scope.headers.items(), page=page))
+        page = kind_of(scope["method"], scope["path"]) in ("pages", "sign-in")
+        _send(send, *refusal(problem, scope["headers"], page=page))
 
     def _settle(self) -> None:
         """End the coroutines of answered requests; here, because a wake-up of the loop for each costs too much."""
@@ -193,31 +195,33 @@ class Gateway:
         loop.call_later(_TICK, self._tick, loop)
 
 
-def _head_problem(scope: Any, headers: list[tuple[str, str]]) -> Problem | None:
-    if scope.method not in METHODS:
+def _head_problem(scope: Scope, named: dict[bytes, bytes]) -> Problem | None:
+    if scope["method"] not in METHODS:
         return Problem("not-implemented", "This method is not known here.", headers=(("connection", "close"),))
-    if len(scope.path) + len(scope.query_string) > LONGEST_TARGET:
+    if len(scope["path"]) + len(scope["query_string"]) > LONGEST_TARGET:
         return Problem("uri-too-long", f"The path and query are longer than {LONGEST_TARGET} characters.")
-    if sum(len(name) + len(value) for name, value in headers) > LARGEST_HEAD:
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEAD:
         return Problem("headers-too-large", f"The headers are larger than {LARGEST_HEAD} bytes.")
-    if scope.headers.get("content-length") is not None and scope.headers.get("transfer-encoding") is not None:
+    if b"content-length" in named and b"transfer-encoding" in named:
         return Problem("bad-request", "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.1).")
     return None
 
 
-def _utf8(value: str) -> str:
-    """Return a header's value as text: WSGI writes bytes as latin-1 (PEP 3333), granian writes text as UTF-8."""
-    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
+def _send(send: Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Send a whole response. Granian does so at the call: there is nothing to wait for, so a thread may call it."""
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    send({"type": "http.response.start", "status": status, "headers": encoded})
+    send({"type": "http.response.body", "body": body})
 
 
-def _called(app: Wsgi, given: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+def _called(app: Wsgi, variables: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
     """Call a WSGI application; its status, headers and whole body."""
     begun: list[tuple[int, list[tuple[str, str]]]] = []
 
     def start(status: str, headers: list[tuple[str, str]], _: Any = None) -> None:
-        begun[:] = [(int(status[:3]), [(name, _utf8(value)) for name, value in headers])]
+        begun[:] = [(int(status[:3]), headers)]
 
-    pieces = app(given, start)
+    pieces = app(variables, start)
     try:
         content = b"".join(pieces)
     finally:
