@@ -148,11 +148,11 @@ def operator() -> Act:
 
 
 def _decoded(header: str) -> str:
-    """A header as its sender wrote it: WSGI hands over its bytes as Latin-1 (PEP 3333), callers send UTF-8."""
+    """Decode a header from UTF-8, of which WSGI writes the bytes as Latin-1 (PEP 3333); other bytes are no login."""
     try:
         return header.encode("latin-1").decode()
     except UnicodeError:
-        return header
+        return ""
 
 
 def _person(login: str, bound: str | None) -> str:

@@ -67,7 +67,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         "caregrant",
         address=host,
         port=port,
-        interface=Interfaces.RSGI,
+        interface=Interfaces.ASGI,
         workers=workers,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(

@@ -15,7 +15,7 @@ from oso import Oso
 from authz.compiler.vocabulary import Scalar, ToMany, ToOne, Type, vocabulary
 from authz.database import Database
 from authz.decisions import Ref
-from authz.models import FACTS, Entity, EntityLink
+from authz.models import FACTS, Entity, EntityLink, Patient
 from authz.terms import to_micros
 
 
@@ -82,7 +82,10 @@ class Gone(Row):
 
 
 class World:
-    """Every row of a database at one instant, and a policy over them."""
+    """Every row of a database at one instant, and a policy over them.
+
+    Patients and entities are there during their lives alone.
+    """
 
     def __init__(self, database: Database, texts: Mapping[str, str], now: int) -> None:
         self.types = vocabulary(texts.get("types.toml", ""))
@@ -92,6 +95,8 @@ class World:
         self.rows: dict[str, dict[Any, Row]] = {name: {} for name in self.types.types}
         for model in FACTS:
             for values in model.select().dicts().execute(database):
+                if model is Patient and not to_micros(values["started_at"]) <= now < to_micros(values["ended_at"]):
+                    continue
                 self._add(model.__name__, values["id"], values)
         self._entities(database, now)
         self._oso = Oso()
@@ -124,11 +129,13 @@ class World:
         return sorted(self.rows[found.polar])
 
     def allowed(self, subject: Ref, action: str, resource: Ref) -> bool:
-        """What plain Oso answers."""
+        """What plain Oso answers; of what is not there at the instant, no."""
         ends = []
         for kind, name in (subject, resource):
             found = self.types.named(kind)
             assert found is not None
+            if name not in self.rows[found.polar]:
+                return False
             ends.append(self.rows[found.polar][name])
         answer: bool = self._oso.is_allowed(ends[0], action, ends[1])
         return answer

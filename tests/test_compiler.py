@@ -2,20 +2,24 @@
 
 import sqlite3
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 
 from authz.compiler import CompiledPolicy, compile_texts
 from authz.database import Database
 from authz.decisions import Ref
-from authz.models import Entity, Patient
+from authz.models import Entity, EntityLink, Patient
 from authz.pdp import PDP
+from authz.terms import FOREVER
 from tests import people
 from tests.people import NOW
 
 ALICE, BOB, OSCAR, NOBODY = (("practitioner", name) for name in ("alice", "bob", "oscar", "nobody"))
 PATIENT: Ref = ("patient", "p-1")
 ALLOW = 'allow(p: Practitioner, "view", x: Patient)'
+BEFORE, AFTER = NOW - timedelta(microseconds=1), NOW + timedelta(microseconds=1)
+DOCUMENT = '[document]\npatient = { type = "Patient", reverse = "documents" }'
 TYPES = """
 [user]
 role = { type = "string", from_request = true }
@@ -29,7 +33,7 @@ title = "string"
 def asked(database: Database) -> Callable[[str], PDP]:
     """A PDP over the cast for the text of a policy."""
     people.fill(database)
-    return lambda text: PDP(database, compiled(text), clock=lambda: NOW)
+    return lambda text: asked_of(database, text)
 
 
 def compiled(text: str) -> CompiledPolicy:
@@ -100,7 +104,49 @@ def test_a_rule_that_always_allows_permits_only_what_exists(asked: Asked) -> Non
     for subject, resource in ((NOBODY, PATIENT), (ALICE, ("patient", "none")), (NOBODY, ("patient", "none"))):
         assert not pdp.evaluate(subject, "view", resource).allowed
     assert pdp.evaluate_many([(NOBODY, "view", PATIENT), (ALICE, "view", PATIENT)])[0].allowed is False
-    assert len(list(pdp.matrix("practitioner", "view", "patient"))) == 17 * 6
+    assert len(list(pdp.matrix("practitioner", "view", "patient"))) == 17 * 5, "p-old has ended"
+
+
+@pytest.mark.parametrize("stored", [{"ended_at": NOW}, {"started_at": AFTER, "ended_at": FOREVER}])
+def test_a_patient_counts_while_they_are_there(database: Database, stored: dict[str, datetime]) -> None:
+    """Whatever a policy says, a patient who has left or has not come yet is permitted to nobody."""
+    people.fill(database)
+    Patient.update(stored).where(Patient.id == "p-1").execute(database)
+    plan = {"id": "plan", "type": "document", "properties": {}, "started_at": BEFORE, "ended_at": FOREVER}
+    key = Entity.insert(plan).execute(database)
+    EntityLink.insert(entity=key, property="patient", type="document", target="p-1").execute(database)
+    whole, about = 'allow(_: Practitioner, "view", _: Patient);', 'allow(p: Practitioner, "view", x: Document)'
+    rules = {
+        ("patient", "p-1"): (
+            whole,
+            f"{ALLOW} if g in x.grants and g.practitioner = p;",
+            f"{ALLOW} if x in x.subscription.patients and p.id = p.id;",
+        ),
+        ("document", "plan"): (
+            f"{about} if x.patient.name = x.patient.name and p.id = p.id;",
+            f"{about} if g in x.patient.grants and g.practitioner = p;",
+            f'{about} if g in p.grants and g.patient = x.patient and g.patient.id = "p-1";',
+        ),
+    }
+    for resource, texts in rules.items():
+        for text in texts:
+            pdp = PDP(database, compile_texts({"policy.polar": text, "types.toml": DOCUMENT}), clock=lambda: NOW)
+            there = BEFORE if "started_at" not in stored else AFTER
+            for at, allowed in ((NOW, False), (there, True)):
+                assert pdp.evaluate(ALICE, "view", resource, at).allowed is allowed, (text, at)
+                assert pdp.evaluate_many([(ALICE, "view", resource)], at)[0].allowed is allowed
+                assert (resource[1] in pdp.search_resources(ALICE, "view", resource[0], at)) is allowed
+                assert ("alice" in pdp.search_subjects("practitioner", "view", resource, at)) is allowed
+                assert pdp.search_actions(ALICE, resource, at) == (["view"] if allowed else [])
+                pairs = [row[:2] for row in pdp.matrix("practitioner", "view", resource[0], at)]
+                assert (("alice", resource[1]) in pairs) is allowed
+    unmet = asked_of(database, whole).explain(ALICE, "view", PATIENT).nearest
+    assert unmet is not None
+    assert unmet.unmet == ("not so: the patient is live",)
+
+
+def asked_of(database: Database, text: str) -> PDP:
+    return PDP(database, compiled(text), clock=lambda: NOW)
 
 
 def test_no_rule_denies(asked: Asked) -> None:

@@ -57,7 +57,8 @@ def agree(database: Database, texts: dict[str, str], policy: CompiledPolicy, now
     pdp = PDP(database, policy, clock=lambda: instant)
     people: list[Ref] = [("practitioner", name) for name in world.ids("practitioner")]
     for kind in ("patient", "document"):
-        resources: list[Ref] = [(kind, name) for name in world.ids(kind)]
+        names = worlds.PATIENTS if kind == "patient" else worlds.DOCUMENTS
+        resources: list[Ref] = [(kind, name) for name in sorted({*names, *world.ids(kind)})]
         resource = policy.types.named(kind)
         assert resource is not None
         actions = policy.actions(resource.polar) or ["view"]

@@ -1,4 +1,4 @@
-"""The WSGI environment (PEP 3333) of a request that granian gives by RSGI."""
+"""The WSGI environment (PEP 3333) of a request that granian gives by ASGI, which hands over the bytes of headers."""
 
 import sys
 from functools import lru_cache
@@ -23,50 +23,39 @@ _SAME = {
 }
 
 
-class BadHeader(ValueError):
-    """A header's value is not ASCII, and granian leaves such a header out: an app would act for itself unawares."""
-
-
 @lru_cache(maxsize=1000)
-def _variable(name: str) -> str:
+def _variable(name: bytes) -> str:
     """Return the variable of a header; empty for a name that another header could be mistaken for."""
-    if "_" in name:
+    if b"_" in name:
         return ""
-    variable = name.upper().replace("-", "_")
+    variable = name.decode("latin-1").upper().replace("-", "_")
     return variable if variable in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{variable}"
 
 
-def environ(scope: Any, headers: list[tuple[str, str]], body: bytes, proxies: Proxies) -> dict[str, Any]:
-    """Return the environment of a request with its whole body. Raises `BadHeader`.
+def environ(scope: dict[str, Any], body: bytes, proxies: Proxies) -> dict[str, Any]:
+    """Return the environment of a request with its whole body; its texts are bytes written as latin-1.
 
     A header with an underscore in its name is left out: it would be the same variable as one with a hyphen.
     """
     made: dict[str, Any] = {**_SAME, "wsgi.input": BytesIO(body)}
-    names = set()
-    for name, value in headers:
-        names.add(name)
+    for name, value in scope["headers"]:
         variable = _variable(name)
         if variable:
-            text = value if value.isascii() else value.encode().decode("latin-1")
-            made[variable] = f"{made[variable]}{'; ' if name == 'cookie' else ','}{text}" if variable in made else text
-    if len(names) < len(scope.headers.keys()):
-        raise BadHeader
-    peer, _, _ = scope.client.rpartition(":")
-    server, _, port = scope.server.rpartition(":")
-    peer, scheme = peer.strip("[]"), scope.scheme
+            text = value.decode("latin-1")
+            made[variable] = f"{made[variable]}{'; ' if name == b'cookie' else ','}{text}" if variable in made else text
+    peer, scheme = scope["client"][0], scope["scheme"]
     if proxies.trusts(peer):
         forwarded = made.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
         scheme = forwarded if forwarded in ("http", "https") else scheme
         peer = proxies.client(peer, made.get("HTTP_X_FORWARDED_FOR", ""))
     for name in _HIDDEN & made.keys():
         del made[name]
-    path = scope.path
-    made["REQUEST_METHOD"] = scope.method
+    path = scope["path"]
+    made["REQUEST_METHOD"] = scope["method"]
     made["PATH_INFO"] = path if path.isascii() else path.encode("utf-8", "replace").decode("latin-1")
-    query = scope.query_string
-    made["QUERY_STRING"] = query if query.isascii() else query.encode("utf-8", "replace").decode("latin-1")
+    made["QUERY_STRING"] = scope["query_string"].decode("latin-1")
     made["REMOTE_ADDR"], made["wsgi.url_scheme"] = peer, scheme
-    made["SERVER_NAME"], made["SERVER_PORT"] = server.strip("[]"), port
+    made["SERVER_NAME"], made["SERVER_PORT"] = scope["server"]
     made["CONTENT_LENGTH"] = str(len(body))
     made.pop("HTTP_TRANSFER_ENCODING", None)  # the body is whole
     return made

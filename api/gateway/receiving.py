@@ -1,4 +1,4 @@
-"""Receive each request whole before it takes a thread: an RSGI application for granian, around a WSGI one.
+"""Receive each request whole before it takes a thread: an ASGI application for granian, around a WSGI one.
 
 On the event loop: probes are answered, heads are checked, bodies are read up to a limit and a deadline. Then the
 request goes to the lane of its kind (`lanes`); one of its threads calls the WSGI application and sends the response.
@@ -9,14 +9,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
-from api.gateway.environ import BadHeader, environ
+from api.gateway.environ import environ
 from api.gateway.lanes import EVALUATION, KINDS, Lane, kind_of
 from api.gateway.proxies import Proxies
 from api.gateway.refusals import common_headers, refusal
@@ -42,6 +42,9 @@ _NOT_RECORDED = Problem("unavailable", "The answer could not be recorded.", head
 _log = logging.getLogger(__name__)
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 Response = tuple[int, list[tuple[str, str]], bytes]
 
 
@@ -50,20 +53,19 @@ class Request:
     """A request that came whole, and where its response goes."""
 
     kind: str
-    scope: Any
-    headers: list[tuple[str, str]]
+    scope: Scope
     body: bytes
-    proto: Any
+    send: Send
     answered: "asyncio.Future[None]"
 
     @property
-    def held(self) -> int:
+    def weight(self) -> int:
         """Bytes that count for `MOST_BYTES` until it is answered: a queue of large bodies is memory too."""
         return len(self.body) if len(self.body) > SMALL else 0
 
 
 class Gateway:
-    """The RSGI application of a process. `largest` is the largest body in bytes, `seconds` a body's deadline; `log` is
+    """The ASGI application of a process. `largest` is the largest body in bytes, `seconds` a body's deadline; `log` is
     the decision log, of which single evaluations that wait together share a commit.
     """
 
@@ -77,42 +79,48 @@ class Gateway:
         self._loop: asyncio.AbstractEventLoop
         self._done: deque[tuple[asyncio.Future[None], int]] = deque()
 
-    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start what the loop does by the clock."""
-        self._loop = loop
-        self._tick(loop)
-
-    async def __call__(self, scope: Any, proto: Any) -> None:
-        """Answer one request."""
-        method, path = scope.method, scope.path
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; granian's first call is the life of the process."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        method, path, headers = scope["method"], scope["path"], scope["headers"]
         if path == "/healthz" and method in ("GET", "HEAD"):
-            told = [("content-type", "application/json"), *common_headers(scope.headers.items())]
-            proto.response_bytes(200, told, b'{"status":"ok"}')
+            common = [("content-type", "application/json"), *common_headers(headers)]
+            _send(send, 200, common, b'{"status":"ok"}')
             return
-        headers = scope.headers.items()
         named = dict(headers)
-        problem = _head_problem(scope, headers, named)
+        problem = _head_problem(scope, named)
         body, kind = b"", kind_of(method, path)
-        if problem is None and ("content-length" in named or "transfer-encoding" in named):
-            body, problem = await self._body(named, proto)
+        if problem is None and (b"content-length" in named or b"transfer-encoding" in named):
+            body, problem = await self._body(named, receive)
         if problem is not None:
-            self._refuse(proto, scope, problem)
+            self._refuse(send, scope, problem)
             return
-        request = Request(kind, scope, headers, body, proto, self._loop.create_future())
-        if self._bytes + request.held > MOST_BYTES or not self._lanes[kind].submit(partial(self._answer, request)):
-            self._refuse(proto, scope, _BUSY, kind)
+        request = Request(kind, scope, body, send, self._loop.create_future())
+        if self._bytes + request.weight > MOST_BYTES or not self._lanes[kind].submit(partial(self._answer, request)):
+            self._refuse(send, scope, _BUSY, kind)
             return
-        self._bytes += request.held
+        self._bytes += request.weight
         answered = request.answered
         del body, request
         self._settle()
         await answered  # granian takes a coroutine that ends without a response for a failure
 
-    async def _body(self, headers: Mapping[str, str], proto: Any) -> tuple[bytes, Problem | None]:
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Start what the loop does by the clock, and wait for the end of the process."""
+        await receive()
+        self._loop = asyncio.get_running_loop()
+        self._tick(self._loop)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[bytes, Problem | None]:
         """Read the whole body, or return the problem with it. `headers` say that there is one."""
-        length = headers.get("content-length")
+        length = headers.get(b"content-length")
         if length is not None:
-            if not (length.isascii() and length.isdigit()):
+            if not length.isdigit():
                 return b"", Problem("bad-request", "Content-Length is not a number.")
             if int(length) > self._largest:
                 return b"", self._too_large()
@@ -124,9 +132,7 @@ class Gateway:
             return b"", _BUSY
         self._receiving[task] = time.monotonic()
         try:
-            if length is not None and int(length) <= SMALL:
-                return await proto(), None
-            return await self._counted(proto)
+            return await self._pieces(receive, -1 if length is None else int(length))
         except asyncio.CancelledError:
             return b"", Problem("timeout", "The body did not come in time.", headers=(("connection", "close"),))
         except Exception:  # granian's own errors: the caller went away, or sent no valid chunk
@@ -134,24 +140,25 @@ class Gateway:
         finally:
             self._receiving.pop(task, None)
 
-    async def _counted(self, proto: Any) -> tuple[bytes, Problem | None]:
-        """Read a large or chunked body piece by piece, as far as it and all others may grow."""
-        pieces, size = [], 0
+    async def _pieces(self, receive: Receive, length: int) -> tuple[bytes, Problem | None]:
+        """Read a body piece by piece, one of more than `SMALL` bytes as far as all may grow; -1: of unknown length."""
+        pieces, size, counted = list[bytes](), 0, length < 0 or length > SMALL
+        more = True
         try:
-            async for piece in proto:
-                size += len(piece)
-                self._bytes += len(piece)
+            while more and size != length:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise ConnectionError("the caller went away, or sent no valid chunk")
+                pieces.append(message["body"])
+                size, more = size + len(pieces[-1]), message["more_body"]
+                self._bytes += len(pieces[-1]) if counted else 0
                 if size > self._largest:
                     return b"", self._too_large()
                 if self._bytes > MOST_BYTES:
                     return b"", _BUSY
-                pieces.append(piece)
             return b"".join(pieces), None
         finally:
-            self._bytes -= size
-
-    def _refuse(self, proto: Any, scope: Any, problem: Problem, kind: str = "none") -> None:
-        proto.response_bytes(*_counted_refusal(scope, problem, kind))
+            self._bytes -= size if counted else 0
 
     def _too_large(self) -> Problem:
         why = f"The body is larger than {self._largest} bytes."
@@ -171,7 +178,7 @@ class Gateway:
         `_commit`, when its record is committed.
         """
         if late:
-            self._finish(request, self._refused(request, _BUSY))
+            self._finish(request, _refusal(request.scope, _BUSY, request.kind))
             return
         holding: AbstractContextManager[list[Waiting]]
         holding = self._log.holding() if request.kind == EVALUATION else nullcontext([])
@@ -184,12 +191,10 @@ class Gateway:
 
     def _response(self, request: Request) -> Response:
         try:
-            return _called(self._app, environ(request.scope, request.headers, request.body, self._proxies))
-        except BadHeader:
-            return self._refused(request, Problem("bad-request", "A header's value holds a character beyond ASCII."))
+            return _called(self._app, environ(request.scope, request.body, self._proxies))
         except BaseException:  # whatever it is, it must not end the thread
-            _log.exception("the application failed: %s %s", request.scope.method, request.kind)
-            return self._refused(request, _FAILED)
+            _log.exception("the application failed: %s %s", request.scope["method"], request.kind)
+            return _refusal(request.scope, _FAILED, request.kind)
 
     def _held(self) -> list[tuple[Request, Response, list[Waiting]]]:
         """Return the responses of this thread whose records are not yet committed."""
@@ -213,17 +218,17 @@ class Gateway:
                 self._finish(request, response)
             else:
                 _log.error("unavailable: %s", failed.error)
-                self._finish(request, self._refused(request, _NOT_RECORDED))
+                self._finish(request, _refusal(request.scope, _NOT_RECORDED, request.kind))
         held.clear()
 
     def _finish(self, request: Request, response: Response) -> None:
         """Send a response; its coroutine ends with the next request or tick."""
         with suppress(Exception):  # the caller went away
-            request.proto.response_bytes(*response)
-        self._done.append((request.answered, request.held))
+            _send(request.send, *response)
+        self._done.append((request.answered, request.weight))
 
-    def _refused(self, request: Request, problem: Problem) -> Response:
-        return _counted_refusal(request.scope, problem, request.kind)
+    def _refuse(self, send: Send, scope: Scope, problem: Problem, kind: str = "none") -> None:
+        _send(send, *_refusal(scope, problem, kind))
 
     def _settle(self) -> None:
         """End the coroutines of answered requests; here, because a wake-up of the loop for each costs too much."""
@@ -246,37 +251,39 @@ class Gateway:
         loop.call_later(_TICK, self._tick, loop)
 
 
-def _head_problem(scope: Any, headers: list[tuple[str, str]], named: Mapping[str, str]) -> Problem | None:
-    if scope.method not in METHODS:
+def _head_problem(scope: Scope, named: dict[bytes, bytes]) -> Problem | None:
+    if scope["method"] not in METHODS:
         return Problem("not-implemented", "This method is not known here.", headers=(("connection", "close"),))
-    if len(scope.path) + len(scope.query_string) > LONGEST_TARGET:
+    if len(scope["path"]) + len(scope["query_string"]) > LONGEST_TARGET:
         return Problem("uri-too-long", f"The path and query are longer than {LONGEST_TARGET} characters.")
-    if sum(map(len, chain.from_iterable(headers))) > LARGEST_HEAD:
+    if sum(map(len, chain.from_iterable(scope["headers"]))) > LARGEST_HEAD:
         return Problem("headers-too-large", f"The headers are larger than {LARGEST_HEAD} bytes.")
-    if "content-length" in named and "transfer-encoding" in named:
+    if b"content-length" in named and b"transfer-encoding" in named:
         return Problem("bad-request", "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.1).")
     return None
 
 
-def _counted_refusal(scope: Any, problem: Problem, kind: str) -> Response:
+def _refusal(scope: Scope, problem: Problem, kind: str) -> Response:
+    """Return a refusal and count it."""
     meters().refused_requests.labels(kind, problem.kind).inc()
-    page = kind_of(scope.method, scope.path) in ("pages", "sign-in")
-    return refusal(problem, scope.headers.items(), page=page)
+    return refusal(problem, scope["headers"], page=kind_of(scope["method"], scope["path"]) in ("pages", "sign-in"))
 
 
-def _utf8(value: str) -> str:
-    """Return a header's value as text: WSGI writes bytes as latin-1 (PEP 3333), granian writes text as UTF-8."""
-    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
+def _send(send: Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Send a whole response. Granian does so at the call: there is nothing to wait for, so a thread may call it."""
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    send({"type": "http.response.start", "status": status, "headers": encoded})
+    send({"type": "http.response.body", "body": body})
 
 
-def _called(app: Wsgi, given: dict[str, Any]) -> Response:
+def _called(app: Wsgi, variables: dict[str, Any]) -> Response:
     """Call a WSGI application; its status, headers and whole body."""
     begun: list[tuple[int, list[tuple[str, str]]]] = []
 
     def start(status: str, headers: list[tuple[str, str]], _: Any = None) -> None:
-        begun[:] = [(int(status[:3]), [(name, _utf8(value)) for name, value in headers])]
+        begun[:] = [(int(status[:3]), headers)]
 
-    pieces = app(given, start)
+    pieces = app(variables, start)
     try:
         content = b"".join(pieces)
     finally:

@@ -8,6 +8,7 @@ from api.requests import HEADER, is_request_id
 
 Headers = list[tuple[str, str]]
 
+_HEADER = HEADER.lower().encode()
 _COMMON = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title} – Caregrant</title><link rel="stylesheet" href="/static/caregrant.css"><main><h1>{title}</h1>
@@ -18,13 +19,13 @@ _PAGE_HEADERS = [
 ]
 
 
-def common_headers(headers: Sequence[tuple[str, str]]) -> Headers:
+def common_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """Return what every response has; `headers` are the request's, for its id."""
-    given = next((value for name, value in headers if name == HEADER.lower()), "")
-    return [*_COMMON, (HEADER.lower(), given if is_request_id(given) else uuid.uuid4().hex)]
+    request_id = next((value for name, value in headers if name == _HEADER), b"").decode("latin-1")
+    return [*_COMMON, (HEADER.lower(), request_id if is_request_id(request_id) else uuid.uuid4().hex)]
 
 
-def refusal(problem: Problem, headers: Sequence[tuple[str, str]], *, page: bool) -> tuple[int, Headers, bytes]:
+def refusal(problem: Problem, headers: Sequence[tuple[bytes, bytes]], *, page: bool) -> tuple[int, Headers, bytes]:
     """Return status, headers and body of a refusal; `headers` are the request's, for its id."""
     common = common_headers(headers)
     status, title = PROBLEMS[problem.kind]

@@ -15,6 +15,7 @@ from pathlib import Path
 from oso import Oso, OsoError
 
 from authz.compiler.blocks import Declared, expand, nodes
+from authz.compiler.lives import restrict_to_lives
 from authz.compiler.resolve import Refused, Resolver, near
 from authz.compiler.simplify import simplified
 from authz.compiler.syntax import Dot, Place, Rule, Source, Var, read
@@ -111,7 +112,8 @@ def _resolve(types: Vocabulary, declared: Declared, seconds: float) -> dict[tupl
     for subject in types.subjects:
         for resource in types.resources:
             try:
-                found = simplified(resolver.queries(subject, resource), resolver.check_time)
+                queries_of = (restrict_to_lives(one, types) for one in resolver.queries(subject, resource))
+                found = simplified(queries_of, resolver.check_time)
             except Refused as refused:
                 faults.append(refused.fault)
                 continue

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from authz.compiler.lives import LIVING
 from authz.compiler.syntax import Call, Dot, Isa, ListOf, Node, Op, Place, Rule, Var
 from authz.compiler.syntax import Literal as LiteralNode
 from authz.compiler.terms import NIL, Asked, Condition, Const, Listed, Now, Path, Query, Row, kind_of
@@ -371,7 +372,8 @@ class Resolver:
         for name in fields:
             step = holder.properties[name]
             assert isinstance(step, ToOne)
-            prop, nullable, holder = step, nullable or step.nullable, self.types.types[step.target]
+            prop, holder = step, self.types.types[step.target]
+            nullable = nullable or step.nullable or step.target == LIVING
         if prop is None or not nullable:
             return state
         return self._with(state, Condition("exists", Path(row, fields, prop), NIL, state.tag, place))
@@ -470,7 +472,8 @@ class Resolver:
             row, fields = (item.row, item.fields) if isinstance(item, Path) else (item, ())
             back = self.types.types[target].properties[among.relation.back]
             assert isinstance(back, ToOne)
-            if back.nullable and isinstance(among.base, Path):  # nil is the author of nothing
+            if isinstance(among.base, Path) and (back.nullable or among.base.type == LIVING):
+                # Nil is the author of nothing, and a patient who has left has no grants.
                 state = self._present(place, among.base.row, among.base.fields, state)
             yield self._with(state, Condition("=", Path(row, (*fields, back.name), back), among.base, state.tag, place))
         else:
