@@ -37,24 +37,25 @@ def install(app: Flask) -> None:
 
     @app.before_request
     def prepare() -> Response | None:
-        given = request.environ.get("HTTP_X_REQUEST_ID")
+        environ, blueprint = request.environ, request.blueprint
+        given = environ.get("HTTP_X_REQUEST_ID")
         if given is not None and not is_request_id(given):
             g.request_id = uuid.uuid4().hex
             return rendered(Problem("bad-request", f"{HEADER} holds up to {LONGEST_REQUEST_ID} visible characters."))
         g.request_id = given or uuid.uuid4().hex
         # The character NUL is in no id and no text; PostgreSQL could not even ask about it.
-        if "\0" in request.environ["PATH_INFO"]:
+        if "\0" in environ["PATH_INFO"]:
             return rendered(Problem("not-found", "There is nothing here."))
-        query = request.environ["QUERY_STRING"]
+        query = environ["QUERY_STRING"]
         if query.count("&") >= MOST_PARAMETERS:
             return rendered(Problem("bad-request", f"There are more than {MOST_PARAMETERS} query parameters."))
         if query and any("\0" in value for value in request.args.values()):
             return rendered(Problem("invalid", "A query parameter holds the character NUL."))
-        form = request.mimetype == "application/x-www-form-urlencoded" and request.blueprint == "pages"
+        form = blueprint == "pages" and request.mimetype == "application/x-www-form-urlencoded"
         if form and request.get_data().count(b"&") >= MOST_FIELDS:
             return rendered(Problem("too-large", f"The form has more than {MOST_FIELDS} fields."))
         # One connection for a whole request, not one for each question of it; whoever needs it says if it fails.
-        if request.blueprint != "health" and request.url_rule is not None:
+        if blueprint != "health" and request.url_rule is not None:
             app.extensions["caregrant.readiness"].require()
             with suppress(*FAULTS):
                 app.extensions["caregrant"].database.connect(reuse_if_open=True)

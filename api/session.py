@@ -47,8 +47,9 @@ class _Sessions(SecureCookieSessionInterface):
     """Flask's, which makes ready to check a cookie where there is none: no app sends one."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        name = self.get_cookie_name(app)
-        return super().open_session(app, request) if name in request.cookies else self.session_class()
+        if "HTTP_COOKIE" not in request.environ or self.get_cookie_name(app) not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         if session.accessed or session.modified:
