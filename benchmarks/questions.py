@@ -248,7 +248,7 @@ def _asked(folder: Path, sized: str, beside: str, url: str = "") -> tuple[list[s
 
 def _measured(name: str, url: str, parquet: str = "") -> dict[str, Any]:
     words = [sys.executable, "-m", "benchmarks.questions", "--one", name, url, "--parquet", parquet]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         click.echo(done.stderr[-600:], err=True)
         return {"seconds": float("nan"), "memory": 0, "rows": -1}

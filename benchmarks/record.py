@@ -72,7 +72,7 @@ def _measure(url: str, bearer: str, way: tuple[str, str], seconds: float) -> tup
         port: int = probe.getsockname()[1]
     command = Path(sys.executable).with_name("caregrant")
     words = ["serve", "--database", url, "--port", str(port), "--decision-log", way[0], way[1]]
-    server = subprocess.Popen([command, *words], stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
+    server = subprocess.Popen([command, *words], stderr=subprocess.DEVNULL)
     try:
         _until_ready(port)
         _ask(port, bearer, 0.5)
