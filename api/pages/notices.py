@@ -59,9 +59,7 @@ def _told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pages.post("/notifications/read")
 def read_all() -> Response:
     """Mark one's notices as read, up to the newest that the page showed: what arrived since then stays unread."""
-    directory.mark_all_read(
-        pdp(), sessions.act(), _number(request.form["newest"]) if "newest" in request.form else None
-    )
+    directory.mark_all_read(pdp(), sessions.act(), _number(request.form.get("newest", "")))
     return go("/notifications")
 
 

@@ -71,10 +71,8 @@ def _require_as_shown(those: Chosen, action: str) -> dict[str, Any]:
     """Return the holders that the form showed; raise `Conflict` if it showed other patients or, for a transfer, others
     whom the transfer touches.
     """
-    if "shown" not in request.form:
-        return {}
     touched = chosen.touched(those, chosen.colleagues(those))
-    shown.require_as_shown(request.form["shown"], those, touched, touches=action == "transfer")
+    shown.require_as_shown(those, touched, touches=action == "transfer")
     return {"holders": touched.holders}
 
 

@@ -26,13 +26,16 @@ def sharing() -> Response:
     try:
         if not form.get("colleague", "").strip():
             raise InvalidInput("colleague: enter your colleague's e-mail")
+        clinic = form.get("subscription")  # a form names the clinic that it shows, even if it is the only one
+        if not clinic and directory.me(pdp(), sessions.act())["memberships"]:
+            raise InvalidInput("Choose the clinic, and send the form again.")
         made = operations.share_all(
             pdp(),
             act=sessions.act(),
             colleague=form["colleague"],
             content="content" in form,
             until=words.end_of_day(form.get("until", "")),
-            subscription=form.get("subscription") or None,
+            subscription=clinic or None,
         )
     except (Conflict, InvalidInput, NotEligible, SelfTarget) as error:
         return _form(error)
