@@ -27,12 +27,14 @@ def audit() -> None:
 @setting("database")
 def replay(check: bool, as_json: bool, database: str | None) -> None:
     """Rebuild the facts from the events alone, and tell where the tables say otherwise."""
-    read, differences = replayed(opened(settings(database=database).database))
+    read, differences, unproven = replayed(opened(settings(database=database).database))
     if as_json:
-        write_json({"events": read, "differences": [vars(one) for one in differences]})
+        write_json({"events": read, "differences": [vars(one) for one in differences], "unproven": unproven})
     else:
         for one in differences:
             click.echo(f"{one.side} only: {one.noun} {one.row}")
+        for entity in unproven:
+            click.echo(f"no event tells the clinic of {entity}, which the upgrade to 0.2 chose")
         click.echo(f"{read} events replayed, {len(differences)} differences")
     sys.exit(1 if check and differences else 0)
 
