@@ -14,6 +14,7 @@ from authz.cli.options import as_json, now, opened, setting, settings, write_jso
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.record import replayed
+from authz.texts import parse_number
 
 
 @click.group()
@@ -123,9 +124,9 @@ def _text(file: BinaryIO) -> str:
 def _of_row(connected: Database, row: str) -> Proof:
     noun, _, number = row.partition(":")
     by_noun = {"event": prove_event, "decision": prove_decision}
-    if noun not in by_noun or not number.isdigit():
+    if noun not in by_noun:
         raise click.UsageError("a row is event:ID or decision:ID")
-    return by_noun[noun](connected, int(number))
+    return by_noun[noun](connected, parse_number(number))
 
 
 for command in (export, drop, erase_command):

@@ -18,7 +18,7 @@ from authz.record.commitments import commitment, lock_person, secrets_of, whose_
 from authz.record.events import Act, Happened, append
 from authz.record.sealing import seal
 from authz.statements import insert_rows, is_among
-from authz.texts import search_key
+from authz.texts import parse_number, search_key, shown
 
 ERASED_NAME = "(erased)"
 """The name of a patient whose name was erased; the id stays, so that the record says whom it is about."""
@@ -39,8 +39,10 @@ def erase(database: Database, act: Act, whose: str) -> Erasure:
     Raises `InvalidInput` for what is no person, `NotFound` if nothing of them is stored.
     """
     kind, _, name = whose.partition(":")
-    if kind not in ("practitioner", "patient", "client") or not name or (kind == "client" and not name.isdigit()):
-        raise InvalidInput(f"{whose!r} is not practitioner:ID, patient:ID or client:ID")
+    if kind not in ("practitioner", "patient", "client") or not name:
+        raise InvalidInput(f"{shown(whose)} is not practitioner:ID, patient:ID or client:ID")
+    if kind == "client":
+        parse_number(name)
     seal(database, act.now)
     with answering(database), database.atomic():
         lock_person(database, whose)
