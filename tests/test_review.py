@@ -198,8 +198,8 @@ def test_a_large_sheet_is_carried_out_in_bounded_statements(clinic: Clinic) -> N
     with clinic.database.atomic():
         columns = ("id", "subscription", "name", "reference", "search_key", "started_at", "ended_at")
         insert_rows(clinic.database, Patient, columns, [(one, "north", "M", "", "m", *life) for one in patients])
-        columns = ("patient", "practitioner", "role", "origin", "started_at", "ended_at", *texts)
-        insert_rows(clinic.database, Grant, columns, [(*row, "", "", "", "") for row in held])
+        names = ("patient", "practitioner", "role", "origin", "started_at", "ended_at", *texts)
+        insert_rows(clinic.database, Grant, names, [(*row, "", "", "", "") for row in held])
     shares = Grant.select(Grant.id, Grant.patient).where(Grant.practitioner == "bob", Grant.patient.startswith("m-"))
     verdicts = [
         Verdict(line, "grant", number, patient, "bob", "keep" if line % 100 else "revoke")
