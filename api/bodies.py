@@ -12,11 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from api.limits import LONGEST_QUERY, MOST_ERRORS
 from api.problems import Problem
 from api.requests import body
-from authz.errors import InvalidInput
+from authz.errors import InvalidInput, NotFound
 from authz.operations.change import MOST_AT_ONCE
 from authz.plans import Place
 from authz.terms import MEMBERSHIP_ROLES, parse_instant
-from authz.texts import LONGEST_SORT_KEY, is_named
+from authz.texts import LONGEST_SORT_KEY, is_named, parse_number
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST = 200
@@ -258,6 +258,23 @@ def after() -> str:
     if last and not is_named(last):
         raise InvalidInput("cursor: is none that was given out")
     return last
+
+
+def after_number() -> int:
+    """The number in the request's `cursor`, 0 without one. Raises `InvalidInput` for a cursor that is none of ours."""
+    text = after()
+    try:
+        return parse_number(text) if text else 0
+    except InvalidInput as error:
+        raise InvalidInput("cursor: is none that was given out") from error
+
+
+def row_number(text: str) -> int:
+    """The number of a row in a path or a form. Raises `NotFound` for what can be none."""
+    try:
+        return parse_number(text)
+    except InvalidInput as error:
+        raise NotFound from error
 
 
 def _decoded() -> str:

@@ -10,11 +10,12 @@ import orjson
 from flask import Blueprint, Response, request
 
 from api import answers, bodies
+from api.bodies import row_number
 from api.credentials import authenticate, charge, operator, operator_or_practitioner, pdp, practitioner
 from api.described import CURSOR, LEFT, LIMIT, PATIENT, ROLE, SORT, UNREAD, Q, described, refuse_unknown_parameters
 from api.limits import charged
 from authz import directory, operations
-from authz.errors import InvalidInput, NotFound
+from authz.errors import InvalidInput
 from authz.operations import Answered, Once, Stored
 from authz.record import Act
 from authz.terms import FOREVER, format_instant
@@ -137,12 +138,6 @@ def _standing(row: Row) -> Row:
     }
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise NotFound
-    return int(text)
-
-
 # Oneself, patients, colleagues.
 
 
@@ -246,7 +241,7 @@ def share(patient: str) -> Response:
 @described(caller="practitioner", status=204, once=True)
 def end_share(patient: str, grant: str) -> Response:
     """End a share, or give up one's own."""
-    return _do(operations.end_share, 204, lambda _: None, patient=patient, grant=_number(grant))
+    return _do(operations.end_share, 204, lambda _: None, patient=patient, grant=row_number(grant))
 
 
 @v1.post("/patients/<patient>/transfer")
@@ -320,7 +315,7 @@ def standing_shares() -> Response:
 @described(caller="practitioner", status=204, once=True)
 def end_standing_share(share: str) -> Response:
     """End a standing share, or give it up."""
-    return _do(operations.end_standing_share, 204, lambda _: None, standing_share=_number(share))
+    return _do(operations.end_standing_share, 204, lambda _: None, standing_share=row_number(share))
 
 
 # Notices.
@@ -330,13 +325,13 @@ def end_standing_share(share: str) -> Response:
 @described(caller="practitioner", gives=answers.Notices, query=(UNREAD, LIMIT, CURSOR))
 def notifications() -> Response:
     """A page of the practitioner's notices, the newest first."""
-    before = bodies.after()
+    before = bodies.after_number() or None
     rows, more = directory.notifications(
         pdp(),
         practitioner(),
         unread=bodies.truth("unread"),
         limit=bodies.limit(),
-        before=_number(before) if before else None,
+        before=before,
     )
     return _json(
         {"items": [_notice(row) for row in rows], "next": bodies.cursor(str(rows[-1]["id"])) if more else None}
@@ -347,7 +342,7 @@ def notifications() -> Response:
 @described(caller="practitioner", gives=answers.Notice)
 def read_notification(notification: str) -> Response:
     """Mark a notice as read."""
-    return _json(_notice(directory.mark_read(pdp(), practitioner(), _number(notification))))
+    return _json(_notice(directory.mark_read(pdp(), practitioner(), row_number(notification))))
 
 
 def _notice(row: Row) -> Row:

@@ -310,13 +310,11 @@ def unread(pdp: PDP, act: Act) -> int:
         return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
 
 
-def mark_all_read(pdp: PDP, act: Act, newest: int | None = None) -> None:
-    """Mark every notice of one's own as read, or those up to the `newest` that was seen."""
+def mark_all_read(pdp: PDP, act: Act, newest: int) -> None:
+    """Mark one's own notices as read, up to the `newest` that was seen."""
     with answering(pdp.database), pdp.database.atomic():
-        mine = Notification.update(read_at=to_micros(act.now)).where(
-            *_notices(pdp, act), Notification.read_at == FOREVER
-        )
-        (mine if newest is None else mine.where(Notification.id <= newest)).execute(pdp.database)
+        seen = (*_notices(pdp, act), Notification.read_at == FOREVER, Notification.id <= newest)
+        Notification.update(read_at=to_micros(act.now)).where(*seen).execute(pdp.database)
 
 
 def mark_read(pdp: PDP, act: Act, notification: int) -> Row:

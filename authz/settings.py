@@ -9,6 +9,7 @@ from pathlib import Path
 
 from authz.errors import InvalidInput
 
+_LARGEST = 2**31 - 1  # what every setting's unit and PostgreSQL's own settings can hold
 _HERE = Path(__file__).resolve().parent
 
 
@@ -155,6 +156,9 @@ class Settings:
         for name in ("statement_timeout", "lock_timeout", "idle_timeout", "connection_timeout"):
             if getattr(self, name) < 1:  # 0 is no limit for PostgreSQL
                 raise InvalidInput(f"CAREGRANT_{name.upper()} is a number of milliseconds above 0")
+        for one in fields(self):
+            if type(one.default) is int and not 0 <= getattr(self, one.name) <= _LARGEST:
+                raise InvalidInput(f"{one.metadata['variable']} is a whole number from 0 to {_LARGEST}")
 
     @classmethod
     def from_environment(cls, **given: object) -> "Settings":
@@ -189,7 +193,7 @@ def _converted(value: object, default: object, variable: str) -> object:
     try:
         return int(str(value))
     except ValueError as error:
-        raise InvalidInput(f"{variable} is a whole number, not {value!r}") from error
+        raise InvalidInput(f"{variable} is a whole number, not {str(value)[:80]!r}") from error
 
 
 SETTINGS = {one.metadata["variable"]: (one.default, one.metadata["sentence"]) for one in fields(Settings)}

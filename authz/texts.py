@@ -11,6 +11,7 @@ from authz.errors import InvalidInput
 
 LONGEST_ID = 128
 LONGEST_TEXT = 500
+_MOST_DIGITS = 18  # what fits into 64 bits whatever the digits are
 LONGEST_REFERENCE = 64
 LONGEST_SORT_KEY = 128
 MOST_WORDS = 16
@@ -71,6 +72,13 @@ def parse_text(value: object) -> str:
     Joiners and variation selectors, which scripts and emoji need, follow a visible character. Raises `InvalidInput`.
     """
     return _parse(value, "a text", LONGEST_TEXT)
+
+
+def parse_number(text: str) -> int:
+    """The number of a row, such as a share's, in the digits 0 to 9. Raises `InvalidInput` for what can be none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise InvalidInput(f"{shown(text)} is no number of at most {_MOST_DIGITS} digits")
+    return int(text)
 
 
 def parse_reference(value: object) -> str:

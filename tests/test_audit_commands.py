@@ -130,7 +130,7 @@ def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
     assert sum('"decision-' in line for line in lines) == ANSWERS
     assert "are kept until" in refused("audit", "drop", month, "--exported", str(tmp_path / "months"), url=recorded)
     said = run("audit", "erase", "patient:p-5", url=recorded)
-    assert said == "1 fields of events and 0 of decisions erased\n"
+    assert said == "1 fields of events, 0 of decisions and 1 of the patient erased\n"
     assert "\nCONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED: " in run("audit", "verify", url=recorded)
 
 

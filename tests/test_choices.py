@@ -5,7 +5,6 @@
 
 import re
 from collections.abc import Callable
-from html import unescape
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from tests import people
 from tests.acting import login
 from tests.http import service
 from tests.people import NOW
-from tests.visitor import Visitor, text_of
+from tests.visitor import Visitor, hidden_fields, text_of
 
 As = Callable[[str], Visitor]
 
@@ -43,15 +42,6 @@ def flask(database: Database) -> Flask:
 def as_(flask: Flask) -> As:
     """Somebody of the cast, signed in."""
     return lambda who: Visitor(flask, who)
-
-
-def fields(text: str) -> dict[str, list[str]]:
-    """The hidden fields of a page's main form, as a browser sends them."""
-    form = next(one for one in re.findall(r"<form[^>]*>.*?</form>", text, re.S) if 'class="guarded' in one)
-    found: dict[str, list[str]] = {}
-    for name, value in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form):
-        found.setdefault(name, []).append(unescape(value))
-    return found
 
 
 def send(who: Visitor, form: dict[str, list[str]], path: str, **choices: Any) -> TestResponse:
@@ -108,7 +98,7 @@ def test_a_form_that_showed_something_else_is_refused(as_: As, database: Databas
     """T43: the sentence says what has changed, what was ticked stays, and the form sent again is carried out."""
     dan = as_("dan")
     happens, sentence = CHANGES[change]
-    form = fields(dan.client.get(path).text)
+    form = hidden_fields(dan.client.get(path).text)
     happens(database)
     refused = send(dan, form, path, colleague=login("oscar"), end_shares="yes")
     assert refused.status_code == 409
@@ -117,14 +107,14 @@ def test_a_form_that_showed_something_else_is_refused(as_: As, database: Databas
     assert re.search(rf'value="{login("oscar")}" required checked', refused.text)
     assert 'name="end_shares" value="yes" checked' in refused.text or "a share ends" in change
     assert owner(database) == "alice"
-    assert send(dan, fields(refused.text), path, colleague=login("oscar")).status_code == 303
+    assert send(dan, hidden_fields(refused.text), path, colleague=login("oscar")).status_code == 303
     assert owner(database) == "oscar"
 
 
 def test_the_owner_is_another(as_: As, database: Database) -> None:
     """T43: a manager's form about Alice's patient does not hand over what is Oscar's by now."""
     dan = as_("dan")
-    form = fields(dan.client.get(ONE).text)
+    form = hidden_fields(dan.client.get(ONE).text)
     as_("alice").done(ONE, colleague=login("oscar"))
     refused = send(dan, form, ONE, colleague=login("pete"))
     assert refused.status_code == 409
@@ -135,7 +125,7 @@ def test_the_owner_is_another(as_: As, database: Database) -> None:
 def test_an_e_mail_that_is_another_colleagues_by_now(as_: As, database: Database) -> None:
     """T6, T43: the row that was clicked stands for a person; their e-mail may be somebody else's when it is sent."""
     alice = as_("alice")
-    form = fields(alice.client.get(ONE).text)
+    form = hidden_fields(alice.client.get(ONE).text)
     for who, mail in (("oscar", "gone@clinic.example"), ("pete", login("oscar"))):
         rename(database, Practitioner, who, login=mail)
     refused = send(alice, form, ONE, colleague=login("oscar"))
@@ -147,7 +137,7 @@ def test_an_e_mail_that_is_another_colleagues_by_now(as_: As, database: Database
 def test_a_share_of_one_of_several_patients(as_: As, database: Database) -> None:
     """T43: Bob is shown as a viewer of the selection; his new share of its other patient is a change all the same."""
     dan = as_("dan")
-    form = fields(dan.client.get(SEVERAL).text)
+    form = hidden_fields(dan.client.get(SEVERAL).text)
     share(database, "bob", "p-left")
     refused = send(dan, form, SEVERAL, colleague=login("oscar"), end_shares="yes")
     assert refused.status_code == 409
@@ -157,7 +147,7 @@ def test_a_share_of_one_of_several_patients(as_: As, database: Database) -> None
 def test_a_choice_that_a_search_hides_is_not_carried_out(as_: As, database: Database) -> None:
     """T43: Bob is ticked, the list is narrowed to Pete, and the form is sent with both: it is refused."""
     alice = as_("alice")
-    form = fields(alice.client.get(ONE).text)
+    form = hidden_fields(alice.client.get(ONE).text)
     refused = send(alice, form, ONE, colleague=login("bob"), q="pete", end_shares="yes")
     assert refused.status_code == 409
     assert "The colleague that you clicked is not in this list. Choose again." in text_of(refused)
@@ -165,13 +155,13 @@ def test_a_choice_that_a_search_hides_is_not_carried_out(as_: As, database: Data
     assert 'value="bob@clinic.example"' not in refused.text
     assert 'name="end_shares" value="yes" checked' in refused.text
     assert owner(database) == "alice"
-    assert send(alice, fields(refused.text), ONE, colleague=login("pete"), q="PETE clinic").status_code == 303
+    assert send(alice, hidden_fields(refused.text), ONE, colleague=login("pete"), q="PETE clinic").status_code == 303
 
 
 def test_a_search_keeps_what_is_in_sight(as_: As, database: Database) -> None:
     """T43: without script, a search keeps what is ticked if the page still shows it, and does nothing else."""
     alice = as_("alice")
-    form = fields(alice.client.get(ONE).text)
+    form = hidden_fields(alice.client.get(ONE).text)
     response = send(alice, form, ONE, search="yes", q="clinic bob", colleague=login("bob"), end_shares="yes")
     assert response.status_code == 200
     assert 'value="bob@clinic.example" required checked' in response.text
@@ -195,13 +185,13 @@ def test_a_form_acts_on_the_patients_that_it_showed(as_: As, database: Database)
     both = "/selection/transfer?patient=p-1&patient=p-oscar"
     page = alice.client.get(both)
     assert "Left out" in text_of(page)
-    form = fields(page.text)
+    form = hidden_fields(page.text)
     assert form["patient"] == ["p-1"]
     as_("oscar").done("/patients/p-oscar/transfer", colleague=login("alice"))
     alice.client.post(both, data={**form, "colleague": login("pete")})
     assert (owner(database), owner(database, "p-oscar")) == ("pete", "alice")
     # one of two that does not allow it any more
-    form = fields(dan.client.get("/selection/share?patient=p-left&patient=p-oscar").text)
+    form = hidden_fields(dan.client.get("/selection/share?patient=p-left&patient=p-oscar").text)
     more = {**form, "patient": ["p-left", "p-oscar", "p-1"]}
     refused = send(dan, more, "/selection/share", action="transfer", colleague=login("bob"))
     assert refused.status_code == 409
@@ -226,7 +216,7 @@ def test_the_e_mail_form_names_what_it_showed(as_: As, database: Database) -> No
     """T43: of a transfer by e-mail whom it touches is compared; of a share only the patient."""
     alice = as_("alice")
     path = "/patients/p-1/share"
-    form = fields(alice.client.get(path).text)
+    form = hidden_fields(alice.client.get(path).text)
     share(database, "pete")
     refused = send(alice, form, path, action="transfer", colleague=login("oscar"), reason="moving")
     assert refused.status_code == 409
@@ -243,18 +233,43 @@ def test_the_e_mail_form_names_what_it_showed(as_: As, database: Database) -> No
 def test_a_form_of_another_make_is_refused(as_: As, database: Database, shown: str) -> None:
     """T43: what a form showed is signed and is one person's; anything else says that the form is out of date."""
     alice, dan = as_("alice"), as_("dan")
-    for text in (shown, fields(dan.client.get(ONE).text)["shown"][0]):
+    for text in (shown, hidden_fields(dan.client.get(ONE).text)["shown"][0]):
         refused = alice.post(ONE, colleague=login("oscar"), shown=text)
         assert refused.status_code == 409
         assert "This form is out of date." in text_of(refused)
     assert owner(database) == "alice"
 
 
+BARE: dict[str, dict[str, Any]] = {
+    ONE: {"colleague": login("pete")},
+    "/selection/transfer": {"patient": ["p-1"], "colleague": login("pete")},
+    "/patients/p-1/share": {"action": "share", "colleague": login("pete")},
+    "/selection/share": {"patient": ["p-1"], "action": "transfer", "colleague": login("pete")},
+    "/sharing": {"colleague": login("pete")},
+    "/notifications/read": {},
+}
+UNSEEN = {"/sharing": (400, "choose the clinic"), "/notifications/read": (404, "not")}
+
+
+@pytest.mark.parametrize("path", list(BARE))
+def test_a_form_that_was_not_shown_does_nothing(as_: As, database: Database, path: str) -> None:
+    """T43: a form that does not say what it showed is refused, and nothing is changed."""
+    alice = as_("alice")
+    as_("dan").done("/patients/p-left/transfer", colleague=login("alice"))
+    before = [model.select().count(database) for model in (Grant, StandingShare)]
+    refused = send(alice, {"csrf_token": [alice.token()]}, path, **BARE[path])
+    status, sentence = UNSEEN.get(path, (409, "This form is out of date."))
+    assert refused.status_code == status
+    assert sentence.lower() in text_of(refused).lower()
+    assert [model.select().count(database) for model in (Grant, StandingShare)] == before
+    assert "Notifications 1 unread" in alice.get("/patients")
+
+
 def test_every_form_that_acts_on_patients_says_what_it_showed(as_: As) -> None:
     """T43: no page renders such a form without the field; other forms act on the one thing that their path names."""
     alice = as_("alice")
     for path in (ONE, "/patients/p-1/share", "/selection/transfer?patient=p-1", "/selection/share?patient=p-1"):
-        assert fields(alice.client.get(path).text)["shown"][0]
+        assert hidden_fields(alice.client.get(path).text)["shown"][0]
 
 
 def test_what_holds_is_compared_under_the_lock(flask: Flask, database: Database) -> None:
@@ -293,7 +308,7 @@ def test_an_address_chooses_nothing(as_: As) -> None:
 def test_what_waited_is_shown_beside_the_same_patients(as_: As) -> None:
     """T43: what was typed about one selection before the session expired is not ticked beside another."""
     dan = as_("dan")
-    form = fields(dan.client.get(SEVERAL).text)
+    form = hidden_fields(dan.client.get(SEVERAL).text)
     for path, kept in (("/selection/transfer?patient=p-oscar&patient=p-left", False), (SEVERAL, True)):
         dan = as_("dan")
         token = dan.token()
@@ -321,7 +336,7 @@ def test_notices_that_were_not_seen_stay_unread(as_: As, database: Database) -> 
 
 def test_the_clinic_of_a_standing_share_is_chosen(as_: As, database: Database) -> None:
     """T43: of several clinics none is chosen beforehand; a form about the only one names it."""
-    assert fields(as_("alice").client.get("/sharing").text)["subscription"] == ["north"]
+    assert hidden_fields(as_("alice").client.get("/sharing").text)["subscription"] == ["north"]
     text = as_("mia").client.get("/sharing").text
     assert '<option value="">Choose the clinic</option>' in text
     assert " selected" not in text

@@ -3,28 +3,38 @@
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from io import BytesIO
 from typing import Any
 
+import orjson
 import pytest
 
-from authz import directory
+from authz import directory, operations
+from authz.clients import add_client, find_client, list_clients, revoke_client, revoke_clients, rotate_client
 from authz.database import clock, connect, shut
 from authz.errors import Conflict, Denied, ImportRefused, Unavailable
+from authz.importing import import_facts
 from authz.models import Event, Grant, Patient, StandingShare
 from authz.operations import (
     Verdict,
+    end_entity,
     end_membership,
+    end_patient,
     end_share,
     end_standing_share,
+    put_entity,
     put_membership,
     put_subscription,
     review,
     share,
     share_all,
+    transfer,
 )
+from authz.record.events import KINDS, NOUNS
 from authz.statements import is_among
+from authz.terms import format_instant
 from tests import people
-from tests.acting import Clinic, by, login
+from tests.acting import POLICY, Clinic, by, login
 from tests.people import NEXT_YEAR, NOW
 
 BOB: Any = {"subscription": "north", "practitioner": "bob"}
@@ -157,6 +167,162 @@ def test_what_takes_access_away_works_after_a_clock_ahead(clinic: Clinic) -> Non
     instants = [one.at for one in norths]
     assert instants == sorted(instants)
     assert clinic.unaccounted() == []
+
+
+def _verdict(clinic: Clinic, noun: str) -> Verdict:
+    share = StandingShare.select().where(StandingShare.colleague == "carol").execute(clinic.database)[0]
+    number = clinic.grant("bob") if noun == "grant" else share.id
+    patient, who = ("p-1", "bob") if noun == "grant" else ("", "carol")
+    return Verdict(2, noun, number, patient, who, "revoke")
+
+
+def _reviews(clinic: Clinic, noun: str) -> None:
+    review(clinic.pdp, act=by("dan", 60), campaign="c", due=NEXT_YEAR, verdicts=[_verdict(clinic, noun)])
+
+
+def _imports(clinic: Clinic, kind: str, **fact: str) -> None:
+    """An import that ends a fact now, or gives another role."""
+    import_facts(clinic.database, BytesIO(orjson.dumps({kind: fact})), POLICY.types, now=NOW + timedelta(seconds=60))
+
+
+def _standing_of(clinic: Clinic, colleague: str) -> int:
+    found = StandingShare.select().where(StandingShare.colleague == colleague).execute(clinic.database)
+    return int(found[0].id)
+
+
+ENDED = format_instant(NOW + timedelta(seconds=30))
+_MEMBERSHIP = {"practitioner": "bob", "subscription": "north"}
+_P1 = {"id": "p-1", "subscription": "north", "name": "Patient of alice", "owner": "alice"}
+TAKES_AWAY: dict[str, tuple[str, Callable[[Clinic], object]]] = {
+    "a share ends": (
+        "bob",
+        lambda c: end_share(c.pdp, act=by("alice", 60), patient="p-1", grant=c.grant("bob")),
+    ),
+    "a share is given up": (
+        "bob",
+        lambda c: end_share(c.pdp, act=by("bob", 60), patient="p-1", grant=c.grant("bob")),
+    ),
+    "a manager ends a share": (
+        "bob",
+        lambda c: end_share(c.pdp, act=by("dan", 60), patient="p-1", grant=c.grant("bob")),
+    ),
+    "a standing share ends": (
+        "carol",
+        lambda c: end_standing_share(c.pdp, act=by("alice", 60), standing_share=_standing_of(c, "carol")),
+    ),
+    "a standing share is given up": (
+        "carol",
+        lambda c: end_standing_share(c.pdp, act=by("carol", 60), standing_share=_standing_of(c, "carol")),
+    ),
+    "a membership ends": ("bob", lambda c: end_membership(c.pdp, act=by("dan", 60), **BOB)),
+    "a member becomes an auditor": ("bob", lambda c: put_membership(c.pdp, act=by("dan", 60), role="auditor", **BOB)),
+    "a membership gets an end": (
+        "bob",
+        lambda c: put_membership(
+            c.pdp, act=by("dan", 60), role="member", until=NOW + timedelta(seconds=60, microseconds=1), **BOB
+        ),
+    ),
+    "the clinic lapses": (
+        "alice",
+        lambda c: put_subscription(c.pdp, act=by("", 60), subscription="north", name="North", live=False),
+    ),
+    "the patient leaves": ("alice", lambda c: end_patient(c.pdp, act=by("dan", 60), patient="p-1")),
+    "the patient is transferred": (
+        "alice",
+        lambda c: transfer(c.pdp, act=by("dan", 60), patients=["p-1"], colleague=login("pete")),
+    ),
+    "the shares end with a transfer": (
+        "bob",
+        lambda c: transfer(c.pdp, act=by("dan", 60), patients=["p-1"], colleague=login("pete"), end_shares=True),
+    ),
+    "a review revokes a share": ("bob", lambda c: _reviews(c, "grant")),
+    "a review revokes a standing share": ("carol", lambda c: _reviews(c, "standing_share")),
+    "an import ends a share": (
+        "bob",
+        lambda c: _imports(c, "grant", patient="p-1", practitioner="bob", role="viewer", until=ENDED),
+    ),
+    "an import ends a standing share": (
+        "carol",
+        lambda c: _imports(c, "standing_share", owner="alice", colleague="carol", subscription="north", until=ENDED),
+    ),
+    "an import ends a membership": (
+        "bob",
+        lambda c: _imports(c, "membership", role="member", until=ENDED, **_MEMBERSHIP),
+    ),
+    "an import makes an auditor": ("bob", lambda c: _imports(c, "membership", role="auditor", **_MEMBERSHIP)),
+    "an import ends the patient": ("alice", lambda c: _imports(c, "patient", until=ENDED, **_P1)),
+    "an import ends the licence": (
+        "alice",
+        lambda c: _imports(c, "subscription", id="north", name="North", until=ENDED),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(TAKES_AWAY))
+def test_every_end_works_after_a_clock_ahead(clinic: Clinic, name: str) -> None:
+    """Whatever takes access away is carried out at once though the clinic's last event is a day ahead."""
+    who, take = TAKES_AWAY[name]
+    share(clinic.pdp, act=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
+    assert clinic.last_event().at == NOW + timedelta(days=1)
+    assert who in clinic.viewers(later=59)
+    take(clinic)
+    assert who not in clinic.viewers(later=61)
+    assert who not in clinic.viewers(later=DAY + 1)
+    assert clinic.unaccounted() == []
+
+
+def test_an_entity_ends_after_a_clock_ahead(clinic: Clinic) -> None:
+    """A version that a clock ahead began, or one of before, ends at once."""
+    put_entity(clinic.pdp, act=by("", DAY), kind="document", entity="plan", properties={"author": "alice"})
+    for entity in ("plan", "by-alice"):
+        end_entity(clinic.pdp, act=by("", 60), kind="document", entity=entity)
+        for later in (61, DAY + 1):
+            asked = (("practitioner", "alice"), "view", ("document", entity), NOW + timedelta(seconds=later))
+            assert not clinic.pdp.evaluate(*asked).allowed
+
+
+@pytest.mark.parametrize("subscription", [None, "north"])
+def test_a_key_ends_after_a_clock_ahead(clinic: Clinic, subscription: str | None) -> None:
+    """A key that a node with a clock ahead made, of a clinic too whose last event is a day ahead, is good no more."""
+    database = clinic.database
+    share(clinic.pdp, act=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
+    for end in (
+        lambda number: revoke_client(database, client=number, now=NOW + timedelta(seconds=60)),
+        lambda number: rotate_client(database, client=number, now=NOW + timedelta(seconds=60)),
+        lambda number: revoke_clients(database, name=f"app {number}", now=NOW + timedelta(seconds=60)),
+    ):
+        number = len(list_clients(database)) + 1
+        key = add_client(
+            database,
+            name=f"app {number}",
+            scopes=("decide",),
+            subscription=subscription,
+            now=NOW + timedelta(seconds=DAY),
+        )
+        assert find_client(database, key, now=NOW + timedelta(seconds=59)) is not None
+        end(number)
+        for later in (61, DAY + 1):
+            assert find_client(database, key, now=NOW + timedelta(seconds=later)) is None
+
+
+def test_no_end_is_left_out() -> None:
+    """Each kind of event that takes access away is tried above, and no operation that ends something is new."""
+    ends = {name for name in operations.__all__ if name.startswith(("end_", "transfer", "review", "put_"))}
+    assert ends == {
+        "end_entity",
+        "end_membership",
+        "end_patient",
+        "end_share",
+        "end_standing_share",
+        "put_entity",
+        "put_membership",
+        "put_practitioner",
+        "put_subscription",
+        "review",
+        "transfer",
+    }
+    kinds = {kind for kind in KINDS if kind.endswith((":ended", ":revoked", ":rotated"))}
+    assert kinds == {f"{noun}:ended" for noun in (*NOUNS, "patient", "entity")} | {"client:revoked", "client:rotated"}
 
 
 def test_a_bad_instant_of_one_clinic_does_not_touch_another(clinic: Clinic) -> None:

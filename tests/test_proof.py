@@ -23,9 +23,9 @@ from authz.audit.proof import verification
 from authz.audit.proofs import prove_consistency, prove_decision, prove_event
 from authz.database import MIGRATIONS, Database, connect, migrate, shut
 from authz.errors import InvalidInput, NotFound
-from authz.models import Decision, Event, PersonalSecret, Seal
+from authz.models import Answer, Decision, Event, Patient, PersonalSecret, Seal
 from authz.record import Act, seal
-from authz.record.erasing import erase
+from authz.record.erasing import ERASED_NAME, erase
 from authz.record.leaves import canonical
 from authz.record.proof import nodes_of, trees
 from authz.record.tree import Edge, consistency, inclusion, leaf_hash, node_hash
@@ -179,6 +179,33 @@ def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Sign
     unlocked = Event.update(kind="x")
     with pytest.raises(Exception, match="append-only"):
         unlocked.execute(recorded)
+
+
+def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Signer) -> None:
+    """Name, reference and the answers kept for repeated requests hold nothing of the patient; events tell it, by id."""
+    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    Patient.update(name="Zoltan Unique", reference="MRN 77", search_key="zoltan unique").where(
+        Patient.id == "p-5"
+    ).execute(recorded)
+    answered = {"caller": "x", "fingerprint": "", "status": 201, "created_at": NOW, "subscription": "north"}
+    for one in ("p-5", "p-55"):
+        Answer.insert(key=one, body=f'{{"id":"{one}","name":"Zoltan Unique"}}', **answered).execute(recorded)
+    before = Event.select().count(recorded)
+    assert erase(recorded, Act("", NOW), "patient:p-5").patient == 2
+    row = Patient.select().where(Patient.id == "p-5").execute(recorded)[0]
+    assert (row.name, row.reference, row.search_key.strip()) == (ERASED_NAME, "", "(erased)")
+    assert [one.key for one in Answer.select().execute(recorded)] == ["p-55"]
+    changed, erased = Event.select().order_by(Event.id).offset(before).execute(recorded)
+    assert (changed.kind, changed.patient, changed.body) == (
+        "patient:changed",
+        "p-5",
+        {"changed": ["name", "reference"]},
+    )
+    assert (erased.kind, erased.body["whose"], erased.body["patient"]) == ("record:erased", "patient:p-5", 2)
+    assert verification(recorded, kept, str(signer.key)).ok
+    with pytest.raises(NotFound):
+        erase(recorded, Act("", NOW), "patient:p-5")
+    assert erase(recorded, Act("", NOW), "patient:p-6").events == 0, "who has a name only is erased too"
 
 
 # Outside.

@@ -1,9 +1,11 @@
 """The access review: a decided sheet is carried out line by line, all of it or nothing (Q16)."""
 
 import csv
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +14,10 @@ from authz.audit.reading import open_audit
 from authz.audit.sheets import as_csv
 from authz.database import Database
 from authz.errors import ImportRefused
-from authz.models import Review, StandingShare
+from authz.models import Grant, Patient, Review, StandingShare
 from authz.operations import Reviewed, Verdict, review, share
+from authz.statements import insert_rows
+from authz.terms import FOREVER_MICROS, to_micros
 from tests.acting import Clinic, by, login
 from tests.people import NOW, add, fill
 from tests.test_cli import refused, run
@@ -178,3 +182,45 @@ def test_from_the_sheet_to_the_state(sqlite_database: Database, sqlite_url: str,
     path.write_text("grant,standing_share,patient,practitioner,verdict\n1,2,p-1,bob,keep\n")
     assert "line 2: a line has the number of a grant or of a standing share" in refused(*words, url=sqlite_url)
     audit.close()
+
+
+LINES = int(os.environ.get("CAREGRANT_REVIEW_LINES", "1000"))
+"""The lines of a large sheet. By hand: 66,000, more than the 65,535 values that a statement of PostgreSQL takes."""
+
+
+def test_a_large_sheet_is_carried_out_in_bounded_statements(clinic: Clinic) -> None:
+    """Every line is recorded, what is revoked ends, and no statement grows with the sheet."""
+    life = (to_micros(NOW - timedelta(days=1)), FOREVER_MICROS)
+    patients = [f"m-{number}" for number in range(LINES)]
+    roles = (("oscar", "owner", "created"), ("bob", "viewer", "share"))
+    held = [(one, *role, *life) for one in patients for role in roles]
+    texts = ("given_by", "reason", "ended_by", "end_cause")
+    with clinic.database.atomic():
+        columns = ("id", "subscription", "name", "reference", "search_key", "started_at", "ended_at")
+        insert_rows(clinic.database, Patient, columns, [(one, "north", "M", "", "m", *life) for one in patients])
+        names = ("patient", "practitioner", "role", "origin", "started_at", "ended_at", *texts)
+        insert_rows(clinic.database, Grant, names, [(*row, "", "", "", "") for row in held])
+    shares = Grant.select(Grant.id, Grant.patient).where(Grant.practitioner == "bob", Grant.patient.startswith("m-"))
+    verdicts = [
+        Verdict(line, "grant", number, patient, "bob", "keep" if line % 100 else "revoke")
+        for line, (number, patient) in enumerate(shares.tuples().execute(clinic.database), 1)
+    ]
+    sizes: list[int] = []
+    execute = clinic.database.execute_sql
+
+    def watched(sql: str, params: Any = None, *rest: Any) -> Any:
+        sizes.append(max(len(sql), 20 * len(params or ())))
+        return execute(sql, params, *rest)
+
+    clinic.database.execute_sql = watched  # type: ignore[method-assign]
+    try:
+        done = review(clinic.pdp, act=by("dan"), campaign="large", due=DUE, verdicts=verdicts)
+    finally:
+        del clinic.database.execute_sql
+    assert (done.kept, done.revoked) == (LINES - LINES // 100, LINES // 100)
+    assert max(sizes) < 50_000
+    assert Review.select().where(Review.campaign == "large").count(clinic.database) == LINES
+    ended = Grant.select().where(Grant.practitioner == "bob", Grant.patient.startswith("m-"), Grant.ended_at == NOW)
+    assert ended.count(clinic.database) == LINES // 100
+    assert len(clinic.events()) == 1 + LINES + LINES // 100  # the first is Oscar's share
+    assert clinic.unaccounted() == []

@@ -164,7 +164,7 @@ def test_a_forged_body_stops_no_reader(recorded: Database, body: str) -> None:
     unlock(recorded)
     (number,) = recorded.execute_sql("SELECT id FROM event WHERE kind = 'grant:started' LIMIT 1").fetchone()
     recorded.execute_sql(f"UPDATE event SET body = '{body}' WHERE id = {number}")
-    _, differences = replayed(recorded)
+    differences = replayed(recorded).differences
     assert "grant" in {one.noun for one in differences}
     assert sum(1 for line in log_lines(recorded) if line.get("row") == f"event {number}") == 1
     assert any(one["id"] == f"event-{number}" for one in fhir.resources(recorded, "r4", NOW))

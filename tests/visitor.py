@@ -17,6 +17,15 @@ def text_of(response: TestResponse) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
+def hidden_fields(text: str) -> dict[str, list[str]]:
+    """The hidden fields of a page's main form, as a browser sends them; none if the page has no such form."""
+    fields: dict[str, list[str]] = {}
+    for form in re.findall(r'<form[^>]*class="guarded.*?</form>', text, re.S)[:1]:
+        for name, value in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form):
+            fields.setdefault(name, []).append(unescape(value))
+    return fields
+
+
 class Visitor:
     """A browser with the session of somebody, signed in just now."""
 
@@ -46,8 +55,10 @@ class Visitor:
             session["seen"] -= minutes * 60
 
     def post(self, path: str, **form: Any) -> TestResponse:
-        """Send a form, with its token."""
-        return self.client.post(path, data={"csrf_token": self.token(), **form}, headers={"Accept": "text/html"})
+        """Open the form at a path, and send it with these choices beside what it holds hidden."""
+        shown = hidden_fields(self.client.get(path, query_string={"patient": form.get("patient", [])}).text)
+        data = {"csrf_token": self.token(), **shown, **form}
+        return self.client.post(path, data=data, headers={"Accept": "text/html"})
 
     def done(self, path: str, **form: Any) -> str:
         """Send a form that is carried out; what the next page says."""

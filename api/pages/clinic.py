@@ -42,8 +42,6 @@ def handover(subscription: str) -> Response:
 @pages.get("/clinic/<subscription>/shares")
 def shares(subscription: str) -> Response:
     """What is shared here, and with whom."""
-    after = bodies.after()
-    number = int(after) if after.isascii() and after.isdigit() else 0
-    rows, more = oversight.shares(pdp(), sessions.act(), subscription, limit=PAGE, after=number)
+    rows, more = oversight.shares(pdp(), sessions.act(), subscription, limit=PAGE, after=bodies.after_number())
     following = bodies.cursor(str(rows[-1]["grant"])) if more else None
     return page("clinic_shares.html", subscription=subscription, shares=rows, following=following)

@@ -7,21 +7,19 @@ from markupsafe import Markup
 
 from api import bodies
 from api import session as sessions
+from api.bodies import row_number
 from api.credentials import pdp
 from api.pages.frame import PAGE, go, named, ours, page, pages
 from api.pages.words import NOTICES
 from authz import directory
-from authz.errors import NotFound
 from authz.terms import FOREVER
 
 
 @pages.get("/notifications")
 def notifications() -> Response:
     """A page of one's notices, the newest first."""
-    act, before = sessions.act(), bodies.after()
-    rows, more = directory.notifications(
-        pdp(), act, unread=False, limit=PAGE, before=int(before) if before.isascii() and before.isdigit() else None
-    )
+    act = sessions.act()
+    rows, more = directory.notifications(pdp(), act, unread=False, limit=PAGE, before=bodies.after_number() or None)
     following = bodies.cursor(str(rows[-1]["id"])) if more else None
     return page("notifications.html", notices=_told(rows), following=following)
 
@@ -59,21 +57,12 @@ def _told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pages.post("/notifications/read")
 def read_all() -> Response:
     """Mark one's notices as read, up to the newest that the page showed: what arrived since then stays unread."""
-    directory.mark_all_read(
-        pdp(), sessions.act(), _number(request.form["newest"]) if "newest" in request.form else None
-    )
+    directory.mark_all_read(pdp(), sessions.act(), row_number(request.form.get("newest", "")))
     return go("/notifications")
 
 
 @pages.post("/notifications/<notification>/read")
 def read(notification: str) -> Response:
     """Mark a notice as read."""
-    directory.mark_read(pdp(), sessions.act(), _number(notification))
+    directory.mark_read(pdp(), sessions.act(), row_number(notification))
     return go(ours(request.form.get("back", ""), "/notifications"))
-
-
-def _number(text: str) -> int:
-    """The number of a notice. Raises `NotFound` for what is none."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise NotFound
-    return int(text)

@@ -9,6 +9,7 @@ from flask import Response, request
 from markupsafe import Markup
 
 from api import session as sessions
+from api.bodies import row_number
 from api.credentials import pdp
 from api.pages import chosen, shown, transfer, words
 from api.pages.chosen import Chosen
@@ -71,10 +72,8 @@ def _require_as_shown(those: Chosen, action: str) -> dict[str, Any]:
     """Return the holders that the form showed; raise `Conflict` if it showed other patients or, for a transfer, others
     whom the transfer touches.
     """
-    if "shown" not in request.form:
-        return {}
     touched = chosen.touched(those, chosen.colleagues(those))
-    shown.require_as_shown(request.form["shown"], those, touched, touches=action == "transfer")
+    shown.require_as_shown(those, touched, touches=action == "transfer")
     return {"holders": touched.holders}
 
 
@@ -95,20 +94,20 @@ def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
     )
 
 
-@pages.route("/patients/<patient>/access/<int:grant>/end", methods=["GET", "POST"])
-def end_share(patient: str, grant: int) -> Response:
+@pages.route("/patients/<patient>/access/<grant>/end", methods=["GET", "POST"])
+def end_share(patient: str, grant: str) -> Response:
     """End a share, or give up one's own; asked once more first."""
-    act = sessions.act()
+    act, number = sessions.act(), row_number(grant)
     row = directory.patient(pdp(), act, patient, overseen=True)
     lists = "list_access" in row["actions"]
     access = oversight.who_has_access(pdp(), act, patient) if lists else [oversight.own_access(pdp(), act, patient)]
-    held = next((one for one in access if one["grant"] == grant and one["role"] == "viewer"), None)
+    held = next((one for one in access if one["grant"] == number and one["role"] == "viewer"), None)
     if held is None:
         raise NotFound
     mine, named = held["practitioner"] == act.by, describe_patient(row["name"], row["reference"])
     if request.method == "GET":
         return page("end_share.html", patient=row, held=held, mine=mine)
-    operations.end_share(pdp(), act=act, patient=patient, grant=grant)
+    operations.end_share(pdp(), act=act, patient=patient, grant=number)
     if mine:
         return done("/patients?role=viewer", Markup("You have given up the access to {}"), named)
     return done(patient_path(patient), Markup("The sharing of {} with {} has ended"), named, held["name"])

@@ -6,6 +6,7 @@ from flask import Response, request
 from markupsafe import Markup
 
 from api import session as sessions
+from api.bodies import row_number
 from api.credentials import pdp
 from api.pages import words
 from api.pages.frame import done, page, pages, typed
@@ -26,13 +27,16 @@ def sharing() -> Response:
     try:
         if not form.get("colleague", "").strip():
             raise InvalidInput("colleague: enter your colleague's e-mail")
+        clinic = form.get("subscription")  # a form names the clinic that it shows, even if it is the only one
+        if not clinic and directory.me(pdp(), sessions.act())["memberships"]:
+            raise InvalidInput("Choose the clinic, and send the form again.")
         made = operations.share_all(
             pdp(),
             act=sessions.act(),
             colleague=form["colleague"],
             content="content" in form,
             until=words.end_of_day(form.get("until", "")),
-            subscription=form.get("subscription") or None,
+            subscription=clinic or None,
         )
     except (Conflict, InvalidInput, NotEligible, SelfTarget) as error:
         return _form(error)
@@ -71,17 +75,18 @@ def _listed(rows: list[Row]) -> list[Row]:
     ]
 
 
-@pages.route("/sharing/<int:share>/end", methods=["GET", "POST"])
-def end_sharing(share: int) -> Response:
+@pages.route("/sharing/<share>/end", methods=["GET", "POST"])
+def end_sharing(share: str) -> Response:
     """End a standing share, or give it up; asked once more first."""
     act = sessions.act()
-    held = next((one for one in _listed(directory.standing_shares(pdp(), act)) if one["id"] == share), None)
+    number = row_number(share)
+    held = next((one for one in _listed(directory.standing_shares(pdp(), act)) if one["id"] == number), None)
     if held is None:
         raise NotFound
     mine = held["owner"] == act.by
     if request.method == "GET":
         return page("end_sharing.html", held=held, mine=mine)
-    operations.end_standing_share(pdp(), act=act, standing_share=share)
+    operations.end_standing_share(pdp(), act=act, standing_share=number)
     other = held["colleague_name"] if mine else held["owner_name"]
     ended, given_up = (
         Markup("The sharing of all patients with {} has ended"),

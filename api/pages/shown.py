@@ -2,13 +2,13 @@
 
 A form shows facts beside its choices: patients by name, who owns them, who keeps a share, which colleague a row stands
 for. `seal` writes these facts into a hidden field; `require_as_shown` compares them with the facts of now, and a
-transfer compares the holders once more under its lock. A request without the field was shown nothing and names its
-choice itself, as an e-mail address (docs/decisions/0070-a-choice-is-in-sight.md).
+transfer compares the holders once more under its lock. A form without the field is refused like one of another make
+(docs/decisions/0070-a-choice-is-in-sight.md, 0073-nothing-is-sent-unseen.md).
 """
 
 from typing import Any
 
-from flask import current_app
+from flask import current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from api import session as sessions
@@ -44,14 +44,14 @@ def require_whole(those: Chosen) -> None:
         raise Conflict(" ".join(_SENTENCES["patients"][1].format(_isolate(name)) for name in those.left_out))
 
 
-def require_as_shown(text: str, those: Chosen, touched: Touched, *, touches: bool = True) -> dict[str, list[str]]:
-    """Raise `Conflict`, with what has changed, unless the facts are those of the field `text`; return its colleagues.
+def require_as_shown(those: Chosen, touched: Touched, *, touches: bool = True) -> dict[str, list[str]]:
+    """Raise `Conflict`, with what has changed, unless the facts are those of the field `shown`; return its colleagues.
 
     `touches` says whether the action touches others than the colleague who receives; if not, only the patients count.
     The colleagues are the id and the name that the form showed for each login.
     """
     try:
-        then = _serializer().loads(text)
+        then = _serializer().loads(request.form.get("shown", ""))
     except BadSignature:
         raise Conflict(_STALE) from None
     if then["by"] != sessions.act().by:

@@ -53,10 +53,10 @@ def _transfer(those: Chosen) -> Response:
 def _carry_out_list(those: Chosen) -> Response:
     """Transfer to the colleague that was clicked in the list, if the list shows this colleague."""
     login = request.form.get("colleague", "")
-    if "shown" not in request.form or not login:
-        return carry_out(those, login)
+    if not login:
+        raise InvalidInput("colleague: choose the colleague first")
     touched, listed = _list(those)
-    then = shown.require_as_shown(request.form["shown"], those, touched)
+    then = shown.require_as_shown(those, touched)
     row = shown.require_listed(then, login, listed)
     return carry_out(those, login, receiver=row["id"], holders=touched.holders)
 
@@ -66,8 +66,6 @@ def carry_out(those: Chosen, colleague: str, reason: str = "", **seen: Any) -> R
 
     `seen` are the `receiver` and the `holders` that the form showed, as `operations.transfer` takes them.
     """
-    if not colleague.strip():
-        raise InvalidInput("colleague: choose the colleague first")
     shown.require_whole(those)
     end_shares = "end_shares" in request.form
     made = operations.transfer(

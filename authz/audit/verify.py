@@ -13,6 +13,7 @@ import base64
 import binascii
 import codecs
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -181,7 +182,7 @@ class Note:
         lines = body.split("\n")
         try:
             origin, size, root = lines[0], lines[1], base64.b64decode(lines[2], validate=True)
-            if not (origin and size.isascii() and size.isdigit() and str(int(size)) == size and len(root) == 32):
+            if not (origin and re.fullmatch("0|[1-9][0-9]{0,17}", size) and len(root) == 32):
                 raise ValueError
             signatures = tuple(_signature(line) for line in rest.splitlines())
         except (IndexError, ValueError) as error:

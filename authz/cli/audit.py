@@ -14,6 +14,7 @@ from authz.cli.options import as_json, now, opened, setting, settings, write_jso
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.record import replayed
+from authz.texts import parse_number
 
 
 @click.group()
@@ -27,12 +28,14 @@ def audit() -> None:
 @setting("database")
 def replay(check: bool, as_json: bool, database: str | None) -> None:
     """Rebuild the facts from the events alone, and tell where the tables say otherwise."""
-    read, differences = replayed(opened(settings(database=database).database))
+    read, differences, unproven = replayed(opened(settings(database=database).database))
     if as_json:
-        write_json({"events": read, "differences": [vars(one) for one in differences]})
+        write_json({"events": read, "differences": [vars(one) for one in differences], "unproven": unproven})
     else:
         for one in differences:
             click.echo(f"{one.side} only: {one.noun} {one.row}")
+        for entity in unproven:
+            click.echo(f"no event tells the clinic of {entity}, which the upgrade to 0.2 chose")
         click.echo(f"{read} events replayed, {len(differences)} differences")
     sys.exit(1 if check and differences else 0)
 
@@ -121,9 +124,9 @@ def _text(file: BinaryIO) -> str:
 def _of_row(connected: Database, row: str) -> Proof:
     noun, _, number = row.partition(":")
     by_noun = {"event": prove_event, "decision": prove_decision}
-    if noun not in by_noun or not number.isdigit():
+    if noun not in by_noun:
         raise click.UsageError("a row is event:ID or decision:ID")
-    return by_noun[noun](connected, int(number))
+    return by_noun[noun](connected, parse_number(number))
 
 
 for command in (export, drop, erase_command):

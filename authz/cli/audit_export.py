@@ -107,6 +107,10 @@ def drop(month: str, exported: str, retention: str | None, database: str | None)
 @click.argument("whose")
 @setting("database")
 def erase_command(whose: str, database: str | None) -> None:
-    """Erase the addresses of practitioner:ID or client:ID, or the reasons about patient:ID; the trees stand."""
+    """Erase the addresses of practitioner:ID or client:ID, or the name, reference and reasons of patient:ID.
+
+    The trees stand.
+    """
     erased = erase(opened(settings(database=database).database), Act("", now()), whose)
-    click.echo(f"{erased.events} fields of events and {erased.decisions} of decisions erased")
+    parts = f"{erased.events} fields of events, {erased.decisions} of decisions and {erased.patient} of the patient"
+    click.echo(f"{parts} erased")

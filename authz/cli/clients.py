@@ -16,7 +16,9 @@ def client() -> None:
 @click.argument("name")
 @click.option("--subscription", metavar="ID", help="Bind the key to one subscription: others do not exist for it.")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="What it may do; decide by default.")
-@click.option("--rate", type=click.IntRange(1), help="How many requests it may send in a minute, if not as usual.")
+@click.option(
+    "--rate", type=click.IntRange(1, 10**9), help="How many requests it may send in a minute, if not as usual."
+)
 @as_json
 @setting("database")
 def add(
@@ -62,7 +64,7 @@ def list_command(as_json: bool, database: str | None) -> None:
 
 
 @client.command("rotate")
-@click.argument("number", metavar="CLIENT", type=int)
+@click.argument("number", metavar="CLIENT", type=click.IntRange(1, 2**62))
 @as_json
 @setting("database")
 def rotate(number: int, as_json: bool, database: str | None) -> None:
@@ -72,7 +74,7 @@ def rotate(number: int, as_json: bool, database: str | None) -> None:
 
 
 @client.command("revoke")
-@click.argument("number", metavar="CLIENT", type=int)
+@click.argument("number", metavar="CLIENT", type=click.IntRange(1, 2**62))
 @setting("database")
 def revoke(number: int, database: str | None) -> None:
     """Revoke the key of the app CLIENT (a number of `client list`), at once and for good."""

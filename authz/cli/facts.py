@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from authz.cli.options import as_json, now, opened, setting, settings, write_json
+from authz.cli.options import PORT, as_json, now, opened, setting, settings, write_json
 from authz.clients import add_client, revoke_clients
 from authz.compiler import load
 from authz.database import Database, connect, masked_url, migrate, shut
@@ -83,7 +83,7 @@ def _size(file: BinaryIO) -> int | None:
 
 @click.command()
 @click.option("--serve", "serving", is_flag=True, help="Then start the service, with an app's key ready to use.")
-@click.option("--port", default=8000, show_default=True, help="With --serve: the port on 127.0.0.1.")
+@click.option("--port", default=8000, show_default=True, type=PORT, help="With --serve: the port on 127.0.0.1.")
 @setting("database")
 @setting("policies")
 def demo(serving: bool, port: int, database: str | None, policies: str | None) -> None:

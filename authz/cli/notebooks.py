@@ -14,13 +14,14 @@ from typing import Any, TextIO
 import click
 
 from authz.cli.audit import audit
-from authz.cli.options import as_json, now, setting, settings, write_json
+from authz.cli.options import PORT, as_json, now, setting, settings, write_json
 from authz.database import absolute_url, connect
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.operations import Verdict, review
 from authz.pdp import open_pdp
 from authz.record import Act
 from authz.terms import parse_instant
+from authz.texts import parse_number
 
 _FORMATS = (".html", ".pdf", ".ipynb")
 
@@ -139,9 +140,11 @@ def _verdicts(file: TextIO) -> list[Verdict]:
     for row in reader:
         told = {name: _plain(row[name] or "") for name in needed}
         nouns = [noun for noun in ("grant", "standing_share") if told[noun]]
-        if len(nouns) != 1 or not told[nouns[0]].isdecimal():
-            raise ImportRefused(reader.line_num, "a line has the number of a grant or of a standing share")
-        number, verdict = int(told[nouns[0]]), told["verdict"].strip().casefold()
+        try:
+            number = parse_number(told[nouns[0]] if len(nouns) == 1 else "")
+        except InvalidInput as error:
+            raise ImportRefused(reader.line_num, "a line has the number of a grant or of a standing share") from error
+        verdict = told["verdict"].strip().casefold()
         verdicts.append(Verdict(reader.line_num, nouns[0], number, told["patient"], told["practitioner"], verdict))
     if not verdicts:
         raise ImportRefused(1, "the sheet has no line")
@@ -161,7 +164,7 @@ def _plain(cell: str) -> str:
     show_default=True,
     help="Where your copies of the notebooks are, and your reports.",
 )
-@click.option("--port", default=8888, show_default=True, help="The port on 127.0.0.1.")
+@click.option("--port", default=8888, show_default=True, type=PORT, help="The port on 127.0.0.1.")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser; print the address.")
 @setting("database")
 @setting("policies")

@@ -14,6 +14,8 @@ from authz.record import count_waiting
 from authz.settings import SETTINGS, Settings
 from authz.terms import parse_instant
 
+PORT = click.IntRange(1, 65_535)
+
 Command = Callable[..., Any]
 
 

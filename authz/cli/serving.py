@@ -2,13 +2,13 @@
 
 import click
 
-from authz.cli.options import setting, settings
+from authz.cli.options import PORT, setting, settings
 
 
 @click.command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="The port to listen on.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="How many processes answer.")
+@click.option("--port", default=8000, show_default=True, type=PORT, help="The port to listen on.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="How many processes answer.")
 @setting("database")
 @setting("policies")
 @setting("decision_log")

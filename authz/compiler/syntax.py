@@ -8,6 +8,7 @@ goes on, so that one load reports them all.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import NamedTuple, NoReturn
 
 from authz.errors import Fault
@@ -141,6 +142,7 @@ class _Token(NamedTuple):
 
 
 _DEEPEST = 50
+_MOST_DIGITS = 1000  # leading zeros among them: far fewer than Python refuses to read
 
 
 class _Stop(Exception):
@@ -419,10 +421,8 @@ class _Reader:
         if self.is_next("-", "+"):
             return self.negative()
         self.take()
-        if token.kind == "integer":
-            return Literal(token.place, int(token.text))
-        if token.kind == "float":
-            return Literal(token.place, float(token.text))
+        if token.kind in ("integer", "float"):
+            return Literal(token.place, self.number(token.place, token))
         if token.text == "(":
             inner = self.disjunction()
             self.expect(")")
@@ -437,8 +437,17 @@ class _Reader:
         sign, number = self.take(), self.take()
         if number.kind not in ("integer", "float"):
             self.refuse(sign.place, f"arithmetic ({sign.text}) cannot be compiled")
-        value = int(number.text) if number.kind == "integer" else float(number.text)
-        return Literal(sign.place, -value if sign.text == "-" else value)
+        return Literal(sign.place, self.number(sign.place, number, sign.text))
+
+    def number(self, place: Place, token: _Token, sign: str = "") -> int | float:
+        """The number of a token. Refuses what no database compares: it is cheap to say and hard to find there."""
+        if token.kind == "float":
+            value = float(sign + token.text)
+            if isfinite(value):
+                return value
+        elif len(token.text) <= _MOST_DIGITS and int(token.text) < 2**63:
+            return int(sign + token.text)
+        self.refuse(place, "this number is too large: a whole one has 64 bits, another is a double")
 
     def named(self, token: _Token) -> Node:
         if token.text in ("true", "false"):

@@ -181,7 +181,7 @@ def polar_name(name: str) -> str:
 def _declare(types: dict[str, Type], text: str, file: str, faults: list[Fault]) -> None:
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # a `TOMLDecodeError`, or a number of too many digits
         where = re.search(r"line (\d+), column (\d+)", str(error))
         line, column = (int(where[1]), int(where[2])) if where else (0, 0)
         faults.append(Fault(file, line, column, f"is not TOML: {error}"))

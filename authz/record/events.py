@@ -62,7 +62,7 @@ KINDS = {
     "client:revoked": "an app's key was revoked",
     "policy:loaded": "a service began to decide by another policy version than the last",
     "decisions:dropped": "the answers of a month whose time is over were dropped, after they were exported",
-    "record:erased": "a person's addresses and reasons were erased; the trees stand",
+    "record:erased": "a person's addresses and reasons, of a patient the name too, were erased; the trees stand",
     "demo:filled": "the demonstration clinic was made",
 }
 

@@ -1,21 +1,22 @@
 """The facts rebuilt from the events alone, and where the tables say otherwise.
 
 Each event tells a row before and after; folding them in order from nothing must give the rows that stand. Events of
-before 0.2 tell no clinic of an entity: the upgrade derived it from what the entity led to (decision 0064), so that such
-a version is the same with any.
+before 0.2 tell no clinic of an entity: such a version must have a clinic that the upgrade may have given it
+(`upgraded`), and if there are several it is counted as unproven.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from authz.database import Database, answering
 from authz.models import Entity, EntityLink, Event
 from authz.record.events import NOUNS, told, told_entity
+from authz.record.upgraded import possible_clinics
 
 _NOUNS = (*NOUNS, "entity")
 _LINKS = EntityLink.select(EntityLink.entity, EntityLink.property, EntityLink.target)
@@ -30,8 +31,18 @@ class Difference:
     row: str
 
 
-def replayed(database: Database, most: int | None = None) -> tuple[int, list[Difference]]:
-    """How many events were read, and the differences between what they tell and what stands: all, or the first `most`.
+class Replay(NamedTuple):
+    """How many events were read, the differences between what they tell and what stands, and the entities of which the
+    events do not prove the clinic, as ``type:id``.
+    """
+
+    events: int
+    differences: list[Difference]
+    unproven: list[str]
+
+
+def replayed(database: Database, most: int | None = None) -> Replay:
+    """Compare what the events tell with what stands: all differences, or the first `most`.
 
     A row is remembered by its digest alone, so that a database may be larger than memory; what differs is read again.
     """
@@ -40,8 +51,9 @@ def replayed(database: Database, most: int | None = None) -> tuple[int, list[Dif
         if alone and database.dialect == "postgresql":
             database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         counts: Counter[bytes] = Counter()
+        unproven: set[str] = set()
         for noun, line, change in _lines(database):
-            one = _counted(counts, noun, line, change)
+            one = _counted(database, counts, unproven, noun, line, change)
             counts[one] += change
             if not counts[one]:
                 del counts[one]
@@ -52,7 +64,8 @@ def replayed(database: Database, most: int | None = None) -> tuple[int, list[Dif
             count = counts.pop(_digest(noun, line), 0)
             if count:
                 differences.append(Difference(noun, "told" if count > 0 else "stored", line))
-        return Event.select().count(database), sorted(differences, key=lambda one: (one.noun, one.row))
+        ordered = sorted(differences, key=lambda one: (one.noun, one.row))
+        return Replay(Event.select().count(database), ordered, sorted(unproven))
 
 
 def _lines(database: Database) -> Iterator[tuple[str, str, int]]:
@@ -74,14 +87,22 @@ def _lines(database: Database) -> Iterator[tuple[str, str, int]]:
         yield "entity", _line(told_entity(row, links[row["pk"]])), -1
 
 
-def _counted(counts: Counter[bytes], noun: str, line: str, change: int) -> bytes:
-    """The digest by which a row is counted: without its clinic if the event that began it told none."""
+def _counted(
+    database: Database, counts: Counter[bytes], unproven: set[str], noun: str, line: str, change: int
+) -> bytes:
+    """The digest by which a row is counted: without its clinic if the event that began it told none, and if the upgrade
+    may have given it this one.
+    """
     one = _digest(noun, line)
     if noun == "entity" and change < 0 and counts.get(one, 0) <= 0:
         row = orjson.loads(line)
-        row.pop("subscription", None)
+        clinic = row.pop("subscription", None)
         older = _digest(noun, _line(row))
-        return older if counts.get(older, 0) > 0 else one
+        clinics = possible_clinics(database, row["links"].values()) if counts.get(older, 0) > 0 else ()
+        if clinic in clinics:
+            if len(clinics) > 1:
+                unproven.add(f"{row['type']}:{row['id']}")
+            return older
     return one
 
 

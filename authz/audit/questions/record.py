@@ -39,7 +39,7 @@ def record_whole(audit: Audit, *, tolerance: int = 300) -> Found:
 @question("Q22", "noun side practitioner patient subscription role since until", "events")
 def reconciliation(audit: Audit) -> Found:
     """Which facts stand without an event, or are told by the events and do not stand? Now, whatever the instant."""
-    read, differences = replayed(audit.database, MOST_ROWS + 1)
+    read, differences, _ = replayed(audit.database, MOST_ROWS + 1)
     told = []
     for one in differences:
         row = orjson.loads(one.row)
