@@ -72,8 +72,8 @@ def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: 
     assert drop_month(recorded, Act("", late), MONTH, 6) == ASKED // 2
     assert Decision.select().where(Decision.asked_at < NOW).count(recorded) == 0
     after = verification(recorded)
-    assert (after.ok, after.problem, after.dropped) == (True, None, ASKED // 2)
-    assert after.rows_checked == before.rows_checked - ASKED // 2 + 1
+    assert (after.ok, after.problem, after.report.dropped) == (True, None, ASKED // 2)
+    assert after.report.rows == before.report.rows - ASKED // 2 + 1
     (body,) = Event.select(Event.body).where(Event.kind == "decisions:dropped").tuples().execute(recorded)
     assert body[0] == {"month": MONTH, "decisions": ASKED // 2, "seals": 3, "retention_years": 6}
     with pytest.raises(Exception, match="append-only"):

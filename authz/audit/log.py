@@ -17,7 +17,7 @@ from authz.record.events import told_events
 from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, seal_leaf
 from authz.record.months import bounds
 from authz.record.proof import trees
-from authz.record.sealing import SEALED, last_sealed, told_decisions
+from authz.record.sealing import SEALED, last_sealed, told_decisions, unsealed
 from authz.record.tree import Edge
 from authz.statements import rows_of, run
 from authz.terms import format_instant
@@ -70,6 +70,7 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False) -> Ite
         yield from _strays(database, covered)
         if not apart:
             yield from _stray_decisions(database, sealed)
+        yield {"unsealed": unsealed(database)}
 
 
 def head(name: str, tree: str, edge: Edge) -> Line:

@@ -8,13 +8,12 @@ from typing import Any
 
 from authz.audit.batches import reading
 from authz.audit.log import as_it_stands, log_lines
-from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verifier, notes_in
+from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verdict, Verifier, notes_in
 from authz.database import Database, answering
 from authz.errors import InvalidInput
 from authz.models import Checkpoint, Node
 from authz.record.leaves import canonical
 from authz.record.proof import STRIDE, kept_hashes, trees
-from authz.record.sealing import unsealed
 from authz.record.tree import Edge
 
 _CHUNK = 4096
@@ -22,27 +21,37 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class Verification:
-    """What was verified: the size and the root (hexadecimal) of each tree by its subscription (empty: of none), and
-    when the last checkpoint was signed.
-
-    `ok` says that nothing is wrong, `problem` what is, first of all. `word` says what that is worth: it is `proven` by
-    checkpoints whose signatures were checked, or that were kept elsewhere; `covered` leaves lie under them.
-    `rows_checked` are the events, seals and decisions that were hashed anew, in so many `seconds`; `unsealed` are
-    decisions so young that no tree covers them yet, `dropped` those of months that were dropped after their time.
+    """What was verified: the report of the verifier, when the last checkpoint claims to be signed, and the seconds that
+    it took. `authz.audit.verdict.verdict_of(verification.report)` says what it is worth.
     """
 
-    sizes: dict[str, int]
-    roots: dict[str, str]
+    report: Report
     checkpoint_at: datetime | None
-    ok: bool
-    problem: str | None
-    word: str
-    proven: bool
-    covered: int
-    rows_checked: int
     seconds: float
-    unsealed: int
-    dropped: int
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The leaves of each tree, by its subscription (empty: of none)."""
+        return {tree.name: tree.grown.size for tree in self.report.trees}
+
+    @property
+    def roots(self) -> dict[str, str]:
+        """The root of each tree, in hexadecimal."""
+        return {tree.name: tree.grown.root.hex() for tree in self.report.trees}
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong; what is proven is another question."""
+        return self.report.ok
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, first of all."""
+        return None if self.report.ok else str(self.report.findings[0])
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.report.verdict
 
 
 def verification(
@@ -60,21 +69,7 @@ def verification(
     with answering(database):
         last = Checkpoint.select(Checkpoint.at).order_by(Checkpoint.id.desc()).limit(1).tuples().execute(database)
         at: Any = next((row[0] for row in last), None)
-        waiting = unsealed(database)
-    return Verification(
-        {tree.name: tree.grown.size for tree in report.trees},
-        {tree.name: tree.grown.root.hex() for tree in report.trees},
-        at,
-        report.ok,
-        None if report.ok else str(report.findings[0]),
-        report.word,
-        report.proven,
-        report.covered,
-        report.rows,
-        seconds,
-        waiting,
-        report.dropped,
-    )
+    return Verification(report, at, seconds)
 
 
 def verified(database: Database, checkpoint: str | None = None, key: str | None = None, url: str = "") -> Report:

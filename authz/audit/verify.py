@@ -5,7 +5,11 @@
 
 Every row is hashed anew and the trees (RFC 9162, section 2.1) are built from the hashes; what a signed checkpoint
 (C2SP tlog-checkpoint) says must be what they say. docs/audit.md defines every byte. A checkpoint that you kept, and the
-key that you were given, are what the log cannot forge: without them the log is only shown to agree with itself.
+key that you were given, are what the log cannot forge: without them nothing is proven.
+
+Exit 0: VERIFIED, everything is proven. 3: PARTLY VERIFIED, nothing is wrong and something is not proven. 1: NOT
+VERIFIED.
+This is one file, longer than others of Caregrant, so that an outsider can read it, copy it and run it alone.
 """
 
 import argparse
@@ -17,9 +21,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -27,8 +32,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 CLOCK_TOLERANCE = 600_000_000
 """Microseconds by which a row may lie before one recorded earlier: requests and imports overlap."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _ED25519 = b"\1"
+_MOST_NAMED = 5
 _MOST_COMPARED = 100  # changed rows that are compared with one another, to tell a swap
 
 
@@ -257,7 +264,9 @@ class Finding:
 
 @dataclass
 class Tree:
-    """One tree of a log, as far as it was read."""
+    """One tree of a log, as far as it was read. `proven` leaves lie under a checkpoint that can be believed: signed by
+    the key of the caller, or kept by the caller. `newest` is when the last of these leaves was recorded.
+    """
 
     name: str
     origin: str
@@ -265,52 +274,94 @@ class Tree:
     claimed_root: str
     grown: Growing = field(default_factory=Growing)
     rows: int = 0
-    checkpoint: Note | None = None
+    proven: int = 0
+    latest: int = 0
+    newest: int = 0
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def unproven(self) -> int:
+        return self.grown.size - self.proven
+
+
+class Verdict(NamedTuple):
+    """What a verification is worth: a word, its colour, a sentence with the reason, a command's exit code."""
+
+    word: str
+    colour: str
+    sentence: str
+    exit_code: int
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.sentence}"
+
+
+VERIFIED, PARTLY, NOT = "VERIFIED", "PARTLY VERIFIED", "NOT VERIFIED"
+_COLOURS = {VERIFIED: "green", PARTLY: "amber", NOT: "red"}
+_EXIT_CODES = {VERIFIED: 0, PARTLY: 3, NOT: 1}
+
+
+def make_verdict(word: str, sentence: str) -> Verdict:
+    """The verdict of one of the three words."""
+    return Verdict(word, _COLOURS[word], sentence, _EXIT_CODES[word])
 
 
 @dataclass
 class Report:
-    """What was checked and found. `ok` says that nothing is wrong, `word` what that is worth.
+    """What was checked and found.
 
-    `dropped` decisions are of months that were dropped: their seals were checked, they themselves could not be.
-    `checkpoint` is what the trees were compared with, empty where nothing was ever signed; it is `believed` where it is
-    signed by the key that was given, or was itself kept elsewhere.
+    `unsealed` decisions wait for a seal, so that no tree covers them. `dropped` decisions are of months that were
+    dropped: their seals were checked, they themselves could not be.
     """
 
     trees: list[Tree] = field(default_factory=list)
     rows: int = 0
     dropped: int = 0
+    unsealed: int = 0
     findings: list[Finding] = field(default_factory=list)
-    checkpoint: str = ""
-    believed: bool = False
 
     @property
     def ok(self) -> bool:
         return not self.findings
 
     @property
-    def proven(self) -> bool:
-        return self.ok and self.believed
-
-    @property
-    def word(self) -> str:
-        if not self.ok:
-            return f"NOT VERIFIED: {self.findings[0]}"
-        if not self.checkpoint:
-            return "CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED"
-        if not self.believed:
-            return f"CONSISTENT with {self.checkpoint}, BUT NO KEY WAS GIVEN TO CHECK ITS SIGNATURE"
-        return f"VERIFIED against {self.checkpoint}"
-
-    @property
     def leaves(self) -> int:
         return sum(tree.grown.size for tree in self.trees)
 
     @property
-    def covered(self) -> int:
-        """The leaves up to the last checkpoint of each tree."""
-        return sum(tree.checkpoint.size for tree in self.trees if tree.checkpoint)
+    def proven(self) -> int:
+        """The leaves that lie under a checkpoint that can be believed."""
+        return sum(tree.proven for tree in self.trees)
+
+    @property
+    def verdict(self) -> Verdict:
+        """VERIFIED only if every leaf of every tree is proven and nothing waits for a seal."""
+        if self.findings:
+            more = f" (and {len(self.findings) - 1} more)" if self.findings[1:] else ""
+            return make_verdict(NOT, f"{self.findings[0]}{more}")
+        proven = f"{self.proven} of {self.leaves} leaves in {len(self.trees)} trees are proven"
+        gaps = list(self._gaps())
+        return make_verdict(PARTLY if gaps else VERIFIED, "; ".join([proven, *gaps]))
+
+    def _gaps(self) -> Iterator[str]:
+        """What is not proven, in words."""
+        if not self.proven:
+            yield "no checkpoint can be believed: none is signed by a key that was given, none was kept"
+            return
+        bare = [tree.name or "-" for tree in self.trees if not tree.proven]
+        if bare:
+            yield f"no checkpoint of the tree {_few(bare)}"
+        young = [f"{tree.unproven} of {tree.name or '-'}" for tree in self.trees if tree.proven and tree.unproven]
+        if young:
+            yield f"leaves after the last checkpoint: {_few(young)}"
+        if self.unsealed:
+            yield f"{self.unsealed} decisions wait for a seal"
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(names[:_MOST_NAMED])
+    return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
 
 
 def decisions_of(seal: dict[str, Any]) -> str:
@@ -375,9 +426,8 @@ class Verifier:
         self._write = write
         self._key = key
         self._notes = [(note, "kept") for note in kept]
-        self._signed_at = ""
         self._tree: Tree | None = None
-        self._due: dict[int, list[tuple[Note, str]]] = {}
+        self._due: dict[int, list[tuple[Note, bool]]] = {}
         self._last: dict[str, int] = {}
         self._clock = Clock({})
         self._changed: list[tuple[int, dict[str, Any], str]] = []
@@ -389,7 +439,6 @@ class Verifier:
             for line in lines:
                 if "checkpoint" in line:
                     self._notes.append((Note.parse(line["checkpoint"]), "log"))
-                    self._signed_at = line["at"]
                 elif "tree" in line:
                     self._close()
                     self._open(line)
@@ -397,6 +446,8 @@ class Verifier:
                     self._leaf(line)
                 elif "stray" in line:
                     self._find("row without a leaf", line["stray"], "it is in no tree: it was added past the log")
+                elif "unsealed" in line:
+                    self.report.unsealed = line["unsealed"]
             self._close()
         except (KeyError, TypeError, AttributeError) as error:
             raise Malformed(f"this is no exported log: {error}") from error
@@ -411,17 +462,7 @@ class Verifier:
                 if wrong:
                     kind, why = "unusable checkpoint", f"{wrong}: the file is damaged, or of another log"
                 self.report.findings.append(Finding(kind, note.origin, f"checkpoint {note.size}", why))
-        self._weigh()
         return self.report
-
-    def _weigh(self) -> None:
-        """What it is worth that everything agrees: the log's own checkpoints count where a key can check them."""
-        kept = any(source == "kept" for _, source in self._notes)
-        self.report.believed = bool(self._notes) and (kept or self._key is not None)
-        if self._signed_at and (self._key or not kept):
-            self.report.checkpoint = f"the checkpoint of {self._signed_at}"
-        elif kept:
-            self.report.checkpoint = "the checkpoint that was kept elsewhere"
 
     def _find(self, kind: str, where: str, why: str) -> None:
         tree = self._tree.name if self._tree else ""
@@ -439,7 +480,8 @@ class Verifier:
             elif wrong:
                 kind = "rewritten history" if "not signed" in wrong else "forged checkpoint"
                 self._find(kind, f"checkpoint {note.size}", f"{wrong}; whose it is, is not known")
-            self._due.setdefault(note.size, []).append((note, source))
+            believed = not wrong and (source == "kept" or self._key is not None)
+            self._due.setdefault(note.size, []).append((note, believed))
         self._compare()
 
     def _leaf(self, line: dict[str, Any]) -> None:
@@ -467,6 +509,8 @@ class Verifier:
 
     def _in_order(self, content: dict[str, Any]) -> None:
         kind, number = content["type"], content["id"]
+        if self._tree:
+            self._tree.latest = content["at"]
         if number <= self._last.get(kind, 0):
             why = f"it stands behind {kind} {self._last[kind]}"
             self._find("swapped pair", f"{kind} {number}", why)
@@ -500,12 +544,12 @@ class Verifier:
         tree = self._tree
         if tree is None:
             return
-        for note, _ in self._due.pop(tree.grown.size, ()):
+        for note, believed in self._due.pop(tree.grown.size, ()):
             if note.root != tree.grown.root:
                 why = f"the checkpoint signed at {note.size} leaves says otherwise of those up to here"
                 self._find("rewritten history", f"leaf {note.size - 1}", why)
-            elif tree.checkpoint is None or note.size >= tree.checkpoint.size:
-                tree.checkpoint = note
+            elif believed:
+                tree.proven, tree.newest = note.size, tree.latest
 
     def _close(self) -> None:
         tree = self._tree
@@ -560,17 +604,21 @@ def proven(proof: dict[str, Any], key: Key | None) -> str:
     return f"{note.origin}: decision {row['id']} is in leaf {proof['number']} of {note.size}"
 
 
-def told(report: Report) -> Iterator[str]:
-    """A report in lines for a reader."""
+def described(report: Report) -> Iterator[str]:
+    """A report in lines for a reader; the last is the verdict."""
     for tree in report.trees:
-        signed = f"signed up to leaf {tree.checkpoint.size}" if tree.checkpoint else "under no checkpoint"
-        yield f"{tree.origin}: {tree.grown.size} leaves, {tree.rows} rows, root {tree.grown.root.hex()}, {signed}"
-    yield from (f"NOT VERIFIED: {finding}" for finding in report.findings)
+        last = f", the last of {_date(tree.newest)}" if tree.proven else ""
+        proven = f"{tree.proven} of {tree.grown.size} leaves proven{last}"
+        yield f"{tree.origin}: {proven}; {tree.rows} rows, root {tree.grown.root.hex()}"
+    yield from (f"finding: {finding}" for finding in report.findings)
     if report.dropped:
         yield f"dropped after their time, and not checked: {report.dropped} decisions"
-    if report.ok:
-        under = f"{report.covered} of {report.leaves} leaves lie under a checkpoint"
-        yield f"{report.word}: {report.rows} rows in {len(report.trees)} trees; {under}"
+    yield str(report.verdict)
+
+
+def _date(micros: int) -> str:
+    """An instant that a signed tree holds, so that whoever signed it did so later."""
+    return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="seconds")
 
 
 def _encoding_of(path: str) -> str:
@@ -606,9 +654,9 @@ def _main() -> int:
     except (Malformed, OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"verify: {error}\n")
         return 1
-    for line in told(report):
+    for line in described(report):
         sys.stdout.write(line + "\n")
-    return 0 if report.ok else 1
+    return report.verdict.exit_code
 
 
 if __name__ == "__main__":
