@@ -18,6 +18,8 @@ import binascii
 import codecs
 import json
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -29,6 +31,12 @@ from typing import Any, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+LIVES = ("grant", "standing_share", "membership", "licence", "entity")
+"""The facts that events tell before and after each change."""
+KEYED = ("subscription", "practitioner", "patient", "client", "review")
+"""The facts that events tell as they stand after each change, by their ids."""
+MARK = 8
+"""The bytes that a seal keeps of the hash of each decision."""
 CLOCK_TOLERANCE = 600_000_000
 """Microseconds by which a row may lie before one recorded earlier: requests and imports overlap."""
 
@@ -259,7 +267,8 @@ class Finding:
     why: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.where} of the tree {self.tree or '-'}: {self.why}"
+        tree = "" if self.kind.endswith("fact") else f" of the tree {self.tree or '-'}"
+        return f"{self.kind}: {self.where}{tree}: {self.why}"
 
 
 @dataclass
@@ -310,13 +319,17 @@ def make_verdict(word: str, sentence: str) -> Verdict:
 class Report:
     """What was checked and found.
 
-    `unsealed` decisions wait for a seal, so that no tree covers them. `dropped` decisions are of months that were
-    dropped: their seals were checked, they themselves could not be.
+    `facts` stand and are what the events tell; None: the export is of a version that held none. `adopted` facts were
+    told by an upgrade, as they stood then. `unsealed` decisions wait for a seal, so that no tree covers them. `dropped`
+    decisions are of the months in `drops`: their seals were checked, they themselves could not be.
     """
 
     trees: list[Tree] = field(default_factory=list)
     rows: int = 0
+    facts: int | None = None
+    adopted: int = 0
     dropped: int = 0
+    drops: list[str] = field(default_factory=list)
     unsealed: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -340,8 +353,10 @@ class Report:
             more = f" (and {len(self.findings) - 1} more)" if self.findings[1:] else ""
             return make_verdict(NOT, f"{self.findings[0]}{more}")
         proven = f"{self.proven} of {self.leaves} leaves in {len(self.trees)} trees are proven"
+        facts = [f"{self.facts} facts are what the events tell"] if self.facts else []
+        adopted = [f"{self.adopted} were first told by an upgrade"] if self.adopted else []
         gaps = list(self._gaps())
-        return make_verdict(PARTLY if gaps else VERIFIED, "; ".join([proven, *gaps]))
+        return make_verdict(PARTLY if gaps else VERIFIED, "; ".join([proven, *facts, *adopted, *gaps]))
 
     def _gaps(self) -> Iterator[str]:
         """What is not proven, in words."""
@@ -356,6 +371,8 @@ class Report:
             yield f"leaves after the last checkpoint: {_few(young)}"
         if self.unsealed:
             yield f"{self.unsealed} decisions wait for a seal"
+        if self.facts is None:
+            yield "the facts are not in this export, which an earlier version made"
 
 
 def _few(names: Sequence[str]) -> str:
@@ -364,19 +381,202 @@ def _few(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
 
 
+# What events tell.
+
+
+def member(body: Any, name: str) -> Any:
+    """A member of an event's body, which a forger may have made of any form."""
+    return body.get(name) if isinstance(body, dict) else None
+
+
+def _listed(body: Any, name: str) -> list[list[Any]]:
+    """A member of an event's body that is a list of lists."""
+    held = member(body, name)
+    return [one for one in held if isinstance(one, list) and one] if isinstance(held, list) else []
+
+
+class Facts:
+    """The facts that events tell, against those that stand. A row is remembered by its digest alone.
+
+    A fact with a life is told before and after each change: what was begun and not ended must stand. Of a fact with an
+    id the last event counts. An entity of before 0.2 was told without its clinic.
+    """
+
+    def __init__(self, write: Callable[[Any], bytes]) -> None:
+        self.standing = self.adopted = 0
+        self._write = write
+        self._begun: dict[bytes, int] = {}
+        self._ended: dict[bytes, int] = {}
+        self._last: dict[tuple[str, str], tuple[int, bytes]] = {}
+
+    def tell(self, event: int, kind: str, body: Any) -> None:
+        """Take in what an event tells."""
+        noun = kind.partition(":")[0]
+        if noun in LIVES:
+            for side, into, other in (
+                ("before", self._ended, self._begun),
+                ("after", self._begun, self._ended),
+            ):
+                row = member(body, side)
+                if isinstance(row, dict) and not self._pop(other, noun, row):
+                    into[self._free(into, noun, row)] = event
+        elif noun in KEYED:
+            self._tell_keyed(event, noun, member(body, "after"))
+        elif kind == "facts:adopted":
+            for one in _listed(body, "facts"):
+                self.adopted += 1
+                self._tell_keyed(event, str(one[0]), one[-1])
+
+    def _tell_keyed(self, event: int, noun: str, row: Any) -> None:
+        key = noun, str(member(row, noun))
+        if isinstance(row, dict) and event >= self._last.get(key, (0, b""))[0]:
+            self._last[key] = event, self._digest(noun, row)
+
+    def check(self, noun: str, row: dict[str, Any]) -> tuple[str, str]:
+        """What is wrong with a fact that stands, and why; or nothing."""
+        self.standing += 1
+        if noun in LIVES:
+            if self._pop(self._begun, noun, row):
+                return "", ""
+            return "fact without an event", "no event tells it as it stands"
+        event, digest = self._last.pop((noun, str(row[noun])), (0, b""))
+        if digest == self._digest(noun, row):
+            return "", ""
+        if not event:
+            return "fact without an event", "no event tells it"
+        return "changed fact", f"it is not what event {event} tells"
+
+    def missing(self) -> Iterator[tuple[str, str]]:
+        """The facts that are told and do not stand, and why."""
+        for event in sorted(self._begun.values()):
+            yield f"a fact of event {event}", "it does not stand as the event tells it"
+        for event in sorted(self._ended.values()):
+            yield f"a fact of event {event}", "the event ends what no event began"
+        for (noun, key), (event, _) in self._last.items():
+            yield f"{noun} {key}", f"event {event} tells it, and it is not there"
+
+    def _digest(self, noun: str, row: Any) -> bytes:
+        return sha256(self._write([noun, row])).digest()[:16]
+
+    def _free(self, rows: dict[bytes, int], noun: str, row: Any) -> bytes:
+        """A digest for a row that is not used yet: rows may be alike."""
+        digest = self._digest(noun, row)
+        while digest in rows:
+            digest = sha256(digest).digest()[:16]
+        return digest
+
+    def _pop(self, rows: dict[bytes, int], noun: str, row: Any) -> bool:
+        """Take a row out; return whether it was in."""
+        digest, last = self._digest(noun, row), b""
+        while digest in rows:
+            last, digest = digest, sha256(digest).digest()[:16]
+        if not last and noun == "entity" and "subscription" in row:
+            return self._pop(rows, noun, {name: value for name, value in row.items() if name != "subscription"})
+        return rows.pop(last, None) is not None
+
+
+class Absences:
+    """What is not there any more, and the events that must be the cause: months dropped, persons erased."""
+
+    def __init__(self, now: int | None) -> None:
+        self._now = now
+        self._drops: dict[str, tuple[int, int, int]] = {}
+        self._absent: dict[str, tuple[int, int]] = {}
+        self._told: Counter[tuple[str, str]] = Counter()
+        self._erased: Counter[tuple[str, str]] = Counter()
+        self._first: dict[Any, tuple[str, str]] = {}
+        self._findings: list[Finding] = []
+        self.dropped = 0
+
+    def tell(self, content: dict[str, Any]) -> None:
+        """Take in an event that explains an absence."""
+        body = content["body"]
+        if content["kind"] == "record:erased":
+            for nouns in ("events", "decisions"):
+                count = member(body, nouns)
+                self._told[str(member(body, "whose")), nouns] += count if isinstance(count, int) else 0
+        elif content["kind"] == "decisions:dropped":
+            self._tell_drop(content["id"], content["at"], body)
+
+    def _tell_drop(self, event: int, at: int, body: Any) -> None:
+        month, where = str(member(body, "month")), f"event {event}"
+        self._first.setdefault(month, ("", where))
+        try:
+            year, number = map(int, month.split("-"))
+            counts, years = (int(body["decisions"]), int(body["seals"])), int(body["retention_years"])
+            over = datetime(year + number // 12 + years, number % 12 + 1, 1, tzinfo=UTC)
+        except (KeyError, TypeError, ValueError):
+            self._find("dropped early", "", where, "it tells no month, counts and retention")
+            return
+        before = self._drops.get(month, (0, 0, years))
+        self._drops[month] = before[0] + counts[0], before[1] + counts[1], years
+        due = (over - _EPOCH) // timedelta(microseconds=1)
+        if years < 1 or at < due or (self._now is not None and self._now < due):
+            self._find("dropped early", "", where, f"decisions of {month} are kept for {years} years after its end")
+
+    def miss(self, tree: str, month: str, count: int, where: str, seals: int = 1) -> None:
+        """The decisions of some seals of a month are not there."""
+        self.dropped += count
+        decisions, others = self._absent.get(month, (0, 0))
+        self._absent[month] = decisions + count, others + seals
+        self._first.setdefault((month, "gone"), (tree, where))
+
+    def erase(self, tree: str, whose: str, nouns: str, where: str, count: int = 1) -> None:
+        """A personal field of a row is not there."""
+        self._erased[whose, nouns] += count
+        self._first.setdefault((whose, nouns), (tree, where))
+
+    def _find(self, kind: str, tree: str, where: str, why: str) -> None:
+        self._findings.append(Finding(kind, tree, where, why))
+
+    def findings(self) -> Iterator[Finding]:
+        """What is not there without a cause."""
+        yield from self._findings
+        for month in sorted({*self._absent, *self._drops}):
+            absent, drop = self._absent.get(month, (0, 0)), self._drops.get(month)
+            if drop is None:
+                tree, where = self._first[month, "gone"]
+                why = f"they are not there, and no event says that {month} was dropped"
+                yield Finding("deleted row", tree, where, why)
+            elif drop[:2] != absent:
+                tree, where = self._first[month]
+                why = f"it says {drop[0]} decisions of {drop[1]} seals; {absent[0]} of {absent[1]} are not there"
+                yield Finding("deleted row", tree, where, why)
+        for one, count in self._erased.items():
+            if count > self._told[one]:
+                tree, where = self._first[one]
+                why = f"{count} fields of {one[1]} of {one[0]} are erased, events say {self._told[one]}"
+                yield Finding("erased row", tree, where, why)
+
+    def drops(self) -> list[str]:
+        """The months dropped, in words."""
+        return [
+            f"{decisions} decisions of {month}, {years} years after its end"
+            for month, (decisions, _, years) in sorted(self._drops.items())
+        ]
+
+
+def whose_address(content: dict[str, Any]) -> str:
+    """Whose the address of an event or a decision is."""
+    if content["actor"]:
+        return f"practitioner:{content['actor']}"
+    return "operator" if content["client"] is None else f"client:{content['client']}"
+
+
+def whose_reason(content: dict[str, Any]) -> str:
+    """Whose the reason of an event is: the patient's; of a standing share, its owner's."""
+    owner = member(member(content["body"], "after"), "owner")
+    if content["patient"] or not owner:
+        return f"patient:{content['patient']}" if content["patient"] else "operator"
+    return f"practitioner:{owner}"
+
+
+# The decisions of a seal.
+
+
 def decisions_of(seal: dict[str, Any]) -> str:
     """The decisions of a seal, as a finding names them."""
     return f"decisions {seal['first']} to {seal['last']}"
-
-
-def not_dropped(month: str) -> str:
-    """Why decisions that are not there are a finding."""
-    return f"they are not there, and no event says that {month} was dropped"
-
-
-def _member(body: Any, name: str) -> Any:
-    """A member of an event's body, which a forger may have made of any form."""
-    return body.get(name) if isinstance(body, dict) else None
 
 
 class Clock:
@@ -396,20 +596,60 @@ class Clock:
         return ""
 
 
-def batch_fault(count: int, root: bytes, hashes: Sequence[bytes]) -> tuple[str, str]:
-    """What is wrong with the decisions of a seal, by the hashes of their leaves, and why; or nothing."""
+def batch_faults(
+    seal: dict[str, Any], root: bytes, marks: bytes, rows: Sequence[tuple[int, bytes]]
+) -> list[tuple[str, str, str]]:
+    """What is wrong with the decisions of a seal, each an id and the hash of its leaf: the kind, where, and why.
+
+    `marks` are the first bytes of the hashes that were sealed. The root alone decides; by the marks a row is named.
+    """
+    hashes = [leaf for _, leaf in rows]
+    count, sealed = seal["count"], [marks[at : at + MARK] for at in range(0, len(marks), MARK)]
     if root_of(hashes) == root:
-        return "", ""
+        same = not sealed or sealed == [leaf[:MARK] for leaf in hashes]
+        return [] if same else [("changed row", f"seal {seal['id']}", "its marks are not those of its decisions")]
+    faults = list(_named_faults(seal, sealed, rows)) if len(sealed) == count else []
+    if 0 < len(faults) <= _MOST_COMPARED:
+        return faults
+    where = decisions_of(seal)
     if len(hashes) == count:
-        return "changed row", "they are not what was sealed"
+        return [("changed row", where, "they are not what was sealed")]
     kind = "deleted row" if len(hashes) < count else "row without a leaf"
-    return kind, f"{len(hashes)} rows are there, {count} were sealed"
+    return [(kind, where, f"{len(hashes)} rows are there, {count} were sealed")]
+
+
+def _named_faults(
+    seal: dict[str, Any], sealed: Sequence[bytes], rows: Sequence[tuple[int, bytes]]
+) -> Iterator[tuple[str, str, str]]:
+    """The faults between rows that are what was sealed: changed, deleted or added rows."""
+    places = {mark: at for at, mark in enumerate(sealed)}
+    at, before, others = 0, seal["first"] - 1, list[int]()
+    for number, leaf in [*rows, (seal["last"] + 1, b"")]:
+        place = places.get(leaf[:MARK], len(sealed) if not leaf else -1)
+        if place < at:
+            others.append(number)
+            continue
+        for one, _ in zip(others, range(at, place), strict=False):
+            yield "changed row", f"decision {one}", "it is not what was sealed"
+        for one in others[place - at :]:
+            yield "row without a leaf", f"decision {one}", "it was not sealed"
+        lost = place - at - len(others)
+        if lost > 0:
+            between = range(before + 1, number)
+            exact = len(between) == lost + len(others)
+            names = [f"decision {one}" for one in between if one not in others] if exact else []
+            yield from (("deleted row", name, "it was sealed and is not there") for name in names)
+            if not exact:
+                why = f"{lost} were sealed there and are not there"
+                yield "deleted row", f"decisions between {before} and {number}", why
+        at, before, others = place + 1, number, []
 
 
 class Verifier:
     """Reads the lines of a log once, in their order; `kept` are checkpoints from elsewhere, `key` whom to believe.
 
-    `apart`: the decisions of seals are not in the lines, for they are checked apart. `write` makes the bytes of a row.
+    `apart` checks the decisions of seals, if they are not in the lines. `write` makes the bytes of a row. `now`, in
+    microseconds: a month cannot have been dropped before.
     """
 
     def __init__(
@@ -417,11 +657,14 @@ class Verifier:
         kept: Iterable[Note] = (),
         key: Key | None = None,
         *,
-        apart: bool = False,
+        apart: "Callable[[Verifier], None] | None" = None,
         write: Callable[[Any], bytes] = canonical,
+        now: int | None = None,
     ) -> None:
         self.report = Report()
-        self.dropped: set[str] = set()
+        self.absences = Absences(now)
+        self._facts = Facts(write)
+        self._complete = False
         self._apart = apart
         self._write = write
         self._key = key
@@ -431,44 +674,86 @@ class Verifier:
         self._last: dict[str, int] = {}
         self._clock = Clock({})
         self._changed: list[tuple[int, dict[str, Any], str]] = []
-        self._absent: dict[str, tuple[str, str]] = {}
 
     def read(self, lines: Iterable[dict[str, Any]]) -> Report:
         """Everything. Raises `Malformed` for lines that are not those of a log."""
+        readers = {
+            "log": self._head,
+            "checkpoint": self._checkpoint,
+            "tree": self._open,
+            "hash": self._leaf,
+            "stray": self._stray,
+            "wrong": self._wrong,
+            "fact": self._fact,
+            "unsealed": self._foot,
+        }
         try:
             for line in lines:
-                if "checkpoint" in line:
-                    self._notes.append((Note.parse(line["checkpoint"]), "log"))
-                elif "tree" in line:
-                    self._close()
-                    self._open(line)
-                elif "hash" in line:
-                    self._leaf(line)
-                elif "stray" in line:
-                    self._find("row without a leaf", line["stray"], "it is in no tree: it was added past the log")
-                elif "unsealed" in line:
-                    self.report.unsealed = line["unsealed"]
+                reader = next((reader for name, reader in readers.items() if name in line), None)
+                if reader:
+                    reader(line)
             self._close()
         except (KeyError, TypeError, AttributeError) as error:
             raise Malformed(f"this is no exported log: {error}") from error
-        for month, (name, where) in self._absent.items():
-            if month not in self.dropped:
-                self.report.findings.append(Finding("deleted row", name, where, not_dropped(month)))
-        origins = {tree.origin for tree in self.report.trees}
+        if not self._complete:
+            raise Malformed("the log is damaged: its end is not there")
+        if self._apart:
+            self._apart(self)
+        self._finish()
+        return self.report
+
+    def _head(self, line: dict[str, Any]) -> None:
+        if line["version"] == 1:
+            self._complete = True
+        else:
+            self.report.facts = 0
+
+    def _foot(self, line: dict[str, Any]) -> None:
+        self._complete, self.report.unsealed = True, line["unsealed"]
+
+    def _checkpoint(self, line: dict[str, Any]) -> None:
+        try:
+            self._notes.append((Note.parse(line["checkpoint"]), "log"))
+        except Malformed as error:
+            self._find("forged checkpoint", "a checkpoint of the log", str(error))
+
+    def _stray(self, line: dict[str, Any]) -> None:
+        self._close()
+        self._find("row without a leaf", line["stray"], "it is in no tree: it was added past the log")
+
+    def _wrong(self, line: dict[str, Any]) -> None:
+        """A fault of what only the database holds."""
+        self._close()
+        self.report.findings.append(Finding(line["wrong"], line["of"], line["where"], line["why"]))
+
+    def _fact(self, line: dict[str, Any]) -> None:
+        self._close()
+        kind, why = self._facts.check(line["fact"], line["row"])
+        if kind:
+            self._find(kind, f"{line['fact']} {line['id']}", why)
+
+    def _finish(self) -> None:
+        report = self.report
+        if report.facts is not None:
+            report.findings += [Finding("deleted fact", "", where, why) for where, why in self._facts.missing()]
+            report.facts, report.adopted = self._facts.standing, self._facts.adopted
+        report.findings += self.absences.findings()
+        report.dropped, report.drops = self.absences.dropped, self.absences.drops()
+        origins = {tree.origin for tree in report.trees}
         for note, source in self._notes:
             if note.origin not in origins:
                 kind, why = "truncated tail", "its tree is not there at all"
                 wrong = note.signed_by(self._key) if self._key and source == "kept" else ""
                 if wrong:
                     kind, why = "unusable checkpoint", f"{wrong}: the file is damaged, or of another log"
-                self.report.findings.append(Finding(kind, note.origin, f"checkpoint {note.size}", why))
-        return self.report
+                report.findings.append(Finding(kind, note.origin, f"checkpoint {note.size}", why))
 
     def _find(self, kind: str, where: str, why: str) -> None:
         tree = self._tree.name if self._tree else ""
         (self._tree or self.report).findings.append(Finding(kind, tree, where, why))
 
     def _open(self, line: dict[str, Any]) -> None:
+        self._close()
         self._tree = Tree(line["tree"], line["origin"], line["size"], line["root"])
         self._last, self._clock, self._changed, self._due = {}, Clock({}), [], {}
         for note, source in self._notes:
@@ -499,10 +784,10 @@ class Verifier:
                 self._changed.append((len(tree.findings) - 1, content, line["hash"]))
         else:
             self._in_order(content)
-            if content["type"] == "event" and content["kind"] == "decisions:dropped":
-                self.dropped.add(str(_member(content["body"], "month")))
-        if content is not None and content["type"] == "seal" and not self._apart:
-            self._batch(content, line["rows"])
+            if content["type"] == "event":
+                self._event(line, content)
+            elif not self._apart:
+                self._batch(content, line)
         tree.rows += 1
         tree.grown.add(said)
         self._compare()
@@ -522,21 +807,28 @@ class Verifier:
         if back:
             self._find("clock set back", f"{kind} {number}", back)
 
-    def _batch(self, content: dict[str, Any], rows: list[dict[str, Any]] | None) -> None:
-        tree = self._tree
+    def _event(self, line: dict[str, Any], content: dict[str, Any]) -> None:
+        self._facts.tell(content["id"], content["kind"], content["body"])
+        self.absences.tell(content)
+        for one in line.get("erased", ()):
+            whose = whose_address(content) if one == "address" else whose_reason(content)
+            self.absences.erase(content["subscription"], whose, "events", line["row"])
+
+    def _batch(self, content: dict[str, Any], line: dict[str, Any]) -> None:
+        tree, rows = self._tree, line["rows"]
         if tree is None:
             return
-        where = decisions_of(content)
         if rows is None:
-            self.report.dropped += content["count"]
-            self._absent.setdefault(content["month"], (tree.name, where))
+            self.absences.miss(tree.name, content["month"], content["count"], decisions_of(content))
             return
         tree.rows += len(rows)
         for row in rows:
             self._in_time("decision", row["id"], row["asked_at"])
-        hashes = [leaf_hash(self._write(row)) for row in rows]
-        kind, why = batch_fault(content["count"], bytes.fromhex(content["root"]), hashes)
-        if kind:
+            if row["id"] in line.get("erased", ()):
+                self.absences.erase(tree.name, whose_address(row), "decisions", f"decision {row['id']}")
+        hashed = [(row["id"], leaf_hash(self._write(row))) for row in rows]
+        root, marks = bytes.fromhex(content["root"]), bytes.fromhex(line.get("marks", ""))
+        for kind, where, why in batch_faults(content, root, marks, hashed):
             self._find(kind, where, why)
 
     def _compare(self) -> None:
@@ -611,8 +903,7 @@ def described(report: Report) -> Iterator[str]:
         proven = f"{tree.proven} of {tree.grown.size} leaves proven{last}"
         yield f"{tree.origin}: {proven}; {tree.rows} rows, root {tree.grown.root.hex()}"
     yield from (f"finding: {finding}" for finding in report.findings)
-    if report.dropped:
-        yield f"dropped after their time, and not checked: {report.dropped} decisions"
+    yield from (f"dropped, and not checked: {one}" for one in report.drops)
     yield str(report.verdict)
 
 
@@ -650,7 +941,7 @@ def _main() -> int:
             if given.log == "-"
             else Path(given.log).open(encoding=_encoding_of(given.log)) as log
         ):
-            report = Verifier(kept, key).read(json.loads(line) for line in log)
+            report = Verifier(kept, key, now=time.time_ns() // 1000).read(json.loads(line) for line in log)
     except (Malformed, OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"verify: {error}\n")
         return 1

@@ -84,7 +84,7 @@ def verify(
     if key is None:
         remembered, key = trusted(chosen.checkpoint_key)
         known = f"{known}\n{remembered}"
-    report = verified(opened(chosen.database), known, key, chosen.database)
+    report = verified(opened(chosen.database), known, key, chosen.database, now())
     verdict = verdict_of(report)
     if as_json:
         trees = [
