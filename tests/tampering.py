@@ -11,6 +11,8 @@ from authz.clients import add_client
 from authz.database import Database
 from authz.models import Grant, Review
 from authz.record import Act, Happened, append
+from authz.record.adopting import adopt_facts
+from authz.record.facts import KEYED, standing_facts
 from authz.record.leaves import canonical
 from authz.terms import to_micros
 from tests.people import NOW
@@ -61,3 +63,12 @@ def judge(database: Database, kept: str = "", key: str | None = None, now: datet
     assert alone.verdict.word == report.verdict.word, (str(alone.verdict), str(report.verdict))
     assert (alone.proven, alone.leaves, alone.unsealed) == (report.proven, report.leaves, report.unsealed)
     return report
+
+
+def tell_facts(database: Database) -> None:
+    """Append the events of facts that a test wrote without any."""
+    with database.atomic():
+        adopt_facts(database, NOW)
+        for noun, _, row in standing_facts(database):
+            if noun not in KEYED:
+                append(database, Act("", NOW), [Happened(f"{noun}:imported", "", {"before": None, "after": row})])

@@ -28,6 +28,7 @@ from authz.database import Database
 from authz.models import Event, Grant, Patient
 from tests.browser import needs_chromium
 from tests.people import NOW, add, fill
+from tests.tampering import tell_facts
 
 DANGEROUS = ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "＝1", "|calc"]
 
@@ -39,6 +40,7 @@ def audit(sqlite_database: Database, sqlite_url: str) -> Iterator[Audit]:
     for name in ("=cmd|'/C'!A0", "<b>p</b>"):
         add(sqlite_database, Patient, id=name, subscription="north", name="Pat")
         add(sqlite_database, Grant, patient=name, practitioner="alice", role="owner", origin="created")
+    tell_facts(sqlite_database)
     opened = open_audit(sqlite_url, as_of=NOW, tz="Europe/Helsinki", reader="compliance")
     yield opened
     opened.close()
@@ -78,8 +80,8 @@ def test_csv_and_xlsx_hold_the_whole_answer(audit: Audit) -> None:
 def test_the_header_says_what_a_report_rests_on(audit: Audit, sqlite_database: Database) -> None:
     """Database, instant, rows checked, checkpoint, the verdict: NOT VERIFIED, with the row, once it was changed."""
     lines = Report(audit, "x").header.lines
-    assert lines["record"].startswith("The record is PARTLY VERIFIED: 0 of 0 leaves in 0 trees are proven; ")
-    assert re.fullmatch(r"0, in \d+\.\d s", lines["rows checked"].split(";")[0])
+    assert lines["record"].startswith("The record is PARTLY VERIFIED: 0 of 67 leaves in 1 trees are proven; ")
+    assert re.fullmatch(r"67, in \d+\.\d s", lines["rows checked"].split(";")[0])
     assert lines["database"].endswith("caregrant.db")
     assert lines["instant"] == "2026-06-01 15:00:00+03:00 (Europe/Helsinki)"
     assert lines["checkpoint"] == "none was signed yet"

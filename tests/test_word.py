@@ -65,7 +65,7 @@ def test_what_nobody_can_believe_proves_nothing(recorded: Database, signer: Sign
 
 
 def test_a_tree_made_anew_without_its_checkpoints_is_not_proven(recorded: Database, signer: Signer) -> None:
-    """An event is left out, the tree and its nodes are made to agree, its checkpoints are deleted: nothing is proven."""
+    """An event is left out, tree and nodes are made to agree, its checkpoints are deleted: nothing is proven."""
     kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
     unlock(recorded)
     sql("DELETE FROM event WHERE kind = 'audit:read' OR kind = 'demo:filled'")(recorded)

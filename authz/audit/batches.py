@@ -109,11 +109,13 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
                 whose = whose_address(row)
                 count, *first = span.erased.get(whose, (0, tree, f"decision {number}"))
                 span.erased[whose] = count + 1, *first
-            back = clock.back(tree, at)
-            if back:
-                span.findings.append(Finding("clock set back", tree, f"decision {number}", back))
-            span.first.setdefault(tree, (at, number))
-            yield number, (tree, month_of(at)), leaf_hash(canonical(row))
+            month = month_of(at) if isinstance(at, int) else ""  # what is no instant was not sealed in any month
+            if month:
+                back = clock.back(tree, at)
+                if back:
+                    span.findings.append(Finding("clock set back", tree, f"decision {number}", back))
+                span.first.setdefault(tree, (at, number))
+            yield number, (tree, month), leaf_hash(canonical(row))
         after = page[-1]["id"]
 
 

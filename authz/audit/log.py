@@ -148,8 +148,8 @@ def _leaves(database: Database, tree: str, dropped: frozenset[str], apart: bool)
     after = -1
     sql = "SELECT number, event, seal, hash FROM leaf WHERE tree = {0} AND number > {0} ORDER BY number LIMIT {0}"
     while leaves := database.execute_sql(sql.format(database.param), (tree, after, _CHUNK)).fetchall():
-        events, erased = _events(database, [event for _, event, _, _ in leaves if event is not None])
-        seals = _seals(database, [seal for _, _, seal, _ in leaves if seal is not None])
+        events, erased = _events(database, [event for _, event, _, _ in leaves if isinstance(event, int)])
+        seals = _seals(database, [seal for _, _, seal, _ in leaves if isinstance(seal, int)])
         for number, event, seal, leaf in leaves:
             line: Line = {"number": number, "hash": blob(leaf).hex()}
             if event is not None:
@@ -198,7 +198,10 @@ def sealed_rows(database: Database, seal: Line) -> list[Line]:
     columns = ", ".join(f'"{name}"' if name != "client" else "client_id" for name in DECISION_FIELDS)
     sql = f"""SELECT {columns} FROM decision WHERE subscription = {{}} AND id BETWEEN {{}} AND {{}}
         AND asked_at >= {{}} AND asked_at < {{}} ORDER BY id"""
-    values = (seal["subscription"], seal["first"], seal["last"], *bounds(seal["month"]))
+    try:
+        values = (seal["subscription"], seal["first"], seal["last"], *bounds(str(seal["month"])))
+    except ValueError:
+        return []  # a seal that was changed: no decision belongs to what is no month
     found = run(database, sql, *values).fetchall()
     return [dict(zip(DECISION_FIELDS, row, strict=True)) for row in found]
 

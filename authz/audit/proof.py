@@ -8,7 +8,7 @@ from typing import Any
 
 from authz.audit.batches import reading
 from authz.audit.log import as_it_stands, log_lines
-from authz.audit.verify import Key, Malformed, Note, Report, Verdict, Verifier, notes_in
+from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verdict, Verifier, notes_in
 from authz.database import Database, answering
 from authz.errors import InvalidInput
 from authz.models import Checkpoint
@@ -90,7 +90,11 @@ def verified(
     with answering(database), as_it_stands(database), reading(database, url) as add_decisions:
         micros = None if now is None else to_micros(now)
         verifier = Verifier(kept, whom, apart=add_decisions, write=canonical, now=micros)
-        return verifier.read(log_lines(database, name, apart=True))
+        try:
+            return verifier.read(log_lines(database, name, apart=True))
+        except Malformed as error:
+            verifier.report.findings.append(Finding("unreadable row", "", "the database", str(error)))
+            return verifier.report
 
 
 def _name(kept: Iterable[Note]) -> str:

@@ -109,7 +109,10 @@ def told_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> Row:
 
 def _when(value: Any) -> Any:
     """An instant as RFC 3339; for ever as null. What is no instant stays, and differs."""
-    return _formatted(value) if isinstance(value, int | datetime) else value
+    try:
+        return _formatted(value) if isinstance(value, int | datetime) else value
+    except OverflowError:
+        return value
 
 
 @lru_cache(maxsize=1000)

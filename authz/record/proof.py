@@ -52,8 +52,8 @@ def _edges(database: Database, names: list[str]) -> dict[str, Edge]:
     return {name: _edge(size, blob(edge)) for name, size, edge in found}
 
 
-def _edge(size: int, edge: bytes) -> Edge:
-    return Edge(size, tuple(edge[at : at + _HASH] for at in range(0, len(edge), _HASH)))
+def _edge(size: Any, edge: bytes) -> Edge:
+    return Edge(size if isinstance(size, int) else 0, tuple(edge[at : at + _HASH] for at in range(0, len(edge), _HASH)))
 
 
 def trees(database: Database) -> dict[str, Edge]:
