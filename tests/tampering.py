@@ -12,6 +12,7 @@ from authz.database import Database
 from authz.models import Grant, Review
 from authz.record import Act, Happened, append
 from authz.record.adopting import adopt_facts
+from authz.record.erasing import erase
 from authz.record.facts import KEYED, standing_facts
 from authz.record.leaves import canonical
 from authz.terms import to_micros
@@ -42,7 +43,7 @@ def sql(*statements: str) -> Callable[[Database], None]:
 
 
 def fill_all(database: Database) -> None:
-    """A record with a row in every table that decides: an app and a review beside the demonstration."""
+    """A record with a row in every table that decides or proves: an app, a review, an erased reason."""
     record(database)
     add_client(database, name="reader", scopes=["decide"], subscription="north", now=NOW)
     share = Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.role == "viewer").limit(1)
@@ -52,6 +53,7 @@ def fill_all(database: Database) -> None:
         number = Review.insert(at=NOW, subscription="north", due_at=NOW, **told).execute(database)
         body = {**told, "review": str(number), "grant": str(grant)}
         append(database, Act("dan", NOW), [Happened("review:given", "north", body, "p-1")])
+    erase(database, Act("", NOW), "patient:p-5")
 
 
 def judge(database: Database, kept: str = "", key: str | None = None, now: datetime | None = None) -> Report:

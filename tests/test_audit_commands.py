@@ -57,6 +57,11 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
     public = run("audit", "key", "--new", "clinic.example/log", known=known).strip()
     assert run("audit", "key", known=known).strip() == public
     assert "never written over" in refused("audit", "key", "--new", "other", known=known)
+    keys = run("audit", "key", "--trees", url=recorded, known=known).splitlines()
+    assert [one.partition("+")[0] for one in keys] == [
+        f"clinic.example/log/{name}" for name in "- city harbour north".split()
+    ]
+    assert all(str(verify.Key.parse(one)) == one for one in keys)
     kept.write_text(run("audit", "checkpoint", url=recorded, known=known))
     assert run("audit", "checkpoint", url=recorded, known=known) == kept.read_text()
     assert f"leaves in {kept.read_text().count('—')} trees" in run("audit", "verify", url=recorded, known=known)

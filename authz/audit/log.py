@@ -38,6 +38,12 @@ def origin_of(name: str, tree: str) -> str:
     return f"{name}/{segment(tree)}"
 
 
+def names_of_trees(database: Database) -> list[str]:
+    """The trees of a database, by their subscriptions."""
+    with answering(database):
+        return list(trees(database))
+
+
 def segment(tree: str) -> str:
     """A subscription's id as part of a path or an origin."""
     written = quote(tree, safe="")

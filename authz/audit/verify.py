@@ -169,6 +169,10 @@ class Key:
             raise Malformed("this is no verifier key (Ed25519) of the form name+id+key")
         return cls(name, raw[1:])
 
+    def of_tree(self, origin: str) -> "Key":
+        """The same key under the name that a tree signs as: other tools of C2SP compare the names."""
+        return Key(origin, self.public)
+
     def __str__(self) -> str:
         encoded = base64.b64encode(_ED25519 + self.public).decode()
         return f"{self.name}+{key_id(self.name, self.public).hex()}+{encoded}"

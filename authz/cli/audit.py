@@ -6,6 +6,7 @@ from typing import BinaryIO
 import click
 
 from authz.audit.checkpoints import Signer, checkpoint, full, trusted
+from authz.audit.log import names_of_trees, origin_of
 from authz.audit.proof import verified
 from authz.audit.proofs import Proof, prove_consistency, prove_decision, prove_event
 from authz.audit.verdict import verdict_of
@@ -42,10 +43,18 @@ def replay(check: bool, as_json: bool, database: str | None) -> None:
 @click.option(
     "--new", "name", metavar="NAME", help="Make the key of a log of this name, in a file that is not there yet."
 )
+@click.option("--trees", is_flag=True, help="Print a key for each tree, under its origin, as tools of C2SP take it.")
 @setting("checkpoint_key")
-def key_command(name: str | None, checkpoint_key: str | None) -> None:
+@setting("database")
+def key_command(name: str | None, trees: bool, checkpoint_key: str | None, database: str | None) -> None:
     """Print the verifier key that goes with the key that signs checkpoints: give it to whoever shall verify."""
-    path = settings(checkpoint_key=checkpoint_key).checkpoint_key
+    chosen = settings(checkpoint_key=checkpoint_key, database=database)
+    path = chosen.checkpoint_key
+    if trees:
+        key = Signer.read(path).key
+        for tree in names_of_trees(opened(chosen.database)):
+            click.echo(key.of_tree(origin_of(key.name, tree)))
+        return
     if name is not None and not path:
         raise InvalidInput("say where: CAREGRANT_CHECKPOINT_KEY or --checkpoint-key FILE")
     click.echo(Signer.read(path).key if name is None else Signer.make(path, name).key)
