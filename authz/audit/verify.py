@@ -610,10 +610,10 @@ def batch_faults(
     `marks` are the first bytes of the hashes that were sealed. The root alone decides; by the marks a row is named.
     """
     hashes = [leaf for _, leaf in rows]
-    count, sealed = seal["count"], [marks[at : at + MARK] for at in range(0, len(marks), MARK)]
     if root_of(hashes) == root:
-        same = not sealed or sealed == [leaf[:MARK] for leaf in hashes]
+        same = marks in (b"", b"".join([leaf[:MARK] for leaf in hashes]))
         return [] if same else [("changed row", f"seal {seal['id']}", "its marks are not those of its decisions")]
+    count, sealed = seal["count"], [marks[at : at + MARK] for at in range(0, len(marks), MARK)]
     faults = list(_named_faults(seal, sealed, rows)) if len(sealed) == count else []
     if 0 < len(faults) <= _MOST_COMPARED:
         return faults

@@ -125,14 +125,13 @@ def told_decisions(
     database: Database, rows: Sequence[dict[str, Any]], *, make: bool = False
 ) -> Iterator[dict[str, Any]]:
     """What the leaves of decisions tell. `make`: the secrets of persons that are new are made."""
-    whose = {whose_address(row["actor"], row["client"]) for row in rows if row["address"]}
-    secrets = secrets_of(database, whose, make=make)
+    persons = [whose_address(row["actor"], row["client"]) if row["address"] else "" for row in rows]
+    secrets = secrets_of(database, set(persons) - {""}, make=make)
     gone = erased(database, "decision", rows[0]["id"], rows[-1]["id"]) if rows else {}
-    for row in rows:
-        address = gone.get((row["id"], "address"), "")
-        if row["address"] and not (make and address):  # erased after it was read: then its text is no forgery
-            secret = secrets.get(whose_address(row["actor"], row["client"]))
-            address = commitment(secret, "decision", row["id"], "address", row["address"])
+    for row, whose in zip(rows, persons, strict=True):
+        address = gone.get((row["id"], "address"), "") if gone else ""
+        if whose and not (make and address):  # erased after it was read: then its text is no forgery
+            address = commitment(secrets.get(whose), "decision", row["id"], "address", row["address"])
         yield decision_leaf(row, address)
 
 
