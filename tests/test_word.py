@@ -1,22 +1,26 @@
 """VERIFIED means all of it: what a checkpoint proves is counted by trees, and every absence needs its cause."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playhouse.migrations import Runner
 
 from authz.audit.checkpoints import Signer, checkpoint, full
+from authz.audit.log import log_lines
 from authz.audit.verdict import verdict_of
-from authz.audit.verify import Facts, batch_faults, described
-from authz.database import Database
+from authz.audit.verify import Facts, Verifier, batch_faults, described
+from authz.database import MIGRATIONS, Database, connect, migrate, shut
 from authz.models import Decision, Erased, Event, PersonalSecret, Seal
-from authz.record import Act, Happened, append, seal
+from authz.record import Act, Happened, append, replayed, seal
 from authz.record.commitments import commitment
 from authz.record.erasing import erase
 from authz.record.events import enter_existing
 from authz.record.leaves import canonical
 from authz.record.tree import Edge, leaf_hash
+from authz.texts import search_key
 from tests.people import NOW
 from tests.recorded import ASKED, answer
 from tests.tampering import judge, sql, unlock
@@ -263,6 +267,54 @@ def test_a_seal_of_before_marks_is_checked_by_its_root(recorded: Database) -> No
 
 
 # Facts.
+
+
+def test_an_upgrade_tells_what_stands(database_url: str) -> None:
+    """Facts of before their events told them are told once by the upgrade, and a change afterwards is found."""
+    database = connect(database_url)
+    if database.dialect == "postgresql":
+        sql("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")(database)
+    else:
+        for (table,) in database.execute_sql("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            if not table.startswith("sqlite_"):
+                database.execute_sql(f'DROP TABLE "{table}"')
+    Runner(database, str(MIGRATIONS)).up("0013_spool")
+    sql(
+        "INSERT INTO subscription (id, name) VALUES ('north', 'North')",
+        "INSERT INTO practitioner (id, login, name, search_key) "
+        "VALUES ('alice', 'alice@north.example', 'Alice', 'alice alice@north.example')",
+        "INSERT INTO client (name, key_hash, scopes, created_at, revoked_at) VALUES ('app', 'x', 'decide', 1, 2)",
+    )(database)
+    database.execute_sql(
+        "INSERT INTO patient (id, subscription_id, name, search_key, started_at, ended_at) "
+        f"VALUES ('p-1', 'north', 'Pat', {database.param}, 1, 2)",
+        (search_key("Pat", ""),),
+    )
+    database.execute_sql(
+        f"UPDATE practitioner SET search_key = {database.param}", (search_key("Alice", "alice@north.example"),)
+    )
+    assert "0015_facts" in migrate(database)
+    report = judge(database)
+    assert (report.findings, report.facts, report.adopted) == ([], 4, 4)
+    assert "4 were first told by an upgrade" in report.verdict.sentence
+    assert replayed(database)[1] == []
+    sql("UPDATE practitioner SET login = 'eve@north.example'")(database)
+    assert kinds(database) == {"changed fact"}
+    assert {(one.noun, one.side) for one in replayed(database)[1]} == {
+        ("practitioner", "told"),
+        ("practitioner", "stored"),
+    }
+    shut(database)
+
+
+def test_an_export_of_before_facts_proves_less(recorded: Database, signer: Signer) -> None:
+    """A log of version 1 is read as before; without facts it is not VERIFIED."""
+    checkpoint(recorded, signer, NOW)
+    lines = [line for line in log_lines(recorded, signer.key.name) if not {"fact", "unsealed"} & set(line)]
+    lines[0]["version"] = 1
+    report = Verifier((), signer.key).read(json.loads(canonical(line)) for line in lines)
+    assert (report.verdict.word, report.proven) == ("PARTLY VERIFIED", report.leaves)
+    assert "the facts are not in this export" in report.verdict.sentence
 
 
 def test_alike_facts_are_counted() -> None:
