@@ -69,6 +69,8 @@ def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: 
     ):
         with pytest.raises((InvalidInput, Conflict), match=why):
             drop_month(recorded, Act("", now), month, 6)
+    with pytest.raises(InvalidInput, match="one year at least"):
+        drop_month(recorded, Act("", late), MONTH, 0)
     before = verification(recorded)
     assert drop_month(recorded, Act("", late), MONTH, 6) == ASKED // 2
     assert Decision.select().where(Decision.asked_at < NOW).count(recorded) == 0

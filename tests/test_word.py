@@ -10,6 +10,7 @@ from playhouse.migrations import Runner
 
 from authz.audit.checkpoints import Signer, checkpoint, full
 from authz.audit.log import log_lines
+from authz.audit.proof import verified
 from authz.audit.verdict import verdict_of
 from authz.audit.verify import Facts, Verifier, batch_faults, described
 from authz.database import MIGRATIONS, Database, connect, migrate, shut
@@ -55,6 +56,7 @@ def test_verified_is_every_leaf_of_every_tree(recorded: Database, signer: Signer
     answer(recorded, NOW, range(3))
     assert "3 decisions wait for a seal" in judge(recorded, "", key).verdict.sentence
     seal(recorded, NOW)
+    assert "7 decisions wait for a seal" in verified(recorded, "", key, waiting=7).verdict.sentence
     report = judge(recorded, "", key)
     assert (report.verdict.word, report.proven) == ("PARTLY VERIFIED", leaves)
     assert "leaves after the last checkpoint: 1 of -, 1 of city, 1 of north" in report.verdict.sentence

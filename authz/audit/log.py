@@ -52,9 +52,9 @@ def segment(tree: str) -> str:
     return "".join(f"%{ord(one):02X}" for one in tree) if not tree.strip("-.") else written
 
 
-def log_lines(database: Database, name: str = "", *, apart: bool = False) -> Iterator[Line]:
+def log_lines(database: Database, name: str = "", *, apart: bool = False, waiting: int = 0) -> Iterator[Line]:
     """Every line of the log; `name` is the log's, by default that of its last checkpoint. `apart`: without decisions,
-    which `batches` has in the order in which they are stored.
+    which `batches` has in the order in which they are stored. `waiting` answers are not in the database yet.
     """
     with answering(database), as_it_stands(database):
         notes = _checkpoints(database)
@@ -77,7 +77,7 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False) -> Ite
         yield from _wrong_checkpoints(notes)
         yield from _wrong_nodes(database)
         yield from ({"fact": noun, "id": one, "row": row} for noun, one, row in standing_facts(database))
-        yield {"unsealed": unsealed(database)}
+        yield {"unsealed": unsealed(database) + waiting}
 
 
 def head(name: str, tree: str, edge: Edge) -> Line:

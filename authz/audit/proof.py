@@ -79,8 +79,9 @@ def verified(
     key: str | None = None,
     url: str = "",
     now: datetime | None = None,
+    waiting: int = 0,
 ) -> Report:
-    """The verifier's whole report on a database, as on its exported log."""
+    """The verifier's whole report on a database, as on its exported log; `waiting` answers are not in it yet."""
     try:
         whom = Key.parse(key) if key else None
         kept = notes_in(checkpoint) if checkpoint else []
@@ -91,7 +92,7 @@ def verified(
         micros = None if now is None else to_micros(now)
         verifier = Verifier(kept, whom, apart=add_decisions, write=canonical, now=micros)
         try:
-            return verifier.read(log_lines(database, name, apart=True))
+            return verifier.read(log_lines(database, name, apart=True, waiting=waiting))
         except Malformed as error:
             verifier.report.findings.append(Finding("unreadable row", "", "the database", str(error)))
             return verifier.report

@@ -15,7 +15,7 @@ from authz.cli.audit_export import drop, erase_command, export
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.record import replayed
+from authz.record import count_waiting, replayed
 
 
 @click.group()
@@ -93,7 +93,8 @@ def verify(
     if key is None:
         remembered, key = trusted(chosen.checkpoint_key)
         known = f"{known}\n{remembered}"
-    report = verified(opened(chosen.database), known, key, chosen.database, now())
+    connected = opened(chosen.database)
+    report = verified(connected, known, key, chosen.database, now(), count_waiting(connected))
     verdict = verdict_of(report)
     if as_json:
         trees = [
