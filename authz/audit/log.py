@@ -76,7 +76,7 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False, waitin
             yield from _stray_decisions(database, sealed)
         yield from _wrong_checkpoints(notes)
         yield from _wrong_nodes(database)
-        yield from ({"fact": noun, "id": one, "row": row} for noun, one, row in standing_facts(database))
+        yield from ({"fact": noun, "id": key, "row": row} for noun, key, row in standing_facts(database))
         yield {"unsealed": unsealed(database) + waiting}
 
 
@@ -173,14 +173,14 @@ def _events(database: Database, ids: list[int]) -> tuple[dict[int, Line], dict[i
     """What the leaves of events tell, and which of their personal fields are erased."""
     sql = f"SELECT {', '.join(EVENT_FIELDS)} FROM event WHERE id"
     rows = [(*row[:-1], parse_document(row[-1])) for row in rows_of(database, sql, ids)] if ids else []
-    told, erased = {}, {}
-    for row, one in zip(sorted(rows), told_events(database, sorted(rows)), strict=True):
-        told[row[0]] = one
+    leaves, erased = {}, {}
+    for row, leaf in zip(sorted(rows), told_events(database, sorted(rows)), strict=True):
+        leaves[row[0]] = leaf
         stored = dict(zip(EVENT_FIELDS, row, strict=True))
-        gone = [name for name in ("address", "reason") if one[name] and not stored[name]]
+        gone = [name for name in ("address", "reason") if leaf[name] and not stored[name]]
         if gone:
             erased[row[0]] = gone
-    return told, erased
+    return leaves, erased
 
 
 def _seals(database: Database, ids: list[int]) -> dict[int, Line]:
@@ -192,11 +192,12 @@ def _decisions(database: Database, seal: Line, dropped: frozenset[str]) -> Line:
     """The decisions of a seal, its marks, and of which decisions the address is erased."""
     stored = sealed_rows(database, seal)
     rows = list(told_decisions(database, stored))
-    erased = [one["id"] for one, row in zip(rows, stored, strict=True) if one["address"] and not row["address"]]
-    told: Line = {"rows": None if not rows and seal["month"] in dropped else rows}
+    both = zip(rows, stored, strict=True)
+    erased = [leaf["id"] for leaf, row in both if leaf["address"] and not row["address"]]
+    line: Line = {"rows": None if not rows and seal["month"] in dropped else rows}
     if seal["marks"] is not None:
-        told["marks"] = blob(seal["marks"]).hex()
-    return {**told, "erased": erased} if erased else told
+        line["marks"] = blob(seal["marks"]).hex()
+    return {**line, "erased": erased} if erased else line
 
 
 def sealed_rows(database: Database, seal: Line) -> list[Line]:

@@ -396,7 +396,7 @@ def member(body: Any, name: str) -> Any:
 def _listed(body: Any, name: str) -> list[list[Any]]:
     """A member of an event's body that is a list of lists."""
     held = member(body, name)
-    return [one for one in held if isinstance(one, list) and one] if isinstance(held, list) else []
+    return [row for row in held if isinstance(row, list) and row] if isinstance(held, list) else []
 
 
 class Facts:
@@ -417,19 +417,17 @@ class Facts:
         """Take in what an event tells."""
         noun = kind.partition(":")[0]
         if noun in LIVES:
-            for side, into, other in (
-                ("before", self._ended, self._begun),
-                ("after", self._begun, self._ended),
-            ):
+            sides = (("before", self._ended, self._begun), ("after", self._begun, self._ended))
+            for side, into, other in sides:
                 row = member(body, side)
                 if isinstance(row, dict) and not self._pop(other, noun, row):
                     into[self._free(into, noun, row)] = event
         elif noun in KEYED:
             self._tell_keyed(event, noun, member(body, "after"))
         elif kind == "facts:adopted":
-            for one in _listed(body, "facts"):
+            for noun, *rows in _listed(body, "facts"):
                 self.adopted += 1
-                self._tell_keyed(event, str(one[0]), one[-1])
+                self._tell_keyed(event, str(noun), rows[-1] if rows else None)
 
     def _tell_keyed(self, event: int, noun: str, row: Any) -> None:
         key = noun, str(member(row, noun))
@@ -484,13 +482,11 @@ class Absences:
 
     def __init__(self, now: int | None) -> None:
         self._now = now
-        self._drops: dict[str, tuple[int, int, int]] = {}
-        self._absent: dict[str, tuple[int, int]] = {}
-        self._told: Counter[tuple[str, str]] = Counter()
-        self._erased: Counter[tuple[str, str]] = Counter()
-        self._first: dict[Any, tuple[str, str]] = {}
-        self._findings: list[Finding] = []
-        self.dropped = 0
+        self._drops: dict[str, tuple[int, int, int, str]] = {}
+        self._absent: dict[str, tuple[int, int, str, str]] = {}
+        self._erasures: Counter[tuple[str, str]] = Counter()
+        self._erased: dict[tuple[str, str], tuple[int, str, str]] = {}
+        self._early: list[Finding] = []
 
     def tell(self, content: dict[str, Any]) -> None:
         """Take in an event that explains an absence."""
@@ -498,65 +494,62 @@ class Absences:
         if content["kind"] == "record:erased":
             for nouns in ("events", "decisions"):
                 count = member(body, nouns)
-                self._told[str(member(body, "whose")), nouns] += count if isinstance(count, int) else 0
+                self._erasures[str(member(body, "whose")), nouns] += count if isinstance(count, int) else 0
         elif content["kind"] == "decisions:dropped":
-            self._tell_drop(content["id"], content["at"], body)
+            self._tell_drop(f"event {content['id']}", content["at"], body)
 
-    def _tell_drop(self, event: int, at: int, body: Any) -> None:
-        month, where = str(member(body, "month")), f"event {event}"
-        self._first.setdefault(month, ("", where))
+    def _tell_drop(self, event: str, at: int, body: Any) -> None:
         try:
-            year, number = map(int, month.split("-"))
-            counts, years = (int(body["decisions"]), int(body["seals"])), int(body["retention_years"])
-            over = datetime(year + number // 12 + years, number % 12 + 1, 1, tzinfo=UTC)
-        except (KeyError, TypeError, ValueError):
-            self._find("dropped early", "", where, "it tells no month, counts and retention")
+            year, month = map(int, body["month"].split("-"))
+            decisions, seals, years = int(body["decisions"]), int(body["seals"]), int(body["retention_years"])
+            over = datetime(year + month // 12 + years, month % 12 + 1, 1, tzinfo=UTC)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+            self._early.append(Finding("dropped early", "", event, "it tells no month, counts and retention"))
             return
-        before = self._drops.get(month, (0, 0, years))
-        self._drops[month] = before[0] + counts[0], before[1] + counts[1], years
+        before = self._drops.get(body["month"], (0, 0, years, event))
+        self._drops[body["month"]] = before[0] + decisions, before[1] + seals, years, event
         due = (over - _EPOCH) // timedelta(microseconds=1)
         if years < 1 or at < due or (self._now is not None and self._now < due):
-            self._find("dropped early", "", where, f"decisions of {month} are kept for {years} years after its end")
+            why = f"decisions of {body['month']} are kept for {years} years after its end"
+            self._early.append(Finding("dropped early", "", event, why))
 
     def miss(self, tree: str, month: str, count: int, where: str, seals: int = 1) -> None:
         """The decisions of some seals of a month are not there."""
-        self.dropped += count
-        decisions, others = self._absent.get(month, (0, 0))
-        self._absent[month] = decisions + count, others + seals
-        self._first.setdefault((month, "gone"), (tree, where))
+        before = self._absent.get(month, (0, 0, tree, where))
+        self._absent[month] = before[0] + count, before[1] + seals, *before[2:]
 
     def erase(self, tree: str, whose: str, nouns: str, where: str, count: int = 1) -> None:
         """A personal field of a row is not there."""
-        self._erased[whose, nouns] += count
-        self._first.setdefault((whose, nouns), (tree, where))
-
-    def _find(self, kind: str, tree: str, where: str, why: str) -> None:
-        self._findings.append(Finding(kind, tree, where, why))
+        before = self._erased.get((whose, nouns), (0, tree, where))
+        self._erased[whose, nouns] = before[0] + count, *before[1:]
 
     def findings(self) -> Iterator[Finding]:
         """What is not there without a cause."""
-        yield from self._findings
+        yield from self._early
         for month in sorted({*self._absent, *self._drops}):
-            absent, drop = self._absent.get(month, (0, 0)), self._drops.get(month)
+            absent, drop = self._absent.get(month, (0, 0, "", "")), self._drops.get(month)
             if drop is None:
-                tree, where = self._first[month, "gone"]
                 why = f"they are not there, and no event says that {month} was dropped"
-                yield Finding("deleted row", tree, where, why)
-            elif drop[:2] != absent:
-                tree, where = self._first[month]
-                why = f"it says {drop[0]} decisions of {drop[1]} seals; {absent[0]} of {absent[1]} are not there"
-                yield Finding("deleted row", tree, where, why)
-        for one, count in self._erased.items():
-            if count > self._told[one]:
-                tree, where = self._first[one]
-                why = f"{count} fields of {one[1]} of {one[0]} are erased, events say {self._told[one]}"
+                yield Finding("deleted row", absent[2], absent[3], why)
+            elif drop[:2] != absent[:2]:
+                why = f"it tells of {drop[0]} decisions of {drop[1]} seals; {absent[0]} of {absent[1]} are not there"
+                yield Finding("deleted row", "", drop[3], why)
+        for (whose, nouns), (count, tree, where) in self._erased.items():
+            explained = self._erasures[whose, nouns]
+            if count > explained:
+                why = f"{count} fields of {nouns} of {whose} are erased, events tell of {explained}"
                 yield Finding("erased row", tree, where, why)
+
+    @property
+    def dropped(self) -> int:
+        """The decisions that are not there, for whatever cause."""
+        return sum(decisions for decisions, *_ in self._absent.values())
 
     def drops(self) -> list[str]:
         """The months dropped, in words."""
         return [
             f"{decisions} decisions of {month}, {years} years after its end"
-            for month, (decisions, _, years) in sorted(self._drops.items())
+            for month, (decisions, _, years, _) in sorted(self._drops.items())
         ]
 
 
@@ -635,15 +628,15 @@ def _named_faults(
         if place < at:
             others.append(number)
             continue
-        for one, _ in zip(others, range(at, place), strict=False):
-            yield "changed row", f"decision {one}", "it is not what was sealed"
-        for one in others[place - at :]:
-            yield "row without a leaf", f"decision {one}", "it was not sealed"
+        for other, _ in zip(others, range(at, place), strict=False):
+            yield "changed row", f"decision {other}", "it is not what was sealed"
+        for other in others[place - at :]:
+            yield "row without a leaf", f"decision {other}", "it was not sealed"
         lost = place - at - len(others)
         if lost > 0:
             between = range(before + 1, number)
             exact = len(between) == lost + len(others)
-            names = [f"decision {one}" for one in between if one not in others] if exact else []
+            names = [f"decision {gap}" for gap in between if gap not in others] if exact else []
             yield from (("deleted row", name, "it was sealed and is not there") for name in names)
             if not exact:
                 why = f"{lost} were sealed there and are not there"
@@ -816,8 +809,8 @@ class Verifier:
     def _event(self, line: dict[str, Any], content: dict[str, Any]) -> None:
         self._facts.tell(content["id"], content["kind"], content["body"])
         self.absences.tell(content)
-        for one in line.get("erased", ()):
-            whose = whose_address(content) if one == "address" else whose_reason(content)
+        for name in line.get("erased", ()):
+            whose = whose_address(content) if name == "address" else whose_reason(content)
             self.absences.erase(content["subscription"], whose, "events", line["row"])
 
     def _batch(self, content: dict[str, Any], line: dict[str, Any]) -> None:

@@ -3,15 +3,15 @@
 An event adopts some at a time, and is in the tree of no subscription: `decisions/0081`.
 """
 
-from collections.abc import Iterator
 from datetime import datetime
+from itertools import takewhile
 
 from peewee import chunked
 
 from authz.database import Database
 from authz.record.commitments import secrets_of
 from authz.record.events import Act, Happened, append
-from authz.record.facts import KEYED, WHOSE, Fact, standing_facts
+from authz.record.facts import KEYED, WHOSE, standing_facts
 
 _FACTS = 200
 """The most facts of one event, so that a reader of the feed gets no body without a limit."""
@@ -22,13 +22,10 @@ def adopt_facts(database: Database, now: datetime) -> int:
     if not any(database.execute_sql(f"SELECT 1 FROM {noun} LIMIT 1").fetchone() for noun in KEYED):
         return 0
     secrets_of(database, [WHOSE], make=True)
-    told = 0
-    for facts in chunked(_with_ids(database), _FACTS):
-        told += len(facts)
+    count = 0
+    with_ids = takewhile(lambda fact: fact[0] in KEYED, standing_facts(database))  # they come first
+    for facts in chunked(with_ids, _FACTS):
+        count += len(facts)
         body = {"facts": [[noun, row] for noun, _, row in facts]}
         append(database, Act("", now), [Happened("facts:adopted", "", body)])
-    return told
-
-
-def _with_ids(database: Database) -> Iterator[Fact]:
-    return (fact for fact in standing_facts(database) if fact[0] in KEYED)
+    return count

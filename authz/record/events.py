@@ -111,15 +111,15 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     if not told:
         return
     when, who = to_micros(at or act.now), (act.by, act.client, act.request_id, act.address)
-    facts = _facts(database, told)
+    facts = _keyed_facts(database, told)
     rows = []
     for one in told:
         assert one.kind in KINDS, one.kind
         body = {**one.body, "batch": act.batch} if act.batch else one.body
         fact = facts.get(_fact_of(one))
-        rows.append(
-            (when, one.kind, one.subscription, one.patient, *who, one.reason, {**body, "after": fact} if fact else body)
-        )
+        if fact:
+            body = {**body, "after": fact}
+        rows.append((when, one.kind, one.subscription, one.patient, *who, one.reason, body))
     (queue_events if database.dialect == "postgresql" else _append)(database, rows)
 
 
@@ -131,10 +131,10 @@ def _fact_of(one: Happened) -> tuple[str, str]:
     return noun, one.patient if noun == "patient" else one.body["app" if noun == "client" else noun]
 
 
-def _facts(database: Database, told: Iterable[Happened]) -> dict[tuple[str, str], Any]:
+def _keyed_facts(database: Database, happened: Iterable[Happened]) -> dict[tuple[str, str], Any]:
     """The facts with an id that these events are about, as they stand now."""
     keys: dict[str, set[str]] = defaultdict(set)
-    for noun, key in map(_fact_of, told):
+    for noun, key in map(_fact_of, happened):
         if noun:
             keys[noun].add(key)
     return {(noun, key): row for noun in keys for key, row in tell_keyed(database, noun, keys[noun]).items()}
