@@ -101,7 +101,7 @@ def mutate(database: Database, table: str, column: str, chance: random.Random) -
 def altered(value: Any, chance: random.Random) -> Any:
     """Another value: a bit is another, a type is another, or there is none."""
     if chance.random() < 0.25:
-        return chance.choice([None, "x", b"x", 0, 1.5, -(2**40), ""])
+        return chance.choice([None, "x", b"x", 0, 1.5, -(2**40), 2**62, ""])
     if value is None:
         return 1
     if isinstance(value, int):

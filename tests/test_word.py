@@ -10,7 +10,7 @@ from playhouse.migrations import Runner
 
 from authz.audit.checkpoints import Signer, checkpoint, full
 from authz.audit.log import log_lines
-from authz.audit.proof import verified
+from authz.audit.proof import verification, verified
 from authz.audit.verdict import verdict_of
 from authz.audit.verify import Facts, Verifier, batch_faults, described
 from authz.database import MIGRATIONS, Database, connect, migrate, shut
@@ -89,6 +89,8 @@ def test_the_time_of_a_checkpoint_is_unsigned(recorded: Database, signer: Signer
     """What a row says of when a checkpoint was signed proves nothing; the last leaf's instant is inside the tree."""
     checkpoint(recorded, signer, NOW)
     unlock(recorded)
+    recorded.execute_sql(f"UPDATE checkpoint SET at = {recorded.param}", (2**62,))
+    assert verification(recorded, "", str(signer.key)).checkpoint_at is None
     recorded.execute_sql(f"UPDATE checkpoint SET at = {recorded.param}", (4102444800000000,))
     report = judge(recorded, "", str(signer.key))
     assert report.verdict.word == "VERIFIED"

@@ -109,7 +109,7 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
                 whose = whose_address(row)
                 count, *first = span.erased.get(whose, (0, tree, f"decision {number}"))
                 span.erased[whose] = count + 1, *first
-            month = month_of(at) if isinstance(at, int) else ""  # what is no instant was not sealed in any month
+            month = _month(at)
             if month:
                 back = clock.back(tree, at)
                 if back:
@@ -117,6 +117,14 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
                 span.first.setdefault(tree, (at, number))
             yield number, (tree, month), leaf_hash(canonical(row))
         after = page[-1]["id"]
+
+
+def _month(at: Any) -> str:
+    """The month of an instant; of what is none, nothing: it was not sealed in any."""
+    try:
+        return month_of(at) if isinstance(at, int) else ""
+    except OverflowError:
+        return ""
 
 
 def _seals(database: Database, after: int, upto: int) -> Iterator[dict[str, Any]]:

@@ -4,16 +4,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from authz.audit.batches import reading
 from authz.audit.log import as_it_stands, log_lines
 from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verdict, Verifier, notes_in
 from authz.database import Database, answering
 from authz.errors import InvalidInput
-from authz.models import Checkpoint
 from authz.record.leaves import canonical
-from authz.terms import to_micros
+from authz.terms import from_micros, to_micros
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,23 @@ def verification(
     they must be signed with; without one no signature is checked. `url` is where other processes find the same
     database, to read a large record with all processors; `now` is the present, before which months were dropped.
 
-    Reads only, in bounded memory. Raises `InvalidInput` for a checkpoint or a key that is none, and `Unavailable`.
+    Reads only, in memory that grows with the facts and not with the record. Raises `InvalidInput` for a checkpoint or a
+    key that is none, and `Unavailable`.
     """
     began = time.monotonic()
     report = verified(database, checkpoint, key, url, now)
     seconds = time.monotonic() - began
+    return Verification(report, _last_signed(database), seconds)
+
+
+def _last_signed(database: Database) -> datetime | None:
+    """When the last checkpoint claims to be signed; None for what is no instant: anybody may have written it."""
     with answering(database):
-        last = Checkpoint.select(Checkpoint.at).order_by(Checkpoint.id.desc()).limit(1).tuples().execute(database)
-        at: Any = next((row[0] for row in last), None)
-    return Verification(report, at, seconds)
+        last = database.execute_sql("SELECT at FROM checkpoint ORDER BY id DESC LIMIT 1").fetchone()
+    try:
+        return from_micros(last[0]) if last else None
+    except (OverflowError, TypeError):
+        return None
 
 
 def verified(

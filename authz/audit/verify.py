@@ -908,7 +908,10 @@ def described(report: Report) -> Iterator[str]:
 
 def _date(micros: int) -> str:
     """An instant that a signed tree holds, so that whoever signed it did so later."""
-    return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="seconds")
+    try:
+        return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="seconds")
+    except OverflowError:
+        return f"{micros} microseconds since 1970"
 
 
 def _encoding_of(path: str) -> str:
