@@ -393,7 +393,8 @@ class Node(Table):
 class Seal(Table):
     """A batch of decisions that were sealed: those of a subscription and a month with ids from `first` to `last`.
 
-    `upto` is the last decision of any subscription that was sealed with them, `root` the root over their leaves.
+    `upto` is the last decision of any subscription that was sealed with them, `root` the root over their leaves,
+    `marks` the first bytes of the hash of each leaf (null: it was sealed before marks were kept).
     """
 
     id = BigAutoField()
@@ -405,6 +406,7 @@ class Seal(Table):
     upto = BigIntegerField(index=True)
     count = BigIntegerField()
     root = BlobField()
+    marks = BlobField(null=True)
 
 
 class Checkpoint(Table):

@@ -136,7 +136,7 @@ def check(url: str, apps: Watched) -> None:
     check_nothing_lost(database, *apps.callers)
     seal(database, datetime.now(UTC))
     found = verification(database)
-    assert (found.ok, found.problem, found.unsealed) == (True, None, 0)
+    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
     shut(database)
 
 

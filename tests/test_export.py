@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,10 +15,10 @@ from authz.audit.proof import verification
 from authz.database import Database
 from authz.errors import Conflict, InvalidInput
 from authz.models import Decision, Event
-from authz.record import Act
+from authz.record import Act, seal
 from authz.record.dropping import drop_month
 from tests.people import NOW
-from tests.recorded import ASKED, record
+from tests.recorded import ASKED, answer, record
 
 MONTH = "2026-04"
 """The month of the older half of the recorded answers."""
@@ -68,20 +69,33 @@ def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: 
     ):
         with pytest.raises((InvalidInput, Conflict), match=why):
             drop_month(recorded, Act("", now), month, 6)
+    with pytest.raises(InvalidInput, match="one year at least"):
+        drop_month(recorded, Act("", late), MONTH, 0)
     before = verification(recorded)
     assert drop_month(recorded, Act("", late), MONTH, 6) == ASKED // 2
     assert Decision.select().where(Decision.asked_at < NOW).count(recorded) == 0
     after = verification(recorded)
-    assert (after.ok, after.problem, after.dropped) == (True, None, ASKED // 2)
-    assert after.rows_checked == before.rows_checked - ASKED // 2 + 1
+    assert (after.ok, after.problem, after.report.dropped) == (True, None, ASKED // 2)
+    assert after.report.rows == before.report.rows - ASKED // 2 + 1
     (body,) = Event.select(Event.body).where(Event.kind == "decisions:dropped").tuples().execute(recorded)
     assert body[0] == {"month": MONTH, "decisions": ASKED // 2, "seals": 3, "retention_years": 6}
     with pytest.raises(Exception, match="append-only"):
         Decision.delete().execute(recorded)
 
 
+def test_a_month_of_several_seals_is_compared_whole(recorded: Database, tmp_path: Path) -> None:
+    """Decisions that were sealed in several batches are compared batch by batch, and none is passed over."""
+    for _ in range(3):
+        answer(recorded, NOW - timedelta(days=40), range(3, 9, 3))
+        seal(recorded, NOW)
+    list(export_parquet(recorded, tmp_path, NOW))
+    check_exported(recorded, tmp_path, MONTH)
+
+
 def test_an_export_that_was_changed_does_not_count(recorded: Database, tmp_path: Path) -> None:
-    """Before a month is dropped its files are compared with the seals: a changed one, or one too few, is refused."""
+    """Before a month is dropped its files are compared with the seals: a changed one, one too few, a row too many, a
+    file of a clinic that was never sealed are refused.
+    """
     list(export_parquet(recorded, tmp_path, NOW))
     path = tmp_path / f"month={MONTH}/subscription=north/decisions.parquet"
     table = pq.read_table(path)
@@ -89,6 +103,17 @@ def test_an_export_that_was_changed_does_not_count(recorded: Database, tmp_path:
     pq.write_table(changed, path)
     with pytest.raises(Conflict, match="not what was sealed"):
         check_exported(recorded, tmp_path, MONTH)
+    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), path)
+    with pytest.raises(Conflict, match="was not sealed: it was added"):
+        check_exported(recorded, tmp_path, MONTH)
+    pq.write_table(table, path)
+    check_exported(recorded, tmp_path, MONTH)
+    stranger = tmp_path / f"month={MONTH}/subscription=nowhere/decisions.parquet"
+    stranger.parent.mkdir()
+    pq.write_table(table, stranger)
+    with pytest.raises(Conflict, match="no decisions of 2026-04 were sealed that belong"):
+        check_exported(recorded, tmp_path, MONTH)
+    stranger.unlink()
     path.unlink()
     with pytest.raises(Conflict, match="is not there"):
         check_exported(recorded, tmp_path, MONTH)

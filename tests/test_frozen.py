@@ -36,5 +36,5 @@ def test_a_frozen_service_does_not_stop_another(postgresql_url: str) -> None:
     check_nothing_lost(database, other, *frozen)
     seal(database, datetime.now(UTC))
     found = verification(database)
-    assert (found.ok, found.problem, found.unsealed) == (True, None, 0)
+    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
     shut(database)

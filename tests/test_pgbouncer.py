@@ -51,7 +51,7 @@ def test_a_service_behind_it_loses_nothing(postgresql_url: str, pooled_url: str)
     for url in (pooled_url, postgresql_url):
         reading = connect(url, read_only=True)
         found = verification(reading)
-        assert (found.ok, found.problem, found.unsealed) == (True, None, 0)
+        assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
         shut(reading)
 
 

@@ -19,6 +19,7 @@ from authz.operations import (
     end_share,
     end_standing_share,
     put_membership,
+    put_practitioner,
     put_subscription,
     share,
     share_all,
@@ -51,11 +52,7 @@ class Machine(RuleBasedStateMachine):
         for clinic in ("north", "city"):
             put_subscription(self.pdp, act=self.by(""), subscription=clinic, name=clinic)
         for who in (*ROOMS, "gus"):
-            self.pdp.database.execute_sql(
-                "INSERT INTO practitioner (id, login, name) VALUES ({0}, {0} || '@clinic.example', {0})".format(
-                    f"'{who}'"
-                )
-            )
+            put_practitioner(self.pdp, act=self.by(""), practitioner=who, login=login(who), name=who)
         for who, clinic in ROOMS.items():
             role = "manager" if who == "dan" else "member"
             put_membership(self.pdp, act=self.by(""), subscription=clinic, practitioner=who, role=role)

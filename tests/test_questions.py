@@ -406,6 +406,7 @@ def test_q22_reconciliation(known: Known) -> None:
         ("grant", "stored", "carol"),
         ("grant", "stored", "erin"),
         ("membership", "stored", "heidi"),
+        ("review", "stored", None),
     ]
 
 

@@ -67,8 +67,8 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
     database = connect(database_url)
     seal(database, datetime.now(UTC))
     found = verification(database)
-    assert (found.ok, found.problem, found.unsealed) == (True, None, 0)
-    assert found.rows_checked > answers
+    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
+    assert found.report.rows > answers
     assert Event.select().where(Event.kind == "policy:loaded").count(database) == 1
     shut(database)
 

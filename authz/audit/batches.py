@@ -19,10 +19,10 @@ from typing import Any
 import orjson
 
 from authz.audit.log import as_it_stands
-from authz.audit.verify import Clock, Finding, Verifier, batch_fault, decisions_of, not_dropped
+from authz.audit.verify import Clock, Finding, Verifier, batch_faults, decisions_of, whose_address
 from authz.database import Database, answering, connect, shut
 from authz.errors import Unavailable
-from authz.record.leaves import canonical
+from authz.record.leaves import blob, canonical
 from authz.record.months import month_of
 from authz.record.sealing import SEALED, decisions, last_sealed, told_decisions
 from authz.record.tree import leaf_hash
@@ -41,14 +41,16 @@ Group = tuple[str, str]
 @dataclass
 class Span:
     """What was found of the decisions of some seals: how many each tree has, the first and when the latest was asked,
-    and of each month of which a whole seal's are not there: how many, in which tree first, and which.
+    and of each month of which a whole seal's are not there: how many, of how many seals, in which tree first, and
+    which; of each person whose addresses are erased: how many, in which tree first, and where.
     """
 
     findings: list[Finding] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=Counter)
     first: dict[str, tuple[int, int]] = field(default_factory=dict)
     latest: dict[str, int] = field(default_factory=dict)
-    gone: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    gone: dict[str, tuple[int, int, str, str]] = field(default_factory=dict)
+    erased: dict[str, tuple[int, str, str]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -85,15 +87,15 @@ def read_span(database: Database, after: int, upto: int) -> Span:
     rows = _hashed(database, span, after, upto)
     row = next(rows, None)
     for last, seals in groupby(_seals(database, after, upto), itemgetter("upto")):
-        groups: dict[Group, tuple[int, list[bytes]]] = {}
+        groups: dict[Group, list[tuple[int, bytes]]] = {}
         while row is not None and row[0] <= last:
             number, group, leaf = row
-            groups.setdefault(group, (number, []))[1].append(leaf)
+            groups.setdefault(group, []).append((number, leaf))
             row = next(rows, None)
         for seal in seals:
-            _check(span, seal, groups.pop((seal["subscription"], seal["month"]), (0, []))[1])
-        for (tree, _), (number, _) in groups.items():
-            span.findings.append(Finding("row without a leaf", tree, f"decision {number}", "no seal covers it"))
+            _check(span, seal, groups.pop((seal["subscription"], seal["month"]), []))
+        for (tree, _), others in groups.items():
+            span.findings.append(Finding("row without a leaf", tree, f"decision {others[0][0]}", "no seal covers it"))
     return span
 
 
@@ -101,14 +103,28 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
     """Each decision: its id, where it belongs, and the hash of its leaf."""
     clock = Clock(span.latest)
     while page := decisions(database, after, upto, _PAGE):
-        for row in told_decisions(database, page):
+        for stored, row in zip(page, told_decisions(database, page), strict=True):
             number, tree, at = row["id"], row["subscription"], row["asked_at"]
-            back = clock.back(tree, at)
-            if back:
-                span.findings.append(Finding("clock set back", tree, f"decision {number}", back))
-            span.first.setdefault(tree, (at, number))
-            yield number, (tree, month_of(at)), leaf_hash(canonical(row))
+            if row["address"] and not stored["address"]:
+                whose = whose_address(row)
+                count, *first = span.erased.get(whose, (0, tree, f"decision {number}"))
+                span.erased[whose] = count + 1, *first
+            month = _month(at)
+            if month:
+                back = clock.back(tree, at)
+                if back:
+                    span.findings.append(Finding("clock set back", tree, f"decision {number}", back))
+                span.first.setdefault(tree, (at, number))
+            yield number, (tree, month), leaf_hash(canonical(row))
         after = page[-1]["id"]
+
+
+def _month(at: Any) -> str:
+    """The month of an instant; of what is none, nothing: it was not sealed in any."""
+    try:
+        return month_of(at) if isinstance(at, int) else ""
+    except OverflowError:
+        return ""
 
 
 def _seals(database: Database, after: int, upto: int) -> Iterator[dict[str, Any]]:
@@ -121,16 +137,15 @@ def _seals(database: Database, after: int, upto: int) -> Iterator[dict[str, Any]
         last = seals[-1]["upto"], seals[-1]["id"]
 
 
-def _check(span: Span, seal: dict[str, Any], hashes: list[bytes]) -> None:
-    tree = seal["subscription"]
-    span.rows[tree] = span.rows.get(tree, 0) + len(hashes)
-    if not hashes:
-        count, first, where = span.gone.get(seal["month"], (0, tree, decisions_of(seal)))
-        span.gone[seal["month"]] = count + seal["count"], first, where
+def _check(span: Span, seal: dict[str, Any], rows: list[tuple[int, bytes]]) -> None:
+    tree, count = seal["subscription"], seal["count"]
+    span.rows[tree] = span.rows.get(tree, 0) + len(rows)
+    if not rows:
+        decisions_gone, seals, first, where = span.gone.get(seal["month"], (0, 0, tree, decisions_of(seal)))
+        span.gone[seal["month"]] = decisions_gone + count, seals + 1, first, where
         return
-    kind, why = batch_fault(seal["count"], bytes(seal["root"]), hashes)
-    if kind:
-        span.findings.append(Finding(kind, tree, decisions_of(seal), why))
+    for kind, where, why in batch_faults(seal, blob(seal["root"]), blob(seal["marks"] or b""), rows):
+        span.findings.append(Finding(kind, tree, where, why))
 
 
 def _add(verifier: Verifier, spans: Iterable[Span]) -> None:
@@ -144,10 +159,10 @@ def _add(verifier: Verifier, spans: Iterable[Span]) -> None:
             clock.back(tree, span.latest[tree])
         report.findings += span.findings
         rows.update(span.rows)
-        for month, (count, tree, where) in span.gone.items():
-            report.dropped += count
-            if month not in verifier.dropped:
-                report.findings.append(Finding("deleted row", tree, where, not_dropped(month)))
+        for month, (count, seals, tree, where) in span.gone.items():
+            verifier.absences.miss(tree, month, count, where, seals)
+        for whose, (count, tree, where) in span.erased.items():
+            verifier.absences.erase(tree, whose, "decisions", where, count)
     for one in report.trees:
         one.rows += rows[one.name]
     report.rows += rows.total()

@@ -8,25 +8,26 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-import orjson
 from peewee import fn
 
+from authz.audit.verify import Malformed, Note
 from authz.database import Database, answering
-from authz.models import Checkpoint, Decision, Event, Leaf, Seal
+from authz.models import Decision, Event, Leaf, Node, Seal
 from authz.record.events import told_events
-from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, seal_leaf
+from authz.record.facts import standing_facts
+from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, blob, parse_document, seal_leaf
 from authz.record.months import bounds
-from authz.record.proof import trees
-from authz.record.sealing import SEALED, last_sealed, told_decisions
+from authz.record.proof import STRIDE, kept_hashes, trees
+from authz.record.sealing import SEALED, last_sealed, told_decisions, unsealed
 from authz.record.tree import Edge
 from authz.statements import rows_of, run
-from authz.terms import format_instant
 
 Line = dict[str, Any]
 UNNAMED = "caregrant"
 """The name of a log that no key names yet."""
 
 _CHUNK = 1000
+_HASHES = 4096
 
 
 def origin_of(name: str, tree: str) -> str:
@@ -37,6 +38,12 @@ def origin_of(name: str, tree: str) -> str:
     return f"{name}/{segment(tree)}"
 
 
+def names_of_trees(database: Database) -> list[str]:
+    """The trees of a database, by their subscriptions."""
+    with answering(database):
+        return list(trees(database))
+
+
 def segment(tree: str) -> str:
     """A subscription's id as part of a path or an origin."""
     written = quote(tree, safe="")
@@ -45,18 +52,15 @@ def segment(tree: str) -> str:
     return "".join(f"%{ord(one):02X}" for one in tree) if not tree.strip("-.") else written
 
 
-def log_lines(database: Database, name: str = "", *, apart: bool = False) -> Iterator[Line]:
+def log_lines(database: Database, name: str = "", *, apart: bool = False, waiting: int = 0) -> Iterator[Line]:
     """Every line of the log; `name` is the log's, by default that of its last checkpoint. `apart`: without decisions,
-    which `batches` has in the order in which they are stored.
+    which `batches` has in the order in which they are stored. `waiting` answers are not in the database yet.
     """
     with answering(database), as_it_stands(database):
-        notes = list(
-            Checkpoint.select(Checkpoint.note, Checkpoint.at).order_by(Checkpoint.id).dicts().execute(database)
-        )
+        notes = _checkpoints(database)
         name = name or _named(notes)
-        yield {"log": "caregrant", "version": 1, "name": name}
-        for note in notes:
-            yield {"checkpoint": note["note"], "at": format_instant(note["at"])}
+        yield {"log": "caregrant", "version": 2, "name": name}
+        yield from ({"checkpoint": str(note["note"]), "at": note["at"]} for note in notes)
         covered = {"event": 0, "seal": 0}
         sealed = 0
         dropped = _dropped(database)
@@ -70,6 +74,10 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False) -> Ite
         yield from _strays(database, covered)
         if not apart:
             yield from _stray_decisions(database, sealed)
+        yield from _wrong_checkpoints(notes)
+        yield from _wrong_nodes(database)
+        yield from ({"fact": noun, "id": key, "row": row} for noun, key, row in standing_facts(database))
+        yield {"unsealed": unsealed(database) + waiting}
 
 
 def head(name: str, tree: str, edge: Edge) -> Line:
@@ -77,8 +85,57 @@ def head(name: str, tree: str, edge: Edge) -> Line:
     return {"tree": tree, "origin": origin_of(name, tree), "size": edge.size, "root": edge.root.hex()}
 
 
-def _named(notes: list[dict[str, Any]]) -> str:
+def _checkpoints(database: Database) -> list[Line]:
+    columns = ("id", "at", "tree", "size", "root", "note")
+    found = database.execute_sql(f"SELECT {', '.join(columns)} FROM checkpoint ORDER BY id").fetchall()
+    return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+def _named(notes: list[Line]) -> str:
     return str(notes[-1]["note"]).split("\n", 1)[0].rpartition("/")[0] if notes else UNNAMED
+
+
+def _wrong_checkpoints(notes: list[Line]) -> Iterator[Line]:
+    """The checkpoints whose columns are not what their note says: signing reads the columns."""
+    for row in notes:
+        try:
+            note = Note.parse(str(row["note"]))
+        except Malformed:
+            continue  # the verifier reads the note itself
+        columns = (segment(str(row["tree"])), row["size"], blob(row["root"]))
+        if columns != (note.origin.rpartition("/")[2], note.size, note.root):
+            where, why = f"checkpoint {row['id']}", "its row is not what its note says"
+            yield {"wrong": "forged checkpoint", "of": str(row["tree"]), "where": where, "why": why}
+
+
+def _wrong_nodes(database: Database) -> Iterator[Line]:
+    """The first kept node of each tree that is not the hash of what is below it: no proof could be made with it."""
+    known = trees(database)
+    for tree in known:
+        node = _first_wrong_node(database, tree)
+        if node:
+            yield _wrong_node(tree, node, "it is not the hash of what is below it")
+    for noun, model in (("leaf", Leaf), ("node", Node)):
+        others = model.select(model.tree).distinct().where(model.tree.not_in(list(known)))
+        for (tree,) in others.tuples().execute(database):
+            yield _wrong_node(str(tree), f"a {noun}", "its tree is not there")
+
+
+def _wrong_node(tree: str, where: str, why: str) -> Line:
+    return {"wrong": "changed row", "of": tree, "where": where, "why": why}
+
+
+def _first_wrong_node(database: Database, tree: str) -> str:
+    edge, expected = Edge(), 0
+    while leaves := kept_hashes(database, tree, 0, edge.size, _HASHES):
+        edge, completed = edge.grown(leaves)
+        for level, first, hashes in completed:
+            if level % STRIDE == 0:
+                expected += len(hashes)
+                if kept_hashes(database, tree, level, first, len(hashes)) != hashes:
+                    return f"node {first} of level {level}"
+    stored: int = Node.select().where(Node.tree == tree).count(database)
+    return "" if stored == expected else f"node: {stored} are there, {expected} there should be;"
 
 
 def as_it_stands(database: Database) -> Any:
@@ -97,28 +154,33 @@ def _leaves(database: Database, tree: str, dropped: frozenset[str], apart: bool)
     after = -1
     sql = "SELECT number, event, seal, hash FROM leaf WHERE tree = {0} AND number > {0} ORDER BY number LIMIT {0}"
     while leaves := database.execute_sql(sql.format(database.param), (tree, after, _CHUNK)).fetchall():
-        events = _events(database, [event for _, event, _, _ in leaves if event is not None])
-        seals = _seals(database, [seal for _, _, seal, _ in leaves if seal is not None])
+        events, erased = _events(database, [event for _, event, _, _ in leaves if isinstance(event, int)])
+        seals = _seals(database, [seal for _, _, seal, _ in leaves if isinstance(seal, int)])
         for number, event, seal, leaf in leaves:
-            line = {"number": number, "hash": bytes(leaf).hex()}
+            line: Line = {"number": number, "hash": blob(leaf).hex()}
             if event is not None:
-                yield {**line, "row": f"event {event}", "leaf": events.get(event) if seal is None else None}
+                line |= {"row": f"event {event}", "leaf": events.get(event) if seal is None else None}
+                yield {**line, "erased": erased[event]} if event in erased else line
             elif seal not in seals:
                 yield {**line, "row": f"seal {seal}", "leaf": None}
             else:
                 told = {**line, "row": f"seal {seal}", "leaf": seal_leaf(seals[seal])}
-                yield told if apart else {**told, "rows": _rows(database, seals[seal], dropped)}
+                yield told if apart else {**told, **_decisions(database, seals[seal], dropped)}
         after = leaves[-1][0]
 
 
-def _events(database: Database, ids: list[int]) -> dict[int, Line]:
+def _events(database: Database, ids: list[int]) -> tuple[dict[int, Line], dict[int, list[str]]]:
+    """What the leaves of events tell, and which of their personal fields are erased."""
     sql = f"SELECT {', '.join(EVENT_FIELDS)} FROM event WHERE id"
-    rows = [(*row[:-1], _json(row[-1])) for row in rows_of(database, sql, ids)] if ids else []
-    return {one["id"]: one for one in told_events(database, sorted(rows))}
-
-
-def _json(body: Any) -> Any:
-    return orjson.loads(body) if isinstance(body, str | bytes) else body
+    rows = [(*row[:-1], parse_document(row[-1])) for row in rows_of(database, sql, ids)] if ids else []
+    leaves, erased = {}, {}
+    for row, leaf in zip(sorted(rows), told_events(database, sorted(rows)), strict=True):
+        leaves[row[0]] = leaf
+        stored = dict(zip(EVENT_FIELDS, row, strict=True))
+        gone = [name for name in ("address", "reason") if leaf[name] and not stored[name]]
+        if gone:
+            erased[row[0]] = gone
+    return leaves, erased
 
 
 def _seals(database: Database, ids: list[int]) -> dict[int, Line]:
@@ -126,10 +188,16 @@ def _seals(database: Database, ids: list[int]) -> dict[int, Line]:
     return {row[0]: dict(zip(SEALED, row, strict=True)) for row in rows}
 
 
-def _rows(database: Database, seal: Line, dropped: frozenset[str]) -> list[Line] | None:
-    """The decisions of a seal; none at all where its month was dropped."""
-    rows = list(told_decisions(database, sealed_rows(database, seal)))
-    return None if not rows and seal["month"] in dropped else rows
+def _decisions(database: Database, seal: Line, dropped: frozenset[str]) -> Line:
+    """The decisions of a seal, its marks, and of which decisions the address is erased."""
+    stored = sealed_rows(database, seal)
+    rows = list(told_decisions(database, stored))
+    both = zip(rows, stored, strict=True)
+    erased = [leaf["id"] for leaf, row in both if leaf["address"] and not row["address"]]
+    line: Line = {"rows": None if not rows and seal["month"] in dropped else rows}
+    if seal["marks"] is not None:
+        line["marks"] = blob(seal["marks"]).hex()
+    return {**line, "erased": erased} if erased else line
 
 
 def sealed_rows(database: Database, seal: Line) -> list[Line]:
@@ -137,7 +205,10 @@ def sealed_rows(database: Database, seal: Line) -> list[Line]:
     columns = ", ".join(f'"{name}"' if name != "client" else "client_id" for name in DECISION_FIELDS)
     sql = f"""SELECT {columns} FROM decision WHERE subscription = {{}} AND id BETWEEN {{}} AND {{}}
         AND asked_at >= {{}} AND asked_at < {{}} ORDER BY id"""
-    values = (seal["subscription"], seal["first"], seal["last"], *bounds(seal["month"]))
+    try:
+        values = (seal["subscription"], seal["first"], seal["last"], *bounds(str(seal["month"])))
+    except ValueError:
+        return []  # a seal that was changed: no decision belongs to what is no month
     found = run(database, sql, *values).fetchall()
     return [dict(zip(DECISION_FIELDS, row, strict=True)) for row in found]
 

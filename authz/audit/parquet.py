@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -121,21 +122,28 @@ def file_of(month: Path, subscription: str) -> Path:
 
 
 def check_exported(database: Database, directory: Path, month: str) -> None:
-    """Raise `Conflict` unless the exported month is, row for row, what was sealed."""
+    """Raise `Conflict` unless the exported month is, row for row and file for file, what was sealed."""
     there = directory / f"month={month}"
+    others = {path for path in there.rglob("*") if path.is_file()}
     with answering(database):
         names = Seal.select(Seal.subscription).where(Seal.month == month).distinct().order_by(Seal.subscription)
         for (subscription,) in list(names.tuples().execute(database)):
             path = file_of(there, subscription)
             if not path.is_file():
                 raise Conflict(f"{path} is not there; run: caregrant audit export --format parquet")
+            others.discard(path)
             rows = _rows_of(path)
             seals = Seal.select().where(Seal.month == month, Seal.subscription == subscription).order_by(Seal.first)
             for one in seals.execute(database):
-                batch = [row for row, _ in zip(rows, range(one.count), strict=False)]
+                batch = list(islice(rows, one.count))
                 leaves = [leaf_hash(canonical(row)) for row in told_decisions(database, batch)]
                 if Edge().grown(leaves)[0].root != bytes(one.root):
                     raise Conflict(f"{path}: decisions {one.first} to {one.last} are not what was sealed")
+            added = next(rows, None)
+            if added is not None:
+                raise Conflict(f"{path}: decision {added['id']} was not sealed: it was added to the export")
+    if others:
+        raise Conflict(f"{min(others)}: no decisions of {month} were sealed that belong into this file")
 
 
 def _rows_of(path: Path) -> Iterator[dict[str, Any]]:

@@ -106,7 +106,8 @@ class Audit:
     def verification(self) -> Verification:
         """Whether the record is whole, verified once for this audit."""
         if "verification" not in self.known:
-            self.known["verification"] = verification(self.database, *trusted(self.checkpoint_key), self.url)
+            known = trusted(self.checkpoint_key)
+            self.known["verification"] = verification(self.database, *known, self.url, datetime.now(UTC))
         found: Verification = self.known["verification"]
         return found
 

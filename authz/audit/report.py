@@ -18,20 +18,22 @@ from authz.audit.printed import as_pdf, page
 from authz.audit.reading import Audit
 from authz.audit.sheets import as_csv, as_xlsx
 from authz.audit.tables import as_table
+from authz.audit.verdict import Verdict, verdict_of
 from authz.terms import format_instant
 
 _MOST_PRINTED = 2000
 
 
+_CLASSES = {"green": "ok", "amber": "unproven", "red": "broken"}
+"""The class of a verdict's colour in the style sheet."""
+
+
 @dataclass(frozen=True)
 class Header:
-    """What a report rests on: database, instant, rows checked, checkpoint, and what the verification found. `ok`:
-    nothing is wrong; `proven`: against a checkpoint that no one who holds the database could forge.
-    """
+    """What a report rests on: database, instant, rows checked, checkpoint, and the verdict of the verification."""
 
     lines: dict[str, str]
-    ok: bool
-    proven: bool
+    verdict: Verdict
 
     def __str__(self) -> str:
         return "\n".join(f"{name}: {value}" for name, value in self.lines.items())
@@ -45,30 +47,27 @@ class Header:
             if name != "record"
         )
         verdict = f"<p class='verdict'>{escape(self.lines['record'])}</p>"
-        worth = "ok" if self.proven else "unproven" if self.ok else "broken"
-        return f"<section class='header {worth}'>{verdict}<table>{rows}</table></section>"
+        return f"<section class='header {_CLASSES[self.verdict.colour]}'>{verdict}<table>{rows}</table></section>"
 
 
 def header_of(audit: Audit) -> Header:
     """The header of every report on an audit; the record is verified for it."""
     found = audit.verification
     signed = found.checkpoint_at
-    under = f"{found.covered:,} of {sum(found.sizes.values()):,} leaves lie under a checkpoint"
-    checkpoint = "none was signed yet" if signed is None else f"signed {format_instant(signed)}; {under}"
-    young = f"; {found.unsealed:,} answers are too young to be sealed" if found.unsealed else ""
-    source = "" if audit.decision_log is None else f"; decisions from {audit.decision_log.folder}, NOT VERIFIED"
+    checkpoint = "none was signed yet" if signed is None else f"the last of {format_instant(signed)} (unsigned time)"
+    source = "" if audit.decision_log is None else f"the decisions, read from {audit.decision_log.folder}"
+    verdict = verdict_of(found.report, source)
     return Header(
         {
-            "record": f"The record is {found.word}{source}.",
+            "record": f"The record is {verdict}.",
             "database": audit.shown_url,
             "instant": f"{audit.now.astimezone(audit.tz).isoformat(sep=' ', timespec='seconds')} ({audit.tz})",
-            "rows checked": f"{found.rows_checked:,}, in {found.seconds:.1f} s{young}",
+            "rows checked": f"{found.report.rows:,}, in {found.seconds:.1f} s",
             "checkpoint": checkpoint,
             "policy": audit.pdp.version[:12],
             "read by": audit.reader,
         },
-        found.ok,
-        found.proven and not source,
+        verdict,
     )
 
 

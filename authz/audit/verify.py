@@ -5,7 +5,11 @@
 
 Every row is hashed anew and the trees (RFC 9162, section 2.1) are built from the hashes; what a signed checkpoint
 (C2SP tlog-checkpoint) says must be what they say. docs/audit.md defines every byte. A checkpoint that you kept, and the
-key that you were given, are what the log cannot forge: without them the log is only shown to agree with itself.
+key that you were given, are what the log cannot forge: without them nothing is proven.
+
+Exit 0: VERIFIED, everything is proven. 3: PARTLY VERIFIED, nothing is wrong and something is not proven. 1: NOT
+VERIFIED.
+This is one file, longer than others of Caregrant, so that an outsider can read it, copy it and run it alone.
 """
 
 import argparse
@@ -15,21 +19,32 @@ import codecs
 import json
 import re
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+LIVES = ("grant", "standing_share", "membership", "licence", "entity")
+"""The facts that events tell before and after each change."""
+KEYED = ("subscription", "practitioner", "patient", "client", "review")
+"""The facts that events tell as they stand after each change, by their ids."""
+MARK = 8
+"""The bytes that a seal keeps of the hash of each decision."""
 CLOCK_TOLERANCE = 600_000_000
 """Microseconds by which a row may lie before one recorded earlier: requests and imports overlap."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _ED25519 = b"\1"
+_MOST_NAMED = 5
 _MOST_COMPARED = 100  # changed rows that are compared with one another, to tell a swap
 
 
@@ -155,6 +170,10 @@ class Key:
             raise Malformed("this is no verifier key (Ed25519) of the form name+id+key")
         return cls(name, raw[1:])
 
+    def of_tree(self, origin: str) -> "Key":
+        """The same key under the name that a tree signs as: other tools of C2SP compare the names."""
+        return Key(origin, self.public)
+
     def __str__(self) -> str:
         encoded = base64.b64encode(_ED25519 + self.public).decode()
         return f"{self.name}+{key_id(self.name, self.public).hex()}+{encoded}"
@@ -253,12 +272,15 @@ class Finding:
     why: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.where} of the tree {self.tree or '-'}: {self.why}"
+        tree = "" if self.kind.endswith("fact") else f" of the tree {self.tree or '-'}"
+        return f"{self.kind}: {self.where}{tree}: {self.why}"
 
 
 @dataclass
 class Tree:
-    """One tree of a log, as far as it was read."""
+    """One tree of a log, as far as it was read. `proven` leaves lie under a checkpoint that can be believed: signed by
+    the key of the caller, or kept by the caller. `newest` is when the last of these leaves was recorded.
+    """
 
     name: str
     origin: str
@@ -266,67 +288,293 @@ class Tree:
     claimed_root: str
     grown: Growing = field(default_factory=Growing)
     rows: int = 0
-    checkpoint: Note | None = None
+    proven: int = 0
+    latest: int = 0
+    newest: int = 0
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def unproven(self) -> int:
+        return self.grown.size - self.proven
+
+
+class Verdict(NamedTuple):
+    """What a verification is worth: a word, its colour, a sentence with the reason, a command's exit code."""
+
+    word: str
+    colour: str
+    sentence: str
+    exit_code: int
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.sentence}"
+
+
+VERIFIED, PARTLY, NOT = "VERIFIED", "PARTLY VERIFIED", "NOT VERIFIED"
+_COLOURS = {VERIFIED: "green", PARTLY: "amber", NOT: "red"}
+_EXIT_CODES = {VERIFIED: 0, PARTLY: 3, NOT: 1}
+
+
+def make_verdict(word: str, sentence: str) -> Verdict:
+    """The verdict of one of the three words."""
+    return Verdict(word, _COLOURS[word], sentence, _EXIT_CODES[word])
 
 
 @dataclass
 class Report:
-    """What was checked and found. `ok` says that nothing is wrong, `word` what that is worth.
+    """What was checked and found.
 
-    `dropped` decisions are of months that were dropped: their seals were checked, they themselves could not be.
-    `checkpoint` is what the trees were compared with, empty where nothing was ever signed; it is `believed` where it is
-    signed by the key that was given, or was itself kept elsewhere.
+    `facts` stand and are what the events tell; None: the export is of a version that held none. `adopted` facts were
+    told by an upgrade, as they stood then. `unsealed` decisions wait for a seal, so that no tree covers them. `dropped`
+    decisions are of the months in `drops`: their seals were checked, they themselves could not be.
     """
 
     trees: list[Tree] = field(default_factory=list)
     rows: int = 0
+    facts: int | None = None
+    adopted: int = 0
     dropped: int = 0
+    drops: list[str] = field(default_factory=list)
+    unsealed: int = 0
     findings: list[Finding] = field(default_factory=list)
-    checkpoint: str = ""
-    believed: bool = False
 
     @property
     def ok(self) -> bool:
         return not self.findings
 
     @property
-    def proven(self) -> bool:
-        return self.ok and self.believed
-
-    @property
-    def word(self) -> str:
-        if not self.ok:
-            return f"NOT VERIFIED: {self.findings[0]}"
-        if not self.checkpoint:
-            return "CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED"
-        if not self.believed:
-            return f"CONSISTENT with {self.checkpoint}, BUT NO KEY WAS GIVEN TO CHECK ITS SIGNATURE"
-        return f"VERIFIED against {self.checkpoint}"
-
-    @property
     def leaves(self) -> int:
         return sum(tree.grown.size for tree in self.trees)
 
     @property
-    def covered(self) -> int:
-        """The leaves up to the last checkpoint of each tree."""
-        return sum(tree.checkpoint.size for tree in self.trees if tree.checkpoint)
+    def proven(self) -> int:
+        """The leaves that lie under a checkpoint that can be believed."""
+        return sum(tree.proven for tree in self.trees)
+
+    @property
+    def verdict(self) -> Verdict:
+        """VERIFIED only if every leaf of every tree is proven and nothing waits for a seal."""
+        if self.findings:
+            more = f" (and {len(self.findings) - 1} more)" if self.findings[1:] else ""
+            return make_verdict(NOT, f"{self.findings[0]}{more}")
+        proven = f"{self.proven} of {self.leaves} leaves in {len(self.trees)} trees are proven"
+        facts = [f"{self.facts} facts are what the events tell"] if self.facts else []
+        adopted = [f"{self.adopted} were first told by an upgrade"] if self.adopted else []
+        gaps = list(self._gaps())
+        return make_verdict(PARTLY if gaps else VERIFIED, "; ".join([proven, *facts, *adopted, *gaps]))
+
+    def _gaps(self) -> Iterator[str]:
+        """What is not proven, in words."""
+        if not self.proven:
+            yield "no checkpoint can be believed: none is signed by a key that was given, none was kept"
+            return
+        bare = [tree.name or "-" for tree in self.trees if not tree.proven]
+        if bare:
+            yield f"no checkpoint of the tree {_few(bare)}"
+        young = [f"{tree.unproven} of {tree.name or '-'}" for tree in self.trees if tree.proven and tree.unproven]
+        if young:
+            yield f"leaves after the last checkpoint: {_few(young)}"
+        if self.unsealed:
+            yield f"{self.unsealed} decisions wait for a seal"
+        if self.facts is None:
+            yield "the facts are not in this export, which an earlier version made"
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(names[:_MOST_NAMED])
+    return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
+
+
+# What events tell.
+
+
+def member(body: Any, name: str) -> Any:
+    """A member of an event's body, which a forger may have made of any form."""
+    return body.get(name) if isinstance(body, dict) else None
+
+
+def _listed(body: Any, name: str) -> list[list[Any]]:
+    """A member of an event's body that is a list of lists."""
+    held = member(body, name)
+    return [row for row in held if isinstance(row, list) and row] if isinstance(held, list) else []
+
+
+class Facts:
+    """The facts that events tell, against those that stand. A row is remembered by its digest alone.
+
+    A fact with a life is told before and after each change: what was begun and not ended must stand. Of a fact with an
+    id the last event counts. An entity of before 0.2 was told without its clinic.
+    """
+
+    def __init__(self, write: Callable[[Any], bytes]) -> None:
+        self.standing = self.adopted = 0
+        self._write = write
+        self._begun: dict[bytes, int] = {}
+        self._ended: dict[bytes, int] = {}
+        self._last: dict[tuple[str, str], tuple[int, bytes]] = {}
+
+    def tell(self, event: int, kind: str, body: Any) -> None:
+        """Take in what an event tells."""
+        noun = kind.partition(":")[0]
+        if noun in LIVES:
+            sides = (("before", self._ended, self._begun), ("after", self._begun, self._ended))
+            for side, into, other in sides:
+                row = member(body, side)
+                if isinstance(row, dict) and not self._pop(other, noun, row):
+                    into[self._free(into, noun, row)] = event
+        elif noun in KEYED:
+            self._tell_keyed(event, noun, member(body, "after"))
+        elif kind == "facts:adopted":
+            for noun, *rows in _listed(body, "facts"):
+                self.adopted += 1
+                self._tell_keyed(event, str(noun), rows[-1] if rows else None)
+
+    def _tell_keyed(self, event: int, noun: str, row: Any) -> None:
+        key = noun, str(member(row, noun))
+        if isinstance(row, dict) and event >= self._last.get(key, (0, b""))[0]:
+            self._last[key] = event, self._digest(noun, row)
+
+    def check(self, noun: str, row: dict[str, Any]) -> tuple[str, str]:
+        """What is wrong with a fact that stands, and why; or nothing."""
+        self.standing += 1
+        if noun in LIVES:
+            if self._pop(self._begun, noun, row):
+                return "", ""
+            return "fact without an event", "no event tells it as it stands"
+        event, digest = self._last.pop((noun, str(row[noun])), (0, b""))
+        if digest == self._digest(noun, row):
+            return "", ""
+        if not event:
+            return "fact without an event", "no event tells it"
+        return "changed fact", f"it is not what event {event} tells"
+
+    def missing(self) -> Iterator[tuple[str, str]]:
+        """The facts that are told and do not stand, and why."""
+        for event in sorted(self._begun.values()):
+            yield f"a fact of event {event}", "it does not stand as the event tells it"
+        for event in sorted(self._ended.values()):
+            yield f"a fact of event {event}", "the event ends what no event began"
+        for (noun, key), (event, _) in self._last.items():
+            yield f"{noun} {key}", f"event {event} tells it, and it is not there"
+
+    def _digest(self, noun: str, row: Any) -> bytes:
+        return sha256(self._write([noun, row])).digest()[:16]
+
+    def _free(self, rows: dict[bytes, int], noun: str, row: Any) -> bytes:
+        """A digest for a row that is not used yet: rows may be alike."""
+        digest = self._digest(noun, row)
+        while digest in rows:
+            digest = sha256(digest).digest()[:16]
+        return digest
+
+    def _pop(self, rows: dict[bytes, int], noun: str, row: Any) -> bool:
+        """Take a row out; return whether it was in."""
+        digest, last = self._digest(noun, row), b""
+        while digest in rows:
+            last, digest = digest, sha256(digest).digest()[:16]
+        if not last and noun == "entity" and "subscription" in row:
+            return self._pop(rows, noun, {name: value for name, value in row.items() if name != "subscription"})
+        return rows.pop(last, None) is not None
+
+
+class Absences:
+    """What is not there any more, and the events that must be the cause: months dropped, persons erased."""
+
+    def __init__(self, now: int | None) -> None:
+        self._now = now
+        self._drops: dict[str, tuple[int, int, int, str]] = {}
+        self._absent: dict[str, tuple[int, int, str, str]] = {}
+        self._erasures: Counter[tuple[str, str]] = Counter()
+        self._erased: dict[tuple[str, str], tuple[int, str, str]] = {}
+        self._early: list[Finding] = []
+
+    def tell(self, content: dict[str, Any]) -> None:
+        """Take in an event that explains an absence."""
+        body = content["body"]
+        if content["kind"] == "record:erased":
+            for nouns in ("events", "decisions"):
+                count = member(body, nouns)
+                self._erasures[str(member(body, "whose")), nouns] += count if isinstance(count, int) else 0
+        elif content["kind"] == "decisions:dropped":
+            self._tell_drop(f"event {content['id']}", content["at"], body)
+
+    def _tell_drop(self, event: str, at: int, body: Any) -> None:
+        try:
+            year, month = map(int, body["month"].split("-"))
+            decisions, seals, years = int(body["decisions"]), int(body["seals"]), int(body["retention_years"])
+            over = datetime(year + month // 12 + years, month % 12 + 1, 1, tzinfo=UTC)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+            self._early.append(Finding("dropped early", "", event, "it tells no month, counts and retention"))
+            return
+        before = self._drops.get(body["month"], (0, 0, years, event))
+        self._drops[body["month"]] = before[0] + decisions, before[1] + seals, years, event
+        due = (over - _EPOCH) // timedelta(microseconds=1)
+        if years < 1 or at < due or (self._now is not None and self._now < due):
+            why = f"decisions of {body['month']} are kept for {years} years after its end"
+            self._early.append(Finding("dropped early", "", event, why))
+
+    def miss(self, tree: str, month: str, count: int, where: str, seals: int = 1) -> None:
+        """The decisions of some seals of a month are not there."""
+        before = self._absent.get(month, (0, 0, tree, where))
+        self._absent[month] = before[0] + count, before[1] + seals, *before[2:]
+
+    def erase(self, tree: str, whose: str, nouns: str, where: str, count: int = 1) -> None:
+        """A personal field of a row is not there."""
+        before = self._erased.get((whose, nouns), (0, tree, where))
+        self._erased[whose, nouns] = before[0] + count, *before[1:]
+
+    def findings(self) -> Iterator[Finding]:
+        """What is not there without a cause."""
+        yield from self._early
+        for month in sorted({*self._absent, *self._drops}):
+            absent, drop = self._absent.get(month, (0, 0, "", "")), self._drops.get(month)
+            if drop is None:
+                why = f"they are not there, and no event says that {month} was dropped"
+                yield Finding("deleted row", absent[2], absent[3], why)
+            elif drop[:2] != absent[:2]:
+                why = f"it tells of {drop[0]} decisions of {drop[1]} seals; {absent[0]} of {absent[1]} are not there"
+                yield Finding("deleted row", "", drop[3], why)
+        for (whose, nouns), (count, tree, where) in self._erased.items():
+            explained = self._erasures[whose, nouns]
+            if count > explained:
+                why = f"{count} fields of {nouns} of {whose} are erased, events tell of {explained}"
+                yield Finding("erased row", tree, where, why)
+
+    @property
+    def dropped(self) -> int:
+        """The decisions that are not there, for whatever cause."""
+        return sum(decisions for decisions, *_ in self._absent.values())
+
+    def drops(self) -> list[str]:
+        """The months dropped, in words."""
+        return [
+            f"{decisions} decisions of {month}, {years} years after its end"
+            for month, (decisions, _, years, _) in sorted(self._drops.items())
+        ]
+
+
+def whose_address(content: dict[str, Any]) -> str:
+    """Whose the address of an event or a decision is."""
+    if content["actor"]:
+        return f"practitioner:{content['actor']}"
+    return "operator" if content["client"] is None else f"client:{content['client']}"
+
+
+def whose_reason(content: dict[str, Any]) -> str:
+    """Whose the reason of an event is: the patient's; of a standing share, its owner's."""
+    owner = member(member(content["body"], "after"), "owner")
+    if content["patient"] or not owner:
+        return f"patient:{content['patient']}" if content["patient"] else "operator"
+    return f"practitioner:{owner}"
+
+
+# The decisions of a seal.
 
 
 def decisions_of(seal: dict[str, Any]) -> str:
     """The decisions of a seal, as a finding names them."""
     return f"decisions {seal['first']} to {seal['last']}"
-
-
-def not_dropped(month: str) -> str:
-    """Why decisions that are not there are a finding."""
-    return f"they are not there, and no event says that {month} was dropped"
-
-
-def _member(body: Any, name: str) -> Any:
-    """A member of an event's body, which a forger may have made of any form."""
-    return body.get(name) if isinstance(body, dict) else None
 
 
 class Clock:
@@ -337,6 +585,8 @@ class Clock:
 
     def back(self, what: str, at: int) -> str:
         """What is wrong with an instant, or nothing; the rows after it go by the clock that was set back."""
+        if not isinstance(at, int):
+            return ""  # a changed row, which its hash tells
         latest = self._latest.setdefault(what, at)
         back = at < latest - CLOCK_TOLERANCE
         if at > latest or back:
@@ -346,20 +596,60 @@ class Clock:
         return ""
 
 
-def batch_fault(count: int, root: bytes, hashes: Sequence[bytes]) -> tuple[str, str]:
-    """What is wrong with the decisions of a seal, by the hashes of their leaves, and why; or nothing."""
+def batch_faults(
+    seal: dict[str, Any], root: bytes, marks: bytes, rows: Sequence[tuple[int, bytes]]
+) -> list[tuple[str, str, str]]:
+    """What is wrong with the decisions of a seal, each an id and the hash of its leaf: the kind, where, and why.
+
+    `marks` are the first bytes of the hashes that were sealed. The root alone decides; by the marks a row is named.
+    """
+    hashes = [leaf for _, leaf in rows]
     if root_of(hashes) == root:
-        return "", ""
+        same = marks in (b"", b"".join([leaf[:MARK] for leaf in hashes]))
+        return [] if same else [("changed row", f"seal {seal['id']}", "its marks are not those of its decisions")]
+    count, sealed = seal["count"], [marks[at : at + MARK] for at in range(0, len(marks), MARK)]
+    faults = list(_named_faults(seal, sealed, rows)) if len(sealed) == count else []
+    if 0 < len(faults) <= _MOST_COMPARED:
+        return faults
+    where = decisions_of(seal)
     if len(hashes) == count:
-        return "changed row", "they are not what was sealed"
+        return [("changed row", where, "they are not what was sealed")]
     kind = "deleted row" if len(hashes) < count else "row without a leaf"
-    return kind, f"{len(hashes)} rows are there, {count} were sealed"
+    return [(kind, where, f"{len(hashes)} rows are there, {count} were sealed")]
+
+
+def _named_faults(
+    seal: dict[str, Any], sealed: Sequence[bytes], rows: Sequence[tuple[int, bytes]]
+) -> Iterator[tuple[str, str, str]]:
+    """The faults between rows that are what was sealed: changed, deleted or added rows."""
+    places = {mark: at for at, mark in enumerate(sealed)}
+    at, before, others = 0, seal["first"] - 1, list[int]()
+    for number, leaf in [*rows, (seal["last"] + 1, b"")]:
+        place = places.get(leaf[:MARK], len(sealed) if not leaf else -1)
+        if place < at:
+            others.append(number)
+            continue
+        for other, _ in zip(others, range(at, place), strict=False):
+            yield "changed row", f"decision {other}", "it is not what was sealed"
+        for other in others[place - at :]:
+            yield "row without a leaf", f"decision {other}", "it was not sealed"
+        lost = place - at - len(others)
+        if lost > 0:
+            between = range(before + 1, number)
+            exact = len(between) == lost + len(others)
+            names = [f"decision {gap}" for gap in between if gap not in others] if exact else []
+            yield from (("deleted row", name, "it was sealed and is not there") for name in names)
+            if not exact:
+                why = f"{lost} were sealed there and are not there"
+                yield "deleted row", f"decisions between {before} and {number}", why
+        at, before, others = place + 1, number, []
 
 
 class Verifier:
     """Reads the lines of a log once, in their order; `kept` are checkpoints from elsewhere, `key` whom to believe.
 
-    `apart`: the decisions of seals are not in the lines, for they are checked apart. `write` makes the bytes of a row.
+    `apart` checks the decisions of seals, if they are not in the lines. `write` makes the bytes of a row. `now`, in
+    microseconds: a month cannot have been dropped before.
     """
 
     def __init__(
@@ -367,68 +657,103 @@ class Verifier:
         kept: Iterable[Note] = (),
         key: Key | None = None,
         *,
-        apart: bool = False,
+        apart: "Callable[[Verifier], None] | None" = None,
         write: Callable[[Any], bytes] = canonical,
+        now: int | None = None,
     ) -> None:
         self.report = Report()
-        self.dropped: set[str] = set()
+        self.absences = Absences(now)
+        self._facts = Facts(write)
+        self._complete = False
         self._apart = apart
         self._write = write
         self._key = key
         self._notes = [(note, "kept") for note in kept]
-        self._signed_at = ""
         self._tree: Tree | None = None
-        self._due: dict[int, list[tuple[Note, str]]] = {}
+        self._due: dict[int, list[tuple[Note, bool]]] = {}
         self._last: dict[str, int] = {}
         self._clock = Clock({})
         self._changed: list[tuple[int, dict[str, Any], str]] = []
-        self._absent: dict[str, tuple[str, str]] = {}
 
     def read(self, lines: Iterable[dict[str, Any]]) -> Report:
         """Everything. Raises `Malformed` for lines that are not those of a log."""
+        readers = {
+            "log": self._head,
+            "checkpoint": self._checkpoint,
+            "tree": self._open,
+            "hash": self._leaf,
+            "stray": self._stray,
+            "wrong": self._wrong,
+            "fact": self._fact,
+            "unsealed": self._foot,
+        }
         try:
             for line in lines:
-                if "checkpoint" in line:
-                    self._notes.append((Note.parse(line["checkpoint"]), "log"))
-                    self._signed_at = line["at"]
-                elif "tree" in line:
-                    self._close()
-                    self._open(line)
-                elif "hash" in line:
-                    self._leaf(line)
-                elif "stray" in line:
-                    self._find("row without a leaf", line["stray"], "it is in no tree: it was added past the log")
+                reader = next((reader for name, reader in readers.items() if name in line), None)
+                if reader:
+                    reader(line)
             self._close()
         except (KeyError, TypeError, AttributeError) as error:
             raise Malformed(f"this is no exported log: {error}") from error
-        for month, (name, where) in self._absent.items():
-            if month not in self.dropped:
-                self.report.findings.append(Finding("deleted row", name, where, not_dropped(month)))
-        origins = {tree.origin for tree in self.report.trees}
+        if not self._complete:
+            raise Malformed("the log is damaged: its end is not there")
+        if self._apart:
+            self._apart(self)
+        self._finish()
+        return self.report
+
+    def _head(self, line: dict[str, Any]) -> None:
+        if line["version"] == 1:
+            self._complete = True
+        else:
+            self.report.facts = 0
+
+    def _foot(self, line: dict[str, Any]) -> None:
+        self._complete, self.report.unsealed = True, line["unsealed"]
+
+    def _checkpoint(self, line: dict[str, Any]) -> None:
+        try:
+            self._notes.append((Note.parse(line["checkpoint"]), "log"))
+        except Malformed as error:
+            self._find("forged checkpoint", "a checkpoint of the log", str(error))
+
+    def _stray(self, line: dict[str, Any]) -> None:
+        self._close()
+        self._find("row without a leaf", line["stray"], "it is in no tree: it was added past the log")
+
+    def _wrong(self, line: dict[str, Any]) -> None:
+        """A fault of what only the database holds."""
+        self._close()
+        self.report.findings.append(Finding(line["wrong"], line["of"], line["where"], line["why"]))
+
+    def _fact(self, line: dict[str, Any]) -> None:
+        self._close()
+        kind, why = self._facts.check(line["fact"], line["row"])
+        if kind:
+            self._find(kind, f"{line['fact']} {line['id']}", why)
+
+    def _finish(self) -> None:
+        report = self.report
+        if report.facts is not None:
+            report.findings += [Finding("deleted fact", "", where, why) for where, why in self._facts.missing()]
+            report.facts, report.adopted = self._facts.standing, self._facts.adopted
+        report.findings += self.absences.findings()
+        report.dropped, report.drops = self.absences.dropped, self.absences.drops()
+        origins = {tree.origin for tree in report.trees}
         for note, source in self._notes:
             if note.origin not in origins:
                 kind, why = "truncated tail", "its tree is not there at all"
                 wrong = note.signed_by(self._key) if self._key and source == "kept" else ""
                 if wrong:
                     kind, why = "unusable checkpoint", f"{wrong}: the file is damaged, or of another log"
-                self.report.findings.append(Finding(kind, note.origin, f"checkpoint {note.size}", why))
-        self._weigh()
-        return self.report
-
-    def _weigh(self) -> None:
-        """What it is worth that everything agrees: the log's own checkpoints count where a key can check them."""
-        kept = any(source == "kept" for _, source in self._notes)
-        self.report.believed = bool(self._notes) and (kept or self._key is not None)
-        if self._signed_at and (self._key or not kept):
-            self.report.checkpoint = f"the checkpoint of {self._signed_at}"
-        elif kept:
-            self.report.checkpoint = "the checkpoint that was kept elsewhere"
+                report.findings.append(Finding(kind, note.origin, f"checkpoint {note.size}", why))
 
     def _find(self, kind: str, where: str, why: str) -> None:
         tree = self._tree.name if self._tree else ""
         (self._tree or self.report).findings.append(Finding(kind, tree, where, why))
 
     def _open(self, line: dict[str, Any]) -> None:
+        self._close()
         self._tree = Tree(line["tree"], line["origin"], line["size"], line["root"])
         self._last, self._clock, self._changed, self._due = {}, Clock({}), [], {}
         for note, source in self._notes:
@@ -440,7 +765,8 @@ class Verifier:
             elif wrong:
                 kind = "rewritten history" if "not signed" in wrong else "forged checkpoint"
                 self._find(kind, f"checkpoint {note.size}", f"{wrong}; whose it is, is not known")
-            self._due.setdefault(note.size, []).append((note, source))
+            believed = not wrong and (source == "kept" or self._key is not None)
+            self._due.setdefault(note.size, []).append((note, believed))
         self._compare()
 
     def _leaf(self, line: dict[str, Any]) -> None:
@@ -458,16 +784,18 @@ class Verifier:
                 self._changed.append((len(tree.findings) - 1, content, line["hash"]))
         else:
             self._in_order(content)
-            if content["type"] == "event" and content["kind"] == "decisions:dropped":
-                self.dropped.add(str(_member(content["body"], "month")))
-        if content is not None and content["type"] == "seal" and not self._apart:
-            self._batch(content, line["rows"])
+            if content["type"] == "event":
+                self._event(line, content)
+            elif not self._apart:
+                self._batch(content, line)
         tree.rows += 1
         tree.grown.add(said)
         self._compare()
 
     def _in_order(self, content: dict[str, Any]) -> None:
         kind, number = content["type"], content["id"]
+        if self._tree:
+            self._tree.latest = content["at"]
         if number <= self._last.get(kind, 0):
             why = f"it stands behind {kind} {self._last[kind]}"
             self._find("swapped pair", f"{kind} {number}", why)
@@ -479,21 +807,28 @@ class Verifier:
         if back:
             self._find("clock set back", f"{kind} {number}", back)
 
-    def _batch(self, content: dict[str, Any], rows: list[dict[str, Any]] | None) -> None:
-        tree = self._tree
+    def _event(self, line: dict[str, Any], content: dict[str, Any]) -> None:
+        self._facts.tell(content["id"], content["kind"], content["body"])
+        self.absences.tell(content)
+        for name in line.get("erased", ()):
+            whose = whose_address(content) if name == "address" else whose_reason(content)
+            self.absences.erase(content["subscription"], whose, "events", line["row"])
+
+    def _batch(self, content: dict[str, Any], line: dict[str, Any]) -> None:
+        tree, rows = self._tree, line["rows"]
         if tree is None:
             return
-        where = decisions_of(content)
         if rows is None:
-            self.report.dropped += content["count"]
-            self._absent.setdefault(content["month"], (tree.name, where))
+            self.absences.miss(tree.name, content["month"], content["count"], decisions_of(content))
             return
         tree.rows += len(rows)
         for row in rows:
             self._in_time("decision", row["id"], row["asked_at"])
-        hashes = [leaf_hash(self._write(row)) for row in rows]
-        kind, why = batch_fault(content["count"], bytes.fromhex(content["root"]), hashes)
-        if kind:
+            if row["id"] in line.get("erased", ()):
+                self.absences.erase(tree.name, whose_address(row), "decisions", f"decision {row['id']}")
+        hashed = [(row["id"], leaf_hash(self._write(row))) for row in rows]
+        root, marks = bytes.fromhex(content["root"]), bytes.fromhex(line.get("marks", ""))
+        for kind, where, why in batch_faults(content, root, marks, hashed):
             self._find(kind, where, why)
 
     def _compare(self) -> None:
@@ -501,12 +836,12 @@ class Verifier:
         tree = self._tree
         if tree is None:
             return
-        for note, _ in self._due.pop(tree.grown.size, ()):
+        for note, believed in self._due.pop(tree.grown.size, ()):
             if note.root != tree.grown.root:
                 why = f"the checkpoint signed at {note.size} leaves says otherwise of those up to here"
                 self._find("rewritten history", f"leaf {note.size - 1}", why)
-            elif tree.checkpoint is None or note.size >= tree.checkpoint.size:
-                tree.checkpoint = note
+            elif believed:
+                tree.proven, tree.newest = note.size, tree.latest
 
     def _close(self) -> None:
         tree = self._tree
@@ -561,17 +896,23 @@ def proven(proof: dict[str, Any], key: Key | None) -> str:
     return f"{note.origin}: decision {row['id']} is in leaf {proof['number']} of {note.size}"
 
 
-def told(report: Report) -> Iterator[str]:
-    """A report in lines for a reader."""
+def described(report: Report) -> Iterator[str]:
+    """A report in lines for a reader; the last is the verdict."""
     for tree in report.trees:
-        signed = f"signed up to leaf {tree.checkpoint.size}" if tree.checkpoint else "under no checkpoint"
-        yield f"{tree.origin}: {tree.grown.size} leaves, {tree.rows} rows, root {tree.grown.root.hex()}, {signed}"
-    yield from (f"NOT VERIFIED: {finding}" for finding in report.findings)
-    if report.dropped:
-        yield f"dropped after their time, and not checked: {report.dropped} decisions"
-    if report.ok:
-        under = f"{report.covered} of {report.leaves} leaves lie under a checkpoint"
-        yield f"{report.word}: {report.rows} rows in {len(report.trees)} trees; {under}"
+        last = f", the last of {_date(tree.newest)}" if tree.proven else ""
+        proven = f"{tree.proven} of {tree.grown.size} leaves proven{last}"
+        yield f"{tree.origin}: {proven}; {tree.rows} rows, root {tree.grown.root.hex()}"
+    yield from (f"finding: {finding}" for finding in report.findings)
+    yield from (f"dropped, and not checked: {one}" for one in report.drops)
+    yield str(report.verdict)
+
+
+def _date(micros: int) -> str:
+    """An instant that a signed tree holds, so that whoever signed it did so later."""
+    try:
+        return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="seconds")
+    except OverflowError:
+        return f"{micros} microseconds since 1970"
 
 
 def _encoding_of(path: str) -> str:
@@ -603,13 +944,13 @@ def _main() -> int:
             if given.log == "-"
             else Path(given.log).open(encoding=_encoding_of(given.log)) as log
         ):
-            report = Verifier(kept, key).read(json.loads(line) for line in log)
+            report = Verifier(kept, key, now=time.time_ns() // 1000).read(json.loads(line) for line in log)
     except (Malformed, OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"verify: {error}\n")
         return 1
-    for line in told(report):
+    for line in described(report):
         sys.stdout.write(line + "\n")
-    return 0 if report.ok else 1
+    return report.verdict.exit_code
 
 
 if __name__ == "__main__":

@@ -6,14 +6,16 @@ from typing import BinaryIO
 import click
 
 from authz.audit.checkpoints import Signer, checkpoint, full, trusted
+from authz.audit.log import names_of_trees, origin_of
 from authz.audit.proof import verified
 from authz.audit.proofs import Proof, prove_consistency, prove_decision, prove_event
-from authz.audit.verify import Malformed, text_of, told
+from authz.audit.verdict import verdict_of
+from authz.audit.verify import Malformed, described, text_of
 from authz.cli.audit_export import drop, erase_command, export
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.record import replayed
+from authz.record import count_waiting, replayed
 from authz.texts import parse_number
 
 
@@ -44,10 +46,18 @@ def replay(check: bool, as_json: bool, database: str | None) -> None:
 @click.option(
     "--new", "name", metavar="NAME", help="Make the key of a log of this name, in a file that is not there yet."
 )
+@click.option("--trees", is_flag=True, help="Print a key for each tree, under its origin, as tools of C2SP take it.")
 @setting("checkpoint_key")
-def key_command(name: str | None, checkpoint_key: str | None) -> None:
+@setting("database")
+def key_command(name: str | None, trees: bool, checkpoint_key: str | None, database: str | None) -> None:
     """Print the verifier key that goes with the key that signs checkpoints: give it to whoever shall verify."""
-    path = settings(checkpoint_key=checkpoint_key).checkpoint_key
+    chosen = settings(checkpoint_key=checkpoint_key, database=database)
+    path = chosen.checkpoint_key
+    if trees:
+        key = Signer.read(path).key
+        for tree in names_of_trees(opened(chosen.database)):
+            click.echo(key.of_tree(origin_of(key.name, tree)))
+        return
     if name is not None and not path:
         raise InvalidInput("say where: CAREGRANT_CHECKPOINT_KEY or --checkpoint-key FILE")
     click.echo(Signer.read(path).key if name is None else Signer.make(path, name).key)
@@ -77,21 +87,30 @@ def checkpoint_command(checkpoint_key: str | None, database: str | None) -> None
 def verify(
     kept: BinaryIO | None, key: str | None, as_json: bool, checkpoint_key: str | None, database: str | None
 ) -> None:
-    """Hash every row anew and compare the trees with every checkpoint. Exit 1 where the record is not whole."""
+    """Hash every row anew and compare the trees with every checkpoint.
+
+    Exit 0: VERIFIED. 3: PARTLY VERIFIED, nothing is wrong and something is not proven. 1: NOT VERIFIED.
+    """
     chosen = settings(checkpoint_key=checkpoint_key, database=database)
     known = _text(kept) if kept is not None else ""
     if key is None:
         remembered, key = trusted(chosen.checkpoint_key)
         known = f"{known}\n{remembered}"
-    report = verified(opened(chosen.database), known, key, chosen.database)
+    connected = opened(chosen.database)
+    report = verified(connected, known, key, chosen.database, now(), count_waiting(connected))
+    verdict = verdict_of(report)
     if as_json:
-        trees = [{"tree": one.name, "size": one.grown.size, "root": one.grown.root.hex()} for one in report.trees]
+        trees = [
+            {"tree": one.name, "size": one.grown.size, "proven": one.proven, "root": one.grown.root.hex()}
+            for one in report.trees
+        ]
+        counted = {"rows": report.rows, "unsealed": report.unsealed, "dropped": report.dropped}
         findings = [vars(one) for one in report.findings]
-        write_json({"ok": report.ok, "word": report.word, "rows": report.rows, "trees": trees, "findings": findings})
+        write_json({"ok": report.ok, **verdict._asdict(), **counted, "trees": trees, "findings": findings})
     else:
-        for line in told(report):
+        for line in described(report):
             click.echo(line)
-    sys.exit(0 if report.ok else 1)
+    sys.exit(verdict.exit_code)
 
 
 @audit.command("prove")

@@ -14,7 +14,7 @@ from authz.audit.log import log_lines
 from authz.cli.options import now, opened, setting, settings
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.record import Act
+from authz.record import Act, count_waiting
 from authz.record.dropping import LEAST_YEARS, check_over, drop_month
 from authz.record.erasing import erase
 from authz.record.leaves import canonical
@@ -45,7 +45,7 @@ def export(form: str, output: str | None, checkpoint_key: str | None, database: 
         return
     if form == "log":
         name = Signer.read(chosen.checkpoint_key).key.name if chosen.checkpoint_key else ""
-        _write(output, log_lines(connected, name))
+        _write(output, log_lines(connected, name, waiting=count_waiting(connected)))
     else:
         _write(output, fhir.resources(connected, "r4" if form == "fhir-r4" else "r5", now()))
 

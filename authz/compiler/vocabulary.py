@@ -26,6 +26,8 @@ _WORDS = {
     ("Grant", "end_cause"): ("", *END_CAUSES),
     ("StandingShare", "end_cause"): ("", *END_CAUSES),
 }
+_NO_FACTS = ("search_key", "reason")
+"""A copy of other columns, for lists; and free text, which an erasure empties and no event tells (docs/audit.md)."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 RESERVED = ("id", "rules", "request", "started_at", "ended_at")
 
@@ -155,7 +157,7 @@ def _foreign_keys(model: type[Model]) -> Iterable[ForeignKeyField]:
 def _stored(model: type[Model]) -> dict[str, Property]:
     stored: dict[str, Property] = {}
     for one in model._meta.sorted_fields:
-        if one.name == "search_key":  # a copy of other columns, for lists; it is no fact
+        if one.name in _NO_FACTS:
             continue
         if isinstance(one, ForeignKeyField):
             stored[one.name] = ToOne(one.name, one.rel_model.__name__, one.column_name)

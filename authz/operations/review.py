@@ -91,8 +91,9 @@ def _decide(change: Change, one: Verdict, standing: dict[int, Row], campaign: st
     if change.row(Review.select().where(Review.campaign == campaign, which == one.number)):
         raise ImportRefused(one.line, f"{one.share} was decided on in {campaign} already")
     told = {"campaign": campaign, one.noun: one.number, "reviewer": change.act.by, "verdict": one.verdict}
-    Review.insert(at=change.now, subscription=where, due_at=due, **told).execute(change.database)
-    change.happened("review:given", where, {**told, one.noun: str(one.number)}, one.patient)
+    number = Review.insert(at=change.now, subscription=where, due_at=due, **told).execute(change.database)
+    body = {**told, "review": str(number), one.noun: str(one.number)}
+    change.happened("review:given", where, body, one.patient)
     if one.verdict == "revoke":
         _revoke(change, one, row, where)
 

@@ -1,7 +1,8 @@
 """The record: what was answered and what was changed, append only. It holds ids, never names or clinical text."""
 
 from authz.record.decisions import Asked, record_decisions, searched
-from authz.record.events import KINDS, NOUNS, Act, Happened, append, changed, told, told_entity
+from authz.record.events import KINDS, Act, Happened, append
+from authz.record.facts import NOUNS, changed, told, told_entity
 from authz.record.feed import read_events
 from authz.record.log import MODES, DecisionLog, Waiting, keep_log, log_of
 from authz.record.months import make_partitions

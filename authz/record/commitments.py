@@ -12,7 +12,7 @@ from typing import Any
 
 from authz.database import Database
 from authz.models import Erased
-from authz.record.leaves import canonical
+from authz.record.leaves import blob, canonical
 from authz.statements import rows_of, write_many
 
 _PERSON, _STRIPES = 0x70657273, 64  # as authz/migrations/0008_commit_order.py has them
@@ -46,7 +46,7 @@ def secrets_of(database: Database, whose: Iterable[str], *, make: bool = False) 
         fresh = sorted(set(wanted) - {name for name, _ in rows})
         write_many(database, _MADE, [(name, secrets.token_bytes(32)) for name in fresh])
         rows += rows_of(database, _FOUND, fresh)
-    return {name: bytes(value) for name, value in rows}
+    return {name: blob(value) for name, value in rows}
 
 
 def lock_person(database: Database, whose: str) -> None:

@@ -17,7 +17,9 @@ LEAST_YEARS = 6
 
 
 def check_over(month: str, years: int, now: datetime) -> None:
-    """Raise `InvalidInput` unless a month ended so many years ago."""
+    """Raise `InvalidInput` unless a month ended so many years ago, at least one: verifiers believe no less."""
+    if years < 1:
+        raise InvalidInput("CAREGRANT_RETENTION: answers are kept for one year at least")
     try:
         end = from_micros(bounds(month)[1])
     except ValueError as error:

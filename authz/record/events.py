@@ -4,25 +4,25 @@ A kind is ``noun:verb``; `KINDS` lists all. The body of a change to a fact is th
 was none), without display names and free text, so that the facts can be rebuilt from the events alone.
 """
 
-import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
 
 from authz.database import Database
-from authz.models import Event, Grant, Licence, Membership, StandingShare
+from authz.models import Event
 from authz.record.commitments import commitment, erased, secrets_of, whose_address, whose_reason
+from authz.record.facts import KEYED, tell_keyed
 from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf
 from authz.record.proof import extend
 from authz.record.queueing import queue_events
 from authz.record.tree import leaf_hash
 from authz.statements import insert_rows
-from authz.terms import FOREVER_MICROS, format_micros, to_micros
+from authz.terms import to_micros
 
 KINDS = {
     "subscription:added": "a subscription was provisioned",
@@ -63,16 +63,9 @@ KINDS = {
     "policy:loaded": "a service began to decide by another policy version than the last",
     "decisions:dropped": "the answers of a month whose time is over were dropped, after they were exported",
     "record:erased": "a person's addresses and reasons, of a patient the name too, were erased; the trees stand",
+    "facts:adopted": "an upgrade told facts of before their events told them, as they stood",
     "demo:filled": "the demonstration clinic was made",
 }
-
-NOUNS = {"grant": Grant, "standing_share": StandingShare, "membership": Membership, "licence": Licence}
-"""The facts with a life that events tell before and after."""
-
-_TOLD = {
-    noun: tuple(name for name in model._meta.fields if name not in ("id", "reason")) for noun, model in NOUNS.items()
-}
-_VALUES = {noun: itemgetter(*names) for noun, names in _TOLD.items()}
 
 _CHUNK = 1000
 _PERSONAL = itemgetter(*map(EVENT_FIELDS.index, ("actor", "client", "address", "patient", "reason", "body")))
@@ -118,12 +111,33 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     if not told:
         return
     when, who = to_micros(at or act.now), (act.by, act.client, act.request_id, act.address)
+    facts = _keyed_facts(database, told)
     rows = []
     for one in told:
         assert one.kind in KINDS, one.kind
         body = {**one.body, "batch": act.batch} if act.batch else one.body
+        fact = facts.get(_fact_of(one))
+        if fact:
+            body = {**body, "after": fact}
         rows.append((when, one.kind, one.subscription, one.patient, *who, one.reason, body))
     (queue_events if database.dialect == "postgresql" else _append)(database, rows)
+
+
+def _fact_of(one: Happened) -> tuple[str, str]:
+    """The fact of `KEYED` that an event is about: its noun and id; empty: none."""
+    noun = one.kind.partition(":")[0]
+    if noun not in KEYED:
+        return "", ""
+    return noun, one.patient if noun == "patient" else one.body["app" if noun == "client" else noun]
+
+
+def _keyed_facts(database: Database, happened: Iterable[Happened]) -> dict[tuple[str, str], Any]:
+    """The facts with an id that these events are about, as they stand now."""
+    keys: dict[str, set[str]] = defaultdict(set)
+    for noun, key in map(_fact_of, happened):
+        if noun:
+            keys[noun].add(key)
+    return {(noun, key): row for noun in keys for key, row in tell_keyed(database, noun, keys[noun]).items()}
 
 
 def _append(database: Database, rows: list[tuple[Any, ...]]) -> None:
@@ -181,42 +195,6 @@ def told_events(
             address = address or gone.get((number, "address"), "")
             reason = reason or gone.get((number, "reason"), "")
         yield event_leaf(row, address, reason)
-
-
-def changed(
-    noun: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, **more: str
-) -> dict[str, Any]:
-    """The body of an event about a fact: the row before and after, as `told` tells it; `more` says which row."""
-    return {**more, "before": before and told(noun, before), "after": after and told(noun, after)}
-
-
-def told(noun: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A fact as events tell it: every column but its number and its free text; instants as RFC 3339, no end as null."""
-    made = dict(zip(_TOLD[noun], _VALUES[noun](row), strict=True))
-    made["started_at"], made["ended_at"] = _when(made["started_at"]), _when(made["ended_at"])
-    if "content" in made:
-        made["content"] = bool(made["content"])  # SQLite keeps a number
-    return made
-
-
-def told_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, Any]:
-    """A version of an entity as events tell it: its relations, and of its other properties a digest alone."""
-    held = orjson.dumps([row["type"], row["id"], row["properties"]], option=orjson.OPT_SORT_KEYS)
-    return {
-        "type": row["type"],
-        "id": row["id"],
-        "subscription": row["subscription"],
-        "links": dict(links),
-        "digest": hashlib.sha256(held).hexdigest(),
-        "started_at": _when(row["started_at"]),
-        "ended_at": _when(row["ended_at"]),
-    }
-
-
-@lru_cache(maxsize=1000)
-def _when(value: datetime | int) -> str | None:
-    micros = to_micros(value) if isinstance(value, datetime) else value
-    return None if micros == FOREVER_MICROS else format_micros(micros)
 
 
 def enter_existing(database: Database) -> None:

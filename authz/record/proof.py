@@ -11,6 +11,7 @@ from typing import Any
 
 from authz.database import Database
 from authz.models import Leaf, Node, Tree
+from authz.record.leaves import blob
 from authz.record.tree import Edge, NodeOf, consistency, inclusion, node_hash
 from authz.statements import insert_rows, rows_of, run
 
@@ -48,17 +49,17 @@ def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes
 def _edges(database: Database, names: list[str]) -> dict[str, Edge]:
     """The trees of these names that are there."""
     found = rows_of(database, "SELECT name, size, edge FROM tree WHERE name", names) if names else []
-    return {name: _edge(size, bytes(edge)) for name, size, edge in found}
+    return {name: _edge(size, blob(edge)) for name, size, edge in found}
 
 
-def _edge(size: int, edge: bytes) -> Edge:
-    return Edge(size, tuple(edge[at : at + _HASH] for at in range(0, len(edge), _HASH)))
+def _edge(size: Any, edge: bytes) -> Edge:
+    return Edge(size if isinstance(size, int) else 0, tuple(edge[at : at + _HASH] for at in range(0, len(edge), _HASH)))
 
 
 def trees(database: Database) -> dict[str, Edge]:
     """Every tree, by its name, in order."""
     found = Tree.select(Tree.name, Tree.size, Tree.edge).order_by(Tree.name).tuples().execute(database)
-    return {name: _edge(size, bytes(edge)) for name, size, edge in found}
+    return {name: _edge(size, blob(edge)) for name, size, edge in found}
 
 
 def nodes_of(database: Database, tree: str) -> NodeOf:
@@ -80,7 +81,7 @@ def kept_hashes(database: Database, tree: str, level: int, first: int, count: in
     table = f"node WHERE level = {level} AND" if level else "leaf WHERE"
     sql = f"SELECT hash FROM {table} tree = {{0}} AND number >= {{0}} AND number < {{0}} ORDER BY number"
     found = database.execute_sql(sql.format(database.param), (tree, first, first + count)).fetchall()
-    return [bytes(one) for (one,) in found]
+    return [blob(one) for (one,) in found]
 
 
 def inclusion_proof(database: Database, tree: str, number: int, size: int) -> list[bytes]:

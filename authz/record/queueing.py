@@ -21,7 +21,7 @@ MARK = orjson.Fragment(b"\x01")
 
 _SECRET = 32
 _EVENT_COLUMNS = (*EVENT_FIELDS[1:], "leaf", "whose_address", "whose_reason", "address_secret", "reason_secret")
-_SEAL_COLUMNS = ("after", "at", "subscription", "month", "first", "last", "upto", "count", "root", "leaf")
+_SEAL_COLUMNS = ("after", "at", "subscription", "month", "first", "last", "upto", "count", "root", "marks", "leaf")
 
 
 def queue_events(database: Database, rows: Sequence[tuple[Any, ...]]) -> None:

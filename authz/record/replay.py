@@ -1,25 +1,25 @@
 """The facts rebuilt from the events alone, and where the tables say otherwise.
 
-Each event tells a row before and after; folding them in order from nothing must give the rows that stand. Events of
-before 0.2 tell no clinic of an entity: such a version must have a clinic that the upgrade may have given it
-(`upgraded`), and if there are several it is counted as unproven.
+Each event of a fact with a life tells its row before and after; folding them in order from nothing must give the rows
+that stand. Of a fact with an id the last event counts (`facts`). Events of before 0.2 tell no clinic of an entity: such
+a version must have a clinic that the upgrade may have given it (`upgraded`), and if there are several it is counted as
+unproven.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, NamedTuple
 
-import orjson
-
 from authz.database import Database, answering
-from authz.models import Entity, EntityLink, Event
-from authz.record.events import NOUNS, told, told_entity
+from authz.models import Event
+from authz.record.facts import KEYED, NOUNS, pages, standing_facts
+from authz.record.leaves import canonical, parse_document
 from authz.record.upgraded import possible_clinics
 
 _NOUNS = (*NOUNS, "entity")
-_LINKS = EntityLink.select(EntityLink.entity, EntityLink.property, EntityLink.target)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,16 @@ class Difference:
     noun: str
     side: str
     row: str
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row that an event begins (`change` 1) or ends, or that stands (-1)."""
+
+    noun: str
+    digest: bytes
+    change: int
+    row: dict[str, Any] | None = None
 
 
 class Replay(NamedTuple):
@@ -52,63 +62,71 @@ def replayed(database: Database, most: int | None = None) -> Replay:
             database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         counts: Counter[bytes] = Counter()
         unproven: set[str] = set()
-        for noun, line, change in _lines(database):
-            one = _counted(database, counts, unproven, noun, line, change)
-            counts[one] += change
+        for line in _lines(database):
+            one = _counted(database, counts, unproven, line)
+            counts[one] += line.change
             if not counts[one]:
                 del counts[one]
         differences: list[Difference] = []
-        for noun, line, _ in _lines(database) if counts else ():
+        for line in _lines(database) if counts else ():
             if not counts or len(differences) == most:
                 break
-            count = counts.pop(_digest(noun, line), 0)
+            count = counts.pop(line.digest, 0) if line.row is not None else 0
             if count:
-                differences.append(Difference(noun, "told" if count > 0 else "stored", line))
+                side = "told" if count > 0 else "stored"
+                differences.append(Difference(line.noun, side, canonical(line.row).decode()))
         ordered = sorted(differences, key=lambda one: (one.noun, one.row))
         return Replay(Event.select().count(database), ordered, sorted(unproven))
 
 
-def _lines(database: Database) -> Iterator[tuple[str, str, int]]:
-    """Every row that an event begins (1) or ends (-1), then every row that stands (-1)."""
-    events = Event.select(Event.kind, Event.body).order_by(Event.id).tuples()
-    for kind, body in events.iterator(database):
-        noun = kind.partition(":")[0]
-        for side, change in (("before", -1), ("after", 1)) if noun in _NOUNS else ():
-            row = body.get(side) if isinstance(body, dict) else None  # a forged body tells nothing: its facts differ
-            if row is not None:
-                yield noun, _line(row), change
-    for noun, model in NOUNS.items():
-        for row in model.select().dicts().iterator(database):
-            yield noun, _line(told(noun, row)), -1
-    links: dict[int, dict[str, str]] = defaultdict(dict)
-    for version, name, target in _LINKS.tuples().iterator(database):
-        links[version][name] = target
-    for row in Entity.select().dicts().iterator(database):
-        yield "entity", _line(told_entity(row, links[row["pk"]])), -1
+def _lines(database: Database) -> Iterator[_Line]:
+    """Every row that an event begins or ends, then every row that stands."""
+    last: dict[tuple[str, str], bytes] = {}
+    events = chain.from_iterable(pages(database, "SELECT id, kind, body FROM event", "id"))
+    for _, kind, stored in events:
+        noun, body = kind.partition(":")[0], parse_document(stored)
+        if not isinstance(body, dict):
+            continue  # a forged body tells nothing: its facts differ
+        if noun in _NOUNS:
+            yield from (
+                _line(noun, body[side], change)
+                for side, change in (("before", -1), ("after", 1))
+                if body.get(side) is not None
+            )
+        for of, row in _adopted(body) if noun == "facts" else [(noun, body.get("after"))]:
+            if of in KEYED and isinstance(row, dict):
+                line = _line(of, row, 1)
+                key = of, str(row.get(of))
+                if key in last:
+                    yield _Line(of, last[key], -1)
+                last[key] = line.digest
+                yield line
+    for noun, _, row in standing_facts(database):
+        yield _line(noun, row, -1)
 
 
-def _counted(
-    database: Database, counts: Counter[bytes], unproven: set[str], noun: str, line: str, change: int
-) -> bytes:
+def _adopted(body: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The facts that an event of the upgrade tells."""
+    facts = body.get("facts")
+    return [tuple(one) for one in facts if isinstance(one, list) and len(one) == 2] if isinstance(facts, list) else []
+
+
+def _counted(database: Database, counts: Counter[bytes], unproven: set[str], line: _Line) -> bytes:
     """The digest by which a row is counted: without its clinic if the event that began it told none, and if the upgrade
     may have given it this one.
     """
-    one = _digest(noun, line)
-    if noun == "entity" and change < 0 and counts.get(one, 0) <= 0:
-        row = orjson.loads(line)
-        clinic = row.pop("subscription", None)
-        older = _digest(noun, _line(row))
-        clinics = possible_clinics(database, row["links"].values()) if counts.get(older, 0) > 0 else ()
-        if clinic in clinics:
-            if len(clinics) > 1:
-                unproven.add(f"{row['type']}:{row['id']}")
-            return older
-    return one
+    if line.noun == "entity" and line.change < 0 and line.row is not None and counts.get(line.digest, 0) <= 0:
+        row = {name: value for name, value in line.row.items() if name != "subscription"}
+        older = _line("entity", row, -1).digest
+        links = row.get("links")
+        if counts.get(older, 0) > 0 and isinstance(links, dict):  # a forged event may tell anything
+            clinics = possible_clinics(database, map(str, links.values()))
+            if line.row.get("subscription") in clinics:
+                if len(clinics) > 1:
+                    unproven.add(f"{row.get('type')}:{row.get('id')}")
+                return older
+    return line.digest
 
 
-def _digest(noun: str, line: str) -> bytes:
-    return blake2b(f"{noun} {line}".encode(), digest_size=16).digest()
-
-
-def _line(row: dict[str, Any]) -> str:
-    return orjson.dumps(row, option=orjson.OPT_SORT_KEYS).decode()
+def _line(noun: str, row: dict[str, Any], change: int) -> _Line:
+    return _Line(noun, blake2b(canonical([noun, row]), digest_size=16).digest(), change, row)

@@ -30,8 +30,11 @@ _PAUSE = 0.1
 BATCH = 1000
 """The most decisions of one seal."""
 
-SEALED = ("id", "at", "subscription", "month", "first", "last", "upto", "count", "root")
+SEALED = ("id", "at", "subscription", "month", "first", "last", "upto", "count", "root", "marks")
 """The columns of a seal."""
+
+MARK = 8
+"""The bytes that a seal keeps of the hash of each decision, so that a changed one is named. Its leaf holds the root."""
 
 _COLUMNS = [getattr(Decision, name) for name in DECISION_FIELDS]
 
@@ -92,7 +95,8 @@ def _seal_batch(database: Database, now: datetime, upto: int) -> int:
         ends[key] = ends.get(key, (row["id"],))[0], row["id"]
     seals = []
     for key, leaves in groups.items():
-        values = (to_micros(now), *key, *ends[key], rows[-1]["id"], len(leaves), Edge().grown(leaves)[0].root)
+        root, marks = Edge().grown(leaves)[0].root, b"".join(leaf[:MARK] for leaf in leaves)
+        values = (to_micros(now), *key, *ends[key], rows[-1]["id"], len(leaves), root, marks)
         seals.append(dict(zip(SEALED[1:], values, strict=True)))
     with database.atomic():
         (queue_seals if database.dialect == "postgresql" else _append_seals)(database, after, seals)
@@ -121,14 +125,13 @@ def told_decisions(
     database: Database, rows: Sequence[dict[str, Any]], *, make: bool = False
 ) -> Iterator[dict[str, Any]]:
     """What the leaves of decisions tell. `make`: the secrets of persons that are new are made."""
-    whose = {whose_address(row["actor"], row["client"]) for row in rows if row["address"]}
-    secrets = secrets_of(database, whose, make=make)
+    persons = [whose_address(row["actor"], row["client"]) if row["address"] else "" for row in rows]
+    secrets = secrets_of(database, set(persons) - {""}, make=make)
     gone = erased(database, "decision", rows[0]["id"], rows[-1]["id"]) if rows else {}
-    for row in rows:
-        address = gone.get((row["id"], "address"), "")
-        if row["address"] and not address:
-            secret = secrets.get(whose_address(row["actor"], row["client"]))
-            address = commitment(secret, "decision", row["id"], "address", row["address"])
+    for row, whose in zip(rows, persons, strict=True):
+        address = gone.get((row["id"], "address"), "") if gone else ""
+        if whose and not (make and address):  # erased after it was read: then its text is no forgery
+            address = commitment(secrets.get(whose), "decision", row["id"], "address", row["address"])
         yield decision_leaf(row, address)
 
 

@@ -4,6 +4,7 @@ import orjson
 
 from authz.audit.answers import Found, question
 from authz.audit.reading import MOST_ROWS, Audit, When
+from authz.audit.verify import NOT, VERIFIED
 from authz.record import replayed
 from authz.terms import FOREVER_MICROS, parse_instant, to_micros
 
@@ -19,8 +20,8 @@ def record_whole(audit: Audit, *, tolerance: int = 300) -> Found:
 
     `tolerance`: so many seconds may a row be earlier than one before it, for a request that waited or another server.
     """
-    verified = audit.verification
-    rows = [("the tree and its checkpoint", verified.ok, None if verified.proven else verified.word)]
+    verdict = audit.verification.verdict
+    rows = [("the tree and its checkpoint", verdict.word != NOT, None if verdict.word == VERIFIED else str(verdict))]
     for table, what in _BACKWARDS.items():
         column = "at" if table == "event" else "asked_at"
         among = "PARTITION BY subscription" if table == "event" else ""  # each subscription's events have their order

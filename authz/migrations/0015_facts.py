@@ -1,0 +1,10 @@
+"""Facts with an id (clinics, practitioners, patients, apps, reviews) are told by events: those that stand, once."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+
+def up(migrator: Any, db: Any) -> None:
+    from authz.record.adopting import adopt_facts  # noqa: PLC0415 - as the record tells them
+
+    adopt_facts(db, datetime.now(UTC))
