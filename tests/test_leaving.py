@@ -30,7 +30,8 @@ from authz.operations import (
     share_all,
     transfer,
 )
-from authz.record.events import KINDS, NOUNS
+from authz.record.events import KINDS
+from authz.record.facts import NOUNS
 from authz.statements import is_among
 from authz.terms import format_instant
 from tests import people
