@@ -19,7 +19,7 @@ from authz.database import absolute_url, connect
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.operations import Verdict, review
 from authz.pdp import open_pdp
-from authz.record import Act
+from authz.record import Act, keep_policy
 from authz.terms import parse_instant
 
 _FORMATS = (".html", ".pdf", ".ipynb")
@@ -117,6 +117,7 @@ def review_command(
     chosen = settings(database=database, policies=policies)
     verdicts = _verdicts(file)
     with open_pdp(chosen.database, chosen.policies) as pdp:
+        keep_policy(pdp.database, Act("", now()), pdp.policy)  # what it decides can be asked again
         done = review(pdp, act=Act(reviewer, now()), campaign=campaign, due=_due(due), verdicts=verdicts)
     if as_json:
         write_json({"kept": done.kept, "revoked": done.revoked})

@@ -14,10 +14,11 @@ from typing import Any
 import orjson
 
 from authz.database import Database, answering
-from authz.models import Entity, EntityLink, Event
+from authz.models import Entity, EntityLink, Event, PolicyText
+from authz.policy_history import hash_of_kept
 from authz.record.events import NOUNS, told, told_entity
 
-_NOUNS = (*NOUNS, "entity")
+_NOUNS = (*NOUNS, "entity", "policy")
 _LINKS = EntityLink.select(EntityLink.entity, EntityLink.property, EntityLink.target)
 
 
@@ -72,6 +73,8 @@ def _lines(database: Database) -> Iterator[tuple[str, str, int]]:
         links[version][name] = target
     for row in Entity.select().dicts().iterator(database):
         yield "entity", _line(told_entity(row, links[row["pk"]])), -1
+    for (files,) in PolicyText.select(PolicyText.files).tuples().iterator(database):
+        yield "policy", _line({"version": hash_of_kept(files)}), -1
 
 
 def _counted(counts: Counter[bytes], noun: str, line: str, change: int) -> bytes:
