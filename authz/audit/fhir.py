@@ -229,6 +229,7 @@ def _of_event(row: Line) -> _Audit:
     number = body.get(noun)
     named = {"grant": "grant", "standing_share": "standing-share"}.get(noun)
     details = {"kind": row["kind"], "origin": told.get("origin", ""), "policy": body.get("policy_version", "")}
+    details |= {"sheet": body.get("sheet", ""), "ran by": body.get("ran_by", "")}
     return _Audit(
         f"event-{row['id']}",
         code if code in ("110101", "110110") else "110113",
