@@ -9,7 +9,7 @@ from authz.errors import PolicyUnknown
 from authz.pdp import PDP
 from authz.terms import from_micros
 
-_ASKED = """reason <> 'searched' AND "at" >= :since AND "at" < :until"""
+_ASKED = """reason <> 'searched' AND ("at" >= :since AND "at" < :until OR "at" <= 0)"""
 
 
 @question("Q20", "policy_version decisions first last loaded_at source kept", "decisions")
