@@ -26,8 +26,7 @@ _MOST_COMPILED = 8
 """The most policies of the past that a process keeps compiled."""
 _MOST_FAULTS = 3
 
-_IN_FORCE = """SELECT body FROM event WHERE kind = 'policy:loaded' AND subscription = '' AND at <= {}
-    ORDER BY at DESC, id DESC LIMIT 1"""
+_IN_FORCE = "SELECT body FROM event WHERE kind = 'policy:loaded' AND at <= {} ORDER BY at DESC, id DESC LIMIT 1"
 
 
 def kept_texts(database: Database, version: str) -> dict[str, str] | None:
@@ -53,6 +52,13 @@ def hash_of_kept(files: object) -> str:
     return ""
 
 
+def version_loaded(body: object) -> tuple[str, str]:
+    """Return the version and the source that an event `policy:loaded` names; empty if a forged one names none."""
+    named = body if isinstance(body, dict) else {}
+    version, source = named.get("policy_version"), named.get("source")
+    return version if isinstance(version, str) else "", source if isinstance(source, str) else ""
+
+
 class PolicyHistory(Generic[T]):
     """What `build` makes of the policies of the past of one database; what was used last is remembered."""
 
@@ -68,9 +74,8 @@ class PolicyHistory(Generic[T]):
             row = run(self._database, _IN_FORCE, to_micros(at)).fetchone()
         if row is None:
             return None
-        body = orjson.loads(row[0]) if isinstance(row[0], str) else row[0]
-        version = body.get("policy_version") if isinstance(body, dict) else None
-        if not isinstance(version, str):
+        version, _ = version_loaded(orjson.loads(row[0]) if isinstance(row[0], str) else row[0])
+        if not version:
             raise PolicyUnknown("the event of it names no version")
         return version
 

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from authz import open_pdp
 from authz.audit import questions as ask
 from authz.audit.reading import open_audit
-from authz.compiler import CompiledPolicy, compile_texts, load
+from authz.compiler import CompiledPolicy, compile_texts, load, version_of
 from authz.compiler.load import LARGEST, MOST_FILES
-from authz.database import Database, connect
+from authz.database import Database, connect, gather_statistics
 from authz.errors import CaregrantError, InvalidInput, NotFound, PolicyRefused, PolicyUnknown
 from authz.models import Decision, Event, Grant, PolicyText
 from authz.operations import share
 from authz.pdp import PDP
-from authz.record import Act, Asked, policies_served, policy_loaded, record_decisions, replayed
+from authz.policy_history import _IN_FORCE
+from authz.record import Act, Asked, Happened, append, policies_served, policy_loaded, record_decisions, replayed
 from authz.terms import FOREVER, format_instant
 from tests import people
 from tests.acting import POLICY, by, login, served_since
@@ -170,8 +171,6 @@ def no_text_at_all(database: Database) -> datetime:
 def outgrown(database: Database) -> datetime:
     """A policy of an earlier release, which speaks of a field that there is no more."""
     texts = {"p.polar": 'allow(p: Practitioner, "view", _: Patient) if p.nickname = "x";'}
-    from authz.compiler import version_of  # noqa: PLC0415
-
     version = version_of(texts)
     PolicyText.insert(version=version, files=texts).execute(database)
     Event.insert(at=LAST_YEAR, kind="policy:loaded", body={"policy_version": version, "source": "before"}).execute(
@@ -190,11 +189,21 @@ def put_aside(database: Database, statement: str) -> None:
     database.execute_sql(statement)
 
 
+def forged(database: Database) -> datetime:
+    """Events that tell nothing."""
+    bodies: list[Any] = [{}, [], {"policy_version": 1, "source": 2}]
+    for number, body in enumerate(bodies):
+        Event.insert(at=LAST_YEAR + timedelta(days=number), kind="policy:loaded", body=body).execute(database)
+    assert [one.version for one in policies_served(database)][2:] == ["", "", ""]
+    return CLOSED_DAY
+
+
 UNKNOWN: dict[Callable[[Database], datetime], str] = {
     unserved: "no service had begun here by then",
     not_kept: "served before policies were kept",
     changed_text: f"the text that is kept of version {OPEN.version[:12]} was changed",
     no_text_at_all: f"the text that is kept of version {OPEN.version[:12]} was changed",
+    forged: "the event of it names no version",
     outgrown: "no type has a field 'nickname'",
 }
 
@@ -259,6 +268,18 @@ def test_a_report_of_now_names_the_policy_in_force(clinic: Database, database_ur
     assert audit.policy_described == POLICY.version[:12]
     assert "oscar" not in set(ask.who_could(audit, patient="p-1").frame.practitioner)
     audit.close()
+
+
+def test_the_policy_of_an_instant_is_read_by_an_index(clinic: Database) -> None:
+    """However many events there are, such as the readings of an audit, one is read."""
+    act = Act("", NOW)
+    for _ in range(20):
+        append(clinic, act, [Happened("audit:exported", "", {"file": "x"})] * 100)
+    explain = "EXPLAIN QUERY PLAN " if clinic.dialect == "sqlite" else "EXPLAIN "
+    for gather in (lambda: None, lambda: gather_statistics(clinic)):
+        gather()
+        plan = clinic.execute_sql(explain + _IN_FORCE.format(str(1_800_000_000_000_000))).fetchall()
+        assert "event_policy_loaded" in str(plan), plan
 
 
 # How policies are kept.

@@ -32,7 +32,7 @@ ROOMS = {"alice": "north", "bob": "north", "dan": "north", "frank": "city", "mia
 PEOPLE = st.sampled_from([*ROOMS, "gus"])
 PATIENTS = st.sampled_from([f"p-{number}" for number in range(4)])
 
-RECORD = ("event", "decision", "leaf", "seal", "checkpoint", "erased", "review")
+RECORD = ("policy_text", "event", "decision", "leaf", "seal", "checkpoint", "erased", "review")
 
 
 class Machine(RuleBasedStateMachine):

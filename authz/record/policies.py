@@ -9,6 +9,7 @@ from typing import NamedTuple
 from authz.compiler import CompiledPolicy
 from authz.database import Database, answering
 from authz.models import Event, PolicyText
+from authz.policy_history import version_loaded
 from authz.record.events import Act, Happened, append
 from authz.statements import LOADING, take_alone
 from authz.terms import format_instant
@@ -27,7 +28,7 @@ def policy_loaded(database: Database, act: Act, policy: CompiledPolicy, source: 
         _keep(database, act, policy)
         loaded = Event.select(Event.body).where(Event.subscription == "", Event.kind == _LOADED)
         last = loaded.order_by(Event.id.desc()).limit(1).tuples().execute(database)
-        if any(body.get("policy_version") == policy.version for (body,) in last):
+        if any(version_loaded(body)[0] == policy.version for (body,) in last):
             return False
         append(database, act, [Happened(_LOADED, "", {"policy_version": policy.version, "source": source})])
         return True
@@ -55,11 +56,11 @@ class Period(NamedTuple):
 def policies_served(database: Database) -> list[Period]:
     """Return which policy was in force here from when until when, the first one first."""
     with answering(database):
-        loaded = Event.select(Event.at, Event.body).where(Event.subscription == "", Event.kind == _LOADED)
+        loaded = Event.select(Event.at, Event.body).where(Event.kind == _LOADED)
         rows = list(loaded.order_by(Event.at, Event.id).tuples().execute(database))
         kept = {version for (version,) in PolicyText.select(PolicyText.version).tuples().execute(database)}
     begins = [format_instant(at) for at, _ in rows]
-    named = [(str(body.get("policy_version")), str(body.get("source"))) for _, body in rows]
+    named = [version_loaded(body) for _, body in rows]
     ends = [*begins[1:], None]
     return [
         Period(version, since, until, source, version in kept)

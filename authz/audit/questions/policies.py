@@ -7,6 +7,7 @@ from authz.audit.reading import MOST_ROWS, Audit, When
 from authz.decisions import Decision
 from authz.errors import PolicyUnknown
 from authz.pdp import PDP
+from authz.policy_history import version_loaded
 from authz.terms import from_micros
 
 _ASKED = """reason <> 'searched' AND ("at" >= :since AND "at" < :until OR "at" <= 0)"""
@@ -28,8 +29,8 @@ def policies_in_force(audit: Audit, *, since: When = None, until: When = None) -
     )
     loads: dict[str, tuple[int, str]] = {}
     for at, body in audit.rows("SELECT at, body FROM event WHERE kind = 'policy:loaded' ORDER BY id"):
-        told = audit.json(body)
-        loads.setdefault(told["policy_version"], (at, told["source"]))
+        version, source = version_loaded(audit.json(body))
+        loads.setdefault(version, (at, source))
     kept = {version for (version,) in audit.rows("SELECT version FROM policy_text")}
     found = [(*row, *loads.get(row[0], (None, None)), row[0] in kept) for row in rows]
     return Found(found, sum(row[1] for row in rows))
@@ -59,13 +60,11 @@ def replayed_decisions(
         until=end,
         most=most,
     )
-    deciders: dict[str, PDP | str] = {}
+    chosen = audit.decider(policy) if policy else None
+    unknown = {"": "no policy version is recorded of it"}
     told = []
     for row in reversed(rows):
-        version = policy or row[7]
-        if version not in deciders:
-            deciders[version] = _decider(audit, version)
-        why, again = _again(deciders[version], row)
+        why, again = _again(chosen or _decider(audit, row[7], unknown), row)
         if why:
             at, number, _, *asked, allowed, rule = row
             said = (None, None) if again is None else (again.allowed, again.rule)
@@ -73,14 +72,14 @@ def replayed_decisions(
     return Found(told, len(rows))
 
 
-def _decider(audit: Audit, version: str) -> PDP | str:
-    """The PDP of a version, or why there is none."""
-    if not version:
-        return "no policy version is recorded of it"
-    try:
-        return audit.decider(version)
-    except PolicyUnknown as unknown:
-        return str(unknown)
+def _decider(audit: Audit, version: str, unknown: dict[str, str]) -> PDP | str:
+    """The PDP of a version, or why there is none, which `unknown` remembers."""
+    if version not in unknown:
+        try:
+            return audit.pdp.of_version(version)
+        except PolicyUnknown as error:
+            unknown[version] = str(error)
+    return unknown[version]
 
 
 def _again(decider: PDP | str, row: Any) -> tuple[str, Decision | None]:
