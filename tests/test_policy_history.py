@@ -411,6 +411,22 @@ def test_a_directory_that_cannot_be_kept_is_refused(tmp_path: Path, files: dict[
 # The record against the policies.
 
 
+def test_what_an_older_policy_declared_is_told_of_the_patient(
+    clinic: Database, database_url: str, tmp_path: Path
+) -> None:
+    """A document belonged to its patient, also after a policy without documents has taken over."""
+    asked = Asked(("practitioner", "alice"), "view", ("document", "by-alice"))
+    decision = PDP(clinic, POLICY).evaluate(asked.subject, asked.action, asked.resource, now=CLOSED_DAY)
+    assert decision.allowed
+    record_decisions(clinic, Act("alice", CLOSED_DAY), [(asked, decision)])
+    (tmp_path / "p.polar").write_text(OPEN.texts["p.polar"])
+    audit = open_audit(database_url, policies=tmp_path, as_of=NOW)
+    years: dict[str, Any] = {"since": LONG_AGO, "until": NOW}
+    assert "by-alice" in set(ask.who_did(audit, patient="p-1", **years).frame.resource)
+    assert len(ask.subject_access(audit, patient="p-1", **years)) == 1
+    audit.close()
+
+
 def test_decisions_are_replayed_by_their_own_policy(clinic: Database, database_url: str) -> None:
     """No decision differs from its own policy but the forged one; those that cannot be replayed say why."""
     opened, closed = PDP(clinic, OPEN), PDP(clinic, POLICY)

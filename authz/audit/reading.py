@@ -7,8 +7,8 @@ event (AUDIT.md Q24), written by a connection of its own before the answer is gi
 
 import getpass
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,9 +20,10 @@ import orjson
 from authz.audit.checkpoints import trusted
 from authz.audit.decision_log import DecisionLog
 from authz.audit.proof import Verification, verification
-from authz.compiler import load
+from authz.compiler import Vocabulary, load, vocabulary
 from authz.database import Database, answering, connect, masked_url, pending, shut
-from authz.errors import InvalidInput, PolicyUnknown, Unavailable
+from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
+from authz.models import PolicyText
 from authz.pdp import PDP
 from authz.record import Act, Happened, append, count_waiting
 from authz.settings import Settings
@@ -92,6 +93,16 @@ class Audit:
         if self.present and self.pdp.version_at(self.now) is None:
             return self.pdp
         return self.pdp.in_force(self.now)
+
+    @property
+    def vocabularies(self) -> list[Vocabulary]:
+        """The types of today's policy, and of each that served and is kept: the record speaks of all of them."""
+        if "vocabularies" not in self.known:
+            kept = PolicyText.select(PolicyText.files).tuples().iterator(self.database)
+            declared = {str(files.get("types.toml", "")) for (files,) in kept if isinstance(files, dict)}
+            self.known["vocabularies"] = [self.pdp.policy.types, *_understood(sorted(declared))]
+        found: list[Vocabulary] = self.known["vocabularies"]
+        return found
 
     @property
     def policy_described(self) -> str:
@@ -193,6 +204,13 @@ def open_audit(
     who = chosen.reader or getpass.getuser()
     pdp, key = PDP(reading, policy), chosen.checkpoint_key
     return Audit(reading, writing, pdp, chosen.database, now, zone, who, log, key, present)
+
+
+def _understood(declarations: Iterable[str]) -> Iterator[Vocabulary]:
+    """The vocabularies of declarations, without those that this release does not understand any more."""
+    for text in declarations:
+        with suppress(PolicyRefused):
+            yield vocabulary(text)
 
 
 def time_zone(name: str) -> ZoneInfo:

@@ -7,7 +7,7 @@ from authz.compiler.load import CompiledPolicy, compile_texts, load, version_of
 from authz.compiler.sql import SORT_KEY, Dialect, Parameter, Statement, Writer, listed
 from authz.compiler.tenancy import facts_within, within
 from authz.compiler.terms import Query
-from authz.compiler.vocabulary import Type, Vocabulary
+from authz.compiler.vocabulary import Type, Vocabulary, vocabulary
 from authz.compiler.words import Clause, clauses
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "listed",
     "load",
     "version_of",
+    "vocabulary",
     "within",
 ]

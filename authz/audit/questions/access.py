@@ -133,7 +133,7 @@ def who_did(audit: Audit, *, patient: str, since: When = None, until: When = Non
     patient that it listed.
     """
     begin, end = audit.period(since, until, days=365)
-    mine = about(audit.pdp.policy.types)
+    mine = about(audit.vocabularies)
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
     rows = audit.decided(
         f"""SELECT d.at, d.subject, NULLIF(d.actor, d.subject), d.action, d.resource_type, d.resource, d.allowed,
@@ -148,20 +148,23 @@ def who_did(audit: Audit, *, patient: str, since: When = None, until: When = Non
     return Found(rows, int(audit.decided(every, patient=patient)[0][0]))
 
 
-def about(types: Vocabulary) -> str:
-    """SQL for a patient and what belongs to them: entities that a relation ties to the patient, at any time."""
-    ties = [
+def about(vocabularies: Iterable[Vocabulary]) -> str:
+    """SQL for a patient and what belongs to them: entities that a relation of any of these vocabularies ties to the
+    patient, at any time.
+    """
+    ties = {
         (kind.name, prop.name)
+        for types in vocabularies
         for kind in types.types.values()
         if kind.declared
         for prop in kind.properties.values()
         if isinstance(prop, ToOne) and prop.target == "Patient"
-    ]
+    }
     arms = ["SELECT 'patient' AS resource_type, :patient AS resource"]
     arms += [
         f"""SELECT DISTINCT e.type, e.id FROM entity_link l JOIN entity e ON e.pk = l.entity_id
         WHERE l.target = :patient AND l.type = '{kind}' AND l.property = '{prop}'"""
-        for kind, prop in ties
+        for kind, prop in sorted(ties)
     ]
     return " UNION ALL ".join(arms)
 

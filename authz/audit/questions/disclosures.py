@@ -32,7 +32,7 @@ def disclosures(audit: Audit, *, patient: str, since: When = None, until: When =
     begin, end = audit.period(since, until, days=_SIX_YEARS)
     rows = audit.decided(
         f"""SELECT d.subject, d.membership, d.client_id, d.purpose, d.action, COUNT(*), MIN(d.at), MAX(d.at)
-        FROM ({about(audit.pdp.policy.types)}) a
+        FROM ({about(audit.vocabularies)}) a
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE {_CONSULTED} AND d.at >= :since AND d.at < :until
         GROUP BY d.subject, d.membership, d.client_id, d.purpose, d.action ORDER BY 7, 1, 4 LIMIT :most""",
@@ -64,7 +64,7 @@ def subject_access(
         require_reason(reason)
     begin, end = audit.period(since, until, days=_SIX_YEARS)
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
-    consulted = f"""FROM ({about(audit.pdp.policy.types)}) a
+    consulted = f"""FROM ({about(audit.vocabularies)}) a
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE {_CONSULTED} AND d.at >= :since AND d.at < :until"""
     rows = audit.decided(
