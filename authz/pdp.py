@@ -112,7 +112,7 @@ class PDP:
     def _by(self, policy: CompiledPolicy) -> "PDP":
         return PDP(self.database, policy, self._clock)
 
-    def _asked(self, at: datetime | None, now: datetime | None) -> tuple["PDP", int]:
+    def _resolve(self, at: datetime | None, now: datetime | None) -> tuple["PDP", int]:
         """Who answers a question, and about which instant, in microseconds."""
         if at is None:
             return self, self._instant(now)
@@ -138,7 +138,7 @@ class PDP:
         `request` is what came with the question: ``{"action": …, "context": …, "subject": …, "resource": …}``, each
         a mapping of properties. Raises `Unavailable` if the database cannot answer.
         """
-        pdp, instant = self._asked(at, now)
+        pdp, instant = self._resolve(at, now)
         return pdp._ask(subject, action, resource, instant, request or {}, within)()
 
     def _ask(
@@ -184,7 +184,7 @@ class PDP:
 
         `requests` is what came with each question, as for `evaluate`; nothing where it is left out.
         """
-        pdp, instant = self._asked(at, now)
+        pdp, instant = self._resolve(at, now)
         groups: dict[tuple[str, str, str], list[int]] = {}
         for index, (subject, action, resource) in enumerate(questions):
             groups.setdefault((subject[0], action, resource[0]), []).append(index)
@@ -269,7 +269,7 @@ class PDP:
         A page follows a page by ``after=`` the last id. `without` leaves out the ways on which this rule lies, and
         what is permitted by them alone. Raises `InvalidInput` for a negative limit.
         """
-        pdp, instant = self._asked(at, now)
+        pdp, instant = self._resolve(at, now)
         plan = pdp._plan("resources", subject[0], action, resource_type, within, without)
         return pdp._search(plan, (subject[1], None), instant, limit, after, request, within)
 
@@ -308,7 +308,7 @@ class PDP:
         within: str | None = None,
     ) -> list[str]:
         """The ids of the subjects that may do this to the resource, in order, each once; pages as above."""
-        pdp, instant = self._asked(at, now)
+        pdp, instant = self._resolve(at, now)
         plan = pdp._plan("subjects", subject_type, action, resource[0], within)
         return pdp._search(plan, (None, resource[1]), instant, limit, after, request, within)
 
@@ -344,7 +344,7 @@ class PDP:
         within: str | None = None,
     ) -> list[str]:
         """The actions that the subject may take on the resource, in the policy's order."""
-        pdp, instant = self._asked(at, now)
+        pdp, instant = self._resolve(at, now)
         found = pdp._plan("actions", subject[0], "", resource[0], within)
         if found is None or not is_named(subject[1]) or not is_named(resource[1]):
             return []
@@ -364,7 +364,7 @@ class PDP:
         now: datetime | None = None,
     ) -> Iterator[Held]:
         """Every permitted pair with its rule and grant, ordered, each once, as a stream."""
-        pdp, instant = self._asked(at, now)
+        pdp, instant = self._resolve(at, now)
         found = pdp._plan("matrix", subject_type, action, resource_type)
         if found is None:
             return
@@ -404,7 +404,7 @@ class PDP:
 
         Asked within a subscription, nothing is told of a pair of which one belongs elsewhere.
         """
-        pdp, instant = self._asked(at, now)
+        pdp, instant = self._resolve(at, now)
         return pdp._explain(subject, action, resource, instant, request or {}, within)
 
     def _explain(

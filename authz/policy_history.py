@@ -36,13 +36,14 @@ def kept_texts(database: Database, version: str) -> dict[str, str] | None:
     """
     with answering(database):
         rows = PolicyText.select(PolicyText.files).where(PolicyText.version == version).tuples().execute(database)
-        found = next(iter(rows), None)
-    if found is None:
+        row = next(iter(rows), None)
+    if row is None:
         return None
-    hashed = hash_of_kept(found[0])
+    files: dict[str, str] = row[0]
+    hashed = hash_of_kept(files)
     if hashed != version:
         raise PolicyUnknown(f"the text that is kept of version {version[:12]} was changed: its hash is {hashed[:12]}")
-    return {name: found[0][name] for name in sorted(found[0])}  # as `load` reads them: the first way to a permit counts
+    return {name: files[name] for name in sorted(files)}  # as `load` reads them: the first way to a permit counts
 
 
 def hash_of_kept(files: object) -> str:

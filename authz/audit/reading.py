@@ -101,8 +101,8 @@ class Audit:
             kept = PolicyText.select(PolicyText.files).tuples().iterator(self.database)
             declared = {str(files.get("types.toml", "")) for (files,) in kept if isinstance(files, dict)}
             self.known["vocabularies"] = [self.pdp.policy.types, *_understood(sorted(declared))]
-        found: list[Vocabulary] = self.known["vocabularies"]
-        return found
+        vocabularies: list[Vocabulary] = self.known["vocabularies"]
+        return vocabularies
 
     @property
     def policy_described(self) -> str:

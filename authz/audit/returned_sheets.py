@@ -76,21 +76,21 @@ def _lines(rows: Iterable[Row], needed: Sequence[str], foreign: Sequence[str]) -
         width = max(columns.values()) + 1
         if not all(map(_is_blank, row[width:])):
             raise ImportRefused(line, "the line has more cells than there are columns")
-        cells = {one: row[at] if at < len(row) else "" for one, at in columns.items() if one in needed}
-        yield SheetLine(line, {one: _text(line, one, cell) for one, cell in cells.items()})
+        cells = {name: row[at] if at < len(row) else "" for name, at in columns.items() if name in needed}
+        yield SheetLine(line, {name: _text(line, name, cell) for name, cell in cells.items()})
 
 
 def _columns(line: int, row: Sequence[Any], needed: Sequence[str], foreign: Sequence[str]) -> dict[str, int]:
     """Where each column is. Raises `ImportRefused`."""
     named = _names(row)
-    for one in needed:
-        if named.count(one) != 1:
-            found = "no column" if one not in named else "more than one column"
-            raise ImportRefused(line, f"the sheet has {found} {one}; {_FROM_THE_NOTEBOOK}")
-    for one in foreign:
-        if one in named:
-            raise ImportRefused(line, f"a sheet with a column {one} is not the one to decide on; {_FROM_THE_NOTEBOOK}")
-    return {one: at for at, one in enumerate(named) if one}
+    for name in needed:
+        if named.count(name) != 1:
+            count = "no column" if name not in named else "more than one column"
+            raise ImportRefused(line, f"the sheet has {count} {name}; {_FROM_THE_NOTEBOOK}")
+    for name in foreign:
+        if name in named:
+            raise ImportRefused(line, f"a sheet with a column {name} is not the one to decide on; {_FROM_THE_NOTEBOOK}")
+    return {name: at for at, name in enumerate(named) if name}
 
 
 def _names(row: Sequence[Any]) -> list[str]:
@@ -141,8 +141,8 @@ def _rows_of_text(content: bytes, needed: Sequence[str]) -> Iterator[Row]:
 
 def _separator(text: str, needed: Sequence[str]) -> str:
     """The separator by which the first line that is not blank names most of the columns."""
-    head = next((one for one in text.splitlines() if not all(_is_blank(cell) for cell in one.split(","))), "")
-    return max(_SEPARATORS, key=lambda one: len(set(_names(next(csv.reader([head], delimiter=one)))) & set(needed)))
+    head = next((line for line in text.splitlines() if not all(map(_is_blank, line.split(",")))), "")
+    return max(_SEPARATORS, key=lambda mark: len(set(_names(next(csv.reader([head], delimiter=mark)))) & set(needed)))
 
 
 def _decoded(content: bytes) -> str:
@@ -179,7 +179,7 @@ def _rows_of_workbook(content: bytes, name: str, needed: Sequence[str]) -> list[
             if sum(part.file_size for part in packed.infolist()) > LARGEST_UNPACKED:
                 raise InvalidInput(f"the workbook unpacks to more than {LARGEST_UNPACKED:,} bytes")
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        sheets = {one.title: _rows_of_sheet(one) for one in book.worksheets}
+        sheets = {sheet.title: _rows_of_sheet(sheet) for sheet in book.worksheets}
     except (InvalidInput, ImportRefused):
         raise
     except Exception as error:  # openpyxl raises whatever a damaged part makes fail

@@ -81,11 +81,11 @@ def policy_history(as_json: bool, database: str | None) -> None:
     """Which policy was in force from when to when, from which directory, and whether its text is kept."""
     periods = policies_served(opened(settings(database=database).database))
     if as_json:
-        write_json([one._asdict() for one in periods])
+        write_json([period._asdict() for period in periods])
         return
-    for one in periods:
-        text = "kept" if one.kept else "NOT KEPT"
-        click.echo(f"{one.version[:12]}  {one.since} - {one.until or 'now'}  {one.source}  {text}")
+    for period in periods:
+        text = "kept" if period.kept else "NOT KEPT"
+        click.echo(f"{period.version[:12]}  {period.since} - {period.until or 'now'}  {period.source}  {text}")
 
 
 @policy.command("keep")
@@ -94,7 +94,7 @@ def policy_history(as_json: bool, database: str | None) -> None:
 def keep(directory: str, database: str | None) -> None:
     """Keep the text of DIRECTORY, a policy that served before policies were kept, so that `--at` can ask it."""
     compiled, connected = load(directory), opened(settings(database=database).database)
-    if compiled.version not in {one.version for one in policies_served(connected)}:
+    if compiled.version not in {period.version for period in policies_served(connected)}:
         raise InvalidInput(f"{directory}: version {compiled.version[:12]} never served this database")
     new = keep_policy(connected, Act("", now()), compiled)
     click.echo(f"{'kept' if new else 'kept already:'} {compiled.version}")
@@ -105,12 +105,15 @@ def _meant(name: str, database: str) -> CompiledPolicy:
     if Path(name).exists() or not re.fullmatch("[0-9a-f]{8,64}", name):
         return load(name)
     connected = opened(database)
-    for version in {one.version for one in policies_served(connected) if one.version.startswith(name)}:
-        texts = kept_texts(connected, version)
-        if texts is None:
-            raise PolicyUnknown(f"version {version[:12]} served before policies were kept")
-        return compile_texts(texts)
-    raise InvalidInput(f"{name}: there is no such directory, and no such version served this database")
+    versions = {period.version for period in policies_served(connected) if period.version.startswith(name)}
+    if len(versions) != 1:
+        what = "no such version" if not versions else "more than one such version"
+        raise InvalidInput(f"{name}: there is no such directory, and {what} served this database")
+    (version,) = versions
+    texts = kept_texts(connected, version)
+    if texts is None:
+        raise PolicyUnknown(f"version {version[:12]} served before policies were kept")
+    return compile_texts(texts)
 
 
 def _show(compiled: CompiledPolicy, queries: list[Query]) -> None:

@@ -62,14 +62,14 @@ def replayed_decisions(
     )
     chosen = audit.decider(policy) if policy else None
     unknown = {"": "no policy version is recorded of it"}
-    told = []
+    lines = []
     for row in reversed(rows):
         why, again = _again(chosen or _decider(audit, row[7], unknown), row)
         if why:
-            at, number, _, *asked, allowed, rule = row
-            said = (None, None) if again is None else (again.allowed, again.rule)
-            told.append((at, *asked, allowed, rule, *said, why, number))
-    return Found(told, len(rows))
+            at, number, _, *question, allowed, rule = row
+            replayed = (None, None) if again is None else (again.allowed, again.rule)
+            lines.append((at, *question, allowed, rule, *replayed, why, number))
+    return Found(lines, len(rows))
 
 
 def _decider(audit: Audit, version: str, unknown: dict[str, str]) -> PDP | str:

@@ -133,12 +133,12 @@ def review_sheet(audit: Audit, *, subscription: str, names: bool = False, reason
     uses, standing_uses = (_uses(audit.decided(sql, **values)) for sql in (_USES, _STANDING_USES))
     patients = _named(audit, "SELECT id, name FROM patient WHERE subscription_id = :subscription", values, names)
     people = _named(audit, _COLLEAGUES, values, names)
-    told = []
+    lines = []
     for grant, share, patient, who, *rest in sorted(rows, key=lambda row: row[1] is None):
         used = standing_uses.get(share) if grant is None else uses.get(grant)
         shown = (patients.get(patient), who, people.get(who))
-        told.append((grant, share, patient, *shown, *rest, *(used or (0, None, None)), None))
-    return Found(told, len(told))
+        lines.append((grant, share, patient, *shown, *rest, *(used or (0, None, None)), None))
+    return Found(lines, len(lines))
 
 
 _COLLEAGUES = """SELECT DISTINCT w.id, w.name FROM practitioner w JOIN membership m ON m.practitioner_id = w.id
