@@ -38,6 +38,7 @@ from authz.clients import Caller
 from authz.decisions import Decision, Explanation
 from authz.errors import InvalidInput
 from authz.page_tokens import PageTokens
+from authz.pdp import PDP
 from authz.record import Asked, record_decisions, searched
 from authz.terms import REASONS, format_instant, format_micros, to_micros
 
@@ -87,8 +88,9 @@ def evaluations() -> Response:
 def _single(app: Caller, said: Row) -> Row:
     question = one(said, now())
     _may_ask(app, question)
-    asked, (at, request) = question.asked, (question.at, question.request)
-    decision = pdp().evaluate(asked.subject, asked.action, asked.resource, at, request, app.subscription)
+    asked, request, clinic = question.asked, question.request, app.subscription
+    who, action, what = asked.subject, asked.action, asked.resource
+    decision = pdp().evaluate(who, action, what, at=question.at, request=request, within=clinic)
     given = (asked, _explained(app, question, decision))
     _record(app, [given])
     return _told(given, question)
@@ -107,17 +109,18 @@ def _may_ask(app: Caller, question: Question) -> None:
 def _answers(app: Caller, asked: Sequence[Question | Faulty]) -> list[Given]:
     """The answers, by one statement for each kind of question and instant among them."""
     found: dict[int, Decision] = {}
+    present = now()
     instants = {question.at for question in asked if isinstance(question, Question)}
-    for at in instants:
+    for at in sorted(instants, key=lambda at: at or present):  # so that the policies of then follow each other
         same = [(place, one) for place, one in enumerate(asked) if isinstance(one, Question) and one.at == at]
         questions = [(one.asked.subject, one.asked.action, one.asked.resource) for _, one in same]
-        decisions = pdp().evaluate_many(questions, at, [one.request for _, one in same], app.subscription)
+        requests = [one.request for _, one in same]
+        decisions = pdp().evaluate_many(questions, at=at, requests=requests, within=app.subscription)
         found |= {place: decision for (place, _), decision in zip(same, decisions, strict=True)}
-    present = to_micros(now())
     given = []
     for place, question in enumerate(asked):
         if isinstance(question, Faulty):
-            decision = Decision(False, "malformed", pdp().version, present, detail=question.why)
+            decision = Decision(False, "malformed", pdp().version, to_micros(present), detail=question.why)
             given.append((question.asked, Explanation(decision, ())))
         else:
             given.append((question.asked, _explained(app, question, found[place])))
@@ -127,8 +130,10 @@ def _answers(app: Caller, asked: Sequence[Question | Faulty]) -> list[Given]:
 def _explained(app: Caller, question: Question, decision: Decision) -> Explanation:
     if not question.explain:
         return Explanation(decision, ())
-    asked, at = question.asked, decision.evaluated_at
-    told = pdp().explain(asked.subject, asked.action, asked.resource, at, question.request, app.subscription)
+    asked, request, clinic = question.asked, question.request, app.subscription
+    decider, at = pdp().of_version(decision.policy_version), decision.evaluated_at
+    who, action, what = asked.subject, asked.action, asked.resource
+    told = decider.explain(who, action, what, now=at, request=request, within=clinic)
     return Explanation(decision, told.ways)
 
 
@@ -196,8 +201,8 @@ def subject_search() -> Response:
     kind, resource = form.subject.type, (form.resource.type, form.resource.id)
     asked = Asked((kind, ""), form.action.name, resource)
 
-    def page(**how: Any) -> list[str]:
-        return pdp().search_subjects(kind, form.action.name, resource, **how)
+    def page(decider: PDP, **how: Any) -> list[str]:
+        return decider.search_subjects(kind, form.action.name, resource, **how)
 
     return _searched(app, said, form.context, form.page, asked, page, lambda name: {"type": kind, "id": name})
 
@@ -213,8 +218,8 @@ def resource_search() -> Response:
     kind, subject = form.resource.type, (form.subject.type, form.subject.id)
     asked = Asked(subject, form.action.name, (kind, ""))
 
-    def page(**how: Any) -> list[str]:
-        return pdp().search_resources(subject, form.action.name, kind, **how)
+    def page(decider: PDP, **how: Any) -> list[str]:
+        return decider.search_resources(subject, form.action.name, kind, **how)
 
     return _searched(app, said, form.context, form.page, asked, page, lambda name: {"type": kind, "id": name})
 
@@ -228,8 +233,8 @@ def action_search() -> Response:
     said = {**said, "action": None}
     subject, resource = (form.subject.type, form.subject.id), (form.resource.type, form.resource.id)
 
-    def page(limit: int, after: str, **how: Any) -> list[str]:
-        found = sorted(pdp().search_actions(subject, resource, **how))
+    def page(decider: PDP, limit: int, after: str, **how: Any) -> list[str]:
+        found = sorted(decider.search_actions(subject, resource, **how))
         return [name for name in found if name > after][:limit]
 
     asked = Asked(subject, "", resource)
@@ -251,11 +256,12 @@ def _searched(
         needs(app, "audit")
     question = [request.path, app.id, *(said.get(part) for part in PARTS)]
     limit, after = _place(question, page or Page())
-    found = find(at=at, limit=limit + 1, after=after, request=came_with(said), within=app.subscription)
+    decider = pdp() if at is None else pdp().in_force(at)
+    found = find(decider, now=at, limit=limit + 1, after=after, request=came_with(said), within=app.subscription)
     shown, more = found[:limit], len(found) > limit
     token = _tokens().issue(question, limit, shown[-1] if shown else after) if more else ""
     act, answered = act_of(app), replace(asked, purpose=came_with(said)["context"].get("purpose"), size=len(shown))
-    record_decisions(pdp().database, act, [(answered, searched(act, pdp().version))])
+    record_decisions(pdp().database, act, [(answered, searched(act, decider.version, at))])
     return _json({"page": {"next_token": token, "count": len(shown)}, "results": [render(name) for name in shown]})
 
 

@@ -20,6 +20,7 @@ from authz.errors import (
     KeyReused,
     NotEligible,
     NotFound,
+    PolicyUnknown,
     SelfTarget,
     TooMany,
     Unavailable,
@@ -38,6 +39,7 @@ PROBLEMS = {
     "not-implemented": (501, "This method is not known here"),
     "too-large": (413, "The request body is too large"),
     "invalid": (422, "The request is well formed, but cannot be"),
+    "policy-unknown": (422, "The policy of that instant is not known"),
     "recipient-not-eligible": (422, "The colleague cannot receive"),
     "self-target": (422, "The colleague is the one who asks"),
     "batch-refused": (422, "Not every patient allows it"),
@@ -54,6 +56,7 @@ _ERRORS: dict[type[CaregrantError], str] = {
     NotEligible: "recipient-not-eligible",
     SelfTarget: "self-target",
     KeyReused: "key-reused",
+    PolicyUnknown: "policy-unknown",
 }
 
 

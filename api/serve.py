@@ -55,7 +55,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
         check(settings, pdp)
         keep_log(pdp.database, settings.decision_log, fsync=settings.fsync)
-        policy_loaded(pdp.database, Act("", now()), pdp.version, settings.policies)
+        policy_loaded(pdp.database, Act("", now()), pdp.policy, settings.policies)
         settings = replace(settings, policy_version=pdp.version)  # a worker that starts later decides by this or not
         make_partitions(pdp.database, now())
         with suppress(Unavailable):

@@ -4,7 +4,7 @@ The public door: `open_pdp` for reads, and what its answers are made of.
 """
 
 from authz.decisions import Decision, Explanation, Held, Way
-from authz.errors import CaregrantError, InvalidInput, PolicyRefused, Unavailable
+from authz.errors import CaregrantError, InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.pdp import PDP, open_pdp
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Held",
     "InvalidInput",
     "PolicyRefused",
+    "PolicyUnknown",
     "Unavailable",
     "Way",
     "open_pdp",

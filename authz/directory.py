@@ -95,7 +95,7 @@ def _candidates(pdp: PDP, act: Act, action: str, role: str | None, place: Place)
     if role == "owner":
         return owned(pdp.database, act, place)
     who, without = ("practitioner", act.by), "R3" if role == "viewer" else ""
-    return pdp.list_resources(who, action, "patient", place, act.now, act.bound, without)
+    return pdp.list_resources(who, action, "patient", place, now=act.now, within=act.bound, without=without)
 
 
 def _wanted(row: Row, role: str | None, left: bool) -> bool:
@@ -116,9 +116,9 @@ def _told(pdp: PDP, act: Act, ids: Sequence[str], action: str) -> list[Row]:
     )
     owners = {row["patient"]: row["practitioner"] for row in owned.dicts().execute(pdp.database)}
     who = ("practitioner", act.by)
-    held = pdp.evaluate_many([(who, action, ("patient", row["id"])) for row in found], act.now)
+    held = pdp.evaluate_many([(who, action, ("patient", row["id"])) for row in found], now=act.now)
     works = pdp.evaluate_many(
-        [(("practitioner", owners[row["id"]]), "receive", ("patient", row["id"])) for row in found], act.now
+        [(("practitioner", owners[row["id"]]), "receive", ("patient", row["id"])) for row in found], now=act.now
     )
     return [
         {
@@ -159,7 +159,7 @@ def patient(pdp: PDP, act: Act, name: str, *, overseen: bool = False) -> Row:
         if not rows:  # somebody has just taken the right away
             raise NotFound
         del rows[0]["left"]
-        actions = pdp.search_actions(("practitioner", act.by), ("patient", name), act.now)
+        actions = pdp.search_actions(("practitioner", act.by), ("patient", name), now=act.now)
         return {**rows[0], "actions": actions}
 
 
@@ -167,7 +167,7 @@ def actions(pdp: PDP, act: Act, names: Sequence[str], *of: str) -> dict[str, set
     """Which of these actions the practitioner may take on each of these patients, for a list to offer them."""
     asked = [(("practitioner", act.by), action, ("patient", name)) for name in names for action in of]
     with answering(pdp.database):
-        answers = pdp.evaluate_many(asked, act.now)
+        answers = pdp.evaluate_many(asked, now=act.now)
     found: dict[str, set[str]] = {name: set() for name in names}
     for (_, action, (_, name)), decision in zip(asked, answers, strict=True):
         if decision.allowed:
@@ -181,7 +181,7 @@ def names(pdp: PDP, act: Act, ids: Sequence[str]) -> dict[str, str]:
         known: set[str] = set()
         for action in ("view", "list_access"):
             asked = [Asked(("practitioner", act.by), action, ("patient", one)) for one in sorted(set(ids) - known)]
-            answers = pdp.evaluate_many([(one.subject, one.action, one.resource) for one in asked], act.now)
+            answers = pdp.evaluate_many([(one.subject, one.action, one.resource) for one in asked], now=act.now)
             record_decisions(pdp.database, act, zip(asked, answers, strict=True))
             known |= {one.resource[1] for one, decision in zip(asked, answers, strict=True) if decision.allowed}
         which = is_among(pdp.database, Patient.id, sorted(known))
@@ -200,7 +200,7 @@ def access(pdp: PDP, act: Act, name: str) -> list[Row]:
 def _permit(pdp: PDP, act: Act, actions: tuple[str, ...], name: str) -> None:
     """Go on if the first of these actions is permitted; of the others, one makes a refusal open."""
     who, resource = ("practitioner", act.by), ("patient", name)
-    answers = [pdp.evaluate(who, action, resource, act.now, within=act.bound) for action in actions]
+    answers = [pdp.evaluate(who, action, resource, now=act.now, within=act.bound) for action in actions]
     _record(pdp, act, actions[0], resource, answers[0])
     if not answers[0].allowed:
         raise Denied(actions[0]) if any(one.allowed for one in answers) else NotFound
@@ -227,9 +227,9 @@ def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> l
             mine = [row["subscription"] for row in me(pdp, act)["memberships"]]
             who = ("practitioner", act.by)
             asked: list[Any] = [(who, "receive", ("subscription", one)) for one in mine]
-            answers = pdp.evaluate_many(asked, act.now)
+            answers = pdp.evaluate_many(asked, now=act.now)
             resources = [("subscription", one) for one, may in zip(mine, answers, strict=True) if may.allowed]
-        found = {who for one in resources for who in pdp.search_subjects("practitioner", "receive", one, act.now)}
+        found = {who for one in resources for who in pdp.search_subjects("practitioner", "receive", one, now=act.now)}
         _record_search(pdp, act, "receive", ("patient", name or ""), len(found - {act.by}))
         rows = list(people(pdp, sorted(found - {act.by})).values())
     return [row for row in rows if matches(row["search_key"], q)]
@@ -241,7 +241,7 @@ def colleagues_for_all(pdp: PDP, act: Act, names: Sequence[str]) -> list[Row]:
     One search for each patient, so the cost grows with their number alone.
     """
     with answering(pdp.database):
-        answers = [set(pdp.search_subjects("practitioner", "receive", ("patient", one), act.now)) for one in names]
+        answers = [set(pdp.search_subjects("practitioner", "receive", ("patient", one), now=act.now)) for one in names]
         sizes = [len(found - {act.by}) for found in answers]
         who = ("practitioner", "")
         asked = [Asked(who, "receive", ("patient", one), size=size) for one, size in zip(names, sizes, strict=True)]
@@ -281,7 +281,7 @@ def _clinics(pdp: PDP, act: Act) -> list[str]:
     mine = Membership.select(Membership.subscription).where(Membership.practitioner == act.by).distinct()
     names: list[str] = sorted(name for (name,) in mine.tuples().execute(pdp.database))
     asked: list[Any] = [(("practitioner", act.by), "receive", ("subscription", name)) for name in names]
-    answers = pdp.evaluate_many(asked, act.now, within=act.bound)
+    answers = pdp.evaluate_many(asked, now=act.now, within=act.bound)
     return [name for name, decision in zip(names, answers, strict=True) if decision.allowed]
 
 

@@ -4,6 +4,7 @@ CaregrantError
 ├── InvalidInput          what was given is malformed; says what and where
 │   └── ImportRefused     a line of an import file, with its number
 ├── PolicyRefused         a policy directory that must not be loaded, with file, line and column
+├── PolicyUnknown         the policy of a past instant, or of a version, is not known here
 ├── Conflict              the state does not allow it: it stands already, or somebody was faster
 ├── NotFound              not there, or not the caller's to know
 ├── Denied                known to the caller, but no rule permits it
@@ -56,6 +57,10 @@ class PolicyRefused(CaregrantError):
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = sorted(set(faults))
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class PolicyUnknown(CaregrantError):
+    """The policy of a past instant, or of a version, is not known: no decision of that time can be made."""
 
 
 class Conflict(CaregrantError):

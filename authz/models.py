@@ -284,6 +284,13 @@ class Event(Table):
         indexes = ((("subscription", "id"), False), (("patient", "id"), False))
 
 
+class PolicyText(Table):
+    """The text of a policy that served: its files by their names. `version` is the hash of them; never updated."""
+
+    version = IdField(primary_key=True)
+    files = DocumentField()
+
+
 class Notification(Table):
     """What a practitioner is told of a change that somebody made; `read_at` is for ever while unread."""
 
@@ -489,6 +496,7 @@ MODELS: tuple[type[Model], ...] = (
     SpoolPosition,
     Secret,
     Review,
+    PolicyText,
     *PROOF,
 )
 
@@ -528,6 +536,7 @@ Patient.add_index(
         name="patient_open_reference",
     )
 )
+Event.add_index(Event.index(Event.at, Event.id, where=(Event.kind == "policy:loaded"), name="event_policy_loaded"))
 Decision.add_index(
     Decision.index(
         Decision.standing_share,

@@ -33,7 +33,7 @@ def who_has_access(pdp: PDP, act: Act, name: str) -> list[Row]:
     """
     with answering(pdp.database):
         grants = directory.access(pdp, act, name)
-        viewers = pdp.search_subjects("practitioner", "view", ("patient", name), act.now)
+        viewers = pdp.search_subjects("practitioner", "view", ("patient", name), now=act.now)
         holders = [row["practitioner"] for row in grants]
         others = [one for one in viewers if one not in holders]
         rows = [_by_grant(row, row["practitioner"] in viewers) for row in grants]
@@ -75,7 +75,7 @@ def _by_grant(row: Row, views: bool) -> Row:
 def _by_rule(pdp: PDP, name: str, who: Sequence[str], now: datetime) -> list[Row]:
     """Those who view a patient without a grant of their own: through a standing share, or whatever the rules permit."""
     asked = [(("practitioner", one), "view", ("patient", name)) for one in who]
-    answers = pdp.evaluate_many(asked, now)
+    answers = pdp.evaluate_many(asked, now=now)
     numbers = [one.standing_share for one in answers if one.standing_share is not None]
     found = (
         StandingShare.select().where(is_among(pdp.database, StandingShare.id, numbers)).dicts().execute(pdp.database)
@@ -113,7 +113,7 @@ def managed(pdp: PDP, act: Act) -> list[Row]:
     with answering(pdp.database):
         mine: list[Row] = directory.me(pdp, act)["memberships"]
         asked = [(("practitioner", act.by), "manage", ("subscription", one["subscription"])) for one in mine]
-        answers = pdp.evaluate_many(asked, act.now)
+        answers = pdp.evaluate_many(asked, now=act.now)
         return [one for one, decision in zip(mine, answers, strict=True) if decision.allowed]
 
 
@@ -150,10 +150,10 @@ def members(pdp: PDP, act: Act, subscription: str, place: Place) -> tuple[list[R
 def _manage(pdp: PDP, act: Act, subscription: str) -> None:
     resource: Ref = ("subscription", subscription)
     who = ("practitioner", act.by)
-    decision = pdp.evaluate(who, "manage", resource, act.now)
+    decision = pdp.evaluate(who, "manage", resource, now=act.now)
     record_decisions(pdp.database, act, [(Asked(who, "manage", resource), decision)])
     if not decision.allowed:
-        known = [pdp.evaluate(who, action, resource, act.now).allowed for action in ("receive", "audit")]
+        known = [pdp.evaluate(who, action, resource, now=act.now).allowed for action in ("receive", "audit")]
         raise Denied("manage") if any(known) else NotFound
 
 
@@ -176,7 +176,7 @@ def shares(pdp: PDP, act: Act, subscription: str, *, limit: int, after: int = 0)
         while len(found) <= limit:
             rows = _shared_after(pdp, act, subscription, limit + 1, after)
             asked = [(who, "list_access", ("patient", row["patient"])) for row in rows]
-            answers = pdp.evaluate_many(asked, act.now)
+            answers = pdp.evaluate_many(asked, now=act.now)
             found += [row for row, decision in zip(rows, answers, strict=True) if decision.allowed]
             if len(rows) <= limit:
                 break

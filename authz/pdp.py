@@ -3,6 +3,9 @@
 Every answer is one SQL statement over the stored facts at one instant; the PDP holds no copy of a fact. Whatever it
 does not know (a type, an action, an id) is denied. A database that cannot answer raises `Unavailable`: then there is
 no decision, neither permit nor deny. Records are left to the caller.
+
+A question is about an instant. `now` is the present, or an instant of the facts that a caller chooses: this PDP's own
+policy answers. `at` is a past instant: the policy that was in force then answers, or `PolicyUnknown` is raised.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,10 +23,11 @@ from authz.compiler import Clause, CompiledPolicy, Query, Statement, Writer, cla
 from authz.compiler import within as narrowed
 from authz.database import FAULTS, Database, Limits, PostgresqlDatabase, connect, give_up, own_connection, pending, shut
 from authz.decisions import Decision, Explanation, Held, Ref, Way
-from authz.errors import Fault, InvalidInput, PolicyRefused, Unavailable
+from authz.errors import Fault, InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.plans import BASIC, Place, Plan, Properties, WrongType
+from authz.policy_history import PolicyHistory
 from authz.settings import shipped
-from authz.terms import from_micros, to_micros
+from authz.terms import format_instant, to_micros
 from authz.texts import is_named
 
 _PAIRS_AT_ONCE = 1000
@@ -71,6 +75,7 @@ class PDP:
         self._writer = Writer(policy.types, database.dialect)  # type: ignore[arg-type]
         self._plans: dict[tuple[Any, ...], tuple[Plan, tuple[Query, ...]] | None] = {}
         self._explained: dict[tuple[Any, ...], tuple[int, Plan, list[tuple[Query, list[Clause]]]]] = {}
+        self._history = PolicyHistory(database, self._by)
 
     def __enter__(self) -> "PDP":
         return self
@@ -84,6 +89,37 @@ class PDP:
         """Close this thread's connection and, on PostgreSQL, those of the pool."""
         shut(self.database)
 
+    # The policy that answers.
+
+    def in_force(self, at: datetime) -> "PDP":
+        """The PDP by the policy that was in force here at an instant. Raises `PolicyUnknown`."""
+        try:
+            version = self.version_at(at)
+            if version is None:
+                raise PolicyUnknown("no service had begun here by then")
+            return self.of_version(version)
+        except PolicyUnknown as unknown:
+            raise PolicyUnknown(f"the policy of {format_instant(at)} is not known: {unknown}") from unknown
+
+    def version_at(self, at: datetime) -> str | None:
+        """The version that was in force here at an instant; None if no service had begun. Raises `PolicyUnknown`."""
+        return self._history.version_at(at)
+
+    def of_version(self, version: str) -> "PDP":
+        """The PDP by a policy that served here, or this one. Raises `PolicyUnknown`."""
+        return self if version == self.version else self._history.of_version(version)
+
+    def _by(self, policy: CompiledPolicy) -> "PDP":
+        return PDP(self.database, policy, self._clock)
+
+    def _resolve(self, at: datetime | None, now: datetime | None) -> tuple["PDP", int]:
+        """Who answers a question, and about which instant, in microseconds."""
+        if at is None:
+            return self, self._instant(now)
+        if now is not None:
+            raise InvalidInput("a question is about `at` or `now`, not about both")
+        return self.in_force(at), to_micros(at)
+
     # Decisions.
 
     def evaluate(
@@ -91,7 +127,9 @@ class PDP:
         subject: Ref,
         action: str,
         resource: Ref,
+        *,
         at: datetime | None = None,
+        now: datetime | None = None,
         request: Mapping[str, Properties] | None = None,
         within: str | None = None,
     ) -> Decision:
@@ -100,7 +138,8 @@ class PDP:
         `request` is what came with the question: ``{"action": …, "context": …, "subject": …, "resource": …}``, each
         a mapping of properties. Raises `Unavailable` if the database cannot answer.
         """
-        return self._ask(subject, action, resource, self._instant(at), request or {}, within)()
+        pdp, instant = self._resolve(at, now)
+        return pdp._ask(subject, action, resource, instant, request or {}, within)()
 
     def _ask(
         self,
@@ -135,7 +174,9 @@ class PDP:
     def evaluate_many(
         self,
         questions: Sequence[tuple[Ref, str, Ref]],
+        *,
         at: datetime | None = None,
+        now: datetime | None = None,
         requests: Sequence[Mapping[str, Properties]] | None = None,
         within: str | None = None,
     ) -> list[Decision]:
@@ -143,7 +184,7 @@ class PDP:
 
         `requests` is what came with each question, as for `evaluate`; nothing where it is left out.
         """
-        now = self._instant(at)
+        pdp, instant = self._resolve(at, now)
         groups: dict[tuple[str, str, str], list[int]] = {}
         for index, (subject, action, resource) in enumerate(questions):
             groups.setdefault((subject[0], action, resource[0]), []).append(index)
@@ -153,7 +194,7 @@ class PDP:
                 some = indexes[begin : begin + _PAIRS_AT_ONCE]
                 asked = [questions[index] for index in some]
                 came = [requests[index] for index in some] if requests else [{}] * len(some)
-                sent.append((some, self._ask_several(asked, now, came, within)))
+                sent.append((some, pdp._ask_several(asked, instant, came, within)))
         decisions: list[Any] = [None] * len(questions)
         for some, answer in sent:
             for index, decision in zip(some, answer(), strict=True):
@@ -214,7 +255,9 @@ class PDP:
         subject: Ref,
         action: str,
         resource_type: str,
+        *,
         at: datetime | None = None,
+        now: datetime | None = None,
         limit: int | None = None,
         after: str | None = None,
         request: Mapping[str, Properties] | None = None,
@@ -226,8 +269,9 @@ class PDP:
         A page follows a page by ``after=`` the last id. `without` leaves out the ways on which this rule lies, and
         what is permitted by them alone. Raises `InvalidInput` for a negative limit.
         """
-        plan = self._plan("resources", subject[0], action, resource_type, within, without)
-        return self._search(plan, (subject[1], None), at, limit, after, request, within)
+        pdp, instant = self._resolve(at, now)
+        plan = pdp._plan("resources", subject[0], action, resource_type, within, without)
+        return pdp._search(plan, (subject[1], None), instant, limit, after, request, within)
 
     def list_resources(
         self,
@@ -235,7 +279,8 @@ class PDP:
         action: str,
         resource_type: str,
         place: Place,
-        at: datetime | None = None,
+        *,
+        now: datetime,
         within: str | None = None,
         without: str = "",
     ) -> list[tuple[str, str]]:
@@ -246,7 +291,7 @@ class PDP:
         found = self._plan(question, subject[0], action, resource_type, within, without)
         if found is None or not is_named(subject[1]):
             return []
-        known = {"subject": subject[1], "now": self._instant(at), "within": within, **place.values()}
+        known = {"subject": subject[1], "now": to_micros(now), "within": within, **place.values()}
         return [(row[0], row[1]) for row in self._rows(found[0], tuple(map(known.get, BASIC)), None)]
 
     def search_subjects(
@@ -254,21 +299,24 @@ class PDP:
         subject_type: str,
         action: str,
         resource: Ref,
+        *,
         at: datetime | None = None,
+        now: datetime | None = None,
         limit: int | None = None,
         after: str | None = None,
         request: Mapping[str, Properties] | None = None,
         within: str | None = None,
     ) -> list[str]:
         """The ids of the subjects that may do this to the resource, in order, each once; pages as above."""
-        plan = self._plan("subjects", subject_type, action, resource[0], within)
-        return self._search(plan, (None, resource[1]), at, limit, after, request, within)
+        pdp, instant = self._resolve(at, now)
+        plan = pdp._plan("subjects", subject_type, action, resource[0], within)
+        return pdp._search(plan, (None, resource[1]), instant, limit, after, request, within)
 
     def _search(
         self,
         found: tuple[Plan, tuple[Query, ...]] | None,
         ends: tuple[str | None, str | None],
-        at: datetime | None,
+        now: int,
         limit: int | None,
         after: str | None,
         request: Mapping[str, Properties] | None,
@@ -280,7 +328,7 @@ class PDP:
             return []
         most = (None if self.database.dialect == "postgresql" else -1) if limit is None else min(limit, 2**62)
         try:
-            rows = self._rows(found[0], (*ends, self._instant(at), within, after or "", most), request)
+            rows = self._rows(found[0], (*ends, now, within, after or "", most), request)
         except WrongType:
             return []
         return [row[0] for row in rows]
@@ -289,33 +337,45 @@ class PDP:
         self,
         subject: Ref,
         resource: Ref,
+        *,
         at: datetime | None = None,
+        now: datetime | None = None,
         request: Mapping[str, Properties] | None = None,
         within: str | None = None,
     ) -> list[str]:
         """The actions that the subject may take on the resource, in the policy's order."""
-        found = self._plan("actions", subject[0], "", resource[0], within)
+        pdp, instant = self._resolve(at, now)
+        found = pdp._plan("actions", subject[0], "", resource[0], within)
         if found is None or not is_named(subject[1]) or not is_named(resource[1]):
             return []
         try:
-            rows = self._rows(found[0], (subject[1], resource[1], self._instant(at), within), request)
+            rows = pdp._rows(found[0], (subject[1], resource[1], instant, within), request)
         except WrongType:
             return []
         return [row[0] for row in rows]
 
-    def matrix(self, subject_type: str, action: str, resource_type: str, at: datetime | None = None) -> Iterator[Held]:
+    def matrix(
+        self,
+        subject_type: str,
+        action: str,
+        resource_type: str,
+        *,
+        at: datetime | None = None,
+        now: datetime | None = None,
+    ) -> Iterator[Held]:
         """Every permitted pair with its rule and grant, ordered, each once, as a stream."""
-        found = self._plan("matrix", subject_type, action, resource_type)
+        pdp, instant = self._resolve(at, now)
+        found = pdp._plan("matrix", subject_type, action, resource_type)
         if found is None:
             return
         plan, queries = found
         previous: Ref | None = None
-        for subject, resource, way, grant, _ in self._stream(plan, (None, None, self._instant(at))):
+        for subject, resource, way, grant, _ in pdp._stream(plan, (None, None, instant)):
             if (subject, resource) != previous:
                 previous = (subject, resource)
                 yield Held(subject, resource, queries[way].rules[0] if queries[way].rules else None, grant)
 
-    def exists(self, one: Ref, at: datetime | None = None, within: str | None = None) -> bool:
+    def exists(self, one: Ref, *, now: datetime | None = None, within: str | None = None) -> bool:
         """Whether there is such a row at an instant; within a subscription, whether it belongs there."""
         found = self.policy.types.named(one[0])
         if found is None or not is_named(one[1]):
@@ -325,7 +385,7 @@ class PDP:
             there = Query(found.polar, found.polar, None, (), (), ())
             probes = [there] if within is None else list(narrowed(there, self.policy.types))
             self._explained[key] = (len(probes), Plan(self._writer.probes(probes)), [])
-        return any(self._rows(self._explained[key][1], (one[1], one[1], self._instant(at), within), None)[0])
+        return any(self._rows(self._explained[key][1], (one[1], one[1], self._instant(now), within), None)[0])
 
     # Explanations.
 
@@ -334,7 +394,9 @@ class PDP:
         subject: Ref,
         action: str,
         resource: Ref,
+        *,
         at: datetime | None = None,
+        now: datetime | None = None,
         request: Mapping[str, Properties] | None = None,
         within: str | None = None,
     ) -> Explanation:
@@ -342,8 +404,19 @@ class PDP:
 
         Asked within a subscription, nothing is told of a pair of which one belongs elsewhere.
         """
-        now = self._instant(at)
-        decision = self.evaluate(subject, action, resource, from_micros(now), request, within)
+        pdp, instant = self._resolve(at, now)
+        return pdp._explain(subject, action, resource, instant, request or {}, within)
+
+    def _explain(
+        self,
+        subject: Ref,
+        action: str,
+        resource: Ref,
+        now: int,
+        request: Mapping[str, Properties],
+        within: str | None,
+    ) -> Explanation:
+        decision = self._ask(subject, action, resource, now, request, within)()
         if decision.reason not in ("permitted", "denied") or not is_named(subject[1]) or not is_named(resource[1]):
             return Explanation(decision, ())
         first, plan, ways = self._probes(subject[0], action, resource[0], within is not None)
@@ -376,9 +449,9 @@ class PDP:
 
     # Plans and rows.
 
-    def _instant(self, at: datetime | None) -> int:
-        if at is not None:
-            return to_micros(at)
+    def _instant(self, now: datetime | None) -> int:
+        if now is not None:
+            return to_micros(now)
         return time_ns() // 1000 if self._clock is None else to_micros(self._clock())
 
     def _queries(self, subject_type: str, action: str, resource_type: str) -> tuple[Query, ...]:

@@ -13,13 +13,16 @@
 # %% [markdown]
 # # Access review
 #
-# Somebody other than who gave or holds a share decides on it: keep or revoke. Save the sheet (the CSV), fill in
-# `verdict` on each line, and hand it to the operator, who carries it out all at once:
+# Somebody other than who gave or holds a share decides on it: keep or revoke. Fill in `verdict` on each line of the
+# sheet (in the workbook, where it is a list to choose from, or in the CSV), and hand the file to the operator, who
+# carries it out all at once:
 #
-# `caregrant audit review SHEET.csv --reviewer ID --campaign NAME --due DATE`
+# `caregrant audit review SHEET.xlsx --reviewer ID --campaign NAME --due DATE`
 
 # %% tags=["parameters"]
 subscription = "north"
+names = False  # show the names of patients and practitioners
+reason = ""  # why the reviewer needs the names; it is recorded
 every_days = 365  # a share is due for review again after so many days
 as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
 tz = "UTC"  # the time zone in which days begin and times are shown, such as "Europe/Helsinki"
@@ -36,7 +39,7 @@ report
 # The sheet to decide on: every live share of the clinic. Standing shares first: each opens all that its owner has.
 
 # %%
-sheet = report.ask(ask.review_sheet, subscription=subscription)
+sheet = report.ask(ask.review_sheet, subscription=subscription, names=names, reason=reason)
 assert sheet.frame.verdict.isna().all()
 sheet
 

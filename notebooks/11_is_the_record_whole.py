@@ -60,11 +60,12 @@ policies = report.ask(ask.policies_in_force, since=since, until=until)
 policies
 
 # %% [markdown]
-# Decisions that today's policy, asked about the same facts at the same instant, would answer differently.
+# Decisions that their own policy, asked about the same facts at the same instant, would answer differently, and those
+# whose policy is not known any more.
 
 # %%
 again = report.ask(ask.replayed_decisions, since=since, until=until)
-assert (again.frame.allowed != again.frame.now_allowed).all()
+assert (again.frame.allowed != again.frame.replayed_allowed).all()
 again
 
 # %% [markdown]

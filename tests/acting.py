@@ -1,13 +1,13 @@
 """Somebody of the cast who acts, at the instant of the cast or some seconds later."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from authz.compiler import load
+from authz.compiler import CompiledPolicy, load
 from authz.database import Database
 from authz.models import Decision, Event, Grant, Notification
 from authz.pdp import PDP
-from authz.record import Act, replayed
+from authz.record import Act, policy_loaded, replayed
 from authz.settings import shipped
 from tests.people import NOW
 
@@ -28,6 +28,11 @@ def pdp_of(database: Database, later: float = 0) -> PDP:
     return PDP(database, POLICY, clock=lambda: NOW + timedelta(seconds=later))
 
 
+def served_since(database: Database, at: datetime, policy: CompiledPolicy = POLICY) -> None:
+    """A service began to decide by a policy at an instant."""
+    policy_loaded(database, Act("", at), policy, "policies")
+
+
 class Clinic:
     """A database with the cast in it: what stands there, and what the record says since."""
 
@@ -37,7 +42,9 @@ class Clinic:
         self._before = Event.select().count(database)
 
     def viewers(self, patient: str = "p-1", later: float = 0) -> list[str]:
-        return self.pdp.search_subjects("practitioner", "view", ("patient", patient), NOW + timedelta(seconds=later))
+        return self.pdp.search_subjects(
+            "practitioner", "view", ("patient", patient), now=NOW + timedelta(seconds=later)
+        )
 
     def holders(self, patient: str = "p-1", later: float = 0) -> list[tuple[str, str]]:
         """The live grants of a patient as (practitioner, role), the owner first."""

@@ -141,7 +141,7 @@ class History:
         )
         self.strict = PDP(database, compile_texts(texts))
         add_client(database, name="records", scopes=("decide", "act"), subscription=None, now=BEGIN)
-        policy_loaded(database, Act("", BEGIN), self.pdp.version, "policies")
+        policy_loaded(database, Act("", BEGIN), self.pdp.policy, "policies")
         self._found()
         for week in range(WEEKS):
             with database.atomic():
@@ -237,7 +237,7 @@ class History:
         strict = week_of(self.now) in STRICT
         act = self.by(who)
         pdp = self.strict if strict else self.pdp
-        decision = pdp.evaluate(("practitioner", who), "view", ("patient", patient), act.now)
+        decision = pdp.evaluate(("practitioner", who), "view", ("patient", patient), now=act.now)
         asked = Asked(("practitioner", who), "view", ("patient", patient), purpose=purpose)
         record_decisions(self.database, act, [(asked, decision)])
         self.ledger.given.append(Given(act.now, who, patient, decision.allowed, purpose, act.request_id, strict))
@@ -259,9 +259,11 @@ class History:
             case 60:
                 self.lapse("harbour", live=False)
             case 80:
-                policy_loaded(self.database, self.by(""), self.strict.version, "strict")
+                policy_loaded(self.database, self.by(""), self.strict.policy, "strict")
             case 82:
                 self.lapse("harbour", live=True)
+            case 86:
+                policy_loaded(self.database, Act("", self.now), self.pdp.policy, "policies")
             case 90:
                 self.leave("erin", "north")
             case 95:

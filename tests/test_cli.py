@@ -77,9 +77,11 @@ def test_check_says_no_with_exit_1(clinic: str) -> None:
 
 
 def test_check_in_the_past(clinic: str) -> None:
-    """--at asks about another instant; a time without a zone is a usage error."""
+    """--at asks about another instant, by the policy of then or by today's; a time without a zone is a usage error."""
     then = format_instant(datetime.now(UTC) - timedelta(days=60))
-    assert run("check", "practitioner:bob", "view", "patient:p-3", "--at", then, url=clinic).startswith("allowed")
+    asked = ("check", "practitioner:bob", "view", "patient:p-3", "--at", then)
+    assert f"the policy of {then} is not known: no service had begun here by then" in refused(*asked, url=clinic)
+    assert run(*asked, "--todays-policy", url=clinic).startswith("allowed")
     told = run("check", "practitioner:bob", "view", "patient:p-3", "--at", "2026-01-01", url=clinic, exit_code=2)
     assert "RFC 3339" in told
 

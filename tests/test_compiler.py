@@ -133,12 +133,12 @@ def test_a_patient_counts_while_they_are_there(database: Database, stored: dict[
             pdp = PDP(database, compile_texts({"policy.polar": text, "types.toml": DOCUMENT}), clock=lambda: NOW)
             there = BEFORE if "started_at" not in stored else AFTER
             for at, allowed in ((NOW, False), (there, True)):
-                assert pdp.evaluate(ALICE, "view", resource, at).allowed is allowed, (text, at)
-                assert pdp.evaluate_many([(ALICE, "view", resource)], at)[0].allowed is allowed
-                assert (resource[1] in pdp.search_resources(ALICE, "view", resource[0], at)) is allowed
-                assert ("alice" in pdp.search_subjects("practitioner", "view", resource, at)) is allowed
-                assert pdp.search_actions(ALICE, resource, at) == (["view"] if allowed else [])
-                pairs = [row[:2] for row in pdp.matrix("practitioner", "view", resource[0], at)]
+                assert pdp.evaluate(ALICE, "view", resource, now=at).allowed is allowed, (text, at)
+                assert pdp.evaluate_many([(ALICE, "view", resource)], now=at)[0].allowed is allowed
+                assert (resource[1] in pdp.search_resources(ALICE, "view", resource[0], now=at)) is allowed
+                assert ("alice" in pdp.search_subjects("practitioner", "view", resource, now=at)) is allowed
+                assert pdp.search_actions(ALICE, resource, now=at) == (["view"] if allowed else [])
+                pairs = [row[:2] for row in pdp.matrix("practitioner", "view", resource[0], now=at)]
                 assert (("alice", resource[1]) in pairs) is allowed
     unmet = asked_of(database, whole).explain(ALICE, "view", PATIENT).nearest
     assert unmet is not None

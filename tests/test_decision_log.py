@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from api import sealing
+from authz.compiler import compile_texts
 from authz.database import Database, connect, migrate, shut, write_back
 from authz.decisions import Decision as Decided
 from authz.errors import InvalidInput, Unavailable
@@ -241,12 +242,14 @@ def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
 def test_a_change_of_policy_is_recorded_once(database: Database) -> None:
     """The first service that decides by another version says so, also where it is an older one; the others do not."""
     act = Act("", NOW)
-    assert policy_loaded(database, act, "a" * 64, "policies")
-    assert not policy_loaded(database, act, "a" * 64, "policies")
-    assert policy_loaded(database, act, "b" * 64, "elsewhere")
-    assert policy_loaded(database, act, "a" * 64, "policies")
-    bodies = [body for (body,) in Event.select(Event.body).order_by(Event.id).tuples().execute(database)]
-    assert bodies[1] == {"policy_version": "b" * 64, "source": "elsewhere"}
+    first, other = (compile_texts({"p.polar": f'allow(_: Practitioner, "{one}", _: Patient);'}) for one in "ab")
+    assert policy_loaded(database, act, first, "policies")
+    assert not policy_loaded(database, act, first, "policies")
+    assert policy_loaded(database, act, other, "elsewhere")
+    assert policy_loaded(database, act, first, "policies")
+    loads = Event.select(Event.body).where(Event.kind == "policy:loaded").order_by(Event.id)
+    bodies = [body for (body,) in loads.tuples().execute(database)]
+    assert bodies[1] == {"policy_version": other.version, "source": "elsewhere"}
 
 
 def test_months_have_their_partitions(postgresql_url: str) -> None:

@@ -55,10 +55,10 @@ def test_an_ended_patient_is_nobodys_and_stays_in_the_past(clinic: Clinic) -> No
     assert clinic.viewers(later=10) == []
     assert clinic.viewers(later=9) == before
     for action in ("view", "list_access", "receive", "end", "edit"):
-        found = clinic.pdp.search_subjects("practitioner", action, ("patient", "p-1"), NOW + timedelta(seconds=10))
+        found = clinic.pdp.search_subjects("practitioner", action, ("patient", "p-1"), now=NOW + timedelta(seconds=10))
         assert found == [], action
     document = ("document", "by-alice")
-    assert not clinic.pdp.evaluate(("practitioner", "alice"), "view", document, NOW + timedelta(seconds=10)).allowed
+    assert not clinic.pdp.evaluate(("practitioner", "alice"), "view", document, now=NOW + timedelta(seconds=10)).allowed
     assert clinic.holders(later=10) == []
     assert clinic.events()[-1] == "patient:ended"
     assert ("share:ended", "p-1") in clinic.told("bob")

@@ -49,7 +49,7 @@ def test_a_document_follows_its_patient(database: Database) -> None:
         assert put_entity(pdp, act=by("", later), kind="document", entity="d-1", properties=said)["properties"] == said
     end_entity(pdp, act=by("", 4), kind="document", entity="d-1")
     at = [NOW + timedelta(seconds=later) for later in (0, 1, 2, 3.9, 4)]
-    assert [pdp.evaluate(bob, "view", doc, one).allowed for one in at] == [False, True, True, True, False]
+    assert [pdp.evaluate(bob, "view", doc, now=one).allowed for one in at] == [False, True, True, True, False]
     with pytest.raises(NotFound):
         end_entity(pdp, act=by("", 5), kind="document", entity="d-1")
     kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
@@ -137,7 +137,7 @@ def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, databa
     # A decision asked within the other clinic knows no more of it.
     pdp, doc = pdp_of(database), ("document", mine)
     mia, later = ("practitioner", "mia"), FOREVER - timedelta(days=1)
-    asked = [pdp.evaluate(mia, "view", doc, later, within=one) for one in (None, "north", "city")]
+    asked = [pdp.evaluate(mia, "view", doc, now=later, within=one) for one in (None, "north", "city")]
     assert [one.allowed for one in asked] == [True, True, False]
     Entity.update(subscription="city").where(Entity.id == mine).execute(database)
     assert [one for one in replayed(database)[1] if mine in one.row] != []

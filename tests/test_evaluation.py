@@ -12,6 +12,7 @@ from authz.database import Database
 from authz.models import Decision
 from authz.terms import format_instant
 from tests import people
+from tests.acting import served_since
 from tests.http import EVALUATION, App, assert_problem, question, service
 from tests.people import NEXT_YEAR, NOW
 from tests.test_cli import run
@@ -24,6 +25,7 @@ PAST = format_instant(NOW - timedelta(days=30))
 @pytest.fixture
 def flask(database: Database) -> Flask:
     people.fill(database)
+    served_since(database, people.LONG_AGO)
     return service(database)
 
 
@@ -128,6 +130,7 @@ ALIKE: dict[str, tuple[str, str, tuple[str, str]]] = {
 def test_the_command_line_explains_alike(sqlite_database: Database, sqlite_url: str, name: str) -> None:
     """What `context.explain` tells of a pair, `caregrant check --explain --json` tells in the same words."""
     people.fill(sqlite_database)
+    served_since(sqlite_database, people.LONG_AGO)
     who, action, what = ALIKE[name]
     auditor = App(service(sqlite_database), sqlite_database, "decide", "audit")
     told = decided(auditor, question(who, action, what, context={"explain": True}))

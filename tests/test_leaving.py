@@ -278,8 +278,8 @@ def test_an_entity_ends_after_a_clock_ahead(clinic: Clinic) -> None:
     for entity in ("plan", "by-alice"):
         end_entity(clinic.pdp, act=by("", 60), kind="document", entity=entity)
         for later in (61, DAY + 1):
-            asked = (("practitioner", "alice"), "view", ("document", entity), NOW + timedelta(seconds=later))
-            assert not clinic.pdp.evaluate(*asked).allowed
+            question = (("practitioner", "alice"), "view", ("document", entity))
+            assert not clinic.pdp.evaluate(*question, now=NOW + timedelta(seconds=later)).allowed
 
 
 @pytest.mark.parametrize("subscription", [None, "north"])

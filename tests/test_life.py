@@ -173,7 +173,7 @@ class Life(RuleBasedStateMachine):
             given = {owner} | {who for one, who in self.shares if one == patient}
             if self.practises(owner):
                 given |= {who for giver, who in self.standing if giver == owner}
-            seen = self.pdp.search_subjects("practitioner", "view", ("patient", self.id(patient)), at)
+            seen = self.pdp.search_subjects("practitioner", "view", ("patient", self.id(patient)), now=at)
             assert sorted(seen) == sorted(self.id(who) for who in given if self.practises(who))
 
     @invariant()

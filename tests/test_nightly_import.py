@@ -196,7 +196,7 @@ def test_a_rejoin_by_import_revives_nothing(database: Database) -> None:
         database, line("membership", practitioner="bob", subscription="north", role="member", started_at=start), later=5
     )
     at = NOW + timedelta(minutes=6)
-    assert not pdp.evaluate(("practitioner", "bob"), "view", ("patient", "p-1"), at).allowed
+    assert not pdp.evaluate(("practitioner", "bob"), "view", ("patient", "p-1"), now=at).allowed
     assert (
         Grant.select().where(Grant.practitioner == "bob", Grant.role == "viewer", Grant.ended_at > at).count(database)
         == 0
@@ -204,7 +204,7 @@ def test_a_rejoin_by_import_revives_nothing(database: Database) -> None:
     assert (
         StandingShare.select().where(StandingShare.colleague == "bob", StandingShare.ended_at > at).count(database) == 0
     )
-    assert pdp.evaluate(("practitioner", "bob"), "view", ("patient", "p-2"), at).allowed
+    assert pdp.evaluate(("practitioner", "bob"), "view", ("patient", "p-2"), now=at).allowed
 
 
 def test_a_patients_end_to_come_counts_when_it_comes(database: Database) -> None:
@@ -214,8 +214,8 @@ def test_a_patients_end_to_come_counts_when_it_comes(database: Database) -> None
     (row,) = Patient.select().where(Patient.id == "p-1").execute(database)
     assert row.ended_at < FOREVER
     pdp, alice = pdp_of(database), ("practitioner", "alice")
-    assert pdp.evaluate(alice, "view", ("patient", "p-1"), row.ended_at - timedelta(seconds=1)).allowed
-    assert not pdp.evaluate(alice, "view", ("patient", "p-1"), row.ended_at).allowed
+    assert pdp.evaluate(alice, "view", ("patient", "p-1"), now=row.ended_at - timedelta(seconds=1)).allowed
+    assert not pdp.evaluate(alice, "view", ("patient", "p-1"), now=row.ended_at).allowed
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,8 @@ def test_share(clinic: Clinic) -> None:
     assert clinic.told("alice") == [("share:given", "p-1")]
     assert clinic.decisions() == [("alice", "share", True), ("oscar", "receive", True)]
     last = until - timedelta(microseconds=1)
-    assert "oscar" in clinic.pdp.search_subjects("practitioner", "view", ("patient", "p-1"), last)
-    assert "oscar" not in clinic.pdp.search_subjects("practitioner", "view", ("patient", "p-1"), until)
+    assert "oscar" in clinic.pdp.search_subjects("practitioner", "view", ("patient", "p-1"), now=last)
+    assert "oscar" not in clinic.pdp.search_subjects("practitioner", "view", ("patient", "p-1"), now=until)
 
 
 def test_end_share_by_owner_manager_and_viewer(clinic: Clinic) -> None:

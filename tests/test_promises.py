@@ -33,7 +33,7 @@ ROOMS = {"alice": "north", "bob": "north", "dan": "north", "frank": "city", "mia
 PEOPLE = st.sampled_from([*ROOMS, "gus"])
 PATIENTS = st.sampled_from([f"p-{number}" for number in range(4)])
 
-RECORD = ("event", "decision", "leaf", "seal", "checkpoint", "erased", "review")
+RECORD = ("policy_text", "event", "decision", "leaf", "seal", "checkpoint", "erased", "review")
 
 
 class Machine(RuleBasedStateMachine):
@@ -92,7 +92,7 @@ class Machine(RuleBasedStateMachine):
                 assert all((taker, one) in self._seen() for one in said["patients"])
 
     def _seen(self) -> set[tuple[str, str]]:
-        held = self.pdp.matrix("practitioner", "view", "patient", NOW + timedelta(seconds=self.later))
+        held = self.pdp.matrix("practitioner", "view", "patient", now=NOW + timedelta(seconds=self.later))
         return {(one.subject, one.resource) for one in held}
 
     @rule(seconds=st.integers(0, 3))
@@ -170,10 +170,10 @@ class Machine(RuleBasedStateMachine):
         at = NOW + timedelta(seconds=self.later)
         seen = self._seen()
         for patient in Patient.select().execute(self.database):
-            listed = self.pdp.search_subjects("practitioner", "view", ("patient", patient.id), at)
+            listed = self.pdp.search_subjects("practitioner", "view", ("patient", patient.id), now=at)
             assert listed == sorted(who for who, one in seen if one == patient.id)
             for who in (*ROOMS, "gus"):
-                allowed = self.pdp.evaluate(("practitioner", who), "view", ("patient", patient.id), at).allowed
+                allowed = self.pdp.evaluate(("practitioner", who), "view", ("patient", patient.id), now=at).allowed
                 assert allowed == (who in listed)
 
     @invariant()

@@ -140,4 +140,4 @@ def test_nobody_is_the_author_of_nothing(emptied: Database, said: str) -> None:
     worlds.insert(emptied, rows)
     agree(emptied, texts, policy, now)
     asked = [(("practitioner", "alice"), "view", ("document", name)) for name in authors]
-    assert [one.allowed for one in PDP(emptied, policy).evaluate_many(asked, NOW)] == [False, False, True]
+    assert [one.allowed for one in PDP(emptied, policy).evaluate_many(asked, now=NOW)] == [False, False, True]

@@ -19,7 +19,7 @@ from authz.audit.reading import Audit, open_audit
 from authz.database import connect, migrate, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event
-from tests.history import BEGIN, END, History, Ledger, Span, week_of
+from tests.history import BEGIN, END, STRICT, History, Ledger, Span, week_of
 
 YEARS: dict[str, Any] = {"since": BEGIN, "until": END}
 
@@ -72,13 +72,14 @@ def until(at: datetime) -> datetime | None:
 
 
 def test_q1_who_could(known: Known) -> None:
-    """Q1: at instants all over the three years, exactly those whom the help page lets see the patient, and how."""
+    """Q1: at instants all over the three years, exactly those whom the policy then in force lets see the patient."""
     patients = list(known.ledger.clinic)
     for week in range(3, 156, 9):
         at = BEGIN + timedelta(weeks=week, hours=2)
         for patient in patients[week % 5 :: 6]:
             found = ask.who_could(known.audit, patient=patient, as_of=at)
-            assert dict(rows(found, "practitioner", "how")) == known.ledger.could(patient, at)
+            could = known.ledger.could(patient, at, strict=week_of(at) in STRICT)
+            assert dict(rows(found, "practitioner", "how")) == could
     assert "of 14 practitioners checked" in found.said or found.checked > 10
 
 
@@ -116,7 +117,8 @@ def test_q3_what_could_reach(known: Known) -> None:
     for at in (BEGIN + timedelta(weeks=50), BEGIN + timedelta(weeks=82), END):
         for who in ("alice", "bob", "carol", "erin", "dan", "frank", "mia", "grace", "mallory"):
             found = ask.what_could_reach(known.audit, practitioner=who, as_of=at)
-            could = {one: known.ledger.could(one, at).get(who) for one in known.ledger.clinic}
+            strict = week_of(at) in STRICT
+            could = {one: known.ledger.could(one, at, strict=strict).get(who) for one in known.ledger.clinic}
             assert dict(rows(found, "patient", "how")) == {one: how for one, how in could.items() if how}
             assert all(known.ledger.clinic[one] == where for one, where in rows(found, "patient", "subscription"))
 
@@ -370,15 +372,18 @@ def test_q20_policies_in_force(known: Known) -> None:
 
 
 def test_q20_replayed_decisions(known: Known) -> None:
-    """Q20: asked again, today's policy differs on what the other policy denied and on what was forged, nothing else."""
-    found = ask.replayed_decisions(known.audit, **YEARS)
+    """Q20: asked again, its own policy differs on what was forged alone; today's on what the other denied, too."""
+    forged = {known.ledger.planted[name] for name in ("a leaver sees", "a former owner sees")}
+    own = ask.replayed_decisions(known.audit, **YEARS)
+    assert dict(rows(own, "decision", "why")) == dict.fromkeys(forged, "the policy answers differently")
+    found = ask.replayed_decisions(known.audit, **YEARS, policy="today")
     expected = {
         one.request_id: (one.allowed, not one.allowed)
         for one in known.ledger.given
         if one.forged or (one.strict and one.allowed != (one.who in known.ledger.could(one.patient, one.at)))
     }
     told = {}
-    for number, allowed, now_allowed in rows(found, "decision", "allowed", "now_allowed"):
+    for number, allowed, now_allowed in rows(found, "decision", "allowed", "replayed_allowed"):
         row = Decision.select().where(Decision.id == number).execute(known.history.database)[0]
         told[row.request_id] = (allowed, now_allowed)
     assert told == expected
@@ -448,6 +453,7 @@ def test_every_answer_has_its_columns_and_types(known: Known) -> None:
     needed = {"patient": "nobody's", "practitioner": "nobody", "subscription": "nowhere"}
     for one in ask.QUESTIONS:
         wanted = {name: value for name, value in needed.items() if name in one.required}
+        wanted |= {"policy": "today"} if "policy" in one.parameters else {}  # none was in force before the beginning
         empty = one(known.audit, as_of=BEGIN - timedelta(days=1), tz="Asia/Kathmandu", **wanted)
         assert list(empty.frame.columns) == list(one.columns)
         for name, dtype in empty.frame.dtypes.items():

@@ -18,16 +18,18 @@ import pytest
 from authz.audit import charts
 from authz.audit import questions as ask
 from authz.audit.answers import Answer, framed
+from authz.audit.cells import safe, unsafe
 from authz.audit.checkpoints import Signer, checkpoint
 from authz.audit.parquet import SCHEMA
 from authz.audit.printed import as_pdf, chromium
 from authz.audit.reading import Audit, open_audit
 from authz.audit.report import Report
-from authz.audit.sheets import as_csv, as_xlsx, safe, unsafe
+from authz.audit.sheets import as_csv, as_xlsx
 from authz.database import Database
 from authz.models import Event, Grant, Patient
+from tests.acting import served_since
 from tests.browser import needs_chromium
-from tests.people import NOW, add, fill
+from tests.people import LONG_AGO, NOW, add, fill
 from tests.tampering import tell_facts
 
 DANGEROUS = ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "＝1", "|calc"]
@@ -37,6 +39,7 @@ DANGEROUS = ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "＝1", "|calc"]
 def audit(sqlite_database: Database, sqlite_url: str) -> Iterator[Audit]:
     """An audit of the cast, with patients whose ids a spreadsheet would take for formulas."""
     fill(sqlite_database)
+    served_since(sqlite_database, LONG_AGO)
     for name in ("=cmd|'/C'!A0", "<b>p</b>"):
         add(sqlite_database, Patient, id=name, subscription="north", name="Pat")
         add(sqlite_database, Grant, patient=name, practitioner="alice", role="owner", origin="created")

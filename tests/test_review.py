@@ -1,21 +1,24 @@
 """The access review: a decided sheet is carried out line by line, all of it or nothing (Q16)."""
 
 import csv
+import hashlib
 import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from authz.audit import questions as ask
 from authz.audit.reading import open_audit
 from authz.audit.sheets import as_csv
 from authz.database import Database
-from authz.errors import ImportRefused
-from authz.models import Grant, Patient, Review, StandingShare
+from authz.errors import ImportRefused, InvalidInput
+from authz.models import Event, Grant, Patient, Practitioner, Review, StandingShare
 from authz.operations import Reviewed, Verdict, review, share
+from authz.record import Asked, record_decisions
 from authz.statements import insert_rows
 from authz.terms import FOREVER_MICROS, to_micros
 from tests.acting import Clinic, by, login
@@ -88,6 +91,41 @@ def test_standing_shares_are_reviewed_with_the_others(clinic: Clinic) -> None:
         carry_out(clinic, keep)
     with pytest.raises(ImportRefused, match="no live share with carl"):
         carry_out(clinic, standing(clinic, "carl", "keep"), campaign="autumn")
+
+
+def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_url: str) -> None:
+    """Owner, giver, reason, uses, their purposes and the last one; names alone with a reason, which is recorded."""
+    fill(sqlite_database)
+    made = Clinic(sqlite_database)
+    share(made.pdp, act=by("alice"), patients=["p-1"], colleague=login("oscar"), reason="second opinion")
+    for later, who, purpose in ((1, "oscar", "TREAT"), (2, "oscar", "ETREAT"), (3, "oscar", "TREAT"), (4, "carol", "")):
+        asked = Asked(("practitioner", who), "view", ("patient", "p-1"), purpose=purpose)
+        at = NOW + timedelta(seconds=later)
+        decision = made.pdp.evaluate(asked.subject, "view", asked.resource, now=at)
+        record_decisions(sqlite_database, by(who, later), [(asked, decision)])
+    audit = open_audit(sqlite_url, as_of=NOW + timedelta(minutes=1))
+    sheet = ask.review_sheet(audit, subscription="north").frame
+    told = {(row.practitioner, row.patient): row for row in sheet.itertuples() if row.patient == "p-1"}
+    oscar = told["oscar", "p-1"]
+    assert (oscar.owner, oscar.given_by, oscar.reason) == ("alice", "alice", "second opinion")
+    assert (oscar.accesses, oscar.purposes, oscar.last_used) == (3, "ETREAT, TREAT", NOW + timedelta(seconds=3))
+    assert (told["bob", "p-1"].accesses, told["bob", "p-1"].last_used is pd.NaT) == (0, True)
+    carol = next(row for row in sheet.itertuples() if row.practitioner == "carol")
+    assert (carol.owner, carol.accesses, carol.last_used) == ("alice", 1, NOW + timedelta(seconds=4))
+    assert sheet.name.isna().all()
+    assert sheet.patient_name.isna().all()
+    with pytest.raises(InvalidInput, match="reason"):
+        ask.review_sheet(audit, subscription="north", names=True)
+    why = "the reviewer knows patients by name"
+    named = ask.review_sheet(audit, subscription="north", names=True, reason=why).frame
+    row = next(row for row in named.itertuples() if row.practitioner == "oscar")
+    assert (row.name, row.patient_name) == tuple(
+        model.select(model.name).where(model.id == one).tuples().execute(sqlite_database)[0][0]
+        for model, one in ((Practitioner, "oscar"), (Patient, "p-1"))
+    )
+    last = Event.select().where(Event.kind == "audit:read").order_by(Event.id.desc()).execute(sqlite_database)[0]
+    assert (last.reason, last.body["parameters"]["names"]) == (why, True)
+    audit.close()
 
 
 @pytest.mark.parametrize(
@@ -173,14 +211,22 @@ def test_from_the_sheet_to_the_state(sqlite_database: Database, sqlite_url: str,
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
         writer.writerows({**one, "verdict": "Revoke " if one["practitioner"] == "bob" else "keep"} for one in lines)
-    assert run(*words, url=sqlite_url) == f"kept {len(lines) - 1}, revoked 1\n"
+    assert run(*words, url=sqlite_url, CAREGRANT_READER="olga") == f"kept {len(lines) - 1}, revoked 1\n"
+    given = Event.select(Event.body).where(Event.kind == "review:given").tuples().execute(sqlite_database)
+    bodies = [body for (body,) in given]
+    assert len(bodies) == len(lines)
+    assert {(one["reviewer"], one["ran_by"]) for one in bodies} == {("dan", "olga")}
+    assert {one["sheet"] for one in bodies} == {hashlib.sha256(path.read_bytes()).hexdigest()}
+    exported = run("audit", "export", "--format", "fhir-r4", url=sqlite_url)
+    assert exported.count(bodies[0]["sheet"]) == len(bodies)
     told = ask.access_review(open_audit(sqlite_url), subscription="north").frame
     assert set(told.state[told.practitioner == "bob"]) == {"revoked"}
     assert set(told.state) == {"kept", "revoked"}
     path.write_text("patient,verdict\n")
     assert "line 1: the sheet has no column grant" in refused(*words, url=sqlite_url)
-    path.write_text("grant,standing_share,patient,practitioner,verdict\n1,2,p-1,bob,keep\n")
-    assert "line 2: a line has the number of a grant or of a standing share" in refused(*words, url=sqlite_url)
+    for number in ("1,2", ",", "x,", "-1,", "1.5,", "9" * 25 + ",", ",9999999999999999999", "\u0661,"):
+        path.write_text(f"grant,standing_share,patient,practitioner,verdict\n{number},p-1,bob,keep\n")
+        assert "line 2: a line has the number of a grant or of a standing share" in refused(*words, url=sqlite_url)
     audit.close()
 
 

@@ -22,6 +22,7 @@ from authz.clients import add_client
 from authz.compiler import load
 from authz.database import connect, shut
 from authz.models import Decision, Event
+from authz.policy_history import kept_texts
 from authz.settings import shipped
 from tests.http import EVALUATION, question
 from tests.server import COMMAND, free_port, get, send, serving
@@ -127,6 +128,7 @@ def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str,
     database = connect(database_url)
     (loaded,) = Event.select(Event.body).where(Event.kind == "policy:loaded").tuples().execute(database)
     (decided,) = Decision.select(Decision.policy_version).tuples().execute(database)
+    assert kept_texts(database, decided[0]) == load(shipped("policies")).texts
     shut(database)
     assert [loaded[0]["policy_version"], decided[0]] == [load(shipped("policies")).version] * 2
     refused = subprocess.run(

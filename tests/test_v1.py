@@ -16,7 +16,7 @@ from authz.models import Decision, Event, Grant
 from authz.settings import Settings
 from authz.terms import format_instant
 from tests import people
-from tests.acting import login
+from tests.acting import login, served_since
 from tests.http import As, Person, answered, assert_problem, headers, question, service
 from tests.people import CAST, NOW
 
@@ -126,6 +126,7 @@ def test_lists_in_pages(as_: As, flask: Flask, database: Database) -> None:
 def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Database) -> None:
     """T23: hidden patients before, between and after change no search, page, count, order or record of it."""
     operator, hiding = operator_for(flask, database, "alice"), operator_for(flask, database, "oscar")
+    served_since(database, NOW)
     for number in range(5):
         operator.call("POST", "/v1/patients", {"id": f"m-{number}", "name": f"Mara {number}"})
         as_("alice").call("POST", f"/v1/patients/m-{number}/shares", {"colleague": login("bob")})

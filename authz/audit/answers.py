@@ -17,6 +17,7 @@ import pandas as pd
 from authz.audit.columns import COLUMNS
 from authz.audit.reading import MOST_ROWS, Audit, When
 from authz.audit.tables import as_table
+from authz.errors import InvalidInput
 from authz.terms import FOREVER_MICROS, format_instant
 
 DTYPES = {"text": "str", "number": "Int64", "amount": "Float64", "truth": "boolean"}
@@ -121,6 +122,12 @@ def question(number: str, columns: str, noun: str) -> Callable[[Callable[..., Fo
         return Question(ask, number, columns, noun)
 
     return made
+
+
+def require_reason(reason: str) -> None:
+    """Raise `InvalidInput` unless a reason says why names are shown."""
+    if not 10 <= len(reason.strip()) <= 500:
+        raise InvalidInput("reason: say in 10 to 500 characters why the names are indispensable")
 
 
 def framed(columns: Sequence[str], rows: Sequence[Sequence[Any]], tz: str) -> pd.DataFrame:

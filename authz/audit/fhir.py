@@ -228,12 +228,17 @@ def _of_event(row: Line) -> _Audit:
         agents.append(_agent(_PROVIDER, _reference("Organization", row["subscription"])))
     number = body.get(noun)
     named = {"grant": "grant", "standing_share": "standing-share"}.get(noun)
-    details = {"kind": row["kind"], "origin": told.get("origin", ""), "policy": body.get("policy_version", "")}
+    details = {
+        "kind": row["kind"],
+        "origin": told.get("origin", ""),
+        "policy": body.get("policy_version") or told.get("version", ""),
+    }
+    details |= {"sheet": body.get("sheet", ""), "ran by": body.get("ran_by", "")}
     return _Audit(
         f"event-{row['id']}",
         code if code in ("110101", "110110") else "110113",
         _dcm(code),
-        "C" if verb in ("added", "started", "imported", "loaded", "filled") else "U",
+        "C" if verb in ("added", "started", "imported", "loaded", "kept", "filled") else "U",
         format_instant(row["at"]),
         True,
         told.get("end_cause") or "",

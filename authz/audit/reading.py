@@ -7,8 +7,8 @@ event (AUDIT.md Q24), written by a connection of its own before the answer is gi
 
 import getpass
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,9 +20,10 @@ import orjson
 from authz.audit.checkpoints import trusted
 from authz.audit.decision_log import DecisionLog
 from authz.audit.proof import Verification, verification
-from authz.compiler import load
+from authz.compiler import Vocabulary, load, vocabulary
 from authz.database import Database, answering, connect, masked_url, pending, shut
-from authz.errors import InvalidInput, Unavailable
+from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
+from authz.models import PolicyText
 from authz.pdp import PDP
 from authz.record import Act, Happened, append, count_waiting
 from authz.settings import Settings
@@ -30,6 +31,9 @@ from authz.terms import from_micros, parse_instant, to_micros
 
 When = datetime | str | None
 """An instant: aware, RFC 3339, or a plain date such as ``2026-03-01``, which begins at midnight of the time zone."""
+
+TODAY = "today"
+"""Names the policies of the settings, for a question that need not be asked of the policy that was in force."""
 
 MOST_ROWS = 100_000
 """The most rows of one answer; one that has more says so."""
@@ -41,7 +45,11 @@ _NAMED = re.compile(r"(?<![\w:]):([a-z_]+)")
 
 @dataclass(frozen=True)
 class Audit:
-    """A database as it is read: at `now`, in the time zone `tz`, by `reader`. `open_audit` makes one."""
+    """A database as it is read: at `now`, in the time zone `tz`, by `reader`. `open_audit` makes one.
+
+    `pdp` decides by the policies of the settings, `decider` by those in force at `now`. `present`: `now` is the instant
+    at which the audit was opened.
+    """
 
     database: Database
     writing: Database
@@ -52,12 +60,15 @@ class Audit:
     reader: str
     decision_log: DecisionLog | None = None
     checkpoint_key: str = ""
+    present: bool = True
     known: dict[str, Any] = field(default_factory=dict)
 
     def at(self, as_of: When = None, tz: str | None = None) -> "Audit":
         """The same, at another instant or in another time zone. Raises `InvalidInput`."""
         zone = self.tz if tz is None else time_zone(tz)
-        return replace(self, now=self.now if as_of is None else instant(as_of, zone), tz=zone)
+        if as_of is None:
+            return replace(self, tz=zone)
+        return replace(self, now=instant(as_of, zone), tz=zone, present=False)
 
     @property
     def micros(self) -> int:
@@ -70,6 +81,36 @@ class Audit:
         if begin > end:
             raise InvalidInput("since: lies after until")
         return to_micros(begin), to_micros(end)
+
+    def decider(self, policy: str = "") -> PDP:
+        """The PDP by the policy in force at `now`; by `TODAY` or the version of another policy if `policy` names it.
+
+        In a database where no service has begun yet, the policies of the settings answer about the present. Raises
+        `PolicyUnknown`.
+        """
+        if policy:
+            return self.pdp if policy == TODAY else self.pdp.of_version(policy)
+        if self.present and self.pdp.version_at(self.now) is None:
+            return self.pdp
+        return self.pdp.in_force(self.now)
+
+    @property
+    def vocabularies(self) -> list[Vocabulary]:
+        """The types of today's policy, and of each that served and is kept: the record speaks of all of them."""
+        if "vocabularies" not in self.known:
+            kept = PolicyText.select(PolicyText.files).tuples().iterator(self.database)
+            declared = {str(files.get("types.toml", "")) for (files,) in kept if isinstance(files, dict)}
+            self.known["vocabularies"] = [self.pdp.policy.types, *_understood(sorted(declared))]
+        vocabularies: list[Vocabulary] = self.known["vocabularies"]
+        return vocabularies
+
+    @property
+    def policy_described(self) -> str:
+        """The policy in force at `now`, for a report."""
+        try:
+            return self.decider().version[:12]
+        except PolicyUnknown as unknown:
+            return str(unknown)
 
     # Reading.
 
@@ -146,7 +187,8 @@ def open_audit(
         database=database or None, policies=None if policies is None else str(policies), reader=reader
     )
     zone = time_zone(tz)
-    now = datetime.now(UTC) if as_of is None or as_of in ("", "now") else instant(as_of, zone)
+    present = as_of is None or as_of in ("", "now")
+    now = datetime.now(UTC) if present else instant(as_of, zone)  # type: ignore[arg-type]
     log = None if parquet is None or not str(parquet) else DecisionLog(Path(parquet))
     policy = load(chosen.policies)
     writing = connect(chosen.database)
@@ -161,7 +203,15 @@ def open_audit(
         raise Unavailable(f"{waiting} answers wait in {writing.database}-answers: another process holds the database")
     reading = connect(chosen.database, read_only=True)
     who = chosen.reader or getpass.getuser()
-    return Audit(reading, writing, PDP(reading, policy), chosen.database, now, zone, who, log, chosen.checkpoint_key)
+    pdp, key = PDP(reading, policy), chosen.checkpoint_key
+    return Audit(reading, writing, pdp, chosen.database, now, zone, who, log, key, present)
+
+
+def _understood(declarations: Iterable[str]) -> Iterator[Vocabulary]:
+    """The vocabularies of declarations, without those that this release does not understand any more."""
+    for text in declarations:
+        with suppress(PolicyRefused):
+            yield vocabulary(text)
 
 
 def time_zone(name: str) -> ZoneInfo:

@@ -64,7 +64,7 @@ def header_of(audit: Audit) -> Header:
             "instant": f"{audit.now.astimezone(audit.tz).isoformat(sep=' ', timespec='seconds')} ({audit.tz})",
             "rows checked": f"{found.report.rows:,}, in {found.seconds:.1f} s",
             "checkpoint": checkpoint,
-            "policy": audit.pdp.version[:12],
+            "policy": audit.policy_described,
             "read by": audit.reader,
         },
         verdict,

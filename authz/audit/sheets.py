@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,22 +9,14 @@ import openpyxl
 import pandas as pd
 from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.datavalidation import DataValidation
 
 from authz.audit.answers import Answer
+from authz.audit.cells import RETURNED, guarded, safe
+from authz.terms import VERDICTS
 
-_FORMULA = re.compile(r"\s*[=+\-@\t\r|＝＋－＠]")
 _HEAD = PatternFill("solid", fgColor="E8EEF4")
 _WIDEST = 48
-
-
-def safe(value: str) -> str:
-    """A text that no spreadsheet takes for a formula: one that could be begins with an apostrophe."""
-    return f"'{value}" if _FORMULA.match(value) else value
-
-
-def unsafe(value: str) -> str:
-    """What `safe` was given."""
-    return value[1:] if value.startswith("'") and _FORMULA.match(value[1:]) else value
 
 
 def as_csv(answer: Answer) -> bytes:
@@ -34,7 +25,7 @@ def as_csv(answer: Answer) -> bytes:
     writer = csv.writer(out)
     writer.writerow(answer.frame.columns)
     for row in answer.frame.itertuples(index=False):
-        writer.writerow([_written(value) for value in row])
+        writer.writerow([_written(value) for value in _guarded(answer, row)])
     return b"\xef\xbb\xbf" + out.getvalue().encode()
 
 
@@ -57,7 +48,9 @@ def as_xlsx(header: Mapping[str, str], answers: Sequence[Answer]) -> bytes:
         sheet = book.create_sheet(f"{number} {answer.name}"[:31])
         sheet.append(list(answer.frame.columns))
         for row in answer.frame.itertuples(index=False):
-            sheet.append([_cell(value) for value in row])
+            sheet.append([_cell(value) for value in _guarded(answer, row)])
+        if answer.name in RETURNED:
+            _fillable(sheet, answer)
         for cell in sheet[1]:
             cell.font, cell.fill = Font(bold=True), _HEAD
         sheet.freeze_panes = "A2"
@@ -65,6 +58,27 @@ def as_xlsx(header: Mapping[str, str], answers: Sequence[Answer]) -> bytes:
     out = io.BytesIO()
     book.save(out)
     return out.getvalue()
+
+
+def _guarded(answer: Answer, row: Sequence[Any]) -> list[Any]:
+    """A row of an answer; the ids of a sheet that comes back as `guarded` writes them."""
+    ids = RETURNED.get(answer.name, ())
+    return [
+        guarded(value) if column in ids and isinstance(value, str) else value
+        for column, value in zip(answer.frame.columns, row, strict=True)
+    ]
+
+
+def _fillable(sheet: Any, answer: Answer) -> None:
+    """Make the ids of a sheet text, and its verdicts a choice from a list."""
+    for column, cells in zip(answer.frame.columns, sheet.iter_cols(min_row=2), strict=True):
+        for cell in cells if column in RETURNED[answer.name] else ():
+            cell.number_format = "@"
+    letter = get_column_letter(list(answer.frame.columns).index("verdict") + 1)
+    choice = DataValidation(type="list", formula1=f'"{",".join(VERDICTS)}"', allow_blank=True, showErrorMessage=True)
+    choice.error, choice.errorTitle = f"{' or '.join(VERDICTS)}", "verdict"
+    choice.add(f"{letter}2:{letter}{max(len(answer) + 1, 2)}")
+    sheet.add_data_validation(choice)
 
 
 def _laid_out(sheet: Any) -> None:

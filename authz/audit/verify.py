@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-LIVES = ("grant", "standing_share", "membership", "licence", "entity")
+LIVES = ("grant", "standing_share", "membership", "licence", "entity", "policy")
 """The facts that events tell before and after each change."""
 KEYED = ("subscription", "practitioner", "patient", "client", "review")
 """The facts that events tell as they stand after each change, by their ids."""

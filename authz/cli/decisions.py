@@ -7,7 +7,7 @@ import click
 
 from authz.cli.options import RefType, as_json, at_instant, setting, settings, write_json
 from authz.decisions import Explanation, Ref
-from authz.pdp import open_pdp
+from authz.pdp import PDP, open_pdp
 from authz.terms import REASONS, format_instant
 
 
@@ -28,6 +28,7 @@ def check(
     resource: Ref,
     explain: bool,
     at: datetime | None,
+    todays_policy: bool,
     as_json: bool,
     database: str | None,
     policies: str | None,
@@ -41,15 +42,21 @@ def check(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
+        decider = _decider(pdp, at, todays_policy)
         if explain:
-            told = pdp.explain(subject, action, resource, at)
+            told = decider.explain(subject, action, resource, now=at)
         else:
-            told = Explanation(pdp.evaluate(subject, action, resource, at), ())
+            told = Explanation(decider.evaluate(subject, action, resource, now=at), ())
     if as_json:
         write_json(_as_json(told, explain))
     else:
         _say(told, explain)
     sys.exit(0 if told.decision.allowed else 1)
+
+
+def _decider(pdp: PDP, at: datetime | None, todays_policy: bool) -> PDP:
+    """Who answers about an instant: the policy that was in force then, if it is another than now."""
+    return pdp if at is None or todays_policy else pdp.in_force(at)
 
 
 def _as_json(told: Explanation, explain: bool) -> dict[str, object]:
@@ -107,6 +114,7 @@ def who(
     resource: Ref,
     subject_type: str,
     at: datetime | None,
+    todays_policy: bool,
     as_json: bool,
     database: str | None,
     policies: str | None,
@@ -118,7 +126,7 @@ def who(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
-        _list(pdp.search_subjects(subject_type, action, resource, at), as_json)
+        _list(_decider(pdp, at, todays_policy).search_subjects(subject_type, action, resource, now=at), as_json)
 
 
 @click.command()
@@ -134,6 +142,7 @@ def what(
     action: str,
     resource_type: str,
     at: datetime | None,
+    todays_policy: bool,
     as_json: bool,
     database: str | None,
     policies: str | None,
@@ -145,7 +154,7 @@ def what(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
-        _list(pdp.search_resources(subject, action, resource_type, at), as_json)
+        _list(_decider(pdp, at, todays_policy).search_resources(subject, action, resource_type, now=at), as_json)
 
 
 def _list(ids: list[str], as_json: bool) -> None:

@@ -1,29 +1,31 @@
 """`audit report`, `audit review` and `notebooks`: the audit for people. What they need comes with an extra."""
 
-import csv
+import getpass
+import hashlib
 import os
+import re
 import subprocess
 import sys
 from contextlib import closing
 from datetime import datetime
-from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import click
 
+from authz.audit.returned_sheets import LARGEST, read_sheet
 from authz.cli.audit import audit
 from authz.cli.options import PORT, as_json, now, setting, settings, write_json
 from authz.database import absolute_url, connect
 from authz.errors import ImportRefused, InvalidInput, Unavailable
-from authz.operations import Verdict, review
+from authz.operations import Source, Verdict, review
 from authz.pdp import open_pdp
-from authz.record import Act
+from authz.record import Act, keep_policy
 from authz.terms import parse_instant
-from authz.texts import parse_number
 
 _FORMATS = (".html", ".pdf", ".ipynb")
+_NUMBER = re.compile("[0-9]{1,19}")
 
 
 def _extra() -> ModuleType:
@@ -104,7 +106,7 @@ def _write(notebooks: ModuleType, one: Any, ran: Any, output: Path, url: str) ->
 
 
 @audit.command("review")
-@click.argument("file", type=click.File("r", encoding="utf-8-sig"))
+@click.argument("file", type=click.File("rb"))
 @click.option("--reviewer", metavar="ID", required=True, help="The practitioner who decided, permitted to audit there.")
 @click.option("--campaign", metavar="NAME", required=True, help="The review that this belongs to, such as 2026-spring.")
 @click.option("--due", metavar="TIME", required=True, help="When it was due: RFC 3339, or a day.")
@@ -112,13 +114,16 @@ def _write(notebooks: ModuleType, one: Any, ran: Any, output: Path, url: str) ->
 @setting("database")
 @setting("policies")
 def review_command(
-    file: TextIO, reviewer: str, campaign: str, due: str, as_json: bool, database: str | None, policies: str | None
+    file: BinaryIO, reviewer: str, campaign: str, due: str, as_json: bool, database: str | None, policies: str | None
 ) -> None:
-    """Carry out the decided sheet FILE (CSV) of an access review: all of it or nothing, recorded line by line."""
+    """Carry out the decided sheet FILE (CSV, XLSX) of an access review: all of it or nothing, recorded line by line."""
     chosen = settings(database=database, policies=policies)
-    verdicts = _verdicts(file)
+    content = file.read(LARGEST + 1)
+    verdicts = _verdicts(content)
+    source = Source(hashlib.sha256(content).hexdigest(), chosen.reader or getpass.getuser())
     with open_pdp(chosen.database, chosen.policies) as pdp:
-        done = review(pdp, act=Act(reviewer, now()), campaign=campaign, due=_due(due), verdicts=verdicts)
+        keep_policy(pdp.database, Act("", now()), pdp.policy)  # what it decides can be asked again
+        done = review(pdp, act=Act(reviewer, now()), campaign=campaign, due=_due(due), verdicts=verdicts, source=source)
     if as_json:
         write_json({"kept": done.kept, "revoked": done.revoked})
     else:
@@ -129,31 +134,17 @@ def _due(text: str) -> datetime:
     return parse_instant(f"{text}T00:00:00Z" if len(text) == 10 else text)
 
 
-def _verdicts(file: TextIO) -> list[Verdict]:
-    """The lines of a decided sheet. Raises `ImportRefused`."""
-    reader = csv.DictReader(StringIO(file.read(), newline=""))
+def _verdicts(content: bytes) -> list[Verdict]:
+    """The lines of a decided sheet. Raises `InvalidInput`."""
     needed = ("grant", "standing_share", "patient", "practitioner", "verdict")
-    lacking = [name for name in needed if name not in (reader.fieldnames or ())]
-    if lacking:
-        raise ImportRefused(1, f"the sheet has no column {lacking[0]}; save it from the notebook, access review")
     verdicts = []
-    for row in reader:
-        told = {name: _plain(row[name] or "") for name in needed}
-        nouns = [noun for noun in ("grant", "standing_share") if told[noun]]
-        try:
-            number = parse_number(told[nouns[0]] if len(nouns) == 1 else "")
-        except InvalidInput as error:
-            raise ImportRefused(reader.line_num, "a line has the number of a grant or of a standing share") from error
-        verdict = told["verdict"].strip().casefold()
-        verdicts.append(Verdict(reader.line_num, nouns[0], number, told["patient"], told["practitioner"], verdict))
-    if not verdicts:
-        raise ImportRefused(1, "the sheet has no line")
+    for line, cells in read_sheet(content, "review_sheet", needed, foreign=("state", "reviewed_at")):
+        nouns = [noun for noun in ("grant", "standing_share") if cells[noun]]
+        if len(nouns) != 1 or not _NUMBER.fullmatch(cells[nouns[0]]) or int(cells[nouns[0]]) >= 2**63:
+            raise ImportRefused(line, "a line has the number of a grant or of a standing share")
+        number, verdict = int(cells[nouns[0]]), cells["verdict"].casefold()
+        verdicts.append(Verdict(line, nouns[0], number, cells["patient"], cells["practitioner"], verdict))
     return verdicts
-
-
-def _plain(cell: str) -> str:
-    """A cell without the apostrophe that keeps a spreadsheet from taking it for a formula."""
-    return cell[1:] if cell[:1] == "'" else cell
 
 
 @click.command("notebooks")

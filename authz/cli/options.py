@@ -43,10 +43,15 @@ def as_json(command: Command) -> Command:
 
 
 def at_instant(command: Command) -> Command:
-    """`--at TIME`."""
-    return click.option("--at", metavar="TIME", callback=_instant, help="A past instant (RFC 3339) instead of now.")(
-        command
+    """`--at TIME` and `--todays-policy`."""
+    at = click.option(
+        "--at",
+        metavar="TIME",
+        callback=_instant,
+        help="A past instant (RFC 3339) instead of now, by the policy that was in force then.",
     )
+    todays = click.option("--todays-policy", is_flag=True, help="With --at: by the policy of --policies instead.")
+    return at(todays(command))
 
 
 def _instant(_context: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:

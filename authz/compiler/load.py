@@ -25,16 +25,21 @@ from authz.errors import Fault, PolicyRefused
 
 SECONDS = 10.0
 """A policy that takes longer to compile than this is refused."""
+LARGEST = 1024 * 1024
+"""The most bytes of a policy directory: its text is kept for as long as the record."""
+MOST_FILES = 1000
 
 
 @dataclass(frozen=True)
 class CompiledPolicy:
     """What a policy directory says, as conjunctive queries by (subject type, resource type) in Polar's names.
 
-    `version` is the SHA-256 of the directory's files: two policies with one version are the same text.
+    `version` is the SHA-256 of the directory's files (`texts`, by their names): two policies with one version are the
+    same text.
     """
 
     version: str
+    texts: Mapping[str, str]
     types: Vocabulary
     queries: Mapping[tuple[str, str], tuple[Query, ...]]
     warnings: tuple[str, ...]
@@ -57,10 +62,20 @@ def load(directory: str | Path, seconds: float = SECONDS) -> CompiledPolicy:
     files = sorted(folder.glob("*.polar")) if folder.is_dir() else []
     if not files:
         raise PolicyRefused([Fault(str(directory), 0, 0, "is no directory that holds .polar files")])
-    texts, faults = {}, []
-    for path in (*files, *folder.glob("types.toml")):
+    paths = (*files, *folder.glob("types.toml"))
+    if len(paths) > MOST_FILES:
+        raise PolicyRefused([Fault(str(directory), 0, 0, f"has {len(paths)} files; at most {MOST_FILES}")])
+    texts, faults, left = {}, list[Fault](), LARGEST
+    for path in paths:
         try:
-            texts[path.name] = path.read_bytes().decode("utf-8")
+            with path.open("rb") as file:
+                content = file.read(left + 1)
+            left -= len(content)
+            if left < 0:
+                raise PolicyRefused([Fault(path.name, 0, 0, f"the directory has more than {LARGEST} bytes")])
+            texts[path.name] = content.decode("utf-8")
+            if "\0" in texts[path.name]:
+                faults.append(Fault(path.name, 0, 0, "holds a NUL character"))
         except (OSError, UnicodeDecodeError) as error:
             faults.append(Fault(path.name, 0, 0, f"cannot be read: {error}"))
     if faults:
@@ -94,10 +109,13 @@ def _compiled(texts: Mapping[str, str], seconds: float) -> CompiledPolicy:
     if source.faults:
         raise PolicyRefused(source.faults)
     queries = _resolve(types, declared, seconds)
-    return CompiledPolicy(_version(texts), types, queries, tuple(_warnings(source.rules)), len(source.rules))
+    return CompiledPolicy(
+        version_of(texts), dict(texts), types, queries, tuple(_warnings(source.rules)), len(source.rules)
+    )
 
 
-def _version(texts: Mapping[str, str]) -> str:
+def version_of(texts: Mapping[str, str]) -> str:
+    """Return the version of a policy, by the names and texts of its files."""
     digest = hashlib.sha256()
     for name in sorted(texts):
         for part in (name, texts[name]):

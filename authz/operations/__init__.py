@@ -13,7 +13,7 @@ from authz.operations.membership import (
 )
 from authz.operations.once import Answered, Once, Stored
 from authz.operations.patient import Added, add_patient, edit_patient, end_patient
-from authz.operations.review import Reviewed, Verdict, review
+from authz.operations.review import Reviewed, Source, Verdict, review
 from authz.operations.share import Shared, end_share, share
 from authz.operations.share_all import end_standing_share, share_all
 from authz.operations.transfer import Transferred, transfer
@@ -24,6 +24,7 @@ __all__ = [
     "Once",
     "Reviewed",
     "Shared",
+    "Source",
     "Stored",
     "Transferred",
     "Verdict",

@@ -201,7 +201,7 @@ class Change:
             (("practitioner", who), action, resource if self.serves(resource) else (resource[0], str(uuid.uuid4())))
             for who, action, resource in questions
         ]
-        return self.pdp.evaluate_many(asked, self.now)
+        return self.pdp.evaluate_many(asked, now=self.now)
 
     def serves(self, resource: Ref) -> bool:
         """Whether a patient or subscription exists for the app's key."""
@@ -342,7 +342,7 @@ def perform(
         asked = [(who, action, ("patient", name)) for name in patients if action]
         if manages and act.by:
             asked.append((who, "manage", ("subscription", manages)))
-        answers = pdp.evaluate_many(asked, act.now) if asked else []
+        answers = pdp.evaluate_many(asked, now=act.now) if asked else []
         change.permitted_before = frozenset(
             name for (_, _, (_, name)), decision in zip(asked, answers, strict=True) if decision.allowed
         )

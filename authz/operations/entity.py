@@ -71,7 +71,7 @@ def _put(
                 EntityLink.insert(entity=pk, property=name, type=kind, target=target).execute(change.database)
             body = {"type": kind, "id": one, "before": None, "after": told_entity(row, links)}
             change.happened("entity:started", owner, body, _patient(leads))
-        if act.bound is not None and not pdp.exists((kind, one), change.now, act.bound):
+        if act.bound is not None and not pdp.exists((kind, one), now=change.now, within=act.bound):
             raise InvalidInput("properties: nothing in them leads to the subscription of this key")
         return {"type": kind, "id": one, "properties": {name: properties[name] for name in (*values, *links)}}
 

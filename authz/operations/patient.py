@@ -134,7 +134,7 @@ def _only_clinic(change: Change) -> str:
     who = ("practitioner", change.act.by)
     where: list[str] = sorted(row["subscription"] for row in change.rows(mine))
     asked = [(who, "add_patient", ("subscription", name)) for name in where if change.act.bound in (None, name)]
-    answers = change.pdp.evaluate_many(asked, change.now)
+    answers = change.pdp.evaluate_many(asked, now=change.now)
     where = [name for (_, _, (_, name)), decision in zip(asked, answers, strict=True) if decision.allowed]
     if not where:
         raise NotFound

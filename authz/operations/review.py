@@ -43,8 +43,19 @@ class Reviewed:
     revoked: int
 
 
-def review(pdp: PDP, *, act: Act, campaign: str, due: datetime, verdicts: Sequence[Verdict]) -> Reviewed:
-    """Carry out a decided sheet: all of it or nothing, each line recorded with its reviewer (who acts) and verdict.
+@dataclass(frozen=True)
+class Source:
+    """Where verdicts come from: the SHA-256 of the sheet's file, and the account that ran the command."""
+
+    sheet: str = ""
+    ran_by: str = ""
+
+
+def review(
+    pdp: PDP, *, act: Act, campaign: str, due: datetime, verdicts: Sequence[Verdict], source: Source = Source()
+) -> Reviewed:
+    """Carry out a decided sheet: all of it or nothing, each line recorded with its reviewer (who acts), verdict and
+    `source`.
 
     The reviewer must be permitted `audit` on the clinic and, to revoke, `end_share` on the patient or, for a standing
     share, `manage` on the clinic; nobody decides on a share that they hold, gave, or give as the owner. Raises
@@ -59,7 +70,7 @@ def review(pdp: PDP, *, act: Act, campaign: str, due: datetime, verdicts: Sequen
             change.enter(where)
         for one in verdicts:
             try:
-                _decide(change, one, standing, campaign, due)
+                _decide(change, one, standing, campaign, due, source)
             except ImportRefused:
                 raise
             except CaregrantError as error:
@@ -79,7 +90,9 @@ def _standing(change: Change, verdicts: Sequence[Verdict]) -> dict[int, Row]:
     return {row["id"]: row for row in change.rows(found, lock=ALONE)}
 
 
-def _decide(change: Change, one: Verdict, standing: dict[int, Row], campaign: str, due: datetime) -> None:
+def _decide(
+    change: Change, one: Verdict, standing: dict[int, Row], campaign: str, due: datetime, source: Source
+) -> None:
     if one.verdict not in VERDICTS:
         raise ImportRefused(one.line, f"the verdict is keep or revoke, not {one.verdict!r}")
     row, where = _share(change, one, standing)
@@ -92,7 +105,8 @@ def _decide(change: Change, one: Verdict, standing: dict[int, Row], campaign: st
         raise ImportRefused(one.line, f"{one.share} was decided on in {campaign} already")
     told = {"campaign": campaign, one.noun: one.number, "reviewer": change.act.by, "verdict": one.verdict}
     number = Review.insert(at=change.now, subscription=where, due_at=due, **told).execute(change.database)
-    body = {**told, "review": str(number), one.noun: str(one.number)}
+    whence = {name: value for name, value in vars(source).items() if value}
+    body = {**told, "review": str(number), one.noun: str(one.number), **whence}
     change.happened("review:given", where, body, one.patient)
     if one.verdict == "revoke":
         _revoke(change, one, row, where)

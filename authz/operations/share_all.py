@@ -83,7 +83,7 @@ def _common(change: Change, other: str) -> str:
     names = [name for name in names if change.act.bound in (None, name)]
     asked = [(("practitioner", change.act.by), "add_patient", ("subscription", name)) for name in names]
     asked += [(("practitioner", other), "receive", ("subscription", name)) for name in names]
-    answers = [decision.allowed for decision in change.pdp.evaluate_many(asked, change.now)]
+    answers = [decision.allowed for decision in change.pdp.evaluate_many(asked, now=change.now)]
     both = [name for name, adds, gets in zip(names, answers, answers[len(names) :], strict=False) if adds and gets]
     if len(both) > 1:
         raise InvalidInput("subscription: you both work under several; name one")

@@ -6,7 +6,7 @@ from authz.record.facts import NOUNS, changed, told, told_entity
 from authz.record.feed import read_events
 from authz.record.log import MODES, DecisionLog, Waiting, keep_log, log_of
 from authz.record.months import make_partitions
-from authz.record.policies import policy_loaded
+from authz.record.policies import keep_policy, policies_served, policy_loaded
 from authz.record.replay import Difference, replayed
 from authz.record.sealing import seal
 from authz.record.spool import count_waiting, take_in
@@ -25,8 +25,10 @@ __all__ = [
     "changed",
     "count_waiting",
     "keep_log",
+    "keep_policy",
     "log_of",
     "make_partitions",
+    "policies_served",
     "policy_loaded",
     "read_events",
     "record_decisions",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from authz.database import Database
@@ -62,9 +63,9 @@ def _row(act: Act, asked: Asked, decision: Decision) -> tuple[Any, ...]:
     )
 
 
-def searched(act: Act, policy_version: str) -> Decision:
-    """What the record says of a search that was answered."""
-    return Decision(True, "searched", policy_version, to_micros(act.now))
+def searched(act: Act, policy_version: str, at: datetime | None = None) -> Decision:
+    """What the record says of a search that was answered, about now or a past instant."""
+    return Decision(True, "searched", policy_version, to_micros(at or act.now))
 
 
 def _word(text: str) -> str:

@@ -61,6 +61,7 @@ KINDS = {
     "client:rotated": "an app got another key, and its old one is good no more",
     "client:revoked": "an app's key was revoked",
     "policy:loaded": "a service began to decide by another policy version than the last",
+    "policy:kept": "the text of a policy that decides or decided here was kept; its version is its hash",
     "decisions:dropped": "the answers of a month whose time is over were dropped, after they were exported",
     "record:erased": "a person's addresses and reasons, of a patient the name too, were erased; the trees stand",
     "facts:adopted": "an upgrade told facts of before their events told them, as they stood",

@@ -20,6 +20,7 @@ import orjson
 
 from authz.database import Database
 from authz.models import Grant, Licence, Membership, StandingShare
+from authz.policy_history import hash_of_kept
 from authz.record.commitments import secrets_of
 from authz.record.leaves import canonical, foreign, parse_document, truth
 from authz.statements import rows_of
@@ -170,6 +171,14 @@ def standing_facts(database: Database) -> Iterator[Fact]:
                 yield noun, str(number), told(noun, dict(zip(_TOLD[noun], values, strict=True)))
     for rows in pages(database, f"SELECT {', '.join(_ENTITY)} FROM entity", "pk"):
         yield from _entities(database, rows)
+    for rows in pages(database, "SELECT version, files FROM policy_text", "version"):
+        for version, files in rows:
+            hashed = hash_of_kept(parse_document(files))
+            yield (
+                "policy",
+                str(version),
+                {"version": version} if hashed == version else {"version": version, "hash": hashed},
+            )
 
 
 def pages(database: Database, select: str, key: str) -> Iterator[list[Sequence[Any]]]:

@@ -1,23 +1,77 @@
-"""Which policy versions have decided here, and since when: an event when a service begins with another."""
+"""Which policies have decided here: an event when a service begins with another version, and the text of each.
 
+A text is kept once. The event `policy:kept` names its version, which is its hash, so that a text that is changed or
+deleted shows (`authz.record.replay`).
+"""
+
+from typing import NamedTuple
+
+from authz.compiler import CompiledPolicy
 from authz.database import Database, answering
-from authz.models import Event
+from authz.models import Event, PolicyText
+from authz.policy_history import version_loaded
 from authz.record.events import Act, Happened, append
 from authz.statements import LOADING, take_alone
+from authz.terms import format_instant
 
 _LOADED = "policy:loaded"
 
 
-def policy_loaded(database: Database, act: Act, version: str, source: str) -> bool:
-    """Record that a service decides by this version from now on, loaded from `source`; false where it is the last told.
+def policy_loaded(database: Database, act: Act, policy: CompiledPolicy, source: str) -> bool:
+    """Record that a service decides by this policy from now on, loaded from `source`; false where it is the last told.
+    Its text is kept.
 
     Raises `Unavailable`: a service that cannot record must not begin.
     """
     with answering(database), database.atomic():
         take_alone(database, LOADING)
+        _keep(database, act, policy)
         loaded = Event.select(Event.body).where(Event.subscription == "", Event.kind == _LOADED)
         last = loaded.order_by(Event.id.desc()).limit(1).tuples().execute(database)
-        if any(body.get("policy_version") == version for (body,) in last):
+        if any(version_loaded(body)[0] == policy.version for (body,) in last):
             return False
-        append(database, act, [Happened(_LOADED, "", {"policy_version": version, "source": source})])
+        append(database, act, [Happened(_LOADED, "", {"policy_version": policy.version, "source": source})])
         return True
+
+
+def keep_policy(database: Database, act: Act, policy: CompiledPolicy) -> bool:
+    """Keep the text of a policy that decides or decided here; false where it is kept already. Raises `Unavailable`."""
+    with answering(database), database.atomic():
+        take_alone(database, LOADING)
+        return _keep(database, act, policy)
+
+
+class Period(NamedTuple):
+    """A policy in force: its version, from when until when (None: still), where it was loaded from, and whether its
+    text is kept.
+    """
+
+    version: str
+    since: str
+    until: str | None
+    source: str
+    kept: bool
+
+
+def policies_served(database: Database) -> list[Period]:
+    """Return which policy was in force here from when until when, the first one first."""
+    with answering(database):
+        loaded = Event.select(Event.at, Event.body).where(Event.kind == _LOADED)
+        rows = list(loaded.order_by(Event.at, Event.id).tuples().execute(database))
+        kept = {version for (version,) in PolicyText.select(PolicyText.version).tuples().execute(database)}
+    begins = [format_instant(at) for at, _ in rows]
+    named = [version_loaded(body) for _, body in rows]
+    ends = [*begins[1:], None]
+    return [
+        Period(version, since, until, source, version in kept)
+        for (version, source), since, until in zip(named, begins, ends, strict=False)
+    ]
+
+
+def _keep(database: Database, act: Act, policy: CompiledPolicy) -> bool:
+    if PolicyText.select().where(PolicyText.version == policy.version).exists(database):
+        return False
+    PolicyText.insert(version=policy.version, files=dict(policy.texts)).execute(database)
+    body = {"before": None, "after": {"version": policy.version}}
+    append(database, act, [Happened("policy:kept", "", body)])
+    return True

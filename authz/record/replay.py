@@ -19,7 +19,7 @@ from authz.record.facts import KEYED, NOUNS, pages, standing_facts
 from authz.record.leaves import canonical, parse_document
 from authz.record.upgraded import possible_clinics
 
-_NOUNS = (*NOUNS, "entity")
+_NOUNS = (*NOUNS, "entity", "policy")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from werkzeug.test import TestResponse
 
 from authz.database import Database
 from tests import people
+from tests.acting import served_since
 from tests.http import App, service
 
 BASE = "/access/v1"
@@ -18,6 +19,7 @@ Answer = Callable[..., Any]
 @pytest.fixture
 def flask(database: Database) -> Flask:
     people.fill(database)
+    served_since(database, people.LONG_AGO)
     return service(database)
 
 

@@ -17,14 +17,15 @@ _CHUNK = 500
 _HOW = {"owner": "owner", "viewer": "share"}
 
 
-@question("Q1", "practitioner role how rule grant standing_share from_whom since until", "practitioners")
-def who_could(audit: Audit, *, patient: str) -> Found:
+@question("Q1", "practitioner role how rule grant standing_share from_whom since until policy_version", "practitioners")
+def who_could(audit: Audit, *, patient: str, policy: str = "") -> Found:
     """Who could see this patient at that instant, and by which rule and grant?
 
-    One row for each practitioner, with the first way that permits.
+    One row for each practitioner, with the first way that permits, by the policy that was in force then. `policy`
+    names another: ``today``, or a version.
     """
-    resource = ("patient", patient)
-    people = audit.pdp.search_subjects("practitioner", "view", resource, audit.now, MOST_ROWS + 1)
+    resource, decider = ("patient", patient), audit.decider(policy)
+    people = decider.search_subjects("practitioner", "view", resource, now=audit.now, limit=MOST_ROWS + 1)
     asked = [(("practitioner", who), "view", resource) for who in people]
     roles = _roles(
         audit.rows(
@@ -52,9 +53,9 @@ def who_could(audit: Audit, *, patient: str) -> Found:
             now=audit.micros,
         )
     )
-    answers = audit.pdp.evaluate_many(asked, audit.now)
+    answers = decider.evaluate_many(asked, now=audit.now)
     rows = [
-        (who, roles.get(who), *_witness(decision, grants, shares))
+        (who, roles.get(who), *_witness(decision, grants, shares), decider.version)
         for who, decision in zip(people, answers, strict=True)
     ]
     return Found(rows, audit.number("SELECT COUNT(*) FROM practitioner"))
@@ -87,12 +88,15 @@ def access_over_time(audit: Audit, *, patient: str) -> Found:
     return Found(rows, len(rows))
 
 
-@question("Q3", "patient subscription how rule grant standing_share from_whom since until", "patients")
-def what_could_reach(audit: Audit, *, practitioner: str) -> Found:
-    """Everything that this practitioner could see at that instant, and how: owned, shared, or by a standing share."""
-    who = ("practitioner", practitioner)
-    patients = audit.pdp.search_resources(who, "view", "patient", audit.now, MOST_ROWS + 1)
-    answers = audit.pdp.evaluate_many([(who, "view", ("patient", one)) for one in patients], audit.now)
+@question("Q3", "patient subscription how rule grant standing_share from_whom since until policy_version", "patients")
+def what_could_reach(audit: Audit, *, practitioner: str, policy: str = "") -> Found:
+    """Everything that this practitioner could see at that instant, and how: owned, shared, or by a standing share.
+
+    By the policy that was in force then. `policy` names another: ``today``, or a version.
+    """
+    who, decider = ("practitioner", practitioner), audit.decider(policy)
+    patients = decider.search_resources(who, "view", "patient", now=audit.now, limit=MOST_ROWS + 1)
+    answers = decider.evaluate_many([(who, "view", ("patient", one)) for one in patients], now=audit.now)
     held = {"who": practitioner, "now": audit.micros}
     grants = _by_id(
         audit.rows(
@@ -110,7 +114,7 @@ def what_could_reach(audit: Audit, *, practitioner: str) -> Found:
     )
     clinics = dict(_clinics(audit, patients))
     rows = [
-        (patient, clinics.get(patient), *_witness(decision, grants, shares))
+        (patient, clinics.get(patient), *_witness(decision, grants, shares), decider.version)
         for patient, decision in zip(patients, answers, strict=True)
     ]
     return Found(rows, audit.number("SELECT COUNT(*) FROM patient"))
@@ -129,7 +133,7 @@ def who_did(audit: Audit, *, patient: str, since: When = None, until: When = Non
     patient that it listed.
     """
     begin, end = audit.period(since, until, days=365)
-    mine = about(audit.pdp.policy.types)
+    mine = about(audit.vocabularies)
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
     rows = audit.decided(
         f"""SELECT d.at, d.subject, NULLIF(d.actor, d.subject), d.action, d.resource_type, d.resource, d.allowed,
@@ -144,20 +148,23 @@ def who_did(audit: Audit, *, patient: str, since: When = None, until: When = Non
     return Found(rows, int(audit.decided(every, patient=patient)[0][0]))
 
 
-def about(types: Vocabulary) -> str:
-    """SQL for a patient and what belongs to them: entities that a relation ties to the patient, at any time."""
-    ties = [
+def about(vocabularies: Iterable[Vocabulary]) -> str:
+    """SQL for a patient and what belongs to them: entities that a relation of any of these vocabularies ties to the
+    patient, at any time.
+    """
+    ties = {
         (kind.name, prop.name)
+        for types in vocabularies
         for kind in types.types.values()
         if kind.declared
         for prop in kind.properties.values()
         if isinstance(prop, ToOne) and prop.target == "Patient"
-    ]
+    }
     arms = ["SELECT 'patient' AS resource_type, :patient AS resource"]
     arms += [
         f"""SELECT DISTINCT e.type, e.id FROM entity_link l JOIN entity e ON e.pk = l.entity_id
         WHERE l.target = :patient AND l.type = '{kind}' AND l.property = '{prop}'"""
-        for kind, prop in ties
+        for kind, prop in sorted(ties)
     ]
     return " UNION ALL ".join(arms)
 

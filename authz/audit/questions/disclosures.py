@@ -7,10 +7,9 @@ purpose that came with the question.
 
 import re
 
-from authz.audit.answers import Found, question
+from authz.audit.answers import Found, question, require_reason
 from authz.audit.questions.access import about
 from authz.audit.reading import MOST_ROWS, Audit, When
-from authz.errors import InvalidInput
 
 OPERATIONS = ("TREAT", "ETREAT", "BTG", "HPAYMT", "HOPERAT", "")
 """HL7 purposes of use that an accounting leaves out: treatment, payment, operations; none said is the clinic's own."""
@@ -33,7 +32,7 @@ def disclosures(audit: Audit, *, patient: str, since: When = None, until: When =
     begin, end = audit.period(since, until, days=_SIX_YEARS)
     rows = audit.decided(
         f"""SELECT d.subject, d.membership, d.client_id, d.purpose, d.action, COUNT(*), MIN(d.at), MAX(d.at)
-        FROM ({about(audit.pdp.policy.types)}) a
+        FROM ({about(audit.vocabularies)}) a
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE {_CONSULTED} AND d.at >= :since AND d.at < :until
         GROUP BY d.subject, d.membership, d.client_id, d.purpose, d.action ORDER BY 7, 1, 4 LIMIT :most""",
@@ -61,11 +60,11 @@ def subject_access(
     Employees are pseudonyms, unless `names` with a `reason` why they are indispensable, which is recorded. Six years,
     unless said otherwise.
     """
-    if names and not 10 <= len(reason.strip()) <= 500:
-        raise InvalidInput("reason: say in 10 to 500 characters why the names are indispensable")
+    if names:
+        require_reason(reason)
     begin, end = audit.period(since, until, days=_SIX_YEARS)
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
-    consulted = f"""FROM ({about(audit.pdp.policy.types)}) a
+    consulted = f"""FROM ({about(audit.vocabularies)}) a
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE {_CONSULTED} AND d.at >= :since AND d.at < :until"""
     rows = audit.decided(

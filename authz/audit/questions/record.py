@@ -37,7 +37,7 @@ def record_whole(audit: Audit, *, tolerance: int = 300) -> Found:
     return Found(rows, checked)
 
 
-@question("Q22", "noun side practitioner patient subscription role since until", "events")
+@question("Q22", "noun side practitioner patient subscription role since until policy_version", "events")
 def reconciliation(audit: Audit) -> Found:
     """Which facts stand without an event, or are told by the events and do not stand? Now, whatever the instant."""
     read, differences, _ = replayed(audit.database, MOST_ROWS + 1)
@@ -48,9 +48,8 @@ def reconciliation(audit: Audit) -> Found:
             None if row.get(at) is None else to_micros(parse_instant(row[at])) for at in ("started_at", "ended_at")
         )
         who = row.get("practitioner") or row.get("colleague")
-        told.append(
-            (one.noun, one.side, who, row.get("patient"), row.get("subscription"), row.get("role"), since, until)
-        )
+        named = (row.get(name) for name in ("patient", "subscription", "role"))
+        told.append((one.noun, one.side, who, *named, since, until, row.get("version")))
     return Found(told, read)
 
 

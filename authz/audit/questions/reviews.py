@@ -1,6 +1,9 @@
 """Separation of duties, and the access review: what to decide on, and what came of it (Q15, Q16)."""
 
-from authz.audit.answers import Found, question
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from authz.audit.answers import Found, question, require_reason
 from authz.audit.reading import MOST_ROWS, Audit
 
 _DAY = 86_400_000_000
@@ -89,20 +92,68 @@ def _state(verdict: str | None, at: int | None, ended: int, now: int, every_days
     return "overdue" if at < now - every_days * _DAY else "kept"
 
 
-@question("Q16", f"{_SHARES} verdict", "live shares")
-def review_sheet(audit: Audit, *, subscription: str) -> Found:
+_SHEET = """SELECT NULL, s.id, NULL, s.colleague_id, s.owner_id, s.given_by, s.reason, s.started_at, s.ended_at
+    FROM standing_share s
+    WHERE s.subscription_id = :subscription AND s.started_at <= :now AND s.ended_at > :now
+    UNION ALL
+    SELECT g.id, NULL, g.patient_id, g.practitioner_id, o.practitioner_id, g.given_by, g.reason,
+        g.started_at, g.ended_at
+    FROM "grant" g JOIN patient p ON p.id = g.patient_id
+    LEFT JOIN "grant" o ON o.patient_id = p.id AND o.role = 'owner' AND o.started_at <= :now AND o.ended_at > :now
+    WHERE p.subscription_id = :subscription AND g.role = 'viewer' AND g.started_at <= :now AND g.ended_at > :now
+    ORDER BY 2, 3, 1 LIMIT :most"""
+_USES = """SELECT g.id AS share, d.purpose, COUNT(*), MAX(d.at) FROM "grant" g JOIN patient p ON p.id = g.patient_id
+    JOIN decision d ON d.resource_type = 'patient' AND d.resource = g.patient_id AND d.subject_type = 'practitioner'
+        AND d.subject = g.practitioner_id AND d.action = 'view' AND d.at >= g.started_at
+    WHERE p.subscription_id = :subscription AND g.role = 'viewer' AND g.started_at <= :now AND g.ended_at > :now
+        AND d.allowed AND d.at <= :now GROUP BY g.id, d.purpose ORDER BY g.id, d.purpose"""
+_STANDING_USES = """SELECT s.id AS share, d.purpose, COUNT(*), MAX(d.at) FROM standing_share s
+    JOIN decision d ON d.standing_share = s.id AND d.subject_type = 'practitioner' AND d.subject = s.colleague_id
+    WHERE s.subscription_id = :subscription AND s.started_at <= :now AND s.ended_at > :now
+        AND d.allowed AND d.at <= :now GROUP BY s.id, d.purpose ORDER BY s.id, d.purpose"""
+
+
+@question(
+    "Q16",
+    "grant standing_share patient patient_name practitioner name owner given_by reason since until accesses purposes "
+    "last_used verdict",
+    "live shares",
+)
+def review_sheet(audit: Audit, *, subscription: str, names: bool = False, reason: str = "") -> Found:
     """Which shares of a clinic are live, each to be decided on: keep or revoke?
 
     `verdict` is empty, to be filled in; ``caregrant audit review`` carries the sheet out. Standing shares come first:
-    each opens all that its owner (`given_by`) has.
+    each opens all that its owner has. Names only with `names` and a `reason` why the reviewer needs them, which is
+    recorded.
     """
-    rows = audit.decided(
-        f"""SELECT * FROM ({_GRANTS.format(", '' AS verdict", "")} AND g.ended_at > :now
-        UNION ALL
-        {_STANDING.format(", ''", "")} AND s.ended_at > :now) AS live
-        ORDER BY share IS NULL, patient_id, "grant", share LIMIT :most""",
-        subscription=subscription,
-        now=audit.micros,
-        most=MOST_ROWS + 1,
-    )
-    return Found(rows, len(rows))
+    if names:
+        require_reason(reason)
+    values = {"subscription": subscription, "now": audit.micros}
+    rows = audit.rows(_SHEET, **values, most=MOST_ROWS + 1)
+    uses, standing_uses = (_uses(audit.decided(sql, **values)) for sql in (_USES, _STANDING_USES))
+    patients = _named(audit, "SELECT id, name FROM patient WHERE subscription_id = :subscription", values, names)
+    people = _named(audit, _COLLEAGUES, values, names)
+    lines = []
+    for grant, share, patient, who, *rest in sorted(rows, key=lambda row: row[1] is None):
+        used = standing_uses.get(share) if grant is None else uses.get(grant)
+        shown = (patients.get(patient), who, people.get(who))
+        lines.append((grant, share, patient, *shown, *rest, *(used or (0, None, None)), None))
+    return Found(lines, len(lines))
+
+
+_COLLEAGUES = """SELECT DISTINCT w.id, w.name FROM practitioner w JOIN membership m ON m.practitioner_id = w.id
+    WHERE m.subscription_id = :subscription"""
+
+
+def _named(audit: Audit, sql: str, values: Mapping[str, Any], names: bool) -> dict[str, str]:
+    return dict(audit.rows(sql, **values)) if names else {}
+
+
+def _uses(rows: Sequence[Sequence[Any]]) -> dict[int, tuple[int, str, int]]:
+    """How often each share was used, for which purposes, and when last."""
+    uses: dict[int, tuple[int, str, int]] = {}
+    for share, purpose, count, last in rows:
+        before = uses.get(share, (0, "", 0))
+        purposes = ", ".join(filter(None, (before[1], purpose)))
+        uses[share] = (before[0] + count, purposes, max(before[2], last))
+    return uses
