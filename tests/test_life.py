@@ -30,6 +30,8 @@ from tests.test_importing import line, told
 DAY = timedelta(days=1)
 WHO = st.sampled_from(["alice", "bob", "carol"])
 ROLES = st.sampled_from(["member", "manager", "auditor"])
+OUT = st.sampled_from(["end", "auditor", "import", "expire"])
+BACK = st.sampled_from(["put", "import"])
 PATIENTS = {"a-1": "alice", "b-1": "bob"}
 PRACTISE = ("member", "manager")
 
@@ -40,8 +42,8 @@ class Life(RuleBasedStateMachine):
     database: ClassVar[Database]
     runs: ClassVar[int] = 0
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(who=WHO, out=OUT, back=BACK)
+    def begin(self, who: str, out: str, back: str) -> None:
         type(self).runs += 1
         self.here, self.minutes = f"clinic-{self.runs}", 0
         self.pdp = pdp_of(self.database)
@@ -51,10 +53,10 @@ class Life(RuleBasedStateMachine):
         self.expired: set[str] = set()
         self.live = True
         put_subscription(self.pdp, act=self.act(""), subscription=self.here, name="Clinic")
-        for who in ("alice", "bob", "carol"):
-            name = self.id(who)
-            put_practitioner(self.pdp, act=self.act(""), practitioner=name, login=login(name), name=who)
-            self.join(who, "member")
+        for one in ("alice", "bob", "carol"):
+            name = self.id(one)
+            put_practitioner(self.pdp, act=self.act(""), practitioner=name, login=login(name), name=one)
+            self.join(one, "member")
         for patient, owner in PATIENTS.items():
             fact = {"id": self.id(patient), "subscription": self.here, "name": "Pat", "owner": self.id(owner)}
             told(self.database, line("patient", **fact), later=self.minutes)
@@ -62,6 +64,7 @@ class Life(RuleBasedStateMachine):
             self.share(patient, to, ahead=False)
         for owner, to in (("alice", "bob"), ("bob", "carol"), ("carol", "alice")):
             self.share_all(owner, to, ahead=False)
+        self.leave_and_come_back(who, out, back)
 
     def id(self, name: str) -> str:
         return f"{name}-{self.runs}"
@@ -132,7 +135,7 @@ class Life(RuleBasedStateMachine):
         del self.roles[who]
         self.expired.add(who)
 
-    @rule(who=WHO, out=st.sampled_from(["end", "auditor", "import", "expire"]), back=st.sampled_from(["put", "import"]))
+    @rule(who=WHO, out=OUT, back=BACK)
     def leave_and_come_back(self, who: str, out: str, back: str) -> None:
         """What a leave must end shows when the practitioner is back: both together come often enough to be tried."""
         if out == "auditor":
