@@ -64,6 +64,7 @@ def facts(now: datetime) -> Iterator[Fact]:
         where = "north" if number <= 64 else "city" if number <= 92 else "harbour"
         owner = "alice" if number <= 6 else _OWNERS[where][number % len(_OWNERS[where])]
         name = f"{_GIVEN[number % 10]} {_FAMILY[number // 10 % 10]}"
+        reference = {"reference": f"{where[0].upper()}-{20_000 + 7 * number}"} if number % 5 else {}
         yield (
             "patient",
             {
@@ -72,6 +73,7 @@ def facts(now: datetime) -> Iterator[Fact]:
                 "name": name,
                 "owner": owner,
                 "started_at": ago(1000 - number),
+                **reference,
             },
         )
     yield from _shares(ago, format_instant(now + timedelta(days=90)))

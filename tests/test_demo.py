@@ -9,7 +9,9 @@ from authz.errors import Conflict
 from authz.models import Patient, Practitioner, Subscription
 from authz.pdp import PDP
 from authz.settings import shipped
+from tests.http import service
 from tests.people import NOW
+from tests.visitor import Visitor
 
 POLICY = load(shipped("policies"))
 
@@ -60,6 +62,16 @@ def test_every_rule_shows(clinic: Database) -> None:
     for who, action, what, rule, why in STORIES:
         assert pdp.evaluate(("practitioner", who), action, what).rule == rule, why
     assert {rule for *_, rule, _ in STORIES} == {None, "R3", "R4", "R5", "R6", "R7", "R8", "R9", "R10"}
+
+
+def test_most_patients_have_the_clinics_own_number(clinic: Database) -> None:
+    """The pages show a reference beside the name; some patients have none."""
+    references = [one for (one,) in Patient.select(Patient.reference).tuples().execute(clinic)]
+    assert (len(references), references.count("")) == (100, 20)
+    assert len(set(references)) == 81
+    visitor = Visitor(service(clinic), "alice")
+    assert "Ben Abel N-20007" in visitor.get("/patients")
+    assert "Ben Abel" in visitor.get("/patients?q=n-20007")
 
 
 def test_it_never_mixes_with_other_facts(clinic: Database) -> None:

@@ -30,6 +30,8 @@ from tests.test_importing import line, told
 DAY = timedelta(days=1)
 WHO = st.sampled_from(["alice", "bob", "carol"])
 ROLES = st.sampled_from(["member", "manager", "auditor"])
+OUT = st.sampled_from(["end", "auditor", "import", "expire"])
+BACK = st.sampled_from(["put", "import"])
 PATIENTS = {"a-1": "alice", "b-1": "bob"}
 PRACTISE = ("member", "manager")
 
@@ -40,25 +42,29 @@ class Life(RuleBasedStateMachine):
     database: ClassVar[Database]
     runs: ClassVar[int] = 0
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(who=WHO, out=OUT, back=BACK)
+    def begin(self, who: str, out: str, back: str) -> None:
         type(self).runs += 1
         self.here, self.minutes = f"clinic-{self.runs}", 0
         self.pdp = pdp_of(self.database)
         self.roles: dict[str, str] = {}
         self.shares: set[tuple[str, str]] = set()
         self.standing: set[tuple[str, str]] = set()
+        self.expired: set[str] = set()
         self.live = True
         put_subscription(self.pdp, act=self.act(""), subscription=self.here, name="Clinic")
-        for who in ("alice", "bob", "carol"):
-            name = self.id(who)
-            put_practitioner(self.pdp, act=self.act(""), practitioner=name, login=login(name), name=who)
-            self.join(who, "member")
+        for one in ("alice", "bob", "carol"):
+            name = self.id(one)
+            put_practitioner(self.pdp, act=self.act(""), practitioner=name, login=login(name), name=one)
+            self.join(one, "member")
         for patient, owner in PATIENTS.items():
             fact = {"id": self.id(patient), "subscription": self.here, "name": "Pat", "owner": self.id(owner)}
             told(self.database, line("patient", **fact), later=self.minutes)
-        self.share("a-1", "bob", ahead=False)
-        self.share_all("bob", "carol", ahead=False)
+        for patient, to in (("a-1", "bob"), ("a-1", "carol"), ("b-1", "alice"), ("b-1", "carol")):
+            self.share(patient, to, ahead=False)
+        for owner, to in (("alice", "bob"), ("bob", "carol"), ("carol", "alice")):
+            self.share_all(owner, to, ahead=False)
+        self.leave_and_come_back(who, out, back)
 
     def id(self, name: str) -> str:
         return f"{name}-{self.runs}"
@@ -78,6 +84,7 @@ class Life(RuleBasedStateMachine):
 
     def takes(self, who: str, role: str | None) -> None:
         before = self.roles.get(who)
+        self.expired.discard(who)
         if before not in PRACTISE or role not in PRACTISE:
             self.leaves(who)
         if role is None:
@@ -116,6 +123,34 @@ class Life(RuleBasedStateMachine):
             self.minutes += 2
             told(self.database, line("membership", **fact), later=self.minutes)
             self.takes(who, None)
+
+    @rule(who=WHO)
+    def expire(self, who: str) -> None:
+        """Nobody acts when a membership is over: what is left counts for nothing, and ends with the return."""
+        act = self.act("")
+        member = {"subscription": self.here, "practitioner": self.id(who), "role": "member"}
+        put_membership(self.pdp, act=act, until=act.now + timedelta(minutes=1), **member)
+        self.takes(who, "member")
+        self.minutes += 2
+        del self.roles[who]
+        self.expired.add(who)
+
+    @rule(who=WHO, out=OUT, back=BACK)
+    def leave_and_come_back(self, who: str, out: str, back: str) -> None:
+        """What a leave must end shows when the practitioner is back: both together come often enough to be tried."""
+        if out == "auditor":
+            self.join(who, "auditor")
+        elif out == "import":
+            self.import_an_end(who)
+        elif out == "expire":
+            self.expire(who)
+        else:
+            self.leave(who)
+        self.who_sees_is_who_the_rules_give()
+        if back == "import":
+            self.import_a_role(who, "member")
+        else:
+            self.join(who, "member")
 
     @rule(live=st.booleans())
     def lapse_or_resume(self, live: bool) -> None:
@@ -175,6 +210,18 @@ class Life(RuleBasedStateMachine):
                 given |= {who for giver, who in self.standing if giver == owner}
             seen = self.pdp.search_subjects("practitioner", "view", ("patient", self.id(patient)), now=at)
             assert sorted(seen) == sorted(self.id(who) for who in given if self.practises(who))
+
+    @invariant()
+    def who_left_holds_nothing(self) -> None:
+        """R11: at the instant of the leave, not only when the practitioner is back."""
+        at = NOW + timedelta(minutes=self.minutes)
+        gone = {"alice", "bob", "carol"} - {one for one, role in self.roles.items() if role in PRACTISE} - self.expired
+        for who in map(self.id, gone):
+            held = (Grant.practitioner == who, Grant.role == "viewer")
+            standing = (StandingShare.owner == who) | (StandingShare.colleague == who)
+            for model, mine in ((Grant, held), (StandingShare, (standing,))):
+                lasting = (model.ended_at > at, model.ended_at > model.started_at)
+                assert not model.select().where(*mine, *lasting).exists(self.database)
 
     @invariant()
     def one_role_each(self) -> None:
