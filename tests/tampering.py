@@ -13,7 +13,7 @@ from authz.models import Grant, Review
 from authz.record import Act, Happened, append
 from authz.record.adopting import adopt_facts
 from authz.record.erasing import erase
-from authz.record.facts import KEYED, standing_facts
+from authz.record.facts import NOUNS, standing_facts
 from authz.record.leaves import canonical
 from authz.terms import to_micros
 from tests.people import NOW
@@ -72,5 +72,5 @@ def tell_facts(database: Database) -> None:
     with database.atomic():
         adopt_facts(database, NOW)
         for noun, _, row in standing_facts(database):
-            if noun not in KEYED:
+            if noun in (*NOUNS, "entity"):
                 append(database, Act("", NOW), [Happened(f"{noun}:imported", "", {"before": None, "after": row})])

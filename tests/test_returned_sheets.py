@@ -251,7 +251,7 @@ HEAD = b"grant,standing_share,patient,practitioner,verdict\n"
         (HEAD + b"1,,p-1,bob," + b"x" * 140_000, "line 2: the line cannot be read: field larger"),
         (
             HEAD + b"1,,p-1,bob,keep\n" * (MOST_LINES + 1),
-            f"line {MOST_LINES + 2}: the sheet has more than 10,000 lines",
+            f"line {MOST_LINES + 2}: the sheet has more than 100,000 lines",
         ),
         (b"x" * (LARGEST + 1), "at most 16,777,216"),
         (HEAD + b"1,,p-\x81,bob,keep\n", "the file is damaged: byte 55 is not cp1252"),

@@ -151,7 +151,7 @@ class SqliteDatabase(peewee.SqliteDatabase):
         """Set how long this thread's connection waits for a lock. What is set stays, as long as no reader could fail
         of it: setting it anew for each answer costs more than a lookup.
         """
-        if self._own.busy_timeout != milliseconds and not self.is_closed():
+        if getattr(self._own, "busy_timeout", None) != milliseconds and not self.is_closed():
             self.execute_sql(f"PRAGMA busy_timeout = {milliseconds}")
             self._own.busy_timeout = milliseconds
 

@@ -4,14 +4,13 @@ An event adopts some at a time, and is in the tree of no subscription: `decision
 """
 
 from datetime import datetime
-from itertools import takewhile
 
 from peewee import chunked
 
 from authz.database import Database
 from authz.record.commitments import secrets_of
 from authz.record.events import Act, Happened, append
-from authz.record.facts import KEYED, WHOSE, standing_facts
+from authz.record.facts import KEYED, WHOSE, standing_keyed
 
 _FACTS = 200
 """The most facts of one event, so that a reader of the feed gets no body without a limit."""
@@ -23,8 +22,7 @@ def adopt_facts(database: Database, now: datetime) -> int:
         return 0
     secrets_of(database, [WHOSE], make=True)
     count = 0
-    with_ids = takewhile(lambda fact: fact[0] in KEYED, standing_facts(database))  # they come first
-    for facts in chunked(with_ids, _FACTS):
+    for facts in chunked(standing_keyed(database), _FACTS):
         count += len(facts)
         body = {"facts": [[noun, row] for noun, _, row in facts]}
         append(database, Act("", now), [Happened("facts:adopted", "", body)])

@@ -160,10 +160,7 @@ def _search_key(texts: Sequence[Any]) -> str:
 
 def standing_facts(database: Database) -> Iterator[Fact]:
     """Every fact as it stands, in bounded memory. A value that is none of its column is shown as it is stored."""
-    secret = secrets_of(database, [WHOSE]).get(WHOSE, b"")
-    for noun in KEYED:
-        for rows in pages(database, _select(noun), "id"):
-            yield from ((noun, str(row[0]), _tell(noun, row, secret)) for row in rows)
+    yield from standing_keyed(database)
     for noun, model in NOUNS.items():
         columns = ", ".join(model._meta.fields[name].column_name for name in ("id", *_TOLD[noun]))
         for rows in pages(database, f'SELECT {columns} FROM "{noun}"', "id"):
@@ -174,11 +171,16 @@ def standing_facts(database: Database) -> Iterator[Fact]:
     for rows in pages(database, "SELECT version, files FROM policy_text", "version"):
         for version, files in rows:
             hashed = hash_of_kept(parse_document(files))
-            yield (
-                "policy",
-                str(version),
-                {"version": version} if hashed == version else {"version": version, "hash": hashed},
-            )
+            other_text = {} if hashed == version else {"hash": hashed}
+            yield "policy", str(version), {"version": version, **other_text}
+
+
+def standing_keyed(database: Database) -> Iterator[Fact]:
+    """The facts of `KEYED` among them."""
+    secret = secrets_of(database, [WHOSE]).get(WHOSE, b"")
+    for noun in KEYED:
+        for rows in pages(database, _select(noun), "id"):
+            yield from ((noun, str(row[0]), _tell(noun, row, secret)) for row in rows)
 
 
 def pages(database: Database, select: str, key: str) -> Iterator[list[Sequence[Any]]]:
