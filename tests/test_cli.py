@@ -187,6 +187,18 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert "caregrant migrate" in told
 
 
+def test_an_unknown_id_is_refused(clinic: str) -> None:
+    """No list of nobody, and no denial, for an id that was mistyped: the error names the one that was meant."""
+    for words, why in (
+        (("who", "view", "patient:P1"), "no patient P1; did you mean p-1?"),
+        (("what", "practitioner:ailce", "view", "patient"), "no practitioner ailce; did you mean alice?"),
+        (("check", "practitioner:alice", "view", "document:d1"), "no document d1; did you mean d-1?"),
+        (("check", "practitioner:bob@north.example", "view", "patient:p-1"), "did you mean bob?"),
+        (("audit", "erase", "patient:p-1000"), "no patient p-1000; did you mean p-100?"),
+    ):
+        assert why in refused(*words, url=clinic)
+
+
 def test_usage_errors_are_exit_2() -> None:
     """A word too few, an unknown command and a subject without its type."""
     for words in (("check",), ("fly",), ("check", "alice", "view", "patient:p-1"), ("serve", "--workers", "0")):

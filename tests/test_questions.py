@@ -1,5 +1,6 @@
 """The questions of the audit, by their numbers, against three years in which every answer is known beforehand."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from authz.audit import questions as ask
 from authz.audit.answers import Answer
 from authz.audit.columns import COLUMNS
+from authz.audit.parameters import PARAMETERS
 from authz.audit.parquet import export_parquet
 from authz.audit.reading import Audit, open_audit
 from authz.database import connect, migrate, shut
@@ -444,7 +446,7 @@ def test_q24_reading_is_recorded(known: Known) -> None:
 
 def test_every_answer_has_its_columns_and_types(known: Known) -> None:
     """An empty answer has the columns and types of a full one, and says 0 of how many; instants bear the time zone."""
-    needed = {"patient": "nobody's", "practitioner": "nobody", "subscription": "nowhere"}
+    needed = {"patient": "p-1", "practitioner": "bob", "subscription": "north"}
     for one in ask.QUESTIONS:
         wanted = {name: value for name, value in needed.items() if name in one.required}
         empty = one(known.audit, as_of=BEGIN - timedelta(days=1), tz="Asia/Kathmandu", **wanted)
@@ -462,9 +464,7 @@ def test_every_answer_has_its_columns_and_types(known: Known) -> None:
                     "truth": "boolean",
                 }[kind]
             )
-        full = one(
-            known.audit, tz="Asia/Kathmandu", **{**wanted, **({"patient": "p-1"} if "patient" in wanted else {})}
-        )
+        full = one(known.audit, tz="Asia/Kathmandu", **wanted)
         assert list(full.frame.dtypes) == list(empty.frame.dtypes), one.name
         assert " checked" in empty.said
 
@@ -500,7 +500,7 @@ def test_unrecorded_is_unanswered(sqlite_url: str) -> None:
     audit.writing.connect()
     audit.writing.execute_sql("DROP TABLE event")
     with pytest.raises(Unavailable):
-        ask.who_could(audit, patient="p-1")
+        ask.orphans(audit)
     audit.close()
 
 
@@ -516,8 +516,78 @@ def test_a_bad_instant_is_refused(sqlite_url: str, said: str, why: str) -> None:
     with pytest.raises(InvalidInput, match="time zone"):
         ask.who_could(audit, patient="p-1", tz="Mars/Olympus")
     with pytest.raises(InvalidInput, match="since"):
-        ask.who_did(audit, patient="p-1", since="2026-01-02", until="2026-01-01")
+        ask.volume(audit, since="2026-01-02", until="2026-01-01")
     audit.close()
+
+
+TYPOS: dict[str, tuple[object, str]] = {
+    "patient": ("P1", "no patient P1; did you mean p-1?"),
+    "practitioner": ("ailce", "no practitioner ailce; did you mean alice?"),
+    "subscription": ("nroth", "no subscription nroth; did you mean north?"),
+    "campaign": ("nroth-2026", "no campaign nroth-2026; did you mean north-2026?"),
+    "since": ("2026-13-01", "since: '2026-13-01' is not a day that exists"),
+    "until": ("tomorow", "until: 'tomorow' is not an RFC 3339 time"),
+    "open_days": ("36S", "open_days: a whole number from 0 to 36,500, not '36S'"),
+    "unused_days": (-1, "unused_days: a whole number from 0 to 36,500, not -1"),
+    "every_days": (36.5, "every_days: a whole number"),
+    "least": (0, "least: a whole number from 1 to 1,000,000, not 0"),
+    "many": ("2O", "many: a whole number"),
+    "hub": (True, "hub: a whole number"),
+    "hops": (None, "hops: a whole number"),
+    "most": (10**9, "most: a whole number"),
+    "tolerance": (-5, "tolerance: a whole number from 0 to 86,400"),
+    "times": ("3,0", "times: a number from 1 to 1,000, not '3,0'"),
+    "names": ("Flase", "names: True or False, not 'Flase'"),
+    "reason": ("x" * 501, "reason: a text of at most 500 characters"),
+    "by": ("pateint", "by: one of practitioner, patient, client, reason, not 'pateint'"),
+}
+"""A typing error in each parameter of a question, and what is said of it."""
+
+
+def test_a_typing_error_in_any_parameter_is_refused(known: Known) -> None:
+    """Every parameter of every question refuses what it cannot be, and names the id that is most like it."""
+    needed = {"patient": "p-1", "practitioner": "bob", "subscription": "north"}
+    tried = set()
+    for one in ask.QUESTIONS:
+        wanted = {name: needed[name] for name in one.required}
+        for name in one.parameters:
+            typo, why = TYPOS[name]
+            with pytest.raises(InvalidInput, match=re.escape(why)):
+                one(known.audit, **{**wanted, name: typo})
+            tried.add(name)
+    assert tried == set(PARAMETERS) - {"campaign"}
+    with pytest.raises(InvalidInput, match="who_did has no parameter 'patent'; it has patient, since, until"):
+        ask.who_did(known.audit, patent="p-1")
+    with pytest.raises(InvalidInput, match="who_did needs patient"):
+        ask.who_did(known.audit)
+
+
+@pytest.mark.parametrize(
+    ("practitioner", "meant"),
+    [
+        ("Alice", "alice"),
+        ("alice@clinic.example", "alice"),
+        ("a lice", "alice"),
+        ("zzzzzzzzzzz", ""),
+        ("=ali'ce", "alice"),
+    ],
+)
+def test_the_most_similar_id_is_named(known: Known, practitioner: str, meant: str) -> None:
+    """Another case, a login for an id, a slip: the id that was meant is named; of nothing like it nothing is said."""
+    with pytest.raises(InvalidInput, match=f"did you mean {meant}" if meant else "no practitioner zzzzzzzzzzz$"):
+        ask.what_could_reach(known.audit, practitioner=practitioner)
+
+
+def test_an_empty_answer_says_what_was_checked(known: Known) -> None:
+    """What was counted, and where nothing was there to count, how large the record is that it was looked for in."""
+    early = BEGIN - timedelta(days=1)
+    assert re.fullmatch(
+        r"none found; 0 patients checked, in a record of [\d,]+ events and decisions",
+        ask.orphans(known.audit, as_of=early).said,
+    )
+    assert re.fullmatch(
+        r"none found; \d+ patients checked", ask.orphans(known.audit, as_of=BEGIN + timedelta(weeks=80)).said
+    )
 
 
 def test_the_weeks_of_the_other_policy_are_in_the_history(known: Known) -> None:

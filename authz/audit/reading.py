@@ -27,6 +27,7 @@ from authz.pdp import PDP
 from authz.record import Act, Happened, append, count_waiting
 from authz.settings import Settings
 from authz.terms import from_micros, parse_instant, to_micros
+from authz.texts import shown
 
 When = datetime | str | None
 """An instant: aware, RFC 3339, or a plain date such as ``2026-03-01``, which begins at midnight of the time zone."""
@@ -57,16 +58,16 @@ class Audit:
     def at(self, as_of: When = None, tz: str | None = None) -> "Audit":
         """The same, at another instant or in another time zone. Raises `InvalidInput`."""
         zone = self.tz if tz is None else time_zone(tz)
-        return replace(self, now=self.now if as_of is None else instant(as_of, zone), tz=zone)
+        return replace(self, now=self.now if as_of is None else instant("as_of", as_of, zone), tz=zone)
 
     @property
     def micros(self) -> int:
         return to_micros(self.now)
 
-    def period(self, since: When, until: When, *, days: int) -> tuple[int, int]:
+    def period(self, since: When, until: When, days: int = 365) -> tuple[int, int]:
         """``[since, until)`` in microseconds; until now, since so many days before. Raises `InvalidInput`."""
-        end = self.now if until is None or until == "" else instant(until, self.tz)
-        begin = end - timedelta(days=days) if since is None or since == "" else instant(since, self.tz)
+        end = self.now if until in (None, "") else instant("until", until, self.tz)
+        begin = min(end, self.now) - timedelta(days=days) if since in (None, "") else instant("since", since, self.tz)
         if begin > end:
             raise InvalidInput("since: lies after until")
         return to_micros(begin), to_micros(end)
@@ -93,6 +94,10 @@ class Audit:
         if self.decision_log is None:
             return self.rows(sql, **values)
         return self.decision_log.rows(self.database, sql, values)
+
+    def recorded(self) -> int:
+        """How many events and decisions the record holds."""
+        return self.number("SELECT COUNT(*) FROM event") + int(self.decided("SELECT COUNT(*) FROM decision")[0][0])
 
     @staticmethod
     def json(body: Any) -> dict[str, Any]:
@@ -145,7 +150,7 @@ def open_audit(
         database=database or None, policies=None if policies is None else str(policies), reader=reader
     )
     zone = time_zone(tz)
-    now = datetime.now(UTC) if as_of is None or as_of in ("", "now") else instant(as_of, zone)
+    now = datetime.now(UTC) if as_of in (None, "", "now") else instant("as_of", as_of, zone)
     log = None if parquet is None or not str(parquet) else DecisionLog(Path(parquet))
     policy = load(chosen.policies)
     writing = connect(chosen.database)
@@ -167,21 +172,23 @@ def time_zone(name: str) -> ZoneInfo:
     """A time zone by its name, such as ``Europe/Helsinki``. Raises `InvalidInput`."""
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidInput(f"tz: {name!r} is not a time zone such as UTC or Europe/Helsinki") from error
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"tz: {shown(name)} is not a time zone such as UTC or Europe/Helsinki") from error
 
 
-def instant(value: datetime | str, tz: ZoneInfo) -> datetime:
-    """An instant in UTC, as `When` says. Raises `InvalidInput`."""
+def instant(name: str, value: object, tz: ZoneInfo) -> datetime:
+    """An instant in UTC, as `When` says; `name` is the parameter that has it. Raises `InvalidInput`."""
     if isinstance(value, datetime):
         to_micros(value)
         return value.astimezone(UTC)
-    if _DATE.fullmatch(value):
-        try:
+    try:
+        if isinstance(value, str) and _DATE.fullmatch(value):
             return datetime.fromisoformat(value).replace(tzinfo=tz).astimezone(UTC)
-        except ValueError as error:
-            raise InvalidInput(f"{value!r} is not a day that exists") from error
-    return parse_instant(value)
+        return parse_instant(value)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}, nor a day such as 2026-03-01") from error
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{name}: {shown(value)} is not a day that exists") from error
 
 
 def stretches(begin: int, end: int, tz: ZoneInfo) -> Iterator[tuple[int, int, int]]:

@@ -10,6 +10,7 @@ import click
 
 from authz.audit import fhir
 from authz.audit.checkpoints import Signer
+from authz.audit.known import require_known_ref
 from authz.audit.log import log_lines
 from authz.cli.options import now, opened, setting, settings
 from authz.database import Database
@@ -108,5 +109,9 @@ def drop(month: str, exported: str, retention: str | None, database: str | None)
 @setting("database")
 def erase_command(whose: str, database: str | None) -> None:
     """Erase the addresses of practitioner:ID or client:ID, or the reasons about patient:ID; the trees stand."""
-    erased = erase(opened(settings(database=database).database), Act("", now()), whose)
+    connected = opened(settings(database=database).database)
+    kind, _, name = whose.partition(":")
+    if kind in ("practitioner", "patient"):
+        require_known_ref(connected, (kind, name))
+    erased = erase(connected, Act("", now()), whose)
     click.echo(f"{erased.events} fields of events and {erased.decisions} of decisions erased")

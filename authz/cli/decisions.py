@@ -5,9 +5,10 @@ from datetime import datetime
 
 import click
 
+from authz.audit.known import require_known_ref
 from authz.cli.options import RefType, as_json, at_instant, setting, settings, write_json
 from authz.decisions import Explanation, Ref
-from authz.pdp import open_pdp
+from authz.pdp import PDP, open_pdp
 from authz.terms import REASONS, format_instant
 
 
@@ -41,6 +42,7 @@ def check(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
+        _require_known(pdp, subject, resource)
         if explain:
             told = pdp.explain(subject, action, resource, at)
         else:
@@ -118,6 +120,7 @@ def who(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
+        _require_known(pdp, resource)
         _list(pdp.search_subjects(subject_type, action, resource, at), as_json)
 
 
@@ -145,7 +148,14 @@ def what(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
+        _require_known(pdp, subject)
         _list(pdp.search_resources(subject, action, resource_type, at), as_json)
+
+
+def _require_known(pdp: PDP, *refs: Ref) -> None:
+    """Raise `InvalidInput` for an id that is not there: whoever types it is not to read that nobody may."""
+    for ref in refs:
+        require_known_ref(pdp.database, ref)
 
 
 def _list(ids: list[str], as_json: bool) -> None:

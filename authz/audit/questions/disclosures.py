@@ -8,9 +8,9 @@ purpose that came with the question.
 import re
 
 from authz.audit.answers import Found, question
+from authz.audit.parameters import require_reason
 from authz.audit.questions.access import about
 from authz.audit.reading import MOST_ROWS, Audit, When
-from authz.errors import InvalidInput
 
 OPERATIONS = ("TREAT", "ETREAT", "BTG", "HPAYMT", "HOPERAT", "")
 """HL7 purposes of use that an accounting leaves out: treatment, payment, operations; none said is the clinic's own."""
@@ -24,13 +24,14 @@ _CONSULTED = "d.allowed AND d.reason <> 'searched' AND d.action = 'view'"  # to 
     "Q5",
     "practitioner role client purpose action accesses first last accountable",
     "permitted decisions about this patient",
+    days=_SIX_YEARS,
 )
 def disclosures(audit: Audit, *, patient: str, since: When = None, until: When = None) -> Found:
     """To whom was this patient disclosed, when and for what purpose? Six years, unless said otherwise.
 
     Disclosures to one recipient for one purpose are summed up (164.528(b)(3)): the first, how many, the last.
     """
-    begin, end = audit.period(since, until, days=_SIX_YEARS)
+    begin, end = audit.period(since, until)
     rows = audit.decided(
         f"""SELECT d.subject, d.membership, d.client_id, d.purpose, d.action, COUNT(*), MIN(d.at), MAX(d.at)
         FROM ({about(audit.pdp.policy.types)}) a
@@ -46,7 +47,7 @@ def disclosures(audit: Audit, *, patient: str, since: When = None, until: When =
     return Found(told, sum(row[5] for row in rows))
 
 
-@question("Q6", "at who name role purpose action", "permitted decisions about this patient")
+@question("Q6", "at who name role purpose action", "permitted decisions about this patient", days=_SIX_YEARS)
 def subject_access(
     audit: Audit,
     *,
@@ -61,9 +62,9 @@ def subject_access(
     Employees are pseudonyms, unless `names` with a `reason` why they are indispensable, which is recorded. Six years,
     unless said otherwise.
     """
-    if names and not 10 <= len(reason.strip()) <= 500:
-        raise InvalidInput("reason: say in 10 to 500 characters why the names are indispensable")
-    begin, end = audit.period(since, until, days=_SIX_YEARS)
+    if names:
+        require_reason(reason)
+    begin, end = audit.period(since, until)
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
     consulted = f"""FROM ({about(audit.pdp.policy.types)}) a
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource

@@ -11,10 +11,10 @@ from authz.terms import from_micros
 _ASKED = """reason <> 'searched' AND "at" >= :since AND "at" < :until"""
 
 
-@question("Q20", "policy_version decisions first last loaded_at source", "decisions")
+@question("Q20", "policy_version decisions first last loaded_at source", "decisions", days=365)
 def policies_in_force(audit: Audit, *, since: When = None, until: When = None) -> Found:
     """Which policy versions decided, how often, from when to when, and when was each first loaded, and from where?"""
-    begin, end = audit.period(since, until, days=365)
+    begin, end = audit.period(since, until)
     rows = audit.decided(
         """SELECT policy_version, COUNT(*), MIN("at"), MAX("at") FROM decision WHERE "at" >= :since AND "at" < :until
         GROUP BY policy_version ORDER BY 3, 1 LIMIT :most""",
@@ -34,6 +34,7 @@ def policies_in_force(audit: Audit, *, since: When = None, until: When = None) -
     "Q20",
     "at practitioner action resource_type resource policy_version allowed rule now_allowed now_rule decision",
     "decisions asked again",
+    days=90,
 )
 def replayed_decisions(audit: Audit, *, since: When = None, until: When = None, most: int = MOST_ROWS) -> Found:
     """Which decisions would today's policy, asked about the same facts at the same instant, answer differently?
@@ -41,7 +42,7 @@ def replayed_decisions(audit: Audit, *, since: When = None, until: When = None, 
     The last `most` decisions. A fact may begin or end in the very microsecond of a decision: either side of it counts.
     What a policy reads from the request itself is not recorded; such a decision may differ for that alone.
     """
-    begin, end = audit.period(since, until, days=90)
+    begin, end = audit.period(since, until)
     rows = audit.decided(
         f"""SELECT "at", id, subject_type, subject, action, resource_type, resource, policy_version, allowed, rule
         FROM decision WHERE {_ASKED} ORDER BY "at" DESC, id DESC LIMIT :most""",
