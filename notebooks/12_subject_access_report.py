@@ -31,7 +31,16 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), f"Who consulted the record of patient {patient}")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(
+    audit,
+    f"Who consulted the record of patient {patient}",
+    patient=patient,
+    since=since,
+    until=until,
+    names=names,
+    reason=reason,
+)
 report
 
 # %% [markdown]

@@ -29,7 +29,8 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), f"Accounting of disclosures of patient {patient}")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(audit, f"Accounting of disclosures of patient {patient}", patient=patient, since=since, until=until)
 report
 
 # %% [markdown]

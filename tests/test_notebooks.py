@@ -15,6 +15,7 @@ from typing import Any
 import jupytext
 import nbformat
 import pytest
+from papermill.exceptions import PapermillExecutionError
 from playwright.sync_api import sync_playwright
 
 from authz import demo
@@ -22,7 +23,7 @@ from authz.audit import notebooks
 from authz.audit.report import Report
 from authz.compiler import load
 from authz.database import connect, migrate, shut
-from authz.errors import InvalidInput
+from authz.errors import CaregrantError, InvalidInput
 from authz.record import Act, Asked, record_decisions, searched
 from authz.settings import shipped
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
@@ -119,6 +120,45 @@ def test_each_runs(one: notebooks.Shipped, where: str, databases: dict[str, tupl
     report.audit.close()
 
 
+TYPOS: dict[str, dict[str, Any]] = {
+    "as_of": {"as_of": "yesterday"},
+    "tz": {"tz": "Europe/Helsinky"},
+    "database": {"database": "slqite:///clinic.db"},
+    "output": {"output": __file__},
+    "names": {"names": "Treu"},
+    "reason": {"names": True, "reason": "because"},
+    "times": {"times": "3,0"},
+    "patient": {"patient": "P1"},
+    "practitioner": {"practitioner": "ailce"},
+    "subscription": {"subscription": "nroth"},
+    "since": {"since": "2026-02-30"},
+    "until": {"until": "2026-2-1"},
+}
+"""A typing error in each parameter of a notebook; of those that are not here, which are numbers, a word."""
+
+
+@pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
+def test_a_typing_error_in_any_parameter_is_refused(
+    one: notebooks.Shipped, databases: dict[str, tuple[str, str]]
+) -> None:
+    """No notebook answers a question that was mistyped: the error names the parameter, or the id that was meant."""
+    for name in one.parameters:
+        if name == "output" and one.name != "start_here":  # refused where the report is saved, in each alike
+            continue
+        typo = TYPOS.get(name, {name: "x"})
+        with pytest.raises(CaregrantError, match=rf"\b{name}\b|slqite"):
+            executed(one, **{"database": databases["demo"][0], "output": "", **typo})
+
+
+def test_an_error_in_a_notebook_is_one_line(databases: dict[str, tuple[str, str]]) -> None:
+    """What a cell shows of an error of ours is the error, without a traceback."""
+    with pytest.raises(InvalidInput) as caught:
+        notebooks.run(notebooks.named("2"), {"database": databases["demo"][0], "patient": "P1", "output": ""})
+    error = caught.value.__cause__
+    assert isinstance(error, PapermillExecutionError)
+    assert error.traceback == ["InvalidInput: no patient P1; did you mean p-1?"]
+
+
 def test_what_the_first_five_find(databases: dict[str, tuple[str, str]]) -> None:
     """On the demonstration clinic, for p-4: who could, what moved; with nothing edited but the parameters."""
     url, _ = databases["demo"]
@@ -137,8 +177,11 @@ def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
     url, _ = databases["demo"]
     target = tmp_path / "report.html"
     words = ("audit", "report", "who_could_see_this_patient", "-p", "patient=p-1", "-p", "tz=Europe/Helsinki")
-    assert run(*words, "-o", str(target), url=url) == f"wrote {target}\n"
+    assert run(*words, "-o", str(target), url=url, exit_code=3) == f"wrote {target}\n"
     page = target.read_text()
+    assert "is there already; nothing is written over" in refused(*words, "-o", str(target), url=url)
+    assert "<td>Patient p-1</td>" in page
+    assert 'content: "PARTLY VERIFIED"' in page
     assert "3 of 14 practitioners checked" in page
     assert "The record is CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED." in page
     assert "Europe/Helsinki" in page
@@ -241,12 +284,13 @@ def test_in_jupyterlab(request: pytest.FixtureRequest, tmp_path: Path) -> None:
         page.wait_for_selector("text=The record is CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED.", timeout=90_000)
         page.wait_for_selector("text=3 of 14 practitioners checked", timeout=90_000)
         page.wait_for_selector("figure img", timeout=90_000)
-        page.wait_for_selector("text=who_could_see_patient_p_1.html", timeout=90_000)
+        page.wait_for_selector("text=who_could_see_patient_p_1_as_of_", timeout=90_000)
         page.screenshot(path=tmp_path / "jupyterlab.png")
         if os.environ.get("CAREGRANT_SCREENSHOTS"):
             page.screenshot(path=Path(os.environ["CAREGRANT_SCREENSHOTS"]) / "jupyterlab.png")
         browser.close()
     assert [one for one in outside if not one.startswith(("data:", "blob:"))] == []
-    told = json.loads((tmp_path / "mine/reports/who_could_see_patient_p_1.json").read_text())
+    (saved,) = (tmp_path / "mine/reports").glob("who_could_see_patient_p_1_as_of_*.json")
+    told = json.loads(saved.read_text())
     assert told["header"]["record"] == "The record is CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED."
     assert (tmp_path / "jupyterlab.png").stat().st_size > 20_000

@@ -552,8 +552,9 @@ def test_a_typing_error_in_any_parameter_is_refused(known: Known) -> None:
         wanted = {name: needed[name] for name in one.required}
         for name in one.parameters:
             typo, why = TYPOS[name]
+            mistyped: dict[str, Any] = {**wanted, name: typo}
             with pytest.raises(InvalidInput, match=re.escape(why)):
-                one(known.audit, **{**wanted, name: typo})
+                one(known.audit, **mistyped)
             tried.add(name)
     assert tried == set(PARAMETERS) - {"campaign"}
     with pytest.raises(InvalidInput, match="who_did has no parameter 'patent'; it has patient, since, until"):

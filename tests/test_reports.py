@@ -4,7 +4,10 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -22,9 +25,10 @@ from authz.audit.checkpoints import Signer, checkpoint
 from authz.audit.parquet import SCHEMA
 from authz.audit.printed import as_pdf, chromium
 from authz.audit.reading import Audit, open_audit
-from authz.audit.report import Report
+from authz.audit.report import Report, export, verdict_of
 from authz.audit.sheets import as_csv, as_xlsx, safe, unsafe
 from authz.database import Database
+from authz.errors import InvalidInput
 from authz.models import Event, Grant, Patient
 from tests.browser import needs_chromium
 from tests.people import NOW, add, fill
@@ -133,16 +137,17 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
     empty = report.ask(ask.ownership, patient="p-1", as_of="2000-01-01")
     assert re.fullmatch(r"none found; \d grants of this patient checked", empty.said)
     saved = report.save(tmp_path / "reports")
-    names = {path.name for path in saved.files} - {"who_could_see_p_1.pdf"}
+    name = f"who_could_see_p_1_as_of_20260601T120000Z_made_{audit.opened:%Y%m%dT%H%M%SZ}"
+    names = {path.name for path in saved.files} - {f"{name}.pdf"}
     assert names == {
-        *(f"who_could_see_p_1.{end}" for end in ("html", "xlsx", "json")),
-        *(f"who_could_see_p_1_{one}.csv" for one in ("1_who_could", "2_access_over_time", "3_ownership")),
+        *(f"{name}.{end}" for end in ("html", "xlsx", "json")),
+        *(f"{name}_{one}.csv" for one in ("1_who_could", "2_access_over_time", "3_ownership")),
     }
-    page = (tmp_path / "reports/who_could_see_p_1.html").read_text()
+    page = (tmp_path / f"reports/{name}.html").read_text()
     assert not re.search(r"https?://|<script|@import", page)
     assert could.said in page
     assert "alt='Who held access." in page
-    manifest = json.loads((tmp_path / "reports/who_could_see_p_1.json").read_text())
+    manifest = json.loads((tmp_path / f"reports/{name}.json").read_text())
     assert manifest["asked"][0]["parameters"] == {"patient": "p-1"}
     recorded = {row.body["file"]: row.body for row in Event.select().execute(sqlite_database) if "file" in row.body}
     for path in saved.files:
@@ -150,8 +155,113 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
         assert recorded[path.name]["sha256"] == found
         assert path.suffix == ".json" or manifest["sha256"][path.name] == found
     reads = ask.audit_reads(audit).frame
-    assert "exported who_could_see_p_1.html" in set(reads.question)
+    assert f"exported {name}.html" in set(reads.question)
     assert report.save("").files == ()
+
+
+def test_nothing_is_written_over(audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of one title on two dates, and twice within a second, stand side by side."""
+    monkeypatch.setattr("authz.audit.report.as_pdf", lambda _: None)
+    saved = [
+        Report(one, "Who could", [ask.orphans(one)]).save(tmp_path / "out")
+        for one in (audit, audit.at("2026-03-01"), replace(audit, opened=NOW), audit)
+    ]
+    files = [path for one in saved for path in one.files]
+    assert len(set(files)) == len(files) == len(list((tmp_path / "out").iterdir())) == 16
+    assert "as_of_20260228T220000Z" in saved[1].files[0].name
+    assert "made_20260601T120000Z" in saved[2].files[0].name
+    assert saved[3].files[0].stem == f"{saved[0].files[0].stem}_2"
+    for one in saved:
+        manifest = json.loads(one.files[-1].read_text())
+        assert all(
+            hashlib.sha256(path.read_bytes()).hexdigest() == manifest["sha256"][path.name] for path in one.files[:-1]
+        )
+    with pytest.raises(InvalidInput, match="is there already; nothing is written over"):
+        export(audit, files[0], b"")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "x" * 128, "患" * 128, "🌿/..", "..", "CON", "p\n1"])
+def test_any_id_makes_a_file_name(name: str, audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an id holds, and however long it is, its report is files in the folder."""
+    monkeypatch.setattr("authz.audit.report.as_pdf", lambda _: None)
+    saved = Report(audit, f"Patient {name}", [ask.orphans(audit)]).save(tmp_path / "out")
+    assert {path.parent for path in saved.files} == {tmp_path / "out"}
+    assert all(len(path.name.encode()) < 256 for path in saved.files)
+    assert re.fullmatch(r"[\w.]+", saved.files[0].name)
+
+
+def test_an_output_that_is_no_folder_is_refused(audit: Audit, tmp_path: Path) -> None:
+    """A file that stands where the folder should be is said, and nothing is written."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InvalidInput, match=r"output: .*file"):
+        Report(audit, "x").save(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def printed_text(content: bytes, folder: Path) -> list[str]:
+    """The text of each page of a PDF."""
+    (folder / "printed.pdf").write_bytes(content)
+    words = ["pdftotext", "-layout", str(folder / "printed.pdf"), "-"]
+    text: str = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    return text.split("\f")[:-1]
+
+
+def needs_pdf() -> None:
+    """Skip the test if no PDF can be printed and read; not in CI."""
+    needs_chromium()
+    if shutil.which("pdftotext") is None:
+        assert os.environ.get("CI") != "true", "poppler-utils is not installed"
+        pytest.skip("poppler-utils is not installed")
+
+
+def test_every_page_says_what_it_belongs_to(audit: Audit, tmp_path: Path) -> None:
+    """On each printed page: title, subject, period, parameters, policy, verdict, who made it, when, page x of y."""
+    needs_pdf()
+    report = Report(audit, 'Who asked about "p-1" \\ </style>', patient="p-1")
+    did = report.ask(ask.who_did, patient="p-1", since="2026-01-01")
+    report.ask(ask.stale_shares)
+    report.parts += [replace(did, frame=framed(("patient", "why"), [("p-1", "why")] * 200, "UTC"))]
+    content = as_pdf(report.html())
+    assert content is not None
+    pages = printed_text(content, tmp_path)
+    assert len(pages) > 2
+    for number, text in enumerate(pages, 1):
+        said = " ".join(text.split())
+        for expected in (
+            'Who asked about "p-1" \\ </style>',
+            "PARTLY VERIFIED",
+            "about: Patient p-1",
+            "period: 2026-01-01 00:00:00+02:00 to 2026-06-01 15:00:00+03:00",
+            "parameters: open_days = 365; unused_days = 180",
+            "instant: 2026-06-01 15:00:00+03:00 (Europe/Helsinki)",
+            f"policy: {audit.pdp.version[:12]}",
+            f"made by: compliance, {audit.local(audit.opened)}",
+            f"Page {number} of {len(pages)}",
+        ):
+            assert expected in said, (number, expected, said)
+
+
+@pytest.mark.parametrize(
+    ("ok", "proven", "whole", "verdict"),
+    [
+        (True, True, True, ("VERIFIED", 0)),
+        (True, True, False, ("PARTLY VERIFIED", 3)),
+        (True, False, True, ("PARTLY VERIFIED", 3)),
+        (False, False, True, ("NOT VERIFIED", 1)),
+    ],
+)
+def test_the_verdict(audit: Audit, ok: bool, proven: bool, whole: bool, verdict: tuple[str, int]) -> None:
+    """One word, one colour that can be read, one exit code for each verdict."""
+    found = verdict_of(replace(audit.verification, ok=ok, proven=proven), whole=whole)
+    assert (found.word, found.exit_code) == verdict
+    assert contrast(found.color) >= 4.5
+
+
+def test_a_report_refuses_a_typing_error_at_once(audit: Audit) -> None:
+    """Before the record is verified, which may take minutes."""
+    with pytest.raises(InvalidInput, match=r"no patient P1; did you mean p-1\?"):
+        Report(audit, "x", patient="P1")
+    assert not audit.known
 
 
 def test_what_is_shown_is_escaped(audit: Audit) -> None:

@@ -145,7 +145,7 @@ class Question:
             value = given.get(name, default)
             if value is inspect.Parameter.empty:
                 raise InvalidInput(f"{self.name} needs {name}")
-            values[name] = PARAMETERS[name](audit, name, value)
+            values[name] = value if value == default else PARAMETERS[name](audit, name, value)
         if self.days is not None:
             period = audit.period(values["since"], values["until"], self.days)
             values["since"], values["until"] = map(from_micros, period)
@@ -193,5 +193,5 @@ def _plain(value: Any) -> Any:
 
 def _shown(value: Any, audit: Audit) -> Any:
     if isinstance(value, datetime):
-        return value.astimezone(audit.tz).isoformat(sep=" ", timespec="seconds")
+        return audit.local(value)
     return _plain(value)

@@ -6,6 +6,7 @@ They are kept as text (jupytext, ``py:percent``) without outputs; the cell tagge
 import re
 import tempfile
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from authz.audit.printed import page
+from authz.audit.printed import Margins, page
+from authz.audit.report import MIME
 from authz.errors import InvalidInput, NotFound
 from authz.settings import shipped
 
@@ -106,8 +108,28 @@ def as_text(ran: Any) -> str:
     return text
 
 
+def about(ran: Any) -> dict[str, Any]:
+    """What a notebook that was run says of its report, as it was at the end."""
+    said = [
+        output["data"][MIME]
+        for cell in ran.cells
+        for output in cell.get("outputs", ())
+        if MIME in output.get("data", {})
+    ]
+    last: dict[str, Any] = said[-1]
+    return last
+
+
 def as_html(one: Shipped, ran: Any) -> str:
-    """A notebook that was run, as a page to print: its words and outputs, without code, fetching nothing."""
+    """A notebook that was run, as a page to print: its words and outputs, without code, fetching nothing.
+
+    Its header, which comes before the questions, is the one of the end: it names the periods that were looked at.
+    """
+    ran, said = deepcopy(ran), about(ran)
+    for cell in ran.cells:
+        for output in cell.get("outputs", ()):
+            if MIME in output.get("data", {}):
+                output["data"]["text/html"] = said["header"]
     exporter = nbconvert.HTMLExporter(
         template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
     )
@@ -115,7 +137,7 @@ def as_html(one: Shipped, ran: Any) -> str:
     exporter.register_preprocessor(remover, enabled=True)
     exporter.anchor_link_text = ""
     body, _ = exporter.from_notebook_node(ran)
-    return page(one.title, body)
+    return page(one.title, body, Margins(*said["margins"]))
 
 
 def typed(one: Shipped, given: Mapping[str, str]) -> dict[str, Any]:

@@ -42,7 +42,10 @@ _NAMED = re.compile(r"(?<![\w:]):([a-z_]+)")
 
 @dataclass(frozen=True)
 class Audit:
-    """A database as it is read: at `now`, in the time zone `tz`, by `reader`. `open_audit` makes one."""
+    """A database as it is read: at `now`, in the time zone `tz`, by `reader`, who opened it at `opened`.
+
+    `open_audit` makes one.
+    """
 
     database: Database
     writing: Database
@@ -53,6 +56,7 @@ class Audit:
     reader: str
     decision_log: DecisionLog | None = None
     checkpoint_key: str = ""
+    opened: datetime = field(default_factory=lambda: datetime.now(UTC))
     known: dict[str, Any] = field(default_factory=dict)
 
     def at(self, as_of: When = None, tz: str | None = None) -> "Audit":
@@ -120,6 +124,10 @@ class Audit:
         told = Happened(kind, "", {"reader": self.reader, **body}, patient, reason)
         with answering(self.writing), self.writing.atomic():
             append(self.writing, Act("", datetime.now(UTC)), [told])
+
+    def local(self, at: datetime) -> str:
+        """An instant in the time zone, to the second, with its offset."""
+        return at.astimezone(self.tz).isoformat(sep=" ", timespec="seconds")
 
     @property
     def shown_url(self) -> str:

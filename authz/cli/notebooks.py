@@ -58,10 +58,13 @@ def report_command(
     one = notebooks.named(name)
     if output is None or output.suffix not in _FORMATS:
         raise click.UsageError(f"-o names the file to write: {', '.join(_FORMATS)}")
+    if output.exists():
+        raise InvalidInput(f"{output} is there already; nothing is written over")
     url = _handed_on(database, policies)
     given = notebooks.typed(one, dict(_pair(text) for text in parameters))
     ran = notebooks.run(one, {"output": "", **given, "database": url}, progress=sys.stderr.isatty())
     _write(notebooks, one, ran, output, url)
+    sys.exit(notebooks.about(ran)["exit_code"])
 
 
 def _pair(text: str) -> tuple[str, str]:
