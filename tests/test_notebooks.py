@@ -189,6 +189,24 @@ def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
     assert not re.search(r"https?://|<script|report\.ask|report\.save", page)
 
 
+def test_a_letter_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
+    """Caregrant audit report --letter writes the letter alone, with the templates of the clinic's folder."""
+    url, _ = databases["demo"]
+    words = (shipped("letters") / "words.html").read_text()
+    (tmp_path / "words.html").write_text(words.replace("Yours sincerely", "With our best wishes"))
+    target = tmp_path / "letter.html"
+    run(
+        *("audit", "report", "13", "-p", "patient=p-1", "--letter", "--letters", str(tmp_path), "-o", str(target)),
+        url=url,
+        exit_code=3,
+    )
+    page = target.read_text()
+    assert "Dear Ben Abel" in page
+    assert "With our best wishes" in page
+    assert "A4 portrait" in page
+    assert "Q5" not in page
+
+
 def test_what_a_report_refuses(tmp_path: Path) -> None:
     """A notebook or parameter that is not there, a value of the wrong kind, no file, no database: said in a line."""
     target = str(tmp_path / "x.html")

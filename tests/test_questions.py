@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 
 from authz.audit import questions as ask
-from authz.audit.answers import Answer
+from authz.audit.answers import Answer, Question
 from authz.audit.columns import COLUMNS
 from authz.audit.parameters import PARAMETERS
 from authz.audit.parquet import export_parquet
+from authz.audit.questions.disclosures import disclosure_kind
 from authz.audit.reading import Audit, open_audit
 from authz.database import connect, migrate, shut
 from authz.errors import InvalidInput, Unavailable
@@ -67,6 +68,12 @@ def _plain(value: Any) -> Any:
     if pd.isna(value):
         return None
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+
+
+def needed(question: Question, patient: str = "p-1") -> dict[str, Any]:
+    """What a question cannot do without."""
+    words = {"patient": patient, "practitioner": "bob", "subscription": "north", "reason": "case 7 before the court"}
+    return {name: words[name] for name in [*question.required, *(["patient"] if question.name == "who_is" else [])]}
 
 
 def until(at: datetime) -> datetime | None:
@@ -160,6 +167,54 @@ def test_q5_disclosures(known: Known) -> None:
         assert marked == {key for key in counted if key[1] == "PUBHLTH"}
         accountable += len(marked)
     assert accountable
+
+
+def test_q5_accounting(known: Known) -> None:
+    """Q5: the statutory table has what is beyond treatment and operations alone; recipients are numbered, or named."""
+    patient = next(one.patient for one in known.ledger.given if one.purpose == "PUBHLTH" and one.allowed)
+    views = [one for one in known.ledger.given if one.patient == patient and one.allowed]
+    expected = Counter(one.who for one in views if one.purpose == "PUBHLTH")
+    found = ask.accounting(known.audit, patient=patient)
+    assert found.checked == len(views)
+    assert set(found.frame.purpose) == {"PUBHLTH"}
+    assert found.frame.name.isna().all()
+    assert found.frame.recipient.str.fullmatch(r"recipient \d+").all()
+    assert set(found.frame.description) == {f"works at {known.ledger.clinic[patient].title()}, with the app records"}
+    named = ask.accounting(known.audit, patient=patient, names=True, reason="case 7 before the court")
+    assert dict(rows(named, "name", "accesses")) == {who.title(): times for who, times in expected.items()}
+    rest = ask.accounting(known.audit, patient=patient, kind="operations")
+    assert int(rest.frame.accesses.sum()) == len(views) - expected.total()
+    with pytest.raises(InvalidInput, match="reason"):
+        ask.accounting(known.audit, patient=patient, names=True)
+
+
+@pytest.mark.parametrize(
+    ("subject_type", "purpose", "kind"),
+    [
+        ("practitioner", "TREAT", "operations"),
+        ("practitioner", "http://terminology.hl7.org/CodeSystem/v3-ActReason#hpaymt", "operations"),
+        ("practitioner", "HRESCH", "accountable"),
+        ("practitioner", "anything", "accountable"),
+        ("practitioner", "", "cannot tell"),
+        ("practitioner", "PATRQT", "to the patient"),
+        ("patient", "", "to the patient"),
+    ],
+)
+def test_q5_kinds_of_disclosures(subject_type: str, purpose: str, kind: str) -> None:
+    """Q5: by its purpose alone a disclosure is in the accounting or left out; without one nobody can tell."""
+    assert disclosure_kind(subject_type, purpose) == kind
+
+
+def test_q25_who_is(known: Known) -> None:
+    """Q25: a name is read with a reason alone, and the reading is recorded with it."""
+    found = ask.who_is(known.audit, practitioner="bob", reason="the court asks for it")
+    assert rows(found, "practitioner", "name", "subscription", "clinic") == [("bob", "Bob", "north", "North")]
+    assert rows(ask.who_is(known.audit, patient="p-1", reason="the court asks for it"), "name") == [("Pat p-1",)]
+    last = Event.select().order_by(Event.id.desc()).limit(1).execute(known.history.database)[0]
+    assert (last.reason, last.patient) == ("the court asks for it", "p-1")
+    for wrong in ({"patient": "p-1"}, {"patient": "p-1", "reason": "because"}, {"reason": "the court asks for it"}):
+        with pytest.raises(InvalidInput, match=r"reason|name a patient"):
+            ask.who_is(known.audit, **wrong)
 
 
 def test_q6_subject_access(known: Known) -> None:
@@ -446,9 +501,8 @@ def test_q24_reading_is_recorded(known: Known) -> None:
 
 def test_every_answer_has_its_columns_and_types(known: Known) -> None:
     """An empty answer has the columns and types of a full one, and says 0 of how many; instants bear the time zone."""
-    needed = {"patient": "p-1", "practitioner": "bob", "subscription": "north"}
     for one in ask.QUESTIONS:
-        wanted = {name: value for name, value in needed.items() if name in one.required}
+        wanted = needed(one)
         empty = one(known.audit, as_of=BEGIN - timedelta(days=1), tz="Asia/Kathmandu", **wanted)
         assert list(empty.frame.columns) == list(one.columns)
         for name, dtype in empty.frame.dtypes.items():
@@ -467,6 +521,7 @@ def test_every_answer_has_its_columns_and_types(known: Known) -> None:
         full = one(known.audit, tz="Asia/Kathmandu", **wanted)
         assert list(full.frame.dtypes) == list(empty.frame.dtypes), one.name
         assert " checked" in empty.said
+        assert len(empty) or empty.said.startswith("none found; ")
 
 
 def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
@@ -474,12 +529,19 @@ def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
     exported = list(export_parquet(known.history.database, tmp_path / "decisions", END))
     assert sum(one.decisions for one in exported) == Decision.select().count(known.history.database)
     there = open_audit(known.audit.url, as_of=END, reader="compliance", parquet=tmp_path / "decisions")
-    needed = {"patient": known.ledger.given[5].patient, "practitioner": "bob", "subscription": "north"}
-    asked = [ask.who_did, ask.disclosures, ask.subject_access, ask.stale_shares, ask.allowed_after_leaving]
+    patient = known.ledger.given[5].patient
+    asked = [
+        ask.who_did,
+        ask.disclosures,
+        ask.accounting,
+        ask.subject_access,
+        ask.stale_shares,
+        ask.allowed_after_leaving,
+    ]
     asked += [ask.former_owner_access, ask.volume, ask.access_review, ask.review_sheet, ask.denied_attempts]
     asked += [ask.policies_in_force, ask.replayed_decisions, ask.standing_shares]
     for one in asked:
-        given = {name: value for name, value in needed.items() if name in one.required}
+        given = needed(one, patient)
         here, export = one(known.audit, **given), one(there, **given)
         pd.testing.assert_frame_equal(here.frame, export.frame)
         assert here.checked == export.checked > 0, one.name
@@ -539,6 +601,7 @@ TYPOS: dict[str, tuple[object, str]] = {
     "times": ("3,0", "times: a number from 1 to 1,000, not '3,0'"),
     "names": ("Flase", "names: True or False, not 'Flase'"),
     "reason": ("x" * 501, "reason: a text of at most 500 characters"),
+    "kind": ("acountable", "kind: one of accountable, to the patient, operations, cannot tell, not 'acountable'"),
     "by": ("pateint", "by: one of practitioner, patient, client, reason, not 'pateint'"),
 }
 """A typing error in each parameter of a question, and what is said of it."""
@@ -546,10 +609,9 @@ TYPOS: dict[str, tuple[object, str]] = {
 
 def test_a_typing_error_in_any_parameter_is_refused(known: Known) -> None:
     """Every parameter of every question refuses what it cannot be, and names the id that is most like it."""
-    needed = {"patient": "p-1", "practitioner": "bob", "subscription": "north"}
     tried = set()
     for one in ask.QUESTIONS:
-        wanted = {name: needed[name] for name in one.required}
+        wanted = needed(one)
         for name in one.parameters:
             typo, why = TYPOS[name]
             mistyped: dict[str, Any] = {**wanted, name: typo}

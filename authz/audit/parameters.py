@@ -16,6 +16,9 @@ Check = Callable[[Audit, str, Any], Any]
 DENIED_BY = ("practitioner", "patient", "client", "reason")
 """What denied attempts may be grouped by."""
 
+DISCLOSURES = ("accountable", "to the patient", "operations", "cannot tell")
+"""The kinds of disclosures: in the accounting of 45 CFR 164.528, or left out of it, or of an unknown purpose."""
+
 _LEAST_REASON = 10
 
 
@@ -54,10 +57,13 @@ def _text(_: Audit, name: str, value: Any) -> str:
     return value.strip()
 
 
-def _denied_by(_: Audit, name: str, value: Any) -> str:
-    if value not in DENIED_BY:
-        raise InvalidInput(f"{name}: one of {', '.join(DENIED_BY)}, not {shown(value)}")
-    return str(value)
+def _one_of(words: tuple[str, ...]) -> Check:
+    def check(_: Audit, name: str, value: Any) -> str:
+        if value not in words:
+            raise InvalidInput(f"{name}: one of {', '.join(words)}, not {shown(value)}")
+        return str(value)
+
+    return check
 
 
 _DAYS = _whole(0, 36_500)
@@ -71,7 +77,8 @@ PARAMETERS: Mapping[str, Check] = {
     "times": _times,
     "names": _truth,
     "reason": _text,
-    "by": _denied_by,
+    "by": _one_of(DENIED_BY),
+    "kind": _one_of(DISCLOSURES),
 }
 """How each parameter is checked."""
 

@@ -56,6 +56,7 @@ class Audit:
     reader: str
     decision_log: DecisionLog | None = None
     checkpoint_key: str = ""
+    letters: str = ""
     opened: datetime = field(default_factory=lambda: datetime.now(UTC))
     known: dict[str, Any] = field(default_factory=dict)
 
@@ -173,7 +174,18 @@ def open_audit(
         raise Unavailable(f"{waiting} answers wait in {writing.database}-answers: another process holds the database")
     reading = connect(chosen.database, read_only=True)
     who = chosen.reader or getpass.getuser()
-    return Audit(reading, writing, PDP(reading, policy), chosen.database, now, zone, who, log, chosen.checkpoint_key)
+    return Audit(
+        reading,
+        writing,
+        PDP(reading, policy),
+        chosen.database,
+        now,
+        zone,
+        who,
+        log,
+        chosen.checkpoint_key,
+        chosen.letters,
+    )
 
 
 def time_zone(name: str) -> ZoneInfo:

@@ -16,6 +16,7 @@ import orjson
 
 from authz.audit.answers import Answer, Question
 from authz.audit.charts import Chart
+from authz.audit.letters import STYLE, Letter, write_letter
 from authz.audit.parameters import PARAMETERS
 from authz.audit.printed import Margins, as_pdf, page
 from authz.audit.proof import Verification
@@ -33,6 +34,9 @@ SUBJECTS = {"patient": "Patient", "practitioner": "Practitioner", "subscription"
 
 _MOST_PRINTED = 2000
 _LONGEST_NAME = 100
+
+
+Part = Answer | Chart | Letter
 
 
 class Verdict(NamedTuple):
@@ -107,7 +111,7 @@ def header_of(audit: Audit, about: Mapping[str, str] | None = None) -> Header:
 class Report:
     """One report on an audit. Shown by itself it is its header. Parameters that it is given are checked at once."""
 
-    def __init__(self, audit: Audit, title: str, parts: list[Answer | Chart] | None = None, **parameters: Any) -> None:
+    def __init__(self, audit: Audit, title: str, parts: list[Part] | None = None, **parameters: Any) -> None:
         self.audit, self.title, self.parts = audit, title, parts or []
         self.given = {name: value for name, value in parameters.items() if value not in (None, "")}
         for name, value in self.given.items():
@@ -136,9 +140,11 @@ class Report:
 
     @property
     def subject(self) -> str:
-        """Whom it is about, by id."""
+        """Whom it is about, by id, and by name if the name was asked for."""
         known = self.parameters
-        return ", ".join(f"{word} {known[name]}" for name, word in SUBJECTS.items() if name in known)
+        said = ", ".join(f"{word} {known[name]}" for name, word in SUBJECTS.items() if name in known)
+        names = {str(one.frame.name[0]) for one in self.answers if one.name == "who_is"}
+        return f"{said} ({', '.join(sorted(names))})" if names else said
 
     @property
     def about(self) -> dict[str, str]:
@@ -162,6 +168,23 @@ class Report:
         self.parts.append(chart)
         return chart
 
+    def write(self, template: str, person: Answer, **answers: Answer) -> Letter:
+        """A letter becomes part of the report; see `authz.audit.letters.write_letter`."""
+        letter = write_letter(self, template, person, **answers)
+        self.parts.append(letter)
+        return letter
+
+    @property
+    def letter(self) -> str | None:
+        """The page to print of the letter that is part of the report, if there is one."""
+        letters = [one for one in self.parts if isinstance(one, Letter)]
+        if not letters:
+            return None
+        header = self.header
+        about = "; ".join((self.subject, *(f"period: {one}" for one in self.periods[:1])))
+        rests = f"policy: {header.lines['policy']}; record: {header.verdict.word}; made by: {header.lines['made by']}"
+        return page(self.title, letters[-1].body, Margins("", "", header.verdict.color, about, rests), STYLE)
+
     def margins(self, header: Header) -> Margins:
         """What stands on every printed page."""
         about = [f"{name}: {header.lines[name]}" for name in ("about", "period", "parameters") if name in header.lines]
@@ -174,6 +197,7 @@ class Report:
         return {
             "header": header._repr_html_(),
             "margins": list(self.margins(header)),
+            "letter": self.letter,
             "exit_code": header.verdict.exit_code,
         }
 
@@ -205,12 +229,12 @@ class Report:
             name = _free(into, file_name(self.title, self.audit.now, self.audit.opened))
         except OSError as error:
             raise InvalidInput(f"output: {into}: {error.strerror}") from error
-        html = self.html()
-        files = {f"{name}.html": html.encode(), f"{name}.xlsx": as_xlsx(self.header.lines, self.answers)}
+        files = {f"{name}.xlsx": as_xlsx(self.header.lines, self.answers)}
         files |= {f"{name}_{at}_{one.name}.csv": as_csv(one) for at, one in enumerate(self.answers, 1)}
-        pdf = as_pdf(html)
-        if pdf is not None:
-            files[f"{name}.pdf"] = pdf
+        for file, html in ((name, self.html()), (f"{name}_letter", self.letter)):
+            if html is not None:
+                pdf = as_pdf(html)
+                files |= {f"{file}.html": html.encode(), **({f"{file}.pdf": pdf} if pdf is not None else {})}
         files[f"{name}.json"] = self._manifest(files)
         for file, content in files.items():
             export(self.audit, into / file, content)

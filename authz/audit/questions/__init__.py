@@ -7,8 +7,9 @@ Each is called with an `authz.audit.reading.Audit`, takes `as_of`, `tz` and its 
 from authz.audit.answers import Question
 from authz.audit.questions.access import access_over_time, what_could_reach, who_could, who_did
 from authz.audit.questions.denials import denied_attempts
-from authz.audit.questions.disclosures import disclosures, subject_access
+from authz.audit.questions.disclosures import accounting, disclosures, subject_access
 from authz.audit.questions.members import allowed_after_leaving
+from authz.audit.questions.names import who_is
 from authz.audit.questions.notices import notices_missing
 from authz.audit.questions.ownership import former_owner_access, orphans, ownership, transfer_chains
 from authz.audit.questions.patterns import sharing_patterns
@@ -26,6 +27,7 @@ QUESTIONS: tuple[Question, ...] = (
     ownership,
     transfer_chains,
     disclosures,
+    accounting,
     subject_access,
     stale_shares,
     allowed_after_leaving,
@@ -46,6 +48,7 @@ QUESTIONS: tuple[Question, ...] = (
     reconciliation,
     standing_shares,
     audit_reads,
+    who_is,
 )
 """Every question that the data can answer, by its number. Q14 (break-glass) has no data yet."""
 
@@ -53,6 +56,7 @@ __all__ = [
     "QUESTIONS",
     "access_over_time",
     "access_review",
+    "accounting",
     "allowed_after_leaving",
     "audit_reads",
     "denied_attempts",
@@ -78,4 +82,5 @@ __all__ = [
     "what_could_reach",
     "who_could",
     "who_did",
+    "who_is",
 ]
