@@ -46,6 +46,8 @@ READING_ORDER = [
     "is_the_record_whole",
     "subject_access_report",
     "accounting_of_disclosures",
+    "what_did_this_practitioner_do",
+    "what_changed",
 ]
 
 
@@ -84,10 +86,10 @@ def executed(one: notebooks.Shipped, **parameters: Any) -> dict[str, Any]:
     return left
 
 
-def test_they_are_thirteen_in_reading_order() -> None:
+def test_they_are_numbered_in_reading_order() -> None:
     """The notebooks of the issue, numbered in the order in which they are read."""
     assert [one.name for one in NOTEBOOKS] == READING_ORDER
-    assert [one.path.stem[:2] for one in NOTEBOOKS] == [f"{number:02}" for number in range(1, 14)]
+    assert [one.path.stem[:2] for one in NOTEBOOKS] == [f"{number:02}" for number in range(1, 16)]
 
 
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
@@ -131,6 +133,8 @@ TYPOS: dict[str, dict[str, Any]] = {
     "patient": {"patient": "P1"},
     "practitioner": {"practitioner": "ailce"},
     "subscription": {"subscription": "nroth"},
+    "since_review": {"since_review": "nroth-2026"},
+    "until_review": {"until_review": "nroth-2026"},
     "since": {"since": "2026-02-30"},
     "until": {"until": "2026-2-1"},
 }
@@ -146,7 +150,7 @@ def test_a_typing_error_in_any_parameter_is_refused(
         if name == "output" and one.name != "start_here":  # refused where the report is saved, in each alike
             continue
         typo = TYPOS.get(name, {name: "x"})
-        with pytest.raises(CaregrantError, match=rf"\b{name}\b|slqite"):
+        with pytest.raises(CaregrantError, match=rf"\b{name}\b|slqite|no campaign nroth"):
             executed(one, **{"database": databases["demo"][0], "output": "", **typo})
 
 
@@ -246,7 +250,7 @@ def test_copies_are_the_readers_own(tmp_path: Path) -> None:
 def test_without_the_extra_the_commands_say_what_to_install() -> None:
     """The command line needs none of it, and says which extra a report needs; the service imports none of it."""
     hidden = "import sys; sys.modules.update(dict.fromkeys(['pandas', 'jupytext', 'matplotlib', 'papermill']))"
-    for words in (["audit", "report"], ["notebooks"]):
+    for words in (["audit", "report"], ["notebooks"], ["audit", "ask"]):
         code = f"{hidden}; from authz.cli import main; sys.argv = ['caregrant', *{words!r}]; main()"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 1

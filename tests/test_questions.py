@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from authz import directory
 from authz.audit import questions as ask
 from authz.audit.answers import Answer, Question
 from authz.audit.columns import COLUMNS
@@ -19,10 +20,15 @@ from authz.audit.parameters import PARAMETERS
 from authz.audit.parquet import export_parquet
 from authz.audit.questions.disclosures import disclosure_kind
 from authz.audit.reading import Audit, open_audit
-from authz.database import connect, migrate, shut
+from authz.database import Database, connect, migrate, shut
 from authz.errors import InvalidInput, Unavailable
-from authz.models import Decision, Event
+from authz.models import Decision, Event, Grant, Patient, Review
+from authz.plans import Place
+from authz.record import Act, Asked, record_decisions
+from authz.record import searched as a_search
+from tests.acting import by, pdp_of
 from tests.history import BEGIN, END, History, Ledger, Span, week_of
+from tests.people import NOW, add, fill
 
 YEARS: dict[str, Any] = {"since": BEGIN, "until": END}
 
@@ -215,6 +221,118 @@ def test_q25_who_is(known: Known) -> None:
     for wrong in ({"patient": "p-1"}, {"patient": "p-1", "reason": "because"}, {"reason": "the court asks for it"}):
         with pytest.raises(InvalidInput, match=r"reason|name a patient"):
             ask.who_is(known.audit, **wrong)
+
+
+def test_q26_what_did(known: Known) -> None:
+    """Q26: every view of theirs, permitted or denied, and every event that they caused, in order; of nobody else."""
+    since, to = END - timedelta(days=400), END - timedelta(days=10)
+    found = ask.what_did(known.audit, practitioner="bob", since=since, until=to)
+    assert found.frame["at"].is_monotonic_increasing
+    views = found.frame[found.frame.action == "view"]
+    assert list(zip(views["at"], views.resource, views.allowed, views.purpose.fillna(""), strict=True)) == [
+        (one.at, one.patient, one.allowed, one.purpose)
+        for one in known.ledger.given
+        if one.who == "bob" and since <= one.at < to
+    ]
+    changed = found.frame[found.frame.did == "changed"]
+    span = (Event.actor == "bob", Event.at >= since, Event.at < to)
+    events = Event.select().where(*span).order_by(Event.at, Event.id).execute(known.history.database)
+    assert list(zip(changed.event, changed.action, strict=True)) == [(one.id, one.kind) for one in events]
+    given = [
+        s for spans in known.ledger.shares.values() for s in spans if s.by == "bob" and since <= s.began < to and s.told
+    ]
+    assert len(given) <= len(changed) != 0
+
+
+def test_q27_denied_patients(known: Known) -> None:
+    """Q27: the patients whom mallory tried, each with how often; and of whom the same was ever permitted."""
+    found = ask.denied_patients(known.audit, practitioner="mallory", **YEARS)
+    views = [one for one in known.ledger.given if one.who == "mallory"]
+    denied = Counter(one.patient for one in views if not one.allowed)
+    permitted = Counter(one.patient for one in views if one.allowed)
+    told = {one: tuple(rest) for one, *rest in rows(found, "patient", "denials", "permitted", "subscription")}
+    assert told == {one: (times, permitted[one], "north") for one, times in denied.items()}
+    assert len(told) >= 24
+    assert rows(found, "action") == [("view",)] * len(told)
+    assert len(ask.denied_patients(known.audit, practitioner="mallory", since=BEGIN, until=BEGIN)) == 0
+
+
+def test_q28_what_changed(known: Known) -> None:
+    """Q28: exactly what was gained and lost between two dates: owners, shares, standing shares, who works there."""
+    since, to = BEGIN + timedelta(weeks=60), BEGIN + timedelta(weeks=120)
+    ledger, expected = known.ledger, Counter[tuple[Any, ...]]()
+
+    def count(how: str, who: str, patient: str | None, span: Span) -> None:
+        gained, lost = since <= span.began < to, since <= span.ended < to
+        if gained or lost:
+            change = "gained and lost" if gained and lost else "gained" if gained else "lost"
+            expected[change, how, who, patient] += 1
+
+    for how, held in (("owner", ledger.owners), ("share", ledger.shares)):
+        for patient, spans in held.items():
+            for span in spans if ledger.clinic[patient] == "north" else ():
+                count(how, span.who, patient, span)
+    for clinic, span in ledger.standing:
+        if clinic == "north":
+            count("standing share", span.to, None, span)
+    for (who, clinic), spans in ledger.members.items():
+        for span in spans if clinic == "north" else ():
+            count("manager" if who == "dan" else "member", who, None, span)
+    found = ask.what_changed(known.audit, subscription="north", since=since, until=to)
+    assert Counter(rows(found, "change", "how", "practitioner", "patient")) == expected
+    assert {"gained", "lost", "gained and lost"} == set(found.frame.change)
+    lost = found.frame[found.frame.change == "lost"]
+    assert set(lost.end_cause.dropna()) <= {"ended", "transfer", "expired"}
+    (ended,) = rows(
+        Answer(**{**vars(found), "frame": found.frame[found.frame.how == "standing share"]}), "owner", "ended_by"
+    )
+    assert ended == ("ivan", "ivan")
+
+
+def test_q28_between_two_reviews(known: Known) -> None:
+    """Q28: a review stands for the instant of its last verdict; the answer says which instants they were."""
+    found = ask.what_changed(known.audit, subscription="north", since_review="north-2026", until=END)
+    at = max(one.at for one in Review.select().where(Review.campaign == "north-2026").execute(known.history.database))
+    assert found.parameters["since"] == known.audit.local(at)
+    assert found.frame["at"].min() >= at
+    with pytest.raises(InvalidInput, match="the review north-2026 decided on nothing of city"):
+        ask.what_changed(known.audit, subscription="city", since_review="north-2026")
+
+
+def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
+    """Q29: whom a list of patients and a list of colleagues showed, at their instants; a page is said to be some."""
+    fill(sqlite_database)
+    add(sqlite_database, Patient, id="p-2", subscription="north", name="Another patient")
+    add(sqlite_database, Grant, patient="p-2", practitioner="alice", role="owner", origin="created")
+    pdp, act = pdp_of(sqlite_database), by("alice")
+    mine, _ = directory.patients(pdp, act, Place(limit=100))
+    people = directory.colleagues(pdp, by("alice", 1), name="p-1")
+    anybody = directory.colleagues(pdp, by("alice", 2))
+    directory.patients(pdp, by("bob", 3), Place(limit=100))
+    directory.patients(pdp, by("alice", 4), Place(limit=1), q="patient")
+    searched(sqlite_database, by("alice", 5))
+    audit = open_audit(sqlite_url, as_of=NOW + timedelta(hours=1), reader="compliance")
+    found = ask.names_shown(audit, practitioner="alice")
+    audit.close()
+    told: dict[int, list[Any]] = {}
+    for number, *shown in rows(found, "decision", "patient", "colleague", "certain"):
+        told.setdefault(number, []).append(tuple(shown))
+    every = sorted(told)
+    assert {one for one, _, _ in told[every[0]]} == {row["id"] for row in mine}
+    assert {one for _, one, _ in told[every[1]]} == {row["id"] for row in people}
+    assert {one for _, one, _ in told[every[2]]} == {row["id"] for row in anybody}
+    assert all(certain for number in every[:3] for *_, certain in told[number])
+    assert {certain for *_, certain in told[every[3]]} == {False}
+    assert {one for _, one, _ in told[every[4]]} == set(
+        pdp.search_subjects("practitioner", "view", ("patient", "p-1"), NOW)
+    )
+    assert len(every) == 5 == found.checked
+
+
+def searched(database: Database, act: Act) -> None:
+    """An app searches for Alice who may view p-1."""
+    asked = Asked(("practitioner", ""), "view", ("patient", "p-1"), size=2)
+    record_decisions(database, act, [(asked, a_search(act, "f" * 64))])
 
 
 def test_q6_subject_access(known: Known) -> None:
@@ -539,7 +657,7 @@ def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
         ask.allowed_after_leaving,
     ]
     asked += [ask.former_owner_access, ask.volume, ask.access_review, ask.review_sheet, ask.denied_attempts]
-    asked += [ask.policies_in_force, ask.replayed_decisions, ask.standing_shares]
+    asked += [ask.policies_in_force, ask.replayed_decisions, ask.standing_shares, ask.what_did, ask.denied_patients]
     for one in asked:
         given = needed(one, patient)
         here, export = one(known.audit, **given), one(there, **given)
@@ -586,7 +704,8 @@ TYPOS: dict[str, tuple[object, str]] = {
     "patient": ("P1", "no patient P1; did you mean p-1?"),
     "practitioner": ("ailce", "no practitioner ailce; did you mean alice?"),
     "subscription": ("nroth", "no subscription nroth; did you mean north?"),
-    "campaign": ("nroth-2026", "no campaign nroth-2026; did you mean north-2026?"),
+    "since_review": ("nroth-2026", "no campaign nroth-2026; did you mean north-2026?"),
+    "until_review": ("behnd", "no campaign behnd; did you mean behind?"),
     "since": ("2026-13-01", "since: '2026-13-01' is not a day that exists"),
     "until": ("tomorow", "until: 'tomorow' is not an RFC 3339 time"),
     "open_days": ("36S", "open_days: a whole number from 0 to 36,500, not '36S'"),
@@ -618,7 +737,7 @@ def test_a_typing_error_in_any_parameter_is_refused(known: Known) -> None:
             with pytest.raises(InvalidInput, match=re.escape(why)):
                 one(known.audit, **mistyped)
             tried.add(name)
-    assert tried == set(PARAMETERS) - {"campaign"}
+    assert tried == set(PARAMETERS)
     with pytest.raises(InvalidInput, match="who_did has no parameter 'patent'; it has patient, since, until"):
         ask.who_did(known.audit, patent="p-1")
     with pytest.raises(InvalidInput, match="who_did needs patient"):

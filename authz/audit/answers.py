@@ -29,10 +29,14 @@ _MOST_SHOWN = 500
 
 
 class Found(NamedTuple):
-    """What a question's function returns: rows in the order of the columns, and how many things were looked at."""
+    """What a question's function returns: rows in the order of the columns, and how many things were looked at.
+
+    `period` is the one looked at, if it is not that of `since` and `until`.
+    """
 
     rows: Sequence[Sequence[Any]]
     checked: int
+    period: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ class Question:
         with here.snapshot():
             values = self._checked(here, parameters)
             found = self.asked(here, **values)
+            values |= dict(zip(("since", "until"), map(from_micros, found.period or ()), strict=False))
             recorded = None if found.rows or found.checked else here.recorded()
         rows = found.rows[:MOST_ROWS]
         told = {name: _plain(value) for name, value in parameters.items() if value not in (None, "")}

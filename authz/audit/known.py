@@ -20,15 +20,12 @@ _COLUMNS: dict[str, Any] = {
     "subscription": Subscription.id,
     "campaign": Review.campaign,
 }
-NOUNS = tuple(_COLUMNS)
-"""What has ids that a question may name."""
-
 _MOST_COMPARED = 10_000
 _SIMILAR = 0.5
 
 
 def require_known(database: Database, noun: str, name: object) -> str:
-    """Return an id of a noun of `NOUNS`. Raises `InvalidInput` if there never was such a row."""
+    """Return the id of a patient, practitioner, subscription or campaign. Raises `InvalidInput` if it never was."""
     return _require(database, noun, name, _COLUMNS[noun], None)
 
 

@@ -6,7 +6,7 @@ A parameter that has no entry here cannot be used by a question (`Question` refu
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from authz.audit.known import NOUNS, require_known
+from authz.audit.known import require_known
 from authz.audit.reading import Audit, instant
 from authz.errors import InvalidInput
 from authz.texts import LONGEST_TEXT, shown
@@ -23,7 +23,7 @@ _LEAST_REASON = 10
 
 
 def _known(audit: Audit, name: str, value: Any) -> str:
-    return require_known(audit.database, name, value)
+    return require_known(audit.database, "campaign" if name.endswith("_review") else name, value)
 
 
 def _instant(audit: Audit, name: str, value: Any) -> Any:
@@ -69,7 +69,7 @@ def _one_of(words: tuple[str, ...]) -> Check:
 _DAYS = _whole(0, 36_500)
 _COUNT = _whole(1, 1_000_000)
 PARAMETERS: Mapping[str, Check] = {
-    **dict.fromkeys(NOUNS, _known),
+    **dict.fromkeys(("patient", "practitioner", "subscription", "since_review", "until_review"), _known),
     **dict.fromkeys(("since", "until"), _instant),
     **dict.fromkeys(("open_days", "unused_days", "every_days"), _DAYS),
     **dict.fromkeys(("least", "many", "hub", "hops", "most"), _COUNT),
