@@ -305,6 +305,11 @@ def test_in_jupyterlab(request: pytest.FixtureRequest, tmp_path: Path) -> None:
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         page.wait_for_selector("text=The record is CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED.", timeout=90_000)
         page.wait_for_selector("text=3 of 14 practitioners checked", timeout=90_000)
+        table = page.locator(".dt-container").first
+        table.locator("tbody tr").nth(2).wait_for(timeout=90_000)
+        table.locator(".dt-search input").fill("standing")
+        page.wait_for_function("document.querySelector('.dt-container tbody').rows.length == 1")
+        assert "carol" in table.locator("tbody tr").inner_text()
         page.wait_for_selector("figure img", timeout=90_000)
         page.wait_for_selector("text=who_could_see_patient_p_1_as_of_", timeout=90_000)
         page.screenshot(path=tmp_path / "jupyterlab.png")

@@ -17,20 +17,25 @@ import openpyxl
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from playwright.sync_api import sync_playwright
 
 from authz.audit import charts
 from authz.audit import questions as ask
 from authz.audit.answers import Answer, framed
 from authz.audit.checkpoints import Signer, checkpoint
+from authz.audit.columns import COLUMNS
+from authz.audit.interactive import as_interactive, script
 from authz.audit.parquet import SCHEMA
 from authz.audit.printed import as_pdf, chromium
 from authz.audit.reading import Audit, open_audit
 from authz.audit.report import Report, export, verdict_of
 from authz.audit.sheets import as_csv, as_xlsx, safe, unsafe
+from authz.audit.tables import arrange
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.models import Event, Grant, Patient
-from tests.browser import needs_chromium
+from authz.terms import to_micros
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.people import NOW, add, fill
 
 DANGEROUS = ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "＝1", "|calc"]
@@ -274,6 +279,56 @@ def test_what_is_shown_is_escaped(audit: Audit) -> None:
     assert "&lt;b&gt;" in found._repr_html_()
 
 
+WIDE = "at practitioner actor action resource_type resource allowed reason rule grant purpose client address owner"
+
+
+def wide_answer(audit: Audit, text: str) -> Answer:
+    """An answer of fourteen columns, each of them full."""
+    values = {"instant": to_micros(NOW), "truth": True, "number": 7}
+    row = [values.get(COLUMNS[name][0], text) for name in WIDE.split()]
+    return Answer("Q0", "made", "Which?", framed(WIDE.split(), [row] * 3, "UTC"), 3, "things", NOW)
+
+
+@pytest.mark.parametrize("text", ["x" * 128, "p-1", "患" * 128])
+def test_a_printed_table_fits_its_page(audit: Audit, tmp_path: Path, text: str) -> None:
+    """No table is wider than the page, however many columns it has and however long an id is."""
+    needs_chromium()
+    (tmp_path / "page.html").write_text(Report(audit, "Wide", [wide_answer(audit, text)]).html())
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1016, "height": 650})  # A4 across, without its margins
+        page.emulate_media(media="print")
+        page.goto((tmp_path / "page.html").as_uri())
+        width = page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert width <= 1016
+
+
+def test_of_a_wide_table_the_chosen_columns_come_first(audit: Audit) -> None:
+    """Who, what, when and why stand first; in JupyterLab the others are hidden until they are asked for."""
+    answer = wide_answer(audit, "p-1")
+    shown, _ = arrange(answer.frame, 10)
+    assert list(shown.columns)[:7] == ["at", "practitioner", "action", "resource", "allowed", "reason", "rule"]
+    assert set(shown.columns) == set(WIDE.split())
+    narrow = ask.orphans(audit).frame
+    assert list(arrange(narrow, 10)[0].columns) == list(narrow.columns)
+    moving = answer._repr_mimebundle_()["text/html"]
+    assert '"targets": [10, 11, 12, 13], "visible": false' in " ".join(moving.split())
+    assert '"extend": "colvis"' in moving
+
+
+def test_a_table_that_moves_is_escaped_and_fetches_nothing(audit: Audit) -> None:
+    """In JupyterLab a value that is HTML is text, too; nothing is fetched, nothing is copied or saved unrecorded."""
+    text = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>"
+    answer = wide_answer(audit, text)
+    moving = as_interactive(answer.frame, 10)
+    assert "<img" not in moving
+    assert moving.count("<script") == 2
+    assert not re.search(r"(src|import|url)\W{1,3}https?://", moving + script())
+    assert not re.search(r"csvHtml5|excelHtml5|copyHtml5", moving)
+    assert "taken" in moving
+
+
 def test_a_page_prints_as_pdf(audit: Audit) -> None:
     """Where Chromium is, the page is also a PDF."""
     needs_chromium()
@@ -302,7 +357,7 @@ def test_colours_stand_out() -> None:
 
 
 def test_charts_of_nothing_are_drawn(audit: Audit) -> None:
-    """A chart of an empty answer is a picture, not an error."""
+    """A chart of an empty answer says that nothing was found, and has no axis."""
     early = "2000-01-01"
     made = [
         charts.spans(ask.ownership(audit, patient="p-1", as_of=early), "x"),
@@ -311,4 +366,7 @@ def test_charts_of_nothing_are_drawn(audit: Audit) -> None:
         charts.volume(ask.volume(audit, as_of=early), "x"),
         charts.states(ask.access_review(audit, subscription="north", as_of=early), "x"),
     ]
-    assert all(one.png.startswith(b"\x89PNG") for one in made)
+    for one in made:
+        assert one.png.startswith(b"\x89PNG")
+        assert one.caption == "x Nothing found."
+        assert one.png == made[0].png

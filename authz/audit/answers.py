@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from authz.audit.columns import COLUMNS
+from authz.audit.interactive import PLAIN, as_interactive
 from authz.audit.parameters import PARAMETERS
 from authz.audit.reading import MOST_ROWS, Audit, When
 from authz.audit.tables import as_table
@@ -25,7 +26,7 @@ from authz.texts import shown
 DTYPES = {"text": "str", "number": "Int64", "amount": "Float64", "truth": "boolean"}
 """The dtype of each kind of column; an instant is ``datetime64[us]`` in the time zone asked for, a day without one."""
 
-_MOST_SHOWN = 500
+_MOST_SHOWN = 2000
 
 
 class Found(NamedTuple):
@@ -76,7 +77,15 @@ class Answer:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<p class='said'>{escape(self.number)} · {escape(self.said)}</p>{as_table(self.frame, _MOST_SHOWN)}"
+        return f"{self._summary}{as_table(self.frame, _MOST_SHOWN)}"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        table = as_interactive(self.frame, _MOST_SHOWN) if len(self.frame) else ""
+        return {"text/plain": str(self), "text/html": f"{self._summary}{table}", PLAIN: self._repr_html_()}
+
+    @property
+    def _summary(self) -> str:
+        return f"<p class='said'>{escape(self.number)} · {escape(self.said)}</p>"
 
 
 class Question:

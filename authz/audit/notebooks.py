@@ -17,6 +17,7 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
+from authz.audit.interactive import PLAIN
 from authz.audit.printed import Margins, page
 from authz.audit.report import MIME
 from authz.errors import InvalidInput, NotFound
@@ -104,8 +105,23 @@ def run(one: Shipped, parameters: Mapping[str, Any], *, progress: bool = False) 
 
 def as_text(ran: Any) -> str:
     """A notebook that was run, as a file for JupyterLab."""
-    text: str = nbformat.writes(ran)
+    text: str = nbformat.writes(_plain(ran))
     return text
+
+
+def _plain(ran: Any) -> Any:
+    """A notebook that was run, with the plain forms of what it shows, and with the header as it was at the end: it then
+    names the periods that were looked at.
+    """
+    ran, said = deepcopy(ran), about(ran)
+    for cell in ran.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if MIME in data:
+                data["text/html"] = said["header"]
+            elif PLAIN in data:
+                data["text/html"] = data.pop(PLAIN)
+    return ran
 
 
 def about(ran: Any) -> dict[str, Any]:
@@ -121,23 +137,15 @@ def about(ran: Any) -> dict[str, Any]:
 
 
 def as_html(one: Shipped, ran: Any) -> str:
-    """A notebook that was run, as a page to print: its words and outputs, without code, fetching nothing.
-
-    Its header, which comes before the questions, is the one of the end: it names the periods that were looked at.
-    """
-    ran, said = deepcopy(ran), about(ran)
-    for cell in ran.cells:
-        for output in cell.get("outputs", ()):
-            if MIME in output.get("data", {}):
-                output["data"]["text/html"] = said["header"]
+    """A notebook that was run, as a page to print: its words and outputs, without code, fetching nothing."""
     exporter = nbconvert.HTMLExporter(
         template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
     )
     remover = nbconvert.preprocessors.TagRemovePreprocessor(remove_cell_tags={"save"}, enabled=True)
     exporter.register_preprocessor(remover, enabled=True)
     exporter.anchor_link_text = ""
-    body, _ = exporter.from_notebook_node(ran)
-    return page(one.title, body, Margins(*said["margins"]))
+    body, _ = exporter.from_notebook_node(_plain(ran))
+    return page(one.title, body, Margins(*about(ran)["margins"]))
 
 
 def typed(one: Shipped, given: Mapping[str, str]) -> dict[str, Any]:

@@ -33,9 +33,10 @@ figure { margin: 1rem 0; break-inside: avoid; } figure img { max-width: 100%; he
 figcaption { color: var(--quiet); font-size: .9rem; }
 @page { size: A4 landscape; margin: 17mm 14mm 19mm; }
 @media print { body { margin: 0; max-width: none; padding: 0; font-size: 11px; }
-  thead { display: table-header-group; }
-  table.wide { font-size: 7.5px; } tr { break-inside: avoid; } h2 { break-after: avoid; }
-  .scroll { overflow: visible; } }
+  thead { display: table-header-group; } tr { break-inside: avoid; } h2 { break-after: avoid; }
+  .scroll { overflow: visible; } table { max-width: 100%; } th, td { overflow-wrap: anywhere; max-width: none; }
+  table.wide { font-size: 7.5px; } table.wide th, table.wide td { padding: .25rem .3rem; }
+  table.wide td.instant { white-space: normal; overflow-wrap: normal; } }
 """
 
 _MARGINS = """

@@ -16,6 +16,7 @@ import orjson
 
 from authz.audit.answers import Answer, Question
 from authz.audit.charts import Chart
+from authz.audit.interactive import script
 from authz.audit.letters import STYLE, Letter, write_letter
 from authz.audit.parameters import PARAMETERS
 from authz.audit.printed import Margins, as_pdf, page
@@ -202,7 +203,8 @@ class Report:
         }
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/plain": str(self), "text/html": self.header._repr_html_(), MIME: self.serialize()}
+        said = self.serialize()
+        return {"text/plain": str(self), "text/html": f"{said['header']}{script()}", MIME: said}
 
     def __str__(self) -> str:
         return str(self.header)
