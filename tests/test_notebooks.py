@@ -184,7 +184,7 @@ def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
     assert run(*words, "-o", str(target), url=url, exit_code=3) == f"wrote {target}\n"
     page = target.read_text()
     assert "is there already; nothing is written over" in refused(*words, "-o", str(target), url=url)
-    assert "<td>Patient p-1</td>" in page
+    assert ">Patient p-1</td>" in page
     assert 'content: "PARTLY VERIFIED"' in page
     assert "3 of 14 practitioners checked" in page
     assert "The record is CONSISTENT, BUT NO CHECKPOINT WAS EVER SIGNED." in page

@@ -72,8 +72,9 @@ class Header:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        left = "style='text-align: left'"
         rows = "".join(
-            f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            f"<tr><th scope='row' {left}>{escape(name)}</th><td {left}>{escape(value)}</td></tr>"
             for name, value in self.lines.items()
             if name != "record"
         )

@@ -54,8 +54,13 @@ def export(form: str, output: str | None, checkpoint_key: str | None, database: 
 def _parquet(connected: Database, output: str | None) -> None:
     if output is None:
         raise click.UsageError("say where: --output DIRECTORY")
-    for one in _parquet_module().export_parquet(connected, Path(output), now()):
-        click.echo(f"{one.month}: {one.decisions} decisions of {one.subscriptions} subscriptions")
+    parquet, directory, at = _parquet_module(), Path(output), now()
+    written = 0
+    for one in parquet.export_parquet(connected, directory, at):
+        click.echo(one)
+        written += 1
+    if not written:
+        click.echo(parquet.why_nothing(connected, directory, at))
 
 
 def _parquet_module() -> Any:
