@@ -19,6 +19,7 @@ import orjson
 
 from authz.audit.checkpoints import trusted
 from authz.audit.decision_log import DecisionLog
+from authz.audit.fences import fence
 from authz.audit.proof import Verification, verification
 from authz.compiler import load
 from authz.database import Database, answering, connect, masked_url, pending, shut
@@ -172,7 +173,9 @@ def open_audit(
     waiting = count_waiting(writing)
     if waiting:
         raise Unavailable(f"{waiting} answers wait in {writing.database}-answers: another process holds the database")
+    shut(writing)
     reading = connect(chosen.database, read_only=True)
+    fence(reading, writing)
     who = chosen.reader or getpass.getuser()
     return Audit(
         reading,

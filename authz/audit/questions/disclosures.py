@@ -9,7 +9,6 @@ import re
 from typing import Any
 
 from authz.audit.answers import Found, question
-from authz.audit.parameters import require_reason
 from authz.audit.questions.access import about
 from authz.audit.questions.names import names_at_clinic
 from authz.audit.reading import MOST_ROWS, Audit, When
@@ -97,10 +96,8 @@ def accounting(
     `kind` asks instead for those ``to the patient``, for ``operations``, or of which nobody ``cannot tell``.
     Recipients are numbered, and named if `names` with a `reason`, which is recorded. Six years, unless said otherwise.
     """
-    if names:
-        require_reason(reason)
     rows = _disclosed(audit, patient, since, until)
-    known = names_at_clinic(audit, patient) if names else {}
+    known = names_at_clinic(audit, patient, reason) if names else {}
     described = _Descriptions(audit, patient)
     numbers: dict[str, str] = {}
     told = []
@@ -143,8 +140,6 @@ def subject_access(
     Employees are pseudonyms, unless `names` with a `reason` why they are indispensable, which is recorded. Six years,
     unless said otherwise.
     """
-    if names:
-        require_reason(reason)
     begin, end = audit.period(since, until)
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
     consulted = f"""FROM ({about(audit.pdp.policy.types)}) a
@@ -157,7 +152,7 @@ def subject_access(
     pseudonyms: dict[str, str] = {}
     for _, who, *_ in rows:
         pseudonyms.setdefault(who, f"employee {len(pseudonyms) + 1}")
-    known = names_at_clinic(audit, patient) if names else {}
+    known = names_at_clinic(audit, patient, reason) if names else {}
     told = [(at, pseudonyms[who], known.get(who), *rest) for at, who, *rest in rows]
     counted = audit.decided(f"SELECT COUNT(*) {consulted}", **values)
     return Found(told, int(counted[0][0]))

@@ -1,6 +1,9 @@
 """Names, which are read here alone, each time with a reason that is recorded (Q25)."""
 
+from typing import Any
+
 from authz.audit.answers import Found, question
+from authz.audit.fences import names_readable
 from authz.audit.parameters import require_reason
 from authz.audit.reading import Audit
 from authz.errors import InvalidInput
@@ -12,28 +15,36 @@ def who_is(audit: Audit, *, patient: str = "", practitioner: str = "", reason: s
     require_reason(reason)
     if bool(patient) is bool(practitioner):
         raise InvalidInput("who_is: name a patient or a practitioner")
-    if patient:
-        rows = audit.rows(
-            """SELECT p.id, NULL, p.name, s.id, s.name FROM patient p JOIN subscription s ON s.id = p.subscription_id
-            WHERE p.id = :patient""",
-            patient=patient,
-        )
-    else:
-        rows = audit.rows(
-            """SELECT NULL, w.id, w.name, s.id, s.name FROM practitioner w
-            LEFT JOIN membership m ON m.practitioner_id = w.id AND m.started_at <= :now AND m.ended_at > :now
-            LEFT JOIN subscription s ON s.id = m.subscription_id WHERE w.id = :practitioner ORDER BY s.id""",
-            practitioner=practitioner,
-            now=audit.micros,
-        )
+    with names_readable(audit.database):
+        rows = _of_patient(audit, patient) if patient else _of_practitioner(audit, practitioner)
     return Found(rows, 1)
 
 
-def names_at_clinic(audit: Audit, patient: str) -> dict[str, str]:
-    """The names of everybody who has ever worked at the patient's clinic, by id."""
-    found = audit.rows(
-        """SELECT DISTINCT w.id, w.name FROM practitioner w JOIN membership m ON m.practitioner_id = w.id
-        JOIN patient p ON p.subscription_id = m.subscription_id WHERE p.id = :patient""",
+def _of_patient(audit: Audit, patient: str) -> list[tuple[Any, ...]]:
+    return audit.rows(
+        """SELECT p.id, NULL, p.name, s.id, s.name FROM patient p JOIN subscription s ON s.id = p.subscription_id
+        WHERE p.id = :patient""",
         patient=patient,
     )
+
+
+def _of_practitioner(audit: Audit, practitioner: str) -> list[tuple[Any, ...]]:
+    return audit.rows(
+        """SELECT NULL, w.id, w.name, s.id, s.name FROM practitioner w
+        LEFT JOIN membership m ON m.practitioner_id = w.id AND m.started_at <= :now AND m.ended_at > :now
+        LEFT JOIN subscription s ON s.id = m.subscription_id WHERE w.id = :practitioner ORDER BY s.id""",
+        practitioner=practitioner,
+        now=audit.micros,
+    )
+
+
+def names_at_clinic(audit: Audit, patient: str, reason: str) -> dict[str, str]:
+    """The names of everybody who ever worked at the patient's clinic, by id. Raises `InvalidInput` without a reason."""
+    require_reason(reason)
+    with names_readable(audit.database):
+        found = audit.rows(
+            """SELECT DISTINCT w.id, w.name FROM practitioner w JOIN membership m ON m.practitioner_id = w.id
+            JOIN patient p ON p.subscription_id = m.subscription_id WHERE p.id = :patient""",
+            patient=patient,
+        )
     return dict(found)
