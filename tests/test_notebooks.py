@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +26,7 @@ from authz.record import Act, Asked, record_decisions, searched
 from authz.settings import shipped
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.history import END, History
-from tests.server import free_port
+from tests.server import jupyterlab
 from tests.test_cli import refused, run
 
 NOTEBOOKS = notebooks.listed()
@@ -259,42 +257,12 @@ def test_without_the_extra_the_commands_say_what_to_install() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
 
 
-@pytest.fixture
-def jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> Iterator[str]:
-    """Caregrant notebooks on the demonstration clinic; the address that it prints."""
-    port = free_port()
-    given = {name: value for name, value in os.environ.items() if not name.startswith(("CAREGRANT_", "JUPYTER"))}
-    process = subprocess.Popen(
-        [
-            *(Path(sys.executable).with_name("caregrant"), "notebooks", "--no-browser", "--port", str(port)),
-            *("--folder", tmp_path / "mine", "--database", databases["demo"][0]),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**given, "HOME": str(tmp_path)},
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    try:
-        yield next(
-            found[1]
-            for line in process.stderr
-            if (found := re.search(rf"(http://127\.0\.0\.1:{port}/lab\S*token=\w+)", line))
-        )
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
-
-
-def test_in_jupyterlab(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_in_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
     """A compliance officer opens a notebook, runs all cells, sees answer and chart, and has the report saved."""
     needs_chromium()
-    jupyterlab: str = request.getfixturevalue("jupyterlab")
-    address = re.sub(r"/lab[^?]*", "/lab/tree/02_who_could_see_this_patient.ipynb", jupyterlab)
     outside: list[str] = []
-    with sync_playwright() as playwright:
+    with jupyterlab(databases["demo"][0], tmp_path / "mine") as start, sync_playwright() as playwright:
+        address = re.sub(r"/lab[^?]*", "/lab/tree/02_who_could_see_this_patient.ipynb", start)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1500})
         page.on("request", lambda asked: outside.append(asked.url) if "127.0.0.1" not in asked.url else None)

@@ -28,7 +28,7 @@ from authz.audit.interactive import as_interactive, script
 from authz.audit.parquet import SCHEMA
 from authz.audit.printed import as_pdf, chromium
 from authz.audit.reading import Audit, open_audit
-from authz.audit.report import Report, export, verdict_of
+from authz.audit.report import COLORS, Report, export, verdict_of
 from authz.audit.sheets import as_csv, as_xlsx, safe, unsafe
 from authz.audit.tables import arrange
 from authz.database import Database
@@ -259,7 +259,7 @@ def test_the_verdict(audit: Audit, ok: bool, proven: bool, whole: bool, verdict:
     """One word, one colour that can be read, one exit code for each verdict."""
     found = verdict_of(replace(audit.verification, ok=ok, proven=proven), whole=whole)
     assert (found.word, found.exit_code) == verdict
-    assert contrast(found.color) >= 4.5
+    assert contrast(COLORS[found.colour]) >= 4.5
 
 
 def test_a_report_refuses_a_typing_error_at_once(audit: Audit) -> None:

@@ -16,12 +16,13 @@ PLAIN = "application/vnd.caregrant.plain+html"
 """The kind of output that holds the plain form of what a cell shows."""
 
 _ROWS_A_PAGE = 15
+_STYLE = "<style>.dt-container tfoot input { width: 100%; min-width: 4rem; box-sizing: border-box; }</style>"
 
 
 @cache
 def script() -> str:
     """What a notebook needs once, before its first table."""
-    return generate_init_offline_itables_html(find_package_file("html", "dt_bundle.js"))
+    return generate_init_offline_itables_html(find_package_file("html", "dt_bundle.js")) + _STYLE
 
 
 def as_interactive(frame: pd.DataFrame, most: int) -> str:
@@ -45,7 +46,7 @@ def as_interactive(frame: pd.DataFrame, most: int) -> str:
             "bottomEnd": "paging" if len(texts) > _ROWS_A_PAGE else None,
         },
         buttons=[{"extend": "colvis", "text": "Columns"}] if hidden else [],
-        columnDefs=[{"visible": False, "targets": hidden}] if hidden else [],
+        columnDefs=[{"className": "dt-left", "targets": "_all"}, {"visible": False, "targets": hidden}],
         lengthMenu=[_ROWS_A_PAGE, 50, 100, 500],
         maxBytes=0,
         maxRows=0,

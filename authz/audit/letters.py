@@ -62,6 +62,7 @@ def write_letter(report: "Report", template: str, person: Answer, **answers: Ans
         "tz": str(report.audit.tz),
         "names": bool(parameters.get("names")),
         "verdict": report.header.verdict,
+        "color": report.header.color,
     }
     rows = {name: _rows(answer) for name, answer in answers.items()}
     return Letter(_rendered(report.audit.letters, template, {"letter": letter, **rows}))

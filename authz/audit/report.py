@@ -40,19 +40,23 @@ _LONGEST_NAME = 100
 Part = Answer | Chart | Letter
 
 
+COLORS = {"green": "#1e6b3a", "amber": "#8a5a00", "red": "#8a1c12"}
+"""The colour of a verdict, as it is drawn: by name, and readable on white."""
+
+
 class Verdict(NamedTuple):
     """What the verification of the record came to: a word, its colour, the exit code of a command."""
 
     word: str
-    color: str
+    colour: str
     exit_code: int
 
 
 def verdict_of(found: Verification, *, whole: bool) -> Verdict:
     """The verdict on a record; `whole`: nothing was read that the verification does not cover."""
     if not found.ok:
-        return Verdict("NOT VERIFIED", "#8a1c12", 1)
-    return Verdict("VERIFIED", "#1e6b3a", 0) if found.proven and whole else Verdict("PARTLY VERIFIED", "#8a5a00", 3)
+        return Verdict("NOT VERIFIED", "red", 1)
+    return Verdict("VERIFIED", "green", 0) if found.proven and whole else Verdict("PARTLY VERIFIED", "amber", 3)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class Header:
     ok: bool
     proven: bool
 
+    @property
+    def color(self) -> str:
+        """The verdict's colour, as it is drawn."""
+        return COLORS[self.verdict.colour]
+
     def __str__(self) -> str:
         return "\n".join(f"{name}: {value}" for name, value in self.lines.items())
 
@@ -78,7 +87,7 @@ class Header:
             for name, value in self.lines.items()
             if name != "record"
         )
-        color = self.verdict.color  # in the element itself: JupyterLab has no style sheet of ours
+        color = self.color  # in the element itself: JupyterLab has no style sheet of ours
         verdict = f"<p class='verdict' style='color: {color}; font-weight: 700'>{escape(self.lines['record'])}</p>"
         border = f"style='border-left: 6px solid {color}; padding-left: 1rem'"
         worth = "ok" if self.proven else "unproven" if self.ok else "broken"
@@ -185,13 +194,13 @@ class Report:
         header = self.header
         about = "; ".join((self.subject, *(f"period: {one}" for one in self.periods[:1])))
         rests = f"policy: {header.lines['policy']}; record: {header.verdict.word}; made by: {header.lines['made by']}"
-        return page(self.title, letters[-1].body, Margins("", "", header.verdict.color, about, rests), STYLE)
+        return page(self.title, letters[-1].body, Margins("", "", header.color, about, rests), STYLE)
 
     def margins(self, header: Header) -> Margins:
         """What stands on every printed page."""
         about = [f"{name}: {header.lines[name]}" for name in ("about", "period", "parameters") if name in header.lines]
         rests = [f"{name}: {header.lines[name]}" for name in ("instant", "policy", "made by")]
-        return Margins(self.title, header.verdict.word, header.verdict.color, "; ".join(about), "; ".join(rests))
+        return Margins(self.title, header.verdict.word, header.color, "; ".join(about), "; ".join(rests))
 
     def serialize(self) -> dict[str, Any]:
         """What a printed notebook needs of its report: the header as it is now, and the margins."""
