@@ -1,6 +1,6 @@
 """A picture of every notebook on three records, in JupyterLab and printed: ``python -m tests.notebook_screenshots``.
 
-    python -m tests.notebook_screenshots FOLDER [NAME …]
+    python -m tests.notebook_screenshots FOLDER [RECORD …] [NOTEBOOK …]
 
 The records are the demonstration clinic with consultations, the seeded history at its end, and an empty clinic, where a
 notebook of a patient shows the refusal. `FOLDER/RECORD-NAME.png` is JupyterLab, `FOLDER/RECORD-NAME.pdf` the report.
@@ -110,9 +110,10 @@ def opened_browser() -> Iterator[Browser]:
 def main() -> None:
     folder, names = Path(sys.argv[1]), sys.argv[2:]
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = [one for one in notebooks.listed() if not names or one.name in names]
+    records = [one for one in RECORDS if one in names] or RECORDS
+    chosen = [one for one in notebooks.listed() if one.name in names] or notebooks.listed()
     with tempfile.TemporaryDirectory() as made, opened_browser() as browser:
-        for record in RECORDS:
+        for record in records:
             parameters = make_record(record, Path(made))
             with jupyterlab(parameters["database"], Path(made, record)) as address:
                 for one in chosen:

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib import dates as mdates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from authz.audit.answers import Answer
 
@@ -109,6 +110,7 @@ def bars(names: Sequence[str], values: Sequence[float], caption: str, unit: str,
         axes.annotate(f"{values[at]:,.0f}{star}", (values[at], row), (5, 0), textcoords="offset points", va="center")
     _named(axes, [names[at] for at in order])
     axes.set_xlabel(unit)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.12)
     return _chart(figure, caption + (" A star marks what stands out." if any(marks) else ""))
 
@@ -145,6 +147,7 @@ def volume(answer: Answer, caption: str) -> Chart:
             color=RUST,
         )
     axes.set_ylabel("on one day")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=LINE)
     _dated(axes)

@@ -42,7 +42,8 @@ class Letter:
     body: str
 
     def _repr_html_(self) -> str:
-        return f"<section class='letter'>{self.body}</section>"
+        left = "<style>section.letter th, section.letter td { text-align: left !important; }</style>"
+        return f"<section class='letter'>{left}{self.body}</section>"
 
     def __repr__(self) -> str:
         return "a letter; save the report, or look at it here"
