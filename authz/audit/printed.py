@@ -21,6 +21,8 @@ td { max-width: 22rem; overflow-wrap: break-word; } td.instant { white-space: no
 table.wide { font-size: .76rem; } table.wide th, table.wide td { padding: .25rem .45rem; white-space: normal; }
 thead th { background: var(--head); border-bottom: 2px solid var(--accent); white-space: nowrap; }
 .scroll { overflow-x: auto; }
+table.dataframe { border: 0; }
+table.dataframe th, table.dataframe td { border: 0; border-bottom: 1px solid var(--line); }
 .header { border: 1px solid var(--line); border-left: 6px solid #8a1c12; padding: .6rem 1rem; margin: 0 0 1.4rem;
   background: #fdf6f5; }
 .header.ok { border-left-color: #1e6b3a; background: #f4faf6; }
