@@ -9,7 +9,7 @@ PYTHON ?= $(shell scripts/find-python)
 # The lock holds the whole set, so that pip must not resolve again (docs/decisions/0001-locked-dependencies.md).
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: help demo notebooks test check screenshots bench lock clean
+.PHONY: help demo notebooks test check screenshots notebook-screenshots bench lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -53,6 +53,10 @@ check: $(VENV)/dev.stamp ## Formatter, linter, types, import contracts, installe
 screenshots: $(VENV)/dev.stamp ## A picture of every page and state (FOLDER=screenshots)
 	@scripts/system-packages
 	$(BIN)/python -m tests.screenshots $(FOLDER)
+
+notebook-screenshots: $(VENV)/dev.stamp ## A picture of every notebook on three records (FOLDER=screenshots)
+	@scripts/system-packages
+	$(BIN)/python -m tests.notebook_screenshots $(FOLDER)
 
 bench: $(VENV)/dev.stamp requirements/bench.lock ## The benchmarks; benchmarks/README.md holds the table
 	$(install) --require-hashes -r requirements/bench.lock

@@ -108,6 +108,11 @@ class Settings:
     reader: str = _setting(  # type: ignore[assignment]
         "", "CAREGRANT_READER", "Who is recorded as reading the audit; the account of the operating system by default."
     )
+    letters: str = _setting(  # type: ignore[assignment]
+        "",
+        "CAREGRANT_LETTERS",
+        "The folder of a clinic's own letters to patients; what is not in it is the shipped one.",
+    )
 
     log_format: str = _setting(  # type: ignore[assignment]
         "text", "CAREGRANT_LOG_FORMAT", "How a service writes its log: text or json, one line an entry."

@@ -17,8 +17,8 @@
 # one such question.
 # Change what is in the *parameters* cell at the top, then run everything (Run → Run All Cells). Nothing here can
 # change the clinic: the database is opened read only. That you read it is recorded, as every reading is.
-# People and patients are ids throughout. Every answer says how much was looked at to find it: *0 of 214 checked* is
-# an answer, too.
+# People and patients are ids throughout. Every answer says how much was looked at to find it: *none found; 214 live
+# shares checked* is an answer, too. An id that is not there is refused.
 
 # %% tags=["parameters"]
 as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"

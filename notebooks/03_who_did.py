@@ -28,7 +28,8 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), f"Who asked about patient {patient}")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(audit, f"Who asked about patient {patient}", patient=patient, since=since, until=until)
 report
 
 # %% [markdown]

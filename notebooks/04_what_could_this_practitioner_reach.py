@@ -25,7 +25,8 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), f"What practitioner {practitioner} could reach")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(audit, f"What practitioner {practitioner} could reach", practitioner=practitioner)
 report
 
 # %% [markdown]

@@ -28,7 +28,8 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), f"Transfers of patient {patient}, and chains")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(audit, f"Transfers of patient {patient}, and chains", patient=patient, since=since, until=until)
 report
 
 # %% [markdown]

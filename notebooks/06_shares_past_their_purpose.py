@@ -29,7 +29,10 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), "Shares past their purpose")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(
+    audit, "Shares past their purpose", open_days=open_days, unused_days=unused_days, since=since, until=until
+)
 report
 
 # %% [markdown]

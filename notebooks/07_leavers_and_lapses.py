@@ -26,7 +26,8 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), "Leavers and lapses")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(audit, "Leavers and lapses", since=since, until=until)
 report
 
 # %% [markdown]

@@ -29,7 +29,8 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), "Unusual volume")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(audit, "Unusual volume", since=since, until=until, least=least, times=times)
 report
 
 # %% [markdown]

@@ -27,7 +27,8 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), "Denied attempts")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(audit, "Denied attempts", since=since, until=until, many=many)
 report
 
 # %% [markdown]

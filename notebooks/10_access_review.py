@@ -32,7 +32,8 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), f"Access review of {subscription}")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(audit, f"Access review of {subscription}", subscription=subscription, every_days=every_days)
 report
 
 # %% [markdown]

@@ -27,7 +27,8 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), "Is the record whole")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(audit, "Is the record whole", since=since, until=until)
 report
 
 # %% [markdown]

@@ -15,7 +15,8 @@
 #
 # What a patient is told who asks who consulted their record (GDPR 15): dates, purposes and roles. Employees are
 # pseudonyms. Names only where they are indispensable to the patient's rights, weighed against the employee's (CJEU
-# C-579/21): set `names = True` and say why in `reason`; both are recorded.
+# C-579/21): set `names = True` and say why in `reason`; both are recorded. The patient's own name, for the letter, is
+# read and recorded as well.
 
 # %% tags=["parameters"]
 patient = "p-1"
@@ -31,7 +32,16 @@ output = "reports"  # the folder that the report is saved in; empty: none
 # %%
 from authz.audit.desk import Report, ask, charts, open_audit
 
-report = Report(open_audit(database, as_of=as_of, tz=tz), f"Who consulted the record of patient {patient}")
+audit = open_audit(database, as_of=as_of, tz=tz)
+report = Report(
+    audit,
+    f"Who consulted the record of patient {patient}",
+    patient=patient,
+    since=since,
+    until=until,
+    names=names,
+    reason=reason,
+)
 report
 
 # %% [markdown]
@@ -48,6 +58,13 @@ consulted
 # %%
 counts = consulted.frame.who.value_counts()
 report.show(charts.bars(list(counts.index), list(counts), "Consultations, by pseudonym.", "consultations"))
+
+# %% [markdown]
+# The letter to the patient. The clinic may change its words: `CAREGRANT_LETTERS`.
+
+# %%
+person = report.ask(ask.who_is, patient=patient, reason=reason or "the letter to the patient")
+report.write("subject_access", person, consulted=consulted)
 
 # %% [markdown] tags=["save"]
 # The report, to print and to keep. Every file is recorded with its hash.

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -49,6 +51,35 @@ def serving(
         process.wait(15)
         if process.stdout:
             process.stdout.close()
+
+
+@contextmanager
+def jupyterlab(database: str, folder: Path) -> Iterator[str]:
+    """`caregrant notebooks` on a database, with the copies in a folder; the address that it prints."""
+    port = free_port()
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("CAREGRANT_", "JUPYTER"))}
+    process = subprocess.Popen(
+        [
+            *(COMMAND, "notebooks", "--no-browser", "--port", str(port)),
+            *("--folder", folder, "--database", database),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**given, "HOME": str(folder.parent)},
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    try:
+        yield next(
+            found[1]
+            for line in process.stderr
+            if (found := re.search(rf"(http://127\.0\.0\.1:{port}/lab\S*token=\w+)", line))
+        )
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
 
 
 def wait_until_nobody_listens(port: int) -> None:

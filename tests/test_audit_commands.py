@@ -15,7 +15,7 @@ from authz.audit import verify
 from authz.cli import caregrant
 from authz.database import connect, shut
 from authz.errors import CaregrantError
-from tests.recorded import ANSWERS, ASKED, record
+from tests.recorded import ANSWERS, ASKED, answer, record
 
 
 def run(*words: str, url: str = "", exit_code: int = 0, known: dict[str, str] | None = None) -> str:
@@ -130,13 +130,29 @@ def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
     """Parquet by months, FHIR by lines; a month is dropped only in its time, a person erased at once."""
     said = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
     assert f": {ASKED // 2} decisions of 3 subscriptions" in said
+    assert said.endswith(f" in {tmp_path / 'months'}/month={said[:7]}\n")
     month = said[:7]
+    again = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
+    assert again == f"nothing written: {month} to {month} are in {tmp_path / 'months'} already\n"
     lines = run("audit", "export", "--format", "fhir-r4", url=recorded).splitlines()
     assert sum('"decision-' in line for line in lines) == ANSWERS
     assert "are kept until" in refused("audit", "drop", month, "--exported", str(tmp_path / "months"), url=recorded)
     said = run("audit", "erase", "patient:p-5", url=recorded)
     assert said == "1 fields of events, 0 of decisions and 1 of the patient erased\n"
     assert "\nPARTLY VERIFIED: 0 of " in run("audit", "verify", url=recorded, exit_code=3)
+
+
+def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
+    """Of an empty record, and of one whose decisions are all of this month, Parquet says why it wrote nothing."""
+    words = ("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"))
+    nothing = "nothing written: the record holds no decisions of a month past"
+    assert run(*words, url=sqlite_url) == f"{nothing}\n"
+    database = connect(sqlite_url)
+    database.connect()
+    at = datetime.now(UTC)
+    answer(database, at, range(3))
+    shut(database)
+    assert run(*words, url=sqlite_url) == f"{nothing}; the 3 of {at:%Y-%m} are written when the month is over\n"
 
 
 @pytest.mark.parametrize(

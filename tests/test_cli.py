@@ -189,6 +189,38 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert "caregrant migrate" in told
 
 
+def test_an_unknown_id_is_refused(clinic: str) -> None:
+    """No list of nobody, and no denial, for an id that was mistyped: the error names the one that was meant."""
+    for words, why in (
+        (("who", "view", "patient:P1"), "no patient P1; did you mean p-1?"),
+        (("what", "practitioner:ailce", "view", "patient"), "no practitioner ailce; did you mean alice?"),
+        (("check", "practitioner:alice", "view", "document:d1"), "no document d1; did you mean d-1?"),
+        (("check", "practitioner:bob@north.example", "view", "patient:p-1"), "did you mean bob?"),
+        (("audit", "erase", "patient:p-1000"), "no patient p-1000; did you mean p-100?"),
+    ):
+        assert why in refused(*words, url=clinic)
+
+
+def test_a_question_at_the_command_line(clinic: str) -> None:
+    """Audit ask lists the questions, answers one as table, CSV or JSON, and refuses what it cannot ask."""
+    assert "Q1  who_could  (patient)\n" in run("audit", "ask")
+    told = run("audit", "ask", "who_could", "-p", "patient=p-1", url=clinic)
+    assert told.endswith("\nQ1 3 of 14 practitioners checked\n")
+    words = ("audit", "ask", "stale_shares", "-p", "open_days=1", "--format", "json")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("caregrant"), *words, "--database", clinic], capture_output=True, check=True
+    )
+    assert {json.loads(line)["patient"] for line in done.stdout.splitlines()} >= {"p-1", "p-2"}
+    refusals: tuple[tuple[tuple[str, ...], str], ...] = (
+        (("what_dit",), "there is no question 'what_dit'; there are who_could"),
+        (("what_did", "-p", "practitioner=bbo"), "no practitioner bbo; did you mean bob?"),
+        (("stale_shares", "-p", "open_days=x"), "open_days: a whole number"),
+        (("what_did",), "what_did needs practitioner"),
+    )
+    for asked, why in refusals:
+        assert why in refused("audit", "ask", *asked, url=clinic)
+
+
 def test_usage_errors_are_exit_2() -> None:
     """A word too few, an unknown command and a subject without its type."""
     for words in (("check",), ("fly",), ("check", "alice", "view", "patient:p-1"), ("serve", "--workers", "0")):

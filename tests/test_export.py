@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from authz.audit.log import segment
-from authz.audit.parquet import SCHEMA, check_exported, export_parquet
+from authz.audit.parquet import SCHEMA, check_exported, export_parquet, file_of
 from authz.audit.proof import verification
 from authz.database import Database
 from authz.errors import Conflict, InvalidInput
@@ -55,6 +55,17 @@ def test_a_subscription_of_any_name_has_a_directory() -> None:
     """No id leaves the directory, nor takes that of no subscription."""
     names = ["", "-", "..", ".", "a/b", "a b", "ä", "north"]
     assert [segment(name) for name in names] == ["-", "%2D", "%2E%2E", "%2E", "a%2Fb", "a%20b", "%C3%A4", "north"]
+
+
+def test_a_subscription_of_any_length_has_a_directory(tmp_path: Path) -> None:
+    """The longest id, of the widest characters, is a name that a file system takes, another for another id."""
+    longest = ["患" * 128, "患" * 127 + "者", "x" * 128, "/" * 128, "." * 128]
+    files = [file_of(tmp_path / "month=2026-05", one) for one in longest]
+    assert len(set(files)) == len(files)
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"")
+    assert len(list(tmp_path.glob("month=2026-05/subscription=*/decisions.parquet"))) == len(files)
 
 
 def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: Path) -> None:

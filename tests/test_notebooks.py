@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import jupytext
 import nbformat
 import pytest
+from papermill.exceptions import PapermillExecutionError
 from playwright.sync_api import sync_playwright
 
 from authz import demo
@@ -22,12 +21,12 @@ from authz.audit import notebooks
 from authz.audit.report import Report
 from authz.compiler import load
 from authz.database import connect, migrate, shut
-from authz.errors import InvalidInput
+from authz.errors import CaregrantError, InvalidInput
 from authz.record import Act, Asked, record_decisions, searched
 from authz.settings import shipped
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.history import END, History
-from tests.server import free_port
+from tests.server import jupyterlab
 from tests.test_cli import refused, run
 
 NOTEBOOKS = notebooks.listed()
@@ -45,6 +44,8 @@ READING_ORDER = [
     "is_the_record_whole",
     "subject_access_report",
     "accounting_of_disclosures",
+    "what_did_this_practitioner_do",
+    "what_changed",
 ]
 
 
@@ -83,10 +84,10 @@ def executed(one: notebooks.Shipped, **parameters: Any) -> dict[str, Any]:
     return left
 
 
-def test_they_are_thirteen_in_reading_order() -> None:
+def test_they_are_numbered_in_reading_order() -> None:
     """The notebooks of the issue, numbered in the order in which they are read."""
     assert [one.name for one in NOTEBOOKS] == READING_ORDER
-    assert [one.path.stem[:2] for one in NOTEBOOKS] == [f"{number:02}" for number in range(1, 14)]
+    assert [one.path.stem[:2] for one in NOTEBOOKS] == [f"{number:02}" for number in range(1, 16)]
 
 
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
@@ -119,6 +120,47 @@ def test_each_runs(one: notebooks.Shipped, where: str, databases: dict[str, tupl
     report.audit.close()
 
 
+TYPOS: dict[str, dict[str, Any]] = {
+    "as_of": {"as_of": "yesterday"},
+    "tz": {"tz": "Europe/Helsinky"},
+    "database": {"database": "slqite:///clinic.db"},
+    "output": {"output": __file__},
+    "names": {"names": "Treu"},
+    "reason": {"names": True, "reason": "because"},
+    "times": {"times": "3,0"},
+    "patient": {"patient": "P1"},
+    "practitioner": {"practitioner": "ailce"},
+    "subscription": {"subscription": "nroth"},
+    "since_review": {"since_review": "nroth-2026"},
+    "until_review": {"until_review": "nroth-2026"},
+    "since": {"since": "2026-02-30"},
+    "until": {"until": "2026-2-1"},
+}
+"""A typing error in each parameter of a notebook; of those that are not here, which are numbers, a word."""
+
+
+@pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
+def test_a_typing_error_in_any_parameter_is_refused(
+    one: notebooks.Shipped, databases: dict[str, tuple[str, str]]
+) -> None:
+    """No notebook answers a question that was mistyped: the error names the parameter, or the id that was meant."""
+    for name in one.parameters:
+        if name == "output" and one.name != "start_here":  # refused where the report is saved, in each alike
+            continue
+        typo = TYPOS.get(name, {name: "x"})
+        with pytest.raises(CaregrantError, match=rf"\b{name}\b|slqite|no campaign nroth"):
+            executed(one, **{"database": databases["demo"][0], "output": "", **typo})
+
+
+def test_an_error_in_a_notebook_is_one_line(databases: dict[str, tuple[str, str]]) -> None:
+    """What a cell shows of an error of ours is the error, without a traceback."""
+    with pytest.raises(InvalidInput) as caught:
+        notebooks.run(notebooks.named("2"), {"database": databases["demo"][0], "patient": "P1", "output": ""})
+    error = caught.value.__cause__
+    assert isinstance(error, PapermillExecutionError)
+    assert error.traceback == ["InvalidInput: no patient P1; did you mean p-1?"]
+
+
 def test_what_the_first_five_find(databases: dict[str, tuple[str, str]]) -> None:
     """On the demonstration clinic, for p-4: who could, what moved; with nothing edited but the parameters."""
     url, _ = databases["demo"]
@@ -137,13 +179,34 @@ def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
     url, _ = databases["demo"]
     target = tmp_path / "report.html"
     words = ("audit", "report", "who_could_see_this_patient", "-p", "patient=p-1", "-p", "tz=Europe/Helsinki")
-    assert run(*words, "-o", str(target), url=url) == f"wrote {target}\n"
+    assert run(*words, "-o", str(target), url=url, exit_code=3) == f"wrote {target}\n"
     page = target.read_text()
+    assert "is there already; nothing is written over" in refused(*words, "-o", str(target), url=url)
+    assert ">Patient p-1</td>" in page
+    assert 'content: "PARTLY VERIFIED"' in page
     assert "3 of 14 practitioners checked" in page
     assert "The record is PARTLY VERIFIED: 0 of " in page
     assert "Europe/Helsinki" in page
     assert re.search("<img alt=.Who held access to p-1", page)
     assert not re.search(r"https?://|<script|report\.ask|report\.save", page)
+
+
+def test_a_letter_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
+    """Caregrant audit report --letter writes the letter alone, with the templates of the clinic's folder."""
+    url, _ = databases["demo"]
+    words = (shipped("letters") / "words.html").read_text()
+    (tmp_path / "words.html").write_text(words.replace("Yours sincerely", "With our best wishes"))
+    target = tmp_path / "letter.html"
+    run(
+        *("audit", "report", "13", "-p", "patient=p-1", "--letter", "--letters", str(tmp_path), "-o", str(target)),
+        url=url,
+        exit_code=3,
+    )
+    page = target.read_text()
+    assert "Dear Ben Abel" in page
+    assert "With our best wishes" in page
+    assert "A4 portrait" in page
+    assert "Q5" not in page
 
 
 def test_what_a_report_refuses(tmp_path: Path) -> None:
@@ -185,7 +248,7 @@ def test_copies_are_the_readers_own(tmp_path: Path) -> None:
 def test_without_the_extra_the_commands_say_what_to_install() -> None:
     """The command line needs none of it, and says which extra a report needs; the service imports none of it."""
     hidden = "import sys; sys.modules.update(dict.fromkeys(['pandas', 'jupytext', 'matplotlib', 'papermill']))"
-    for words in (["audit", "report"], ["notebooks"]):
+    for words in (["audit", "report"], ["notebooks"], ["audit", "ask"]):
         code = f"{hidden}; from authz.cli import main; sys.argv = ['caregrant', *{words!r}]; main()"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 1
@@ -194,42 +257,12 @@ def test_without_the_extra_the_commands_say_what_to_install() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
 
 
-@pytest.fixture
-def jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> Iterator[str]:
-    """Caregrant notebooks on the demonstration clinic; the address that it prints."""
-    port = free_port()
-    given = {name: value for name, value in os.environ.items() if not name.startswith(("CAREGRANT_", "JUPYTER"))}
-    process = subprocess.Popen(
-        [
-            *(Path(sys.executable).with_name("caregrant"), "notebooks", "--no-browser", "--port", str(port)),
-            *("--folder", tmp_path / "mine", "--database", databases["demo"][0]),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**given, "HOME": str(tmp_path)},
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    try:
-        yield next(
-            found[1]
-            for line in process.stderr
-            if (found := re.search(rf"(http://127\.0\.0\.1:{port}/lab\S*token=\w+)", line))
-        )
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
-
-
-def test_in_jupyterlab(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_in_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
     """A compliance officer opens a notebook, runs all cells, sees answer and chart, and has the report saved."""
     needs_chromium()
-    jupyterlab: str = request.getfixturevalue("jupyterlab")
-    address = re.sub(r"/lab[^?]*", "/lab/tree/02_who_could_see_this_patient.ipynb", jupyterlab)
     outside: list[str] = []
-    with sync_playwright() as playwright:
+    with jupyterlab(databases["demo"][0], tmp_path / "mine") as start, sync_playwright() as playwright:
+        address = re.sub(r"/lab[^?]*", "/lab/tree/02_who_could_see_this_patient.ipynb", start)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1500})
         page.on("request", lambda asked: outside.append(asked.url) if "127.0.0.1" not in asked.url else None)
@@ -240,13 +273,19 @@ def test_in_jupyterlab(request: pytest.FixtureRequest, tmp_path: Path) -> None:
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         page.wait_for_selector("text=The record is PARTLY VERIFIED: 0 of ", timeout=90_000)
         page.wait_for_selector("text=3 of 14 practitioners checked", timeout=90_000)
+        table = page.locator(".dt-container").first
+        table.locator("tbody tr").nth(2).wait_for(timeout=90_000)
+        table.locator(".dt-search input").fill("standing")
+        page.wait_for_function("document.querySelector('.dt-container tbody').rows.length == 1")
+        assert "carol" in table.locator("tbody tr").inner_text()
         page.wait_for_selector("figure img", timeout=90_000)
-        page.wait_for_selector("text=who_could_see_patient_p_1.html", timeout=90_000)
+        page.wait_for_selector("text=who_could_see_patient_p_1_as_of_", timeout=90_000)
         page.screenshot(path=tmp_path / "jupyterlab.png")
         if os.environ.get("CAREGRANT_SCREENSHOTS"):
             page.screenshot(path=Path(os.environ["CAREGRANT_SCREENSHOTS"]) / "jupyterlab.png")
         browser.close()
     assert [one for one in outside if not one.startswith(("data:", "blob:"))] == []
-    told = json.loads((tmp_path / "mine/reports/who_could_see_patient_p_1.json").read_text())
+    (saved,) = (tmp_path / "mine/reports").glob("who_could_see_patient_p_1_as_of_*.json")
+    told = json.loads(saved.read_text())
     assert told["header"]["record"].startswith("The record is PARTLY VERIFIED: 0 of ")
     assert (tmp_path / "jupyterlab.png").stat().st_size > 20_000

@@ -1,5 +1,6 @@
 """The questions of the audit, by their numbers, against three years in which every answer is known beforehand."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +12,23 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from authz import directory
 from authz.audit import questions as ask
-from authz.audit.answers import Answer
+from authz.audit.answers import Answer, Question
 from authz.audit.columns import COLUMNS
+from authz.audit.parameters import PARAMETERS
 from authz.audit.parquet import export_parquet
+from authz.audit.questions.disclosures import disclosure_kind
 from authz.audit.reading import Audit, open_audit
-from authz.database import connect, migrate, shut
+from authz.database import Database, connect, migrate, shut
 from authz.errors import InvalidInput, Unavailable
-from authz.models import Decision, Event
+from authz.models import Decision, Event, Grant, Patient, Review
+from authz.plans import Place
+from authz.record import Act, Asked, record_decisions
+from authz.record import searched as a_search
+from tests.acting import by, pdp_of
 from tests.history import BEGIN, END, STRICT, History, Ledger, Span, week_of
+from tests.people import NOW, add, fill
 
 YEARS: dict[str, Any] = {"since": BEGIN, "until": END}
 
@@ -65,6 +74,12 @@ def _plain(value: Any) -> Any:
     if pd.isna(value):
         return None
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+
+
+def needed(question: Question, patient: str = "p-1") -> dict[str, Any]:
+    """What a question cannot do without."""
+    words = {"patient": patient, "practitioner": "bob", "subscription": "north", "reason": "case 7 before the court"}
+    return {name: words[name] for name in [*question.required, *(["patient"] if question.name == "who_is" else [])]}
 
 
 def until(at: datetime) -> datetime | None:
@@ -160,6 +175,166 @@ def test_q5_disclosures(known: Known) -> None:
         assert marked == {key for key in counted if key[1] == "PUBHLTH"}
         accountable += len(marked)
     assert accountable
+
+
+def test_q5_accounting(known: Known) -> None:
+    """Q5: the statutory table has what is beyond treatment and operations alone; recipients are numbered, or named."""
+    patient = next(one.patient for one in known.ledger.given if one.purpose == "PUBHLTH" and one.allowed)
+    views = [one for one in known.ledger.given if one.patient == patient and one.allowed]
+    expected = Counter(one.who for one in views if one.purpose == "PUBHLTH")
+    found = ask.accounting(known.audit, patient=patient)
+    assert found.checked == len(views)
+    assert set(found.frame.purpose) == {"PUBHLTH"}
+    assert found.frame.name.isna().all()
+    assert found.frame.recipient.str.fullmatch(r"recipient \d+").all()
+    assert set(found.frame.description) == {f"works at {known.ledger.clinic[patient].title()}, with the app records"}
+    named = ask.accounting(known.audit, patient=patient, names=True, reason="case 7 before the court")
+    assert dict(rows(named, "name", "accesses")) == {who.title(): times for who, times in expected.items()}
+    rest = ask.accounting(known.audit, patient=patient, kind="operations")
+    assert int(rest.frame.accesses.sum()) == len(views) - expected.total()
+    with pytest.raises(InvalidInput, match="reason"):
+        ask.accounting(known.audit, patient=patient, names=True)
+
+
+@pytest.mark.parametrize(
+    ("subject_type", "purpose", "kind"),
+    [
+        ("practitioner", "TREAT", "operations"),
+        ("practitioner", "http://terminology.hl7.org/CodeSystem/v3-ActReason#hpaymt", "operations"),
+        ("practitioner", "HRESCH", "accountable"),
+        ("practitioner", "anything", "accountable"),
+        ("practitioner", "", "cannot tell"),
+        ("practitioner", "PATRQT", "to the patient"),
+        ("patient", "", "to the patient"),
+    ],
+)
+def test_q5_kinds_of_disclosures(subject_type: str, purpose: str, kind: str) -> None:
+    """Q5: by its purpose alone a disclosure is in the accounting or left out; without one nobody can tell."""
+    assert disclosure_kind(subject_type, purpose) == kind
+
+
+def test_q25_who_is(known: Known) -> None:
+    """Q25: a name is read with a reason alone, and the reading is recorded with it."""
+    found = ask.who_is(known.audit, practitioner="bob", reason="the court asks for it")
+    assert rows(found, "practitioner", "name", "subscription", "clinic") == [("bob", "Bob", "north", "North")]
+    assert rows(ask.who_is(known.audit, patient="p-1", reason="the court asks for it"), "name") == [("Pat p-1",)]
+    last = Event.select().order_by(Event.id.desc()).limit(1).execute(known.history.database)[0]
+    assert (last.reason, last.patient) == ("the court asks for it", "p-1")
+    for wrong in ({"patient": "p-1"}, {"patient": "p-1", "reason": "because"}, {"reason": "the court asks for it"}):
+        with pytest.raises(InvalidInput, match=r"reason|name a patient"):
+            ask.who_is(known.audit, **wrong)
+
+
+def test_q26_what_did(known: Known) -> None:
+    """Q26: every view of theirs, permitted or denied, and every event that they caused, in order; of nobody else."""
+    since, to = END - timedelta(days=400), END - timedelta(days=10)
+    found = ask.what_did(known.audit, practitioner="bob", since=since, until=to)
+    assert found.frame["at"].is_monotonic_increasing
+    views = found.frame[found.frame.action == "view"]
+    assert list(zip(views["at"], views.resource, views.allowed, views.purpose.fillna(""), strict=True)) == [
+        (one.at, one.patient, one.allowed, one.purpose)
+        for one in known.ledger.given
+        if one.who == "bob" and since <= one.at < to
+    ]
+    changed = found.frame[found.frame.did == "changed"]
+    span = (Event.actor == "bob", Event.at >= since, Event.at < to)
+    events = Event.select().where(*span).order_by(Event.at, Event.id).execute(known.history.database)
+    assert list(zip(changed.event, changed.action, strict=True)) == [(one.id, one.kind) for one in events]
+    given = [
+        s for spans in known.ledger.shares.values() for s in spans if s.by == "bob" and since <= s.began < to and s.told
+    ]
+    assert len(given) <= len(changed) != 0
+
+
+def test_q27_denied_patients(known: Known) -> None:
+    """Q27: the patients whom mallory tried, each with how often; and of whom the same was ever permitted."""
+    found = ask.denied_patients(known.audit, practitioner="mallory", **YEARS)
+    views = [one for one in known.ledger.given if one.who == "mallory"]
+    denied = Counter(one.patient for one in views if not one.allowed)
+    permitted = Counter(one.patient for one in views if one.allowed)
+    told = {one: tuple(rest) for one, *rest in rows(found, "patient", "denials", "permitted", "subscription")}
+    assert told == {one: (times, permitted[one], "north") for one, times in denied.items()}
+    assert len(told) >= 24
+    assert rows(found, "action") == [("view",)] * len(told)
+    assert len(ask.denied_patients(known.audit, practitioner="mallory", since=BEGIN, until=BEGIN)) == 0
+
+
+def test_q28_what_changed(known: Known) -> None:
+    """Q28: exactly what was gained and lost between two dates: owners, shares, standing shares, who works there."""
+    since, to = BEGIN + timedelta(weeks=60), BEGIN + timedelta(weeks=120)
+    ledger, expected = known.ledger, Counter[tuple[Any, ...]]()
+
+    def count(how: str, who: str, patient: str | None, span: Span) -> None:
+        gained, lost = since <= span.began < to, since <= span.ended < to
+        if gained or lost:
+            change = "gained and lost" if gained and lost else "gained" if gained else "lost"
+            expected[change, how, who, patient] += 1
+
+    for how, held in (("owner", ledger.owners), ("share", ledger.shares)):
+        for patient, spans in held.items():
+            for span in spans if ledger.clinic[patient] == "north" else ():
+                count(how, span.who, patient, span)
+    for clinic, span in ledger.standing:
+        if clinic == "north":
+            count("standing share", span.to, None, span)
+    for (who, clinic), spans in ledger.members.items():
+        for span in spans if clinic == "north" else ():
+            count("manager" if who == "dan" else "member", who, None, span)
+    found = ask.what_changed(known.audit, subscription="north", since=since, until=to)
+    assert Counter(rows(found, "change", "how", "practitioner", "patient")) == expected
+    assert {"gained", "lost", "gained and lost"} == set(found.frame.change)
+    lost = found.frame[found.frame.change == "lost"]
+    assert set(lost.end_cause.dropna()) <= {"ended", "transfer", "expired"}
+    (ended,) = rows(
+        Answer(**{**vars(found), "frame": found.frame[found.frame.how == "standing share"]}), "owner", "ended_by"
+    )
+    assert ended == ("ivan", "ivan")
+
+
+def test_q28_between_two_reviews(known: Known) -> None:
+    """Q28: a review stands for the instant of its last verdict; the answer says which instants they were."""
+    found = ask.what_changed(known.audit, subscription="north", since_review="north-2026", until=END)
+    at = max(one.at for one in Review.select().where(Review.campaign == "north-2026").execute(known.history.database))
+    assert found.parameters["since"] == known.audit.local(at)
+    assert found.frame["at"].min() >= at
+    with pytest.raises(InvalidInput, match="the review north-2026 decided on nothing of city"):
+        ask.what_changed(known.audit, subscription="city", since_review="north-2026")
+
+
+def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
+    """Q29: whom a list of patients and a list of colleagues showed, at their instants; a page is said to be some."""
+    fill(sqlite_database)
+    add(sqlite_database, Patient, id="p-2", subscription="north", name="Another patient")
+    add(sqlite_database, Grant, patient="p-2", practitioner="alice", role="owner", origin="created")
+    pdp, act = pdp_of(sqlite_database), by("alice")
+    mine, _ = directory.patients(pdp, act, Place(limit=100))
+    people = directory.colleagues(pdp, by("alice", 1), name="p-1")
+    anybody = directory.colleagues(pdp, by("alice", 2))
+    directory.patients(pdp, by("bob", 3), Place(limit=100))
+    directory.patients(pdp, by("alice", 4), Place(limit=1), q="patient")
+    searched(sqlite_database, by("alice", 5))
+    audit = open_audit(sqlite_url, as_of=NOW + timedelta(hours=1), reader="compliance")
+    found = ask.names_shown(audit, practitioner="alice")
+    audit.close()
+    told: dict[int, list[Any]] = {}
+    for number, *shown in rows(found, "decision", "patient", "colleague", "certain"):
+        told.setdefault(number, []).append(tuple(shown))
+    every = sorted(told)
+    assert {one for one, _, _ in told[every[0]]} == {row["id"] for row in mine}
+    assert {one for _, one, _ in told[every[1]]} == {row["id"] for row in people}
+    assert {one for _, one, _ in told[every[2]]} == {row["id"] for row in anybody}
+    assert all(certain for number in every[:3] for *_, certain in told[number])
+    assert {certain for *_, certain in told[every[3]]} == {False}
+    assert {one for _, one, _ in told[every[4]]} == set(
+        pdp.search_subjects("practitioner", "view", ("patient", "p-1"), now=NOW)
+    )
+    assert len(every) == 5 == found.checked
+
+
+def searched(database: Database, act: Act) -> None:
+    """An app searches for Alice who may view p-1."""
+    asked = Asked(("practitioner", ""), "view", ("patient", "p-1"), size=2)
+    record_decisions(database, act, [(asked, a_search(act, "f" * 64))])
 
 
 def test_q6_subject_access(known: Known) -> None:
@@ -450,9 +625,8 @@ def test_q24_reading_is_recorded(known: Known) -> None:
 
 def test_every_answer_has_its_columns_and_types(known: Known) -> None:
     """An empty answer has the columns and types of a full one, and says 0 of how many; instants bear the time zone."""
-    needed = {"patient": "nobody's", "practitioner": "nobody", "subscription": "nowhere"}
     for one in ask.QUESTIONS:
-        wanted = {name: value for name, value in needed.items() if name in one.required}
+        wanted = needed(one)
         wanted |= {"policy": "today"} if "policy" in one.parameters else {}  # none was in force before the beginning
         empty = one(known.audit, as_of=BEGIN - timedelta(days=1), tz="Asia/Kathmandu", **wanted)
         assert list(empty.frame.columns) == list(one.columns)
@@ -469,11 +643,10 @@ def test_every_answer_has_its_columns_and_types(known: Known) -> None:
                     "truth": "boolean",
                 }[kind]
             )
-        full = one(
-            known.audit, tz="Asia/Kathmandu", **{**wanted, **({"patient": "p-1"} if "patient" in wanted else {})}
-        )
+        full = one(known.audit, tz="Asia/Kathmandu", **wanted)
         assert list(full.frame.dtypes) == list(empty.frame.dtypes), one.name
         assert " checked" in empty.said
+        assert len(empty) or empty.said.startswith("none found; ")
 
 
 def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
@@ -481,12 +654,19 @@ def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
     exported = list(export_parquet(known.history.database, tmp_path / "decisions", END))
     assert sum(one.decisions for one in exported) == Decision.select().count(known.history.database)
     there = open_audit(known.audit.url, as_of=END, reader="compliance", parquet=tmp_path / "decisions")
-    needed = {"patient": known.ledger.given[5].patient, "practitioner": "bob", "subscription": "north"}
-    asked = [ask.who_did, ask.disclosures, ask.subject_access, ask.stale_shares, ask.allowed_after_leaving]
+    patient = known.ledger.given[5].patient
+    asked = [
+        ask.who_did,
+        ask.disclosures,
+        ask.accounting,
+        ask.subject_access,
+        ask.stale_shares,
+        ask.allowed_after_leaving,
+    ]
     asked += [ask.former_owner_access, ask.volume, ask.access_review, ask.review_sheet, ask.denied_attempts]
-    asked += [ask.policies_in_force, ask.replayed_decisions, ask.standing_shares]
+    asked += [ask.policies_in_force, ask.replayed_decisions, ask.standing_shares, ask.what_did, ask.denied_patients]
     for one in asked:
-        given = {name: value for name, value in needed.items() if name in one.required}
+        given = needed(one, patient)
         here, export = one(known.audit, **given), one(there, **given)
         pd.testing.assert_frame_equal(here.frame, export.frame)
         assert here.checked == export.checked > 0, one.name
@@ -507,7 +687,7 @@ def test_unrecorded_is_unanswered(sqlite_url: str) -> None:
     audit.writing.connect()
     audit.writing.execute_sql("DROP TABLE event")
     with pytest.raises(Unavailable):
-        ask.who_could(audit, patient="p-1")
+        ask.orphans(audit)
     audit.close()
 
 
@@ -523,8 +703,80 @@ def test_a_bad_instant_is_refused(sqlite_url: str, said: str, why: str) -> None:
     with pytest.raises(InvalidInput, match="time zone"):
         ask.who_could(audit, patient="p-1", tz="Mars/Olympus")
     with pytest.raises(InvalidInput, match="since"):
-        ask.who_did(audit, patient="p-1", since="2026-01-02", until="2026-01-01")
+        ask.volume(audit, since="2026-01-02", until="2026-01-01")
     audit.close()
+
+
+TYPOS: dict[str, tuple[object, str]] = {
+    "patient": ("P1", "no patient P1; did you mean p-1?"),
+    "practitioner": ("ailce", "no practitioner ailce; did you mean alice?"),
+    "subscription": ("nroth", "no subscription nroth; did you mean north?"),
+    "since_review": ("nroth-2026", "no campaign nroth-2026; did you mean north-2026?"),
+    "until_review": ("behnd", "no campaign behnd; did you mean behind?"),
+    "since": ("2026-13-01", "since: '2026-13-01' is not a day that exists"),
+    "until": ("tomorow", "until: 'tomorow' is not an RFC 3339 time"),
+    "open_days": ("36S", "open_days: a whole number from 0 to 36,500, not '36S'"),
+    "unused_days": (-1, "unused_days: a whole number from 0 to 36,500, not -1"),
+    "every_days": (36.5, "every_days: a whole number"),
+    "least": (0, "least: a whole number from 1 to 1,000,000, not 0"),
+    "many": ("2O", "many: a whole number"),
+    "hub": (True, "hub: a whole number"),
+    "hops": (None, "hops: a whole number"),
+    "most": (10**9, "most: a whole number"),
+    "tolerance": (-5, "tolerance: a whole number from 0 to 86,400"),
+    "times": ("3,0", "times: a number from 1 to 1,000, not '3,0'"),
+    "names": ("Flase", "names: True or False, not 'Flase'"),
+    "reason": ("x" * 501, "reason: a text of at most 500 characters"),
+    "kind": ("acountable", "kind: one of accountable, to the patient, operations, cannot tell, not 'acountable'"),
+    "by": ("pateint", "by: one of practitioner, patient, client, reason, not 'pateint'"),
+}
+"""A typing error in each parameter of a question, and what is said of it."""
+
+
+def test_a_typing_error_in_any_parameter_is_refused(known: Known) -> None:
+    """Every parameter of every question refuses what it cannot be, and names the id that is most like it."""
+    tried = set()
+    for one in ask.QUESTIONS:
+        wanted = needed(one)
+        for name in one.parameters:
+            typo, why = TYPOS[name]
+            mistyped: dict[str, Any] = {**wanted, name: typo}
+            with pytest.raises(InvalidInput, match=re.escape(why)):
+                one(known.audit, **mistyped)
+            tried.add(name)
+    assert tried == set(PARAMETERS)
+    with pytest.raises(InvalidInput, match="who_did has no parameter 'patent'; it has patient, since, until"):
+        ask.who_did(known.audit, patent="p-1")
+    with pytest.raises(InvalidInput, match="who_did needs patient"):
+        ask.who_did(known.audit)
+
+
+@pytest.mark.parametrize(
+    ("practitioner", "meant"),
+    [
+        ("Alice", "alice"),
+        ("alice@clinic.example", "alice"),
+        ("a lice", "alice"),
+        ("zzzzzzzzzzz", ""),
+        ("=ali'ce", "alice"),
+    ],
+)
+def test_the_most_similar_id_is_named(known: Known, practitioner: str, meant: str) -> None:
+    """Another case, a login for an id, a slip: the id that was meant is named; of nothing like it nothing is said."""
+    with pytest.raises(InvalidInput, match=f"did you mean {meant}" if meant else "no practitioner zzzzzzzzzzz$"):
+        ask.what_could_reach(known.audit, practitioner=practitioner)
+
+
+def test_an_empty_answer_says_what_was_checked(known: Known) -> None:
+    """What was counted, and where nothing was there to count, how large the record is that it was looked for in."""
+    early = BEGIN - timedelta(days=1)
+    assert re.fullmatch(
+        r"none found; 0 patients checked, in a record of [\d,]+ events and decisions",
+        ask.orphans(known.audit, as_of=early).said,
+    )
+    assert re.fullmatch(
+        r"none found; \d+ patients checked", ask.orphans(known.audit, as_of=BEGIN + timedelta(weeks=80)).said
+    )
 
 
 def test_the_weeks_of_the_other_policy_are_in_the_history(known: Known) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib import dates as mdates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from authz.audit.answers import Answer
 
@@ -27,7 +28,9 @@ _STATES = {
     "overdue": RUST,
     "revoke not carried out": RED,
 }
-_MOST_BARS = 30
+_MOST_BARS, _LONGEST = 30, 40
+NOTHING = "Nothing found"
+"""What a chart of nothing says."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Chart:
 def spans(answer: Answer, caption: str) -> Chart:
     """Who held what from when until when: a line for each practitioner (or owner)."""
     frame, now = answer.frame, pd.Timestamp(answer.as_of)
+    if frame.empty:
+        return _nothing(caption)
     who = "practitioner" if "practitioner" in frame else "owner"
     people = list(dict.fromkeys(frame.sort_values("since")[who]))[:_MOST_BARS]
     figure, axes = _figure(0.42 * len(people) + 1.5)
@@ -76,6 +81,8 @@ def spans(answer: Answer, caption: str) -> Chart:
 def moments(answer: Answer, caption: str) -> Chart:
     """What was asked when, a line for each practitioner: a filled dot was permitted, a cross denied."""
     frame = answer.frame
+    if frame.empty:
+        return _nothing(caption)
     people = list(frame.practitioner.value_counts().index[:_MOST_BARS])
     figure, axes = _figure(0.42 * len(people) + 1.5)
     for allowed, color, marker, label in ((True, BLUE, "o", "permitted"), (False, RED, "X", "denied")):
@@ -92,6 +99,8 @@ def moments(answer: Answer, caption: str) -> Chart:
 
 def bars(names: Sequence[str], values: Sequence[float], caption: str, unit: str, marked: Sequence[bool] = ()) -> Chart:
     """A bar for each name, the longest first; those that are marked stand out in red and with a star."""
+    if not len(names):
+        return _nothing(caption)
     marks = list(marked) or [False] * len(names)
     order = sorted(range(len(names)), key=lambda at: -values[at])[:_MOST_BARS]
     figure, axes = _figure(0.4 * len(order) + 1.2)
@@ -101,6 +110,7 @@ def bars(names: Sequence[str], values: Sequence[float], caption: str, unit: str,
         axes.annotate(f"{values[at]:,.0f}{star}", (values[at], row), (5, 0), textcoords="offset points", va="center")
     _named(axes, [names[at] for at in order])
     axes.set_xlabel(unit)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.12)
     return _chart(figure, caption + (" A star marks what stands out." if any(marks) else ""))
 
@@ -108,6 +118,8 @@ def bars(names: Sequence[str], values: Sequence[float], caption: str, unit: str,
 def volume(answer: Answer, caption: str) -> Chart:
     """Each practitioner's days: how many on each, against what is usual; unusual days are large red diamonds."""
     frame = answer.frame
+    if frame.empty:
+        return _nothing(caption)
     figure, axes = _figure(4.2)
     usual, odd = frame[~frame.unusual], frame[frame.unusual]
     axes.scatter(usual.day, usual.volume, s=22, color=BLUE, alpha=0.45, linewidths=0, label="a practitioner's day")
@@ -135,6 +147,7 @@ def volume(answer: Answer, caption: str) -> Chart:
             color=RUST,
         )
     axes.set_ylabel("on one day")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=LINE)
     _dated(axes)
@@ -144,6 +157,8 @@ def volume(answer: Answer, caption: str) -> Chart:
 
 def states(answer: Answer, caption: str) -> Chart:
     """How far a review is: one bar, a part for each state."""
+    if answer.frame.empty:
+        return _nothing(caption)
     counts = answer.frame.state.value_counts()
     figure, axes = _figure(1.9)
     left = 0
@@ -161,6 +176,13 @@ def states(answer: Answer, caption: str) -> Chart:
     return _chart(figure, caption)
 
 
+def _nothing(caption: str) -> Chart:
+    """A chart of nothing: it says so, and has no axis that would speak of other days or counts."""
+    figure = Figure(figsize=(10.5, 1.1), layout="constrained", dpi=130)
+    figure.text(0.5, 0.5, NOTHING, ha="center", va="center", fontsize=13, color=QUIET)
+    return _chart(figure, f"{caption} {NOTHING}.")
+
+
 def _figure(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(10.5, min(max(height, 1.8), 14)), layout="constrained", dpi=130)
     axes = figure.subplots()
@@ -176,8 +198,8 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _named(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(np.arange(len(names)), names)
-    axes.set_ylim(len(names) - 0.5 if names else 0.5, -0.5)
+    axes.set_yticks(np.arange(len(names)), [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def _dated(axes: Axes) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from peewee import AutoField, BigIntegerField, ForeignKeyField
 
+from authz.audit.fences import NAMES
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.models import Entity, EntityLink, Grant, Licence, Membership, Patient, Review, StandingShare
@@ -59,7 +60,7 @@ class DecisionLog:
     def _load(self, database: Database, name: str) -> None:
         import pyarrow as pa  # noqa: PLC0415
 
-        fields = _FACTS[name]._meta.sorted_fields
+        fields = [one for one in _FACTS[name]._meta.sorted_fields if one.column_name not in NAMES.get(name, ())]
         columns = ", ".join(f'"{one.column_name}"' for one in fields)
         declared = ", ".join(f'"{one.column_name}" {_duck_type(one)}' for one in fields)
         self._duck.execute(f'CREATE TABLE "{name}" ({declared})')

@@ -6,6 +6,7 @@ They are kept as text (jupytext, ``py:percent``) without outputs; the cell tagge
 import re
 import tempfile
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from authz.audit.printed import page
+from authz.audit.interactive import PLAIN
+from authz.audit.printed import Margins, page
+from authz.audit.report import MIME
 from authz.errors import InvalidInput, NotFound
 from authz.settings import shipped
 
@@ -102,8 +105,35 @@ def run(one: Shipped, parameters: Mapping[str, Any], *, progress: bool = False) 
 
 def as_text(ran: Any) -> str:
     """A notebook that was run, as a file for JupyterLab."""
-    text: str = nbformat.writes(ran)
+    text: str = nbformat.writes(_plain(ran))
     return text
+
+
+def _plain(ran: Any) -> Any:
+    """A notebook that was run, with the plain forms of what it shows, and with the header as it was at the end: it then
+    names the periods that were looked at.
+    """
+    ran, said = deepcopy(ran), about(ran)
+    for cell in ran.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if MIME in data:
+                data["text/html"] = said["header"]
+            elif PLAIN in data:
+                data["text/html"] = data.pop(PLAIN)
+    return ran
+
+
+def about(ran: Any) -> dict[str, Any]:
+    """What a notebook that was run says of its report, as it was at the end."""
+    said = [
+        output["data"][MIME]
+        for cell in ran.cells
+        for output in cell.get("outputs", ())
+        if MIME in output.get("data", {})
+    ]
+    last: dict[str, Any] = said[-1]
+    return last
 
 
 def as_html(one: Shipped, ran: Any) -> str:
@@ -114,8 +144,8 @@ def as_html(one: Shipped, ran: Any) -> str:
     remover = nbconvert.preprocessors.TagRemovePreprocessor(remove_cell_tags={"save"}, enabled=True)
     exporter.register_preprocessor(remover, enabled=True)
     exporter.anchor_link_text = ""
-    body, _ = exporter.from_notebook_node(ran)
-    return page(one.title, body)
+    body, _ = exporter.from_notebook_node(_plain(ran))
+    return page(one.title, body, Margins(*about(ran)["margins"]))
 
 
 def typed(one: Shipped, given: Mapping[str, str]) -> dict[str, Any]:

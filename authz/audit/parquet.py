@@ -3,7 +3,7 @@
     DIRECTORY/month=2026-05/subscription=north/decisions.parquet
 
 Every column of the decision log is in the file, `subscription` among them, as plain text; the directories repeat the
-month, and the subscription as `log.segment` writes it. A month is there whole or not at all. Read it with
+month, and the subscription as `file_of` writes it. A month is there whole or not at all. Read it with
 `read_parquet('DIRECTORY/**/*.parquet', hive_partitioning = false)` in DuckDB, or with any other engine.
 """
 
@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from authz.record.tree import Edge, leaf_hash
 from authz.terms import to_micros
 
 _AT_ONCE = 20_000
+_LONGEST_NAME = 200
 _INSTANT = pa.timestamp("us", tz="UTC")
 _WHOLE = ("id", "client", "grant", "standing_share", "size")
 SCHEMA = pa.schema(
@@ -50,11 +52,15 @@ _SELECT = f"""SELECT {", ".join(f'"{name}"' if name != "client" else "client_id"
 
 @dataclass(frozen=True)
 class Exported:
-    """A month that was written: how many decisions, of how many subscriptions."""
+    """A month that was written into `folder`: how many decisions, of how many subscriptions."""
 
     month: str
     decisions: int
     subscriptions: int
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.month}: {self.decisions:,} decisions of {self.subscriptions:,} subscriptions in {self.folder}"
 
 
 def export_parquet(database: Database, directory: Path, now: datetime) -> Iterator[Exported]:
@@ -74,6 +80,24 @@ def export_parquet(database: Database, directory: Path, now: datetime) -> Iterat
             yield _export_month(database, month, there)
 
 
+def why_nothing(database: Database, directory: Path, now: datetime) -> str:
+    """Why `export_parquet` wrote nothing."""
+    with answering(database):
+        counts = dict(
+            Seal.select(Seal.month, fn.SUM(Seal.count))
+            .group_by(Seal.month)
+            .order_by(Seal.month)
+            .tuples()
+            .execute(database)
+        )
+    present = month_of(to_micros(now))
+    past = [month for month in counts if month < present]
+    if past:
+        return f"nothing written: {past[0]} to {past[-1]} are in {directory} already"
+    young = f"; the {counts[present]:,} of {present} are written when the month is over" if present in counts else ""
+    return f"nothing written: the record holds no decisions of a month past{young}"
+
+
 def _export_month(database: Database, month: str, there: Path) -> Exported:
     partial = there.with_name(f"{there.name}.partial")
     try:
@@ -91,7 +115,7 @@ def _export_month(database: Database, month: str, there: Path) -> Exported:
         partial.rename(there)
     except OSError as error:
         raise InvalidInput(f"{there}: {error.strerror}") from error
-    return Exported(month, rows, subscriptions)
+    return Exported(month, rows, subscriptions, there)
 
 
 def _write(database: Database, into: Path, which: tuple[str, str, int, int]) -> int:
@@ -117,8 +141,11 @@ def _column(one: Any, values: tuple[Any, ...]) -> Any:
 
 
 def file_of(month: Path, subscription: str) -> Path:
-    """The file of a subscription in the directory of a month."""
-    return month / f"subscription={segment(subscription)}" / "decisions.parquet"
+    """The file of a subscription in the directory of a month; of a long id the name has the beginning and a hash."""
+    name = segment(subscription)
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 33]}~{sha256(subscription.encode()).hexdigest()[:32]}"
+    return month / f"subscription={name}" / "decisions.parquet"
 
 
 def check_exported(database: Database, directory: Path, month: str) -> None:

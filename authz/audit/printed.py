@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 STYLE = """
 :root { color-scheme: light; --ink: #1b2733; --quiet: #4a5a69; --line: #cfd8e0; --head: #e8eef4; --accent: #0b5394; }
@@ -20,6 +21,8 @@ td { max-width: 22rem; overflow-wrap: break-word; } td.instant { white-space: no
 table.wide { font-size: .76rem; } table.wide th, table.wide td { padding: .25rem .45rem; white-space: normal; }
 thead th { background: var(--head); border-bottom: 2px solid var(--accent); white-space: nowrap; }
 .scroll { overflow-x: auto; }
+table.dataframe { border: 0; }
+table.dataframe th, table.dataframe td { border: 0; border-bottom: 1px solid var(--line); }
 .header { border: 1px solid var(--line); border-left: 6px solid #8a1c12; padding: .6rem 1rem; margin: 0 0 1.4rem;
   background: #fdf6f5; }
 .header.ok { border-left-color: #1e6b3a; background: #f4faf6; }
@@ -30,12 +33,26 @@ thead th { background: var(--head); border-bottom: 2px solid var(--accent); whit
 .unproven .verdict { color: #8a5a00; }
 figure { margin: 1rem 0; break-inside: avoid; } figure img { max-width: 100%; height: auto; }
 figcaption { color: var(--quiet); font-size: .9rem; }
-@page { size: A4 landscape; margin: 14mm; }
+@page { size: A4 landscape; margin: 17mm 14mm 19mm; }
 @media print { body { margin: 0; max-width: none; padding: 0; font-size: 11px; }
-  thead { display: table-header-group; }
-  table.wide { font-size: 7.5px; } tr { break-inside: avoid; } h2 { break-after: avoid; }
-  .scroll { overflow: visible; } }
+  thead { display: table-header-group; } tr { break-inside: avoid; } h2 { break-after: avoid; }
+  .scroll { overflow: visible; } table { max-width: 100%; } th, td { overflow-wrap: anywhere; max-width: none; }
+  table.wide { font-size: 7.5px; } table.wide th, table.wide td { padding: .25rem .3rem; }
+  table.wide td.instant { white-space: normal; overflow-wrap: normal; } }
 """
+
+_MARGINS = """
+@page {{
+  font: 8px/1.35 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: #4a5a69;
+  @top-left {{ content: {title}; width: 75%; text-align: left; font-weight: 600; }}
+  @top-center {{ content: none; }}
+  @top-right {{ content: {verdict}; width: 25%; text-align: right; font-weight: 700; color: {color}; }}
+  @bottom-left {{ content: {about} "\\A " {rests}; width: 85%; text-align: left; white-space: pre-wrap; }}
+  @bottom-center {{ content: none; }}
+  @bottom-right {{ content: "Page " counter(page) " of " counter(pages); width: 15%; text-align: right; }}
+}}
+"""
+_LONGEST_MARGIN = 400
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FLAGS = (
@@ -51,14 +68,33 @@ _FLAGS = (
 )
 
 
-def page(title: str, body: str) -> str:
+class Margins(NamedTuple):
+    """What stands in the margins of every printed page, beside the page's number."""
+
+    title: str
+    verdict: str
+    color: str
+    about: str
+    rests: str
+
+
+def page(title: str, body: str, margins: Margins | None = None, style: str = "") -> str:
     """A whole HTML page around a body; nothing in it is fetched, and nothing in it runs."""
+    if margins is not None:
+        texts = {name: _css_text(text) for name, text in margins._asdict().items() if name != "color"}
+        style = f"{_MARGINS.format(**texts, color=margins.color)}{style}"
     return (
         "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
         "img-src data:\">\n<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _css_text(text: str) -> str:
+    """A text as a string of CSS, whatever is in it; a very long one is cut."""
+    cut = text if len(text) <= _LONGEST_MARGIN else f"{text[: _LONGEST_MARGIN - 1]}…"
+    return '"' + "".join(one if one.isalnum() or one in " .,:;-=()" else f"\\{ord(one):x} " for one in cut) + '"'
 
 
 def chromium() -> str | None:

@@ -19,6 +19,7 @@ import orjson
 
 from authz.audit.checkpoints import trusted
 from authz.audit.decision_log import DecisionLog
+from authz.audit.fences import fence
 from authz.audit.proof import Verification, verification
 from authz.compiler import Vocabulary, load, vocabulary
 from authz.database import Database, answering, connect, masked_url, pending, shut
@@ -28,6 +29,7 @@ from authz.pdp import PDP
 from authz.record import Act, Happened, append, count_waiting
 from authz.settings import Settings
 from authz.terms import from_micros, parse_instant, to_micros
+from authz.texts import shown
 
 When = datetime | str | None
 """An instant: aware, RFC 3339, or a plain date such as ``2026-03-01``, which begins at midnight of the time zone."""
@@ -45,10 +47,10 @@ _NAMED = re.compile(r"(?<![\w:]):([a-z_]+)")
 
 @dataclass(frozen=True)
 class Audit:
-    """A database as it is read: at `now`, in the time zone `tz`, by `reader`. `open_audit` makes one.
+    """A database as it is read: at `now`, in the time zone `tz`, by `reader`, who opened it at `opened`.
 
-    `pdp` decides by the policies of the settings, `decider` by those in force at `now`. `present`: `now` is the instant
-    at which the audit was opened.
+    `open_audit` makes one. `pdp` decides by the policies of the settings, `decider` by those in force at `now`.
+    `present`: `now` is the instant at which the audit was opened.
     """
 
     database: Database
@@ -61,6 +63,8 @@ class Audit:
     decision_log: DecisionLog | None = None
     checkpoint_key: str = ""
     present: bool = True
+    letters: str = ""
+    opened: datetime = field(default_factory=lambda: datetime.now(UTC))
     known: dict[str, Any] = field(default_factory=dict)
 
     def at(self, as_of: When = None, tz: str | None = None) -> "Audit":
@@ -68,16 +72,16 @@ class Audit:
         zone = self.tz if tz is None else time_zone(tz)
         if as_of is None:
             return replace(self, tz=zone)
-        return replace(self, now=instant(as_of, zone), tz=zone, present=False)
+        return replace(self, now=instant("as_of", as_of, zone), tz=zone, present=False)
 
     @property
     def micros(self) -> int:
         return to_micros(self.now)
 
-    def period(self, since: When, until: When, *, days: int) -> tuple[int, int]:
+    def period(self, since: When, until: When, days: int = 365) -> tuple[int, int]:
         """``[since, until)`` in microseconds; until now, since so many days before. Raises `InvalidInput`."""
-        end = self.now if until is None or until == "" else instant(until, self.tz)
-        begin = end - timedelta(days=days) if since is None or since == "" else instant(since, self.tz)
+        end = self.now if until in (None, "") else instant("until", until, self.tz)
+        begin = min(end, self.now) - timedelta(days=days) if since in (None, "") else instant("since", since, self.tz)
         if begin > end:
             raise InvalidInput("since: lies after until")
         return to_micros(begin), to_micros(end)
@@ -135,6 +139,10 @@ class Audit:
             return self.rows(sql, **values)
         return self.decision_log.rows(self.database, sql, values)
 
+    def recorded(self) -> int:
+        """How many events and decisions the record holds."""
+        return self.number("SELECT COUNT(*) FROM event") + int(self.decided("SELECT COUNT(*) FROM decision")[0][0])
+
     @staticmethod
     def json(body: Any) -> dict[str, Any]:
         """The body of an event, which is text on SQLite."""
@@ -157,6 +165,10 @@ class Audit:
         told = Happened(kind, "", {"reader": self.reader, **body}, patient, reason)
         with answering(self.writing), self.writing.atomic():
             append(self.writing, Act("", datetime.now(UTC)), [told])
+
+    def local(self, at: datetime) -> str:
+        """An instant in the time zone, to the second, with its offset."""
+        return at.astimezone(self.tz).isoformat(sep=" ", timespec="seconds")
 
     @property
     def shown_url(self) -> str:
@@ -188,7 +200,7 @@ def open_audit(
     )
     zone = time_zone(tz)
     present = as_of is None or as_of in ("", "now")
-    now = datetime.now(UTC) if present else instant(as_of, zone)  # type: ignore[arg-type]
+    now = datetime.now(UTC) if present else instant("as_of", as_of, zone)
     log = None if parquet is None or not str(parquet) else DecisionLog(Path(parquet))
     policy = load(chosen.policies)
     writing = connect(chosen.database)
@@ -201,10 +213,12 @@ def open_audit(
     waiting = count_waiting(writing)
     if waiting:
         raise Unavailable(f"{waiting} answers wait in {writing.database}-answers: another process holds the database")
+    shut(writing)
     reading = connect(chosen.database, read_only=True)
+    fence(reading, writing)
     who = chosen.reader or getpass.getuser()
     pdp, key = PDP(reading, policy), chosen.checkpoint_key
-    return Audit(reading, writing, pdp, chosen.database, now, zone, who, log, key, present)
+    return Audit(reading, writing, pdp, chosen.database, now, zone, who, log, key, present, chosen.letters)
 
 
 def _understood(declarations: Iterable[str]) -> Iterator[Vocabulary]:
@@ -218,21 +232,23 @@ def time_zone(name: str) -> ZoneInfo:
     """A time zone by its name, such as ``Europe/Helsinki``. Raises `InvalidInput`."""
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidInput(f"tz: {name!r} is not a time zone such as UTC or Europe/Helsinki") from error
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"tz: {shown(name)} is not a time zone such as UTC or Europe/Helsinki") from error
 
 
-def instant(value: datetime | str, tz: ZoneInfo) -> datetime:
-    """An instant in UTC, as `When` says. Raises `InvalidInput`."""
+def instant(name: str, value: object, tz: ZoneInfo) -> datetime:
+    """An instant in UTC, as `When` says; `name` is the parameter that has it. Raises `InvalidInput`."""
     if isinstance(value, datetime):
         to_micros(value)
         return value.astimezone(UTC)
-    if _DATE.fullmatch(value):
-        try:
+    try:
+        if isinstance(value, str) and _DATE.fullmatch(value):
             return datetime.fromisoformat(value).replace(tzinfo=tz).astimezone(UTC)
-        except ValueError as error:
-            raise InvalidInput(f"{value!r} is not a day that exists") from error
-    return parse_instant(value)
+        return parse_instant(value)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}, nor a day such as 2026-03-01") from error
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{name}: {shown(value)} is not a day that exists") from error
 
 
 def stretches(begin: int, end: int, tz: ZoneInfo) -> Iterator[tuple[int, int, int]]:

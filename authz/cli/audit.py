@@ -6,6 +6,7 @@ from typing import BinaryIO
 import click
 
 from authz.audit.checkpoints import Signer, checkpoint, full, trusted
+from authz.audit.fences import statements_for
 from authz.audit.log import names_of_trees, origin_of
 from authz.audit.proof import verified
 from authz.audit.proofs import Proof, prove_consistency, prove_decision, prove_event
@@ -146,6 +147,18 @@ def _of_row(connected: Database, row: str) -> Proof:
     if noun not in by_noun:
         raise click.UsageError("a row is event:ID or decision:ID")
     return by_noun[noun](connected, parse_number(number))
+
+
+@audit.command("role")
+@click.argument("name")
+@click.option("--names", is_flag=True, help="Let it read names, too: for who writes letters.")
+def role(name: str, names: bool) -> None:
+    """Print the SQL that lets the PostgreSQL role NAME read the audit, and change nothing. Run it as the owner.
+
+    \b
+    psql clinic -c 'CREATE ROLE compliance LOGIN'; caregrant audit role compliance | psql clinic
+    """
+    click.echo("\n".join(statements_for(name, names=names)))
 
 
 for command in (export, drop, erase_command):

@@ -10,6 +10,7 @@ import click
 
 from authz.audit import fhir
 from authz.audit.checkpoints import Signer
+from authz.audit.known import require_known_ref
 from authz.audit.log import log_lines
 from authz.cli.options import now, opened, setting, settings
 from authz.database import Database
@@ -53,8 +54,13 @@ def export(form: str, output: str | None, checkpoint_key: str | None, database: 
 def _parquet(connected: Database, output: str | None) -> None:
     if output is None:
         raise click.UsageError("say where: --output DIRECTORY")
-    for one in _parquet_module().export_parquet(connected, Path(output), now()):
-        click.echo(f"{one.month}: {one.decisions} decisions of {one.subscriptions} subscriptions")
+    parquet, directory, at = _parquet_module(), Path(output), now()
+    written = 0
+    for one in parquet.export_parquet(connected, directory, at):
+        click.echo(one)
+        written += 1
+    if not written:
+        click.echo(parquet.why_nothing(connected, directory, at))
 
 
 def _parquet_module() -> Any:
@@ -111,6 +117,10 @@ def erase_command(whose: str, database: str | None) -> None:
 
     The trees stand.
     """
-    erased = erase(opened(settings(database=database).database), Act("", now()), whose)
+    connected = opened(settings(database=database).database)
+    kind, _, name = whose.partition(":")
+    if kind in ("practitioner", "patient"):
+        require_known_ref(connected, (kind, name))
+    erased = erase(connected, Act("", now()), whose)
     parts = f"{erased.events} fields of events, {erased.decisions} of decisions and {erased.patient} of the patient"
     click.echo(f"{parts} erased")

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import click
 
+from authz.audit.known import require_known_ref
 from authz.cli.options import RefType, as_json, at_instant, setting, settings, write_json
 from authz.decisions import Explanation, Ref
 from authz.pdp import PDP, open_pdp
@@ -42,6 +43,7 @@ def check(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
+        _require_known(pdp, subject, resource)
         decider = _decider(pdp, at, todays_policy)
         if explain:
             told = decider.explain(subject, action, resource, now=at)
@@ -126,6 +128,7 @@ def who(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
+        _require_known(pdp, resource)
         _list(_decider(pdp, at, todays_policy).search_subjects(subject_type, action, resource, now=at), as_json)
 
 
@@ -154,7 +157,14 @@ def what(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
+        _require_known(pdp, subject)
         _list(_decider(pdp, at, todays_policy).search_resources(subject, action, resource_type, now=at), as_json)
+
+
+def _require_known(pdp: PDP, *refs: Ref) -> None:
+    """Raise `InvalidInput` for an id that is not there: whoever types it is not to read that nobody may."""
+    for ref in refs:
+        require_known_ref(pdp.database, ref)
 
 
 def _list(ids: list[str], as_json: bool) -> None:

@@ -43,15 +43,24 @@ def _extra() -> ModuleType:
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file: .html, .pdf or .ipynb."
 )
+@click.option("--letter", is_flag=True, help="Write the letter that the notebook makes, and not the report.")
+@setting("letters")
 @setting("database")
 @setting("policies")
 def report_command(
-    name: str | None, parameters: tuple[str, ...], output: Path | None, database: str | None, policies: str | None
+    name: str | None,
+    parameters: tuple[str, ...],
+    output: Path | None,
+    letter: bool,
+    letters: str | None,
+    database: str | None,
+    policies: str | None,
 ) -> None:
     """Run the audit notebook NAME without JupyterLab, and write it as a report; without NAME, list them.
 
     \b
     caregrant audit report who_could_see_this_patient -p patient=p-1 -o report.html
+    caregrant audit report subject_access_report -p patient=p-1 --letter -o letter.pdf
     """
     notebooks = _extra()
     if name is None:
@@ -61,10 +70,13 @@ def report_command(
     one = notebooks.named(name)
     if output is None or output.suffix not in _FORMATS:
         raise click.UsageError(f"-o names the file to write: {', '.join(_FORMATS)}")
-    url = _handed_on(database, policies)
+    if output.exists():
+        raise InvalidInput(f"{output} is there already; nothing is written over")
+    url = _handed_on(database, policies, letters)
     given = notebooks.typed(one, dict(_pair(text) for text in parameters))
     ran = notebooks.run(one, {"output": "", **given, "database": url}, progress=sys.stderr.isatty())
-    _write(notebooks, one, ran, output, url)
+    _write(notebooks, one, ran, output, url, letter=letter)
+    sys.exit(notebooks.about(ran)["exit_code"])
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -74,24 +86,27 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _handed_on(database: str | None, policies: str | None) -> str:
+def _handed_on(database: str | None, policies: str | None, letters: str | None = None) -> str:
     """The database as an absolute URL, with the settings in the environment of a kernel that is started."""
-    chosen = settings(database=database, policies=policies)
+    chosen = settings(database=database, policies=policies, letters=letters)
     url = absolute_url(chosen.database)
     key = str(Path(chosen.checkpoint_key).absolute()) if chosen.checkpoint_key else ""
-    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key)
+    folder = str(Path(chosen.letters).absolute()) if chosen.letters else ""
+    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key, letters=folder)
     reached = connect(url)
     if reached.dialect == "sqlite" and not Path(str(reached.database)).is_file():
         raise Unavailable(f"there is no database at {reached.database}; make one with: caregrant migrate")
     return url
 
 
-def _write(notebooks: ModuleType, one: Any, ran: Any, output: Path, url: str) -> None:
+def _write(notebooks: ModuleType, one: Any, ran: Any, output: Path, url: str, *, letter: bool) -> None:
     from authz.audit.printed import as_pdf  # noqa: PLC0415 - as above
     from authz.audit.reading import open_audit  # noqa: PLC0415
     from authz.audit.report import export  # noqa: PLC0415
 
-    html: str = notebooks.as_html(one, ran)
+    html: str | None = notebooks.about(ran)["letter"] if letter else notebooks.as_html(one, ran)
+    if html is None or (letter and output.suffix == ".ipynb"):
+        raise InvalidInput(f"{one.name} makes no letter" if html is None else "a letter is .html or .pdf")
     content = html.encode()
     if output.suffix == ".ipynb":
         content = notebooks.as_text(ran).encode()

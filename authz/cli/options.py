@@ -24,7 +24,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-_SHOWN = {"policies": ("DIR", "the shipped ones"), "database": ("URL", "sqlite:///caregrant.db")}
+_SHOWN = {
+    "policies": ("DIR", "the shipped ones"),
+    "letters": ("DIR", "the shipped ones"),
+    "database": ("URL", "sqlite:///caregrant.db"),
+}
 
 
 def setting(name: str) -> Callable[[Command], Command]:

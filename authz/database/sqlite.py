@@ -44,6 +44,8 @@ class SqliteDatabase(peewee.SqliteDatabase):
     dialect = "sqlite"
     decision_log: Any = None
     """How answers are recorded here; `authz.record` keeps it."""
+    authorizer: Any = None
+    """What each connection asks before it does anything (SQLite's authorizer), if there is one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -69,6 +71,11 @@ class SqliteDatabase(peewee.SqliteDatabase):
         if self._writes and self._opened is None and Path(path).exists():
             self._opened = _identity(path)
         return fresh
+
+    def _add_conn_hooks(self, conn: Any) -> None:
+        super()._add_conn_hooks(conn)  # type: ignore[misc]
+        if self.authorizer is not None:
+            conn.set_authorizer(self.authorizer)
 
     def require_same_file(self) -> None:
         """Raise `peewee.OperationalError` if the path leads to another file than the one opened first, or to none.

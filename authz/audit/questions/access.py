@@ -125,6 +125,7 @@ def what_could_reach(audit: Audit, *, practitioner: str, policy: str = "") -> Fo
     "at practitioner actor action resource_type resource allowed reason rule grant standing_share purpose client "
     "address request_id policy_version decision",
     "decisions about this patient",
+    days=365,
 )
 def who_did(audit: Audit, *, patient: str, since: When = None, until: When = None) -> Found:
     """Who asked to do what with this patient or their documents, through which app, for what purpose, by which grant?
@@ -132,7 +133,7 @@ def who_did(audit: Audit, *, patient: str, since: When = None, until: When = Non
     Both permits and denials, within a year unless said otherwise. A search is recorded with its size, not with each
     patient that it listed.
     """
-    begin, end = audit.period(since, until, days=365)
+    begin, end = audit.period(since, until)
     mine = about(audit.vocabularies)
     values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
     rows = audit.decided(

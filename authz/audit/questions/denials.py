@@ -2,7 +2,6 @@
 
 from authz.audit.answers import Found, question
 from authz.audit.reading import MOST_ROWS, Audit, When, offset
-from authz.errors import InvalidInput
 
 _BY = {
     "practitioner": "CASE WHEN actor <> '' THEN actor ELSE subject END",
@@ -12,7 +11,7 @@ _BY = {
 }
 
 
-@question("Q17", "resource denials days patients_a_day colleagues_a_day first last enumeration", "decisions")
+@question("Q17", "resource denials days patients_a_day colleagues_a_day first last enumeration", "decisions", days=90)
 def denied_attempts(
     audit: Audit, *, by: str = "practitioner", since: When = None, until: When = None, many: int = 20
 ) -> Found:
@@ -22,9 +21,7 @@ def denied_attempts(
     one counted. Trying is to be denied about `many` different patients, or with as many different recipients, on one
     day. Within 90 days unless said otherwise.
     """
-    if by not in _BY:
-        raise InvalidInput(f"by: one of {', '.join(_BY)}, not {by!r}")
-    begin, end = audit.period(since, until, days=90)
+    begin, end = audit.period(since, until)
     rows = audit.decided(
         f"""SELECT who, SUM(denials), COUNT(*), MAX(patients), MAX(recipients), MIN(begun), MAX(ended) FROM (
             SELECT {_BY[by]} AS who, "at" - ("at" + :offset) % :day AS started, COUNT(*) AS denials,

@@ -8,13 +8,14 @@ from authz.audit.reading import MOST_ROWS, Audit, When
     "Q8",
     "at practitioner action patient subscription rule grant why ended lag decision",
     "permitted decisions about patients",
+    days=365,
 )
 def allowed_after_leaving(audit: Audit, *, since: When = None, until: When = None) -> Found:
     """What was permitted to somebody whose membership or subscription had ended at that instant? There must be none.
 
     Compares the decisions with the memberships and licences, apart from the policy. A search permits nothing.
     """
-    begin, end = audit.period(since, until, days=365)
+    begin, end = audit.period(since, until)
     rows = audit.decided(
         """SELECT d.at, d.subject, d.action, d.resource, p.subscription_id, d.rule, d."grant",
             CASE WHEN EXISTS (SELECT 1 FROM membership m WHERE m.practitioner_id = d.subject

@@ -4,14 +4,16 @@ from authz.audit.answers import Found, question
 from authz.audit.reading import MOST_ROWS, Audit, When
 
 
-@question("Q19", "at patient practitioner grant missing", "grants and standing shares that began or were ended")
+@question(
+    "Q19", "at patient practitioner grant missing", "grants and standing shares that began or were ended", days=365
+)
 def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> Found:
     """Who was not told of what they received, or of what was ended for them?
 
     A notice is written together with the change, so that it bears the same instant; imported history tells nobody. A
     share that ended before it began counted for nobody.
     """
-    begin, end = audit.period(since, until, days=365)
+    begin, end = audit.period(since, until)
     values = {"since": begin, "until": end}
     rows = audit.rows(
         """SELECT c.at, c.patient, c.who, c.id, c.kind FROM (

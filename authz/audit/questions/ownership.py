@@ -24,13 +24,13 @@ def ownership(audit: Audit, *, patient: str) -> Found:
     return Found(told, audit.number('SELECT COUNT(*) FROM "grant" WHERE patient_id = :patient', patient=patient))
 
 
-@question("Q4", "patient hops owners returns hops_per_month first last", "patients")
+@question("Q4", "patient hops owners returns hops_per_month first last", "patients", days=365)
 def transfer_chains(audit: Audit, *, since: When = None, until: When = None, hops: int = 2) -> Found:
     """Which patients were handed on at least so many times, and which came back to somebody who had owned them?
 
     Those with a transfer in the last year unless said otherwise; the chain is counted from its beginning.
     """
-    begin, end = audit.period(since, until, days=365)
+    begin, end = audit.period(since, until)
     rows = audit.rows(
         """WITH held AS (
             SELECT patient_id, practitioner_id, started_at,
@@ -50,14 +50,17 @@ def transfer_chains(audit: Audit, *, since: When = None, until: When = None, hop
 
 
 @question(
-    "Q9", "at practitioner action patient subscription rule grant ended lag decision", "permitted views of patients"
+    "Q9",
+    "at practitioner action patient subscription rule grant ended lag decision",
+    "permitted views of patients",
+    days=365,
 )
 def former_owner_access(audit: Audit, *, since: When = None, until: When = None) -> Found:
     """Who saw a patient that they had handed over, without anything that gave it to them again? There must be none.
 
     Compares the decisions with the grants and standing shares, apart from the policy.
     """
-    begin, end = audit.period(since, until, days=365)
+    begin, end = audit.period(since, until)
     rows = audit.decided(
         """SELECT d.at, d.subject, d.action, d.resource, p.subscription_id, d.rule, d."grant", MAX(o.ended_at),
             (d.at - MAX(o.ended_at)), d.id

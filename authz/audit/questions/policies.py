@@ -13,13 +13,13 @@ from authz.terms import from_micros
 _ASKED = """reason <> 'searched' AND ("at" >= :since AND "at" < :until OR "at" <= 0)"""
 
 
-@question("Q20", "policy_version decisions first last loaded_at source kept", "decisions")
+@question("Q20", "policy_version decisions first last loaded_at source kept", "decisions", days=365)
 def policies_in_force(audit: Audit, *, since: When = None, until: When = None) -> Found:
     """Which policy versions decided, how often, from when to when, and when was each first loaded, and from where?
 
     `kept`: whether its text is in the database, so that questions about the past can be asked of it.
     """
-    begin, end = audit.period(since, until, days=365)
+    begin, end = audit.period(since, until)
     rows = audit.decided(
         """SELECT policy_version, COUNT(*), MIN("at"), MAX("at") FROM decision WHERE "at" >= :since AND "at" < :until
         GROUP BY policy_version ORDER BY 3, 1 LIMIT :most""",
@@ -41,6 +41,7 @@ def policies_in_force(audit: Audit, *, since: When = None, until: When = None) -
     "at practitioner action resource_type resource policy_version allowed rule replayed_allowed replayed_rule why "
     "decision",
     "decisions asked again",
+    days=90,
 )
 def replayed_decisions(
     audit: Audit, *, since: When = None, until: When = None, most: int = MOST_ROWS, policy: str = ""
@@ -52,7 +53,7 @@ def replayed_decisions(
     in the very microsecond of a decision: either side of it counts. What a policy reads from the request itself is not
     recorded; such a decision may differ for that alone.
     """
-    begin, end = audit.period(since, until, days=90)
+    begin, end = audit.period(since, until)
     rows = audit.decided(
         f"""SELECT "at", id, subject_type, subject, action, resource_type, resource, policy_version, allowed, rule
         FROM decision WHERE {_ASKED} ORDER BY "at" DESC, id DESC LIMIT :most""",

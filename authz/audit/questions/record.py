@@ -6,7 +6,7 @@ from authz.audit.answers import Found, question
 from authz.audit.reading import MOST_ROWS, Audit, When
 from authz.audit.verify import NOT, VERIFIED
 from authz.record import replayed
-from authz.terms import FOREVER_MICROS, parse_instant, to_micros
+from authz.terms import FOREVER, parse_instant, to_micros
 
 _BACKWARDS = {
     "event": "the clock of the events",
@@ -53,14 +53,13 @@ def reconciliation(audit: Audit) -> Found:
     return Found(told, read)
 
 
-@question("Q24", "at reader question parameters rows reason event", "readings of the audit")
-def audit_reads(audit: Audit, *, since: When = None, until: When = None) -> Found:
+@question("Q24", "at reader question parameters rows reason event", "readings of the audit", days=90)
+def audit_reads(audit: Audit, *, since: When = None, until: When = FOREVER) -> Found:
     """Who read the audit, which question with what parameters, how many rows; who took what away in a file?
 
     Until the present unless said otherwise: readings are of the real time, whatever instant is asked about.
     """
-    begin, end = audit.period(since, until, days=90)
-    end = end if until else FOREVER_MICROS
+    begin, end = audit.period(since, until)
     rows = audit.rows(
         """SELECT id, at, kind, body, reason FROM event WHERE kind IN ('audit:read', 'audit:exported')
         AND at >= :since AND at < :until ORDER BY id DESC LIMIT :most""",

@@ -41,11 +41,14 @@ def stale_shares(audit: Audit, *, open_days: int = 365, unused_days: int = 180) 
 
 
 @question(
-    "Q10", "grant standing_share patient subscription practitioner origin given_by at why", "grants and standing shares"
+    "Q10",
+    "grant standing_share patient subscription practitioner origin given_by at why",
+    "grants and standing shares",
+    days=365,
 )
 def given_by_others(audit: Audit, *, since: When = None, until: When = None) -> Found:
     """Which grants were given by somebody who did not own the patient then, nor might hand them over as a manager?"""
-    begin, end = audit.period(since, until, days=365)
+    begin, end = audit.period(since, until)
     rows = audit.rows(
         """SELECT g.id, NULL, g.patient_id, p.subscription_id, g.practitioner_id, g.origin, g.given_by, g.started_at,
             'the giver did not own the patient'
@@ -86,14 +89,17 @@ def _barred(who: str, where: str, at: str) -> str:
 
 
 @question(
-    "Q11", "grant standing_share patient subscription practitioner origin given_by at why", "grants and standing shares"
+    "Q11",
+    "grant standing_share patient subscription practitioner origin given_by at why",
+    "grants and standing shares",
+    days=365,
 )
 def given_to_others(audit: Audit, *, since: When = None, until: When = None) -> Found:
     """Which grants cross clinics, or went to somebody who was no live member of the patient's clinic at that instant?
 
     A grant is bound to the practitioner, so that the e-mail by which it was given is not stored.
     """
-    begin, end = audit.period(since, until, days=365)
+    begin, end = audit.period(since, until)
     rows = audit.rows(
         f"""SELECT * FROM (
             SELECT g.id, NULL AS share, g.patient_id, p.subscription_id, g.practitioner_id, g.origin, g.given_by,

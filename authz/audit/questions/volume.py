@@ -32,6 +32,7 @@ GROUP BY 1, 2, 3"""
     "Q13",
     "day practitioner what volume own_baseline peer_baseline unusual leaves_in",
     "days on which somebody did something",
+    days=90,
 )
 def volume(audit: Audit, *, since: When = None, until: When = None, least: int = 10, times: float = 3) -> Found:
     """Who shared, transferred, viewed or was denied how often on each day, and on which days far more than usual?
@@ -39,7 +40,7 @@ def volume(audit: Audit, *, since: When = None, until: When = None, least: int =
     Unusual is a day with at least `least`, and more than `times` what is usual: the practitioner's own median of other
     days, and the 95th percentile of everybody else's days. Within 90 days unless said otherwise.
     """
-    begin, end = audit.period(since, until, days=90)
+    begin, end = audit.period(since, until)
     counts: defaultdict[tuple[str, str, Any], int] = defaultdict(int)
     for one, to, offset in stretches(begin, end, audit.tz):
         values = {"begin": one, "end": to, "offset": offset, "day": _DAY}
