@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing.util import Finalize
 
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
@@ -69,6 +69,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         port=port,
         interface=Interfaces.ASGI,
         workers=workers,
+        loop=Loops.uvloop,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
             header_read_timeout=1000 * settings.receive_seconds, max_buffer_size=2 * (LARGEST_HEAD + LONGEST_TARGET)

@@ -37,5 +37,5 @@ def consult(database: Database, now: datetime, patient: str = "p-1") -> None:
 
 def _ask(database: Database, pdp: object, act: Act, patient: str, purpose: str) -> None:
     question = (("practitioner", act.by), "view", ("patient", patient))
-    decision = pdp.evaluate(*question, act.now)  # type: ignore[attr-defined]
+    decision = pdp.evaluate(*question, now=act.now)  # type: ignore[attr-defined]
     record_decisions(database, act, [(Asked(*question, purpose=purpose), decision)])

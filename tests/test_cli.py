@@ -203,7 +203,7 @@ def test_an_unknown_id_is_refused(clinic: str) -> None:
 
 def test_a_question_at_the_command_line(clinic: str) -> None:
     """Audit ask lists the questions, answers one as table, CSV or JSON, and refuses what it cannot ask."""
-    assert "Q1  who_could  (patient)\n" in run("audit", "ask")
+    assert "Q1  who_could  (patient, policy)\n" in run("audit", "ask")
     told = run("audit", "ask", "who_could", "-p", "patient=p-1", url=clinic)
     assert told.endswith("\nQ1 3 of 14 practitioners checked\n")
     words = ("audit", "ask", "stale_shares", "-p", "open_days=1", "--format", "json")

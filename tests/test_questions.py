@@ -684,8 +684,9 @@ def test_the_reading_connection_cannot_write(known: Known) -> None:
 def test_unrecorded_is_unanswered(sqlite_url: str) -> None:
     """When the reading cannot be recorded, the question is not answered."""
     audit = open_audit(sqlite_url)
-    audit.writing.connect()
-    audit.writing.execute_sql("DROP TABLE event")
+    database = connect(sqlite_url)
+    database.execute_sql("DROP TABLE event")
+    shut(database)
     with pytest.raises(Unavailable):
         ask.orphans(audit)
     audit.close()
@@ -728,6 +729,7 @@ TYPOS: dict[str, tuple[object, str]] = {
     "names": ("Flase", "names: True or False, not 'Flase'"),
     "reason": ("x" * 501, "reason: a text of at most 500 characters"),
     "kind": ("acountable", "kind: one of accountable, to the patient, operations, cannot tell, not 'acountable'"),
+    "policy": ("tody", "policy: today, or a version that served here, not 'tody'"),
     "by": ("pateint", "by: one of practitioner, patient, client, reason, not 'pateint'"),
 }
 """A typing error in each parameter of a question, and what is said of it."""

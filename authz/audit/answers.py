@@ -177,12 +177,6 @@ def question(
     return made
 
 
-def require_reason(reason: str) -> None:
-    """Raise `InvalidInput` unless a reason says why names are shown."""
-    if not 10 <= len(reason.strip()) <= 500:
-        raise InvalidInput("reason: say in 10 to 500 characters why the names are indispensable")
-
-
 def framed(columns: Sequence[str], rows: Sequence[Sequence[Any]], tz: str) -> pd.DataFrame:
     """Rows as a frame with the documented types; the end of what has no end is missing."""
     by_column = list(zip(*rows, strict=True)) if rows else [()] * len(columns)

@@ -51,7 +51,9 @@ def fence(reading: Database, writing: Database) -> None:
 
 @contextmanager
 def names_readable(reading: Database) -> Iterator[None]:
-    """Let names be read within. Only a question that records who asked, and why, does this."""
+    """Let names be read within: by a question that records who asked, and why, and by a verification, which only hashes
+    them.
+    """
     if not isinstance(reading, SqliteDatabase):
         yield
         return

@@ -14,7 +14,7 @@ from authz.audit.verify import Malformed, Note
 from authz.database import Database, answering
 from authz.models import Decision, Event, Leaf, Node, Seal
 from authz.record.events import told_events
-from authz.record.facts import standing_facts
+from authz.record.facts import standing_facts, unreadable
 from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, blob, parse_document, seal_leaf
 from authz.record.months import bounds
 from authz.record.proof import STRIDE, kept_hashes, trees
@@ -76,6 +76,7 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False, waitin
             yield from _stray_decisions(database, sealed)
         yield from _wrong_checkpoints(notes)
         yield from _wrong_nodes(database)
+        yield from ({"unread": noun} for noun in unreadable(database))
         yield from ({"fact": noun, "id": key, "row": row} for noun, key, row in standing_facts(database))
         yield {"unsealed": unsealed(database) + waiting}
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from authz.audit.known import require_known
-from authz.audit.reading import Audit, instant
-from authz.errors import InvalidInput
+from authz.audit.reading import TODAY, Audit, instant
+from authz.errors import InvalidInput, PolicyUnknown
 from authz.texts import LONGEST_TEXT, shown
 
 Check = Callable[[Audit, str, Any], Any]
@@ -66,6 +66,17 @@ def _one_of(words: tuple[str, ...]) -> Check:
     return check
 
 
+def _policy(audit: Audit, name: str, value: Any) -> str:
+    """Nothing for the policy of the time, `TODAY`, or a version that served here."""
+    version = _text(audit, name, value)
+    if version not in ("", TODAY):
+        try:
+            audit.pdp.of_version(version)
+        except PolicyUnknown as error:
+            raise InvalidInput(f"{name}: today, or a version that served here, not {shown(value)}: {error}") from error
+    return version
+
+
 _DAYS = _whole(0, 36_500)
 _COUNT = _whole(1, 1_000_000)
 PARAMETERS: Mapping[str, Check] = {
@@ -79,6 +90,7 @@ PARAMETERS: Mapping[str, Check] = {
     "reason": _text,
     "by": _one_of(DENIED_BY),
     "kind": _one_of(DISCLOSURES),
+    "policy": _policy,
 }
 """How each parameter is checked."""
 

@@ -19,7 +19,7 @@ import orjson
 
 from authz.audit.checkpoints import trusted
 from authz.audit.decision_log import DecisionLog
-from authz.audit.fences import fence
+from authz.audit.fences import fence, names_readable
 from authz.audit.proof import Verification, verification
 from authz.compiler import Vocabulary, load, vocabulary
 from authz.database import Database, answering, connect, masked_url, pending, shut
@@ -156,7 +156,8 @@ class Audit:
         """Whether the record is whole, verified once for this audit."""
         if "verification" not in self.known:
             known = trusted(self.checkpoint_key)
-            self.known["verification"] = verification(self.database, *known, self.url, datetime.now(UTC))
+            with answering(self.database), names_readable(self.database):  # only hashed
+                self.known["verification"] = verification(self.database, *known, self.url, datetime.now(UTC))
         found: Verification = self.known["verification"]
         return found
 

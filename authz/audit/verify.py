@@ -324,7 +324,8 @@ def make_verdict(word: str, sentence: str) -> Verdict:
 class Report:
     """What was checked and found.
 
-    `facts` stand and are what the events tell; None: the export is of a version that held none. `adopted` facts were
+    `facts` stand and are what the events tell; None: the export is of a version that held none. `unread` kinds of them
+    hold names that the account which verified may not read, so that they were not compared. `adopted` facts were
     told by an upgrade, as they stood then. `unsealed` decisions wait for a seal, so that no tree covers them. `dropped`
     decisions are of the months in `drops`: their seals were checked, they themselves could not be.
     """
@@ -332,6 +333,7 @@ class Report:
     trees: list[Tree] = field(default_factory=list)
     rows: int = 0
     facts: int | None = None
+    unread: list[str] = field(default_factory=list)
     adopted: int = 0
     dropped: int = 0
     drops: list[str] = field(default_factory=list)
@@ -378,6 +380,8 @@ class Report:
             yield f"{self.unsealed} decisions wait for a seal"
         if self.facts is None:
             yield "the facts are not in this export, which an earlier version made"
+        if self.unread:
+            yield f"facts that this account may not read: {_few(self.unread)}"
 
 
 def _few(names: Sequence[str]) -> str:
@@ -449,14 +453,15 @@ class Facts:
             return "fact without an event", "no event tells it"
         return "changed fact", f"it is not what event {event} tells"
 
-    def missing(self) -> Iterator[tuple[str, str]]:
-        """The facts that are told and do not stand, and why."""
+    def missing(self, unread: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+        """The facts that are told and do not stand, and why; nothing of the nouns that were not read."""
         for event in sorted(self._begun.values()):
             yield f"a fact of event {event}", "it does not stand as the event tells it"
         for event in sorted(self._ended.values()):
             yield f"a fact of event {event}", "the event ends what no event began"
         for (noun, key), (event, _) in self._last.items():
-            yield f"{noun} {key}", f"event {event} tells it, and it is not there"
+            if noun not in unread:
+                yield f"{noun} {key}", f"event {event} tells it, and it is not there"
 
     def _digest(self, noun: str, row: Any) -> bytes:
         return sha256(self._write([noun, row])).digest()[:16]
@@ -685,6 +690,7 @@ class Verifier:
             "stray": self._stray,
             "wrong": self._wrong,
             "fact": self._fact,
+            "unread": self._unread,
             "unsealed": self._foot,
         }
         try:
@@ -732,10 +738,16 @@ class Verifier:
         if kind:
             self._find(kind, f"{line['fact']} {line['id']}", why)
 
+    def _unread(self, line: dict[str, Any]) -> None:
+        self._close()
+        self.report.unread.append(str(line["unread"]))
+
     def _finish(self) -> None:
         report = self.report
         if report.facts is not None:
-            report.findings += [Finding("deleted fact", "", where, why) for where, why in self._facts.missing()]
+            report.findings += [
+                Finding("deleted fact", "", where, why) for where, why in self._facts.missing(report.unread)
+            ]
             report.facts, report.adopted = self._facts.standing, self._facts.adopted
         report.findings += self.absences.findings()
         report.dropped, report.drops = self.absences.dropped, self.absences.drops()

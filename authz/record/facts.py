@@ -175,10 +175,23 @@ def standing_facts(database: Database) -> Iterator[Fact]:
             yield "policy", str(version), {"version": version, **other_text}
 
 
+def unreadable(database: Database) -> list[str]:
+    """The nouns of `KEYED` of which this account may not read every column: an auditor of PostgreSQL without names."""
+    if database.dialect == "sqlite":
+        return []
+    may = "SELECT has_column_privilege(CAST(%s AS TEXT), CAST(%s AS TEXT), 'SELECT')"
+    return [
+        noun
+        for noun, keyed in KEYED.items()
+        if not all(database.execute_sql(may, (noun, name)).fetchone()[0] for name in keyed.private)
+    ]
+
+
 def standing_keyed(database: Database) -> Iterator[Fact]:
-    """The facts of `KEYED` among them."""
+    """The facts of `KEYED` among them that this account may read."""
     secret = secrets_of(database, [WHOSE]).get(WHOSE, b"")
-    for noun in KEYED:
+    hidden = unreadable(database)
+    for noun in (one for one in KEYED if one not in hidden):
         for rows in pages(database, _select(noun), "id"):
             yield from ((noun, str(row[0]), _tell(noun, row, secret)) for row in rows)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from authz.database import Database, answering
 from authz.models import Event
-from authz.record.facts import KEYED, NOUNS, pages, standing_facts
+from authz.record.facts import KEYED, NOUNS, pages, standing_facts, unreadable
 from authz.record.leaves import canonical, parse_document
 from authz.record.upgraded import possible_clinics
 
@@ -80,7 +80,8 @@ def replayed(database: Database, most: int | None = None) -> Replay:
 
 
 def _lines(database: Database) -> Iterator[_Line]:
-    """Every row that an event begins or ends, then every row that stands."""
+    """Every row that an event begins or ends, then every row that stands; none that this account may not read."""
+    keyed = KEYED.keys() - set(unreadable(database))
     last: dict[tuple[str, str], bytes] = {}
     events = chain.from_iterable(pages(database, "SELECT id, kind, body FROM event", "id"))
     for _, kind, stored in events:
@@ -94,7 +95,7 @@ def _lines(database: Database) -> Iterator[_Line]:
                 if body.get(side) is not None
             )
         for of, row in _adopted(body) if noun == "facts" else [(noun, body.get("after"))]:
-            if of in KEYED and isinstance(row, dict):
+            if of in keyed and isinstance(row, dict):
                 line = _line(of, row, 1)
                 key = of, str(row.get(of))
                 if key in last:

@@ -8,7 +8,8 @@ purpose that came with the question alone; without a purpose nobody can tell.
 import re
 from typing import Any
 
-from authz.audit.answers import Found, question, require_reason
+from authz.audit.answers import Found, question
+from authz.audit.parameters import require_reason
 from authz.audit.questions.access import about
 from authz.audit.questions.names import names_at_clinic
 from authz.audit.reading import MOST_ROWS, Audit, When

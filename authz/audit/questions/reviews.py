@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from authz.audit.answers import Found, question, require_reason
+from authz.audit.answers import Found, question
+from authz.audit.fences import names_readable
+from authz.audit.parameters import require_reason
 from authz.audit.reading import MOST_ROWS, Audit
 
 _DAY = 86_400_000_000
@@ -146,7 +148,10 @@ _COLLEAGUES = """SELECT DISTINCT w.id, w.name FROM practitioner w JOIN membershi
 
 
 def _named(audit: Audit, sql: str, values: Mapping[str, Any], names: bool) -> dict[str, str]:
-    return dict(audit.rows(sql, **values)) if names else {}
+    if not names:
+        return {}
+    with names_readable(audit.database):
+        return dict(audit.rows(sql, **values))
 
 
 def _uses(rows: Sequence[Sequence[Any]]) -> dict[int, tuple[int, str, int]]:
