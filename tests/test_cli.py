@@ -194,11 +194,23 @@ def test_an_unknown_id_is_refused(clinic: str) -> None:
     for words, why in (
         (("who", "view", "patient:P1"), "no patient P1; did you mean p-1?"),
         (("what", "practitioner:ailce", "view", "patient"), "no practitioner ailce; did you mean alice?"),
-        (("check", "practitioner:alice", "view", "document:d1"), "no document d1; did you mean d-1?"),
-        (("check", "practitioner:bob@north.example", "view", "patient:p-1"), "did you mean bob?"),
         (("audit", "erase", "patient:p-1000"), "no patient p-1000; did you mean p-100?"),
     ):
         assert why in refused(*words, url=clinic)
+
+
+def test_a_decision_about_an_unknown_id_says_so(clinic: str) -> None:
+    """A check is a decision, as an app gets it; that the id is not there is said beside it."""
+    command: list[str | Path] = [Path(sys.executable).with_name("caregrant"), "check", "--json", "--database", clinic]
+    for words, why in (
+        (("practitioner:alice", "view", "document:d1"), "caregrant: no document d1; did you mean d-1?\n"),
+        (("practitioner:bob@north.example", "view", "patient:p-1"), "did you mean bob?"),
+        (("practitioner:alice", "view", "patient:p-1"), ""),
+    ):
+        done = subprocess.run([*command, *words], capture_output=True, check=False, text=True)
+        assert json.loads(done.stdout)["decision"] is not bool(why)
+        assert why in done.stderr
+        assert bool(done.stderr) is bool(why)
 
 
 def test_a_question_at_the_command_line(clinic: str) -> None:

@@ -8,6 +8,7 @@ import click
 from authz.audit.known import require_known_ref
 from authz.cli.options import RefType, as_json, at_instant, setting, settings, write_json
 from authz.decisions import Explanation, Ref
+from authz.errors import InvalidInput
 from authz.pdp import PDP, open_pdp
 from authz.terms import REASONS, format_instant
 
@@ -34,7 +35,7 @@ def check(
     database: str | None,
     policies: str | None,
 ) -> None:
-    """May SUBJECT do ACTION to RESOURCE? Exit 0 allowed, 1 denied.
+    """May SUBJECT do ACTION to RESOURCE? Exit 0 allowed, 1 denied. An id that is not there is denied, and named.
 
     \b
     caregrant check practitioner:alice view patient:p-1
@@ -43,8 +44,8 @@ def check(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
-        _require_known(pdp, subject, resource)
         decider = _decider(pdp, at, todays_policy)
+        unknown = _unknown(pdp, subject, resource)
         if explain:
             told = decider.explain(subject, action, resource, now=at)
         else:
@@ -53,6 +54,8 @@ def check(
         write_json(_as_json(told, explain))
     else:
         _say(told, explain)
+    for error in unknown:
+        click.echo(f"caregrant: {error}", err=True)
     sys.exit(0 if told.decision.allowed else 1)
 
 
@@ -159,6 +162,17 @@ def what(
     with open_pdp(chosen.database, chosen.policies) as pdp:
         _require_known(pdp, subject)
         _list(_decider(pdp, at, todays_policy).search_resources(subject, action, resource_type, now=at), as_json)
+
+
+def _unknown(pdp: PDP, *refs: Ref) -> list[InvalidInput]:
+    """What is wrong with ids that are not there: a decision is one all the same, as an app would get it."""
+    errors = []
+    for ref in refs:
+        try:
+            require_known_ref(pdp.database, ref)
+        except InvalidInput as error:
+            errors.append(error)
+    return errors
 
 
 def _require_known(pdp: PDP, *refs: Ref) -> None:
