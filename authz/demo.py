@@ -47,6 +47,10 @@ _FAMILY = ["Abel", "Brook", "Costa", "Dahl", "Ender", "Fox", "Grün", "Hill", "I
 _OWNERS = {"north": ("alice", "bob", "ivan", "noa", "erin"), "city": ("frank", "luis", "mei"), "harbour": ("grace",)}
 
 
+BEGAN = timedelta(days=1200)
+"""How long ago its clinics began."""
+
+
 def facts(now: datetime) -> Iterator[Fact]:
     """The lines of the import, in an order in which each refers only to earlier ones."""
 
@@ -55,7 +59,7 @@ def facts(now: datetime) -> Iterator[Fact]:
 
     for one, name in SUBSCRIPTIONS.items():
         life = {"until": ago(40)} if one == "harbour" else {}
-        yield "subscription", {"id": one, "name": name, "started_at": ago(1200), **life}
+        yield "subscription", {"id": one, "name": name, "started_at": format_instant(now - BEGAN), **life}
     for one, (name, where, role) in PEOPLE.items():
         yield "practitioner", {"id": one, "login": f"{one}@{where}.example", "name": name}
         life = {"until": ago(200)} if one == "erin" else {}

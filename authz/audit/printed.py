@@ -37,6 +37,7 @@ figcaption { color: var(--quiet); font-size: .9rem; }
 @media print { body { margin: 0; max-width: none; padding: 0; font-size: 11px; }
   thead { display: table-header-group; } tr { break-inside: avoid; } h2 { break-after: avoid; }
   .scroll { overflow: visible; } table { max-width: 100%; } th, td { overflow-wrap: anywhere; max-width: none; }
+  table:not(.wide) td { min-width: 4.8rem; }
   table.wide { font-size: 7.5px; } table.wide th, table.wide td { padding: .25rem .3rem; }
   table.wide td.instant { white-space: normal; overflow-wrap: normal; } }
 """

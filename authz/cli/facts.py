@@ -12,9 +12,10 @@ from authz.cli.options import PORT, as_json, now, opened, setting, settings, wri
 from authz.clients import add_client, revoke_clients
 from authz.compiler import load
 from authz.database import Database, connect, masked_url, migrate, shut
-from authz.demo import fill, is_demo
+from authz.demo import BEGAN, fill, is_demo
 from authz.importing import ImportReport, import_facts
 from authz.old_ids import outside_the_rule
+from authz.record import Act, policy_loaded
 
 
 @click.command("migrate")
@@ -94,7 +95,10 @@ def demo(serving: bool, port: int, database: str | None, policies: str | None) -
     if serving and is_demo(connected):
         click.echo(f"the demonstration clinic is in {masked_url(chosen.database)}")
     else:
-        fill(connected, load(chosen.policies).types, now())
+        moment, policy = now(), load(chosen.policies)
+        with connected.atomic():  # its policy is said to have decided from the beginning, so that its past can be asked
+            policy_loaded(connected, Act("", moment - BEGAN), policy, chosen.policies)
+            fill(connected, policy.types, moment)
         click.echo(f"filled {masked_url(chosen.database)} with the demonstration clinic")
     if serving:
         _serve_demo(connected, chosen.database, chosen.policies, port)
