@@ -132,6 +132,8 @@ def fold(text: str) -> str:
 
     ``fold("İpek") == fold("IPEK") == "ipek"``; a letter that Unicode does not decompose (``ł``, ``ø``) stays itself.
     """
+    if text.isascii():  # nothing to decompose, and most texts
+        return " ".join(text.lower().split())
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     kept = (one for one in plain if not _is_folded_away(one))
     return " ".join("".join(kept).split())
@@ -141,7 +143,7 @@ def _is_folded_away(character: str) -> bool:
     """Whether a character only modifies the one before. Vowel signs (category Mc) are letters of their own; so are the
     non-spacing ones (Mn) of scripts whose canonical combining class is 0.
     """
-    return unicodedata.combining(character) != 0 or character in _JOINERS | _SELECTORS
+    return unicodedata.combining(character) != 0 or character in _JOINERS or character in _SELECTORS
 
 
 def search_key(name: str, *others: str) -> str:

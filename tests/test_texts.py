@@ -238,3 +238,10 @@ def test_fold_is_stable() -> None:
     """Folding what is folded changes nothing: a query that was folded by a caller finds the same."""
     for text, _ in FOUND:
         assert fold(fold(text)) == fold(text) == fold(unicodedata.normalize("NFD", text))
+
+
+def test_a_plain_text_is_folded_as_any_other() -> None:
+    """The short way for ASCII gives what the long one gives: beside a letter beyond ASCII nothing changes."""
+    for number in range(128):
+        text = f"A{chr(number)}b  C"
+        assert fold(text) == fold(f"{text} é").removesuffix("e").rstrip()
