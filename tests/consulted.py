@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from authz.clients import add_client
 from authz.database import Database
+from authz.pdp import PDP
 from authz.record import Act, Asked, record_decisions
 from tests.acting import pdp_of
 
@@ -35,7 +36,7 @@ def consult(database: Database, now: datetime, patient: str = "p-1") -> None:
         at += timedelta(minutes=2)
 
 
-def _ask(database: Database, pdp: object, act: Act, patient: str, purpose: str) -> None:
+def _ask(database: Database, pdp: PDP, act: Act, patient: str, purpose: str) -> None:
     question = (("practitioner", act.by), "view", ("patient", patient))
-    decision = pdp.evaluate(*question, now=act.now)  # type: ignore[attr-defined]
+    decision = pdp.evaluate(*question, now=act.now)
     record_decisions(database, act, [(Asked(*question, purpose=purpose), decision)])

@@ -10,7 +10,7 @@ import pytest
 from authz.audit import questions as ask
 from authz.audit.fences import NAMES, names_readable, statements_for
 from authz.audit.reading import Audit, open_audit
-from authz.database import connect, shut
+from authz.database import Database, connect, shut
 from authz.errors import Unavailable
 from authz.models import FACTS, MODELS, Client, Decision, Entity, Event, Practitioner, Review
 from tests.acting import served_since
@@ -92,13 +92,13 @@ def test_nothing_else_is_done(audit: Audit, sql: str) -> None:
         refuses(audit, connection, sql)
 
 
-def refuses(audit: Audit, connection: object, sql: str) -> None:
+def refuses(audit: Audit, connection: Database, sql: str) -> None:
     events = Event.select().count(audit.database)
     with pytest.raises(
         Exception, match=r"(?i)prohibit|not authorized|read-?only|permission denied|must be owner|syntax"
     ):
-        connection.execute_sql(sql)  # type: ignore[attr-defined]
-    connection.close()  # type: ignore[attr-defined]
+        connection.execute_sql(sql)
+    connection.close()
     assert Event.select().count(audit.database) == events
 
 
