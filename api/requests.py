@@ -38,11 +38,11 @@ def install(app: Flask) -> None:
     @app.before_request
     def prepare() -> Response | None:
         environ, blueprint = request.environ, request.blueprint
-        given = environ.get("HTTP_X_REQUEST_ID")
-        if given is not None and not is_request_id(given):
+        sent_id = environ.get("HTTP_X_REQUEST_ID")
+        if sent_id is not None and not is_request_id(sent_id):
             g.request_id = uuid.uuid4().hex
             return rendered(Problem("bad-request", f"{HEADER} holds up to {LONGEST_REQUEST_ID} visible characters."))
-        g.request_id = given or uuid.uuid4().hex
+        g.request_id = sent_id or uuid.uuid4().hex
         # The character NUL is in no id and no text; PostgreSQL could not even ask about it.
         if "\0" in environ["PATH_INFO"]:
             return rendered(Problem("not-found", "There is nothing here."))

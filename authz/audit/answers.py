@@ -30,7 +30,7 @@ _MOST_SHOWN = 2000
 
 
 class Found(NamedTuple):
-    """What a question's function returns: rows in the order of the columns, and how many things were looked at.
+    """The result of a question's function: rows in the order of the columns, and how many things were looked at.
 
     `period` is the one looked at, if it is not that of `since` and `until`.
     """

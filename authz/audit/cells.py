@@ -15,7 +15,7 @@ def safe(value: str) -> str:
 
 
 def unsafe(value: str) -> str:
-    """What `safe` was given."""
+    """Return the text from which `safe` made this one."""
     return value[1:] if value.startswith("'") and _FORMULA.match(value[1:]) else value
 
 
@@ -27,5 +27,5 @@ def guarded(value: str) -> str:
 
 
 def recovered(value: str) -> str:
-    """What `guarded` was given."""
+    """Return the text from which `guarded` made this one."""
     return value[1:] if value.startswith("'") else value

@@ -30,7 +30,7 @@ _STATES = {
 }
 _MOST_BARS, _LONGEST = 30, 40
 NOTHING = "Nothing found"
-"""What a chart of nothing says."""
+"""The text of a chart without data."""
 
 
 @dataclass(frozen=True)
