@@ -6,21 +6,24 @@ from typing import Any
 
 from flask import Flask
 
-from api import metadata, meters, metrics, oidc, pages, problems, requests, session
-from api.authzen import access
-from api.feed import feed
-from api.health import health
+from api import errors, request_context, web
+from api.authzen import metadata
+from api.authzen.page_tokens import PageTokens
+from api.authzen.routes import access
 from api.limits import MOST_FIELDS
-from api.openapi import openapi
-from api.readiness import Readiness
-from api.v1 import v1
+from api.ops import meters, metrics
+from api.ops.health import health
+from api.ops.openapi import openapi
+from api.ops.readiness import Readiness
+from api.v1.events import feed
+from api.v1.routes import v1
+from api.web import oidc, session
+from authz.callers.rates import Rates
+from authz.callers.tokens import Tokens
 from authz.database import Limits
-from authz.page_tokens import PageTokens
-from authz.pdp import PDP, open_pdp
-from authz.rates import Rates
+from authz.policy.pdp import PDP, open_pdp
 from authz.record import keep_log
 from authz.settings import Settings
-from authz.tokens import Tokens
 
 
 class _Application(Flask):
@@ -42,12 +45,12 @@ def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | Non
     opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
     keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened
-    app.extensions["caregrant.readiness"] = Readiness(opened.database, requests.now, heartbeat)
+    app.extensions["caregrant.readiness"] = Readiness(opened.database, request_context.now, heartbeat)
     app.extensions["caregrant.pages"] = PageTokens(opened.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)
     app.extensions["caregrant.rates"] = Rates(opened.database, settings.rate)
-    requests.install(app)
-    problems.install(app, pages.refusal)
+    request_context.install(app)
+    errors.install(app, web.refusal)
     session.install(app, settings)
     oidc.install(app, settings)
     meters.install(app)
@@ -59,5 +62,5 @@ def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | Non
     app.register_blueprint(health)
     app.register_blueprint(v1)
     app.register_blueprint(feed)
-    pages.install(app)
+    web.install(app)
     return app

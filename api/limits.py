@@ -5,10 +5,10 @@ A list is refused before any work is done for it, and charged to the caller's ra
 
 from dataclasses import dataclass
 
-from authz.operations.change import LONGEST_REASON, MOST_AT_ONCE
+from authz.domain import LONGEST_LOGIN
+from authz.operations.transaction import LONGEST_REASON, MOST_AT_ONCE
 from authz.settings import Settings
 from authz.strict_json import DEEPEST
-from authz.terms import LONGEST_LOGIN
 from authz.texts import LONGEST_ID, LONGEST_REFERENCE, LONGEST_TEXT
 
 LARGEST_HEAD = 32_768

@@ -3,9 +3,9 @@
 The public door: `open_pdp` for reads, and what its answers are made of.
 """
 
-from authz.decisions import Decision, Explanation, Held, Way
 from authz.errors import CaregrantError, InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
-from authz.pdp import PDP, open_pdp
+from authz.policy.decision import Decision, Explanation, Held, Way
+from authz.policy.pdp import PDP, open_pdp
 
 __all__ = [
     "PDP",

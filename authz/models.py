@@ -23,7 +23,7 @@ from peewee import (
     TextField,
 )
 
-from authz.terms import (
+from authz.domain import (
     END_CAUSES,
     FOREVER_MICROS,
     GRANT_ORIGINS,

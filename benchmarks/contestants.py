@@ -15,11 +15,11 @@ import orjson
 from oso import Oso
 
 from authz.database import Database
+from authz.domain import to_micros
 from authz.models import FACTS, Practitioner
 from authz.models import Patient as PatientModel
-from authz.pdp import PDP
+from authz.policy.pdp import PDP
 from authz.settings import shipped
-from authz.terms import to_micros
 from benchmarks.data import NOW
 
 MICROS = to_micros(NOW)

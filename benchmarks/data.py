@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from authz.database import Database, gather_statistics
+from authz.database.statements import insert_rows
+from authz.domain import FOREVER_MICROS, to_micros
 from authz.models import Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
-from authz.statements import insert_rows
-from authz.terms import FOREVER_MICROS, to_micros
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 _LONG_AGO, _YESTERDAY, _NEXT_YEAR = (to_micros(NOW + timedelta(days=days)) for days in (-900, -1, 365))

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from authz.clients import add_client
+from authz.callers.clients import add_client
 from authz.database import connect, migrate, shut
 from benchmarks import data
 from tests.server import free_port, serving

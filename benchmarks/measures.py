@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
-from authz.compiler import load
 from authz.database import connect, migrate, shut
 from authz.importing import import_facts
-from authz.pdp import PDP, open_pdp
+from authz.policy.compiler import load
+from authz.policy.pdp import PDP, open_pdp
 from authz.settings import shipped
 from benchmarks import contestants, data
 from benchmarks.data import NOW, World

@@ -16,8 +16,10 @@ from typing import Any
 
 import orjson
 
-from authz.clients import add_client
+from authz.callers.clients import add_client
 from authz.database import Database, connect, migrate, shut
+from authz.database.statements import insert_rows
+from authz.domain import FOREVER_MICROS, to_micros
 from authz.models import (
     Decision,
     Event,
@@ -31,8 +33,6 @@ from authz.models import (
     Subscription,
 )
 from authz.record.leaves import DECISION_FIELDS
-from authz.statements import insert_rows
-from authz.terms import FOREVER_MICROS, to_micros
 from benchmarks.measures import Result
 from tests.server import free_port, serving
 

@@ -24,14 +24,14 @@ from typing import Any
 import click
 
 from authz.audit import questions as ask
-from authz.audit.reading import open_audit
-from authz.clients import add_client
+from authz.audit.session import open_audit
+from authz.callers.clients import add_client
 from authz.database import PostgresqlDatabase, SqliteDatabase, connect, gather_statistics, migrate, shut
+from authz.database.statements import insert_rows
+from authz.domain import to_micros
 from authz.models import Grant
 from authz.record import make_partitions
 from authz.settings import shipped
-from authz.statements import insert_rows
-from authz.terms import to_micros
 from benchmarks.data import NOW, fill
 from tests import postgresql_server
 
@@ -154,7 +154,7 @@ def _parquet(folder: Path) -> None:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    from authz.audit.parquet import SCHEMA  # noqa: PLC0415 - needs pyarrow
+    from authz.audit.export.parquet import SCHEMA  # noqa: PLC0415 - needs pyarrow
 
     names = [f'"{one}"' if one != "client" else "client_id" for one in SCHEMA.names]
     connection = sqlite3.connect(folder / "scale.db")

@@ -21,10 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from authz import demo
-from authz.clients import add_client
-from authz.compiler import load
+from authz.callers.clients import add_client
 from authz.database import connect, migrate, shut
+from authz.importing import demo
+from authz.policy.compiler import load
 from authz.settings import shipped
 
 WAYS = {

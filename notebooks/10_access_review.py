@@ -30,7 +30,7 @@ database = ""  # empty: the database that the notebooks were opened on
 output = "reports"  # the folder that the report is saved in; empty: none
 
 # %%
-from authz.audit.desk import Report, ask, charts, open_audit
+from authz.audit.notebook import Report, ask, charts, open_audit
 
 audit = open_audit(database, as_of=as_of, tz=tz)
 report = Report(audit, f"Access review of {subscription}", subscription=subscription, every_days=every_days)

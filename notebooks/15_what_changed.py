@@ -27,7 +27,7 @@ database = ""  # empty: the database that the notebooks were opened on
 output = "reports"  # the folder that the report is saved in; empty: none
 
 # %%
-from authz.audit.desk import Report, ask, charts, open_audit
+from authz.audit.notebook import Report, ask, charts, open_audit
 
 audit = open_audit(database, as_of=as_of, tz=tz)
 asked = {"subscription": subscription, "since": since, "until": until}

@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from authz.compiler import CompiledPolicy, load
 from authz.database import Database
 from authz.models import Decision, Event, Grant, Notification
-from authz.pdp import PDP
+from authz.policy.compiler import CompiledPolicy, load
+from authz.policy.pdp import PDP
 from authz.record import Act, policy_loaded, replayed
 from authz.settings import shipped
 from tests.people import NOW

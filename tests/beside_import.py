@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from authz import demo
-from authz.clients import add_client
-from authz.compiler import load
+from authz.callers.clients import add_client
 from authz.database import connect, migrate, shut
+from authz.importing import demo
 from authz.models import Decision
+from authz.policy.compiler import load
 from authz.record import take_in
 from authz.settings import shipped
 from tests.http import EVALUATION, question

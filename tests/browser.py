@@ -20,11 +20,11 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from authz import demo, operations
-from authz.compiler import load
+from authz import operations
 from authz.database import connect, migrate, shut
-from authz.importing import import_facts
-from authz.pdp import PDP
+from authz.importing import demo, import_facts
+from authz.policy.compiler import load
+from authz.policy.pdp import PDP
 from authz.record import Act
 from authz.settings import shipped
 from tests.server import free_port, serving

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from authz.audit.checkpoints import Signer
+from authz.audit.integrity.checkpoints import Signer
 from authz.database import Database, connect, migrate, shut
 from authz.settings import Settings
 from tests import people, postgresql_server

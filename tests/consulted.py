@@ -2,9 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from authz.clients import add_client
+from authz.callers.clients import add_client
 from authz.database import Database
-from authz.pdp import PDP
+from authz.policy.pdp import PDP
 from authz.record import Act, Asked, record_decisions
 from tests.acting import pdp_of
 

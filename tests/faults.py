@@ -20,7 +20,7 @@ from typing import Any
 
 import psycopg
 
-from authz.audit.proof import verification
+from authz.audit.integrity.verification import verification
 from authz.database import connect, migrate, shut
 from authz.record import seal
 from tests.pgbouncer import pooled

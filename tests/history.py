@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from authz.clients import add_client
-from authz.compiler import compile_texts, load
+from authz.callers.clients import add_client
 from authz.database import Database
-from authz.decisions import Decision as Decided
+from authz.domain import FOREVER, to_micros
 from authz.errors import NotEligible
 from authz.models import Decision, Event, Grant, Membership, Review
 from authz.operations import (
@@ -30,11 +29,12 @@ from authz.operations import (
     share_all,
     transfer,
 )
-from authz.pdp import PDP
+from authz.policy.compiler import compile_texts, load
+from authz.policy.decision import Decision as Decided
+from authz.policy.pdp import PDP
 from authz.record import Act, Asked, record_decisions
 from authz.record.policies import policy_loaded
 from authz.settings import shipped
-from authz.terms import FOREVER, to_micros
 
 BEGIN = datetime(2023, 6, 1, 8, tzinfo=UTC)
 END = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -9,12 +9,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import create_app
-from authz.clients import add_client
-from authz.compiler import load
+from authz.callers.clients import add_client
+from authz.callers.tokens import sign
 from authz.database import Database
-from authz.pdp import PDP
+from authz.policy.compiler import load
+from authz.policy.pdp import PDP
 from authz.settings import Settings, shipped
-from authz.tokens import sign
 from tests.acting import login
 from tests.people import NOW
 

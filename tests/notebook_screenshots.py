@@ -19,13 +19,13 @@ import jupytext
 import nbformat
 from playwright.sync_api import Browser, sync_playwright
 
-from authz import demo
-from authz.audit import notebooks
-from authz.audit.printed import as_pdf
-from authz.compiler import load
+from authz.audit.reports import notebooks
+from authz.audit.reports.printed import as_pdf
 from authz.database import connect, migrate, shut
 from authz.errors import InvalidInput
+from authz.importing import demo
 from authz.operations import put_subscription
+from authz.policy.compiler import load
 from authz.record import Act
 from authz.settings import shipped
 from tests.acting import pdp_of

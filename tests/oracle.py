@@ -12,11 +12,11 @@ from typing import Any
 
 from oso import Oso
 
-from authz.compiler.vocabulary import Scalar, ToMany, ToOne, Type, vocabulary
 from authz.database import Database
-from authz.decisions import Ref
+from authz.domain import to_micros
 from authz.models import FACTS, Entity, EntityLink, Patient
-from authz.terms import to_micros
+from authz.policy.compiler.schema import Scalar, ToMany, ToOne, Type, vocabulary
+from authz.policy.decision import Ref
 
 
 class Nothing:

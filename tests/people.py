@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from authz.database import Database
+from authz.domain import FOREVER
 from authz.models import (
     Entity,
     EntityLink,
@@ -20,7 +21,6 @@ from authz.models import (
     StandingShare,
     Subscription,
 )
-from authz.terms import FOREVER
 from authz.texts import search_key
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

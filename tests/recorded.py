@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from authz.database import Database
-from authz.decisions import Decision, Ref
-from authz.demo import fill
+from authz.domain import to_micros
+from authz.importing.demo import fill
 from authz.operations import end_share, share
+from authz.policy.decision import Decision, Ref
 from authz.record import Act, Asked, record_decisions, seal
-from authz.terms import to_micros
 from tests.acting import POLICY, pdp_of
 from tests.people import NOW
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from authz import demo
-from authz.clients import add_client
-from authz.compiler import load
+from authz.callers.clients import add_client
 from authz.database import Database, connect, shut
+from authz.importing import demo
 from authz.models import Decision, Grant, Patient
+from authz.policy.compiler import load
 from authz.settings import shipped
 from tests.http import EVALUATION, question
 from tests.server import COMMAND, free_port, get, send

@@ -4,18 +4,18 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 
-from authz.audit.log import log_lines
-from authz.audit.proof import verified
+from authz.audit.export.log import log_lines
+from authz.audit.integrity.verification import verified
 from authz.audit.verify import Key, Report, Verifier, notes_in
-from authz.clients import add_client
+from authz.callers.clients import add_client
 from authz.database import Database
+from authz.domain import to_micros
 from authz.models import Grant, Review
 from authz.record import Act, Happened, append
-from authz.record.adopting import adopt_facts
-from authz.record.erasing import erase
+from authz.record.adoption import adopt_facts
+from authz.record.erasure import erase
 from authz.record.facts import NOUNS, standing_facts
 from authz.record.leaves import canonical
-from authz.terms import to_micros
 from tests.people import NOW
 from tests.recorded import record
 

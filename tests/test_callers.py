@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from authz.clients import add_client, find_client, list_clients, revoke_client, rotate_client
+from authz.callers.clients import add_client, find_client, list_clients, revoke_client, rotate_client
+from authz.callers.rates import Rates
 from authz.database import Database, connect, shut
 from authz.errors import NotFound, TooMany
 from authz.models import Decision, Event, Spent
-from authz.rates import Rates
 from tests import people
 from tests.http import App, Person, answered, assert_problem, question, service
 from tests.people import NOW

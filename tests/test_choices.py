@@ -13,10 +13,10 @@ from werkzeug.test import TestResponse
 
 from authz import operations
 from authz.database import Database
+from authz.domain import FOREVER
 from authz.errors import BatchRefused, Conflict
 from authz.models import Grant, Notification, Patient, Practitioner, StandingShare
 from authz.record import Act
-from authz.terms import FOREVER
 from tests import people
 from tests.acting import login
 from tests.http import service

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from authz import demo
-from authz.compiler import load
 from authz.database import connect, shut
+from authz.domain import format_instant, parse_instant
+from authz.importing import demo
 from authz.models import Event
+from authz.policy.compiler import load
 from authz.settings import shipped
-from authz.terms import format_instant, parse_instant
 
 POLICIES = shipped("policies")
 
@@ -251,7 +251,7 @@ def test_help_is_help() -> None:
 def test_check_starts_light() -> None:
     """`caregrant check` imports neither pandas nor Flask, nor the web server."""
     code = (
-        "import sys; from authz.cli import caregrant; from authz.pdp import open_pdp;"
+        "import sys; from authz.cli import caregrant; from authz.policy.pdp import open_pdp;"
         "print([name for name in ('pandas', 'flask', 'werkzeug', 'granian', 'api') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)

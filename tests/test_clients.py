@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from authz.clients import SCOPES, add_client, find_client, revoke_clients
+from authz.callers.clients import SCOPES, add_client, find_client, revoke_clients
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.models import Client, Event

@@ -9,12 +9,12 @@ from typing import Any
 import peewee
 import pytest
 
-from authz.audit.proof import verification
+from authz.audit.integrity.verification import verification
 from authz.database import Database, connect, pipelined, shut
-from authz.decisions import Decision
+from authz.domain import to_micros
 from authz.models import Event
+from authz.policy.decision import Decision
 from authz.record import Act, Asked, Happened, append, record_decisions, seal
-from authz.terms import to_micros
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 TEXTS = ("", "", 'says "no" \\ / é 漢 😀', "a\u007f\u0080\u2028b", "plain")

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from authz.compiler import CompiledPolicy, compile_texts
 from authz.database import Database
-from authz.decisions import Ref
+from authz.domain import FOREVER
 from authz.models import Entity, EntityLink, Patient
-from authz.pdp import PDP
-from authz.terms import FOREVER
+from authz.policy.compiler import CompiledPolicy, compile_texts
+from authz.policy.decision import Ref
+from authz.policy.pdp import PDP
 from tests import people
 from tests.people import NOW
 

@@ -15,15 +15,15 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from api.gateway.proxies import Proxies
-from authz.clients import SCOPES
-from authz.compiler import compile_texts
+from authz.callers.clients import SCOPES
+from authz.callers.provider_keys import usable_keys
+from authz.callers.signed_tokens import parse_header
 from authz.database import Database
+from authz.domain import normalise_login, parse_instant
 from authz.errors import CaregrantError, InvalidInput
 from authz.importing.lines import parse_line
-from authz.provider_keys import usable_keys
-from authz.signed_tokens import parse_header
+from authz.policy.compiler import compile_texts
 from authz.strict_json import parse_object
-from authz.terms import normalise_login, parse_instant
 from authz.texts import parse_id, parse_text
 from tests.http import POLICY, App, As, question
 

@@ -8,9 +8,9 @@ from playhouse.schema_diff import diff_models
 
 from authz import models
 from authz.database import Database, connect, migrate, pending, pipelined, shut
+from authz.database.statements import insert_rows
+from authz.domain import FOREVER_MICROS
 from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
-from authz.statements import insert_rows
-from authz.terms import FOREVER_MICROS
 
 T = 1_700_000_000_000_000
 HOUR = 3_600_000_000

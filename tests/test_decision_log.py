@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from api import sealing
-from authz.compiler import compile_texts
+from api import sealer
 from authz.database import Database, connect, migrate, shut, write_back
-from authz.decisions import Decision as Decided
+from authz.domain import to_micros
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Seal
+from authz.policy.compiler import compile_texts
+from authz.policy.decision import Decision as Decided
 from authz.record import Act, Asked, keep_log, log_of, make_partitions, policy_loaded, record_decisions, seal
-from authz.record import log as log_module
+from authz.record import decision_log as log_module
 from authz.record.sealing import unsealed
-from authz.terms import to_micros
 from tests.people import NOW
 
 ASKED = Asked(("practitioner", "bob"), "view", ("patient", "p-1"))
@@ -164,7 +164,7 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
 
 def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Beside answering, a service seals what was answered, in a process of its own; where that dies another does."""
-    monkeypatch.setattr(sealing, "SECONDS", 0.05)
+    monkeypatch.setattr(sealer, "SECONDS", 0.05)
     database = connect(database_url)
 
     def sealed() -> int:
@@ -175,7 +175,7 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
         return Seal.select().count(database)
 
     answer(database, "r-1", datetime.now(UTC))
-    end = sealing.start(database_url, tmp_path / "sealing")
+    end = sealer.start(database_url, tmp_path / "sealing")
     assert sealed() == 1
     (first,) = (one.pid for one in active_children() if one.name == "sealing")
     assert first is not None
@@ -191,10 +191,10 @@ _ORPHAN = """
 import os, signal, sys
 from pathlib import Path
 from multiprocessing import get_context
-from api import sealing
-sealer = get_context("spawn").Process(target=sealing._work, args=(sys.argv[1], os.getpid(), Path(sys.argv[2])))
-sealer.start()
-print(sealer.pid, flush=True)
+from api import sealer
+process = get_context("spawn").Process(target=sealer._work, args=(sys.argv[1], os.getpid(), Path(sys.argv[2])))
+process.start()
+print(process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

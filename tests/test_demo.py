@@ -2,12 +2,12 @@
 
 import pytest
 
-from authz import demo
-from authz.compiler import compile_texts, load
 from authz.database import Database
 from authz.errors import Conflict
+from authz.importing import demo
 from authz.models import Patient, Practitioner, Subscription
-from authz.pdp import PDP
+from authz.policy.compiler import compile_texts, load
+from authz.policy.pdp import PDP
 from authz.settings import shipped
 from tests.http import service
 from tests.people import NOW

@@ -13,19 +13,19 @@ import click
 import pytest
 
 from api.app import create_app
-from api.problems import PROBLEMS
-from authz.audit.columns import COLUMNS
-from authz.audit.notebooks import listed
+from api.errors import PROBLEMS
+from authz.audit.catalog.columns import COLUMNS
 from authz.audit.questions import QUESTIONS
+from authz.audit.reports.notebooks import listed
+from authz.callers.clients import SCOPES
 from authz.cli import caregrant
-from authz.clients import SCOPES
-from authz.compiler import load
+from authz.domain import REASONS
 from authz.importing.lines import _KINDS
-from authz.operations.change import NOTICES
-from authz.pdp import PDP
+from authz.operations.transaction import NOTICES
+from authz.policy.compiler import load
+from authz.policy.pdp import PDP
 from authz.record import KINDS
 from authz.settings import SETTINGS, Settings, shipped
-from authz.terms import REASONS
 from tests.server import free_port
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,14 +9,14 @@ import pytest
 from flask import Flask
 
 from authz.database import Database, gather_statistics
+from authz.database.statements import insert_rows
+from authz.domain import FOREVER, FOREVER_MICROS, to_micros
 from authz.errors import NotFound
 from authz.models import Entity, EntityLink, Event, Grant, Licence, Membership, Patient, Practitioner, Subscription
 from authz.operations import end_entity, put_entity
 from authz.operations import entity as entity_operations
-from authz.pdp import PDP
+from authz.policy.pdp import PDP
 from authz.record import replayed, told_entity
-from authz.statements import insert_rows
-from authz.terms import FOREVER, FOREVER_MICROS, to_micros
 from tests import people
 from tests.acting import by, pdp_of
 from tests.http import Person, answered, assert_problem, service

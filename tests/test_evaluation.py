@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from authz.clients import revoke_clients
+from authz.callers.clients import revoke_clients
 from authz.database import Database
+from authz.domain import format_instant
 from authz.models import Decision
-from authz.terms import format_instant
 from tests import people
 from tests.acting import served_since
 from tests.http import EVALUATION, App, assert_problem, question, service

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from authz.audit.log import segment
-from authz.audit.parquet import SCHEMA, check_exported, export_parquet, file_of
-from authz.audit.proof import verification
+from authz.audit.export.log import segment
+from authz.audit.export.parquet import SCHEMA, check_exported, export_parquet, file_of
+from authz.audit.integrity.verification import verification
 from authz.database import Database
 from authz.errors import Conflict, InvalidInput
 from authz.models import Decision, Event
 from authz.record import Act, seal
-from authz.record.dropping import drop_month
+from authz.record.retention import drop_month
 from tests.people import NOW
 from tests.recorded import ASKED, answer, record
 

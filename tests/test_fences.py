@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from authz.audit import questions as ask
-from authz.audit.fences import NAMES, names_readable, statements_for
-from authz.audit.reading import Audit, open_audit
+from authz.audit.permissions import NAMES, names_readable, statements_for
+from authz.audit.session import Audit, open_audit
 from authz.database import Database, connect, shut
 from authz.errors import Unavailable
 from authz.models import FACTS, MODELS, Client, Decision, Entity, Event, Practitioner, Review

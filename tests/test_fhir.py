@@ -10,13 +10,13 @@ from fhir.resources.consent import Consent as ConsentR5
 from fhir.resources.R4B.auditevent import AuditEvent as AuditEventR4
 from fhir.resources.R4B.consent import Consent as ConsentR4
 
-from authz.audit.fhir import Release, resources
-from authz.clients import add_client, find_client
+from authz.audit.export.fhir import Release, resources
+from authz.callers.clients import add_client, find_client
 from authz.database import Database
-from authz.decisions import Decision as Decided
+from authz.domain import format_instant, to_micros
 from authz.models import Decision, Event, Grant, StandingShare
+from authz.policy.decision import Decision as Decided
 from authz.record import Act, Asked, record_decisions
-from authz.terms import format_instant, to_micros
 from tests.people import NOW
 from tests.recorded import record
 

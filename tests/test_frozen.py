@@ -6,7 +6,7 @@ import signal
 import time
 from datetime import UTC, datetime
 
-from authz.audit.proof import verification
+from authz.audit.integrity.verification import verification
 from authz.database import connect, shut
 from authz.record import seal
 from tests.services import OK, Caller, check_nothing_lost, clinic, service, working

@@ -12,11 +12,11 @@ from api.gateway import Gateway
 from api.gateway.lanes import GROUP
 from api.gateway.proxies import Proxies
 from authz.database import Database
-from authz.decisions import Decision as Decided
+from authz.domain import to_micros
 from authz.errors import Unavailable
 from authz.models import Decision
+from authz.policy.decision import Decision as Decided
 from authz.record import Act, Asked, DecisionLog, keep_log, record_decisions
-from authz.terms import to_micros
 from tests.people import NOW
 
 ASKED = Asked(("practitioner", "bob"), "view", ("patient", "p-1"))

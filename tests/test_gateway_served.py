@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
-from authz import demo
-from authz.clients import add_client
-from authz.compiler import load
+from authz.callers.clients import add_client
 from authz.database import connect, shut
+from authz.importing import demo
 from authz.models import Decision, Event
+from authz.policy.compiler import load
 from authz.settings import Settings, shipped
 from tests.http import EVALUATION, question
 from tests.server import free_port, send, serving

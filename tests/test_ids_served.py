@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from authz.clients import add_client
+from authz.callers.clients import add_client
 from authz.database import connect, shut
 from tests import people
 from tests.acting import login

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from authz.compiler import Vocabulary, load
 from authz.database import Database
+from authz.domain import FOREVER, format_instant
 from authz.errors import ImportRefused
 from authz.importing import LONGEST_LINE, ImportReport, import_facts
 from authz.models import (
@@ -28,10 +28,10 @@ from authz.models import (
     SpoolPosition,
     StandingShare,
 )
-from authz.pdp import PDP
+from authz.policy.compiler import Vocabulary, load
+from authz.policy.pdp import PDP
 from authz.record import replayed
 from authz.settings import shipped
-from authz.terms import FOREVER, format_instant
 from tests.people import NOW
 
 POLICY = load(shipped("policies"))

@@ -8,7 +8,7 @@ import pytest
 from api.app import create_app
 from authz.database import Database
 from authz.models import Patient
-from authz.pdp import PDP
+from authz.policy.pdp import PDP
 from authz.settings import Settings
 from tests import people
 from tests.acting import POLICY, login

@@ -19,12 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from werkzeug.test import TestResponse
 
-from api.described import Description
-from authz.clients import add_client
+from api.ops.described import Description
+from authz.callers.clients import add_client
+from authz.callers.tokens import sign
 from authz.database import Database, connect, shut
 from authz.models import Entity
 from authz.settings import Settings
-from authz.tokens import sign
 from tests import people
 from tests.acting import login
 from tests.http import service

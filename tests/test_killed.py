@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from authz import demo
-from authz.clients import add_client
-from authz.compiler import load
+from authz.callers.clients import add_client
 from authz.database import Database, connect, shut
+from authz.domain import FOREVER
+from authz.importing import demo
 from authz.models import Event, Grant, Notification, Patient
+from authz.policy.compiler import load
 from authz.record import replayed
 from authz.settings import shipped
-from authz.terms import FOREVER
 from tests.server import free_port, send, serving, wait_until_nobody_listens
 
 ROUNDS = int(os.environ.get("CAREGRANT_KILLS", "8")) // 2

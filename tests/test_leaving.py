@@ -9,9 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from authz import directory, operations
-from authz.clients import add_client, find_client, list_clients, revoke_client, revoke_clients, rotate_client
+from authz import operations
+from authz.callers.clients import add_client, find_client, list_clients, revoke_client, revoke_clients, rotate_client
 from authz.database import clock, connect, shut
+from authz.database.statements import is_among
+from authz.domain import format_instant
 from authz.errors import Conflict, Denied, ImportRefused, Unavailable
 from authz.importing import import_facts
 from authz.models import Event, Grant, Patient, StandingShare
@@ -30,10 +32,9 @@ from authz.operations import (
     share_all,
     transfer,
 )
+from authz.queries import practitioner as practitioner_queries
 from authz.record.events import KINDS
 from authz.record.facts import NOUNS
-from authz.statements import is_among
-from authz.terms import format_instant
 from tests import people
 from tests.acting import POLICY, Clinic, by, login
 from tests.people import NEXT_YEAR, NOW
@@ -399,6 +400,6 @@ def test_a_review_of_more_lines_than_a_statement_takes_values(clinic: Clinic) ->
 def test_names_of_more_people_than_a_statement_takes_values(clinic: Clinic) -> None:
     """What pages read about many rows is one value too."""
     ids = [f"x-{number}" for number in range(66_000)]
-    assert directory.people(clinic.pdp, [*ids, "bob"])["bob"]["name"] == "Bob"
+    assert practitioner_queries.people(clinic.pdp, [*ids, "bob"])["bob"]["name"] == "Bob"
     condition = is_among(clinic.database, Patient.id, [*ids, "p-1"])
     assert Patient.select().where(condition).count(clinic.database) == 1

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from authz.audit import questions as ask
-from authz.audit.letters import LETTERS, Letter
-from authz.audit.reading import Audit, open_audit
-from authz.audit.report import Report
+from authz.audit.reports.letters import LETTERS, Letter
+from authz.audit.reports.report import Report
+from authz.audit.session import Audit, open_audit
 from authz.database import Database
-from authz.demo import fill
 from authz.errors import InvalidInput
+from authz.importing.demo import fill
 from authz.models import Patient
 from authz.settings import shipped
 from tests.acting import POLICY
@@ -105,7 +105,7 @@ def test_the_subject_access_letter(audit: Audit) -> None:
 
 def test_the_statutory_table_is_what_is_saved(audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first CSV has the accountable disclosures alone; the letter is a file of its own, with its margins."""
-    monkeypatch.setattr("authz.audit.report.as_pdf", lambda _: None)
+    monkeypatch.setattr("authz.audit.reports.report.as_pdf", lambda _: None)
     report, letter = accounting(audit, names=True)
     files = {re.sub(r".*made_\w*?Z", "", path.name): path for path in report.save(tmp_path / "out").files}
     rows = list(csv.DictReader(io.StringIO(files["_1_accounting.csv"].read_text("utf-8-sig"))))

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from authz.callers.tokens import Tokens
 from authz.database import Database, migrate, pending
+from authz.domain import normalise_login
 from authz.errors import ImportRefused, InvalidInput
 from authz.importing import import_facts
 from authz.models import Practitioner
 from authz.settings import Settings
-from authz.terms import normalise_login
-from authz.tokens import Tokens
 from tests import people
 from tests.http import POLICY, App, Person, answered, assert_problem, service
 from tests.jwks_server import KeyServer, serving

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from api import logs
+from api.ops import logs
 from authz.database import Database, connect, masked_url
 from authz.errors import InvalidInput
 from tests.http import App, question

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from authz.database import Database
+from authz.domain import FOREVER, format_instant
 from authz.errors import ImportRefused
 from authz.importing import ImportReport
 from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
 from authz.operations import end_membership, end_patient, put_membership
 from authz.record import replayed
-from authz.terms import FOREVER, format_instant
 from tests.acting import by, login, pdp_of
 from tests.people import NOW
 from tests.test_importing import BEFORE, CLINIC, LATER, SINCE, line, told

@@ -16,12 +16,12 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 from playwright.sync_api import sync_playwright
 
-from authz import demo
-from authz.audit import notebooks
-from authz.audit.report import Report
-from authz.compiler import load
+from authz.audit.reports import notebooks
+from authz.audit.reports.report import Report
 from authz.database import connect, migrate, shut
 from authz.errors import CaregrantError, InvalidInput
+from authz.importing import demo
+from authz.policy.compiler import load
 from authz.record import Act, Asked, record_decisions, searched
 from authz.settings import shipped
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
@@ -96,7 +96,7 @@ def test_each_follows_the_habit(one: notebooks.Shipped) -> None:
     text = one.path.read_text()
     cells = jupytext.read(one.path).cells
     assert "language: python" in text
-    assert set(re.findall(r"^(?:from|import) (\S+)", text, re.M)) == {"authz.audit.desk"}
+    assert set(re.findall(r"^(?:from|import) (\S+)", text, re.M)) == {"authz.audit.notebook"}
     code = [cell for cell in cells if cell.cell_type == "code"]
     assert code[0].metadata["tags"] == ["parameters"]
     assert not any(cell.get("outputs") for cell in code)
@@ -253,7 +253,9 @@ def test_without_the_extra_the_commands_say_what_to_install() -> None:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert re.fullmatch(r"caregrant: this needs \w+: pip install 'caregrant\[notebooks\]'\n", done.stderr)
-    code = "import sys, api.serve, authz.cli; print([one for one in sys.modules if one.startswith(('pandas', 'jupy'))])"
+    code = (
+        "import sys, api.server, authz.cli; print([one for one in sys.modules if one.startswith(('pandas', 'jupy'))])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
 
 

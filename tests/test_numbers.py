@@ -12,14 +12,14 @@ from click.testing import CliRunner
 from flask import Flask
 
 from authz.audit import verify
+from authz.callers.signed_tokens import BadToken
+from authz.callers.tokens import Tokens
 from authz.cli import caregrant
-from authz.compiler import compile_texts
 from authz.database import Database
 from authz.errors import CaregrantError, ImportRefused, InvalidInput, PolicyRefused
 from authz.importing import import_facts
+from authz.policy.compiler import compile_texts
 from authz.settings import SETTINGS, Settings
-from authz.signed_tokens import BadToken
-from authz.tokens import Tokens
 from tests import people
 from tests.http import App, Person, service
 from tests.jwks_server import KeyServer, serving

@@ -32,7 +32,7 @@ from authz.operations import (
     share_all,
     transfer,
 )
-from authz.pdp import PDP
+from authz.policy.pdp import PDP
 from authz.record import Act
 from tests import people
 from tests.acting import Clinic, by, login, pdp_of

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from authz.clients import add_client
+from authz.callers.clients import add_client
 from authz.database import Database
 from authz.models import Decision, Membership, Notification
 from authz.operations import end_membership

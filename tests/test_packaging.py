@@ -63,7 +63,9 @@ def test_the_wheel_holds_the_pages(wheel: Path) -> None:
     """Every template and asset of the checkout is in the wheel."""
     held = set(zipfile.ZipFile(wheel).namelist())
     needed = {
-        str(path.relative_to(ROOT)) for kind in ("templates", "static") for path in (ROOT / "api" / kind).iterdir()
+        str(path.relative_to(ROOT))
+        for kind in ("templates", "static")
+        for path in (ROOT / "api" / "web" / kind).iterdir()
     }
     assert len(needed) > 15
     assert needed <= held

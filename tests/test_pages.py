@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api import session as sessions
 from api.limits import MOST_SELECTED
+from api.web import session as sessions
 from authz.database import Database, gather_statistics
+from authz.database.statements import insert_rows
+from authz.domain import FOREVER_MICROS, to_micros
 from authz.models import Decision, Grant, Notification, Patient, Practitioner
-from authz.statements import insert_rows
-from authz.terms import FOREVER_MICROS, to_micros
 from authz.texts import search_key
 from tests import people
 from tests.acting import login

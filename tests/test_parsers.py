@@ -10,11 +10,11 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from authz.compiler import load
 from authz.database import Database
 from authz.errors import ImportRefused, InvalidInput
 from authz.importing import import_facts
 from authz.importing.lines import _KINDS
+from authz.policy.compiler import load
 from authz.settings import shipped
 from authz.strict_json import parse_object
 from tests import people

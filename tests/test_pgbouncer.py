@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import peewee
 import pytest
 
-from authz.audit.proof import verification
+from authz.audit.integrity.verification import verification
 from authz.database import Limits, connect, pipelined, shut
 from authz.errors import Unavailable
 from authz.models import Decision, Seal, Subscription

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from authz.compiler import compile_texts, load
 from authz.database import Database, connect
-from authz.decisions import Ref
 from authz.errors import PolicyRefused
-from authz.pdp import PDP
+from authz.policy.compiler import compile_texts, load
+from authz.policy.decision import Ref
+from authz.policy.pdp import PDP
 from tests import people
 from tests.people import CAST, NOW, Person
 

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from authz import open_pdp
 from authz.audit import questions as ask
-from authz.audit.reading import open_audit
+from authz.audit.session import open_audit
 from authz.cli import caregrant
-from authz.compiler import CompiledPolicy, compile_texts, load, version_of
-from authz.compiler.load import LARGEST, MOST_FILES
 from authz.database import Database, connect, gather_statistics
+from authz.domain import FOREVER, format_instant
 from authz.errors import CaregrantError, InvalidInput, NotFound, PolicyRefused, PolicyUnknown
 from authz.models import Decision, Event, Grant, PolicyText
 from authz.operations import share
-from authz.pdp import PDP
-from authz.policy_history import _IN_FORCE
+from authz.policy.compiler import CompiledPolicy, compile_texts, load, version_of
+from authz.policy.compiler.load import LARGEST, MOST_FILES
+from authz.policy.history import _IN_FORCE
+from authz.policy.pdp import PDP
 from authz.record import Act, Asked, Happened, append, policies_served, policy_loaded, record_decisions, replayed
-from authz.terms import FOREVER, format_instant
 from tests import people
 from tests.acting import POLICY, by, login, served_since
 from tests.http import App, answered, assert_problem, question, service
@@ -389,7 +389,7 @@ def test_few_policies_stay_compiled(clinic: Database, monkeypatch: pytest.Monkey
         compiled.append(texts["p.polar"])
         return compile_texts(texts)
 
-    monkeypatch.setattr("authz.policy_history.compile_texts", counted)
+    monkeypatch.setattr("authz.policy.history.compile_texts", counted)
     pdp = PDP(clinic, POLICY)
     for day, name in enumerate(names):
         for _ in range(3):

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from playhouse.migrations import Runner
 
 from authz.audit import verify
-from authz.audit.checkpoints import Signer, checkpoint, full
-from authz.audit.log import log_lines
-from authz.audit.proof import verification
-from authz.audit.proofs import prove_consistency, prove_decision, prove_event
+from authz.audit.export.log import log_lines
+from authz.audit.integrity.checkpoints import Signer, checkpoint, full
+from authz.audit.integrity.proofs import prove_consistency, prove_decision, prove_event
+from authz.audit.integrity.verification import verification
 from authz.database import MIGRATIONS, Database, connect, migrate, shut
 from authz.errors import InvalidInput, NotFound
 from authz.models import Answer, Decision, Event, Patient, PersonalSecret, Seal
 from authz.record import Act, seal
-from authz.record.erasing import ERASED_NAME, erase
+from authz.record.erasure import ERASED_NAME, erase
 from authz.record.leaves import canonical
-from authz.record.proof import nodes_of, trees
-from authz.record.tree import Edge, consistency, inclusion, leaf_hash, node_hash
+from authz.record.merkle import Edge, consistency, inclusion, leaf_hash, node_hash
+from authz.record.trees import nodes_of, trees
 from tests.people import NOW
 from tests.recorded import ANSWERS, ASKED, answer, record
 

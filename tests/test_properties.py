@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
-from authz.compiler import CompiledPolicy, compile_texts
 from authz.database import Database, connect, migrate, shut
-from authz.decisions import Ref
+from authz.domain import FOREVER, from_micros, to_micros
 from authz.errors import PolicyRefused
 from authz.models import Entity, Practitioner
-from authz.pdp import PDP
+from authz.policy.compiler import CompiledPolicy, compile_texts
+from authz.policy.decision import Ref
+from authz.policy.pdp import PDP
 from authz.settings import shipped
-from authz.terms import FOREVER, from_micros, to_micros
 from tests import worlds
 from tests.oracle import World
 from tests.people import NOW

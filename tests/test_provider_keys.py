@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from authz import outbound, provider_keys
+from authz.callers import outbound, provider_keys
+from authz.callers.signed_tokens import BadToken
+from authz.callers.tokens import Tokens
 from authz.database import Database
 from authz.errors import Unavailable
 from authz.settings import Settings
-from authz.signed_tokens import BadToken
-from authz.tokens import Tokens
 from tests import people
 from tests.http import App, Person, assert_problem, question, service
 from tests.jwks_server import KeyServer, Manner, new_key, serving

@@ -12,18 +12,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from authz import directory
 from authz.audit import questions as ask
-from authz.audit.answers import Answer, Question
-from authz.audit.columns import COLUMNS
-from authz.audit.parameters import PARAMETERS
-from authz.audit.parquet import export_parquet
+from authz.audit.catalog.columns import COLUMNS
+from authz.audit.catalog.parameters import PARAMETERS
+from authz.audit.catalog.question import Answer, Question
+from authz.audit.export.parquet import export_parquet
 from authz.audit.questions.disclosures import disclosure_kind
-from authz.audit.reading import Audit, open_audit
+from authz.audit.session import Audit, open_audit
 from authz.database import Database, connect, migrate, shut
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Grant, Patient, Review
-from authz.plans import Place
+from authz.policy.plan import Place
+from authz.queries import practitioner as practitioner_queries
 from authz.record import Act, Asked, record_decisions
 from authz.record import searched as a_search
 from tests.acting import by, pdp_of
@@ -307,11 +307,11 @@ def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
     add(sqlite_database, Patient, id="p-2", subscription="north", name="Another patient")
     add(sqlite_database, Grant, patient="p-2", practitioner="alice", role="owner", origin="created")
     pdp, act = pdp_of(sqlite_database), by("alice")
-    mine, _ = directory.patients(pdp, act, Place(limit=100))
-    people = directory.colleagues(pdp, by("alice", 1), name="p-1")
-    anybody = directory.colleagues(pdp, by("alice", 2))
-    directory.patients(pdp, by("bob", 3), Place(limit=100))
-    directory.patients(pdp, by("alice", 4), Place(limit=1), q="patient")
+    mine, _ = practitioner_queries.patients(pdp, act, Place(limit=100))
+    people = practitioner_queries.colleagues(pdp, by("alice", 1), name="p-1")
+    anybody = practitioner_queries.colleagues(pdp, by("alice", 2))
+    practitioner_queries.patients(pdp, by("bob", 3), Place(limit=100))
+    practitioner_queries.patients(pdp, by("alice", 4), Place(limit=1), q="patient")
     searched(sqlite_database, by("alice", 5))
     audit = open_audit(sqlite_url, as_of=NOW + timedelta(hours=1), reader="compliance")
     found = ask.names_shown(audit, practitioner="alice")

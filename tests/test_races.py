@@ -29,7 +29,7 @@ from authz.operations import (
     share_all,
     transfer,
 )
-from authz.pdp import PDP
+from authz.policy.pdp import PDP
 from authz.record import Act, replayed
 from tests import people
 from tests.acting import POLICY, login, pdp_of

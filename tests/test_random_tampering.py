@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from authz.audit.checkpoints import Signer, checkpoint
-from authz.compiler.vocabulary import vocabulary
+from authz.audit.integrity.checkpoints import Signer, checkpoint
 from authz.database import FAULTS, Database, connect, migrate, shut
 from authz.models import MODELS
+from authz.policy.compiler.schema import vocabulary
 from authz.record.facts import KEYED
 from tests.people import NOW
 from tests.tampering import fill_all, judge, unlock

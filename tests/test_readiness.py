@@ -14,13 +14,13 @@ import psycopg
 import pytest
 from flask import Flask
 
-from api.readiness import CHECKS, CLOCK_TOLERANCE, SEALER_PATIENCE, Readiness
-from authz import demo
-from authz.clients import add_client
-from authz.compiler import load
+from api.ops.readiness import CHECKS, CLOCK_TOLERANCE, SEALER_PATIENCE, Readiness
+from authz.callers.clients import add_client
 from authz.database import Database, answering, connect, known_version, migrate, pending, shut
 from authz.errors import Unavailable
+from authz.importing import demo
 from authz.models import Decision
+from authz.policy.compiler import load
 from authz.settings import shipped
 from tests.http import App, assert_problem, question
 from tests.server import free_port, get, send, serving

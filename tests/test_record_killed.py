@@ -10,7 +10,7 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from authz.audit.proof import verification
+from authz.audit.integrity.verification import verification
 from authz.database import Database, connect, shut
 from authz.models import Decision, Event
 from authz.record import seal

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.compiler import compile_texts, load
 from authz.errors import Fault, PolicyRefused
+from authz.policy.compiler import compile_texts, load
 from authz.settings import shipped
 
 RULE = 'allow(p: Practitioner, "view", x: Patient) if p.id = x.id and '

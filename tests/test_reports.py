@@ -19,24 +19,24 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import sync_playwright
 
-from authz.audit import charts
 from authz.audit import questions as ask
-from authz.audit.answers import Answer, framed
-from authz.audit.cells import safe, unsafe
-from authz.audit.checkpoints import Signer, checkpoint
-from authz.audit.columns import COLUMNS
-from authz.audit.interactive import as_interactive, script
-from authz.audit.parquet import SCHEMA
-from authz.audit.printed import as_pdf, chromium
-from authz.audit.reading import Audit, open_audit
-from authz.audit.report import COLORS, Report, export
-from authz.audit.sheets import as_csv, as_xlsx
-from authz.audit.tables import arrange
+from authz.audit.catalog.columns import COLUMNS
+from authz.audit.catalog.question import Answer, framed
+from authz.audit.export.parquet import SCHEMA
+from authz.audit.integrity.checkpoints import Signer, checkpoint
+from authz.audit.reports import charts
+from authz.audit.reports.cells import safe, unsafe
+from authz.audit.reports.interactive import as_interactive, script
+from authz.audit.reports.printed import as_pdf, chromium
+from authz.audit.reports.report import COLORS, Report, export
+from authz.audit.reports.sheets import as_csv, as_xlsx
+from authz.audit.reports.tables import arrange
+from authz.audit.session import Audit, open_audit
 from authz.audit.verify import make_verdict
 from authz.database import Database
+from authz.domain import to_micros
 from authz.errors import InvalidInput
 from authz.models import Event, Grant, Patient
-from authz.terms import to_micros
 from tests.acting import served_since
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.people import LONG_AGO, NOW, add, fill
@@ -172,7 +172,7 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
 
 def test_nothing_is_written_over(audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports of one title on two dates, and twice within a second, stand side by side."""
-    monkeypatch.setattr("authz.audit.report.as_pdf", lambda _: None)
+    monkeypatch.setattr("authz.audit.reports.report.as_pdf", lambda _: None)
     saved = [
         Report(one, "Who could", [ask.orphans(one)]).save(tmp_path / "out")
         for one in (audit, audit.at("2026-03-01"), replace(audit, opened=NOW), audit)
@@ -194,7 +194,7 @@ def test_nothing_is_written_over(audit: Audit, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("name", ["../../etc/passwd", "x" * 128, "患" * 128, "🌿/..", "..", "CON", "p\n1"])
 def test_any_id_makes_a_file_name(name: str, audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever an id holds, and however long it is, its report is files in the folder."""
-    monkeypatch.setattr("authz.audit.report.as_pdf", lambda _: None)
+    monkeypatch.setattr("authz.audit.reports.report.as_pdf", lambda _: None)
     saved = Report(audit, f"Patient {name}", [ask.orphans(audit)]).save(tmp_path / "out")
     assert {path.parent for path in saved.files} == {tmp_path / "out"}
     assert all(len(path.name.encode()) < 256 for path in saved.files)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from authz.audit.answers import Answer, framed
-from authz.audit.cells import guarded, recovered
+from authz.audit.catalog.question import Answer, framed
 from authz.audit.questions import review_sheet
-from authz.audit.returned_sheets import LARGEST, MOST_LINES, SheetLine, read_sheet
-from authz.audit.sheets import as_csv, as_xlsx
+from authz.audit.reports.cells import guarded, recovered
+from authz.audit.reports.returned_sheets import LARGEST, MOST_LINES, SheetLine, read_sheet
+from authz.audit.reports.sheets import as_csv, as_xlsx
 from authz.errors import ImportRefused, InvalidInput
 from authz.texts import parse_id
 from tests.people import NOW

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 
 from authz.audit import questions as ask
-from authz.audit.reading import open_audit
-from authz.audit.sheets import as_csv
+from authz.audit.reports.sheets import as_csv
+from authz.audit.session import open_audit
 from authz.database import Database
+from authz.database.statements import insert_rows
+from authz.domain import FOREVER_MICROS, to_micros
 from authz.errors import ImportRefused, InvalidInput
 from authz.models import Event, Grant, Patient, Practitioner, Review, StandingShare
 from authz.operations import Reviewed, Verdict, review, share
 from authz.record import Asked, record_decisions
-from authz.statements import insert_rows
-from authz.terms import FOREVER_MICROS, to_micros
 from tests.acting import Clinic, by, login
 from tests.people import NOW, add, fill
 from tests.test_cli import refused, run

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from authz.clients import add_client
+from authz.callers.clients import add_client
+from authz.callers.tokens import sign
 from authz.database import Database
 from authz.settings import Settings
-from authz.tokens import sign
 from tests import people
 from tests.acting import login
 from tests.http import service

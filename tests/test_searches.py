@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from authz.audit.desk import ask, open_audit
+from authz.audit.notebook import ask, open_audit
 from authz.database import Database
 from authz.record import Act, Asked, record_decisions, searched
 from tests.people import NOW, fill

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from authz.audit.checkpoints import Signer
+from authz.audit.integrity.checkpoints import Signer
+from authz.callers.tokens import Tokens
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.private_files import read_key, read_secret, write_private
 from authz.settings import Settings
-from authz.tokens import Tokens
 from tests import people
 from tests.http import service
 

@@ -17,12 +17,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from authz import demo
-from authz.clients import add_client
-from authz.compiler import load
+from authz.callers.clients import add_client
 from authz.database import connect, shut
+from authz.importing import demo
 from authz.models import Decision, Event
-from authz.policy_history import kept_texts
+from authz.policy.compiler import load
+from authz.policy.history import kept_texts
 from authz.settings import shipped
 from tests.http import EVALUATION, question
 from tests.server import COMMAND, free_port, get, send, serving

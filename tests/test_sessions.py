@@ -10,10 +10,10 @@ import pytest
 from authz.database import Database, Limits, answering, connect, pipelined, shut
 from authz.database.pool import Pool
 from authz.database.sessions import Session, open_session
+from authz.database.statements import CHANGING, end_frozen_clients, insert_rows, lock_by_moments, take_alone, take_locks
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Subscription
 from authz.settings import Settings
-from authz.statements import CHANGING, end_frozen_clients, insert_rows, lock_by_moments, take_alone, take_locks
 from tests.services import until
 
 SHORT = Limits(statement=200, lock=100, idle=300, held=600)
@@ -160,7 +160,7 @@ def _refused(pool: Pool, error: type[Exception]) -> None:
 
 def test_an_import_waits_for_operations_by_moments(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While an operation is frozen, others of its kind go on within each pause; then the import has its turn."""
-    monkeypatch.setattr("authz.statements._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("authz.database.statements._PAUSE_SECONDS", 0.05)
     frozen, importing, other = (connect(postgresql_url) for _ in range(3))
     done = threading.Event()
 
@@ -190,8 +190,8 @@ def test_an_import_waits_for_operations_by_moments(postgresql_url: str, monkeypa
 
 def test_a_month_is_dropped_by_moments(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who reads the decisions for long keeps a month from being dropped, and answers wait behind it for a moment."""
-    monkeypatch.setattr("authz.statements._TRIES", 3)
-    monkeypatch.setattr("authz.statements._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("authz.database.statements._TRIES", 3)
+    monkeypatch.setattr("authz.database.statements._PAUSE_SECONDS", 0.05)
     reading, dropping = connect(postgresql_url), connect(postgresql_url)
     began = time.monotonic()
     with reading.atomic():

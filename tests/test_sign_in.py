@@ -12,14 +12,14 @@ from flask import Flask
 from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
-from api import oidc
 from api.app import create_app
-from api.oidc import Provider as OidcProvider
-from api.serve import serve
-from authz import demo
+from api.server import serve
+from api.web import oidc
+from api.web.oidc import Provider as OidcProvider
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.pdp import PDP
+from authz.importing import demo
+from authz.policy.pdp import PDP
 from authz.settings import Settings
 from tests import people
 from tests.acting import login

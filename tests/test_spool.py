@@ -15,11 +15,11 @@ from typing import BinaryIO, cast
 import peewee
 import pytest
 
+from authz.callers.rates import Rates
 from authz.database import Database, SqliteDatabase, WriteLocked, connect, shut
 from authz.errors import TooMany, Unavailable
 from authz.importing import import_facts
 from authz.models import Decision, Patient
-from authz.rates import Rates
 from authz.record import count_waiting, keep_log, seal, take_in
 from authz.record import spool as spool_module
 from authz.record.sealing import unsealed

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from authz import demo
-from authz.clients import add_client
-from authz.compiler import load
+from authz.callers.clients import add_client
 from authz.database import connect, migrate, shut
+from authz.importing import demo
 from authz.models import Decision
+from authz.policy.compiler import load
 from authz.settings import shipped
 from tests.http import EVALUATION, question
 from tests.server import COMMAND, free_port, send, serving

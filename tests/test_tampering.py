@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from authz.audit import batches, fhir
-from authz.audit.checkpoints import Signer, checkpoint, full
-from authz.audit.log import log_lines
-from authz.audit.proof import verification, verified
+from authz.audit.export import batches, fhir
+from authz.audit.export.log import log_lines
+from authz.audit.integrity.checkpoints import Signer, checkpoint, full
+from authz.audit.integrity.verification import verification, verified
 from authz.database import FAULTS, Database, connect, migrate, shut
 from authz.errors import Conflict
 from authz.models import Decision, Event, Leaf, Seal
 from authz.record import replayed, seal
-from authz.record.tree import Edge
+from authz.record.merkle import Edge
 from tests.people import NOW
 from tests.recorded import ANSWERS, answer, record
 from tests.tampering import fill_all, judge, sql, unlock

@@ -2,11 +2,11 @@
 
 import pytest
 
-from authz.compiler import within as narrowed
 from authz.database import Database
-from authz.decisions import Ref
 from authz.models import Membership, Patient
-from authz.pdp import PDP
+from authz.policy.compiler import within as narrowed
+from authz.policy.decision import Ref
+from authz.policy.pdp import PDP
 from tests import people
 from tests.acting import POLICY, pdp_of
 

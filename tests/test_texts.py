@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from authz.database import Database, connect, shut
+from authz.domain import FOREVER
 from authz.errors import CaregrantError, ImportRefused, InvalidInput
 from authz.importing import import_facts
 from authz.models import Grant, Patient
 from authz.operations import put_practitioner
-from authz.terms import FOREVER
 from authz.texts import fold, matches, parse_id, parse_reference, parse_text, search_key
 from tests import people
 from tests.acting import POLICY, by, login, pdp_of

@@ -13,11 +13,11 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
+from authz.callers.signed_tokens import BadToken
+from authz.callers.tokens import Tokens, sign
 from authz.database import Database
 from authz.errors import InvalidInput, Unavailable
 from authz.settings import Settings
-from authz.signed_tokens import BadToken
-from authz.tokens import Tokens, sign
 from tests import people
 from tests.http import Person, answered, assert_problem, service
 from tests.jwks_server import KeyServer, new_key, serving

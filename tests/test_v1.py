@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from authz.clients import add_client
+from authz.callers.clients import add_client
 from authz.database import Database
+from authz.domain import format_instant
 from authz.models import Decision, Event, Grant
 from authz.settings import Settings
-from authz.terms import format_instant
 from tests import people
 from tests.acting import login, served_since
 from tests.http import As, Person, answered, assert_problem, headers, question, service

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 from playhouse.migrations import Runner
 
-from authz.audit.checkpoints import Signer, checkpoint, full
-from authz.audit.log import log_lines
-from authz.audit.proof import verification, verified
-from authz.audit.verdict import verdict_of
+from authz.audit.export.log import log_lines
+from authz.audit.integrity.checkpoints import Signer, checkpoint, full
+from authz.audit.integrity.verdict import verdict_of
+from authz.audit.integrity.verification import verification, verified
 from authz.audit.verify import Facts, Verifier, batch_faults, described
 from authz.database import MIGRATIONS, Database, connect, migrate, shut
 from authz.models import Decision, Erased, Event, PersonalSecret, Seal
 from authz.record import Act, Happened, append, replayed, seal
 from authz.record.commitments import commitment
-from authz.record.erasing import erase
+from authz.record.erasure import erase
 from authz.record.events import enter_existing
 from authz.record.leaves import canonical
-from authz.record.tree import Edge, leaf_hash
+from authz.record.merkle import Edge, leaf_hash
 from authz.texts import search_key
 from tests.people import NOW
 from tests.recorded import ASKED, answer

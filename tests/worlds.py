@@ -10,8 +10,8 @@ from typing import Any
 import peewee
 from hypothesis import strategies as st
 
-from authz.compiler.vocabulary import Scalar, ToMany, ToOne, vocabulary
 from authz.database import Database
+from authz.domain import FOREVER_MICROS, GRANT_ROLES, MEMBERSHIP_ROLES
 from authz.models import (
     FACTS,
     Entity,
@@ -24,7 +24,7 @@ from authz.models import (
     StandingShare,
     Subscription,
 )
-from authz.terms import FOREVER_MICROS, GRANT_ROLES, MEMBERSHIP_ROLES
+from authz.policy.compiler.schema import Scalar, ToMany, ToOne, vocabulary
 
 T = 1_780_000_000_000_000
 CLINICS = ("north", "city")

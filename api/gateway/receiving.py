@@ -16,13 +16,13 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from api.errors import Problem
 from api.gateway.environ import environ
 from api.gateway.lanes import EVALUATION, KINDS, Lane, kind_of
 from api.gateway.proxies import Proxies
 from api.gateway.refusals import common_headers, refusal
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
-from api.meters import METHODS, meters
-from api.problems import Problem
+from api.ops.meters import METHODS, meters
 from authz.record import DecisionLog, Waiting
 
 MOST_RECEIVING = 1000

@@ -3,8 +3,8 @@
 import uuid
 from collections.abc import Sequence
 
-from api.problems import PROBLEMS, Problem, rendered
-from api.requests import HEADER, is_request_id
+from api.errors import PROBLEMS, Problem, rendered
+from api.request_context import HEADER, is_request_id
 
 Headers = list[tuple[str, str]]
 

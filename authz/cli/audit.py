@@ -5,12 +5,12 @@ from typing import BinaryIO
 
 import click
 
-from authz.audit.checkpoints import Signer, checkpoint, full, trusted
-from authz.audit.fences import statements_for
-from authz.audit.log import names_of_trees, origin_of
-from authz.audit.proof import verified
-from authz.audit.proofs import Proof, prove_consistency, prove_decision, prove_event
-from authz.audit.verdict import verdict_of
+from authz.audit.export.log import names_of_trees, origin_of
+from authz.audit.integrity.checkpoints import Signer, checkpoint, full, trusted
+from authz.audit.integrity.proofs import Proof, prove_consistency, prove_decision, prove_event
+from authz.audit.integrity.verdict import verdict_of
+from authz.audit.integrity.verification import verified
+from authz.audit.permissions import statements_for
 from authz.audit.verify import Malformed, described, text_of
 from authz.cli.audit_export import drop, erase_command, export
 from authz.cli.options import as_json, now, opened, setting, settings, write_json

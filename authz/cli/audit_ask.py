@@ -37,7 +37,7 @@ def ask_command(
     """
     try:
         from authz.audit.questions import QUESTIONS  # noqa: PLC0415 - only this command needs it
-        from authz.audit.reading import open_audit  # noqa: PLC0415
+        from authz.audit.session import open_audit  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise Unavailable(f"this needs {error.name}: pip install 'caregrant[notebooks]'") from error
     known = {one.name: one for one in QUESTIONS}
@@ -70,7 +70,7 @@ def _typed(question: Any, text: str) -> tuple[str, Any]:
 
 
 def _show(answer: Any, form: str) -> None:
-    from authz.audit.sheets import as_csv  # noqa: PLC0415 - as above
+    from authz.audit.reports.sheets import as_csv  # noqa: PLC0415 - as above
 
     if form == "csv":
         click.echo(as_csv(answer), nl=False)

@@ -8,17 +8,17 @@ from typing import Any, BinaryIO
 
 import click
 
-from authz.audit import fhir
-from authz.audit.checkpoints import Signer
-from authz.audit.known import require_known_ref
-from authz.audit.log import log_lines
+from authz.audit.catalog.known_ids import require_known_ref
+from authz.audit.export import fhir
+from authz.audit.export.log import log_lines
+from authz.audit.integrity.checkpoints import Signer
 from authz.cli.options import now, opened, setting, settings
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.record import Act, count_waiting
-from authz.record.dropping import LEAST_YEARS, check_over, drop_month
-from authz.record.erasing import erase
+from authz.record.erasure import erase
 from authz.record.leaves import canonical
+from authz.record.retention import LEAST_YEARS, check_over, drop_month
 
 FORMATS = ("log", "parquet", "fhir-r4", "fhir-r5")
 
@@ -65,7 +65,7 @@ def _parquet(connected: Database, output: str | None) -> None:
 
 def _parquet_module() -> Any:
     try:
-        from authz.audit import parquet  # noqa: PLC0415 - only these commands need the extra
+        from authz.audit.export import parquet  # noqa: PLC0415 - only these commands need the extra
     except ImportError as error:
         raise InvalidInput("Parquet needs the extra: pip install 'caregrant[notebooks]'") from error
     return parquet

@@ -2,9 +2,9 @@
 
 import click
 
+from authz.callers.clients import SCOPES, add_client, list_clients, revoke_client, rotate_client
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
-from authz.clients import SCOPES, add_client, list_clients, revoke_client, rotate_client
-from authz.terms import FOREVER, format_instant
+from authz.domain import FOREVER, format_instant
 
 
 @click.group()

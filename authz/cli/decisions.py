@@ -5,12 +5,12 @@ from datetime import datetime
 
 import click
 
-from authz.audit.known import require_known_ref
+from authz.audit.catalog.known_ids import require_known_ref
 from authz.cli.options import RefType, as_json, at_instant, setting, settings, write_json
-from authz.decisions import Explanation, Ref
+from authz.domain import REASONS, format_instant
 from authz.errors import InvalidInput
-from authz.pdp import PDP, open_pdp
-from authz.terms import REASONS, format_instant
+from authz.policy.decision import Explanation, Ref
+from authz.policy.pdp import PDP, open_pdp
 
 
 @click.command()

@@ -8,13 +8,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from authz.callers.clients import add_client, revoke_clients
 from authz.cli.options import PORT, as_json, now, opened, setting, settings, write_json
-from authz.clients import add_client, revoke_clients
-from authz.compiler import load
 from authz.database import Database, connect, masked_url, migrate, shut
-from authz.demo import BEGAN, fill, is_demo
 from authz.importing import ImportReport, import_facts
-from authz.old_ids import outside_the_rule
+from authz.importing.demo import BEGAN, fill, is_demo
+from authz.policy.compiler import load
+from authz.queries.old_ids import outside_the_rule
 from authz.record import Act, policy_loaded
 
 
@@ -105,7 +105,7 @@ def demo(serving: bool, port: int, database: str | None, policies: str | None) -
 
 
 def _serve_demo(connected: Database, database: str, policies: str, port: int) -> None:
-    from api.serve import serve  # noqa: PLC0415 - only serving needs Flask
+    from api.server import serve  # noqa: PLC0415 - only serving needs Flask
 
     revoke_clients(connected, name="demonstration", now=now())
     key = add_client(connected, name="demonstration", scopes=("decide", "audit"), now=now())

@@ -14,15 +14,15 @@ from typing import Any, BinaryIO
 
 import click
 
-from authz.audit.returned_sheets import LARGEST, read_sheet
+from authz.audit.reports.returned_sheets import LARGEST, read_sheet
 from authz.cli.audit import audit
 from authz.cli.options import PORT, as_json, now, setting, settings, write_json
 from authz.database import absolute_url, connect
+from authz.domain import parse_instant
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.operations import Source, Verdict, review
-from authz.pdp import open_pdp
+from authz.policy.pdp import open_pdp
 from authz.record import Act, keep_policy
-from authz.terms import parse_instant
 
 _FORMATS = (".html", ".pdf", ".ipynb")
 _NUMBER = re.compile("[0-9]{1,19}")
@@ -31,7 +31,7 @@ _NUMBER = re.compile("[0-9]{1,19}")
 def _extra() -> ModuleType:
     """What runs notebooks. Raises `Unavailable` without the extra."""
     try:
-        from authz.audit import notebooks  # noqa: PLC0415 - only these commands need it
+        from authz.audit.reports import notebooks  # noqa: PLC0415 - only these commands need it
     except ModuleNotFoundError as error:
         raise Unavailable(f"this needs {error.name}: pip install 'caregrant[notebooks]'") from error
     return notebooks
@@ -100,9 +100,9 @@ def _handed_on(database: str | None, policies: str | None, letters: str | None =
 
 
 def _write(notebooks: ModuleType, one: Any, ran: Any, output: Path, url: str, *, letter: bool) -> None:
-    from authz.audit.printed import as_pdf  # noqa: PLC0415 - as above
-    from authz.audit.reading import open_audit  # noqa: PLC0415
-    from authz.audit.report import export  # noqa: PLC0415
+    from authz.audit.reports.printed import as_pdf  # noqa: PLC0415 - as above
+    from authz.audit.reports.report import export  # noqa: PLC0415
+    from authz.audit.session import open_audit  # noqa: PLC0415
 
     html: str | None = notebooks.about(ran)["letter"] if letter else notebooks.as_html(one, ran)
     if html is None or (letter and output.suffix == ".ipynb"):

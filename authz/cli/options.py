@@ -8,11 +8,11 @@ import click
 import orjson
 
 from authz.database import Database, connect, pending, shut
-from authz.decisions import Ref
+from authz.domain import parse_instant
 from authz.errors import InvalidInput, Unavailable
+from authz.policy.decision import Ref
 from authz.record import count_waiting
 from authz.settings import SETTINGS, Settings
-from authz.terms import parse_instant
 
 PORT = click.IntRange(1, 65_535)
 

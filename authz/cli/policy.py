@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
-from authz.compiler import CompiledPolicy, Query, Writer, clauses, compile_texts, load
 from authz.database import connect
 from authz.errors import InvalidInput, PolicyUnknown
-from authz.policy_history import kept_texts
+from authz.policy.compiler import CompiledPolicy, Query, Writer, clauses, compile_texts, load
+from authz.policy.history import kept_texts
 from authz.record import Act, keep_policy, policies_served
 
 

@@ -15,6 +15,6 @@ from authz.cli.options import PORT, setting, settings
 @setting("fsync")
 def serve_command(host: str, port: int, workers: int, **given: str | bool | None) -> None:
     """Serve decisions over HTTP until it is told to stop (SIGTERM, Ctrl-C)."""
-    from api.serve import serve  # noqa: PLC0415 - only serving needs Flask
+    from api.server import serve  # noqa: PLC0415 - only serving needs Flask
 
     serve(settings(**given), host, port, workers)

@@ -17,10 +17,10 @@ from authz.database.connection import (
     write_back,
 )
 from authz.database.faults import FAULTS, WriteLocked, wrapped
-from authz.database.limits import Limits
 from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase
-from authz.database.schema import MIGRATIONS, known_version
+from authz.database.schema_version import MIGRATIONS, known_version
+from authz.database.session_limits import Limits
 from authz.database.sqlite import SqliteDatabase
 
 __all__ = [

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from time import time_ns
 from typing import Any
 
+from authz.domain import format_micros
 from authz.errors import Unavailable
-from authz.terms import format_micros
 
 TOLERANCE_SECONDS = 5
 """How far the two clocks may differ: more than any wait on a network, less than anybody notices on a share."""

@@ -12,11 +12,11 @@ from urllib.parse import quote, unquote, urlsplit
 from playhouse.migrations import Runner
 
 from authz.database.faults import FAULTS, WriteLocked, wrapped
-from authz.database.limits import LONG, Limits
 from authz.database.logins import require_normal_logins
 from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase, open_postgresql
-from authz.database.schema import MIGRATIONS
+from authz.database.schema_version import MIGRATIONS
+from authz.database.session_limits import LONG, Limits
 from authz.database.sqlite import SqliteDatabase, open_sqlite, write_back_log
 from authz.errors import InvalidInput, Unavailable
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from authz.domain import normalise_login
 from authz.errors import InvalidInput
-from authz.terms import normalise_login
 
 _NAMED = 20
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import peewee
 
 from authz.database.faults import FAULTS, wrapped
-from authz.database.limits import Limits
 from authz.database.pool import Pool
-from authz.database.schema import MIGRATING
+from authz.database.schema_version import MIGRATING
+from authz.database.session_limits import Limits
 from authz.errors import Unavailable
 
 if TYPE_CHECKING:

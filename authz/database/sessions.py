@@ -13,8 +13,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from authz.database.limits import Limits
-from authz.database.schema import known_version
+from authz.database.schema_version import known_version
+from authz.database.session_limits import Limits
 from authz.errors import Unavailable
 
 _CONNECTION = {

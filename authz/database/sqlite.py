@@ -12,7 +12,7 @@ from typing import Any
 import peewee
 
 from authz.database.faults import WriteLocked
-from authz.database.schema import MIGRATING, known_version
+from authz.database.schema_version import MIGRATING, known_version
 
 _FIELD_TYPES = {"OPAQUE_ID": "TEXT"}
 _BUSY_MILLISECONDS = 2000

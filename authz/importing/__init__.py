@@ -15,13 +15,13 @@ from typing import BinaryIO
 
 import peewee
 
-from authz.compiler import Vocabulary
 from authz.database import Database, SqliteDatabase, answering, gather_statistics
+from authz.database.statements import CHANGING, take_alone
+from authz.domain import to_micros
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import Outcome, Stretch
-from authz.statements import CHANGING, take_alone
-from authz.terms import to_micros
+from authz.policy.compiler import Vocabulary
 
 LONGEST_LINE = 1 << 20
 """A longer line is refused without being read to its end."""

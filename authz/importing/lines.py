@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from authz.compiler import Vocabulary
+from authz.domain import FOREVER_MICROS, GRANT_ROLES, MEMBERSHIP_ROLES, normalise_login, parse_instant, to_micros
 from authz.errors import InvalidInput
-from authz.properties import typed
+from authz.policy.compiler import Vocabulary
+from authz.policy.entity_properties import typed
 from authz.strict_json import parse_object
-from authz.terms import FOREVER_MICROS, GRANT_ROLES, MEMBERSHIP_ROLES, normalise_login, parse_instant, to_micros
 from authz.texts import parse_reference, parse_stored_id, parse_text, shown
 
 

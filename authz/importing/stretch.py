@@ -12,13 +12,13 @@ from typing import Any, Literal
 import orjson
 
 from authz.database import Database, ask_clock
+from authz.database.statements import insert_rows, rows_of, write_many
+from authz.domain import FOREVER_MICROS, MEMBERSHIP_ROLES, format_micros, from_micros
 from authz.errors import InvalidInput
 from authz.importing.lines import Line
-from authz.leaving import PRACTISING, held_shares
 from authz.models import Entity, Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
+from authz.operations.leaving import PRACTISING, held_shares
 from authz.record import Act, Happened, append, changed, told_entity
-from authz.statements import insert_rows, rows_of, write_many
-from authz.terms import FOREVER_MICROS, MEMBERSHIP_ROLES, format_micros, from_micros
 from authz.texts import parse_id, search_key
 
 Key = tuple[str, ...]

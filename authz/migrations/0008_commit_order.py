@@ -7,9 +7,9 @@ the trees and empties the queue, all within COMMIT: no client is waited for whil
 
 from typing import Any
 
-_APPENDING = 0x43617265  # authz/record/proof.py
+_APPENDING = 0x43617265  # authz/record/trees.py
 _PERSON = 0x70657273  # authz/record/commitments.py
-_RECORDING = 0x43617266  # authz/statements.py
+_RECORDING = 0x43617266  # authz/database/statements.py
 _STRIPES = 64
 
 _ID = 'TEXT COLLATE "C" NOT NULL'
@@ -45,7 +45,7 @@ _HMAC = [
     END $$""",
 ]
 
-# authz/record/tree.py, `Edge.grown`, and authz/record/proof.py, `extend`: the tests hold the two together.
+# authz/record/merkle.py, `Edge.grown`, and authz/record/trees.py, `extend`: the tests hold the two together.
 _GROW = r"""CREATE FUNCTION caregrant_grow(tree_name TEXT, events BIGINT[], seals BIGINT[], hashes BYTEA[])
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

@@ -5,6 +5,6 @@ from typing import Any
 
 
 def up(migrator: Any, db: Any) -> None:
-    from authz.record.adopting import adopt_facts  # noqa: PLC0415 - as the record tells them
+    from authz.record.adoption import adopt_facts  # noqa: PLC0415 - as the record tells them
 
     adopt_facts(db, datetime.now(UTC))

@@ -5,17 +5,17 @@ acts and when (`Act`) as an argument, and raises the errors of `authz.errors`; t
 """
 
 from authz.operations.entity import add_entity, end_entity, put_entity
+from authz.operations.idempotency import Answered, Once, Stored
 from authz.operations.membership import (
     end_membership,
     put_membership,
     put_practitioner,
     put_subscription,
 )
-from authz.operations.once import Answered, Once, Stored
 from authz.operations.patient import Added, add_patient, edit_patient, end_patient
 from authz.operations.review import Reviewed, Source, Verdict, review
 from authz.operations.share import Shared, end_share, share
-from authz.operations.share_all import end_standing_share, share_all
+from authz.operations.standing_share import end_standing_share, share_all
 from authz.operations.transfer import Transferred, transfer
 
 __all__ = [

@@ -7,16 +7,16 @@ only what its type declares; anything else is refused.
 import uuid
 from typing import Any
 
-from authz.compiler import Type
-from authz.compiler.vocabulary import ToOne
+from authz.domain import FOREVER
 from authz.errors import InvalidInput, NotFound
 from authz.models import Entity, EntityLink, Membership, Patient
-from authz.operations.change import ALONE, Change, Row, perform
-from authz.operations.once import Once
-from authz.pdp import PDP
-from authz.properties import typed
+from authz.operations.idempotency import Once
+from authz.operations.transaction import ALONE, Change, Row, perform
+from authz.policy.compiler import Type
+from authz.policy.compiler.schema import ToOne
+from authz.policy.entity_properties import typed
+from authz.policy.pdp import PDP
 from authz.record import Act, told_entity
-from authz.terms import FOREVER
 from authz.texts import is_named, parse_id, parse_stored_id, shown
 
 Leads = dict[str, tuple[str, str]]

@@ -7,18 +7,32 @@ the practitioner comes back. Ownership stays, for a manager to hand over. A laps
 
 from collections.abc import Iterator
 
+from authz.database import Database
+from authz.database.statements import is_among
+from authz.domain import to_micros
 from authz.errors import CaregrantError
-from authz.leaving import held_shares
 from authz.models import Grant, StandingShare
-from authz.operations.change import ALONE, Change, Row
-from authz.statements import is_among
-from authz.terms import to_micros
+from authz.operations.transaction import ALONE, Change, Row
 
+PRACTISING = ("member", "manager")
+"""The roles of those who practise; an auditor does not."""
+_SHARES = """SELECT g.id, g.patient_id FROM "grant" g JOIN patient p ON p.id = g.patient_id
+    WHERE g.practitioner_id = {0} AND g.role = 'viewer' AND g.ended_at > {0} AND g.ended_at > g.started_at
+    AND p.subscription_id = {0}
+    ORDER BY g.id"""
 _AT_ONCE = 500
 
 
 class SharesAdded(CaregrantError):
     """The practitioner got a share between the look at the patients and the lock on the clinic: try again."""
+
+
+def held_shares(database: Database, practitioner: str, subscription: str, now: int) -> list[tuple[int, str]]:
+    """The viewer grants, each its number and its patient, that a practitioner holds in a clinic and that have not ended
+    at `now` (microseconds).
+    """
+    sql = _SHARES.format(database.param)
+    return list(database.execute_sql(sql, (practitioner, now, subscription)).fetchall())
 
 
 def end_shares(change: Change, practitioner: str, subscription: str) -> None:

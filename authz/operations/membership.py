@@ -8,14 +8,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
+from authz.domain import normalise_login, to_micros
 from authz.errors import Conflict, Denied, NotFound
-from authz.leaving import PRACTISING, held_shares
 from authz.models import Licence, Membership, Practitioner, Subscription
-from authz.operations.change import ALONE, Change, Row, in_future, perform
-from authz.operations.leaving import SharesAdded, end_shares
-from authz.pdp import PDP
+from authz.operations.leaving import PRACTISING, SharesAdded, end_shares, held_shares
+from authz.operations.transaction import ALONE, Change, Row, in_future, perform
+from authz.policy.pdp import PDP
 from authz.record import Act
-from authz.terms import normalise_login, to_micros
 from authz.texts import is_named, parse_id, parse_stored_id, parse_text, search_key
 
 T = TypeVar("T")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from authz.errors import Conflict, InvalidInput, NotFound
 from authz.models import Grant, Membership, Patient
-from authz.operations.change import Change, Row, bounded, perform
-from authz.operations.once import Once
-from authz.pdp import PDP
+from authz.operations.idempotency import Once
+from authz.operations.transaction import Change, Row, bounded, perform
+from authz.policy.pdp import PDP
 from authz.record import Act
 from authz.texts import parse_id, parse_reference, parse_text, search_key
 

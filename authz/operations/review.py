@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from authz.database.statements import is_among
+from authz.domain import VERDICTS
 from authz.errors import CaregrantError, ImportRefused
 from authz.models import Grant, Review, StandingShare
-from authz.operations.change import ALONE, Change, Row, perform
 from authz.operations.share import end_one
-from authz.operations.share_all import end_standing
-from authz.pdp import PDP
+from authz.operations.standing_share import end_standing
+from authz.operations.transaction import ALONE, Change, Row, perform
+from authz.policy.pdp import PDP
 from authz.record import Act
-from authz.statements import is_among
-from authz.terms import VERDICTS
 from authz.texts import parse_id
 
 

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from authz.errors import Conflict, NotFound
 from authz.models import Grant
-from authz.operations.change import Change, Person, Row, bounded, check_several, each, in_future, perform
-from authz.operations.once import Once
-from authz.pdp import PDP
+from authz.operations.idempotency import Once
+from authz.operations.transaction import Change, Person, Row, bounded, check_several, each, in_future, perform
+from authz.policy.pdp import PDP
 from authz.record import Act
 
 

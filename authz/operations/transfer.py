@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from authz.errors import Conflict
-from authz.operations.change import Change, Row, bounded, check_several, each, perform
-from authz.operations.once import Once
-from authz.pdp import PDP
+from authz.operations.idempotency import Once
+from authz.operations.transaction import Change, Row, bounded, check_several, each, perform
+from authz.policy.pdp import PDP
 from authz.record import Act
 
 

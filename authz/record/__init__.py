@@ -1,11 +1,11 @@
 """The record: what was answered and what was changed, append only. It holds ids, never names or clinical text."""
 
-from authz.record.decisions import Asked, record_decisions, searched
+from authz.record.change_feed import read_events
+from authz.record.decision_log import MODES, DecisionLog, Waiting, keep_log, log_of
+from authz.record.decision_rows import Asked, record_decisions, searched
 from authz.record.events import KINDS, Act, Happened, append
 from authz.record.facts import NOUNS, changed, told, told_entity
-from authz.record.feed import read_events
-from authz.record.log import MODES, DecisionLog, Waiting, keep_log, log_of
-from authz.record.months import make_partitions
+from authz.record.partitions import make_partitions
 from authz.record.policies import keep_policy, policies_served, policy_loaded
 from authz.record.replay import Difference, replayed
 from authz.record.sealing import seal

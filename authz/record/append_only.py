@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from authz.database import Database
-from authz.statements import lock_by_moments
+from authz.database.statements import lock_by_moments
 
 
 @contextmanager

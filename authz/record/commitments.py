@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from authz.database import Database
+from authz.database.statements import rows_of, write_many
 from authz.models import Erased
 from authz.record.leaves import blob, canonical
-from authz.statements import rows_of, write_many
 
 _PERSON, _STRIPES = 0x70657273, 64  # as authz/migrations/0008_commit_order.py has them
 _FOUND = "SELECT whose, value FROM personal_secret WHERE whose"

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import orjson
 
 from authz.database import Database
+from authz.database.statements import insert_rows
+from authz.domain import to_micros
 from authz.models import Event
+from authz.record.commit_queue import queue_events
 from authz.record.commitments import commitment, erased, secrets_of, whose_address, whose_reason
 from authz.record.facts import KEYED, tell_keyed
 from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf
-from authz.record.proof import extend
-from authz.record.queueing import queue_events
-from authz.record.tree import leaf_hash
-from authz.statements import insert_rows
-from authz.terms import to_micros
+from authz.record.merkle import leaf_hash
+from authz.record.trees import extend
 
 KINDS = {
     "subscription:added": "a subscription was provisioned",

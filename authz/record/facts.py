@@ -19,12 +19,12 @@ from typing import Any
 import orjson
 
 from authz.database import Database
+from authz.database.statements import rows_of
+from authz.domain import FOREVER_MICROS, format_micros, to_micros
 from authz.models import Grant, Licence, Membership, StandingShare
-from authz.policy_history import hash_of_kept
+from authz.policy.history import hash_of_kept
 from authz.record.commitments import secrets_of
 from authz.record.leaves import canonical, foreign, parse_document, truth
-from authz.statements import rows_of
-from authz.terms import FOREVER_MICROS, format_micros, to_micros
 from authz.texts import search_key
 
 NOUNS = {"grant": Grant, "standing_share": StandingShare, "membership": Membership, "licence": Licence}

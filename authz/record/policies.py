@@ -6,13 +6,13 @@ deleted shows (`authz.record.replay`).
 
 from typing import NamedTuple
 
-from authz.compiler import CompiledPolicy
 from authz.database import Database, answering
+from authz.database.statements import LOADING, take_alone
+from authz.domain import format_instant
 from authz.models import Event, PolicyText
-from authz.policy_history import version_loaded
+from authz.policy.compiler import CompiledPolicy
+from authz.policy.history import version_loaded
 from authz.record.events import Act, Happened, append
-from authz.statements import LOADING, take_alone
-from authz.terms import format_instant
 
 _LOADED = "policy:loaded"
 

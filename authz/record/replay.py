@@ -17,7 +17,7 @@ from authz.database import Database, answering
 from authz.models import Event
 from authz.record.facts import KEYED, NOUNS, pages, standing_facts, unreadable
 from authz.record.leaves import canonical, parse_document
-from authz.record.upgraded import possible_clinics
+from authz.record.upgraded_entities import possible_clinics
 
 _NOUNS = (*NOUNS, "entity", "policy")
 

@@ -14,17 +14,17 @@ from typing import Any
 import peewee
 
 from authz.database import Database, answering
+from authz.database.statements import insert_rows
+from authz.domain import to_micros
 from authz.errors import Unavailable
 from authz.models import Decision, Seal
+from authz.record.commit_queue import queue_seals
 from authz.record.commitments import commitment, erased, secrets_of, whose_address
 from authz.record.leaves import DECISION_FIELDS, canonical, decision_leaf, seal_leaf
-from authz.record.months import month_of
-from authz.record.proof import extend
-from authz.record.queueing import queue_seals
+from authz.record.merkle import Edge, leaf_hash
+from authz.record.partitions import month_of
 from authz.record.spool import take_in
-from authz.record.tree import Edge, leaf_hash
-from authz.statements import insert_rows
-from authz.terms import to_micros
+from authz.record.trees import extend
 
 _PAUSE = 0.1
 BATCH = 1000

@@ -25,7 +25,7 @@ import orjson
 
 from authz.database import Database, SqliteDatabase, WriteLocked, answering
 from authz.errors import Unavailable
-from authz.record.tenancy import COLUMNS, insert_decisions
+from authz.record.question_tenant import COLUMNS, insert_decisions
 
 MOST_BYTES = 256 << 20
 """The largest spool: what it cannot hold is not answered."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from authz.database import Database
 from authz.models import Decision
-from authz.pdp import PDP
+from authz.policy.pdp import PDP
 from tests.authzen.conftest import BASE, Answer, answered
 from tests.http import App, assert_problem, question
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from authz.compiler import load
 from authz.database import Database
 from authz.importing import import_facts
-from authz.pdp import PDP
+from authz.policy.compiler import load
+from authz.policy.pdp import PDP
 from authz.settings import Settings
 from tests.authzen.conftest import BASE, answered, found
 from tests.http import App

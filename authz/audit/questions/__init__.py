@@ -1,10 +1,10 @@
 """The questions of the audit (AUDIT.md 1.4), one function each, by subject. `docs/questions.md` lists them all.
 
-Each is called with an `authz.audit.reading.Audit`, takes `as_of`, `tz` and its own parameters by name, and gives an
-`authz.audit.answers.Answer`.
+Each is called with an `authz.audit.session.Audit`, takes `as_of`, `tz` and its own parameters by name, and gives an
+`authz.audit.catalog.question.Answer`.
 """
 
-from authz.audit.answers import Question
+from authz.audit.catalog.question import Question
 from authz.audit.questions.access import access_over_time, what_could_reach, who_could, who_did
 from authz.audit.questions.changes import what_changed
 from authz.audit.questions.denials import denied_attempts

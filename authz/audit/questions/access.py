@@ -6,12 +6,12 @@ Who could is asked of the PDP at that instant: no rule is written down a second 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When
-from authz.compiler import Vocabulary
-from authz.compiler.vocabulary import ToOne
-from authz.decisions import Decision
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When
 from authz.models import Patient
+from authz.policy.compiler import Vocabulary
+from authz.policy.compiler.schema import ToOne
+from authz.policy.decision import Decision
 
 _CHUNK = 500
 _HOW = {"owner": "owner", "viewer": "share"}

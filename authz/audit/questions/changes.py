@@ -1,7 +1,7 @@
 """What changed in a clinic between two dates, or between two reviews: gained, lost, by whom and why (Q28)."""
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When
 from authz.errors import InvalidInput
 
 _CHANGED = "started_at < :until AND ended_at >= :since AND NOT (started_at < :since AND ended_at >= :until)"

@@ -1,7 +1,7 @@
 """Denied attempts, by who tried, what was tried and why not (Q17)."""
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When, offset
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When, offset
 
 _BY = {
     "practitioner": "CASE WHEN actor <> '' THEN actor ELSE subject END",

@@ -8,11 +8,11 @@ purpose that came with the question alone; without a purpose nobody can tell.
 import re
 from typing import Any
 
-from authz.audit.answers import Found, question
-from authz.audit.parameters import require_reason
+from authz.audit.catalog.parameters import require_reason
+from authz.audit.catalog.question import Found, question
 from authz.audit.questions.access import about
 from authz.audit.questions.names import names_at_clinic
-from authz.audit.reading import MOST_ROWS, Audit, When
+from authz.audit.session import MOST_ROWS, Audit, When
 
 OPERATIONS = ("TREAT", "ETREAT", "BTG", "HPAYMT", "HOPERAT")
 """HL7 purposes of use that an accounting leaves out: treatment, payment, operations."""
@@ -32,7 +32,7 @@ def _code(purpose: str) -> str:
 
 
 def disclosure_kind(subject_type: str, purpose: str) -> str:
-    """Which kind of disclosure it was, one of `authz.audit.parameters.DISCLOSURES`."""
+    """Which kind of disclosure it was, one of `authz.audit.catalog.parameters.DISCLOSURES`."""
     if subject_type == "patient" or _code(purpose) in TO_THE_PATIENT:
         return "to the patient"
     if not purpose:

@@ -1,7 +1,7 @@
 """Leavers and lapses: what was permitted to somebody who did not work there any more (Q8)."""
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When
 
 
 @question(

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from authz.audit.answers import Found, question
-from authz.audit.fences import names_readable
-from authz.audit.parameters import require_reason
-from authz.audit.reading import Audit
+from authz.audit.catalog.parameters import require_reason
+from authz.audit.catalog.question import Found, question
+from authz.audit.permissions import names_readable
+from authz.audit.session import Audit
 from authz.errors import InvalidInput
 
 

@@ -1,7 +1,7 @@
 """Was the right party told? (Q19)"""
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When
 
 
 @question(

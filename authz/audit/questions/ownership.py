@@ -1,7 +1,7 @@
 """Whose patient: the chain of owners, what former owners still did, patients without a working owner (Q4, Q9, Q12)."""
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When
 
 _MONTH = 30 * 86_400_000_000
 

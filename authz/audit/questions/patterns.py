@@ -1,7 +1,7 @@
 """Patterns in who shares with whom: both ways, in a circle, one person as the hub (Q18)."""
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit
 
 # Who shares something with whom at one instant: a patient's owner with a viewer, or everything.
 _EDGES = """WITH edge AS (

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When
-from authz.decisions import Decision
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When
+from authz.domain import from_micros
 from authz.errors import PolicyUnknown
-from authz.pdp import PDP
-from authz.policy_history import version_loaded
-from authz.terms import from_micros
+from authz.policy.decision import Decision
+from authz.policy.history import version_loaded
+from authz.policy.pdp import PDP
 
 _ASKED = """reason <> 'searched' AND ("at" >= :since AND "at" < :until OR "at" <= 0)"""
 

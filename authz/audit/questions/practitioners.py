@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When
-from authz.decisions import Ref
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When
+from authz.domain import from_micros
 from authz.errors import PolicyUnknown
-from authz.pdp import PDP
-from authz.terms import from_micros
+from authz.policy.decision import Ref
+from authz.policy.pdp import PDP
 
 _PERIOD = "d.at >= :since AND d.at < :until"
 _FOR_THEM = f"d.subject_type = 'practitioner' AND d.subject = :who AND {_PERIOD}"

@@ -2,12 +2,12 @@
 
 import orjson
 
-from authz.audit.answers import Found, question
-from authz.audit.fences import names_readable
-from authz.audit.reading import MOST_ROWS, Audit, When
+from authz.audit.catalog.question import Found, question
+from authz.audit.permissions import names_readable
+from authz.audit.session import MOST_ROWS, Audit, When
 from authz.audit.verify import NOT, VERIFIED
+from authz.domain import FOREVER, parse_instant, to_micros
 from authz.record import replayed
-from authz.terms import FOREVER, parse_instant, to_micros
 
 _BACKWARDS = {
     "event": "the clock of the events",

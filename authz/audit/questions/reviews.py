@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from authz.audit.answers import Found, question
-from authz.audit.fences import names_readable
-from authz.audit.parameters import require_reason
-from authz.audit.reading import MOST_ROWS, Audit
+from authz.audit.catalog.parameters import require_reason
+from authz.audit.catalog.question import Found, question
+from authz.audit.permissions import names_readable
+from authz.audit.session import MOST_ROWS, Audit
 
 _DAY = 86_400_000_000
 _SHARES = "grant standing_share patient practitioner given_by since until last_used"

@@ -1,7 +1,7 @@
 """Shares: past their purpose, given by or to somebody who might not, and how wide they are (Q7, Q10, Q11, Q23)."""
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When
 
 _DAY = 86_400_000_000
 

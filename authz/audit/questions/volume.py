@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from authz.audit.answers import Found, question
-from authz.audit.reading import MOST_ROWS, Audit, When, stretches
-from authz.terms import FOREVER_MICROS
+from authz.audit.catalog.question import Found, question
+from authz.audit.session import MOST_ROWS, Audit, When, stretches
+from authz.domain import FOREVER_MICROS
 
 _DAY = 86_400_000_000
 _PEERS = 0.95

@@ -1,0 +1,1 @@
+"""What operators need: health, readiness, metrics, log lines, the OpenAPI document."""

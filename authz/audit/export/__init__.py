@@ -1,0 +1,1 @@
+"""The record carried out: log, Parquet, FHIR."""

@@ -1,0 +1,1 @@
+"""Whether the record is whole: verification, checkpoints, proofs, the verdict."""

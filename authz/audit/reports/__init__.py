@@ -1,0 +1,1 @@
+"""Reports, letters, sheets and charts, and the notebooks that make them."""

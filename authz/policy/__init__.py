@@ -1,0 +1,1 @@
+"""Policies: compile them, decide by them, keep their history."""

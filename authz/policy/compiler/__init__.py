@@ -1,0 +1,32 @@
+"""Policies to plans: reads Polar, resolves it to conjunctive queries, and writes those as SQL.
+
+The only importer of Oso, at load time alone. It reads no database and decides nothing.
+"""
+
+from authz.policy.compiler.explain import Clause, clauses
+from authz.policy.compiler.ir import Query
+from authz.policy.compiler.load import CompiledPolicy, compile_texts, load, version_of
+from authz.policy.compiler.schema import Type, Vocabulary, vocabulary
+from authz.policy.compiler.sql import SORT_KEY, Dialect, Parameter, Statement, Writer, listed
+from authz.policy.compiler.tenancy import facts_within, within
+
+__all__ = [
+    "SORT_KEY",
+    "Clause",
+    "CompiledPolicy",
+    "Dialect",
+    "Parameter",
+    "Query",
+    "Statement",
+    "Type",
+    "Vocabulary",
+    "Writer",
+    "clauses",
+    "compile_texts",
+    "facts_within",
+    "listed",
+    "load",
+    "version_of",
+    "vocabulary",
+    "within",
+]

@@ -1,0 +1,1 @@
+"""What pages and `/v1` read, each through the PDP."""

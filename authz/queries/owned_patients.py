@@ -1,0 +1,50 @@
+"""The patients whose owner somebody is, in the order of a list; whether they may view them is asked afterwards.
+
+Few are found by their grants and sorted. Of many a page is read in the order of names in each clinic where they have
+worked, which an index keeps: no grant crosses clinics, and nobody owns a patient of a clinic where they never worked.
+"""
+
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+from authz.database import Database
+from authz.database.statements import run
+from authz.domain import to_micros
+from authz.models import Membership
+from authz.policy.compiler import SORT_KEY, Parameter, listed
+from authz.policy.plan import Place
+from authz.record import Act
+
+Row = tuple[str, str]
+_FEW = 1000
+_HELD = """"grant" AS held WHERE held.practitioner_id = {} AND held.role = 'owner'
+    AND held.started_at <= {} AND held.ended_at > {}"""
+_AMONG = f"SELECT listed.id, {SORT_KEY} FROM patient AS listed WHERE listed.subscription_id = {{}}"
+_BY_GRANTS = f"{_AMONG} AND listed.id IN (SELECT held.patient_id FROM {_HELD})"
+_BY_NAMES = f"{_AMONG} AND EXISTS (SELECT 1 FROM {_HELD} AND held.patient_id = listed.id)"
+
+
+def owned(database: Database, act: Act, place: Place) -> list[Row]:
+    """The ids with the sort keys, from a place in the list."""
+    now = to_micros(act.now)
+    mine = (act.by, now, now)
+    some = run(database, f"SELECT COUNT(*) FROM (SELECT 1 FROM {_HELD} LIMIT {_FEW + 1}) AS counted", *mine)
+    ((count,),) = some.fetchall()
+    sql = _BY_GRANTS if count <= _FEW or not place.by_name else _BY_NAMES
+    worked = Membership.select(Membership.subscription).where(Membership.practitioner == act.by).distinct()
+    clinics = sorted(name for (name,) in worked.tuples().execute(database) if act.bound in (None, name))
+    pages = [_page(database, sql, (clinic, *mine), place) for clinic in clinics]
+    order = (lambda row: (row[1], row[0])) if place.by_name else (lambda row: row)
+    return list(islice(merge(*pages, key=order), place.limit))
+
+
+def _page(database: Database, sql: str, values: tuple[Any, ...], place: Place) -> list[Row]:
+    told, given = list(values), place.values()
+
+    def hole(parameter: Parameter) -> str:
+        told.append(given[parameter.name[0]])
+        return "{}"
+
+    rest = listed(hole, by_name=place.by_name, dialect=database.dialect)
+    return [(one, key) for one, key in run(database, f"{sql} AND {rest}", *told).fetchall()]

@@ -1,0 +1,329 @@
+"""What a practitioner may see: their patients, who has access, their colleagues, their notices. Reads, through the PDP.
+
+Whatever is listed was permitted first and narrowed down afterwards, by what the reader may read (T23).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from authz.database import answering
+from authz.database.statements import is_among, rows_of
+from authz.domain import FOREVER, normalise_login, to_micros
+from authz.errors import Denied, NotFound
+from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
+from authz.policy.decision import Decision, Ref
+from authz.policy.pdp import PDP
+from authz.policy.plan import Place
+from authz.queries.owned_patients import owned
+from authz.record import Act, Asked, record_decisions, searched
+from authz.texts import describe_patient, matches, words_of
+
+Row = dict[str, Any]
+_CHUNK = 500
+_LARGEST_CHUNK = 16_000
+_BELL = 1000
+
+
+def by_login(pdp: PDP, login: str, bound: str | None) -> str | None:
+    """The id of the practitioner with a login; for a key of one subscription, only of those who have worked there."""
+    mark, asked = pdp.database.param, [normalise_login(login)]
+    sql = f"SELECT id FROM practitioner WHERE login = {mark}"
+    if bound is not None:  # in the same statement, so that the time does not tell who works elsewhere
+        sql += f" AND id IN (SELECT practitioner_id FROM membership WHERE subscription_id = {mark})"
+        asked.append(bound)
+    with answering(pdp.database):
+        return next((str(one) for (one,) in pdp.database.execute_sql(sql, asked).fetchall()), None)
+
+
+def me(pdp: PDP, act: Act) -> Row:
+    """The practitioner and their live memberships of live subscriptions."""
+    with answering(pdp.database):
+        columns = (Practitioner.id, Practitioner.login, Practitioner.name)
+        (mine,) = Practitioner.select(*columns).where(Practitioner.id == act.by).dicts().execute(pdp.database)
+        lives = Membership.select(Membership.subscription, Membership.role).where(
+            Membership.practitioner == act.by, Membership.started_at <= act.now, Membership.ended_at > act.now
+        )
+        held = {row["subscription"]: row["role"] for row in lives.dicts().execute(pdp.database)}
+        names = (
+            Subscription.select().where(is_among(pdp.database, Subscription.id, list(held))).order_by(Subscription.id)
+        )
+        clinics = [
+            {"subscription": row["id"], "name": row["name"], "role": held[row["id"]]}
+            for row in names.dicts().execute(pdp.database)
+            if act.bound in (None, row["id"])
+        ]
+    return {**mine, "memberships": clinics}
+
+
+def patients(
+    pdp: PDP, act: Act, place: Place, *, q: str = "", role: str | None = None, left: bool = False
+) -> tuple[list[Row], tuple[str, str] | None]:
+    """A page of the patients that the practitioner may view, by name, reference and id, or by id alone; and the place
+    (sort key and id) after which the next page begins, None if there is no more.
+
+    Each word of `q` occurs in the name or the reference, or `q` is the id; `role` is ``owner`` or ``viewer``. `left`
+    lists instead the patients that a manager may transfer because their owner works there no more (T14).
+    """
+    action, limit = "transfer" if left else "view", place.limit
+    found: list[Row] = []
+    size = max(limit + 1, _CHUNK) if left else limit + 1
+    place = replace(place, words=tuple(words_of(q)), text=q)
+    if q.strip() and not place.words:  # signs alone, none of which is in any key
+        place = replace(place, words=(q.strip(),))
+    with answering(pdp.database):
+        while len(found) <= limit:
+            some = _candidates(pdp, act, action, role, replace(place, limit=size))
+            keys = dict(some)
+            told = {row["id"]: row for row in _told(pdp, act, list(keys), action) if _wanted(row, role, left)}
+            found += [{**told[one], "sort_key": key} for one, key in some if one in told]
+            if len(some) < size:
+                break
+            after, key = some[-1]
+            place, size = replace(place, after=after, key=key), min(4 * size, _LARGEST_CHUNK)
+        _record_search(pdp, act, action, ("patient", ""), min(len(found), limit))
+    more = len(found) > limit
+    keys = {row["id"]: row.pop("sort_key") for row in found if row.pop("left") in (True, False)}
+    last = found[limit - 1]["id"] if more else ""
+    return found[:limit], (keys[last], last) if more else None
+
+
+def _candidates(pdp: PDP, act: Act, action: str, role: str | None, place: Place) -> list[tuple[str, str]]:
+    """Ids among which the patients asked for are, with their sort keys, in order: what one owns is found by its grants,
+    and what one does not own by the rules other than the owner's (R3), so that neither hides among many of the other.
+    """
+    if role == "owner":
+        return owned(pdp.database, act, place)
+    who, without = ("practitioner", act.by), "R3" if role == "viewer" else ""
+    return pdp.list_resources(who, action, "patient", place, now=act.now, within=act.bound, without=without)
+
+
+def _wanted(row: Row, role: str | None, left: bool) -> bool:
+    return role in (None, row["role"]) and (row["left"] or not left)
+
+
+def _told(pdp: PDP, act: Act, ids: Sequence[str], action: str) -> list[Row]:
+    """Patients as the practitioner sees them, in the order of their ids."""
+    rows = Patient.select().where(is_among(pdp.database, Patient.id, list(ids))).order_by(Patient.id)
+    if act.bound is not None:
+        rows = rows.where(Patient.subscription == act.bound)
+    found = list(rows.dicts().execute(pdp.database))
+    owned = Grant.select(Grant.patient, Grant.practitioner).where(
+        is_among(pdp.database, Grant.patient, list(ids)),
+        Grant.role == "owner",
+        Grant.started_at <= act.now,
+        Grant.ended_at > act.now,
+    )
+    owners = {row["patient"]: row["practitioner"] for row in owned.dicts().execute(pdp.database)}
+    who = ("practitioner", act.by)
+    held = pdp.evaluate_many([(who, action, ("patient", row["id"])) for row in found], now=act.now)
+    works = pdp.evaluate_many(
+        [(("practitioner", owners[row["id"]]), "receive", ("patient", row["id"])) for row in found], now=act.now
+    )
+    return [
+        {
+            "id": row["id"],
+            "name": row["name"],
+            "reference": row["reference"] or None,
+            "role": _role(owners[row["id"]], act, action),
+            "owner": owners[row["id"]],
+            "until": decision.until,
+            "left": not owner.allowed,
+        }
+        for row, decision, owner in zip(found, held, works, strict=True)
+        if decision.allowed
+    ]
+
+
+def _role(owner: str, act: Act, action: str) -> str:
+    if owner == act.by:
+        return "owner"
+    return "viewer" if action == "view" else "manager"
+
+
+def patient(pdp: PDP, act: Act, name: str, *, overseen: bool = False) -> Row:
+    """One patient with the actions that the practitioner may take.
+
+    Raises `NotFound` unless they may view it; where it is `overseen`, unless they may view it or list its access.
+    """
+    with answering(pdp.database):
+        action = "view"
+        try:
+            _permit(pdp, act, ("view",), name)
+        except NotFound:
+            if not overseen:
+                raise
+            action = "list_access"
+            _permit(pdp, act, (action,), name)
+        rows = _told(pdp, act, [name], action)
+        if not rows:  # somebody has just taken the right away
+            raise NotFound
+        del rows[0]["left"]
+        actions = pdp.search_actions(("practitioner", act.by), ("patient", name), now=act.now)
+        return {**rows[0], "actions": actions}
+
+
+def actions(pdp: PDP, act: Act, names: Sequence[str], *of: str) -> dict[str, set[str]]:
+    """Which of these actions the practitioner may take on each of these patients, for a list to offer them."""
+    asked = [(("practitioner", act.by), action, ("patient", name)) for name in names for action in of]
+    with answering(pdp.database):
+        answers = pdp.evaluate_many(asked, now=act.now)
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for (_, action, (_, name)), decision in zip(asked, answers, strict=True):
+        if decision.allowed:
+            found[name].add(action)
+    return found
+
+
+def names(pdp: PDP, act: Act, ids: Sequence[str]) -> dict[str, str]:
+    """How to name those of these patients that the practitioner may know: who view them, or list their access."""
+    with answering(pdp.database):
+        known: set[str] = set()
+        for action in ("view", "list_access"):
+            asked = [Asked(("practitioner", act.by), action, ("patient", one)) for one in sorted(set(ids) - known)]
+            answers = pdp.evaluate_many([(one.subject, one.action, one.resource) for one in asked], now=act.now)
+            record_decisions(pdp.database, act, zip(asked, answers, strict=True))
+            known |= {one.resource[1] for one, decision in zip(asked, answers, strict=True) if decision.allowed}
+        which = is_among(pdp.database, Patient.id, sorted(known))
+        named = Patient.select(Patient.id, Patient.name, Patient.reference).where(which).tuples().execute(pdp.database)
+        return {one: describe_patient(name, reference) for one, name, reference in named}
+
+
+def access(pdp: PDP, act: Act, name: str) -> list[Row]:
+    """The live grants of a patient, the owner's first. Raises `NotFound` or, for who may view only, `Denied`."""
+    with answering(pdp.database):
+        _permit(pdp, act, ("list_access", "view"), name)
+        live = Grant.select().where(Grant.patient == name, Grant.started_at <= act.now, Grant.ended_at > act.now)
+        return list(live.order_by(Grant.role, Grant.id).dicts().execute(pdp.database))
+
+
+def _permit(pdp: PDP, act: Act, actions: tuple[str, ...], name: str) -> None:
+    """Go on if the first of these actions is permitted; of the others, one makes a refusal open."""
+    who, resource = ("practitioner", act.by), ("patient", name)
+    answers = [pdp.evaluate(who, action, resource, now=act.now, within=act.bound) for action in actions]
+    _record(pdp, act, actions[0], resource, answers[0])
+    if not answers[0].allowed:
+        raise Denied(actions[0]) if any(one.allowed for one in answers) else NotFound
+
+
+def _record(pdp: PDP, act: Act, action: str, resource: Ref, decision: Decision) -> None:
+    record_decisions(pdp.database, act, [(Asked(("practitioner", act.by), action, resource), decision)])
+
+
+def _record_search(pdp: PDP, act: Act, action: str, resource: Ref, size: int) -> None:
+    asked = Asked(("practitioner", act.by), action, resource, size=size)
+    record_decisions(pdp.database, act, [(asked, searched(act, pdp.version))])
+
+
+def colleagues(pdp: PDP, act: Act, *, name: str | None = None, q: str = "") -> list[Row]:
+    """Who may receive a patient that the practitioner may transfer or share; without one, who may receive in any of
+    their clinics. Never themselves. Raises `NotFound`.
+    """
+    with answering(pdp.database):
+        if name is not None:
+            _permit(pdp, act, ("list_access", "view"), name)
+            resources: list[Ref] = [("patient", name)]
+        else:
+            mine = [row["subscription"] for row in me(pdp, act)["memberships"]]
+            who = ("practitioner", act.by)
+            asked: list[Any] = [(who, "receive", ("subscription", one)) for one in mine]
+            answers = pdp.evaluate_many(asked, now=act.now)
+            resources = [("subscription", one) for one, may in zip(mine, answers, strict=True) if may.allowed]
+        found = {who for one in resources for who in pdp.search_subjects("practitioner", "receive", one, now=act.now)}
+        _record_search(pdp, act, "receive", ("patient", name or ""), len(found - {act.by}))
+        rows = list(people(pdp, sorted(found - {act.by})).values())
+    return [row for row in rows if matches(row["search_key"], q)]
+
+
+def colleagues_for_all(pdp: PDP, act: Act, names: Sequence[str]) -> list[Row]:
+    """Return who may receive every one of these patients, which the practitioner may know. Never themselves.
+
+    One search for each patient, so the cost grows with their number alone.
+    """
+    with answering(pdp.database):
+        answers = [set(pdp.search_subjects("practitioner", "receive", ("patient", one), now=act.now)) for one in names]
+        sizes = [len(found - {act.by}) for found in answers]
+        who = ("practitioner", "")
+        asked = [Asked(who, "receive", ("patient", one), size=size) for one, size in zip(names, sizes, strict=True)]
+        record_decisions(pdp.database, act, [(one, searched(act, pdp.version)) for one in asked])
+    common = set.intersection(*answers) - {act.by} if answers else set()
+    return list(people(pdp, sorted(common)).values())
+
+
+def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
+    """Practitioners by id, in the order of their names."""
+    if not names:
+        return {}
+    with answering(pdp.database):
+        found = rows_of(
+            pdp.database, "SELECT id, login, name, search_key FROM practitioner WHERE id", sorted(set(names))
+        )
+    columns = ("id", "login", "name", "search_key")
+    return {row[0]: dict(zip(columns, row, strict=True)) for row in sorted(found, key=lambda row: (row[3], row[0]))}
+
+
+def standing_shares(pdp: PDP, act: Act) -> list[Row]:
+    """The live standing shares that the practitioner gave or was given, where they still work."""
+    with answering(pdp.database):
+        found = StandingShare.select().where(
+            (StandingShare.owner == act.by) | (StandingShare.colleague == act.by),
+            StandingShare.started_at <= act.now,
+            StandingShare.ended_at > act.now,
+        )
+        found = found.where(StandingShare.subscription.in_(_clinics(pdp, act)))
+        rows = list(found.order_by(StandingShare.id).dicts().execute(pdp.database))
+        _record_search(pdp, act, "receive", ("subscription", ""), len(rows))
+    return rows
+
+
+def _clinics(pdp: PDP, act: Act) -> list[str]:
+    """The subscriptions where the practitioner may receive now, within the app's bound; they are told of these."""
+    mine = Membership.select(Membership.subscription).where(Membership.practitioner == act.by).distinct()
+    names: list[str] = sorted(name for (name,) in mine.tuples().execute(pdp.database))
+    asked: list[Any] = [(("practitioner", act.by), "receive", ("subscription", name)) for name in names]
+    answers = pdp.evaluate_many(asked, now=act.now, within=act.bound)
+    return [name for name, decision in zip(names, answers, strict=True) if decision.allowed]
+
+
+def _notices(pdp: PDP, act: Act) -> tuple[Any, Any]:
+    """Which notices are the practitioner's to read: their own, of where they still work."""
+    return Notification.practitioner == act.by, Notification.subscription.in_(_clinics(pdp, act))
+
+
+def notifications(pdp: PDP, act: Act, *, unread: bool, limit: int, before: int | None) -> tuple[list[Row], bool]:
+    """A page of the practitioner's notices, the newest first; whether there are more."""
+    with answering(pdp.database):
+        found = Notification.select().where(*_notices(pdp, act)).order_by(Notification.id.desc())
+        if unread:
+            found = found.where(Notification.read_at == FOREVER)
+        if before is not None:
+            found = found.where(Notification.id < before)
+        rows = list(found.limit(limit + 1).dicts().execute(pdp.database))
+    return rows[:limit], len(rows) > limit
+
+
+def unread(pdp: PDP, act: Act) -> int:
+    """How many of the practitioner's last notices are unread."""
+    with answering(pdp.database):
+        last = Notification.select(Notification.read_at).where(*_notices(pdp, act))
+        last = last.order_by(Notification.id.desc()).limit(_BELL)
+        return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
+
+
+def mark_all_read(pdp: PDP, act: Act, newest: int) -> None:
+    """Mark one's own notices as read, up to the `newest` that was seen."""
+    with answering(pdp.database), pdp.database.atomic():
+        seen = (*_notices(pdp, act), Notification.read_at == FOREVER, Notification.id <= newest)
+        Notification.update(read_at=to_micros(act.now)).where(*seen).execute(pdp.database)
+
+
+def mark_read(pdp: PDP, act: Act, notification: int) -> Row:
+    """Mark one's own notice as read; again changes nothing. Raises `NotFound`."""
+    with answering(pdp.database), pdp.database.atomic():
+        mine = (Notification.id == notification, *_notices(pdp, act))
+        unread = Notification.read_at == FOREVER
+        Notification.update(read_at=to_micros(act.now)).where(*mine, unread).execute(pdp.database)
+        rows: list[Row] = list(Notification.select().where(*mine).dicts().execute(pdp.database))
+    if not rows:
+        raise NotFound
+    return rows[0]
