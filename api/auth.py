@@ -20,7 +20,7 @@ from authz.callers.tokens import Tokens
 from authz.errors import InvalidInput
 from authz.policy.pdp import PDP
 from authz.queries.practitioner import by_login
-from authz.record import Act
+from authz.record import Actor
 
 _ON_BEHALF = "X-On-Behalf-Of"
 _CHALLENGE = ("WWW-Authenticate", 'Bearer realm="caregrant"')
@@ -119,7 +119,7 @@ def caller(scope: str) -> Caller:
     return found
 
 
-def practitioner() -> Act:
+def practitioner() -> Actor:
     """The practitioner who acts, themselves or through an app. Raises a `Problem` (401, 403)."""
     found = bearer()
     if found.app is None:
@@ -133,18 +133,18 @@ def practitioner() -> Act:
     return _act(_person(_decoded(login), found.app.subscription), found.app)
 
 
-def operator_or_practitioner() -> Act:
+def operator_or_practitioner() -> Actor:
     """An app with the scope `admin`, which acts as the operator; else as `practitioner`."""
     found = bearer().app
     if found is not None and _ON_BEHALF not in request.headers:
         needs(found, "admin")
-        return act_of(found)
+        return actor_of(found)
     return practitioner()
 
 
-def operator() -> Act:
+def operator() -> Actor:
     """An app with the scope `admin`."""
-    return act_of(caller("admin"))
+    return actor_of(caller("admin"))
 
 
 def _decoded(header: str) -> str:
@@ -155,9 +155,9 @@ def _decoded(header: str) -> str:
         return ""
 
 
-def _person(login: str, bound: str | None) -> str:
+def _person(login: str, tenant: str | None) -> str:
     try:
-        found = by_login(pdp(), login, bound)
+        found = by_login(pdp(), login, tenant)
     except InvalidInput:
         found = None
     if found is None:
@@ -165,11 +165,11 @@ def _person(login: str, bound: str | None) -> str:
     return found
 
 
-def act_of(app: Caller) -> Act:
+def actor_of(app: Caller) -> Actor:
     """An app that acts for nobody: one that asks for decisions, or the operator's."""
     return _act("", app)
 
 
-def _act(by: str, app: Caller | None) -> Act:
+def _act(by: str, app: Caller | None) -> Actor:
     through: dict[str, Any] = {} if app is None else {"client": app.id, "bound": app.subscription}
-    return Act(by, now(), request_id=request_id(), address=request.remote_addr or "", **through)
+    return Actor(by, now(), request_id=request_id(), address=request.remote_addr or "", **through)

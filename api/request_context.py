@@ -9,7 +9,7 @@ from flask import Flask, Response, g, request
 
 from api.errors import Problem, malformed, rendered
 from api.limits import LONGEST_REQUEST_ID, MOST_FIELDS, MOST_PARAMETERS
-from authz.database import FAULTS, give_up
+from authz.database import FAULTS, discard_connection
 from authz.errors import InvalidInput
 from authz.strict_json import parse_object
 
@@ -66,7 +66,7 @@ def install(app: Flask) -> None:
         """To PostgreSQL's pool, so that no thread keeps one for itself; SQLite's stays the thread's."""
         database = app.extensions["caregrant"].database
         if database.dialect == "postgresql":
-            give_up(database)
+            discard_connection(database)
 
     @app.after_request
     def answer(response: Response) -> Response:

@@ -32,7 +32,7 @@ from authz.callers.tokens import Tokens
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.policy.pdp import open_pdp
-from authz.record import Act, keep_log, log_of, make_partitions, policy_loaded, take_in
+from authz.record import Actor, keep_log, log_of, make_partitions, policy_loaded, take_in
 from authz.settings import Settings
 
 _MOST_FILES = 65_536
@@ -56,7 +56,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
         check(settings, pdp)
         keep_log(pdp.database, settings.decision_log, fsync=settings.fsync)
-        policy_loaded(pdp.database, Act("", now()), pdp.policy, settings.policies)
+        policy_loaded(pdp.database, Actor("", now()), pdp.policy, settings.policies)
         settings = replace(settings, policy_version=pdp.version)  # a worker that starts later decides by this or not
         make_partitions(pdp.database, now())
         with suppress(Unavailable):

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from idna.idnadata import codepoint_classes
@@ -16,6 +17,8 @@ from idna.intranges import intranges_contain
 from authz.errors import InvalidInput
 from authz.texts import shown
 
+Row = dict[str, Any]
+"""The columns of a row of the database, by their names."""
 MEMBERSHIP_ROLES = ("member", "manager", "auditor")
 GRANT_ROLES = ("owner", "viewer")
 GRANT_ORIGINS = ("created", "transfer", "share", "emergency", "imported")

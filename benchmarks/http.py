@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from authz.callers.clients import add_client
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from benchmarks import data
 from tests.server import free_port, serving
 
@@ -104,7 +104,7 @@ def served(patients: int) -> Iterator[Service]:
         database.connect(reuse_if_open=True)
         world = data.fill(database, patients, 1)
         key = add_client(database, name="bench", scopes=("decide",), now=datetime.now(UTC))
-        shut(database)
+        close_all(database)
         port = free_port()
         with serving("serve", "--database", url, port=port, environment={"CAREGRANT_RATE": "0"}):
             yield Service(port, key, world)

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from authz.importing import import_facts
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP, open_pdp
@@ -58,7 +58,7 @@ def prepared(url: str, patients: int, seed: int, rounds: int) -> Bench:
     migrate(database)
     database.connect(reuse_if_open=True)
     world = data.fill(database, patients, seed)
-    shut(database)
+    close_all(database)
     pdp = open_pdp(url, clock=lambda: NOW)
     pdp.database.connect(reuse_if_open=True)
     return Bench(pdp, world, seed, rounds)
@@ -209,7 +209,7 @@ def importing(bench: Bench, folder: Path) -> Iterator[Result]:
         database = connect(f"sqlite:///{folder}/import-{turn}.db")
         migrate(database)
         spent = _time(partial(import_facts, database, io.BytesIO(text), types, now=NOW))
-        shut(database)
+        close_all(database)
         rates.append((len(lines) / spent, 20_000 * hand / QUIET))
     ours, target = (statistics.median(side) for side in zip(*rates, strict=True))
     ratio = statistics.median(one / other for one, other in rates)

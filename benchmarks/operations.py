@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from authz.callers.clients import add_client
-from authz.database import Database, connect, migrate, shut
+from authz.database import Database, close_all, connect, migrate
 from authz.database.statements import insert_rows
 from authz.domain import FOREVER_MICROS, to_micros
 from authz.models import (
@@ -166,11 +166,11 @@ class Callers:
     def each(self, do: Callable[[int], object]) -> None:
         """Do this once in each thread, with its number."""
 
-        def once(at: int) -> None:
+        def idempotency_key(at: int) -> None:
             self._all_there.wait()
             do(at)
 
-        list(self._pool.map(once, range(self.count)))
+        list(self._pool.map(idempotency_key, range(self.count)))
 
     def spend(self, do: Do, patients: list[str]) -> float:
         """Seconds for all of them."""
@@ -201,7 +201,7 @@ def writes(url: str, name: str, rounds: int, count: int) -> Iterator[Result]:
                 yield _result(f"{action} over HTTP, {name}, {callers.count} callers", timed[1:], count // 2)
             callers.end(service.database)
         yield from _refusals(service, name, rounds * 20)
-    shut(service.database)
+    close_all(service.database)
 
 
 def _rounds(

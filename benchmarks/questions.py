@@ -26,7 +26,7 @@ import click
 from authz.audit import questions as ask
 from authz.audit.session import open_audit
 from authz.callers.clients import add_client
-from authz.database import PostgresqlDatabase, SqliteDatabase, connect, gather_statistics, migrate, shut
+from authz.database import PostgresqlDatabase, SqliteDatabase, close_all, connect, gather_statistics, migrate
 from authz.database.statements import insert_rows
 from authz.domain import to_micros
 from authz.models import Grant
@@ -70,7 +70,7 @@ def prepare(folder: Path, decisions: int, grants: int) -> str:
     for _, sql in kept:
         database.execute_sql(sql)
     gather_statistics(database)
-    shut(database)
+    close_all(database)
     _parquet(folder)
     return url
 
@@ -145,7 +145,7 @@ def _postgresql(folder: Path) -> Iterator[str]:
         for table in ("client", "decision"):
             database.execute_sql(f"SELECT setval('{table}_id_seq', (SELECT MAX(id) FROM {table}))")
         gather_statistics(database)
-        shut(database)
+        close_all(database)
         yield url
 
 

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from authz.callers.clients import add_client
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from authz.importing import demo
 from authz.policy.compiler import load
 from authz.settings import shipped
@@ -61,7 +61,7 @@ def _fill(url: str) -> str:
     now = datetime.now(UTC)
     demo.fill(database, load(shipped("policies")).types, now)
     bearer = add_client(database, name="benchmark", scopes=["decide"], now=now)
-    shut(database)
+    close_all(database)
     return bearer
 
 

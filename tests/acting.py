@@ -7,16 +7,16 @@ from authz.database import Database
 from authz.models import Decision, Event, Grant, Notification
 from authz.policy.compiler import CompiledPolicy, load
 from authz.policy.pdp import PDP
-from authz.record import Act, policy_loaded, replayed
+from authz.record import Actor, policy_loaded, replayed
 from authz.settings import shipped
 from tests.people import NOW
 
 POLICY = load(shipped("policies"))
 
 
-def by(who: str, later: float = 0, **more: Any) -> Act:
+def by(who: str, later: float = 0, **more: Any) -> Actor:
     """Who acts, and when."""
-    return Act(who, NOW + timedelta(seconds=later), **more)
+    return Actor(who, NOW + timedelta(seconds=later), **more)
 
 
 def login(who: str) -> str:
@@ -30,7 +30,7 @@ def pdp_of(database: Database, later: float = 0) -> PDP:
 
 def served_since(database: Database, at: datetime, policy: CompiledPolicy = POLICY) -> None:
     """A service began to decide by a policy at an instant."""
-    policy_loaded(database, Act("", at), policy, "policies")
+    policy_loaded(database, Actor("", at), policy, "policies")
 
 
 class Clinic:

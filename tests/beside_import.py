@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from authz.callers.clients import add_client
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from authz.importing import demo
 from authz.models import Decision
 from authz.policy.compiler import load
@@ -75,7 +75,7 @@ def fill(url: str) -> str:
     migrate(database)
     demo.fill(database, load(shipped("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide",), now=began)
-    shut(database)
+    close_all(database)
     return key
 
 
@@ -107,7 +107,7 @@ def recorded(url: str) -> list[str]:
     take_in(database)
     found = Decision.select(Decision.request_id).where(Decision.request_id.startswith("beside-"))
     requests = [one for (one,) in found.tuples().execute(database)]
-    shut(database)
+    close_all(database)
     return requests
 
 

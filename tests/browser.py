@@ -21,11 +21,11 @@ from flask.sessions import SecureCookieSessionInterface
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from authz import operations
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from authz.importing import demo, import_facts
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP
-from authz.record import Act
+from authz.record import Actor
 from authz.settings import shipped
 from tests.server import free_port, serving
 
@@ -76,10 +76,10 @@ def fill(url: str) -> None:
         demo.fill(database, types, now)
         lines = b"".join(orjson.dumps({kind: said}) + b"\n" for kind, said in extremes(now))
         import_facts(database, io.BytesIO(lines), types, now=now)
-        alice, pdp = Act("alice", now + timedelta(minutes=5)), PDP(database, policy)
-        operations.share(pdp, act=alice, patients=["p-6"], colleague="ivan@north.example")
-        operations.transfer(pdp, act=alice, patients=["p-60"], colleague="noa@north.example")
-    shut(database)
+        alice, pdp = Actor("alice", now + timedelta(minutes=5)), PDP(database, policy)
+        operations.share(pdp, actor=alice, patients=["p-6"], colleague="ivan@north.example")
+        operations.transfer(pdp, actor=alice, patients=["p-60"], colleague="noa@north.example")
+    close_all(database)
 
 
 @dataclass

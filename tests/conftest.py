@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from authz.audit.integrity.checkpoints import Signer
-from authz.database import Database, connect, migrate, shut
+from authz.database import Database, close_all, connect, migrate
 from authz.settings import Settings
 from tests import people, postgresql_server
 from tests.http import As, Person, headers, service
@@ -29,7 +29,7 @@ def postgresql_server_url() -> Iterator[str]:
             connection.execute("CREATE DATABASE template_caregrant")
         template = connect(f"{url}/template_caregrant")
         migrate(template)
-        shut(template)
+        close_all(template)
         yield url
 
 
@@ -64,7 +64,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("template") / "caregrant.db"
     database = connect(f"sqlite:///{file}")
     migrate(database)
-    shut(database)
+    close_all(database)
     return file
 
 
@@ -88,7 +88,7 @@ def database(database_url: str) -> Iterator[Database]:
     opened = connect(database_url)
     opened.connect()
     yield opened
-    shut(opened)
+    close_all(opened)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def sqlite_database(sqlite_url: str) -> Iterator[Database]:
     opened = connect(sqlite_url)
     opened.connect()
     yield opened
-    shut(opened)
+    close_all(opened)
 
 
 @pytest.fixture

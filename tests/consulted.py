@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from authz.callers.clients import add_client
 from authz.database import Database
 from authz.policy.pdp import PDP
-from authz.record import Act, Asked, record_decisions
+from authz.record import Actor, Asked, record_decisions
 from tests.acting import pdp_of
 
 PURPOSES = {
@@ -30,13 +30,13 @@ def consult(database: Database, now: datetime, patient: str = "p-1") -> None:
         for purpose, times in PURPOSES.items():
             for _ in range(times):
                 at += timedelta(days=6, hours=5, minutes=17)
-                _ask(database, pdp, Act(who, at, client=1, address="192.0.2.7"), patient, purpose)
+                _ask(database, pdp, Actor(who, at, client=1, address="192.0.2.7"), patient, purpose)
     for number in (40, 41, 42, 64, 70):
-        _ask(database, pdp, Act("bob", at, address="192.0.2.7"), f"p-{number}", "")
+        _ask(database, pdp, Actor("bob", at, address="192.0.2.7"), f"p-{number}", "")
         at += timedelta(minutes=2)
 
 
-def _ask(database: Database, pdp: PDP, act: Act, patient: str, purpose: str) -> None:
-    question = (("practitioner", act.by), "view", ("patient", patient))
-    decision = pdp.evaluate(*question, now=act.now)
-    record_decisions(database, act, [(Asked(*question, purpose=purpose), decision)])
+def _ask(database: Database, pdp: PDP, actor: Actor, patient: str, purpose: str) -> None:
+    question = (("practitioner", actor.practitioner), "view", ("patient", patient))
+    decision = pdp.evaluate(*question, now=actor.now)
+    record_decisions(database, actor, [(Asked(*question, purpose=purpose), decision)])

@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 
 from authz.audit.integrity.verification import verification
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from authz.record import seal
 from tests.pgbouncer import pooled
 from tests.postgresql_server import Server, remove, running
@@ -122,7 +122,7 @@ def new_clinic(server: Server, more: str) -> str:
     url = f"{server.url}/{NAME}"
     database = connect(url)
     migrate(database)
-    shut(database)
+    close_all(database)
     return url
 
 
@@ -137,7 +137,7 @@ def check(url: str, apps: Watched) -> None:
     seal(database, datetime.now(UTC))
     found = verification(database)
     assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
-    shut(database)
+    close_all(database)
 
 
 def killed(seconds: float) -> Outcome:

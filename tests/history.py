@@ -32,7 +32,7 @@ from authz.operations import (
 from authz.policy.compiler import compile_texts, load
 from authz.policy.decision import Decision as Decided
 from authz.policy.pdp import PDP
-from authz.record import Act, Asked, record_decisions
+from authz.record import Actor, Asked, record_decisions
 from authz.record.policies import policy_loaded
 from authz.settings import shipped
 
@@ -141,7 +141,7 @@ class History:
         )
         self.strict = PDP(database, compile_texts(texts))
         add_client(database, name="records", scopes=("decide", "act"), subscription=None, now=BEGIN)
-        policy_loaded(database, Act("", BEGIN), self.pdp.policy, "policies")
+        policy_loaded(database, Actor("", BEGIN), self.pdp.policy, "policies")
         self._found()
         for week in range(WEEKS):
             with database.atomic():
@@ -156,26 +156,26 @@ class History:
 
     def _found(self) -> None:
         for clinic, people in MEMBERS.items():
-            put_subscription(self.pdp, act=self.by(""), subscription=clinic, name=clinic.title())
+            put_subscription(self.pdp, actor=self.by(""), subscription=clinic, name=clinic.title())
             self.ledger.licences[clinic] = [Span(clinic, self.now)]
             for who in (*people, MANAGERS[clinic]):
-                put_practitioner(self.pdp, act=self.by(""), practitioner=who, login=login(who), name=who.title())
+                put_practitioner(self.pdp, actor=self.by(""), practitioner=who, login=login(who), name=who.title())
                 self.join(who, clinic, "manager" if who == MANAGERS[clinic] else "member")
-        put_practitioner(self.pdp, act=self.by(""), practitioner="heidi", login=login("heidi"), name="Heidi")
-        put_membership(self.pdp, act=self.by(""), subscription="north", practitioner="heidi", role="auditor")
+        put_practitioner(self.pdp, actor=self.by(""), practitioner="heidi", login=login("heidi"), name="Heidi")
+        put_membership(self.pdp, actor=self.by(""), subscription="north", practitioner="heidi", role="auditor")
 
-    def by(self, who: str) -> Act:
+    def by(self, who: str) -> Actor:
         """Somebody acts, some minutes after what was done before."""
         self.now += timedelta(minutes=7, microseconds=self.dice.randrange(1000))
         self._requests += 1
-        return Act(who, self.now, 1 if who else None, request_id=f"op-{self._requests}", address="192.0.2.7")
+        return Actor(who, self.now, 1 if who else None, request_id=f"op-{self._requests}", address="192.0.2.7")
 
     def join(self, who: str, clinic: str, role: str) -> None:
-        put_membership(self.pdp, act=self.by(""), subscription=clinic, practitioner=who, role=role)
+        put_membership(self.pdp, actor=self.by(""), subscription=clinic, practitioner=who, role=role)
         self.ledger.members.setdefault((who, clinic), []).append(Span(who, self.now, by=role))
 
     def leave(self, who: str, clinic: str) -> None:
-        end_membership(self.pdp, act=self.by(MANAGERS[clinic]), subscription=clinic, practitioner=who)
+        end_membership(self.pdp, actor=self.by(MANAGERS[clinic]), subscription=clinic, practitioner=who)
         self.ledger.members[who, clinic][-1].ended = self.now
         for patient, span in self.ledger.live_shares(self.now):
             if span.who == who and self.ledger.clinic[patient] == clinic:
@@ -185,7 +185,7 @@ class History:
                 span.ended = self.now
 
     def lapse(self, clinic: str, *, live: bool) -> None:
-        put_subscription(self.pdp, act=self.by(""), subscription=clinic, name=clinic.title(), live=live)
+        put_subscription(self.pdp, actor=self.by(""), subscription=clinic, name=clinic.title(), live=live)
         if live:
             self.ledger.licences[clinic].append(Span(clinic, self.now))
         else:
@@ -195,25 +195,25 @@ class History:
 
     def add(self, who: str, clinic: str) -> str:
         patient = f"p-{len(self.ledger.clinic) + 1}"
-        made = add_patient(self.pdp, act=self.by(who), name=f"Pat {patient}", patient=patient, subscription=clinic)
+        made = add_patient(self.pdp, actor=self.by(who), name=f"Pat {patient}", patient=patient, subscription=clinic)
         self.ledger.clinic[patient], self.ledger.added[patient] = clinic, self.now
         self.ledger.owners[patient] = [Span(who, self.now, number=made.grant, by=who)]
         return patient
 
     def share(self, patients: list[str], colleague: str, until: datetime | None = None) -> None:
         owner = self.ledger.owner(patients[0], self.now)
-        made = share(self.pdp, act=self.by(owner), patients=patients, colleague=login(colleague), until=until)
+        made = share(self.pdp, actor=self.by(owner), patients=patients, colleague=login(colleague), until=until)
         for one in made:
             span = Span(colleague, self.now, until or FOREVER, one.grant["id"], by=owner)
             self.ledger.shares.setdefault(one.patient, []).append(span)
 
     def end(self, patient: str, span: Span) -> None:
-        end_share(self.pdp, act=self.by(self.ledger.owner(patient, self.now)), patient=patient, grant=span.number)
+        end_share(self.pdp, actor=self.by(self.ledger.owner(patient, self.now)), patient=patient, grant=span.number)
         span.ended = self.now
 
     def transfer(self, patient: str, colleague: str, by: str | None = None) -> None:
         sender = self.ledger.owners[patient][-1]
-        transfer(self.pdp, act=self.by(by or sender.who), patients=[patient], colleague=login(colleague))
+        transfer(self.pdp, actor=self.by(by or sender.who), patients=[patient], colleague=login(colleague))
         sender.ended = self.now
         for span in self.ledger.shares.get(patient, ()):
             if span.who == colleague and span.live(self.now):
@@ -223,24 +223,26 @@ class History:
         self.ledger.owners[patient].append(Span(colleague, self.now, number=grant, by=by or sender.who))
 
     def share_all(self, owner: str, colleague: str, clinic: str, *, content: bool = False) -> Span:
-        row = share_all(self.pdp, act=self.by(owner), colleague=login(colleague), subscription=clinic, content=content)
+        row = share_all(
+            self.pdp, actor=self.by(owner), colleague=login(colleague), subscription=clinic, content=content
+        )
         span = Span(owner, self.now, number=row["id"], by=owner, to=colleague)
         self.ledger.standing.append((clinic, span))
         return span
 
     def end_all(self, span: Span) -> None:
-        end_standing_share(self.pdp, act=self.by(span.who), standing_share=span.number)
+        end_standing_share(self.pdp, actor=self.by(span.who), standing_share=span.number)
         span.ended = self.now
 
     def view(self, who: str, patient: str, purpose: str = "TREAT") -> bool:
         """Somebody asks to see a patient: decided and recorded."""
         strict = week_of(self.now) in STRICT
-        act = self.by(who)
+        actor = self.by(who)
         pdp = self.strict if strict else self.pdp
-        decision = pdp.evaluate(("practitioner", who), "view", ("patient", patient), now=act.now)
+        decision = pdp.evaluate(("practitioner", who), "view", ("patient", patient), now=actor.now)
         asked = Asked(("practitioner", who), "view", ("patient", patient), purpose=purpose)
-        record_decisions(self.database, act, [(asked, decision)])
-        self.ledger.given.append(Given(act.now, who, patient, decision.allowed, purpose, act.request_id, strict))
+        record_decisions(self.database, actor, [(asked, decision)])
+        self.ledger.given.append(Given(actor.now, who, patient, decision.allowed, purpose, actor.request_id, strict))
         return decision.allowed
 
     # The years.
@@ -263,7 +265,7 @@ class History:
             case 82:
                 self.lapse("harbour", live=True)
             case 86:
-                policy_loaded(self.database, Act("", self.now), self.pdp.policy, "policies")
+                policy_loaded(self.database, Actor("", self.now), self.pdp.policy, "policies")
             case 90:
                 self.leave("erin", "north")
             case 95:
@@ -313,9 +315,9 @@ class History:
             if clinic == "north" and span.live(self.now):
                 verdicts.append(Verdict(len(verdicts) + 2, "standing_share", span.number, "", span.to, "keep"))
                 self.ledger.kept_standing.add(span.number)
-        act = self.by("dan")
-        due = act.now + timedelta(days=14)
-        review(self.pdp, act=act, campaign="north-2026", due=due, verdicts=verdicts)
+        actor = self.by("dan")
+        due = actor.now + timedelta(days=14)
+        review(self.pdp, actor=actor, campaign="north-2026", due=due, verdicts=verdicts)
         for (_, span), one in zip(shares, verdicts, strict=False):
             self.ledger.reviewed[span.number] = one.verdict
             if one.verdict == "revoke":
@@ -339,7 +341,7 @@ class History:
             try:
                 share(
                     self.pdp,
-                    act=self.by("mallory"),
+                    actor=self.by("mallory"),
                     patients=[self._mallorys()[0]],
                     colleague=f"guess{number}@x.example",
                 )
@@ -412,11 +414,11 @@ class History:
 
     def _forge(self, name: str, who: str, patient: str) -> None:
         """A permit that no policy gave."""
-        act = self.by(who)
-        decided = Decided(True, "permitted", self.pdp.version, to_micros(act.now), ("R5",))
+        actor = self.by(who)
+        decided = Decided(True, "permitted", self.pdp.version, to_micros(actor.now), ("R5",))
         asked = Asked(("practitioner", who), "view", ("patient", patient), purpose="TREAT")
-        record_decisions(self.database, act, [(asked, decided)])
-        self.ledger.given.append(Given(act.now, who, patient, True, "TREAT", act.request_id, False, forged=True))
+        record_decisions(self.database, actor, [(asked, decided)])
+        self.ledger.given.append(Given(actor.now, who, patient, True, "TREAT", actor.request_id, False, forged=True))
         number = Decision.select(Decision.id).order_by(Decision.id.desc()).limit(1)
         self.ledger.planted[name] = number.execute(self.database)[0].id
 

@@ -21,12 +21,12 @@ from playwright.sync_api import Browser, sync_playwright
 
 from authz.audit.reports import notebooks
 from authz.audit.reports.printed import as_pdf
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from authz.errors import InvalidInput
 from authz.importing import demo
 from authz.operations import put_subscription
 from authz.policy.compiler import load
-from authz.record import Act
+from authz.record import Actor
 from authz.settings import shipped
 from tests.acting import pdp_of
 from tests.browser import CHROMIUM, FLAGS
@@ -56,8 +56,8 @@ def make_record(name: str, folder: Path) -> dict[str, Any]:
     elif name == "history":
         History(database)
     else:
-        put_subscription(pdp_of(database), act=Act("", now), subscription="north", name="North Clinic")
-    shut(database)
+        put_subscription(pdp_of(database), actor=Actor("", now), subscription="north", name="North Clinic")
+    close_all(database)
     return {"database": url, "as_of": END.isoformat() if name == "history" else "now"}
 
 

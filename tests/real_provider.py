@@ -11,7 +11,7 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from tests import people
 from tests.forms import FormBrowser
 from tests.http import service
@@ -68,7 +68,7 @@ def main(issuer: str, client: str, secret: str) -> None:
             database, issuer=issuer, oidc_client=client, oidc_secret=secret, public_url=HOME, session_key=KEY
         )
         told = tell(flask, {"alice": "password-of-alice", "bob": "password-of-bob"})
-        shut(database)
+        close_all(database)
     sys.stdout.write("\n".join(told) + "\n")
 
 

@@ -8,7 +8,7 @@ from authz.domain import to_micros
 from authz.importing.demo import fill
 from authz.operations import end_share, share
 from authz.policy.decision import Decision, Ref
-from authz.record import Act, Asked, record_decisions, seal
+from authz.record import Actor, Asked, record_decisions, seal
 from tests.acting import POLICY, pdp_of
 from tests.people import NOW
 
@@ -21,9 +21,9 @@ def record(database: Database, now: datetime = NOW) -> None:
     fill(database, POLICY.types, now)
     answer(database, now - timedelta(days=40), range(ASKED // 2))
     pdp = pdp_of(database)
-    act = Act("alice", now, address="192.0.2.7", request_id="r-1")
-    (shared,) = share(pdp, act=act, patients=["p-5"], colleague="bob@north.example", reason="on leave")
-    end_share(pdp, act=act, patient="p-5", grant=shared.grant["id"])
+    actor = Actor("alice", now, address="192.0.2.7", request_id="r-1")
+    (shared,) = share(pdp, actor=actor, patients=["p-5"], colleague="bob@north.example", reason="on leave")
+    end_share(pdp, actor=actor, patient="p-5", grant=shared.grant["id"])
     answer(database, now, range(ASKED // 2, ASKED))
     seal(database, now)
 
@@ -34,7 +34,7 @@ def answer(database: Database, now: datetime, numbers: range) -> None:
         by: dict[str, Any] = {"address": f"198.51.100.{number}", "request_id": f"r-{number}"}
         asked = Asked(("practitioner", "bob"), "view", _resource(number), purpose="TREAT")
         given = Decision(number % 2 == 0, "permitted" if number % 2 == 0 else "denied", "f" * 64, to_micros(now))
-        record_decisions(database, Act("bob" if number % 3 else "", now, **by), [(asked, given)])
+        record_decisions(database, Actor("bob" if number % 3 else "", now, **by), [(asked, given)])
 
 
 def _resource(number: int) -> Ref:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from authz.callers.clients import add_client
-from authz.database import Database, connect, shut
+from authz.database import Database, close_all, connect
 from authz.importing import demo
 from authz.models import Decision, Grant, Patient
 from authz.policy.compiler import load
@@ -160,7 +160,7 @@ def clinic(url: str) -> str:
     database, began = connect(url), datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide", "act"), now=began)
-    shut(database)
+    close_all(database)
     return key
 
 

@@ -11,7 +11,7 @@ from authz.callers.clients import add_client
 from authz.database import Database
 from authz.domain import to_micros
 from authz.models import Grant, Review
-from authz.record import Act, Happened, append
+from authz.record import Actor, NewEvent, append
 from authz.record.adoption import adopt_facts
 from authz.record.erasure import erase
 from authz.record.facts import NOUNS, standing_facts
@@ -52,8 +52,8 @@ def fill_all(database: Database) -> None:
     with database.atomic():
         number = Review.insert(at=NOW, subscription="north", due_at=NOW, **told).execute(database)
         body = {**told, "review": str(number), "grant": str(grant)}
-        append(database, Act("dan", NOW), [Happened("review:given", "north", body, "p-1")])
-    erase(database, Act("", NOW), "patient:p-5")
+        append(database, Actor("dan", NOW), [NewEvent("review:given", "north", body, "p-1")])
+    erase(database, Actor("", NOW), "patient:p-5")
 
 
 def judge(database: Database, kept: str = "", key: str | None = None, now: datetime | None = None) -> Report:
@@ -73,4 +73,4 @@ def tell_facts(database: Database) -> None:
         adopt_facts(database, NOW)
         for noun, _, row in standing_facts(database):
             if noun in (*NOUNS, "entity"):
-                append(database, Act("", NOW), [Happened(f"{noun}:imported", "", {"before": None, "after": row})])
+                append(database, Actor("", NOW), [NewEvent(f"{noun}:imported", "", {"before": None, "after": row})])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from authz.callers.clients import add_client
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from authz.importing import demo
 from authz.policy.compiler import load
 from authz.settings import shipped
@@ -35,7 +35,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     migrate(database)
     demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
     key = add_client(database, name="app", scopes=("decide",), now=datetime.now(UTC))
-    shut(database)
+    close_all(database)
     port = free_port()
     with serving("serve", "--database", url, port=port):
         yield f"http://127.0.0.1:{port}", key

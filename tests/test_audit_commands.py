@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from authz.audit import verify
 from authz.cli import caregrant
-from authz.database import connect, shut
+from authz.database import close_all, connect
 from authz.errors import CaregrantError
 from tests.recorded import ANSWERS, ASKED, answer, record
 
@@ -39,7 +39,7 @@ def recorded(sqlite_url: str) -> str:
     database = connect(sqlite_url)
     database.connect()
     record(database, datetime.now(UTC) - timedelta(hours=1))
-    shut(database)
+    close_all(database)
     return sqlite_url
 
 
@@ -151,7 +151,7 @@ def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
     database.connect()
     at = datetime.now(UTC)
     answer(database, at, range(3))
-    shut(database)
+    close_all(database)
     assert run(*words, url=sqlite_url) == f"{nothing}; the 3 of {at:%Y-%m} are written when the month is over\n"
 
 

@@ -10,7 +10,7 @@ from flask import Flask
 
 from authz.callers.clients import add_client, find_client, list_clients, revoke_client, rotate_client
 from authz.callers.rates import Rates
-from authz.database import Database, connect, shut
+from authz.database import Database, close_all, connect
 from authz.errors import NotFound, TooMany
 from authz.models import Decision, Event, Spent
 from tests import people
@@ -47,7 +47,7 @@ def test_a_rate_is_counted_over_every_process(database: Database, database_url: 
         there.spend("a", HALF_PAST)
     assert refused.value.seconds == 30
     assert spent(there, "a", 700, HALF_PAST + timedelta(seconds=30)) == 600
-    shut(there._database)
+    close_all(there._database)
 
 
 def test_a_rate_of_its_own(sqlite_database: Database) -> None:
@@ -163,7 +163,7 @@ def test_metrics_are_for_auditors_of_everything(flask: Flask, sqlite_database: D
     assert counted(auditor, 'caregrant_decisions_total{decision="permit"}') == before + 1
     route = 'caregrant_requests_total{method="POST",route="/access/v1/evaluations",status="200"}'
     assert counted(auditor, route) >= 1
-    for scopes, bound in ((("decide",), None), (("audit",), "north")):
-        app = App(flask, sqlite_database, *scopes, subscription=bound)
+    for scopes, tenant in ((("decide",), None), (("audit",), "north")):
+        app = App(flask, sqlite_database, *scopes, subscription=tenant)
         refused = app.client.get("/metrics", headers={"Authorization": f"Bearer {app.key}"})
         assert_problem(refused, 403, "forbidden")

@@ -16,7 +16,7 @@ from authz.database import Database
 from authz.domain import FOREVER
 from authz.errors import BatchRefused, Conflict
 from authz.models import Grant, Notification, Patient, Practitioner, StandingShare
-from authz.record import Act
+from authz.record import Actor
 from tests import people
 from tests.acting import login
 from tests.http import service
@@ -275,9 +275,9 @@ def test_every_form_that_acts_on_patients_says_what_it_showed(as_: As) -> None:
 def test_what_holds_is_compared_under_the_lock(flask: Flask, database: Database) -> None:
     """T11, T15, T43: a share between the look and the transfer, or a login that changed hands, refuses the transfer."""
     pdp = flask.extensions["caregrant"]
-    act = Act("alice", NOW)
+    actor = Actor("alice", NOW)
     seen = {"p-1": ["alice", "bob", "erin"]}
-    common: dict[str, Any] = {"act": act, "patients": ["p-1"], "colleague": login("oscar")}
+    common: dict[str, Any] = {"act": actor, "patients": ["p-1"], "colleague": login("oscar")}
     with pytest.raises(Conflict, match="another colleague's now"):
         operations.transfer(pdp, **common, receiver="pete")
     with pytest.raises(Conflict, match="Who has access has changed"):
@@ -285,7 +285,7 @@ def test_what_holds_is_compared_under_the_lock(flask: Flask, database: Database)
     with pytest.raises(BatchRefused):
         operations.transfer(
             pdp,
-            act=Act("dan", NOW),
+            actor=Actor("dan", NOW),
             patients=["p-1", "p-left"],
             colleague=login("oscar"),
             holders={**seen, "p-left": ["erin", "bob"]},

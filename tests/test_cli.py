@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.database import connect, shut
+from authz.database import close_all, connect
 from authz.domain import format_instant, parse_instant
 from authz.importing import demo
 from authz.models import Event
@@ -50,7 +50,7 @@ def clinic(sqlite_url: str) -> str:
     """The URL of the demonstration clinic, an hour old."""
     database = connect(sqlite_url)
     demo.fill(database, load(POLICIES).types, datetime.now(UTC) - timedelta(hours=1))
-    shut(database)
+    close_all(database)
     return sqlite_url
 
 
@@ -263,7 +263,7 @@ def test_import_leaves_its_events(clinic: str) -> None:
     run("import", "-", url=clinic, stdin=b'{"subscription": {"id": "new", "name": "New"}}')
     database = connect(clinic)
     kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
-    shut(database)
+    close_all(database)
     assert kinds[-2:] == ["subscription:imported", "licence:imported"]
 
 

@@ -10,11 +10,11 @@ import peewee
 import pytest
 
 from authz.audit.integrity.verification import verification
-from authz.database import Database, connect, pipelined, shut
+from authz.database import Database, close_all, connect, pipelined
 from authz.domain import to_micros
 from authz.models import Event
 from authz.policy.decision import Decision
-from authz.record import Act, Asked, Happened, append, record_decisions, seal
+from authz.record import Actor, Asked, NewEvent, append, record_decisions, seal
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 TEXTS = ("", "", 'says "no" \\ / é 漢 😀', "a\u007f\u0080\u2028b", "plain")
@@ -26,8 +26,8 @@ ORDER = {"leaf": "tree, number", "node": "tree, level, number", "tree": "name", 
 def both(postgresql_url: str, sqlite_url: str) -> Iterator[tuple[Database, Database]]:
     ours, theirs = connect(postgresql_url), connect(sqlite_url)
     yield ours, theirs
-    shut(ours)
-    shut(theirs)
+    close_all(ours)
+    close_all(theirs)
 
 
 def rows(database: Database, table: str) -> list[tuple[Any, ...]]:
@@ -39,10 +39,10 @@ def rows(database: Database, table: str) -> list[tuple[Any, ...]]:
     return plain if at is None else [row[:at] + row[at + 1 :] for row in plain]
 
 
-def some(chance: random.Random, number: int) -> Happened:
+def some(chance: random.Random, number: int) -> NewEvent:
     body = {"after": {"owner": chance.choice(TEXTS[2:])}, "n": number, "why": chance.choice(TEXTS)}
     patient = chance.choice(("", "p-1", "p-2"))
-    return Happened("grant:started", chance.choice(("", "north", "city")), body, patient, chance.choice(TEXTS))
+    return NewEvent("grant:started", chance.choice(("", "north", "city")), body, patient, chance.choice(TEXTS))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -53,7 +53,7 @@ def test_both_databases_write_the_same_record(both: tuple[Database, Database], s
     for turn, size in enumerate([1, 1, 2, 3, 700, *(chance.randrange(1, 40) for _ in range(25)), 1, 1, 1]):
         at = NOW + timedelta(seconds=chance.randrange(-5, 5))
         client, address = chance.choice((None, 7)), chance.choice(("", "::1"))
-        act = Act(chance.choice(("", "alice")), at, client, None, f"r-{turn}", address)
+        actor = Actor(chance.choice(("", "alice")), at, client, None, f"r-{turn}", address)
         happened = [some(chance, number) for number in range(size)]
         half = chance.randrange(size + 1)
         answers = [
@@ -61,14 +61,14 @@ def test_both_databases_write_the_same_record(both: tuple[Database, Database], s
         ]
         for database in both:
             with pipelined(database):
-                append(database, act, happened[:half])
-                append(database, act, happened[half:], at - timedelta(seconds=1))
+                append(database, actor, happened[:half])
+                append(database, actor, happened[half:], at - timedelta(seconds=1))
             if database is ours:  # the secrets are random
                 for value, whose in rows(ours, "personal_secret"):
                     asked = "INSERT INTO personal_secret (whose, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
                     theirs.execute_sql(asked, (whose, value))
             if turn % 5 == 0:
-                record_decisions(database, Act("bob", at), answers)
+                record_decisions(database, Actor("bob", at), answers)
                 seal(database, NOW)
         for table in TABLES:
             assert rows(ours, table) == rows(theirs, table), table
@@ -79,9 +79,9 @@ def test_both_databases_write_the_same_record(both: tuple[Database, Database], s
         assert {one.kind for one in findings} == {"deleted fact"}, "nothing but that these grants stand nowhere"
 
 
-def add(database: Database, *happened: Happened, then: Callable[[], object] = bool) -> None:
+def add(database: Database, *happened: NewEvent, then: Callable[[], object] = bool) -> None:
     with database.atomic():
-        append(database, Act("", NOW), happened)
+        append(database, Actor("", NOW), happened)
         then()
 
 
@@ -92,7 +92,7 @@ def decided(at: datetime) -> Decision:
 def test_what_is_undone_leaves_no_place(postgresql_url: str) -> None:
     """A transaction that fails, before or within COMMIT, leaves neither event nor leaf nor a row in the queue."""
     database = connect(postgresql_url)
-    added = Happened("demo:filled", "", {})
+    added = NewEvent("demo:filled", "", {})
     with pytest.raises(ZeroDivisionError):
         add(database, added, then=lambda: 1 // 0)
     database.execute_sql("INSERT INTO leaf (tree, number, hash) VALUES ('north', 0, '')")
@@ -100,9 +100,9 @@ def test_what_is_undone_leaves_no_place(postgresql_url: str) -> None:
         add(database, added, added._replace(subscription="north"))
     assert Event.select().count(database) == 0
     assert database.execute_sql("SELECT count(*) FROM pending_event").fetchone() == (0,)
-    append(database, Act("", NOW), [added])
+    append(database, Actor("", NOW), [added])
     assert database.execute_sql("SELECT count(*), (SELECT count(*) FROM pending_event) FROM event").fetchone() == (1, 0)
-    shut(database)
+    close_all(database)
 
 
 def test_who_reads_on_misses_nothing(postgresql_url: str) -> None:
@@ -112,10 +112,10 @@ def test_who_reads_on_misses_nothing(postgresql_url: str) -> None:
     def write(number: int) -> None:
         database = connect(postgresql_url)
         for turn in range(40):
-            added = Happened("demo:filled", "", {"n": f"{number}-{turn}"})
+            added = NewEvent("demo:filled", "", {"n": f"{number}-{turn}"})
             with pipelined(database):
-                append(database, Act("", NOW), [added] * (turn % 3 + 1))
-        shut(database)
+                append(database, Actor("", NOW), [added] * (turn % 3 + 1))
+        close_all(database)
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     database, last = connect(postgresql_url), 0
@@ -128,4 +128,4 @@ def test_who_reads_on_misses_nothing(postgresql_url: str) -> None:
         seen += [number for (number,) in found]
         last = seen[-1] if seen else 0
     assert len(seen) == database.execute_sql("SELECT count(*) FROM event").fetchone()[0] == 4 * 79
-    shut(database)
+    close_all(database)

@@ -7,7 +7,7 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from authz import models
-from authz.database import Database, connect, migrate, pending, pipelined, shut
+from authz.database import Database, close_all, connect, migrate, pending, pipelined
 from authz.database.statements import insert_rows
 from authz.domain import FOREVER_MICROS
 from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
@@ -158,7 +158,7 @@ def test_a_transaction_that_failed_leaves_no_statement_behind(postgresql_url: st
     with pytest.raises(peewee.IntegrityError):
         add(database, "north", then=lambda: database.execute_sql(asked, ("north",)).fetchone())
     assert database.execute_sql(asked, ("north",)).fetchone() == (1,)
-    shut(database)
+    close_all(database)
 
 
 def test_a_connection_that_was_lost_is_found_out(postgresql_url: str) -> None:
@@ -176,8 +176,8 @@ def test_a_connection_that_was_lost_is_found_out(postgresql_url: str) -> None:
     again = one()
     assert again != lost
     assert one() == again
-    shut(database)
-    shut(other)
+    close_all(database)
+    close_all(other)
 
 
 def test_a_pipelined_transaction_on_a_connection_that_is_lost_says_so(postgresql_url: str) -> None:
@@ -192,5 +192,5 @@ def test_a_pipelined_transaction_on_a_connection_that_is_lost_says_so(postgresql
     assert not database.in_transaction()
     database.close()
     assert list(Subscription.select().execute(database)) == []
-    shut(database)
-    shut(other)
+    close_all(database)
+    close_all(other)

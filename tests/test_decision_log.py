@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from api import sealer
-from authz.database import Database, connect, migrate, shut, write_back
+from authz.database import Database, close_all, connect, migrate, write_back
 from authz.domain import to_micros
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Seal
 from authz.policy.compiler import compile_texts
 from authz.policy.decision import Decision as Decided
-from authz.record import Act, Asked, keep_log, log_of, make_partitions, policy_loaded, record_decisions, seal
+from authz.record import Actor, Asked, keep_log, log_of, make_partitions, policy_loaded, record_decisions, seal
 from authz.record import decision_log as log_module
 from authz.record.sealing import unsealed
 from tests.people import NOW
@@ -30,7 +30,7 @@ GIVEN = Decided(False, "denied", "f" * 64, to_micros(NOW))
 
 
 def answer(database: Database, request: str, now: datetime = NOW) -> None:
-    record_decisions(database, Act("", now, request_id=request), [(ASKED, GIVEN)])
+    record_decisions(database, Actor("", now, request_id=request), [(ASKED, GIVEN)])
 
 
 def requests(database: Database) -> list[str]:
@@ -158,8 +158,8 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
     assert Seal.select().count(other) == 0
     transaction.__exit__(None, None, None)
     assert seal(other, NOW, patience="50ms") == 2
-    shut(database)
-    shut(other)
+    close_all(database)
+    close_all(other)
 
 
 def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
     assert sealed() == 2
     end()
     assert not [one for one in active_children() if one.name == "sealing"]
-    shut(database)
+    close_all(database)
 
 
 _ORPHAN = """
@@ -235,18 +235,18 @@ def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
         answer(other, "r-21")
         write_back(database)  # somebody writes: no wait, no error
     assert len(requests(database)) == 22
-    shut(database)
-    shut(other)
+    close_all(database)
+    close_all(other)
 
 
 def test_a_change_of_policy_is_recorded_once(database: Database) -> None:
     """The first service that decides by another version says so, also where it is an older one; the others do not."""
-    act = Act("", NOW)
+    actor = Actor("", NOW)
     first, other = (compile_texts({"p.polar": f'allow(_: Practitioner, "{one}", _: Patient);'}) for one in "ab")
-    assert policy_loaded(database, act, first, "policies")
-    assert not policy_loaded(database, act, first, "policies")
-    assert policy_loaded(database, act, other, "elsewhere")
-    assert policy_loaded(database, act, first, "policies")
+    assert policy_loaded(database, actor, first, "policies")
+    assert not policy_loaded(database, actor, first, "policies")
+    assert policy_loaded(database, actor, other, "elsewhere")
+    assert policy_loaded(database, actor, first, "policies")
     loads = Event.select(Event.body).where(Event.kind == "policy:loaded").order_by(Event.id)
     bodies = [body for (body,) in loads.tuples().execute(database)]
     assert bodies[1] == {"policy_version": other.version, "source": "elsewhere"}
@@ -266,4 +266,4 @@ def test_months_have_their_partitions(postgresql_url: str) -> None:
         with pytest.raises(Exception, match="append-only"):
             database.execute_sql(statement)
     assert make_partitions(database, NOW) == ["2026-07", "2026-08"]
-    shut(database)
+    close_all(database)

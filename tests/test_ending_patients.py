@@ -22,7 +22,7 @@ def clinic(database: Any) -> Clinic:
 def test_a_new_name_is_an_event_without_the_name(clinic: Clinic) -> None:
     """The owner and a manager rename; the same name again changes nothing."""
     for who in ("alice", "dan"):
-        assert edit_patient(clinic.pdp, act=by(who), patient="p-1", name="New Name")["name"] == "New Name"
+        assert edit_patient(clinic.pdp, actor=by(who), patient="p-1", name="New Name")["name"] == "New Name"
     assert clinic.events() == ["patient:changed"]
     body = clinic.last_event().body
     assert body["changed"] == ["name"]
@@ -35,9 +35,9 @@ def test_a_new_name_is_an_event_without_the_name(clinic: Clinic) -> None:
 def test_nobody_else_may(clinic: Clinic, who: str, error: type[Exception]) -> None:
     """A viewer is told that they may not, to everybody else there is no such patient."""
     with pytest.raises(error):
-        edit_patient(clinic.pdp, act=by(who), patient="p-1", name="X")
+        edit_patient(clinic.pdp, actor=by(who), patient="p-1", name="X")
     with pytest.raises(error):
-        end_patient(clinic.pdp, act=by(who), patient="p-1")
+        end_patient(clinic.pdp, actor=by(who), patient="p-1")
     assert clinic.events() == []
 
 
@@ -45,13 +45,13 @@ def test_nobody_else_may(clinic: Clinic, who: str, error: type[Exception]) -> No
 def test_a_bad_name_is_refused(clinic: Clinic, name: str | None) -> None:
     """Nothing, no name and a control character are no names."""
     with pytest.raises(InvalidInput):
-        edit_patient(clinic.pdp, act=by("alice"), patient="p-1", name=name)
+        edit_patient(clinic.pdp, actor=by("alice"), patient="p-1", name=name)
 
 
 def test_an_ended_patient_is_nobodys_and_stays_in_the_past(clinic: Clinic) -> None:
     """From the instant on nobody may do anything; before it everything is as it was; the id stays taken."""
     before = clinic.viewers()
-    end_patient(clinic.pdp, act=by("dan", 10), patient="p-1", reason="moved away")
+    end_patient(clinic.pdp, actor=by("dan", 10), patient="p-1", reason="moved away")
     assert clinic.viewers(later=10) == []
     assert clinic.viewers(later=9) == before
     for action in ("view", "list_access", "receive", "end", "edit"):
@@ -65,8 +65,8 @@ def test_an_ended_patient_is_nobodys_and_stays_in_the_past(clinic: Clinic) -> No
     assert ("patient:ended", "p-1") in clinic.told("alice")
     assert clinic.unaccounted() == []
     with pytest.raises(NotFound):
-        end_patient(clinic.pdp, act=by("alice", 11), patient="p-1")
+        end_patient(clinic.pdp, actor=by("alice", 11), patient="p-1")
     with pytest.raises(Conflict):
-        add_patient(clinic.pdp, act=by("alice", 11), name="Again", patient="p-1", subscription="north")
+        add_patient(clinic.pdp, actor=by("alice", 11), name="Again", patient="p-1", subscription="north")
     reasons = Event.select().where(Event.kind == "patient:ended").execute(clinic.database)
     assert [one.reason for one in reasons] == ["moved away"]

@@ -46,12 +46,14 @@ def test_a_document_follows_its_patient(database: Database) -> None:
     pdp = pdp_of(database)
     for later, patient in ((1, "p-1"), (2, "p-oscar"), (2, "p-1"), (3, "p-1")):
         said = {"patient": patient, "title": "Knee"}
-        assert put_entity(pdp, act=by("", later), kind="document", entity="d-1", properties=said)["properties"] == said
-    end_entity(pdp, act=by("", 4), kind="document", entity="d-1")
+        assert (
+            put_entity(pdp, actor=by("", later), kind="document", entity="d-1", properties=said)["properties"] == said
+        )
+    end_entity(pdp, actor=by("", 4), kind="document", entity="d-1")
     at = [NOW + timedelta(seconds=later) for later in (0, 1, 2, 3.9, 4)]
     assert [pdp.evaluate(bob, "view", doc, now=one).allowed for one in at] == [False, True, True, True, False]
     with pytest.raises(NotFound):
-        end_entity(pdp, act=by("", 5), kind="document", entity="d-1")
+        end_entity(pdp, actor=by("", 5), kind="document", entity="d-1")
     kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
     assert kinds == ["entity:started", *["entity:ended", "entity:started"] * 2, "entity:ended"]
 
@@ -106,7 +108,7 @@ def post(caller: Person, **properties: Any) -> Any:
 
 def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, database: Database) -> None:
     """What leads to another clinic is as what is not there, and what leads nowhere is nobody's."""
-    north, city = (app(flask, database, "admin", bound=clinic) for clinic in ("north", "city"))
+    north, city = (app(flask, database, "admin", tenant=clinic) for clinic in ("north", "city"))
     made = answered(post(north, patient="p-1", author="bob"), 201)["id"]
     elsewhere = assert_problem(post(city, patient="p-1"), 422, "invalid")
     nothing = assert_problem(post(city, patient="p-0"), 422, "invalid")
@@ -124,7 +126,7 @@ def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, databa
 
 def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, database: Database) -> None:
     """T33: whoever else its people work for, a clinic's key takes over nothing; its own clinic goes on changing it."""
-    north, city = (app(flask, database, "admin", bound=clinic) for clinic in ("north", "city"))
+    north, city = (app(flask, database, "admin", tenant=clinic) for clinic in ("north", "city"))
     mine = answered(post(north, author="mia"), 201)["id"]  # mia works in both clinics
     assert_problem(put(city, mine, author="frank"), 404, "not-found")
     assert_problem(city.call("DELETE", f"/v1/entities/document/{mine}"), 404, "not-found")
@@ -137,7 +139,7 @@ def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, databa
     # A decision asked within the other clinic knows no more of it.
     pdp, doc = pdp_of(database), ("document", mine)
     mia, later = ("practitioner", "mia"), FOREVER - timedelta(days=1)
-    asked = [pdp.evaluate(mia, "view", doc, now=later, within=one) for one in (None, "north", "city")]
+    asked = [pdp.evaluate(mia, "view", doc, now=later, tenant=one) for one in (None, "north", "city")]
     assert [one.allowed for one in asked] == [True, True, False]
     Entity.update(subscription="city").where(Entity.id == mine).execute(database)
     assert [one for one in replayed(database)[1] if mine in one.row] != []
@@ -145,7 +147,7 @@ def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, databa
 
 def test_t33_ids_are_the_operators(flask: Flask, admin: Person, database: Database) -> None:
     """T33: a clinic's key cannot tell by a chosen id what others have, nor take it before they do."""
-    city = app(flask, database, "admin", bound="city")
+    city = app(flask, database, "admin", tenant="city")
     answered(put(admin, "taken", patient="p-1"))
     told = [put(city, one, patient="p-city") for one in ("taken", "free", "a b")]
     assert len({(answer.status_code, answer.data) for answer in told}) == 1
@@ -254,15 +256,15 @@ def crowd(database: Database) -> None:
         insert_rows(database, EntityLink, ("entity", "property", "type", "target"), links)
 
 
-def statements(pdp: PDP, within: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def statements(pdp: PDP, tenant: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The SQL, with its arguments, of every kind of question about documents."""
     ends = ("practitioner", "", "document")  # every action
     kinds = ("evaluation", "evaluations", "resources", "subjects", "actions")
-    plans = [made[0] for kind in kinds if (made := pdp._plan(kind, *ends, within))]
-    plans.append(pdp._probes(*ends, within is not None)[1])
+    plans = [made[0] for kind in kinds if (made := pdp._plan(kind, *ends, tenant))]
+    plans.append(pdp._probes(*ends, tenant is not None)[1])
     assert len(plans) == len(kinds) + 1
     for plan in plans:
-        values = ("bob", "north-plan", to_micros(NOW), within, "", 50, '[["bob", "north-plan"]]')
+        values = ("bob", "north-plan", to_micros(NOW), tenant, "", 50, '[["bob", "north-plan"]]')
         yield plan.sql, plan.arguments(values, {})
 
 
@@ -282,12 +284,12 @@ def read_through(database: Database, sql: str, values: dict[str, Any]) -> list[s
     return found
 
 
-@pytest.mark.parametrize("within", [None, "north"])
-def test_a_relation_is_looked_up_and_never_scanned(database: Database, within: str | None) -> None:
+@pytest.mark.parametrize("tenant", [None, "north"])
+def test_a_relation_is_looked_up_and_never_scanned(database: Database, tenant: str | None) -> None:
     """Whatever is asked about documents, of entities, links, grants and patients only those in question are read."""
     crowd(database)
     gather_statistics(database)
-    asked = statements(pdp_of(database), within)
+    asked = statements(pdp_of(database), tenant)
     assert [step for sql, values in asked for step in read_through(database, sql, values)] == []
 
 

@@ -15,7 +15,7 @@ from authz.audit.integrity.verification import verification
 from authz.database import Database
 from authz.errors import Conflict, InvalidInput
 from authz.models import Decision, Event
-from authz.record import Act, seal
+from authz.record import Actor, seal
 from authz.record.retention import drop_month
 from tests.people import NOW
 from tests.recorded import ASKED, answer, record
@@ -79,11 +79,11 @@ def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: 
         ("2020-01", late, "no decisions of"),
     ):
         with pytest.raises((InvalidInput, Conflict), match=why):
-            drop_month(recorded, Act("", now), month, 6)
+            drop_month(recorded, Actor("", now), month, 6)
     with pytest.raises(InvalidInput, match="one year at least"):
-        drop_month(recorded, Act("", late), MONTH, 0)
+        drop_month(recorded, Actor("", late), MONTH, 0)
     before = verification(recorded)
-    assert drop_month(recorded, Act("", late), MONTH, 6) == ASKED // 2
+    assert drop_month(recorded, Actor("", late), MONTH, 6) == ASKED // 2
     assert Decision.select().where(Decision.asked_at < NOW).count(recorded) == 0
     after = verification(recorded)
     assert (after.ok, after.problem, after.report.dropped) == (True, None, ASKED // 2)

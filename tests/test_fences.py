@@ -10,7 +10,7 @@ import pytest
 from authz.audit import questions as ask
 from authz.audit.permissions import NAMES, names_readable, statements_for
 from authz.audit.session import Audit, open_audit
-from authz.database import Database, connect, shut
+from authz.database import Database, close_all, connect
 from authz.errors import Unavailable
 from authz.models import FACTS, MODELS, Client, Decision, Entity, Event, Practitioner, Review
 from tests.acting import served_since
@@ -31,7 +31,7 @@ def audit(request: pytest.FixtureRequest) -> Iterator[Audit]:
     fill(database)
     served_since(database, LONG_AGO)
     tell_facts(database)
-    shut(database)
+    close_all(database)
     with closing(open_audit(made_role(url, "compliance"), as_of=NOW, reader="compliance")) as opened:
         yield opened
 
@@ -116,7 +116,7 @@ def test_names_are_read_with_a_reason(request: pytest.FixtureRequest, sqlite_url
     database = connect(sqlite_url)
     database.connect()
     fill(database)
-    shut(database)
+    close_all(database)
     with closing(open_audit(sqlite_url, as_of=NOW)) as opened:
         assert list(ask.who_is(opened, practitioner="alice", reason=WHY).frame.name) == ["Alice"]
         ask.accounting(opened, patient="p-1", names=True, reason=WHY)
@@ -140,7 +140,7 @@ def test_a_role_that_reads_names(postgresql_url: str) -> None:
     with closing(compliance), pytest.raises(Unavailable, match="permission denied"):
         ask.who_is(compliance, practitioner="alice", reason=WHY)
     assert Event.select().count(database) == events
-    shut(database)
+    close_all(database)
 
 
 def test_every_column_is_granted_or_hidden() -> None:

@@ -16,7 +16,7 @@ from authz.database import Database
 from authz.domain import format_instant, to_micros
 from authz.models import Decision, Event, Grant, StandingShare
 from authz.policy.decision import Decision as Decided
-from authz.record import Act, Asked, record_decisions
+from authz.record import Actor, Asked, record_decisions
 from tests.people import NOW
 from tests.recorded import record
 
@@ -39,7 +39,7 @@ def asked(database: Database) -> Database:
     record(database)
     app = find_client(database, add_client(database, name="app", scopes=["decide"], now=NOW), now=NOW)
     assert app is not None
-    act = Act("", NOW, client=app.id, address="192.0.2.9", request_id="r-app")
+    actor = Actor("", NOW, client=app.id, address="192.0.2.9", request_id="r-app")
     grant = (
         Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.role == "viewer").tuples().execute(database)[0][0]
     )
@@ -49,7 +49,7 @@ def asked(database: Database) -> Database:
         Decided(False, "denied", "f" * 64, to_micros(NOW)),
     ]
     question = Asked(("practitioner", "bob"), "view", ("patient", "p-1"), purpose="TREAT")
-    record_decisions(database, act, [(question, one) for one in given])
+    record_decisions(database, actor, [(question, one) for one in given])
     return database
 
 

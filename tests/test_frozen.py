@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 
 from authz.audit.integrity.verification import verification
-from authz.database import connect, shut
+from authz.database import close_all, connect
 from authz.record import seal
 from tests.services import OK, Caller, check_nothing_lost, clinic, service, working
 
@@ -37,4 +37,4 @@ def test_a_frozen_service_does_not_stop_another(postgresql_url: str) -> None:
     seal(database, datetime.now(UTC))
     found = verification(database)
     assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
-    shut(database)
+    close_all(database)

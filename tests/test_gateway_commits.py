@@ -16,7 +16,7 @@ from authz.domain import to_micros
 from authz.errors import Unavailable
 from authz.models import Decision
 from authz.policy.decision import Decision as Decided
-from authz.record import Act, Asked, DecisionLog, keep_log, record_decisions
+from authz.record import Actor, Asked, DecisionLog, keep_log, record_decisions
 from tests.people import NOW
 
 ASKED = Asked(("practitioner", "bob"), "view", ("patient", "p-1"))
@@ -40,7 +40,7 @@ class Service:
             self.begun.set()
             assert self.go.wait(30)
         client = 10**6 if name == self.fault else None  # no app has this number
-        record_decisions(self.database, Act("", NOW, client, request_id=name), [(ASKED, DENIED)])
+        record_decisions(self.database, Actor("", NOW, client, request_id=name), [(ASKED, DENIED)])
         start("200 OK", [("Content-Type", "text/plain")])
         return [name.encode()]
 

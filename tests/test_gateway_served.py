@@ -17,7 +17,7 @@ import pytest
 
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from authz.callers.clients import add_client
-from authz.database import connect, shut
+from authz.database import close_all, connect
 from authz.importing import demo
 from authz.models import Decision, Event
 from authz.policy.compiler import load
@@ -77,7 +77,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> I
     demo.fill(database, load(shipped("policies")).types, began)
     decide = add_client(database, name="asks", scopes=("decide", "audit"), now=began)
     act = add_client(database, name="acts", scopes=("act", "admin"), now=began)
-    shut(database)
+    close_all(database)
     environment = {"CAREGRANT_RECEIVE_SECONDS": str(SECONDS), "CAREGRANT_TRUSTED_PROXIES": "127.0.0.1"}
     with serving("serve", "--workers", "1", "--database", url, port=port, environment=environment) as process:
         yield Served(url, port, decide, act, process.pid)
@@ -132,7 +132,7 @@ def test_a_body_beyond_the_limit_is_not_begun(served: Served) -> None:
 def events(served: Served) -> int:
     database = connect(served.url)
     found: int = Event.select().count(database)
-    shut(database)
+    close_all(database)
     return found
 
 
@@ -213,7 +213,7 @@ def test_the_record_holds_the_clients_address(served: Served) -> None:
     database = connect(served.url)
     found = Decision.select(Decision.address).where(Decision.request_id == "forwarded").tuples().execute(database)
     assert list(found) == [("198.51.100.7",)]
-    shut(database)
+    close_all(database)
 
 
 def test_an_answer_of_the_gateway_is_like_any_other(served: Served) -> None:

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from authz.callers.clients import add_client
-from authz.database import connect, shut
+from authz.database import close_all, connect
 from tests import people
 from tests.acting import login
 from tests.people import NOW
@@ -31,7 +31,7 @@ def test_every_id_is_addressed(sqlite_url: str) -> None:
     database = connect(sqlite_url)
     people.fill(database)
     key = add_client(database, name="app", scopes=["act", "admin"], subscription=None, now=NOW)
-    shut(database)
+    close_all(database)
     admin = {"Authorization": f"Bearer {key}"}
     alice = {**admin, "X-On-Behalf-Of": login("alice")}
     port = free_port()

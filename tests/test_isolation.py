@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 from api.ops.described import Description
 from authz.callers.clients import add_client
 from authz.callers.tokens import sign
-from authz.database import Database, connect, shut
+from authz.database import Database, close_all, connect
 from authz.models import Entity
 from authz.settings import Settings
 from tests import people
@@ -121,7 +121,7 @@ def worlds(
     keys |= {f"token {who}": sign(token, login(who), datetime.now(UTC), 3600) for who in ("bob", "dan", "oscar")}
     yield made[0], made[1], keys
     for one in made:
-        shut(one.database)
+        close_all(one.database)
 
 
 def ref(draw: Any, kinds: tuple[str, ...]) -> dict[str, str]:

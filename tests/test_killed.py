@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from authz.callers.clients import add_client
-from authz.database import Database, connect, shut
+from authz.database import Database, close_all, connect
 from authz.domain import FOREVER
 from authz.importing import demo
 from authz.models import Event, Grant, Notification, Patient
@@ -76,7 +76,7 @@ def test_killed_amid_operations(database_url: str) -> None:
     assert len(done) > 4 * ROUNDS
     check_answered(database, done)
     check_whole(database)
-    shut(database)
+    close_all(database)
 
 
 def check_answered(database: Database, done: list[tuple[str, str, Any]]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from authz import operations
 from authz.callers.clients import add_client, find_client, list_clients, revoke_client, revoke_clients, rotate_client
-from authz.database import clock, connect, shut
+from authz.database import clock, close_all, connect
 from authz.database.statements import is_among
 from authz.domain import format_instant
 from authz.errors import Conflict, Denied, ImportRefused, Unavailable
@@ -61,26 +61,26 @@ def _live(clinic: Clinic, who: str) -> tuple[int, int]:
 
 
 def _leave(clinic: Clinic, later: float) -> None:
-    end_membership(clinic.pdp, act=by("dan", later), **BOB)
+    end_membership(clinic.pdp, actor=by("dan", later), **BOB)
 
 
 def _audit_for_a_day(clinic: Clinic, later: float) -> None:
-    put_membership(clinic.pdp, act=by("dan", later), role="auditor", **BOB)
+    put_membership(clinic.pdp, actor=by("dan", later), role="auditor", **BOB)
 
 
 def _expire(clinic: Clinic, later: float) -> None:
     until = NOW + timedelta(seconds=later)
-    put_membership(clinic.pdp, act=by("dan", later - 0.5), role="member", until=until, **BOB)
+    put_membership(clinic.pdp, actor=by("dan", later - 0.5), role="member", until=until, **BOB)
 
 
 @pytest.mark.parametrize("leave", [_leave, _audit_for_a_day, _expire])
 def test_who_leaves_and_comes_back_has_no_share_of_before(clinic: Clinic, leave: Callable[..., None]) -> None:
     """R11: an end of practice ends what bob holds and gives in this clinic; what he owns stays his."""
-    share_all(clinic.pdp, act=by("alice"), colleague=login("bob"), subscription="north")
+    share_all(clinic.pdp, actor=by("alice"), colleague=login("bob"), subscription="north")
     assert "bob" in clinic.viewers()
     leave(clinic, 2)
     assert "bob" not in clinic.viewers(later=2)
-    put_membership(clinic.pdp, act=by("dan", 3), role="member", **BOB)
+    put_membership(clinic.pdp, actor=by("dan", 3), role="member", **BOB)
     assert "bob" not in clinic.viewers(later=3)
     assert _live(clinic, "bob") == (0, 0)
     assert clinic.unaccounted() == []
@@ -102,7 +102,7 @@ def test_an_end_of_practice_is_told_and_recorded(clinic: Clinic) -> None:
 def test_between_member_and_manager_nothing_ends(clinic: Clinic) -> None:
     """Both practise: a change between the two is no leave."""
     for later, role in enumerate(("manager", "member")):
-        put_membership(clinic.pdp, act=by("", later), role=role, **BOB)
+        put_membership(clinic.pdp, actor=by("", later), role=role, **BOB)
     assert "bob" in clinic.viewers(later=2)
 
 
@@ -110,27 +110,27 @@ def test_a_lapse_resumes_whole(clinic: Clinic) -> None:
     """A lapse ends no membership, and no share."""
     before = clinic.viewers()
     for later, live in ((1, False), (2, True)):
-        put_subscription(clinic.pdp, act=by("", later), subscription="north", name="North", live=live)
+        put_subscription(clinic.pdp, actor=by("", later), subscription="north", name="North", live=live)
     assert clinic.viewers(later=2) == before
 
 
 def test_owned_patients_come_back_with_their_owner(clinic: Clinic) -> None:
     """Ownership stays for the manager to hand over; nobody sees through it meanwhile."""
     alice: Any = {"subscription": "north", "practitioner": "alice"}
-    end_membership(clinic.pdp, act=by("dan", 1), **alice)
+    end_membership(clinic.pdp, actor=by("dan", 1), **alice)
     assert clinic.viewers(later=1) == ["bob"]
-    put_membership(clinic.pdp, act=by("dan", 2), role="member", **alice)
+    put_membership(clinic.pdp, actor=by("dan", 2), role="member", **alice)
     assert clinic.viewers(later=2) == ["alice", "bob"]
 
 
-@pytest.mark.parametrize("who", [by("dan", 1), by("", 1, bound="north")])
+@pytest.mark.parametrize("who", [by("dan", 1), by("", 1, tenant="north")])
 @pytest.mark.parametrize(
     "change",
     [
-        lambda pdp, act: end_membership(pdp, act=act, **DAN),
-        lambda pdp, act: put_membership(pdp, act=act, role="member", **DAN),
-        lambda pdp, act: put_membership(pdp, act=act, role="auditor", **DAN),
-        lambda pdp, act: put_membership(pdp, act=act, role="manager", until=NOW + timedelta(days=1), **DAN),
+        lambda pdp, actor: end_membership(pdp, actor=actor, **DAN),
+        lambda pdp, actor: put_membership(pdp, actor=actor, role="member", **DAN),
+        lambda pdp, actor: put_membership(pdp, actor=actor, role="auditor", **DAN),
+        lambda pdp, actor: put_membership(pdp, actor=actor, role="manager", until=NOW + timedelta(days=1), **DAN),
     ],
 )
 def test_the_last_manager_stays(clinic: Clinic, change: Any, who: Any) -> None:
@@ -138,29 +138,29 @@ def test_the_last_manager_stays(clinic: Clinic, change: Any, who: Any) -> None:
     with pytest.raises(Conflict, match="manager"):
         change(clinic.pdp, who)
     assert clinic.events() == []
-    put_membership(clinic.pdp, act=by("dan", 1), subscription="north", practitioner="oscar", role="manager")
+    put_membership(clinic.pdp, actor=by("dan", 1), subscription="north", practitioner="oscar", role="manager")
     change(clinic.pdp, who)
-    put_membership(clinic.pdp, act=by("", 1), subscription="north", practitioner="oscar", role="member")
+    put_membership(clinic.pdp, actor=by("", 1), subscription="north", practitioner="oscar", role="member")
 
 
 def test_of_two_managers_who_end_each_other_one_stays(clinic: Clinic) -> None:
     """The second, whose own membership has just ended, is told that somebody was faster."""
     oscar: Any = {"subscription": "north", "practitioner": "oscar"}
-    put_membership(clinic.pdp, act=by("dan"), role="manager", **oscar)
-    end_membership(clinic.pdp, act=by("dan", 2), **oscar)
+    put_membership(clinic.pdp, actor=by("dan"), role="manager", **oscar)
+    end_membership(clinic.pdp, actor=by("dan", 2), **oscar)
     with pytest.raises(Conflict):
-        end_membership(clinic.pdp, act=by("oscar", 1), **DAN)
+        end_membership(clinic.pdp, actor=by("oscar", 1), **DAN)
 
 
 def test_what_takes_access_away_works_after_a_clock_ahead(clinic: Clinic) -> None:
     """After a write with a clock a day ahead, ends are carried out at once, also of what begins only then."""
-    share(clinic.pdp, act=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
-    share_all(clinic.pdp, act=by("alice", DAY), colleague=login("oscar"), subscription="north")
-    end_share(clinic.pdp, act=by("alice", 60), patient="p-1", grant=clinic.grant("oscar"))
-    end_share(clinic.pdp, act=by("alice", 60), patient="p-1", grant=clinic.grant("bob"))
+    share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
+    share_all(clinic.pdp, actor=by("alice", DAY), colleague=login("oscar"), subscription="north")
+    end_share(clinic.pdp, actor=by("alice", 60), patient="p-1", grant=clinic.grant("oscar"))
+    end_share(clinic.pdp, actor=by("alice", 60), patient="p-1", grant=clinic.grant("bob"))
     ahead = StandingShare.select().where(StandingShare.colleague == "oscar").execute(clinic.database)[0]
-    end_standing_share(clinic.pdp, act=by("alice", 60), standing_share=ahead.id)
-    end_membership(clinic.pdp, act=by("dan", 60), subscription="north", practitioner="carol")
+    end_standing_share(clinic.pdp, actor=by("alice", 60), standing_share=ahead.id)
+    end_membership(clinic.pdp, actor=by("dan", 60), subscription="north", practitioner="carol")
     assert clinic.viewers(later=60) == ["alice", "carl"]
     assert clinic.viewers(later=DAY + 1) == ["alice", "carl"]
     for row in (*Grant.select().execute(clinic.database), *StandingShare.select().execute(clinic.database)):
@@ -179,7 +179,7 @@ def _verdict(clinic: Clinic, noun: str) -> Verdict:
 
 
 def _reviews(clinic: Clinic, noun: str) -> None:
-    review(clinic.pdp, act=by("dan", 60), campaign="c", due=NEXT_YEAR, verdicts=[_verdict(clinic, noun)])
+    review(clinic.pdp, actor=by("dan", 60), campaign="c", due=NEXT_YEAR, verdicts=[_verdict(clinic, noun)])
 
 
 def _imports(clinic: Clinic, kind: str, **fact: str) -> None:
@@ -198,44 +198,44 @@ _P1 = {"id": "p-1", "subscription": "north", "name": "Patient of alice", "owner"
 TAKES_AWAY: dict[str, tuple[str, Callable[[Clinic], object]]] = {
     "a share ends": (
         "bob",
-        lambda c: end_share(c.pdp, act=by("alice", 60), patient="p-1", grant=c.grant("bob")),
+        lambda c: end_share(c.pdp, actor=by("alice", 60), patient="p-1", grant=c.grant("bob")),
     ),
     "a share is given up": (
         "bob",
-        lambda c: end_share(c.pdp, act=by("bob", 60), patient="p-1", grant=c.grant("bob")),
+        lambda c: end_share(c.pdp, actor=by("bob", 60), patient="p-1", grant=c.grant("bob")),
     ),
     "a manager ends a share": (
         "bob",
-        lambda c: end_share(c.pdp, act=by("dan", 60), patient="p-1", grant=c.grant("bob")),
+        lambda c: end_share(c.pdp, actor=by("dan", 60), patient="p-1", grant=c.grant("bob")),
     ),
     "a standing share ends": (
         "carol",
-        lambda c: end_standing_share(c.pdp, act=by("alice", 60), standing_share=_standing_of(c, "carol")),
+        lambda c: end_standing_share(c.pdp, actor=by("alice", 60), standing_share=_standing_of(c, "carol")),
     ),
     "a standing share is given up": (
         "carol",
-        lambda c: end_standing_share(c.pdp, act=by("carol", 60), standing_share=_standing_of(c, "carol")),
+        lambda c: end_standing_share(c.pdp, actor=by("carol", 60), standing_share=_standing_of(c, "carol")),
     ),
-    "a membership ends": ("bob", lambda c: end_membership(c.pdp, act=by("dan", 60), **BOB)),
-    "a member becomes an auditor": ("bob", lambda c: put_membership(c.pdp, act=by("dan", 60), role="auditor", **BOB)),
+    "a membership ends": ("bob", lambda c: end_membership(c.pdp, actor=by("dan", 60), **BOB)),
+    "a member becomes an auditor": ("bob", lambda c: put_membership(c.pdp, actor=by("dan", 60), role="auditor", **BOB)),
     "a membership gets an end": (
         "bob",
         lambda c: put_membership(
-            c.pdp, act=by("dan", 60), role="member", until=NOW + timedelta(seconds=60, microseconds=1), **BOB
+            c.pdp, actor=by("dan", 60), role="member", until=NOW + timedelta(seconds=60, microseconds=1), **BOB
         ),
     ),
     "the clinic lapses": (
         "alice",
-        lambda c: put_subscription(c.pdp, act=by("", 60), subscription="north", name="North", live=False),
+        lambda c: put_subscription(c.pdp, actor=by("", 60), subscription="north", name="North", live=False),
     ),
-    "the patient leaves": ("alice", lambda c: end_patient(c.pdp, act=by("dan", 60), patient="p-1")),
+    "the patient leaves": ("alice", lambda c: end_patient(c.pdp, actor=by("dan", 60), patient="p-1")),
     "the patient is transferred": (
         "alice",
-        lambda c: transfer(c.pdp, act=by("dan", 60), patients=["p-1"], colleague=login("pete")),
+        lambda c: transfer(c.pdp, actor=by("dan", 60), patients=["p-1"], colleague=login("pete")),
     ),
     "the shares end with a transfer": (
         "bob",
-        lambda c: transfer(c.pdp, act=by("dan", 60), patients=["p-1"], colleague=login("pete"), end_shares=True),
+        lambda c: transfer(c.pdp, actor=by("dan", 60), patients=["p-1"], colleague=login("pete"), end_shares=True),
     ),
     "a review revokes a share": ("bob", lambda c: _reviews(c, "grant")),
     "a review revokes a standing share": ("carol", lambda c: _reviews(c, "standing_share")),
@@ -264,7 +264,7 @@ TAKES_AWAY: dict[str, tuple[str, Callable[[Clinic], object]]] = {
 def test_every_end_works_after_a_clock_ahead(clinic: Clinic, name: str) -> None:
     """Whatever takes access away is carried out at once though the clinic's last event is a day ahead."""
     who, take = TAKES_AWAY[name]
-    share(clinic.pdp, act=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
+    share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
     assert clinic.last_event().at == NOW + timedelta(days=1)
     assert who in clinic.viewers(later=59)
     take(clinic)
@@ -275,9 +275,9 @@ def test_every_end_works_after_a_clock_ahead(clinic: Clinic, name: str) -> None:
 
 def test_an_entity_ends_after_a_clock_ahead(clinic: Clinic) -> None:
     """A version that a clock ahead began, or one of before, ends at once."""
-    put_entity(clinic.pdp, act=by("", DAY), kind="document", entity="plan", properties={"author": "alice"})
+    put_entity(clinic.pdp, actor=by("", DAY), kind="document", entity="plan", properties={"author": "alice"})
     for entity in ("plan", "by-alice"):
-        end_entity(clinic.pdp, act=by("", 60), kind="document", entity=entity)
+        end_entity(clinic.pdp, actor=by("", 60), kind="document", entity=entity)
         for later in (61, DAY + 1):
             question = (("practitioner", "alice"), "view", ("document", entity))
             assert not clinic.pdp.evaluate(*question, now=NOW + timedelta(seconds=later)).allowed
@@ -287,7 +287,7 @@ def test_an_entity_ends_after_a_clock_ahead(clinic: Clinic) -> None:
 def test_a_key_ends_after_a_clock_ahead(clinic: Clinic, subscription: str | None) -> None:
     """A key that a node with a clock ahead made, of a clinic too whose last event is a day ahead, is good no more."""
     database = clinic.database
-    share(clinic.pdp, act=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
+    share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
     for end in (
         lambda number: revoke_client(database, client=number, now=NOW + timedelta(seconds=60)),
         lambda number: rotate_client(database, client=number, now=NOW + timedelta(seconds=60)),
@@ -329,8 +329,8 @@ def test_no_end_is_left_out() -> None:
 
 def test_a_bad_instant_of_one_clinic_does_not_touch_another(clinic: Clinic) -> None:
     """An event of another clinic is at its own time."""
-    share(clinic.pdp, act=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
-    put_subscription(clinic.pdp, act=by("", 60), subscription="city", name="City", live=False)
+    share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
+    put_subscription(clinic.pdp, actor=by("", 60), subscription="city", name="City", live=False)
     assert clinic.last_event().at == NOW + timedelta(seconds=60)
 
 
@@ -345,10 +345,10 @@ def test_a_node_with_another_clock_writes_nothing(
     monkeypatch.setattr(clock, "time_ns", lambda: time.time_ns() + seconds * 1_000_000_000)
     try:
         with pytest.raises(Unavailable, match=r"clock says .* the database's .* more than 5 s"):
-            share(clinic.pdp, act=by("alice"), patients=["p-1"], colleague=login("oscar"))
+            share(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"))
         assert clinic.events() == []
     finally:
-        shut(database)
+        close_all(database)
 
 
 def test_a_leaver_with_many_shares_goes_in_bounded_statements(clinic: Clinic) -> None:
@@ -383,7 +383,7 @@ def _many(clinic: Clinic, count: int) -> None:
 def test_who_may_not_manage_learns_nothing(clinic: Clinic) -> None:
     """A colleague who is no manager is refused before anything is looked up."""
     with pytest.raises(Denied):
-        end_membership(clinic.pdp, act=by("alice"), **BOB)
+        end_membership(clinic.pdp, actor=by("alice"), **BOB)
 
 
 def test_a_review_of_more_lines_than_a_statement_takes_values(clinic: Clinic) -> None:
@@ -394,7 +394,7 @@ def test_a_review_of_more_lines_than_a_statement_takes_values(clinic: Clinic) ->
             for line in range(66_000)
         ]
         with pytest.raises(ImportRefused, match=r"line 0: .* is no live share"):
-            review(clinic.pdp, act=by("dan"), campaign="c", due=NEXT_YEAR, verdicts=verdicts)
+            review(clinic.pdp, actor=by("dan"), campaign="c", due=NEXT_YEAR, verdicts=verdicts)
 
 
 def test_names_of_more_people_than_a_statement_takes_values(clinic: Clinic) -> None:

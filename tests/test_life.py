@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from authz.database import Database, connect, shut
+from authz.database import Database, close_all, connect
 from authz.errors import CaregrantError, ImportRefused
 from authz.models import Event, Grant, Membership, StandingShare
 from authz.operations import (
@@ -22,7 +22,7 @@ from authz.operations import (
     share,
     share_all,
 )
-from authz.record import Act, replayed
+from authz.record import Actor, replayed
 from tests.acting import login, pdp_of
 from tests.people import NOW
 from tests.test_importing import line, told
@@ -52,10 +52,10 @@ class Life(RuleBasedStateMachine):
         self.standing: set[tuple[str, str]] = set()
         self.expired: set[str] = set()
         self.live = True
-        put_subscription(self.pdp, act=self.act(""), subscription=self.here, name="Clinic")
+        put_subscription(self.pdp, actor=self.actor(""), subscription=self.here, name="Clinic")
         for one in ("alice", "bob", "carol"):
             name = self.id(one)
-            put_practitioner(self.pdp, act=self.act(""), practitioner=name, login=login(name), name=one)
+            put_practitioner(self.pdp, actor=self.actor(""), practitioner=name, login=login(name), name=one)
             self.join(one, "member")
         for patient, owner in PATIENTS.items():
             fact = {"id": self.id(patient), "subscription": self.here, "name": "Pat", "owner": self.id(owner)}
@@ -69,11 +69,11 @@ class Life(RuleBasedStateMachine):
     def id(self, name: str) -> str:
         return f"{name}-{self.runs}"
 
-    def act(self, who: str, ahead: bool = False) -> Act:
+    def actor(self, who: str, ahead: bool = False) -> Actor:
         """Somebody acts, a minute after what was done before; a node with a wrong clock says that it is tomorrow."""
         self.minutes += 2
         now = NOW + timedelta(minutes=self.minutes)
-        return Act(self.id(who) if who else "", now + DAY if ahead else now)
+        return Actor(self.id(who) if who else "", now + DAY if ahead else now)
 
     def practises(self, who: str) -> bool:
         return self.live and self.roles.get(who) in PRACTISE
@@ -94,14 +94,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(who=WHO, role=ROLES)
     def join(self, who: str, role: str) -> None:
-        put_membership(self.pdp, act=self.act(""), subscription=self.here, practitioner=self.id(who), role=role)
+        put_membership(self.pdp, actor=self.actor(""), subscription=self.here, practitioner=self.id(who), role=role)
         self.takes(who, role)
 
     @rule(who=WHO)
     def leave(self, who: str) -> None:
         """A leave by the operator is never refused, whatever a clock has written."""
         if who in self.roles:
-            end_membership(self.pdp, act=self.act(""), subscription=self.here, practitioner=self.id(who))
+            end_membership(self.pdp, actor=self.actor(""), subscription=self.here, practitioner=self.id(who))
             self.takes(who, None)
 
     @rule(who=WHO, role=ROLES)
@@ -127,9 +127,9 @@ class Life(RuleBasedStateMachine):
     @rule(who=WHO)
     def expire(self, who: str) -> None:
         """Nobody acts when a membership is over: what is left counts for nothing, and ends with the return."""
-        act = self.act("")
+        actor = self.actor("")
         member = {"subscription": self.here, "practitioner": self.id(who), "role": "member"}
-        put_membership(self.pdp, act=act, until=act.now + timedelta(minutes=1), **member)
+        put_membership(self.pdp, actor=actor, until=actor.now + timedelta(minutes=1), **member)
         self.takes(who, "member")
         self.minutes += 2
         del self.roles[who]
@@ -154,14 +154,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(live=st.booleans())
     def lapse_or_resume(self, live: bool) -> None:
-        put_subscription(self.pdp, act=self.act(""), subscription=self.here, name="Clinic", live=live)
+        put_subscription(self.pdp, actor=self.actor(""), subscription=self.here, name="Clinic", live=live)
         self.live = live
 
     @rule(patient=st.sampled_from(sorted(PATIENTS)), to=WHO, ahead=st.booleans())
     def share(self, patient: str, to: str, ahead: bool) -> None:
-        act = self.act(PATIENTS[patient], ahead)
+        actor = self.actor(PATIENTS[patient], ahead)
         try:
-            share(self.pdp, act=act, patients=[self.id(patient)], colleague=login(self.id(to)))
+            share(self.pdp, actor=actor, patients=[self.id(patient)], colleague=login(self.id(to)))
         except CaregrantError:
             return
         assert self.practises(PATIENTS[patient])
@@ -172,7 +172,7 @@ class Life(RuleBasedStateMachine):
     @rule(owner=WHO, to=WHO, ahead=st.booleans())
     def share_all(self, owner: str, to: str, ahead: bool) -> None:
         try:
-            share_all(self.pdp, act=self.act(owner, ahead), colleague=login(self.id(to)), subscription=self.here)
+            share_all(self.pdp, actor=self.actor(owner, ahead), colleague=login(self.id(to)), subscription=self.here)
         except CaregrantError:
             return
         if not ahead:
@@ -181,24 +181,24 @@ class Life(RuleBasedStateMachine):
     @rule(patient=st.sampled_from(sorted(PATIENTS)), to=WHO)
     def end_share(self, patient: str, to: str) -> None:
         """An owner who practises ends any share that has not ended, also one that begins tomorrow."""
-        act = self.act(PATIENTS[patient])
+        actor = self.actor(PATIENTS[patient])
         mine = (Grant.patient == self.id(patient), Grant.practitioner == self.id(to), Grant.role == "viewer")
-        lasting = (Grant.ended_at > act.now, Grant.ended_at > Grant.started_at)
+        lasting = (Grant.ended_at > actor.now, Grant.ended_at > Grant.started_at)
         rows = list(Grant.select().where(*mine, *lasting).execute(self.database))
         if not self.practises(PATIENTS[patient]):
             return
         for row in rows:
-            end_share(self.pdp, act=act, patient=self.id(patient), grant=row.id)
+            end_share(self.pdp, actor=actor, patient=self.id(patient), grant=row.id)
         self.shares.discard((patient, to))
 
     @rule(owner=WHO)
     def end_all(self, owner: str) -> None:
-        act = self.act(owner)
-        lasting = (StandingShare.ended_at > act.now, StandingShare.ended_at > StandingShare.started_at)
+        actor = self.actor(owner)
+        lasting = (StandingShare.ended_at > actor.now, StandingShare.ended_at > StandingShare.started_at)
         rows = StandingShare.select().where(StandingShare.owner == self.id(owner), *lasting)
         if self.practises(owner):
             for row in list(rows.execute(self.database)):
-                end_standing_share(self.pdp, act=act, standing_share=row.id)
+                end_standing_share(self.pdp, actor=actor, standing_share=row.id)
             self.standing = {one for one in self.standing if one[0] != owner}
 
     @invariant()
@@ -262,4 +262,4 @@ def test_life(kind: str, request: pytest.FixtureRequest) -> None:
             ),
         )
     finally:
-        shut(database)
+        close_all(database)

@@ -161,15 +161,15 @@ def test_a_whole_export_with_every_difference_twice(database: Database) -> None:
 
 ENDED: dict[str, tuple[Callable[..., Any], Any]] = {
     "membership": (
-        lambda pdp: end_membership(pdp, act=by("", 60), subscription="north", practitioner="carol"),
+        lambda pdp: end_membership(pdp, actor=by("", 60), subscription="north", practitioner="carol"),
         MORE[1],
     ),
     "share of a leaver": (
-        lambda pdp: end_membership(pdp, act=by("", 60), subscription="north", practitioner="carol"),
+        lambda pdp: end_membership(pdp, actor=by("", 60), subscription="north", practitioner="carol"),
         MORE[3],
     ),
-    "patient": (lambda pdp: end_patient(pdp, act=by("bob", 60), patient="p-2"), MORE[2]),
-    "share of an ended patient": (lambda pdp: end_patient(pdp, act=by("bob", 60), patient="p-2"), MORE[3]),
+    "patient": (lambda pdp: end_patient(pdp, actor=by("bob", 60), patient="p-2"), MORE[2]),
+    "share of an ended patient": (lambda pdp: end_patient(pdp, actor=by("bob", 60), patient="p-2"), MORE[3]),
 }
 
 
@@ -189,7 +189,7 @@ def test_a_rejoin_by_import_revives_nothing(database: Database) -> None:
     told(database, *CLINIC, *MORE)
     pdp = pdp_of(database)
     put_membership(
-        pdp, act=by("", 60), subscription="north", practitioner="bob", role="member", until=NOW + timedelta(minutes=2)
+        pdp, actor=by("", 60), subscription="north", practitioner="bob", role="member", until=NOW + timedelta(minutes=2)
     )
     start = format_instant(NOW + timedelta(minutes=3))
     told(

@@ -18,11 +18,11 @@ from playwright.sync_api import sync_playwright
 
 from authz.audit.reports import notebooks
 from authz.audit.reports.report import Report
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from authz.errors import CaregrantError, InvalidInput
 from authz.importing import demo
 from authz.policy.compiler import load
-from authz.record import Act, Asked, record_decisions, searched
+from authz.record import Actor, Asked, record_decisions, searched
 from authz.settings import shipped
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.history import END, History
@@ -62,13 +62,13 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
         database.execute_sql("PRAGMA synchronous = 0")
         if name == "demo":
             demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
-            act = Act("", datetime.now(UTC))
+            actor = Actor("", datetime.now(UTC))
             for who in ("", "bob"):  # an app's search for who may view, and all that anybody viewed
                 asked = Asked(("practitioner", who), "view", ("patient", "p-1"), size=3)
-                record_decisions(database, act, [(asked, searched(act, "f" * 64))])
+                record_decisions(database, actor, [(asked, searched(actor, "f" * 64))])
         else:
             History(database)
-        shut(database)
+        close_all(database)
         made[name] = (url, "now" if name == "demo" else END.isoformat())
     return made
 

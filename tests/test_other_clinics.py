@@ -10,20 +10,20 @@ from authz.callers.clients import add_client
 from authz.database import Database
 from authz.models import Decision, Membership, Notification
 from authz.operations import end_membership
-from authz.record import Act
+from authz.record import Actor
 from tests.acting import login, pdp_of
 from tests.http import As, Person, answered, assert_problem
 from tests.people import NOW
 
 
-def app(flask: Flask, database: Database, scope: str, bound: str | None, who: str | None = None) -> Person:
-    key = add_client(database, name="app", scopes=[scope], subscription=bound, now=NOW)
+def app(flask: Flask, database: Database, scope: str, tenant: str | None, who: str | None = None) -> Person:
+    key = add_client(database, name="app", scopes=[scope], subscription=tenant, now=NOW)
     behalf = {"X-On-Behalf-Of": login(who)} if who else {}
     return Person(flask, {"Authorization": f"Bearer {key}", **behalf})
 
 
 def leave(database: Database, who: str) -> None:
-    end_membership(pdp_of(database), act=Act("", datetime.now(UTC)), subscription="north", practitioner=who)
+    end_membership(pdp_of(database), actor=Actor("", datetime.now(UTC)), subscription="north", practitioner=who)
 
 
 def test_t30_notices_are_told_where_they_belong(flask: Flask, database: Database, as_: As) -> None:

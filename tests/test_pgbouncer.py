@@ -9,7 +9,7 @@ import peewee
 import pytest
 
 from authz.audit.integrity.verification import verification
-from authz.database import Limits, connect, pipelined, shut
+from authz.database import Limits, close_all, connect, pipelined
 from authz.errors import Unavailable
 from authz.models import Decision, Seal, Subscription
 from authz.record import make_partitions, seal
@@ -47,12 +47,12 @@ def test_a_service_behind_it_loses_nothing(postgresql_url: str, pooled_url: str)
     make_partitions(database, datetime.now(UTC))
     seal(database, datetime.now(UTC))
     assert Seal.select().exists(database)
-    shut(database)
+    close_all(database)
     for url in (pooled_url, postgresql_url):
         reading = connect(url, read_only=True)
         found = verification(reading)
         assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
-        shut(reading)
+        close_all(reading)
 
 
 def test_its_sessions_keep_their_limits(pooled_url: str) -> None:
@@ -71,8 +71,8 @@ def test_its_sessions_keep_their_limits(pooled_url: str) -> None:
         plain.execute_sql('LOCK TABLE "grant"')
         with pytest.raises(peewee.OperationalError, match="lock timeout"):
             database.execute_sql('SELECT count(*) FROM "grant"')
-    shut(database)
-    shut(plain)
+    close_all(database)
+    close_all(plain)
 
 
 def test_who_only_reads_cannot_write_through_it(pooled_url: str) -> None:
@@ -82,7 +82,7 @@ def test_who_only_reads_cannot_write_through_it(pooled_url: str) -> None:
     with pytest.raises(peewee.InternalError, match="read-only"):
         Subscription.insert(id="north", name="North").execute(reading)
     assert Decision.select().count(reading) == 0
-    shut(reading)
+    close_all(reading)
 
 
 def test_options_that_it_does_not_hand_on_are_refused(pooled_url: str) -> None:

@@ -25,7 +25,7 @@ from authz.policy.compiler import CompiledPolicy, compile_texts, load, version_o
 from authz.policy.compiler.load import LARGEST, MOST_FILES
 from authz.policy.history import _IN_FORCE
 from authz.policy.pdp import PDP
-from authz.record import Act, Asked, Happened, append, policies_served, policy_loaded, record_decisions, replayed
+from authz.record import Actor, Asked, NewEvent, append, policies_served, policy_loaded, record_decisions, replayed
 from tests import people
 from tests.acting import POLICY, by, login, served_since
 from tests.http import App, answered, assert_problem, question, service
@@ -145,7 +145,7 @@ def test_now_is_answered_by_the_policy_that_decides(clinic: Database, database_u
 def test_a_change_asks_the_policy_of_its_service_whatever_the_clock_says(clinic: Database) -> None:
     """A clock that is set back to when another policy was in force opens nothing."""
     with pytest.raises(NotFound):
-        share(PDP(clinic, POLICY), act=Act("oscar", OPEN_DAY), patients=["p-1"], colleague=login("dan"))
+        share(PDP(clinic, POLICY), actor=Actor("oscar", OPEN_DAY), patients=["p-1"], colleague=login("dan"))
 
 
 # What is not known.
@@ -279,9 +279,9 @@ def test_a_report_of_now_names_the_policy_in_force(clinic: Database, database_ur
 
 def test_the_policy_of_an_instant_is_read_by_an_index(clinic: Database) -> None:
     """However many events there are, such as the readings of an audit, one is read."""
-    act = Act("", NOW)
+    actor = Actor("", NOW)
     for _ in range(20):
-        append(clinic, act, [Happened("audit:exported", "", {"file": "x"})] * 100)
+        append(clinic, actor, [NewEvent("audit:exported", "", {"file": "x"})] * 100)
     explain = "EXPLAIN QUERY PLAN " if clinic.dialect == "sqlite" else "EXPLAIN "
     for gather in (lambda: None, lambda: gather_statistics(clinic)):
         gather()
@@ -336,7 +336,7 @@ def test_a_text_that_was_changed_or_deleted_shows(
 def test_a_service_of_the_same_version_keeps_the_text_after_an_upgrade(clinic: Database) -> None:
     """The version that the release before told of: its text is kept at the next start, and answers for before."""
     not_kept(clinic)
-    assert not policy_loaded(clinic, Act("", NOW), POLICY, "policies")
+    assert not policy_loaded(clinic, Actor("", NOW), POLICY, "policies")
     assert not PDP(clinic, OPEN).evaluate(OSCAR, "view", PATIENT, at=CLOSED_DAY).allowed
     with pytest.raises(PolicyUnknown):
         PDP(clinic, POLICY).evaluate(OSCAR, "view", PATIENT, at=OPEN_DAY)
@@ -425,7 +425,7 @@ def test_what_an_older_policy_declared_is_told_of_the_patient(
     asked = Asked(("practitioner", "alice"), "view", ("document", "by-alice"))
     decision = PDP(clinic, POLICY).evaluate(asked.subject, asked.action, asked.resource, now=CLOSED_DAY)
     assert decision.allowed
-    record_decisions(clinic, Act("alice", CLOSED_DAY), [(asked, decision)])
+    record_decisions(clinic, Actor("alice", CLOSED_DAY), [(asked, decision)])
     (tmp_path / "p.polar").write_text(OPEN.texts["p.polar"])
     audit = open_audit(database_url, policies=tmp_path, as_of=NOW)
     years: dict[str, Any] = {"since": LONG_AGO, "until": NOW}
@@ -438,7 +438,7 @@ def test_decisions_are_replayed_by_their_own_policy(clinic: Database, database_u
     """No decision differs from its own policy but the forged one; those that cannot be replayed say why."""
     opened, closed = PDP(clinic, OPEN), PDP(clinic, POLICY)
     unknown = compile_texts({"p.polar": 'allow(_: Practitioner, "x", _: Patient);'})
-    asked, act = Asked(OSCAR, "view", PATIENT), by("oscar")
+    asked, actor = Asked(OSCAR, "view", PATIENT), by("oscar")
     then = [
         opened.evaluate(OSCAR, "view", PATIENT, now=OPEN_DAY),
         closed.evaluate(OSCAR, "view", PATIENT, now=CLOSED_DAY),
@@ -447,7 +447,7 @@ def test_decisions_are_replayed_by_their_own_policy(clinic: Database, database_u
         opened.evaluate(OSCAR, "view", PATIENT, now=NOW)._replace(policy_version=""),
         opened.evaluate(OSCAR, "view", PATIENT, now=NOW)._replace(evaluated_micros=0),
     ]
-    record_decisions(clinic, act, [(asked, one) for one in then])
+    record_decisions(clinic, actor, [(asked, one) for one in then])
     audit = open_audit(database_url, as_of=NOW + timedelta(days=1))
     years: dict[str, Any] = {"since": UNSERVED_DAY, "until": NOW + timedelta(days=1)}
     frame = ask.replayed_decisions(audit, **years).frame

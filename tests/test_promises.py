@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from authz.database import Database, connect, shut
+from authz.database import Database, close_all, connect
 from authz.errors import CaregrantError
 from authz.models import MODELS, Grant, Membership, Patient
 from authz.operations import (
@@ -25,7 +25,7 @@ from authz.operations import (
     share_all,
     transfer,
 )
-from authz.record import Act, replayed
+from authz.record import Actor, replayed
 from tests.acting import login, pdp_of
 from tests.people import NOW
 
@@ -50,14 +50,14 @@ class Machine(RuleBasedStateMachine):
         self.later = 0
         self.pdp = pdp_of(self.database)
         for clinic in ("north", "city"):
-            put_subscription(self.pdp, act=self.by(""), subscription=clinic, name=clinic)
+            put_subscription(self.pdp, actor=self.by(""), subscription=clinic, name=clinic)
         for who in (*ROOMS, "gus"):
-            put_practitioner(self.pdp, act=self.by(""), practitioner=who, login=login(who), name=who)
+            put_practitioner(self.pdp, actor=self.by(""), practitioner=who, login=login(who), name=who)
         for who, clinic in ROOMS.items():
             role = "manager" if who == "dan" else "member"
-            put_membership(self.pdp, act=self.by(""), subscription=clinic, practitioner=who, role=role)
+            put_membership(self.pdp, actor=self.by(""), subscription=clinic, practitioner=who, role=role)
         for number, owner in enumerate(("alice", "alice", "bob")):
-            add_patient(self.pdp, act=self.by(owner), patient=f"p-{number}", name="Pat", subscription="north")
+            add_patient(self.pdp, actor=self.by(owner), patient=f"p-{number}", name="Pat", subscription="north")
 
     def _forget_record(self) -> None:
         """Only a test may: the triggers that keep the record are put aside and back."""
@@ -73,14 +73,14 @@ class Machine(RuleBasedStateMachine):
             self.database.execute_sql(f"DELETE FROM {table}")
             self.database.execute_sql(made)
 
-    def by(self, who: str) -> Act:
-        return Act(who, NOW + timedelta(seconds=self.later))
+    def by(self, who: str) -> Actor:
+        return Actor(who, NOW + timedelta(seconds=self.later))
 
     def _try(self, work: Any, who: str, ends: str | None = None, **said: Any) -> None:
         """Do it or be refused; where it takes away, nobody may see more afterwards than before."""
         before = self._seen()
         try:
-            work(self.pdp, act=self.by(who), **said)
+            work(self.pdp, actor=self.by(who), **said)
         except CaregrantError:
             assert self._seen() == before
         else:
@@ -199,4 +199,4 @@ def test_promises(kind: str, request: pytest.FixtureRequest) -> None:
             ),
         )
     finally:
-        shut(database)
+        close_all(database)

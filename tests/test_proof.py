@@ -21,13 +21,13 @@ from authz.audit.export.log import log_lines
 from authz.audit.integrity.checkpoints import Signer, checkpoint, full
 from authz.audit.integrity.proofs import prove_consistency, prove_decision, prove_event
 from authz.audit.integrity.verification import verification
-from authz.database import MIGRATIONS, Database, connect, migrate, shut
+from authz.database import MIGRATIONS, Database, close_all, connect, migrate
 from authz.errors import InvalidInput, NotFound
 from authz.models import Answer, Decision, Event, Patient, PersonalSecret, Seal
-from authz.record import Act, seal
+from authz.record import Actor, seal
 from authz.record.erasure import ERASED_NAME, erase
 from authz.record.leaves import canonical
-from authz.record.merkle import Edge, consistency, inclusion, leaf_hash, node_hash
+from authz.record.merkle import Frontier, consistency, inclusion, leaf_hash, node_hash
 from authz.record.trees import nodes_of, trees
 from tests.people import NOW
 from tests.recorded import ANSWERS, ASKED, answer, record
@@ -43,7 +43,7 @@ def test_the_reference_leaves_have_the_reference_root() -> None:
     """The trees are those of RFC 6962: the eight leaves of its reference implementation give its root."""
     leaves = [leaf_hash(bytes.fromhex(one)) for one in REFERENCE]
     root = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
-    assert Edge().grown(leaves)[0].root.hex() == root
+    assert Frontier().grown(leaves)[0].root.hex() == root
     assert verify.root_of(leaves).hex() == root
 
 
@@ -51,7 +51,7 @@ def test_roots_agree_with_another_implementation() -> None:
     """At every size up to 70, however the leaves came, the root is that of pymerkle."""
     from pymerkle import InmemoryTree  # noqa: PLC0415
 
-    other, edge, random_ = InmemoryTree(algorithm="sha256"), Edge(), random.Random(6)
+    other, edge, random_ = InmemoryTree(algorithm="sha256"), Frontier(), random.Random(6)
     while edge.size < 70:
         some = [str(edge.size + at).encode() for at in range(random_.choice((1, 1, 2, 5, 16)))]
         edge, _ = edge.grown([leaf_hash(one) for one in some])
@@ -162,11 +162,11 @@ def test_a_note_is_in_the_form_of_c2sp(recorded: Database, signer: Signer) -> No
 def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Signer) -> None:
     """Addresses and reasons go, their secret too; the log is whole as before, and says who was erased."""
     kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
-    erased = erase(recorded, Act("", NOW), "practitioner:bob")
+    erased = erase(recorded, Actor("", NOW), "practitioner:bob")
     assert erased.decisions == sum(number % 3 > 0 for number in range(ASKED))
     assert not Decision.select().where(Decision.actor == "bob", Decision.address != "").exists(recorded)
     assert Event.select().where(Event.address == "192.0.2.7").count(recorded) > 0
-    assert erase(recorded, Act("", NOW), "patient:p-5").events == 1
+    assert erase(recorded, Actor("", NOW), "patient:p-5").events == 1
     assert not Event.select().where(Event.reason == "on leave").exists(recorded)
     assert (
         not PersonalSecret.select()
@@ -175,7 +175,7 @@ def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Sign
     )
     assert verification(recorded, kept, str(signer.key)).ok
     with pytest.raises(NotFound):
-        erase(recorded, Act("", NOW), "practitioner:bob")
+        erase(recorded, Actor("", NOW), "practitioner:bob")
     unlocked = Event.update(kind="x")
     with pytest.raises(Exception, match="append-only"):
         unlocked.execute(recorded)
@@ -191,7 +191,7 @@ def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Si
     for one in ("p-5", "p-55"):
         Answer.insert(key=one, body=f'{{"id":"{one}","name":"Zoltan Unique"}}', **answered).execute(recorded)
     before = Event.select().count(recorded)
-    assert erase(recorded, Act("", NOW), "patient:p-5").patient == 2
+    assert erase(recorded, Actor("", NOW), "patient:p-5").patient == 2
     row = Patient.select().where(Patient.id == "p-5").execute(recorded)[0]
     assert (row.name, row.reference, row.search_key.strip()) == (ERASED_NAME, "", "(erased)")
     assert [one.key for one in Answer.select().execute(recorded)] == ["p-55"]
@@ -201,8 +201,8 @@ def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Si
     assert (erased.kind, erased.body["whose"], erased.body["patient"]) == ("record:erased", "patient:p-5", 2)
     assert verification(recorded, kept, str(signer.key)).ok
     with pytest.raises(NotFound):
-        erase(recorded, Act("", NOW), "patient:p-5")
-    assert erase(recorded, Act("", NOW), "patient:p-6").events == 0, "who has a name only is erased too"
+        erase(recorded, Actor("", NOW), "patient:p-5")
+    assert erase(recorded, Actor("", NOW), "patient:p-6").events == 0, "who has a name only is erased too"
 
 
 # Outside.
@@ -219,7 +219,7 @@ def exported(sqlite_url: str, signer: Signer, tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in log_lines(database)))
     shutil.copy(verify.__file__, tmp_path / "lone.py")
     yield tmp_path
-    shut(database)
+    close_all(database)
 
 
 def lone(where: Path, *given: str) -> subprocess.CompletedProcess[str]:
@@ -273,4 +273,4 @@ def test_a_record_of_before_goes_into_its_trees(database_url: str, tmp_path: Pat
     assert seal(database, NOW) == 1
     after = verification(database)
     assert (after.ok, after.sizes, after.report.rows) == (True, {"": 1, "north": 2}, 4)
-    shut(database)
+    close_all(database)

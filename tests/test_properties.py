@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
-from authz.database import Database, connect, migrate, shut
+from authz.database import Database, close_all, connect, migrate
 from authz.domain import FOREVER, from_micros, to_micros
 from authz.errors import PolicyRefused
 from authz.models import Entity, Practitioner
@@ -48,7 +48,7 @@ def emptied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == "sqlite":
         database.execute_sql("PRAGMA synchronous = 0")
     yield database
-    shut(database)
+    close_all(database)
 
 
 def agree(database: Database, texts: dict[str, str], policy: CompiledPolicy, now: int) -> None:

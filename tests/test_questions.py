@@ -19,12 +19,12 @@ from authz.audit.catalog.question import Answer, Question
 from authz.audit.export.parquet import export_parquet
 from authz.audit.questions.disclosures import disclosure_kind
 from authz.audit.session import Audit, open_audit
-from authz.database import Database, connect, migrate, shut
+from authz.database import Database, close_all, connect, migrate
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Grant, Patient, Review
 from authz.policy.plan import Place
 from authz.queries import practitioner as practitioner_queries
-from authz.record import Act, Asked, record_decisions
+from authz.record import Actor, Asked, record_decisions
 from authz.record import searched as a_search
 from tests.acting import by, pdp_of
 from tests.history import BEGIN, END, STRICT, History, Ledger, Span, week_of
@@ -61,7 +61,7 @@ def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     audit = open_audit(url, as_of=END, reader="compliance")
     yield Known(audit, history)
     audit.close()
-    shut(database)
+    close_all(database)
 
 
 def rows(answer: Answer, *columns: str) -> list[tuple[Any, ...]]:
@@ -306,8 +306,8 @@ def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
     fill(sqlite_database)
     add(sqlite_database, Patient, id="p-2", subscription="north", name="Another patient")
     add(sqlite_database, Grant, patient="p-2", practitioner="alice", role="owner", origin="created")
-    pdp, act = pdp_of(sqlite_database), by("alice")
-    mine, _ = practitioner_queries.patients(pdp, act, Place(limit=100))
+    pdp, actor = pdp_of(sqlite_database), by("alice")
+    mine, _ = practitioner_queries.patients(pdp, actor, Place(limit=100))
     people = practitioner_queries.colleagues(pdp, by("alice", 1), name="p-1")
     anybody = practitioner_queries.colleagues(pdp, by("alice", 2))
     practitioner_queries.patients(pdp, by("bob", 3), Place(limit=100))
@@ -331,10 +331,10 @@ def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
     assert len(every) == 5 == found.checked
 
 
-def searched(database: Database, act: Act) -> None:
+def searched(database: Database, actor: Actor) -> None:
     """An app searches for Alice who may view p-1."""
     asked = Asked(("practitioner", ""), "view", ("patient", "p-1"), size=2)
-    record_decisions(database, act, [(asked, a_search(act, "f" * 64))])
+    record_decisions(database, actor, [(asked, a_search(actor, "f" * 64))])
 
 
 def test_q6_subject_access(known: Known) -> None:
@@ -686,7 +686,7 @@ def test_unrecorded_is_unanswered(sqlite_url: str) -> None:
     audit = open_audit(sqlite_url)
     database = connect(sqlite_url)
     database.execute_sql("DROP TABLE event")
-    shut(database)
+    close_all(database)
     with pytest.raises(Unavailable):
         ask.orphans(audit)
     audit.close()

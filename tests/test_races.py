@@ -19,9 +19,9 @@ from authz.errors import CaregrantError
 from authz.importing import import_facts
 from authz.models import Event, Grant
 from authz.operations import (
-    Answered,
-    Once,
-    Stored,
+    IdempotencyKey,
+    ReplayedResponse,
+    StoredResponse,
     end_membership,
     end_share,
     put_membership,
@@ -30,7 +30,7 @@ from authz.operations import (
     transfer,
 )
 from authz.policy.pdp import PDP
-from authz.record import Act, replayed
+from authz.record import Actor, replayed
 from tests import people
 from tests.acting import POLICY, login, pdp_of
 from tests.people import NOW
@@ -38,68 +38,72 @@ from tests.people import NOW
 THREADS = 8
 PROCESSES = 2
 
-Work = Callable[[PDP, Act, int], Any]
+Work = Callable[[PDP, Actor, int], Any]
 TO = ("oscar", "pete", "xena", "zoe")
 
 
-def _transfer(pdp: PDP, act: Act, number: int) -> Any:
-    return transfer(pdp, act=act, patients=["p-1"], colleague=login(TO[number % 4]))
+def _transfer(pdp: PDP, actor: Actor, number: int) -> Any:
+    return transfer(pdp, actor=actor, patients=["p-1"], colleague=login(TO[number % 4]))
 
 
-def _transfer_or_share(pdp: PDP, act: Act, number: int) -> Any:
+def _transfer_or_share(pdp: PDP, actor: Actor, number: int) -> Any:
     if number % 2:
-        return share(pdp, act=act, patients=["p-1"], colleague=login("oscar"))
-    return transfer(pdp, act=act, patients=["p-1"], colleague=login("oscar"))
+        return share(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"))
+    return transfer(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"))
 
 
-def _share(pdp: PDP, act: Act, number: int) -> Any:
-    return share(pdp, act=act, patients=["p-1"], colleague=login("oscar"))
+def _share(pdp: PDP, actor: Actor, number: int) -> Any:
+    return share(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"))
 
 
-def _end_or_transfer(pdp: PDP, act: Act, number: int) -> Any:
+def _end_or_transfer(pdp: PDP, actor: Actor, number: int) -> Any:
     if number % 2:
         bobs = Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.practitioner == "bob").order_by(Grant.id)
         # Read to the end: a cursor left half-way holds an old snapshot, on which SQLite lets nobody write.
         first, *_ = bobs.execute(pdp.database)
-        end_share(pdp, act=act, patient="p-1", grant=first.id)
+        end_share(pdp, actor=actor, patient="p-1", grant=first.id)
         return None
-    return transfer(pdp, act=act, patients=["p-1"], colleague=login("bob"))
+    return transfer(pdp, actor=actor, patients=["p-1"], colleague=login("bob"))
 
 
-def _leave_or_transfer(pdp: PDP, act: Act, number: int) -> Any:
+def _leave_or_transfer(pdp: PDP, actor: Actor, number: int) -> Any:
     if number % 2:
-        end_membership(pdp, act=Act("", act.now), subscription="north", practitioner="oscar")
+        end_membership(pdp, actor=Actor("", actor.now), subscription="north", practitioner="oscar")
         return None
-    return transfer(pdp, act=act, patients=["p-1"], colleague=login("oscar"))
+    return transfer(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"))
 
 
-def _everything_to_each_other(pdp: PDP, act: Act, number: int) -> Any:
+def _everything_to_each_other(pdp: PDP, actor: Actor, number: int) -> Any:
     owner, colleague = ("alice", "oscar") if number % 2 else ("oscar", "alice")
-    return share_all(pdp, act=replace(act, by=owner), colleague=login(colleague))
+    return share_all(pdp, actor=replace(actor, practitioner=owner), colleague=login(colleague))
 
 
-def _import_or_transfer(pdp: PDP, act: Act, number: int) -> Any:
+def _import_or_transfer(pdp: PDP, actor: Actor, number: int) -> Any:
     if number:
-        return transfer(pdp, act=act, patients=["p-1"], colleague=login("oscar"))
-    return _import(pdp, act, {"grant": {"patient": "p-1", "practitioner": "zoe", "role": "viewer"}})
+        return transfer(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"))
+    return _import(pdp, actor, {"grant": {"patient": "p-1", "practitioner": "zoe", "role": "viewer"}})
 
 
-def _import_or_join(pdp: PDP, act: Act, number: int) -> Any:
+def _import_or_join(pdp: PDP, actor: Actor, number: int) -> Any:
     if number:
-        return put_membership(pdp, act=replace(act, by=""), subscription="city", practitioner="zoe", role="member")
-    return _import(pdp, act, {"membership": {"practitioner": "zoe", "subscription": "city", "role": "member"}})
+        return put_membership(
+            pdp, actor=replace(actor, practitioner=""), subscription="city", practitioner="zoe", role="member"
+        )
+    return _import(pdp, actor, {"membership": {"practitioner": "zoe", "subscription": "city", "role": "member"}})
 
 
-def _import(pdp: PDP, act: Act, fact: dict[str, Any]) -> Any:
+def _import(pdp: PDP, actor: Actor, fact: dict[str, Any]) -> Any:
     """A file of two stretches, which tells a fact in its last line."""
     new = [{"practitioner": {"id": f"n-{at}", "login": f"n-{at}@x.example", "name": "N"}} for at in range(2500)]
     lines = b"\n".join(orjson.dumps(line) for line in (*new, fact))
-    return import_facts(pdp.database, io.BytesIO(lines), POLICY.types, now=act.now)
+    return import_facts(pdp.database, io.BytesIO(lines), POLICY.types, now=actor.now)
 
 
-def _same_key(pdp: PDP, act: Act, number: int) -> Any:
-    once = Once("alice", "key", "the same", lambda done: Stored(201, str(done[0].grant["id"])))
-    return share(pdp, act=act, patients=["p-1"], colleague=login("oscar"), once=once)
+def _same_key(pdp: PDP, actor: Actor, number: int) -> Any:
+    idempotency_key = IdempotencyKey(
+        "alice", "key", "the same", lambda done: StoredResponse(201, str(done[0].grant["id"]))
+    )
+    return share(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"), idempotency_key=idempotency_key)
 
 
 CASES: dict[str, Work] = {
@@ -124,10 +128,10 @@ def race(url: str, case: str, first: int, begin: float) -> list[tuple[int, str]]
         pdp.database.connect(reuse_if_open=True)
         barrier.wait()
         time.sleep(max(0.0, begin - time.time()))
-        act = Act("alice", NOW + timedelta(seconds=time.time() - begin))
+        actor = Actor("alice", NOW + timedelta(seconds=time.time() - begin))
         try:
-            CASES[case](pdp, act, number)
-        except Answered as answered:
+            CASES[case](pdp, actor, number)
+        except ReplayedResponse as answered:
             return number, f"stored {answered.stored.body}"
         except CaregrantError as error:
             return number, type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from authz.audit.integrity.checkpoints import Signer, checkpoint
-from authz.database import FAULTS, Database, connect, migrate, shut
+from authz.database import FAULTS, Database, close_all, connect, migrate
 from authz.models import MODELS
 from authz.policy.compiler.schema import vocabulary
 from authz.record.facts import KEYED
@@ -56,7 +56,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database,
     checkpoint(database, signer, NOW)
     unlock(database)
     yield database, str(signer.key)
-    shut(database)
+    close_all(database)
 
 
 def test_random_tampering_is_found(sealed: tuple[Database, str]) -> None:

@@ -16,7 +16,7 @@ from flask import Flask
 
 from api.ops.readiness import CHECKS, CLOCK_TOLERANCE, SEALER_PATIENCE, Readiness
 from authz.callers.clients import add_client
-from authz.database import Database, answering, connect, known_version, migrate, pending, shut
+from authz.database import Database, answering, close_all, connect, known_version, migrate, pending
 from authz.errors import Unavailable
 from authz.importing import demo
 from authz.models import Decision
@@ -159,7 +159,7 @@ def served(sqlite_url: str) -> str:
     database, began = connect(sqlite_url), datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide",), now=began)
-    shut(database)
+    close_all(database)
     return key
 
 
@@ -184,7 +184,7 @@ def test_a_file_that_is_gone_takes_no_answer(sqlite_url: str, served: str, tmp_p
         assert [status(), get(port, "/readyz")["status"]] == [200, "ready"]
     database = connect(sqlite_url)
     assert Decision.select().count(database) == 2
-    shut(database)
+    close_all(database)
 
 
 def test_files_are_their_owners_alone(tmp_path: Path) -> None:
@@ -200,4 +200,4 @@ def test_files_are_their_owners_alone(tmp_path: Path) -> None:
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert len(modes) > 1
     assert set(modes.values()) == {0o600}
-    shut(database)
+    close_all(database)

@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 
 from authz.audit.integrity.verification import verification
-from authz.database import Database, connect, shut
+from authz.database import Database, close_all, connect
 from authz.models import Decision, Event
 from authz.record import seal
 from tests.http import EVALUATION, question
@@ -58,7 +58,7 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
         wait_until_nobody_listens(port)
         database = connect(database_url)
         recorded = requests_of(database, f"{turn}-")
-        shut(database)
+        close_all(database)
         assert len(answered) >= CLIENTS
         assert len(recorded) >= len(answered)
         assert set(answered) <= set(recorded)
@@ -70,7 +70,7 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
     assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
     assert found.report.rows > answers
     assert Event.select().where(Event.kind == "policy:loaded").count(database) == 1
-    shut(database)
+    close_all(database)
 
 
 def test_what_is_buffered_is_written_when_it_is_told_to_stop(database_url: str, key: str) -> None:
@@ -83,7 +83,7 @@ def test_what_is_buffered_is_written_when_it_is_told_to_stop(database_url: str, 
         server.wait(15)
     database = connect(database_url)
     assert Decision.select().count(database) == 5
-    shut(database)
+    close_all(database)
 
 
 def under_load(url: str, port: int, bearer: str, name: str, seconds: float) -> list[str]:

@@ -33,7 +33,7 @@ def clinic(database: Database) -> Clinic:
     """The cast; Alice has shared p-1 with Oscar, too."""
     fill(database)
     made = Clinic(database)
-    share(made.pdp, act=by("alice"), patients=["p-1"], colleague=login("oscar"))
+    share(made.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"))
     return made
 
 
@@ -48,8 +48,8 @@ def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict
 
 
 def carry_out(clinic: Clinic, *verdicts: Verdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
-    act = by(by_whom, later=60)
-    return review(clinic.pdp, act=act, campaign=campaign, due=DUE, verdicts=verdicts)
+    actor = by(by_whom, later=60)
+    return review(clinic.pdp, actor=actor, campaign=campaign, due=DUE, verdicts=verdicts)
 
 
 def test_keep_and_revoke(clinic: Clinic) -> None:
@@ -97,7 +97,7 @@ def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_ur
     """Owner, giver, reason, uses, their purposes and the last one; names alone with a reason, which is recorded."""
     fill(sqlite_database)
     made = Clinic(sqlite_database)
-    share(made.pdp, act=by("alice"), patients=["p-1"], colleague=login("oscar"), reason="second opinion")
+    share(made.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), reason="second opinion")
     for later, who, purpose in ((1, "oscar", "TREAT"), (2, "oscar", "ETREAT"), (3, "oscar", "TREAT"), (4, "carol", "")):
         asked = Asked(("practitioner", who), "view", ("patient", "p-1"), purpose=purpose)
         at = NOW + timedelta(seconds=later)
@@ -184,7 +184,7 @@ def test_an_auditor_may_keep(clinic: Clinic) -> None:
 
 def test_nobody_reviews_their_own(clinic: Clinic) -> None:
     """Who holds the share, gave it or owns the patient does not decide on it, whatever else they may."""
-    share(clinic.pdp, act=by("alice", 1), patients=["p-1"], colleague=login("dan"))
+    share(clinic.pdp, actor=by("alice", 1), patients=["p-1"], colleague=login("dan"))
     with pytest.raises(ImportRefused, match="somebody else reviews it"):
         carry_out(clinic, line(clinic, "dan", "keep"))
 
@@ -260,7 +260,7 @@ def test_a_large_sheet_is_carried_out_in_bounded_statements(clinic: Clinic) -> N
 
     clinic.database.execute_sql = watched  # type: ignore[method-assign]
     try:
-        done = review(clinic.pdp, act=by("dan"), campaign="large", due=DUE, verdicts=verdicts)
+        done = review(clinic.pdp, actor=by("dan"), campaign="large", due=DUE, verdicts=verdicts)
     finally:
         del clinic.database.execute_sql
     assert (done.kept, done.revoked) == (LINES - LINES // 100, LINES // 100)

@@ -36,8 +36,8 @@ def called(request: pytest.FixtureRequest, sqlite_database: Database, tmp_path: 
     key_file = str(tmp_path / "key.json")
     flask = service(sqlite_database, development_key=key_file, public_url="http://127.0.0.1:8000", rate=0)
     scopes = ("decide",) if request.param == "decide" else ("decide", "act", "admin", "audit")
-    bound = "north" if request.param == "one clinic" else None
-    credential = add_client(sqlite_database, name="app", scopes=scopes, subscription=bound, now=NOW)
+    tenant = "north" if request.param == "one clinic" else None
+    credential = add_client(sqlite_database, name="app", scopes=scopes, subscription=tenant, now=NOW)
     if request.param == "practitioner":
         credential = sign(Settings(development_key=key_file), login("alice"), datetime.now(UTC), 3600)
     headers = {"Authorization": f"Bearer {credential}"} if request.param != "nobody" else {}

@@ -4,17 +4,17 @@ from datetime import timedelta
 
 from authz.audit.notebook import ask, open_audit
 from authz.database import Database
-from authz.record import Act, Asked, record_decisions, searched
+from authz.record import Actor, Asked, record_decisions, searched
 from tests.people import NOW, fill
 
 
 def test_a_search_is_neither_a_disclosure_nor_a_permit(database: Database, database_url: str) -> None:
     """An app asks who may view a patient, and what somebody who works nowhere may do: recorded, told by Q2 alone."""
     fill(database)
-    act = Act("", NOW - timedelta(hours=1))
+    actor = Actor("", NOW - timedelta(hours=1))
     for who, action in (("", "view"), ("nobody", "")):
         asked = Asked(("practitioner", who), action, ("patient", "p-1"), size=3)
-        record_decisions(database, act, [(asked, searched(act, "f" * 64))])
+        record_decisions(database, actor, [(asked, searched(actor, "f" * 64))])
     audit = open_audit(database_url, as_of=NOW, reader="compliance")
     try:
         assert list(ask.who_did(audit, patient="p-1").frame.reason) == ["searched"] * 2

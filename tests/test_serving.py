@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from authz.callers.clients import add_client
-from authz.database import connect, shut
+from authz.database import close_all, connect
 from authz.importing import demo
 from authz.models import Decision, Event
 from authz.policy.compiler import load
@@ -35,7 +35,7 @@ def key(database_url: str) -> str:
     began = datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped("policies")).types, began)
     made = add_client(database, name="app", scopes=("decide",), now=began)
-    shut(database)
+    close_all(database)
     return made
 
 
@@ -59,14 +59,14 @@ def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> 
         assert process.wait(15) == 0
     database = connect(database_url)
     assert Decision.select().count(database) == len(people)
-    shut(database)
+    close_all(database)
 
 
 def metrics(port: int, database_url: str) -> str:
     """What the service counted, over all its processes."""
     database = connect(database_url)
     key = add_client(database, name="monitoring", scopes=("audit",), now=datetime.now(UTC))
-    shut(database)
+    close_all(database)
     request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"})
     with urllib.request.urlopen(request, timeout=10) as response:
         text: str = response.read().decode()
@@ -92,7 +92,7 @@ def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) 
         assert ask(again, key, question("bob"))[1]["decision"] is True
     database = connect(database_url)
     recorded = Decision.select().where(Decision.allowed).count(database)
-    shut(database)
+    close_all(database)
     assert recorded >= answered + 1
 
 
@@ -129,7 +129,7 @@ def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str,
     (loaded,) = Event.select(Event.body).where(Event.kind == "policy:loaded").tuples().execute(database)
     (decided,) = Decision.select(Decision.policy_version).tuples().execute(database)
     assert kept_texts(database, decided[0]) == load(shipped("policies")).texts
-    shut(database)
+    close_all(database)
     assert [loaded[0]["policy_version"], decided[0]] == [load(shipped("policies")).version] * 2
     refused = subprocess.run(
         [COMMAND, "serve", "--database", database_url],
@@ -182,7 +182,7 @@ def test_it_outlives_its_database(postgresql_url: str) -> None:
     database = connect(postgresql_url)
     demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
     key = add_client(database, name="app", scopes=("decide",), now=datetime.now(UTC) - timedelta(hours=1))
-    shut(database)
+    close_all(database)
     server, name = postgresql_url.rsplit("/", 1)
     port = free_port()
     with (

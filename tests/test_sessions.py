@@ -7,10 +7,17 @@ import peewee
 import psycopg
 import pytest
 
-from authz.database import Database, Limits, answering, connect, pipelined, shut
+from authz.database import Database, Limits, answering, close_all, connect, pipelined
 from authz.database.pool import Pool
 from authz.database.sessions import Session, open_session
-from authz.database.statements import CHANGING, end_frozen_clients, insert_rows, lock_by_moments, take_alone, take_locks
+from authz.database.statements import (
+    OPERATIONS_LOCK,
+    end_frozen_clients,
+    insert_rows,
+    lock_by_moments,
+    take_exclusive_lock,
+    take_locks,
+)
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Subscription
 from authz.settings import Settings
@@ -37,7 +44,7 @@ def test_every_session_has_limits(postgresql_url: str) -> None:
         parameters = psycopg.conninfo.conninfo_to_dict(database.connection().info.dsn)
         assert parameters["keepalives_idle"] == "10"
         assert parameters["connect_timeout"] == "5"
-        shut(database)
+        close_all(database)
     assert Limits.of_service(Settings()) == Limits(5000, 750, 2000, 10_000)
     with pytest.raises(InvalidInput, match="CAREGRANT_LOCK_TIMEOUT"):
         Settings(lock_timeout=0)
@@ -51,7 +58,7 @@ def test_what_the_url_holds_goes_before(postgresql_url: str) -> None:
     assert database.execute_sql("SHOW work_mem").fetchone()[0] == "5MB"
     assert database.execute_sql("SHOW application_name").fetchone()[0].endswith("; mine")
     assert psycopg.conninfo.conninfo_to_dict(database.connection().info.dsn)["connect_timeout"] == "9"
-    shut(database)
+    close_all(database)
 
 
 def ask(database: Database, sql: str) -> None:
@@ -75,7 +82,7 @@ def test_a_session_that_became_read_only_is_dropped(postgresql_url: str) -> None
     with pytest.raises(Unavailable, match="duplicate key"):
         ask(database, add)
     assert process(database) == second
-    shut(database)
+    close_all(database)
 
 
 @pytest.mark.parametrize("reads", [True, False])
@@ -86,7 +93,7 @@ def test_a_pipeline_whose_client_is_frozen_ends(postgresql_url: str, reads: bool
 
     def change() -> None:
         with pipelined(database):
-            take_locks(database, CHANGING)
+            take_locks(database, OPERATIONS_LOCK)
             asked = database.execute_sql("UPDATE subscription SET name = 'N' RETURNING id")
             if reads:
                 asked.fetchone()
@@ -95,10 +102,10 @@ def test_a_pipeline_whose_client_is_frozen_ends(postgresql_url: str, reads: bool
     with pytest.raises(peewee.OperationalError):
         change()
     with other.atomic():
-        take_alone(other, CHANGING)
+        take_exclusive_lock(other, OPERATIONS_LOCK)
         assert Subscription.update(name="B").execute(other) == 1
-    shut(database)
-    shut(other)
+    close_all(database)
+    close_all(other)
 
 
 def _ended(other: Database) -> bool:
@@ -116,7 +123,7 @@ def test_a_connection_that_is_held_too_long_is_cut_off(postgresql_url: str) -> N
         ask(database, "SELECT pg_sleep(30)")
     assert time.monotonic() - began < 3
     ask(database, "SELECT 1")
-    shut(database)
+    close_all(database)
 
 
 def test_a_server_that_does_not_answer_keeps_no_other_thread_waiting(postgresql_url: str) -> None:
@@ -166,26 +173,26 @@ def test_an_import_waits_for_operations_by_moments(postgresql_url: str, monkeypa
 
     def work() -> None:
         with importing.atomic():
-            take_alone(importing, CHANGING)
+            take_exclusive_lock(importing, OPERATIONS_LOCK)
             insert_rows(importing, Subscription, ("id", "name"), [("north", "North")])
-        shut(importing)
+        close_all(importing)
         done.set()
 
     with frozen.atomic():
-        take_locks(frozen, CHANGING)
+        take_locks(frozen, OPERATIONS_LOCK)
         thread = threading.Thread(target=work)
         thread.start()
         for _ in range(5):
             began = time.monotonic()
             with other.atomic():
-                take_locks(other, CHANGING)
+                take_locks(other, OPERATIONS_LOCK)
             assert time.monotonic() - began < 0.7
             time.sleep(0.05)
         assert not done.is_set()
     assert done.wait(10)
     thread.join()
-    shut(frozen)
-    shut(other)
+    close_all(frozen)
+    close_all(other)
 
 
 def test_a_month_is_dropped_by_moments(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,5 +209,5 @@ def test_a_month_is_dropped_by_moments(postgresql_url: str, monkeypatch: pytest.
     with dropping.atomic():
         lock_by_moments(dropping, "LOCK TABLE decision IN ACCESS EXCLUSIVE MODE")
         assert settings_of(dropping)["idle_in_transaction_session_timeout"] == "10s"
-    shut(reading)
-    shut(dropping)
+    close_all(reading)
+    close_all(dropping)

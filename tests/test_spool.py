@@ -16,7 +16,7 @@ import peewee
 import pytest
 
 from authz.callers.rates import Rates
-from authz.database import Database, SqliteDatabase, WriteLocked, connect, shut
+from authz.database import Database, SqliteDatabase, WriteLocked, close_all, connect
 from authz.errors import TooMany, Unavailable
 from authz.importing import import_facts
 from authz.models import Decision, Patient
@@ -37,7 +37,7 @@ def locked(url: str) -> Iterator[None]:
     other = connect(url)
     with other.atomic():
         yield
-    shut(other)
+    close_all(other)
 
 
 def spool_of(database: Database) -> Spool:
@@ -243,7 +243,7 @@ def test_no_lock_is_held_while_a_pipe_is_read(sqlite_url: str, sqlite_database: 
     importing = connect(sqlite_url)
     report = import_facts(importing, cast(BinaryIO, Pipe(sqlite_database, lines)), POLICY.types, now=NOW)
     assert report.new.total() == 1
-    shut(importing)
+    close_all(importing)
 
 
 def test_decisions_go_on_beside_an_import(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_everything_is_killed_amid_an_import(tmp_path: Path) -> None:
     assert len(there) == len(set(there))
     database = connect(url)
     assert not Patient.select().where(Patient.subscription == "big").exists(database)
-    shut(database)
+    close_all(database)
     assert Decision.select().count(database) == len(there)
 
 

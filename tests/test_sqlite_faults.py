@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from authz.callers.clients import add_client
-from authz.database import connect, migrate, shut
+from authz.database import close_all, connect, migrate
 from authz.importing import demo
 from authz.models import Decision
 from authz.policy.compiler import load
@@ -38,7 +38,7 @@ def clinic(file: Path) -> str:
     migrate(database)
     demo.fill(database, load(shipped("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide", "act"), now=began)
-    shut(database)
+    close_all(database)
     return key
 
 
@@ -75,7 +75,7 @@ class Asking:
 def recorded(file: Path) -> list[str]:
     database = connect(f"sqlite:///{file}")
     found = [name for (name,) in Decision.select(Decision.request_id).tuples().execute(database)]
-    shut(database)
+    close_all(database)
     return found
 
 

@@ -12,11 +12,11 @@ from authz.audit.export import batches, fhir
 from authz.audit.export.log import log_lines
 from authz.audit.integrity.checkpoints import Signer, checkpoint, full
 from authz.audit.integrity.verification import verification, verified
-from authz.database import FAULTS, Database, connect, migrate, shut
+from authz.database import FAULTS, Database, close_all, connect, migrate
 from authz.errors import Conflict
 from authz.models import Decision, Event, Leaf, Seal
 from authz.record import replayed, seal
-from authz.record.merkle import Edge
+from authz.record.merkle import Frontier
 from tests.people import NOW
 from tests.recorded import ANSWERS, answer, record
 from tests.tampering import fill_all, judge, sql, unlock
@@ -39,7 +39,7 @@ def truncate(database: Database) -> None:
     lines = [line for line in log_lines(database) if "hash" in line or "tree" in line]
     begin = next(at for at, line in enumerate(lines) if line.get("tree") == "north")
     leaves = [bytes.fromhex(line["hash"]) for line in lines[begin + 1 :][: lines[begin]["size"]]][:-5]
-    edge, _ = Edge().grown(leaves)
+    edge, _ = Frontier().grown(leaves)
     gone = Leaf.select(Leaf.event).where(Leaf.tree == "north", Leaf.number >= edge.size)
     Event.delete().where(Event.id.in_([one for (one,) in gone.tuples().execute(database) if one])).execute(database)
     seals = Leaf.select(Leaf.seal).where(Leaf.tree == "north", Leaf.number >= edge.size)
@@ -175,7 +175,7 @@ def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     fill_all(database)
     key = Signer.make(str(there / "key"), "clinic.example/log")
     yield database, "\n".join(full(note) for note in checkpoint(database, key, NOW)), str(key.key)
-    shut(database)
+    close_all(database)
 
 
 SQLITE_ALONE = {"a permit of another type", "a name twice in a body"}
@@ -235,7 +235,7 @@ def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.Mo
     one = verified(database)
     monkeypatch.delattr(batches, "read_span")  # nothing is read here
     several = verified(database, url=database_url)
-    shut(database)
+    close_all(database)
     assert [(found.kind, found.where) for found in before.findings] == [
         ("clock set back", f"decision {number}") for number in (124, 125, 126)
     ]

@@ -4,7 +4,7 @@ import pytest
 
 from authz.database import Database
 from authz.models import Membership, Patient
-from authz.policy.compiler import within as narrowed
+from authz.policy.compiler import restrict_to_tenant
 from authz.policy.decision import Ref
 from authz.policy.pdp import PDP
 from tests import people
@@ -31,15 +31,15 @@ def test_what_belongs_to_a_subscription(pdp: PDP) -> None:
     for (who, action, resource), clinic in belongs.items():
         subject = ("practitioner", who)
         assert pdp.evaluate(subject, action, resource).allowed, (who, action, resource)
-        for within in ("north", "city", "harbour", "none"):
-            expected = within == clinic
-            assert pdp.evaluate(subject, action, resource, within=within).allowed is expected, (who, resource, within)
-            (many,) = pdp.evaluate_many([(subject, action, resource)], within=within)
+        for tenant in ("north", "city", "harbour", "none"):
+            expected = tenant == clinic
+            assert pdp.evaluate(subject, action, resource, tenant=tenant).allowed is expected, (who, resource, tenant)
+            (many,) = pdp.evaluate_many([(subject, action, resource)], tenant=tenant)
             assert many.allowed is expected
-            found = pdp.search_resources(subject, action, resource[0], within=within)
+            found = pdp.search_resources(subject, action, resource[0], tenant=tenant)
             assert (resource[1] in found) is expected
-            assert (who in pdp.search_subjects("practitioner", action, resource, within=within)) is expected
-            assert (action in pdp.search_actions(subject, resource, within=within)) is expected
+            assert (who in pdp.search_subjects("practitioner", action, resource, tenant=tenant)) is expected
+            assert (action in pdp.search_actions(subject, resource, tenant=tenant)) is expected
 
 
 def test_within_is_the_rest_of_nothing(pdp: PDP) -> None:
@@ -52,18 +52,18 @@ def test_within_is_the_rest_of_nothing(pdp: PDP) -> None:
             every = pdp.search_resources(subject, action, "patient")
             for clinic in ("north", "city", "harbour"):
                 expected = [one for one in every if of[one] == clinic and (who, clinic) in worked]
-                assert pdp.search_resources(subject, action, "patient", within=clinic) == expected
+                assert pdp.search_resources(subject, action, "patient", tenant=clinic) == expected
 
 
 def test_no_explanation_tells_of_another_clinic(pdp: PDP) -> None:
     """A pair of which one is elsewhere is explained word for word as one that does not exist."""
     pairs = [("frank", "p-1"), ("nobody", "p-1"), ("alice", "p-city"), ("alice", "none"), ("frank", "p-city")]
-    told = [pdp.explain(("practitioner", who), "view", ("patient", what), within="north") for who, what in pairs]
+    told = [pdp.explain(("practitioner", who), "view", ("patient", what), tenant="north") for who, what in pairs]
     assert len(set(told)) == 1
-    assert pdp.explain(("practitioner", "oscar"), "view", ("patient", "p-1"), within="north").ways
+    assert pdp.explain(("practitioner", "oscar"), "view", ("patient", "p-1"), tenant="north").ways
 
 
 def test_each_way_to_a_document_is_asked_once() -> None:
     """A document follows its patient or, without one, its author: no way asks for both, which would find nothing."""
     ways = POLICY.queries["Practitioner", "Document"]
-    assert [len(list(narrowed(way, POLICY.types))) for way in ways] == [1] * len(ways)
+    assert [len(list(restrict_to_tenant(way, POLICY.types))) for way in ways] == [1] * len(ways)

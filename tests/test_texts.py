@@ -13,7 +13,7 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from authz.database import Database, connect, shut
+from authz.database import Database, close_all, connect
 from authz.domain import FOREVER
 from authz.errors import CaregrantError, ImportRefused, InvalidInput
 from authz.importing import import_facts
@@ -65,7 +65,7 @@ def test_ids_that_are_refused(sqlite_database: Database, bad: str) -> None:
         with pytest.raises(ImportRefused):
             import_facts(sqlite_database, io.BytesIO(text), POLICY.types, now=NOW)
     with pytest.raises(CaregrantError):
-        put_practitioner(pdp_of(sqlite_database), act=by(""), practitioner=bad, login="x@clinic.example", name="X")
+        put_practitioner(pdp_of(sqlite_database), actor=by(""), practitioner=bad, login="x@clinic.example", name="X")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_an_id_that_is_accepted_can_be_addressed(sqlite_url: str, dots: str, one
         assert admin.call("DELETE", f"/v1/entities/document/{path}").status_code == 204
         assert admin.call("DELETE", f"/v1/memberships/north/{path}").status_code == 204
         undone.rollback()
-    shut(database)
+    close_all(database)
 
 
 def test_fold_is_stable() -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from playhouse.migrations import Runner
 
 from authz.cli import caregrant
-from authz.database import MIGRATIONS, Database, connect, shut
+from authz.database import MIGRATIONS, Database, close_all, connect
 from authz.models import Entity, Patient, Practitioner
 from authz.texts import search_key
 
@@ -74,7 +74,7 @@ def test_an_upgrade_derives_what_is_new(older_url: str, tmp_path: Path) -> None:
     database = connect(older_url)
     (tmp_path / "scripts").mkdir()
     filled_as_before(database, tmp_path / "scripts")
-    shut(database)
+    close_all(database)
     told = CliRunner().invoke(caregrant, ["migrate", "--database", older_url])
     assert told.exit_code == 0, told.output
     assert "the subscription 'a/b' keeps its id" in told.output
@@ -96,4 +96,4 @@ def test_an_upgrade_derives_what_is_new(older_url: str, tmp_path: Path) -> None:
     assert named["frank"] == ("\u200b", search_key("\u200b", "frank@clinic.example"))
     keys = dict(Patient.select(Patient.id, Patient.search_key).tuples().execute(database))
     assert keys["p-1"] == search_key("İpek", "") == "ipek\n"
-    shut(database)
+    close_all(database)

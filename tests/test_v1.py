@@ -21,9 +21,9 @@ from tests.http import As, Person, answered, assert_problem, headers, question, 
 from tests.people import CAST, NOW
 
 
-def app(flask: Flask, database: Database, *scopes: str, bound: str | None = None, who: str | None = None) -> Person:
+def app(flask: Flask, database: Database, *scopes: str, tenant: str | None = None, who: str | None = None) -> Person:
     """An app's key, on behalf of somebody if so said."""
-    key = add_client(database, name="app", scopes=scopes, subscription=bound, now=NOW)
+    key = add_client(database, name="app", scopes=scopes, subscription=tenant, now=NOW)
     behalf = {"X-On-Behalf-Of": login(who)} if who else {}
     return Person(flask, {"Authorization": f"Bearer {key}", **behalf})
 
@@ -217,16 +217,16 @@ def test_t5_one_refusal_for_every_recipient(as_: As) -> None:
 
 def test_t3_through_an_app(as_: As, flask: Flask, database: Database) -> None:
     """T3: an app acts for somebody whom it names, and both are recorded; not without the scope or beyond its clinic."""
-    through = app(flask, database, "act", bound="north", who="alice")
+    through = app(flask, database, "act", tenant="north", who="alice")
     assert through.call("POST", "/v1/patients/p-1/shares", {"colleague": login("oscar")}).status_code == 201
     event = Event.select().order_by(Event.id.desc()).limit(1).execute(database)[0]
     assert (event.actor, event.client is not None, event.address) == ("alice", True, "127.0.0.1")
     assert_problem(app(flask, database, "act").call("GET", "/v1/me"), 403, "forbidden", "X-On-Behalf-Of")
     assert_problem(app(flask, database, "decide", who="alice").call("GET", "/v1/me"), 403, "forbidden", "scope act")
-    city = app(flask, database, "act", bound="city", who="mia")
+    city = app(flask, database, "act", tenant="city", who="mia")
     assert ids(city.get("/v1/patients")) == []
-    outside = app(flask, database, "act", bound="city", who="alice").call("GET", "/v1/me")
-    unknown = app(flask, database, "act", bound="city", who="none").call("GET", "/v1/me")
+    outside = app(flask, database, "act", tenant="city", who="alice").call("GET", "/v1/me")
+    unknown = app(flask, database, "act", tenant="city", who="none").call("GET", "/v1/me")
     assert assert_problem(outside, 403, "forbidden") == assert_problem(unknown, 403, "forbidden")
     both = as_("bob").call("GET", "/v1/me", X_On_Behalf_Of=login("alice"))
     assert_problem(both, 403, "forbidden", "its own login")
@@ -316,12 +316,12 @@ def test_provisioning(flask: Flask, database: Database, as_: As) -> None:
     assert_problem(admin.call("PUT", "/v1/memberships/new/nils", {"role": "boss"}), 422, "invalid")
     assert_problem(as_("dan").call("PUT", "/v1/subscriptions/north", {"name": "Mine"}), 403, "forbidden")
     assert as_("dan").call("DELETE", "/v1/memberships/north/pete").status_code == 204
-    bound = app(flask, database, "admin", bound="city")
+    tenant = app(flask, database, "admin", tenant="city")
     assert_problem(
-        bound.call("PUT", "/v1/practitioners/alice", {"login": "evil@x.example", "name": "A"}), 403, "forbidden"
+        tenant.call("PUT", "/v1/practitioners/alice", {"login": "evil@x.example", "name": "A"}), 403, "forbidden"
     )
-    assert_problem(bound.call("DELETE", "/v1/memberships/north/alice"), 404, "not-found")
-    assert_problem(bound.call("PUT", "/v1/subscriptions/north", {"name": "x"}), 403, "forbidden")
+    assert_problem(tenant.call("DELETE", "/v1/memberships/north/alice"), 404, "not-found")
+    assert_problem(tenant.call("PUT", "/v1/subscriptions/north", {"name": "x"}), 403, "forbidden")
 
 
 def test_notices(as_: As, flask: Flask, database: Database) -> None:
@@ -356,8 +356,8 @@ def test_the_feed(flask: Flask, database: Database, as_: As) -> None:
         "r-7",
     )
     assert (event["before"], event["after"]["practitioner"]) == (None, "oscar")
-    bound = app(flask, database, "audit", bound="city").get(f"/v1/events?after={last}")["items"]
-    assert [(one["kind"], one["subscription"]) for one in bound] == [("client:added", "city")]
+    tenant = app(flask, database, "audit", tenant="city").get(f"/v1/events?after={last}")["items"]
+    assert [(one["kind"], one["subscription"]) for one in tenant] == [("client:added", "city")]
     assert_problem(app(flask, database, "decide").call("GET", "/v1/events"), 403, "forbidden")
     assert_problem(as_("alice").call("GET", "/v1/events"), 403, "forbidden")
     for wrong in ("after=-1", "after=x", "wait=31", "limit=1001"):

@@ -13,14 +13,14 @@ from authz.audit.integrity.checkpoints import Signer, checkpoint, full
 from authz.audit.integrity.verdict import verdict_of
 from authz.audit.integrity.verification import verification, verified
 from authz.audit.verify import Facts, Verifier, batch_faults, described
-from authz.database import MIGRATIONS, Database, connect, migrate, shut
+from authz.database import MIGRATIONS, Database, close_all, connect, migrate
 from authz.models import Decision, Erased, Event, PersonalSecret, Seal
-from authz.record import Act, Happened, append, replayed, seal
+from authz.record import Actor, NewEvent, append, replayed, seal
 from authz.record.commitments import commitment
 from authz.record.erasure import erase
 from authz.record.events import enter_existing
 from authz.record.leaves import canonical
-from authz.record.merkle import Edge, leaf_hash
+from authz.record.merkle import Frontier, leaf_hash
 from authz.texts import search_key
 from tests.people import NOW
 from tests.recorded import ASKED, answer
@@ -121,7 +121,7 @@ def drop_this_month(database: Database, **more: Any) -> None:
     seals = Seal.select().where(Seal.month == MONTH).count(database)
     body = {"month": MONTH, "decisions": count, "seals": seals, "retention_years": 6, **more}
     with database.atomic():
-        append(database, Act("", more.pop("at", NOW)), [Happened("decisions:dropped", "", body)])
+        append(database, Actor("", more.pop("at", NOW)), [NewEvent("decisions:dropped", "", body)])
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_drop_in_the_future_is_early(recorded: Database) -> None:
     body = {"month": MONTH, "decisions": count, "seals": seals, "retention_years": 6}
     late = NOW + timedelta(days=7 * 366)
     with recorded.atomic():
-        append(recorded, Act("", late), [Happened("decisions:dropped", "", body)])
+        append(recorded, Actor("", late), [NewEvent("decisions:dropped", "", body)])
     assert kinds(recorded, now=NOW) == {"dropped early"}
     assert kinds(recorded, now=late) == set()
 
@@ -186,7 +186,7 @@ def test_an_erasure_of_more_than_its_event_says_is_found(recorded: Database) -> 
         body = {"whose": "practitioner:alice", "events": events, "decisions": decisions}
         assert kinds(recorded) == {"erased row"}
         with recorded.atomic():
-            append(recorded, Act("", NOW), [Happened("record:erased", "", body)])
+            append(recorded, Actor("", NOW), [NewEvent("record:erased", "", body)])
     assert kinds(recorded) == set()
 
 
@@ -211,12 +211,12 @@ def test_a_text_beside_its_commitment_is_compared(recorded: Database, table: str
 
 def test_a_true_erasure_stays_verified(recorded: Database, signer: Signer) -> None:
     """Persons erased by the command, one of them twice with new answers between: nothing is wrong."""
-    erase(recorded, Act("", NOW), "practitioner:bob")
+    erase(recorded, Actor("", NOW), "practitioner:bob")
     answer(recorded, NOW, range(4))
     seal(recorded, NOW)
-    erase(recorded, Act("", NOW), "practitioner:bob")
-    erase(recorded, Act("", NOW), "patient:p-5")
-    erase(recorded, Act("", NOW), "practitioner:alice")
+    erase(recorded, Actor("", NOW), "practitioner:bob")
+    erase(recorded, Actor("", NOW), "patient:p-5")
+    erase(recorded, Actor("", NOW), "practitioner:alice")
     checkpoint(recorded, signer, NOW)
     assert words(recorded, "", str(signer.key))[0] == "VERIFIED"
 
@@ -229,7 +229,7 @@ def sealed(numbers: range) -> tuple[dict[str, Any], bytes, bytes, list[tuple[int
     rows = [(number, leaf_hash(str(number).encode())) for number in numbers]
     content = {"id": 1, "first": numbers[0], "last": numbers[-1], "count": len(rows)}
     leaves = [leaf for _, leaf in rows]
-    return content, Edge().grown(leaves)[0].root, b"".join(leaf[:8] for leaf in leaves), rows
+    return content, Frontier().grown(leaves)[0].root, b"".join(leaf[:8] for leaf in leaves), rows
 
 
 def test_each_row_is_named() -> None:
@@ -308,7 +308,7 @@ def test_an_upgrade_tells_what_stands(database_url: str) -> None:
         ("practitioner", "told"),
         ("practitioner", "stored"),
     }
-    shut(database)
+    close_all(database)
 
 
 def test_an_export_of_before_facts_proves_less(recorded: Database, signer: Signer) -> None:

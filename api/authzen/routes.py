@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from api.auth import act_of, caller, needs, pdp, spend
+from api.auth import actor_of, caller, needs, pdp, spend
 from api.authzen.page_tokens import PageTokens
 from api.authzen.schemas import (
     MOST,
@@ -36,7 +36,7 @@ from api.request_context import body, now
 from api.v1.responses import Decision as Decided
 from api.v1.responses import EitherDecisions, FoundActions, FoundEntities
 from authz.callers.clients import Caller
-from authz.domain import REASONS, format_instant, format_micros, to_micros
+from authz.domain import REASONS, Row, format_instant, format_micros, to_micros
 from authz.errors import InvalidInput
 from authz.policy.decision import Decision, Explanation
 from authz.policy.pdp import PDP
@@ -51,7 +51,6 @@ _QUESTION = {
 }
 _QUESTIONS = {**_QUESTION, "evaluations": [{}, {"action": {"name": "share"}}]}
 
-Row = dict[str, Any]
 Given = tuple[Asked, Explanation]
 
 
@@ -90,14 +89,14 @@ def _single(app: Caller, said: Row) -> Row:
     _may_ask(app, question)
     asked, request, clinic = question.asked, question.request, app.subscription
     who, action, what = asked.subject, asked.action, asked.resource
-    decision = pdp().evaluate(who, action, what, at=question.at, request=request, within=clinic)
+    decision = pdp().evaluate(who, action, what, at=question.at, request=request, tenant=clinic)
     given = (asked, _explained(app, question, decision))
     _record(app, [given])
     return _told(given, question)
 
 
 def _record(app: Caller, given: Sequence[Given]) -> None:
-    record_decisions(pdp().database, act_of(app), [(asked, told.decision) for asked, told in given])
+    record_decisions(pdp().database, actor_of(app), [(asked, told.decision) for asked, told in given])
     decided(told.decision for _, told in given)
 
 
@@ -115,7 +114,7 @@ def _answers(app: Caller, asked: Sequence[Question | Faulty]) -> list[Given]:
         same = [(place, one) for place, one in enumerate(asked) if isinstance(one, Question) and one.at == at]
         questions = [(one.asked.subject, one.asked.action, one.asked.resource) for _, one in same]
         requests = [one.request for _, one in same]
-        decisions = pdp().evaluate_many(questions, at=at, requests=requests, within=app.subscription)
+        decisions = pdp().evaluate_many(questions, at=at, requests=requests, tenant=app.subscription)
         found |= {place: decision for (place, _), decision in zip(same, decisions, strict=True)}
     given = []
     for place, question in enumerate(asked):
@@ -133,7 +132,7 @@ def _explained(app: Caller, question: Question, decision: Decision) -> Explanati
     asked, request, clinic = question.asked, question.request, app.subscription
     decider, at = pdp().of_version(decision.policy_version), decision.evaluated_at
     who, action, what = asked.subject, asked.action, asked.resource
-    told = decider.explain(who, action, what, now=at, request=request, within=clinic)
+    told = decider.explain(who, action, what, now=at, request=request, tenant=clinic)
     return Explanation(decision, told.ways)
 
 
@@ -257,11 +256,11 @@ def _searched(
     question = [request.path, app.id, *(said.get(part) for part in PARTS)]
     limit, after = _place(question, page or Page())
     decider = pdp() if at is None else pdp().in_force(at)
-    found = find(decider, now=at, limit=limit + 1, after=after, request=came_with(said), within=app.subscription)
+    found = find(decider, now=at, limit=limit + 1, after=after, request=came_with(said), tenant=app.subscription)
     shown, more = found[:limit], len(found) > limit
     token = _tokens().issue(question, limit, shown[-1] if shown else after) if more else ""
-    act, answered = act_of(app), replace(asked, purpose=came_with(said)["context"].get("purpose"), size=len(shown))
-    record_decisions(pdp().database, act, [(answered, searched(act, decider.version, at))])
+    actor, answered = actor_of(app), replace(asked, purpose=came_with(said)["context"].get("purpose"), size=len(shown))
+    record_decisions(pdp().database, actor, [(answered, searched(actor, decider.version, at))])
     return _json({"page": {"next_token": token, "count": len(shown)}, "results": [render(name) for name in shown]})
 
 

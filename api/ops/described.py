@@ -12,7 +12,6 @@ from flask import current_app, request
 from authz.errors import InvalidInput
 
 View = TypeVar("View", bound=Callable[..., Any])
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Description:
     gives: Any = None
     status: int = 200
     query: tuple[Parameter, ...] = ()
-    once: bool = False
+    idempotency_key: bool = False
     example: Any = None
 
 

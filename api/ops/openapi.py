@@ -21,10 +21,10 @@ from api.errors import PROBLEMS
 from api.ops.described import Description
 from api.v1.responses import Problem
 from authz.callers.clients import SCOPES
+from authz.domain import Row
 
 openapi = Blueprint("openapi", __name__, template_folder="../web/templates")
 
-Row = dict[str, Any]
 _REF = "#/components/schemas/{model}"
 _TAGS = {
     "access": "AuthZEN",
@@ -140,9 +140,9 @@ def _parameters(rule: Rule, said: Description, through: bool) -> Iterator[Row]:
     if through:
         on_behalf = "With an app's key: the login of the practitioner for whom it acts."
         headers["X-On-Behalf-Of"] = {"type": "string"}, on_behalf
-    if said.once:
-        once = "The same key and request again is carried out once, and answered alike."
-        headers["Idempotency-Key"] = _visible(1, 255), once
+    if said.idempotency_key:
+        idempotency_key = "The same key and request again is carried out once, and answered alike."
+        headers["Idempotency-Key"] = _visible(1, 255), idempotency_key
     for name, (schema, text) in headers.items():
         yield {"name": name, "in": "header", "schema": schema, "description": text}
 

@@ -16,15 +16,14 @@ from api.v1 import requests as v1_requests
 from api.v1 import responses
 from api.v1.requests import row_number
 from authz import operations
-from authz.domain import FOREVER, format_instant
+from authz.domain import FOREVER, Row, format_instant
 from authz.errors import InvalidInput
-from authz.operations import Answered, Once, Stored
+from authz.operations import IdempotencyKey, ReplayedResponse, StoredResponse
 from authz.queries import practitioner as practitioner_queries
-from authz.record import Act
+from authz.record import Actor
 
 v1 = Blueprint("v1", __name__, url_prefix="/v1")
 
-Row = dict[str, Any]
 _KEY = "Idempotency-Key"
 _SHARE = {"colleague": "pete@clinic.example", "until": "2030-01-01T00:00:00Z", "reason": "on leave"}
 _TRANSFER = {"colleague": "pete@clinic.example", "end_shares": True}
@@ -45,35 +44,35 @@ def _do(
     status: int,
     render: Callable[[Any], Any],
     *,
-    act: Act | None = None,
+    actor: Actor | None = None,
     batch: str = "",
     **said: Any,
 ) -> Response:
     """Carry out an operation for the practitioner who asks, once for each `Idempotency-Key`, and tell its result."""
-    act = replace(act or practitioner(), batch=batch)
-    answers: list[Stored] = []
+    actor = replace(actor or practitioner(), batch=batch)
+    answers: list[StoredResponse] = []
 
-    def rendered(result: Any) -> Stored:
-        answers.append(Stored(status, "" if status == 204 else orjson.dumps(render(result)).decode()))
+    def rendered(result: Any) -> StoredResponse:
+        answers.append(StoredResponse(status, "" if status == 204 else orjson.dumps(render(result)).decode()))
         return answers[0]
 
     try:
-        result = operation(pdp(), act=act, once=_once(act, rendered), **said)
+        result = operation(pdp(), actor=actor, idempotency_key=_once(actor, rendered), **said)
         answer = answers[0] if answers else rendered(result)
-    except Answered as answered:
+    except ReplayedResponse as answered:
         answer = answered.stored
     return Response(answer.body, answer.status, content_type="application/json" if answer.body else None)
 
 
-def _once(act: Act, render: Callable[[Any], Stored]) -> Once | None:
+def _once(actor: Actor, render: Callable[[Any], StoredResponse]) -> IdempotencyKey | None:
     key = request.headers.get(_KEY)
     if key is None:
         return None
     if not 1 <= len(key) <= 255 or not key.isprintable():
         raise InvalidInput(f"{_KEY}: 1 to 255 visible characters")
-    caller = f"{'' if act.client is None else act.client}/{act.by}"
+    caller = f"{'' if actor.client is None else actor.client}/{actor.practitioner}"
     told = b"\0".join([request.method.encode(), request.full_path.encode(), request.get_data()])
-    return Once(caller, key, hashlib.sha256(told).hexdigest(), render)
+    return IdempotencyKey(caller, key, hashlib.sha256(told).hexdigest(), render)
 
 
 def _until(instant: Any) -> str | None:
@@ -171,15 +170,15 @@ def patients() -> Response:
     takes=v1_requests.NewPatientWithId,
     gives=responses.NewlyAdded,
     status=201,
-    once=True,
+    idempotency_key=True,
     example={"name": "Pat One", "reference": "MRN 2024/17"},
 )
 def add_patient() -> Response:
     """Add a patient, who is the practitioner's own; `id` is taken from an app whose key is bound to no clinic alone."""
-    act = practitioner()
-    chooses = act.client is not None and act.bound is None
+    actor = practitioner()
+    chooses = actor.client is not None and actor.tenant is None
     said = v1_requests.read(v1_requests.NewPatientWithId if chooses else v1_requests.NewPatient).model_dump()
-    return _do(operations.add_patient, 201, _added, act=act, patient=said.pop("id", None), **said)
+    return _do(operations.add_patient, 201, _added, actor=actor, patient=said.pop("id", None), **said)
 
 
 @v1.get("/patients/<patient>")
@@ -195,7 +194,7 @@ def patient(patient: str) -> Response:
     caller="practitioner",
     takes=v1_requests.PatientChanges,
     gives=responses.EditedPatient,
-    once=True,
+    idempotency_key=True,
     example={"name": "Pat Two"},
 )
 def edit_patient(patient: str) -> Response:
@@ -206,7 +205,11 @@ def edit_patient(patient: str) -> Response:
 
 @v1.post("/patients/<patient>/end")
 @described(
-    caller="practitioner", takes=v1_requests.EndOfPatient, status=204, once=True, example={"reason": "moved away"}
+    caller="practitioner",
+    takes=v1_requests.EndOfPatient,
+    status=204,
+    idempotency_key=True,
+    example={"reason": "moved away"},
 )
 def end_patient(patient: str) -> Response:
     """The patient leaves the clinic: every grant ends."""
@@ -235,7 +238,12 @@ def colleagues() -> Response:
 
 @v1.post("/patients/<patient>/shares")
 @described(
-    caller="practitioner", takes=v1_requests.NewShare, gives=responses.Grant, status=201, once=True, example=_SHARE
+    caller="practitioner",
+    takes=v1_requests.NewShare,
+    gives=responses.Grant,
+    status=201,
+    idempotency_key=True,
+    example=_SHARE,
 )
 def share(patient: str) -> Response:
     """Share a patient with a colleague."""
@@ -244,7 +252,7 @@ def share(patient: str) -> Response:
 
 
 @v1.delete("/patients/<patient>/shares/<grant>")
-@described(caller="practitioner", status=204, once=True)
+@described(caller="practitioner", status=204, idempotency_key=True)
 def end_share(patient: str, grant: str) -> Response:
     """End a share, or give up one's own."""
     return _do(operations.end_share, 204, lambda _: None, patient=patient, grant=row_number(grant))
@@ -252,7 +260,11 @@ def end_share(patient: str, grant: str) -> Response:
 
 @v1.post("/patients/<patient>/transfer")
 @described(
-    caller="practitioner", takes=v1_requests.NewTransfer, gives=responses.Transferred, once=True, example=_TRANSFER
+    caller="practitioner",
+    takes=v1_requests.NewTransfer,
+    gives=responses.Transferred,
+    idempotency_key=True,
+    example=_TRANSFER,
 )
 def transfer(patient: str) -> Response:
     """Transfer a patient to a colleague."""
@@ -265,7 +277,7 @@ def transfer(patient: str) -> Response:
     caller="practitioner",
     takes=v1_requests.NewShares,
     gives=responses.BatchOfShares,
-    once=True,
+    idempotency_key=True,
     example={"patients": ["p-1"], **_SHARE},
 )
 def share_some() -> Response:
@@ -284,7 +296,7 @@ def share_some() -> Response:
     caller="practitioner",
     takes=v1_requests.NewTransfers,
     gives=responses.BatchOfTransfers,
-    once=True,
+    idempotency_key=True,
     example={"patients": ["p-1"], **_TRANSFER},
 )
 def transfer_some() -> Response:
@@ -304,7 +316,7 @@ def transfer_some() -> Response:
     takes=v1_requests.NewStandingShare,
     gives=responses.StandingShare,
     status=201,
-    once=True,
+    idempotency_key=True,
     example={"colleague": "pete@clinic.example", "content": True},
 )
 def share_all() -> Response:
@@ -320,7 +332,7 @@ def standing_shares() -> Response:
 
 
 @v1.delete("/standing-shares/<share>")
-@described(caller="practitioner", status=204, once=True)
+@described(caller="practitioner", status=204, idempotency_key=True)
 def end_standing_share(share: str) -> Response:
     """End a standing share, or give it up."""
     return _do(operations.end_standing_share, 204, lambda _: None, standing_share=row_number(share))
@@ -375,7 +387,7 @@ def _notice(row: Row) -> Row:
 def put_subscription(subscription: str) -> Response:
     """A subscription as it shall be: its name, and whether it is live."""
     said = v1_requests.read(v1_requests.AsSubscription).model_dump()
-    return _json(operations.put_subscription(pdp(), act=operator(), subscription=subscription, **said))
+    return _json(operations.put_subscription(pdp(), actor=operator(), subscription=subscription, **said))
 
 
 @v1.put("/practitioners/<practitioner>")
@@ -388,15 +400,15 @@ def put_subscription(subscription: str) -> Response:
 def put_practitioner(practitioner: str) -> Response:
     """A practitioner as they shall be: login and name."""
     said = v1_requests.read(v1_requests.AsPractitioner).model_dump()
-    return _json(operations.put_practitioner(pdp(), act=operator(), practitioner=practitioner, **said))
+    return _json(operations.put_practitioner(pdp(), actor=operator(), practitioner=practitioner, **said))
 
 
 @v1.put("/memberships/<subscription>/<practitioner>")
 @described(caller="manager", takes=v1_requests.AsMembership, gives=responses.Membership, example={"role": "member"})
 def put_membership(subscription: str, practitioner: str) -> Response:
     """Somebody works under a subscription, in one role."""
-    said, act = v1_requests.read(v1_requests.AsMembership).model_dump(), operator_or_practitioner()
-    done = operations.put_membership(pdp(), act=act, subscription=subscription, practitioner=practitioner, **said)
+    said, actor = v1_requests.read(v1_requests.AsMembership).model_dump(), operator_or_practitioner()
+    done = operations.put_membership(pdp(), actor=actor, subscription=subscription, practitioner=practitioner, **said)
     return _json(done)
 
 
@@ -404,8 +416,8 @@ def put_membership(subscription: str, practitioner: str) -> Response:
 @described(caller="manager", status=204)
 def end_membership(subscription: str, practitioner: str) -> Response:
     """Somebody leaves a subscription, now."""
-    act = operator_or_practitioner()
-    operations.end_membership(pdp(), act=act, subscription=subscription, practitioner=practitioner)
+    actor = operator_or_practitioner()
+    operations.end_membership(pdp(), actor=actor, subscription=subscription, practitioner=practitioner)
     return Response(status=204)
 
 
@@ -415,13 +427,13 @@ def end_membership(subscription: str, practitioner: str) -> Response:
     takes=v1_requests.AsEntity,
     gives=responses.StoredEntity,
     status=201,
-    once=True,
+    idempotency_key=True,
     example={"properties": {"patient": "p-1", "author": "bob", "title": "Knee plan"}},
 )
 def add_entity(kind: str) -> Response:
     """Store a new entity of a declared type, under an id that the service makes."""
-    said, act = v1_requests.read(v1_requests.AsEntity), operator()
-    return _do(operations.add_entity, 201, lambda row: row, act=act, kind=kind, properties=said.properties)
+    said, actor = v1_requests.read(v1_requests.AsEntity), operator()
+    return _do(operations.add_entity, 201, lambda row: row, actor=actor, kind=kind, properties=said.properties)
 
 
 @v1.put("/entities/<kind>/<entity>")
@@ -435,8 +447,8 @@ def put_entity(kind: str, entity: str) -> Response:
     """An entity of a declared type as it shall be: its properties, and the relations among them. A key of one clinic
     changes what that clinic has; the operator may choose the id of a new one.
     """
-    said, act = v1_requests.read(v1_requests.AsEntity), operator()
-    done = operations.put_entity(pdp(), act=act, kind=kind, entity=entity, properties=said.properties)
+    said, actor = v1_requests.read(v1_requests.AsEntity), operator()
+    done = operations.put_entity(pdp(), actor=actor, kind=kind, entity=entity, properties=said.properties)
     return _json(done)
 
 
@@ -444,5 +456,5 @@ def put_entity(kind: str, entity: str) -> Response:
 @described(caller="admin", status=204)
 def end_entity(kind: str, entity: str) -> Response:
     """An entity is no more, from now on."""
-    operations.end_entity(pdp(), act=operator(), kind=kind, entity=entity)
+    operations.end_entity(pdp(), actor=operator(), kind=kind, entity=entity)
     return Response(status=204)

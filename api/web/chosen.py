@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from flask import request
 
@@ -10,12 +9,11 @@ from api.auth import pdp, rates
 from api.limits import MOST_SELECTED, charged
 from api.web import session as sessions
 from api.web.frame import patient_path
+from authz.domain import Row
 from authz.errors import Denied, InvalidInput, NotFound
 from authz.queries import manager as manager_queries
 from authz.queries import practitioner as practitioner_queries
 from authz.texts import describe_patient
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Touched:
 
 def one(patient: str, *actions: str) -> Chosen:
     """One patient that allows one of these actions. Raises `NotFound` and `Denied`."""
-    row = practitioner_queries.patient(pdp(), sessions.act(), patient, overseen=True)
+    row = practitioner_queries.patient(pdp(), sessions.actor(), patient, overseen=True)
     allowed = frozenset(actions) & set(row["actions"])
     if not allowed:
         raise Denied(actions[0])
@@ -74,12 +72,12 @@ def several(patients: Sequence[str], *actions: str) -> Chosen:
     """
     if len(patients) > MOST_SELECTED:
         raise InvalidInput(f"Select at most {MOST_SELECTED} patients.")
-    act = sessions.act()
-    rates().spend(f"session:{act.by}", act.now, requests=charged(len(patients)))
-    names = practitioner_queries.names(pdp(), act, patients)
+    actor = sessions.actor()
+    rates().spend(f"session:{actor.practitioner}", actor.now, requests=charged(len(patients)))
+    names = practitioner_queries.names(pdp(), actor, patients)
     if set(patients) - set(names):
         raise NotFound
-    may = practitioner_queries.actions(pdp(), act, patients, *actions)
+    may = practitioner_queries.actions(pdp(), actor, patients, *actions)
     left = [name for name in names if not may[name]]
     kept = {name: names[name] for name in dict.fromkeys(patients) if may[name]}
     if not kept:
@@ -90,17 +88,21 @@ def several(patients: Sequence[str], *actions: str) -> Chosen:
 
 def colleagues(chosen: Chosen) -> list[Row]:
     """Who may receive all of these patients, by name."""
-    found = practitioner_queries.colleagues_for_all(pdp(), sessions.act(), chosen.ids)
+    found = practitioner_queries.colleagues_for_all(pdp(), sessions.actor(), chosen.ids)
     return sorted(found, key=lambda row: (row["search_key"], row["id"]))
 
 
 def touched(chosen: Chosen, colleagues: list[Row]) -> Touched:
     """Whom handing these patients over to one of these colleagues touches."""
-    act = sessions.act()
-    sharing = {row["owner"] for row in practitioner_queries.standing_shares(pdp(), act) if row["colleague"] == act.by}
+    actor = sessions.actor()
+    sharing = {
+        row["owner"]
+        for row in practitioner_queries.standing_shares(pdp(), actor)
+        if row["colleague"] == actor.practitioner
+    }
     found = Touched({}, {}, {}, {row["id"]: row["name"] for row in colleagues if row["id"] in sharing}, {})
     for name in chosen.ids:
-        rows = manager_queries.who_has_access(pdp(), act, name)
+        rows = manager_queries.who_has_access(pdp(), actor, name)
         found.holders[name] = sorted(row["practitioner"] for row in rows if row["grant"] is not None)
         for row in rows:
             if row["role"] == "owner":

@@ -14,7 +14,7 @@ from authz.queries import practitioner as practitioner_queries
 @pages.get("/clinic")
 def clinic() -> Response:
     """To the first clinic that one manages."""
-    found = manager_queries.managed(pdp(), sessions.act())
+    found = manager_queries.managed(pdp(), sessions.actor())
     if not found:
         raise NotFound
     return go(f"/clinic/{found[0]['subscription']}")
@@ -24,7 +24,7 @@ def clinic() -> Response:
 def members(subscription: str) -> Response:
     """Who works here."""
     place = v1_requests.place(PAGE)
-    rows, more = manager_queries.members(pdp(), sessions.act(), subscription, place)
+    rows, more = manager_queries.members(pdp(), sessions.actor(), subscription, place)
     following = v1_requests.cursor_after(place, more)
     return page("clinic_members.html", subscription=subscription, members=rows, following=following)
 
@@ -33,7 +33,7 @@ def members(subscription: str) -> Response:
 def handover(subscription: str) -> Response:
     """The patients of those who work here no more."""
     place = v1_requests.place(PAGE)
-    rows, more = manager_queries.left(pdp(), sessions.act(), subscription, place)
+    rows, more = manager_queries.left(pdp(), sessions.actor(), subscription, place)
     people = practitioner_queries.people(pdp(), [row["owner"] for row in rows])
     listed = [{**row, "owner": people[row["owner"]]["name"]} for row in rows]
     following = v1_requests.cursor_after(place, more)
@@ -44,7 +44,7 @@ def handover(subscription: str) -> Response:
 def shares(subscription: str) -> Response:
     """What is shared here, and with whom."""
     rows, more = manager_queries.shares(
-        pdp(), sessions.act(), subscription, limit=PAGE, after=v1_requests.after_number()
+        pdp(), sessions.actor(), subscription, limit=PAGE, after=v1_requests.after_number()
     )
     following = v1_requests.cursor(str(rows[-1]["grant"])) if more else None
     return page("clinic_shares.html", subscription=subscription, shares=rows, following=following)

@@ -13,9 +13,9 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from api.web import session as sessions
 from api.web.chosen import Chosen, Touched
+from authz.domain import Row
 from authz.errors import Conflict
 
-Row = dict[str, Any]
 Facts = dict[str, dict[str, Any]]
 
 _STALE = "This form is out of date. Look at it again before you send it."
@@ -35,7 +35,7 @@ _SENTENCES = {
 def seal(those: Chosen, touched: Touched, colleagues: list[Row] | None = None) -> str:
     """Return what a form shows about these patients and colleagues, for the hidden field `shown`."""
     listed = {one["login"]: [one["id"], one["name"]] for one in colleagues or ()}
-    return _serializer().dumps({"by": sessions.act().by, "colleagues": listed, **_facts(those, touched)})
+    return _serializer().dumps({"by": sessions.actor().practitioner, "colleagues": listed, **_facts(those, touched)})
 
 
 def require_whole(those: Chosen) -> None:
@@ -54,7 +54,7 @@ def require_as_shown(those: Chosen, touched: Touched, *, touches: bool = True) -
         then = _serializer().loads(request.form.get("shown", ""))
     except BadSignature:
         raise Conflict(_STALE) from None
-    if then["by"] != sessions.act().by:
+    if then["by"] != sessions.actor().practitioner:
         raise Conflict(_STALE)
     now = _facts(those, touched)
     kinds = tuple(_SENTENCES) if touches else ("patients",)

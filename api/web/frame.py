@@ -87,11 +87,11 @@ def named(name: str) -> Markup:
 
 def page(template: str, status: int = 200, **said: Any) -> Response:
     """A page of somebody who is signed in, in its frame."""
-    act = sessions.act()
+    actor = sessions.actor()
     frame = {
-        "me": practitioner_queries.me(pdp(), act),
-        "unread": practitioner_queries.unread(pdp(), act),
-        "managed": manager_queries.managed(pdp(), act),
+        "me": practitioner_queries.me(pdp(), actor),
+        "unread": practitioner_queries.unread(pdp(), actor),
+        "managed": manager_queries.managed(pdp(), actor),
     }
     return make_response(render_template(template, **frame, **said), status)
 

@@ -18,9 +18,9 @@ from authz.queries import practitioner as practitioner_queries
 @pages.get("/notifications")
 def notifications() -> Response:
     """A page of one's notices, the newest first."""
-    act = sessions.act()
+    actor = sessions.actor()
     rows, more = practitioner_queries.notifications(
-        pdp(), act, unread=False, limit=PAGE, before=v1_requests.after_number() or None
+        pdp(), actor, unread=False, limit=PAGE, before=v1_requests.after_number() or None
     )
     following = v1_requests.cursor(str(rows[-1]["id"])) if more else None
     return page("notifications.html", notices=_told(rows), following=following)
@@ -28,7 +28,7 @@ def notifications() -> Response:
 
 def _told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Notices in words. A patient is named to those who may know them now, and to nobody else."""
-    patients = practitioner_queries.names(pdp(), sessions.act(), [row["patient"] for row in rows if row["patient"]])
+    patients = practitioner_queries.names(pdp(), sessions.actor(), [row["patient"] for row in rows if row["patient"]])
     people = practitioner_queries.people(
         pdp(), [row[side] for row in rows for side in ("colleague", "actor") if row[side]]
     )
@@ -61,12 +61,12 @@ def _told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pages.post("/notifications/read")
 def read_all() -> Response:
     """Mark one's notices as read, up to the newest that the page showed: what arrived since then stays unread."""
-    practitioner_queries.mark_all_read(pdp(), sessions.act(), row_number(request.form.get("newest", "")))
+    practitioner_queries.mark_all_read(pdp(), sessions.actor(), row_number(request.form.get("newest", "")))
     return go("/notifications")
 
 
 @pages.post("/notifications/<notification>/read")
 def read(notification: str) -> Response:
     """Mark a notice as read."""
-    practitioner_queries.mark_read(pdp(), sessions.act(), row_number(notification))
+    practitioner_queries.mark_read(pdp(), sessions.actor(), row_number(notification))
     return go(ours(request.form.get("back", ""), "/notifications"))

@@ -16,11 +16,11 @@ _LISTS = ("owner", "viewer")
 @pages.get("/patients")
 def patients() -> Response:
     """A page of one's patients: one's own, or those that are shared with one."""
-    act, q = sessions.act(), search().strip()
+    actor, q = sessions.actor(), search().strip()
     role = request.args.get("role") if request.args.get("role") in _LISTS else "owner"
     place = v1_requests.place(PAGE)
-    rows, more = practitioner_queries.patients(pdp(), act, place, q=q, role=role)
-    may = practitioner_queries.actions(pdp(), act, [row["id"] for row in rows], "share", "transfer", "give_up")
+    rows, more = practitioner_queries.patients(pdp(), actor, place, q=q, role=role)
+    may = practitioner_queries.actions(pdp(), actor, [row["id"] for row in rows], "share", "transfer", "give_up")
     people = practitioner_queries.people(pdp(), [row["owner"] for row in rows])
     listed = [{**row, "owner": people[row["owner"]]["name"], "actions": may[row["id"]]} for row in rows]
     following = v1_requests.cursor_after(place, more)
@@ -31,13 +31,13 @@ def patients() -> Response:
 @pages.get("/patients/<patient>")
 def patient(patient: str) -> Response:
     """One patient: what one may do, and who has access."""
-    act = sessions.act()
-    row = practitioner_queries.patient(pdp(), act, patient, overseen=True)
+    actor = sessions.actor()
+    row = practitioner_queries.patient(pdp(), actor, patient, overseen=True)
     lists = "list_access" in row["actions"]
     access = (
-        manager_queries.who_has_access(pdp(), act, patient)
+        manager_queries.who_has_access(pdp(), actor, patient)
         if lists
-        else [manager_queries.own_access(pdp(), act, patient)]
+        else [manager_queries.own_access(pdp(), actor, patient)]
     )
     owner = practitioner_queries.people(pdp(), [row["owner"]])[row["owner"]]
     return page("patient.html", patient=row, owner=owner, access=access, lists=lists)

@@ -20,7 +20,7 @@ from authz.errors import InvalidInput
 from authz.importing.demo import is_demo
 from authz.policy.pdp import PDP
 from authz.private_files import read_key, read_secret
-from authz.record import Act
+from authz.record import Actor
 from authz.settings import Settings
 
 IDLE = timedelta(minutes=30)
@@ -145,10 +145,10 @@ def known() -> bool:
     return "by" in session
 
 
-def act() -> Act:
+def actor() -> Actor:
     """The practitioner who acts, at one instant for the whole request. Raises `SignedOut`."""
     if "act" in g:
-        acting: Act = g.act
+        acting: Actor = g.actor
         return acting
     moment = int(now().timestamp())
     by, since, seen = (session.get(name, 0) for name in ("by", "since", "seen"))
@@ -156,8 +156,8 @@ def act() -> Act:
         raise SignedOut
     if moment - seen > _REFRESHED.total_seconds():
         session["seen"] = moment
-    g.act = Act(by, now(), request_id=request_id(), address=request.remote_addr or "")
-    return act()
+    g.actor = Actor(by, now(), request_id=request_id(), address=request.remote_addr or "")
+    return actor()
 
 
 def keep(path: str, form: dict[str, list[str]]) -> None:

@@ -62,7 +62,7 @@ def _carry_out(those: Chosen) -> Response:
     form_state.require_whole(those)
     until = wording.end_of_day(form.get("until", ""))
     made = operations.share(
-        pdp(), act=sessions.act(), patients=those.ids, colleague=colleague, until=until, reason=reason
+        pdp(), actor=sessions.actor(), patients=those.ids, colleague=colleague, until=until, reason=reason
     )
     viewer = made[0].viewer.name
     if those.several:
@@ -92,28 +92,28 @@ def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
         said=typed(),
         refused=transfer.refused(those, error),
         at_fault=wording.at_fault(error),
-        today=sessions.act().now.date(),
+        today=sessions.actor().now.date(),
     )
 
 
 @pages.route("/patients/<patient>/access/<grant>/end", methods=["GET", "POST"])
 def end_share(patient: str, grant: str) -> Response:
     """End a share, or give up one's own; asked once more first."""
-    act, number = sessions.act(), row_number(grant)
-    row = practitioner_queries.patient(pdp(), act, patient, overseen=True)
+    actor, number = sessions.actor(), row_number(grant)
+    row = practitioner_queries.patient(pdp(), actor, patient, overseen=True)
     lists = "list_access" in row["actions"]
     access = (
-        manager_queries.who_has_access(pdp(), act, patient)
+        manager_queries.who_has_access(pdp(), actor, patient)
         if lists
-        else [manager_queries.own_access(pdp(), act, patient)]
+        else [manager_queries.own_access(pdp(), actor, patient)]
     )
     held = next((one for one in access if one["grant"] == number and one["role"] == "viewer"), None)
     if held is None:
         raise NotFound
-    mine, named = held["practitioner"] == act.by, describe_patient(row["name"], row["reference"])
+    mine, named = held["practitioner"] == actor.practitioner, describe_patient(row["name"], row["reference"])
     if request.method == "GET":
         return page("end_share.html", patient=row, held=held, mine=mine)
-    operations.end_share(pdp(), act=act, patient=patient, grant=number)
+    operations.end_share(pdp(), actor=actor, patient=patient, grant=number)
     if mine:
         return done("/patients?role=viewer", Markup("You have given up the access to {}"), named)
     return done(patient_path(patient), Markup("The sharing of {} with {} has ended"), named, held["name"])

@@ -1,7 +1,5 @@
 """Share everything (H7): all one's patients, now and later, with or without added content; and how it ends."""
 
-from typing import Any
-
 from flask import Response, request
 from markupsafe import Markup
 
@@ -12,11 +10,9 @@ from api.web import session as sessions
 from api.web import wording
 from api.web.frame import done, page, pages, typed
 from authz import operations
-from authz.domain import FOREVER
+from authz.domain import FOREVER, Row
 from authz.errors import CaregrantError, Conflict, InvalidInput, NotEligible, NotFound, SelfTarget
 from authz.queries import practitioner as practitioner_queries
-
-Row = dict[str, Any]
 
 
 @pages.route("/sharing", methods=["GET", "POST"])
@@ -29,11 +25,11 @@ def sharing() -> Response:
         if not form.get("colleague", "").strip():
             raise InvalidInput("colleague: enter your colleague's e-mail")
         clinic = form.get("subscription")  # a form names the clinic that it shows, even if it is the only one
-        if not clinic and practitioner_queries.me(pdp(), sessions.act())["memberships"]:
+        if not clinic and practitioner_queries.me(pdp(), sessions.actor())["memberships"]:
             raise InvalidInput("Choose the clinic, and send the form again.")
         made = operations.share_all(
             pdp(),
-            act=sessions.act(),
+            actor=sessions.actor(),
             colleague=form["colleague"],
             content="content" in form,
             until=wording.end_of_day(form.get("until", "")),
@@ -46,19 +42,19 @@ def sharing() -> Response:
 
 
 def _form(error: CaregrantError | None = None) -> Response:
-    act = sessions.act()
-    listed = _listed(practitioner_queries.standing_shares(pdp(), act))
+    actor = sessions.actor()
+    listed = _listed(practitioner_queries.standing_shares(pdp(), actor))
     return page(
         "sharing.html",
         200 if error is None else status_of(error),
-        given=[one for one in listed if one["owner"] == act.by],
-        received=[one for one in listed if one["colleague"] == act.by],
-        colleagues=practitioner_queries.colleagues(pdp(), act),
-        clinics=practitioner_queries.me(pdp(), act)["memberships"],
+        given=[one for one in listed if one["owner"] == actor.practitioner],
+        received=[one for one in listed if one["colleague"] == actor.practitioner],
+        colleagues=practitioner_queries.colleagues(pdp(), actor),
+        clinics=practitioner_queries.me(pdp(), actor)["memberships"],
         said=typed(),
         refused=[] if error is None else [("", wording.refusal(error))],
         at_fault=wording.at_fault(error),
-        today=act.now.date(),
+        today=actor.now.date(),
     )
 
 
@@ -79,15 +75,17 @@ def _listed(rows: list[Row]) -> list[Row]:
 @pages.route("/sharing/<share>/end", methods=["GET", "POST"])
 def end_sharing(share: str) -> Response:
     """End a standing share, or give it up; asked once more first."""
-    act = sessions.act()
+    actor = sessions.actor()
     number = row_number(share)
-    held = next((one for one in _listed(practitioner_queries.standing_shares(pdp(), act)) if one["id"] == number), None)
+    held = next(
+        (one for one in _listed(practitioner_queries.standing_shares(pdp(), actor)) if one["id"] == number), None
+    )
     if held is None:
         raise NotFound
-    mine = held["owner"] == act.by
+    mine = held["owner"] == actor.practitioner
     if request.method == "GET":
         return page("end_sharing.html", held=held, mine=mine)
-    operations.end_standing_share(pdp(), act=act, standing_share=number)
+    operations.end_standing_share(pdp(), actor=actor, standing_share=number)
     other = held["colleague_name"] if mine else held["owner_name"]
     ended, given_up = (
         Markup("The sharing of all patients with {} has ended"),

@@ -18,7 +18,7 @@ from authz.queries import practitioner as practitioner_queries
 def sign_in() -> Response:
     """The sign-in page; whoever is signed in goes on to their patients."""
     try:
-        sessions.act()
+        sessions.actor()
     except sessions.SignedOut:
         return _sign_in_page()
     return go("/patients")

@@ -17,11 +17,10 @@ from api.web import session as sessions
 from api.web.chosen import Chosen, Touched
 from api.web.frame import done, ours, page, pages, typed
 from authz import operations
+from authz.domain import Row
 from authz.errors import BatchRefused, CaregrantError, Conflict, InvalidInput, NotEligible, SelfTarget
 from authz.queries import practitioner as practitioner_queries
 from authz.texts import matches
-
-Row = dict[str, Any]
 
 REFUSED = (BatchRefused, Conflict, InvalidInput, NotEligible, SelfTarget)
 """What a form tells beside its fields; whatever else is refused has a page of its own."""
@@ -70,7 +69,13 @@ def carry_out(those: Chosen, colleague: str, reason: str = "", **seen: Any) -> R
     form_state.require_whole(those)
     end_shares = "end_shares" in request.form
     made = operations.transfer(
-        pdp(), act=sessions.act(), patients=those.ids, colleague=colleague, reason=reason, end_shares=end_shares, **seen
+        pdp(),
+        actor=sessions.actor(),
+        patients=those.ids,
+        colleague=colleague,
+        reason=reason,
+        end_shares=end_shares,
+        **seen,
     )
     person = practitioner_queries.people(pdp(), [made[0].owner])[made[0].owner]
     back = ours(request.form.get("back", ""), "/patients")

@@ -21,13 +21,13 @@ from authz.audit.exported_decisions import DecisionLog
 from authz.audit.integrity.checkpoints import trusted
 from authz.audit.integrity.verification import Verification, verification
 from authz.audit.permissions import fence, names_readable
-from authz.database import Database, answering, connect, masked_url, pending, shut
+from authz.database import Database, answering, close_all, connect, masked_url, pending
 from authz.domain import from_micros, parse_instant, to_micros
 from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.models import PolicyText
 from authz.policy.compiler import Vocabulary, load, vocabulary
 from authz.policy.pdp import PDP
-from authz.record import Act, Happened, append, count_waiting
+from authz.record import Actor, NewEvent, append, count_waiting
 from authz.settings import Settings
 from authz.texts import shown
 
@@ -163,9 +163,9 @@ class Audit:
 
     def record(self, kind: str, body: Mapping[str, Any], *, patient: str = "", reason: str = "") -> None:
         """Record that something was read, before it is given. Raises `Unavailable`."""
-        told = Happened(kind, "", {"reader": self.reader, **body}, patient, reason)
+        told = NewEvent(kind, "", {"reader": self.reader, **body}, patient, reason)
         with answering(self.writing), self.writing.atomic():
-            append(self.writing, Act("", datetime.now(UTC)), [told])
+            append(self.writing, Actor("", datetime.now(UTC)), [told])
 
     def local(self, at: datetime) -> str:
         """An instant in the time zone, to the second, with its offset."""
@@ -177,8 +177,8 @@ class Audit:
         return masked_url(self.url).replace(":***@", "@").partition("?")[0]
 
     def close(self) -> None:
-        shut(self.database)
-        shut(self.writing)
+        close_all(self.database)
+        close_all(self.writing)
 
 
 def open_audit(
@@ -209,12 +209,12 @@ def open_audit(
         raise Unavailable(f"there is no database at {writing.database}; make one with: caregrant migrate")
     lacking = pending(writing)
     if lacking:
-        shut(writing)
+        close_all(writing)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
     waiting = count_waiting(writing)
     if waiting:
         raise Unavailable(f"{waiting} answers wait in {writing.database}-answers: another process holds the database")
-    shut(writing)
+    close_all(writing)
     reading = connect(chosen.database, read_only=True)
     fence(reading, writing)
     who = chosen.reader or getpass.getuser()
@@ -252,7 +252,7 @@ def instant(name: str, value: object, tz: ZoneInfo) -> datetime:
         raise InvalidInput(f"{name}: {shown(value)} is not a day that exists") from error
 
 
-def stretches(begin: int, end: int, tz: ZoneInfo) -> Iterator[tuple[int, int, int]]:
+def offset_spans(begin: int, end: int, tz: ZoneInfo) -> Iterator[tuple[int, int, int]]:
     """A period in parts of one offset from UTC each, as ``(begin, end, offset)`` in microseconds: SQL finds days."""
     at = begin
     while at < end:

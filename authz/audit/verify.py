@@ -70,7 +70,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\1" + left + right).digest()
 
 
-class Growing:
+class TreeBuilder:
     """A tree that grows leaf by leaf: of its past only the complete subtrees are kept."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Growing:
 
 def root_of(leaves: Iterable[bytes]) -> bytes:
     """The root over the hashes of leaves."""
-    tree = Growing()
+    tree = TreeBuilder()
     for leaf in leaves:
         tree.add(leaf)
     return tree.root
@@ -286,7 +286,7 @@ class Tree:
     origin: str
     claimed_size: int
     claimed_root: str
-    grown: Growing = field(default_factory=Growing)
+    grown: TreeBuilder = field(default_factory=TreeBuilder)
     rows: int = 0
     proven: int = 0
     latest: int = 0

@@ -14,7 +14,7 @@ from authz.database import Database, answering
 from authz.domain import to_micros
 from authz.errors import InvalidInput, NotFound
 from authz.models import Client, Subscription
-from authz.record import Act, Happened, append
+from authz.record import Actor, NewEvent, append
 from authz.texts import parse_stored_id, parse_text, shown
 
 SCOPES = {
@@ -67,7 +67,7 @@ def add_client(
         row = {"name": parse_text(name), "scopes": " ".join(wanted), "subscription": subscription, "rate": rate}
         client = Client.insert(**row, key_hash=_hash(key), created_at=now).execute(database)
         body = {"app": str(client), "scopes": wanted}
-        append(database, Act("", now), [Happened("client:added", subscription or "", body)])
+        append(database, Actor("", now), [NewEvent("client:added", subscription or "", body)])
     return key
 
 
@@ -102,7 +102,7 @@ def rotate_client(database: Database, *, client: int, now: datetime) -> str:
     with answering(database), database.atomic():
         row = _live(database, client, now)
         Client.update(key_hash=_hash(key)).where(Client.id == client).execute(database)
-        append(database, Act("", now), [_happened("client:rotated", row)])
+        append(database, Actor("", now), [_happened("client:rotated", row)])
     return key
 
 
@@ -131,11 +131,11 @@ def _live(database: Database, client: int, now: datetime) -> dict[str, Any]:
 
 def _revoke(database: Database, row: dict[str, Any], now: datetime) -> None:
     Client.update(revoked_at=now).where(Client.id == row["id"]).execute(database)
-    append(database, Act("", now), [_happened("client:revoked", row)])
+    append(database, Actor("", now), [_happened("client:revoked", row)])
 
 
-def _happened(kind: str, row: dict[str, Any]) -> Happened:
-    return Happened(kind, row["subscription"] or "", {"app": str(row["id"])})
+def _happened(kind: str, row: dict[str, Any]) -> NewEvent:
+    return NewEvent(kind, row["subscription"] or "", {"app": str(row["id"])})
 
 
 def _new_key() -> str:

@@ -15,7 +15,7 @@ from authz.audit.integrity.checkpoints import Signer
 from authz.cli.options import now, opened, setting, settings
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.record import Act, count_waiting
+from authz.record import Actor, count_waiting
 from authz.record.erasure import erase
 from authz.record.leaves import canonical
 from authz.record.retention import LEAST_YEARS, check_over, drop_month
@@ -105,7 +105,7 @@ def drop(month: str, exported: str, retention: str | None, database: str | None)
     check_over(month, chosen.retention, now())
     connected = opened(chosen.database)
     _parquet_module().check_exported(connected, Path(exported), month)
-    dropped = drop_month(connected, Act("", now()), month, chosen.retention)
+    dropped = drop_month(connected, Actor("", now()), month, chosen.retention)
     click.echo(f"{month}: {dropped} decisions dropped")
 
 
@@ -121,6 +121,6 @@ def erase_command(whose: str, database: str | None) -> None:
     kind, _, name = whose.partition(":")
     if kind in ("practitioner", "patient"):
         require_known_ref(connected, (kind, name))
-    erased = erase(connected, Act("", now()), whose)
+    erased = erase(connected, Actor("", now()), whose)
     parts = f"{erased.events} fields of events, {erased.decisions} of decisions and {erased.patient} of the patient"
     click.echo(f"{parts} erased")

@@ -57,10 +57,10 @@ def list_command(as_json: bool, database: str | None) -> None:
         write_json(rows)
         return
     for row in rows:
-        bound = f" for {row['subscription']}" if row["subscription"] else ""
+        tenant = f" for {row['subscription']}" if row["subscription"] else ""
         rate = f", {row['rate']} requests a minute" if row["rate"] else ""
         gone = f", revoked at {row['revoked_at']}" if row["revoked_at"] else ""
-        click.echo(f"{row['client']}  {row['name']}: {', '.join(row['scopes'])}{bound}{rate}{gone}")
+        click.echo(f"{row['client']}  {row['name']}: {', '.join(row['scopes'])}{tenant}{rate}{gone}")
 
 
 @client.command("rotate")

@@ -10,12 +10,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from authz.callers.clients import add_client, revoke_clients
 from authz.cli.options import PORT, as_json, now, opened, setting, settings, write_json
-from authz.database import Database, connect, masked_url, migrate, shut
+from authz.database import Database, close_all, connect, masked_url, migrate
 from authz.importing import ImportReport, import_facts
 from authz.importing.demo import BEGAN, fill, is_demo
 from authz.policy.compiler import load
 from authz.queries.old_ids import outside_the_rule
-from authz.record import Act, policy_loaded
+from authz.record import Actor, policy_loaded
 
 
 @click.command("migrate")
@@ -27,7 +27,7 @@ def migrate_command(as_json: bool, database: str | None) -> None:
     connected = connect(chosen.database)
     applied = migrate(connected)
     older = list(outside_the_rule(connected)) if "0011_clinics" in applied else []
-    shut(connected)
+    close_all(connected)
     if as_json:
         write_json({"applied": applied, **({"ids_outside_the_rule": older} if older else {})})
         return
@@ -97,7 +97,7 @@ def demo(serving: bool, port: int, database: str | None, policies: str | None) -
     else:
         moment, policy = now(), load(chosen.policies)
         with connected.atomic():  # its policy is said to have decided from the beginning, so that its past can be asked
-            policy_loaded(connected, Act("", moment - BEGAN), policy, chosen.policies)
+            policy_loaded(connected, Actor("", moment - BEGAN), policy, chosen.policies)
             fill(connected, policy.types, moment)
         click.echo(f"filled {masked_url(chosen.database)} with the demonstration clinic")
     if serving:

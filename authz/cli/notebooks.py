@@ -22,7 +22,7 @@ from authz.domain import parse_instant
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.operations import Source, Verdict, review
 from authz.policy.pdp import open_pdp
-from authz.record import Act, keep_policy
+from authz.record import Actor, keep_policy
 
 _FORMATS = (".html", ".pdf", ".ipynb")
 _NUMBER = re.compile("[0-9]{1,19}")
@@ -137,8 +137,10 @@ def review_command(
     verdicts = _verdicts(content)
     source = Source(hashlib.sha256(content).hexdigest(), chosen.reader or getpass.getuser())
     with open_pdp(chosen.database, chosen.policies) as pdp:
-        keep_policy(pdp.database, Act("", now()), pdp.policy)  # what it decides can be asked again
-        done = review(pdp, act=Act(reviewer, now()), campaign=campaign, due=_due(due), verdicts=verdicts, source=source)
+        keep_policy(pdp.database, Actor("", now()), pdp.policy)  # what it decides can be asked again
+        done = review(
+            pdp, actor=Actor(reviewer, now()), campaign=campaign, due=_due(due), verdicts=verdicts, source=source
+        )
     if as_json:
         write_json({"kept": done.kept, "revoked": done.revoked})
     else:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import orjson
 
-from authz.database import Database, connect, pending, shut
+from authz.database import Database, close_all, connect, pending
 from authz.domain import parse_instant
 from authz.errors import InvalidInput, Unavailable
 from authz.policy.decision import Ref
@@ -94,7 +94,7 @@ def opened(url: str) -> Database:
     database = connect(url)
     lacking = pending(database)
     if lacking:
-        shut(database)
+        close_all(database)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; run: caregrant migrate")
     database.connect(reuse_if_open=True)
     waiting = count_waiting(database)

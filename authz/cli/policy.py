@@ -10,7 +10,7 @@ from authz.database import connect
 from authz.errors import InvalidInput, PolicyUnknown
 from authz.policy.compiler import CompiledPolicy, Query, Writer, clauses, compile_texts, load
 from authz.policy.history import kept_texts
-from authz.record import Act, keep_policy, policies_served
+from authz.record import Actor, keep_policy, policies_served
 
 
 @click.group()
@@ -96,7 +96,7 @@ def keep(directory: str, database: str | None) -> None:
     compiled, connected = load(directory), opened(settings(database=database).database)
     if compiled.version not in {period.version for period in policies_served(connected)}:
         raise InvalidInput(f"{directory}: version {compiled.version[:12]} never served this database")
-    new = keep_policy(connected, Act("", now()), compiled)
+    new = keep_policy(connected, Actor("", now()), compiled)
     click.echo(f"{'kept' if new else 'kept already:'} {compiled.version}")
 
 

@@ -122,14 +122,14 @@ def answering(database: Database) -> Iterator[Any]:
         yield database.connection()
     except FAULTS as error:
         if not isinstance(error, WriteLocked):
-            give_up(database, error)
+            discard_connection(database, error)
         raise Unavailable(str(error).strip()) from error
     finally:
         if opened:
             database.close()
 
 
-def give_up(database: Database, error: BaseException | None = None) -> None:
+def discard_connection(database: Database, error: BaseException | None = None) -> None:
     """Close this thread's connection after a fault, so that the next question opens another. One of PostgreSQL's goes
     back to the pool, unless the error says that it must not be used again.
     """
@@ -142,7 +142,7 @@ def give_up(database: Database, error: BaseException | None = None) -> None:
         return
 
 
-def shut(database: Database) -> None:
+def close_all(database: Database) -> None:
     """Close this thread's connection and, on PostgreSQL, every connection of the pool."""
     if isinstance(database, PostgresqlDatabase):
         database.close_all()

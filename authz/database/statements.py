@@ -58,15 +58,15 @@ def ask_rows(database: Database, sql: str, names: list[str] | list[int], *, lock
     return database.execute_sql(f"{sql} {text}{close}{held}", values)
 
 
-CHANGING = 0x63616772
+OPERATIONS_LOCK = 0x63616772
 """The lock that comes first in every change: operations share it, an import holds it alone. It touches everything in
 the order of its lines, so that it and an operation could wait for each other."""
-RECORDING = 0x43617266
+RECORD_LOCK = 0x43617266
 """The lock that transactions share which record answers: until they end, none of those is passed over by a seal. It
 comes before any that others wait for."""
-CHECKPOINTING = 0x63686563
+CHECKPOINT_LOCK = 0x63686563
 """The lock that whoever signs checkpoints holds alone."""
-LOADING = 0x6C6F6164
+POLICY_LOCK = 0x6C6F6164
 """The lock that a service holds alone while it records which policy it loaded."""
 
 
@@ -80,7 +80,7 @@ def take_locks(database: Database, *keys: int, alone: bool = False) -> None:
         database.execute_sql(f"SELECT {', '.join([f'{lock}(%s)'] * len(keys))}", keys)
 
 
-def take_alone(database: Database, key: int) -> None:
+def take_exclusive_lock(database: Database, key: int) -> None:
     """Hold a lock alone that others share, until the transaction ends. Raises as `lock_by_moments`."""
     lock_by_moments(database, f"SELECT pg_advisory_xact_lock({key})")
 
@@ -112,12 +112,13 @@ _FROZEN = f"""SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
     WHERE a.datname = current_database() AND a.usename = current_user AND a.state = 'active'
     AND a.wait_event = 'ClientRead' AND a.state_change < clock_timestamp() - {{}} * interval '1 millisecond'
     AND EXISTS (SELECT FROM pg_locks l
-        WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.objid IN ({CHANGING}, {RECORDING}))"""
+        WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.objid IN ({OPERATIONS_LOCK}, {RECORD_LOCK}))"""
 
 
 def end_frozen_clients(database: Database, milliseconds: int) -> int:
-    """End the sessions that hold `CHANGING` or `RECORDING` and whose client sends nothing for so long; return how many.
-    Only those of the same account. Raises Peewee's errors.
+    """End the sessions that hold `OPERATIONS_LOCK` or `RECORD_LOCK` if their client has sent nothing for so long.
+
+    Return how many ended. Sessions of other accounts stay. Raises Peewee's errors.
     """
     if database.dialect != "postgresql":
         return 0

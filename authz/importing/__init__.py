@@ -16,11 +16,11 @@ from typing import BinaryIO
 import peewee
 
 from authz.database import Database, SqliteDatabase, answering, gather_statistics
-from authz.database.statements import CHANGING, take_alone
+from authz.database.statements import OPERATIONS_LOCK, take_exclusive_lock
 from authz.domain import to_micros
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.importing.lines import Line, parse_line
-from authz.importing.stretch import Outcome, Stretch
+from authz.importing.stretch import ImportBatch, Outcome
 from authz.policy.compiler import Vocabulary
 
 LONGEST_LINE = 1 << 20
@@ -61,7 +61,7 @@ def import_facts(
     with _at_hand(file) as whole, answering(database), _beginning(database):
         _hold_operations(database)
         for lines, read in _stretches(whole, types):
-            stretch = Stretch(database, moment, lines, changed)
+            stretch = ImportBatch(database, moment, lines, changed)
             for line in lines:
                 try:
                     report.count(stretch.apply(line), line.kind)
@@ -81,7 +81,7 @@ def import_facts(
 
 def _hold_operations(database: Database) -> None:
     """Keep operations from beginning until the import ends. PostgreSQL ends it if this process is frozen meanwhile."""
-    take_alone(database, CHANGING)
+    take_exclusive_lock(database, OPERATIONS_LOCK)
     if database.dialect == "postgresql":
         database.execute_sql("SET LOCAL idle_in_transaction_session_timeout = '10s'")
 

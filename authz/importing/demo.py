@@ -17,7 +17,7 @@ from authz.errors import Conflict
 from authz.importing import ImportReport, import_facts
 from authz.models import Event, Subscription
 from authz.policy.compiler import Vocabulary
-from authz.record import Act, Happened, append
+from authz.record import Actor, NewEvent, append
 
 Fact = tuple[str, dict[str, Any]]
 
@@ -133,7 +133,7 @@ def fill(database: Database, types: Vocabulary, now: datetime) -> ImportReport:
         lines = b"".join(orjson.dumps({kind: said}) + b"\n" for kind, said in told)
         with database.atomic():
             report = import_facts(database, io.BytesIO(lines), types, now=now)
-            append(database, Act("", now), [Happened("demo:filled", "", {})])
+            append(database, Actor("", now), [NewEvent("demo:filled", "", {})])
             return report
 
 

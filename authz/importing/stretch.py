@@ -18,7 +18,7 @@ from authz.errors import InvalidInput
 from authz.importing.lines import Line
 from authz.models import Entity, Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
 from authz.operations.leaving import PRACTISING, held_shares
-from authz.record import Act, Happened, append, changed, told_entity
+from authz.record import Actor, NewEvent, append, changed, told_entity
 from authz.texts import parse_id, search_key
 
 Key = tuple[str, ...]
@@ -139,7 +139,7 @@ def _before(after: dict[str, Any], life: _Life) -> dict[str, Any]:
     return {**after, "ended_at": ended, **({"end_cause": cause} if "end_cause" in after else {})}
 
 
-class Stretch:
+class ImportBatch:
     """What the database holds about the things that some lines name, and what those lines add."""
 
     def __init__(
@@ -643,7 +643,7 @@ class Stretch:
         given = [grant.row(patient) for patient, grant in self._new_grants]
         insert_rows(database, Grant, tuple(given[0]) if given else (), [tuple(row.values()) for row in given])
         self._write_entities()
-        append(database, Act("", from_micros(self._now)), self._happened(moved, ended, given))
+        append(database, Actor("", from_micros(self._now)), self._happened(moved, ended, given))
 
     def _new_patients(self) -> list[tuple[Any, ...]]:
         """Patients as the last line about them in this stretch tells them."""
@@ -700,52 +700,52 @@ class Stretch:
 
     def _happened(
         self, moved: list[tuple[str, Key, _Life]], ended: list[tuple[str, _Grant]], given: list[dict[str, Any]]
-    ) -> Iterator[Happened]:
+    ) -> Iterator[NewEvent]:
         """What the lines changed, kind by kind; what ended before what began."""
         new = self._new
         for one, _ in new[Subscription]:
-            yield Happened("subscription:imported", one, {"subscription": one})
+            yield NewEvent("subscription:imported", one, {"subscription": one})
         for one, _ in self._renamed:
-            yield Happened("subscription:renamed", one, {"subscription": one})
+            yield NewEvent("subscription:renamed", one, {"subscription": one})
         for one, *_ in new[Practitioner]:
-            yield Happened("practitioner:imported", "", {"practitioner": one})
+            yield NewEvent("practitioner:imported", "", {"practitioner": one})
         for one, _, _, which in self._people_changed:
-            yield Happened("practitioner:changed", "", {"practitioner": one, "changed": which})
+            yield NewEvent("practitioner:changed", "", {"practitioner": one, "changed": which})
         for one, where, *_ in new[Patient]:
-            yield Happened("patient:imported", where, {"patient": one}, one)
+            yield NewEvent("patient:imported", where, {"patient": one}, one)
         yield from self._patient_changes()
         for noun, key, life in moved:
             after = _row(noun, key, life)
             before = _before(after, life)
             verb = "ended" if life.ended <= self._now else "changed"
             body = changed(noun, before, after, **{noun: str(life.id)})
-            yield Happened(f"{noun}:{verb}", after["subscription"], body)
+            yield NewEvent(f"{noun}:{verb}", after["subscription"], body)
         for noun in _LIVES:
             for row in (_row(name, key, life) for name, key, life in self._new_lives if name == noun):
-                yield Happened(
+                yield NewEvent(
                     f"{noun}:imported", row["subscription"], changed(noun, None, row), reason=row.get("reason", "")
                 )
         for patient, grant in ended:
             after = grant.row(patient)
             body = changed("grant", _before(after, grant), after, grant=str(grant.id))
             verb = "ended" if grant.ended <= self._now else "changed"
-            yield Happened(f"grant:{verb}", self._clinic_of(patient), body, patient)
+            yield NewEvent(f"grant:{verb}", self._clinic_of(patient), body, patient)
         for row in given:
             body = changed("grant", None, row)
-            yield Happened(
+            yield NewEvent(
                 "grant:imported", self.patients[row["patient"]].subscription, body, row["patient"], row["reason"]
             )
         for kind, one, *_ in new[Entity]:
             yield from self._versions((kind, one), self.entities[kind, one])
 
-    def _patient_changes(self) -> Iterator[Happened]:
+    def _patient_changes(self) -> Iterator[NewEvent]:
         for one, held in self.patients.items():
             if held.changes:
                 over = "until" in held.changes and held.ended <= self._now
                 if held.changes != ["until"] or not over:
-                    yield Happened("patient:changed", held.subscription, {"changed": sorted(set(held.changes))}, one)
+                    yield NewEvent("patient:changed", held.subscription, {"changed": sorted(set(held.changes))}, one)
                 if over:
-                    yield Happened("patient:ended", held.subscription, {}, one)
+                    yield NewEvent("patient:ended", held.subscription, {}, one)
 
     def _clinic_of(self, patient: str) -> str:
         if patient in self.patients:
@@ -753,13 +753,13 @@ class Stretch:
         ((where,),) = self._read("SELECT subscription_id FROM patient WHERE id", {patient})
         return str(where)
 
-    def _versions(self, key: tuple[str, str], new: _Entity) -> Iterator[Happened]:
+    def _versions(self, key: tuple[str, str], new: _Entity) -> Iterator[NewEvent]:
         """The version of an entity that ended, if there was one, and the one that began."""
         names = {"type": key[0], "id": key[1]}
         if new.before is not None:
             told = {"before": new.before.told(key), "after": new.before.told(key, self._now)}
-            yield Happened("entity:ended", new.before.subscription, names | told)
-        yield Happened("entity:imported", new.subscription, names | {"before": None, "after": new.told(key)})
+            yield NewEvent("entity:ended", new.before.subscription, names | told)
+        yield NewEvent("entity:imported", new.subscription, names | {"before": None, "after": new.told(key)})
 
     def _write_entities(self) -> None:
         keys = [row[:2] for row in self._new[Entity]]
@@ -777,12 +777,12 @@ class Stretch:
         )
 
 
-_APPLY: dict[str, Callable[[Stretch, dict[str, Any], int], Outcome]] = {
-    "subscription": Stretch._subscription,
-    "practitioner": Stretch._practitioner,
-    "membership": Stretch._membership,
-    "patient": Stretch._patient,
-    "grant": Stretch._grant,
-    "standing_share": Stretch._standing_share,
-    "entity": Stretch._entity,
+_APPLY: dict[str, Callable[[ImportBatch, dict[str, Any], int], Outcome]] = {
+    "subscription": ImportBatch._subscription,
+    "practitioner": ImportBatch._practitioner,
+    "membership": ImportBatch._membership,
+    "patient": ImportBatch._patient,
+    "grant": ImportBatch._grant,
+    "standing_share": ImportBatch._standing_share,
+    "entity": ImportBatch._entity,
 }

@@ -1,11 +1,11 @@
 """What can be done: one file for each heading of the help page, one function for each thing that can be done.
 
 Each operation has one shape: open the transaction, lock, ask the PDP, change the facts, record, return. It takes who
-acts and when (`Act`) as an argument, and raises the errors of `authz.errors`; then nothing has changed.
+acts and when (`Actor`) as an argument, and raises the errors of `authz.errors`; then nothing has changed.
 """
 
 from authz.operations.entity import add_entity, end_entity, put_entity
-from authz.operations.idempotency import Answered, Once, Stored
+from authz.operations.idempotency import IdempotencyKey, ReplayedResponse, StoredResponse
 from authz.operations.membership import (
     end_membership,
     put_membership,
@@ -20,12 +20,12 @@ from authz.operations.transfer import Transferred, transfer
 
 __all__ = [
     "Added",
-    "Answered",
-    "Once",
+    "IdempotencyKey",
+    "ReplayedResponse",
     "Reviewed",
     "Shared",
     "Source",
-    "Stored",
+    "StoredResponse",
     "Transferred",
     "Verdict",
     "add_entity",

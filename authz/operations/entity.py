@@ -7,16 +7,16 @@ only what its type declares; anything else is refused.
 import uuid
 from typing import Any
 
-from authz.domain import FOREVER
+from authz.domain import FOREVER, Row
 from authz.errors import InvalidInput, NotFound
 from authz.models import Entity, EntityLink, Membership, Patient
-from authz.operations.idempotency import Once
-from authz.operations.transaction import ALONE, Change, Row, perform
+from authz.operations.idempotency import IdempotencyKey
+from authz.operations.transaction import EXCLUSIVE, Change, perform
 from authz.policy.compiler import Type
 from authz.policy.compiler.schema import ToOne
 from authz.policy.entity_properties import typed
 from authz.policy.pdp import PDP
-from authz.record import Act, told_entity
+from authz.record import Actor, told_entity
 from authz.texts import is_named, parse_id, parse_stored_id, shown
 
 Leads = dict[str, tuple[str, str]]
@@ -24,12 +24,14 @@ Leads = dict[str, tuple[str, str]]
 _STORED = ("patient", "practitioner", "subscription")
 
 
-def add_entity(pdp: PDP, *, act: Act, kind: str, properties: dict[str, Any], once: Once | None = None) -> Row:
+def add_entity(
+    pdp: PDP, *, actor: Actor, kind: str, properties: dict[str, Any], idempotency_key: IdempotencyKey | None = None
+) -> Row:
     """Store a new entity under an id made here. Raises as `put_entity`."""
-    return _put(pdp, act, kind, str(uuid.uuid4()), properties, new=True, once=once)
+    return _put(pdp, actor, kind, str(uuid.uuid4()), properties, new=True, idempotency_key=idempotency_key)
 
 
-def put_entity(pdp: PDP, *, act: Act, kind: str, entity: str, properties: dict[str, Any]) -> Row:
+def put_entity(pdp: PDP, *, actor: Actor, kind: str, entity: str, properties: dict[str, Any]) -> Row:
     """How an entity shall be from now on; what is so already changes nothing.
 
     The operator may choose the id of a new entity; a key of one subscription changes what that subscription has.
@@ -37,14 +39,21 @@ def put_entity(pdp: PDP, *, act: Act, kind: str, entity: str, properties: dict[s
     `InvalidInput` for a property that is not declared or of another kind, for a relation to what is not there, and if
     nothing leads to the key's subscription.
     """
-    return _put(pdp, act, kind, entity, properties, new=False)
+    return _put(pdp, actor, kind, entity, properties, new=False)
 
 
 def _put(
-    pdp: PDP, act: Act, kind: str, one: str, properties: dict[str, Any], *, new: bool, once: Once | None = None
+    pdp: PDP,
+    actor: Actor,
+    kind: str,
+    one: str,
+    properties: dict[str, Any],
+    *,
+    new: bool,
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Row:
     declared = _declared(pdp, kind)
-    if act.bound is None:
+    if actor.tenant is None:
         parse_stored_id(one)
     values, leads = typed(declared, pdp.policy.types, properties)
     links = {name: target for name, (_, target) in leads.items()}
@@ -52,11 +61,11 @@ def _put(
     def work(change: Change) -> Row:
         before, was = _open(change, kind, one)
         if before is None:
-            if act.bound is not None and not new:
+            if actor.tenant is not None and not new:
                 raise NotFound
             parse_id(one)
         for name, ref in leads.items():
-            if ref[0] in _STORED and not pdp.exists(ref, within=act.bound):
+            if ref[0] in _STORED and not pdp.exists(ref, tenant=actor.tenant):
                 raise InvalidInput(f"{name}: there is no {ref[0]} {shown(ref[1])}")
         owner = _owner(change, leads, before)
         if owner:
@@ -71,14 +80,14 @@ def _put(
                 EntityLink.insert(entity=pk, property=name, type=kind, target=target).execute(change.database)
             body = {"type": kind, "id": one, "before": None, "after": told_entity(row, links)}
             change.happened("entity:started", owner, body, _patient(leads))
-        if act.bound is not None and not pdp.exists((kind, one), now=change.now, within=act.bound):
+        if actor.tenant is not None and not pdp.exists((kind, one), now=change.now, tenant=actor.tenant):
             raise InvalidInput("properties: nothing in them leads to the subscription of this key")
         return {"type": kind, "id": one, "properties": {name: properties[name] for name in (*values, *links)}}
 
-    return perform(pdp, act, work, once=once)
+    return perform(pdp, actor, work, idempotency_key=idempotency_key)
 
 
-def end_entity(pdp: PDP, *, act: Act, kind: str, entity: str) -> None:
+def end_entity(pdp: PDP, *, actor: Actor, kind: str, entity: str) -> None:
     """An entity is no more, from now on. Raises `NotFound`."""
     declared = _declared(pdp, kind)
 
@@ -88,7 +97,7 @@ def end_entity(pdp: PDP, *, act: Act, kind: str, entity: str) -> None:
             raise NotFound
         _end(change, _leads(pdp, declared, links), row, links)
 
-    perform(pdp, act, work)
+    perform(pdp, actor, work)
 
 
 def _declared(pdp: PDP, kind: str) -> Type:
@@ -101,9 +110,9 @@ def _declared(pdp: PDP, kind: str) -> Type:
 def _open(change: Change, kind: str, one: str) -> tuple[Row | None, dict[str, str]]:
     """The version that stands, held, and its relations; None if there is none that the caller may change."""
     query = Entity.select().where(Entity.type == kind, Entity.id == one, Entity.ended_at == FOREVER)
-    if change.act.bound is not None:  # in the statement, so that the time does not tell what another clinic has
-        query = query.where(Entity.subscription == change.act.bound)
-    row = change.row(query, lock=ALONE) if is_named(one) else None
+    if change.actor.tenant is not None:  # in the statement, so that the time does not tell what another clinic has
+        query = query.where(Entity.subscription == change.actor.tenant)
+    row = change.row(query, lock=EXCLUSIVE) if is_named(one) else None
     if row is None:
         return None, {}
     if row["subscription"]:
@@ -130,8 +139,8 @@ def _owner(change: Change, leads: Leads, before: Row | None) -> str:
     """The clinic that an entity belongs to from now on: the one whose key writes it. What the operator writes belongs
     to the one clinic that it leads to, else to the one that it belonged to; what leads to several is the operator's.
     """
-    if change.act.bound is not None:
-        return change.act.bound
+    if change.actor.tenant is not None:
+        return change.actor.tenant
     clinics = _clinics_of_things(change, leads)
     for kind, one in leads.values():
         if kind not in _STORED:

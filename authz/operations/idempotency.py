@@ -28,34 +28,34 @@ _STORE = "UPDATE answer SET status = {}, body = {}, subscription = {} WHERE call
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredResponse:
     """An answer as it was given: an HTTP status and a body."""
 
     status: int
     body: str
 
 
-class Answered(Exception):
+class ReplayedResponse(Exception):
     """Not an error: this key was answered before, so, about something of this subscription."""
 
-    def __init__(self, stored: Stored, subscription: str) -> None:
+    def __init__(self, stored: StoredResponse, subscription: str) -> None:
         super().__init__(stored.status)
         self.stored, self.subscription = stored, subscription
 
 
 @dataclass(frozen=True)
-class Once:
+class IdempotencyKey:
     """A caller's key, what the request was, and how its result is told. A key is its caller's own."""
 
     caller: str
     key: str
     fingerprint: str
-    render: Callable[[Any], Stored]
+    render: Callable[[Any], StoredResponse]
 
     def claim(self, database: Database, now: datetime) -> None:
         """Make the key ours until the transaction ends; another request with the same key waits for that.
 
-        Raises `Answered` where it was answered, and `KeyReused` where it came with another request.
+        Raises `ReplayedResponse` where it was answered, and `KeyReused` where it came with another request.
         """
         run(database, _FORGET[database.dialect], self.caller, to_micros(now - _KEPT))
         run(database, _CLAIM, self.caller, self.key, self.fingerprint, to_micros(now))
@@ -63,7 +63,7 @@ class Once:
         if fingerprint != self.fingerprint:
             raise KeyReused
         if status:
-            raise Answered(Stored(status, body), subscription)
+            raise ReplayedResponse(StoredResponse(status, body), subscription)
 
     def store(self, database: Database, result: Any, subscription: str) -> None:
         answer = self.render(result)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from authz.database import Database
 from authz.database.statements import is_among
-from authz.domain import to_micros
+from authz.domain import Row, to_micros
 from authz.errors import CaregrantError
 from authz.models import Grant, StandingShare
-from authz.operations.transaction import ALONE, Change, Row
+from authz.operations.transaction import EXCLUSIVE, Change
 
 PRACTISING = ("member", "manager")
 """The roles of those who practise; an auditor does not."""
@@ -72,4 +72,4 @@ def _standing(change: Change, practitioner: str, subscription: str) -> list[Row]
     mine = (StandingShare.owner == practitioner) | (StandingShare.colleague == practitioner)
     here = (StandingShare.subscription == subscription, StandingShare.ended_at > change.now)
     lasting = StandingShare.ended_at > StandingShare.started_at
-    return change.rows(StandingShare.select().where(mine, lasting, *here).order_by(StandingShare.id), lock=ALONE)
+    return change.rows(StandingShare.select().where(mine, lasting, *here).order_by(StandingShare.id), lock=EXCLUSIVE)

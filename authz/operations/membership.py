@@ -8,13 +8,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from authz.domain import normalise_login, to_micros
+from authz.domain import Row, normalise_login, to_micros
 from authz.errors import Conflict, Denied, NotFound
 from authz.models import Licence, Membership, Practitioner, Subscription
 from authz.operations.leaving import PRACTISING, SharesAdded, end_shares, held_shares
-from authz.operations.transaction import ALONE, Change, Row, in_future, perform
+from authz.operations.transaction import EXCLUSIVE, Change, in_future, perform
 from authz.policy.pdp import PDP
-from authz.record import Act
+from authz.record import Actor
 from authz.texts import is_named, parse_id, parse_stored_id, parse_text, search_key
 
 T = TypeVar("T")
@@ -22,15 +22,15 @@ _TRIES = 5
 
 
 def put_subscription(
-    pdp: PDP, *, act: Act, subscription: str, name: str, live: bool = True, until: datetime | None = None
+    pdp: PDP, *, actor: Actor, subscription: str, name: str, live: bool = True, until: datetime | None = None
 ) -> Row:
     """Provision a subscription; `live` false lapses it now, true resumes it, until an instant or without an end."""
-    one, end = parse_stored_id(subscription), in_future(until, act.now)
+    one, end = parse_stored_id(subscription), in_future(until, actor.now)
     name = parse_text(name)
 
     def work(change: Change) -> Row:
         _for_operators(change)
-        change.enter(one, ALONE)
+        change.enter(one, EXCLUSIVE)
         row = change.row(Subscription.select().where(Subscription.id == one))
         if row is None:
             Subscription.insert(id=parse_id(one), name=name).execute(change.database)
@@ -41,10 +41,10 @@ def put_subscription(
         _set_life(change, "licence", Licence, one, {"subscription": one}, end if live else None)
         return {"id": one, "name": name, "live": live}
 
-    return perform(pdp, act, work)
+    return perform(pdp, actor, work)
 
 
-def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name: str) -> Row:
+def put_practitioner(pdp: PDP, *, actor: Actor, practitioner: str, login: str, name: str) -> Row:
     """Provision a practitioner; grants are theirs by id, so that a new login moves nothing (T6).
 
     Raises `Conflict` for a login that is somebody else's, and `Denied` for a key of one subscription: a login is of all
@@ -59,7 +59,7 @@ def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name:
         taken = Practitioner.select().where(Practitioner.login == mail, Practitioner.id != one)
         if change.row(taken):
             raise Conflict("This login is another practitioner's.")
-        row = change.row(Practitioner.select().where(Practitioner.id == one), lock=ALONE)
+        row = change.row(Practitioner.select().where(Practitioner.id == one), lock=EXCLUSIVE)
         wanted = {"id": one, "login": mail, "name": name}
         if row is None:
             parse_id(one)
@@ -72,11 +72,11 @@ def put_practitioner(pdp: PDP, *, act: Act, practitioner: str, login: str, name:
             change.happened("practitioner:changed", "", {"practitioner": one, "changed": which})
         return wanted
 
-    return perform(pdp, act, work)
+    return perform(pdp, actor, work)
 
 
 def put_membership(
-    pdp: PDP, *, act: Act, subscription: str, practitioner: str, role: str, until: datetime | None = None
+    pdp: PDP, *, actor: Actor, subscription: str, practitioner: str, role: str, until: datetime | None = None
 ) -> Row:
     """Somebody works under a subscription in this role from now on, and in no other.
 
@@ -84,7 +84,7 @@ def put_membership(
     or practitioner that is not there or not the caller's to manage, and `Conflict` if the clinic would be left without
     a manager.
     """
-    end = in_future(until, act.now)
+    end = in_future(until, actor.now)
 
     def work(change: Change) -> Row:
         _known(change, subscription, practitioner)
@@ -101,10 +101,10 @@ def put_membership(
             end_shares(change, practitioner, subscription)
         return {**who, "role": role}
 
-    return _managing(pdp, act, subscription, practitioner, work)
+    return _managing(pdp, actor, subscription, practitioner, work)
 
 
-def end_membership(pdp: PDP, *, act: Act, subscription: str, practitioner: str) -> None:
+def end_membership(pdp: PDP, *, actor: Actor, subscription: str, practitioner: str) -> None:
     """Somebody leaves: every membership of theirs here ends now, and with it every access and every share (R11).
 
     Their patients stay theirs, and a manager sees and transfers them (T14). Raises `NotFound` if there is none, and
@@ -121,10 +121,10 @@ def end_membership(pdp: PDP, *, act: Act, subscription: str, practitioner: str) 
         _require_manager(change, subscription, managed)
         end_shares(change, practitioner, subscription)
 
-    _managing(pdp, act, subscription, practitioner, work)
+    _managing(pdp, actor, subscription, practitioner, work)
 
 
-def _managing(pdp: PDP, act: Act, subscription: str, practitioner: str, work: Callable[[Change], T]) -> T:
+def _managing(pdp: PDP, actor: Actor, subscription: str, practitioner: str, work: Callable[[Change], T]) -> T:
     """Do `work` about a practitioner's membership: lock the patients that they share in, then the subscription alone.
 
     Patients come first, as in every operation, so that none waits for another in a circle. A share that was given in
@@ -140,7 +140,7 @@ def _managing(pdp: PDP, act: Act, subscription: str, practitioner: str, work: Ca
 
     for _ in range(_TRIES):
         try:
-            return perform(pdp, act, locked, manages=subscription)
+            return perform(pdp, actor, locked, manages=subscription)
         except SharesAdded:
             continue
     raise Conflict("This practitioner is given shares all the time; try again.")
@@ -148,8 +148,8 @@ def _managing(pdp: PDP, act: Act, subscription: str, practitioner: str, work: Ca
 
 def _may_manage(change: Change, subscription: str) -> bool:
     """Whether the caller might manage here when the request came; for nobody else anything is looked up (T1)."""
-    served = change.act.bound in (None, subscription)
-    return served and (not change.act.by or subscription in change.permitted_before)
+    served = change.actor.tenant in (None, subscription)
+    return served and (not change.actor.practitioner or subscription in change.permitted_before)
 
 
 def _managed_until(change: Change, subscription: str) -> datetime:
@@ -171,21 +171,21 @@ def _require_manager(change: Change, subscription: str, before: datetime) -> Non
 
     The operator (an unbound key, an import) may.
     """
-    operator = not change.act.by and change.act.bound is None
+    operator = not change.actor.practitioner and change.actor.tenant is None
     if not operator and _managed_until(change, subscription) < before:
         raise Conflict("The clinic would be left without a manager; appoint another first.")
 
 
 def _for_operators(change: Change) -> None:
     """Subscriptions with their licences, and practitioners with their logins, are not for a key of one clinic (T32)."""
-    if change.act.bound is not None:
+    if change.actor.tenant is not None:
         raise Denied("provision")
 
 
 def _known(change: Change, subscription: str, practitioner: str) -> None:
     """Who is not the operator of all knows those who have worked here, and nobody else (T1, T5)."""
     found: Any = Practitioner.select(Practitioner.id).where(Practitioner.id == practitioner)
-    if change.act.by or change.act.bound is not None:
+    if change.actor.practitioner or change.actor.tenant is not None:
         here = (Membership.practitioner == practitioner, Membership.subscription == subscription)
         found = Membership.select(Membership.id).where(*here).limit(1)
     if not is_named(practitioner) or change.row(found) is None:
@@ -194,8 +194,8 @@ def _known(change: Change, subscription: str, practitioner: str) -> None:
 
 def _manage(change: Change, subscription: str) -> None:
     """Only the operator, or a manager here. The subscription's row is locked: changes of its memberships take turns."""
-    there = change.enter(subscription, ALONE) and change.serves(("subscription", subscription))
-    if change.act.by:
+    there = change.enter(subscription, EXCLUSIVE) and change.serves(("subscription", subscription))
+    if change.actor.practitioner:
         change.permit("manage", ("subscription", subscription))
     if not there:
         raise NotFound

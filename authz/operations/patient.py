@@ -3,12 +3,13 @@
 import uuid
 from dataclasses import dataclass
 
+from authz.domain import Row
 from authz.errors import Conflict, InvalidInput, NotFound
 from authz.models import Grant, Membership, Patient
-from authz.operations.idempotency import Once
-from authz.operations.transaction import Change, Row, bounded, perform
+from authz.operations.idempotency import IdempotencyKey
+from authz.operations.transaction import Change, bounded, perform
 from authz.policy.pdp import PDP
-from authz.record import Act
+from authz.record import Actor
 from authz.texts import parse_id, parse_reference, parse_text, search_key
 
 
@@ -26,12 +27,12 @@ class Added:
 def add_patient(
     pdp: PDP,
     *,
-    act: Act,
+    actor: Actor,
     name: str,
     reference: str = "",
     patient: str | None = None,
     subscription: str | None = None,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Added:
     """Add a patient to a subscription; without one named, to the only one that the practitioner works under.
 
@@ -54,15 +55,21 @@ def add_patient(
         key = search_key(name, reference)
         Patient.insert(**row, search_key=key, started_at=change.now).execute(change.database)
         change.happened("patient:added", where, {}, one)
-        owner = {"practitioner": act.by, "role": "owner", "origin": "created"}
+        owner = {"practitioner": actor.practitioner, "role": "owner", "origin": "created"}
         grant = change.start("grant", where, patient=one, **owner)
         return Added(one, name, reference, where, grant["id"])
 
-    return perform(pdp, act, work, once=once)
+    return perform(pdp, actor, work, idempotency_key=idempotency_key)
 
 
 def edit_patient(
-    pdp: PDP, *, act: Act, patient: str, name: str | None = None, reference: str | None = None, once: Once | None = None
+    pdp: PDP,
+    *,
+    actor: Actor,
+    patient: str,
+    name: str | None = None,
+    reference: str | None = None,
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Row:
     """Give a patient another display name or reference (empty: none); what is the same changes nothing.
 
@@ -88,10 +95,12 @@ def edit_patient(
             change.happened("patient:changed", where, {"changed": differing}, patient)
         return {"id": patient, **after, "reference": after["reference"] or None, "subscription": where}
 
-    return perform(pdp, act, work, once=once, action="edit", patients=[patient])
+    return perform(pdp, actor, work, idempotency_key=idempotency_key, action="edit", patients=[patient])
 
 
-def end_patient(pdp: PDP, *, act: Act, patient: str, reason: str = "", once: Once | None = None) -> None:
+def end_patient(
+    pdp: PDP, *, actor: Actor, patient: str, reason: str = "", idempotency_key: IdempotencyKey | None = None
+) -> None:
     """The patient leaves the clinic now: every grant ends, and nobody may do anything to the patient any more.
 
     Documents follow the patient. The id stays taken, and the record stays. Raises `NotFound`, `Denied` and
@@ -111,11 +120,11 @@ def end_patient(pdp: PDP, *, act: Act, patient: str, reason: str = "", once: Onc
             change.end("grant", where, row, "ended")
             if row["role"] == "viewer":
                 change.notify("share:ended", row["practitioner"], owner, where, patient)
-        change.notify("patient:ended", owner, act.by, where, patient)
+        change.notify("patient:ended", owner, actor.practitioner, where, patient)
         Patient.update(ended_at=change.now).where(Patient.id == patient).execute(change.database)
         change.happened("patient:ended", where, {}, patient, why)
 
-    perform(pdp, act, work, once=once, action="end", patients=[patient])
+    perform(pdp, actor, work, idempotency_key=idempotency_key, action="end", patients=[patient])
 
 
 def require_free_reference(change: Change, subscription: str, patient: str, reference: str) -> None:
@@ -130,10 +139,14 @@ def require_free_reference(change: Change, subscription: str, patient: str, refe
 
 
 def _only_clinic(change: Change) -> str:
-    mine = Membership.select(Membership.subscription).where(Membership.practitioner == change.act.by).distinct()
-    who = ("practitioner", change.act.by)
+    mine = (
+        Membership.select(Membership.subscription)
+        .where(Membership.practitioner == change.actor.practitioner)
+        .distinct()
+    )
+    who = ("practitioner", change.actor.practitioner)
     where: list[str] = sorted(row["subscription"] for row in change.rows(mine))
-    asked = [(who, "add_patient", ("subscription", name)) for name in where if change.act.bound in (None, name)]
+    asked = [(who, "add_patient", ("subscription", name)) for name in where if change.actor.tenant in (None, name)]
     answers = change.pdp.evaluate_many(asked, now=change.now)
     where = [name for (_, _, (_, name)), decision in zip(asked, answers, strict=True) if decision.allowed]
     if not where:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from authz.database.statements import is_among
-from authz.domain import VERDICTS
+from authz.domain import VERDICTS, Row
 from authz.errors import CaregrantError, ImportRefused
 from authz.models import Grant, Review, StandingShare
 from authz.operations.share import end_one
 from authz.operations.standing_share import end_standing
-from authz.operations.transaction import ALONE, Change, Row, perform
+from authz.operations.transaction import EXCLUSIVE, Change, perform
 from authz.policy.pdp import PDP
-from authz.record import Act
+from authz.record import Actor
 from authz.texts import parse_id
 
 
@@ -52,7 +52,7 @@ class Source:
 
 
 def review(
-    pdp: PDP, *, act: Act, campaign: str, due: datetime, verdicts: Sequence[Verdict], source: Source = Source()
+    pdp: PDP, *, actor: Actor, campaign: str, due: datetime, verdicts: Sequence[Verdict], source: Source = Source()
 ) -> Reviewed:
     """Carry out a decided sheet: all of it or nothing, each line recorded with its reviewer (who acts), verdict and
     `source`.
@@ -78,7 +78,7 @@ def review(
         revoked = sum(one.verdict == "revoke" for one in verdicts)
         return Reviewed(len(verdicts) - revoked, revoked)
 
-    return perform(pdp, act, work)
+    return perform(pdp, actor, work)
 
 
 def _standing(change: Change, verdicts: Sequence[Verdict]) -> dict[int, Row]:
@@ -87,7 +87,7 @@ def _standing(change: Change, verdicts: Sequence[Verdict]) -> dict[int, Row]:
     found = (
         StandingShare.select().where(is_among(change.database, StandingShare.id, numbers)).order_by(StandingShare.id)
     )
-    return {row["id"]: row for row in change.rows(found, lock=ALONE)}
+    return {row["id"]: row for row in change.rows(found, lock=EXCLUSIVE)}
 
 
 def _decide(
@@ -98,12 +98,12 @@ def _decide(
     row, where = _share(change, one, standing)
     change.permit("audit", ("subscription", where))
     owner = row["owner"] if one.noun == "standing_share" else change.live_grants(one.patient)[0]["practitioner"]
-    if change.act.by in (one.practitioner, row["given_by"], owner):
-        raise ImportRefused(one.line, f"{change.act.by} holds or gave this share; somebody else reviews it")
+    if change.actor.practitioner in (one.practitioner, row["given_by"], owner):
+        raise ImportRefused(one.line, f"{change.actor.practitioner} holds or gave this share; somebody else reviews it")
     which = Review.grant if one.noun == "grant" else Review.standing_share
     if change.row(Review.select().where(Review.campaign == campaign, which == one.number)):
         raise ImportRefused(one.line, f"{one.share} was decided on in {campaign} already")
-    told = {"campaign": campaign, one.noun: one.number, "reviewer": change.act.by, "verdict": one.verdict}
+    told = {"campaign": campaign, one.noun: one.number, "reviewer": change.actor.practitioner, "verdict": one.verdict}
     number = Review.insert(at=change.now, subscription=where, due_at=due, **told).execute(change.database)
     whence = {name: value for name, value in vars(source).items() if value}
     body = {**told, "review": str(number), one.noun: str(one.number), **whence}
@@ -132,6 +132,8 @@ def _share(change: Change, one: Verdict, standing: dict[int, Row]) -> tuple[Row,
 def _revoke(change: Change, one: Verdict, row: Row, where: str) -> None:
     standing = one.noun == "standing_share"
     asked = ("manage", ("subscription", where)) if standing else ("end_share", ("patient", one.patient))
-    if not change.ask(change.act.by, *asked).allowed:
-        raise ImportRefused(one.line, f"{change.act.by} may audit here, but not end this share; a manager may")
+    if not change.ask(change.actor.practitioner, *asked).allowed:
+        raise ImportRefused(
+            one.line, f"{change.actor.practitioner} may audit here, but not end this share; a manager may"
+        )
     (end_standing if standing else end_one)(change, row, "ended")

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from authz.domain import Row
 from authz.errors import Conflict, NotFound
 from authz.models import Grant
-from authz.operations.idempotency import Once
-from authz.operations.transaction import Change, Person, Row, bounded, check_several, each, in_future, perform
+from authz.operations.idempotency import IdempotencyKey
+from authz.operations.transaction import Change, Person, bounded, check_several, each, in_future, perform
 from authz.policy.pdp import PDP
-from authz.record import Act
+from authz.record import Actor
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Shared:
 def share(
     pdp: PDP,
     *,
-    act: Act,
+    actor: Actor,
     patients: Sequence[str],
     colleague: str,
     until: datetime | None = None,
     reason: str = "",
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
 ) -> list[Shared]:
     """Share patients with the colleague of this login: all of them or none.
 
@@ -44,7 +45,7 @@ def share(
         viewer = change.colleague(colleague)
 
         def one(patient: str) -> Shared:
-            change.foresee(patient, [(act.by, "share"), (viewer.id, "receive")])
+            change.foresee(patient, [(actor.practitioner, "share"), (viewer.id, "receive")])
             change.permit("share", ("patient", patient))
             where = change.subscriptions[patient]
             change.receive(viewer, ("patient", patient))
@@ -59,10 +60,14 @@ def share(
 
         return each(patients, one)
 
-    return perform(pdp, act, work, once=once, action="share", patients=patients, colleague=colleague)
+    return perform(
+        pdp, actor, work, idempotency_key=idempotency_key, action="share", patients=patients, colleague=colleague
+    )
 
 
-def end_share(pdp: PDP, *, act: Act, patient: str, grant: int, once: Once | None = None) -> None:
+def end_share(
+    pdp: PDP, *, actor: Actor, patient: str, grant: int, idempotency_key: IdempotencyKey | None = None
+) -> None:
     """End a share now: by the owner or a manager, or by the viewer, who gives it up.
 
     Raises `NotFound` for what is no live share of this patient or not theirs to know, `Denied` for a colleague's.
@@ -71,13 +76,13 @@ def end_share(pdp: PDP, *, act: Act, patient: str, grant: int, once: Once | None
     def work(change: Change) -> None:
         found = Grant.select().where(Grant.id == grant, Grant.patient == patient, Grant.role == "viewer")
         row = change.row(found)
-        mine = row is not None and row["practitioner"] == act.by
+        mine = row is not None and row["practitioner"] == actor.practitioner
         change.permit("give_up" if mine else "end_share", ("patient", patient))
         if row is None or change.has_ended(row):
             raise NotFound
         end_one(change, row, "given_up" if mine else "ended")
 
-    perform(pdp, act, work, once=once, patients=[patient])
+    perform(pdp, actor, work, idempotency_key=idempotency_key, patients=[patient])
 
 
 def end_one(change: Change, row: Row, cause: str) -> None:

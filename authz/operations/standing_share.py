@@ -3,23 +3,24 @@
 import uuid
 from datetime import datetime
 
+from authz.domain import Row
 from authz.errors import Conflict, InvalidInput, NotEligible, NotFound
 from authz.models import Membership, Practitioner, StandingShare
-from authz.operations.idempotency import Once
-from authz.operations.transaction import ALONE, Change, Row, in_future, perform
+from authz.operations.idempotency import IdempotencyKey
+from authz.operations.transaction import EXCLUSIVE, Change, in_future, perform
 from authz.policy.pdp import PDP
-from authz.record import Act
+from authz.record import Actor
 
 
 def share_all(
     pdp: PDP,
     *,
-    act: Act,
+    actor: Actor,
     colleague: str,
     content: bool = False,
     until: datetime | None = None,
     subscription: str | None = None,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Row:
     """Share everything with the colleague of this login, in the one subscription that both work under or in that named.
 
@@ -28,15 +29,17 @@ def share_all(
     """
 
     def work(change: Change) -> Row:
-        in_future(until, act.now)
-        change.rows(Practitioner.select().where(Practitioner.id == act.by), lock=ALONE)  # one's own shares take turns
+        in_future(until, actor.now)
+        change.rows(
+            Practitioner.select().where(Practitioner.id == actor.practitioner), lock=EXCLUSIVE
+        )  # one's own shares take turns
         viewer = change.colleague(colleague)
         where = subscription or _common(change, viewer.id)
         change.enter(where)
         change.permit("add_patient", ("subscription", where))
         change.receive(viewer, ("subscription", where))
         pair = (
-            StandingShare.owner == act.by,
+            StandingShare.owner == actor.practitioner,
             StandingShare.colleague == viewer.id,
             StandingShare.subscription == where,
         )
@@ -44,29 +47,42 @@ def share_all(
         if StandingShare.select().where(*pair, *lasting).exists(change.database):
             raise Conflict("Everything is shared with this colleague already.")
         end = in_future(until, change.now)
-        columns = {"owner": act.by, "colleague": viewer.id, "subscription": where, "content": content, "ended_at": end}
+        columns = {
+            "owner": actor.practitioner,
+            "colleague": viewer.id,
+            "subscription": where,
+            "content": content,
+            "ended_at": end,
+        }
         row = change.start("standing_share", where, **columns)
-        change.notify("standing_share:received", viewer.id, act.by, where)
-        change.notify("standing_share:given", act.by, viewer.id, where)
+        change.notify("standing_share:received", viewer.id, actor.practitioner, where)
+        change.notify("standing_share:given", actor.practitioner, viewer.id, where)
         return row
 
-    return perform(pdp, act, work, once=once)
+    return perform(pdp, actor, work, idempotency_key=idempotency_key)
 
 
-def end_standing_share(pdp: PDP, *, act: Act, standing_share: int, once: Once | None = None) -> None:
+def end_standing_share(
+    pdp: PDP, *, actor: Actor, standing_share: int, idempotency_key: IdempotencyKey | None = None
+) -> None:
     """End a standing share now: by the owner, or by the colleague, who gives it up. Raises `NotFound`."""
 
     def work(change: Change) -> None:
         found = StandingShare.select().where(StandingShare.id == standing_share)
-        row = change.row(found, lock=ALONE)
+        row = change.row(found, lock=EXCLUSIVE)
         where = str(uuid.uuid4()) if row is None else row["subscription"]  # for one that is not there the same is asked
         change.enter(where)
-        works = change.ask(act.by, "receive", ("subscription", where)).allowed
-        if row is None or act.by not in (row["owner"], row["colleague"]) or change.has_ended(row) or not works:
+        works = change.ask(actor.practitioner, "receive", ("subscription", where)).allowed
+        if (
+            row is None
+            or actor.practitioner not in (row["owner"], row["colleague"])
+            or change.has_ended(row)
+            or not works
+        ):
             raise NotFound
-        end_standing(change, row, "ended" if act.by == row["owner"] else "given_up")
+        end_standing(change, row, "ended" if actor.practitioner == row["owner"] else "given_up")
 
-    perform(pdp, act, work, once=once)
+    perform(pdp, actor, work, idempotency_key=idempotency_key)
 
 
 def end_standing(change: Change, row: Row, cause: str) -> None:
@@ -78,10 +94,14 @@ def end_standing(change: Change, row: Row, cause: str) -> None:
 
 def _common(change: Change, other: str) -> str:
     """The one subscription in which the practitioner may add patients and the colleague may receive."""
-    mine = Membership.select(Membership.subscription).where(Membership.practitioner == change.act.by).distinct()
+    mine = (
+        Membership.select(Membership.subscription)
+        .where(Membership.practitioner == change.actor.practitioner)
+        .distinct()
+    )
     names: list[str] = sorted(row["subscription"] for row in change.rows(mine))
-    names = [name for name in names if change.act.bound in (None, name)]
-    asked = [(("practitioner", change.act.by), "add_patient", ("subscription", name)) for name in names]
+    names = [name for name in names if change.actor.tenant in (None, name)]
+    asked = [(("practitioner", change.actor.practitioner), "add_patient", ("subscription", name)) for name in names]
     asked += [(("practitioner", other), "receive", ("subscription", name)) for name in names]
     answers = [decision.allowed for decision in change.pdp.evaluate_many(asked, now=change.now)]
     both = [name for name, adds, gets in zip(names, answers, answers[len(names) :], strict=False) if adds and gets]

@@ -12,8 +12,8 @@ import peewee
 
 from authz.database import answering, ask_clock, pipelined
 from authz.database.statements import (
-    CHANGING,
-    RECORDING,
+    OPERATIONS_LOCK,
+    RECORD_LOCK,
     among,
     ask_rows,
     insert_row,
@@ -22,7 +22,7 @@ from authz.database.statements import (
     take_locks,
     update_row,
 )
-from authz.domain import FOREVER, FOREVER_MICROS, from_micros, normalise_login, to_micros
+from authz.domain import FOREVER, FOREVER_MICROS, Row, from_micros, normalise_login, to_micros
 from authz.errors import (
     BatchRefused,
     CaregrantError,
@@ -34,19 +34,18 @@ from authz.errors import (
     SelfTarget,
 )
 from authz.models import Grant, Notification
-from authz.operations.idempotency import Answered, Once
+from authz.operations.idempotency import IdempotencyKey, ReplayedResponse
 from authz.policy.decision import Decision as Decided
 from authz.policy.decision import Ref
 from authz.policy.pdp import PDP
-from authz.record import NOUNS, Act, Asked, Happened, append, changed, record_decisions
+from authz.record import NOUNS, Actor, Asked, NewEvent, append, changed, record_decisions
 from authz.texts import is_named
 
-Row = dict[str, Any]
 T = TypeVar("T")
 R = TypeVar("R")
 
 # Row locks of PostgreSQL. Neither keeps others from referring to the row.
-ALONE, TOGETHER = "FOR NO KEY UPDATE", "FOR SHARE"
+EXCLUSIVE, SHARED = "FOR NO KEY UPDATE", "FOR SHARE"
 MOST_AT_ONCE = 500
 """The most patients of one request."""
 LONGEST_REASON = 500
@@ -85,15 +84,15 @@ class Person(NamedTuple):
 class Change:
     """A change under way. `now` is the instant of it: not before any other change of the patients locked."""
 
-    def __init__(self, pdp: PDP, act: Act) -> None:
-        self.pdp, self.act, self.now = pdp, act, act.now
+    def __init__(self, pdp: PDP, actor: Actor) -> None:
+        self.pdp, self.actor, self.now = pdp, actor, actor.now
         self.database = pdp.database
         self.permitted_before: frozenset[str] = frozenset()
         self.subscriptions: dict[str, str] = {}
         self.entered = ""
         self._permitted: list[tuple[Asked, Decided]] = []
         self._refused: list[tuple[Asked, Decided]] = []
-        self._happened: list[Happened] = []
+        self._happened: list[NewEvent] = []
         self._notices: list[tuple[Any, ...]] = []
         self._answers: dict[tuple[str, str, Ref], Decided] = {}
         self._live: dict[str, list[Row]] = {}
@@ -102,7 +101,7 @@ class Change:
     # Locks and questions.
 
     def rows(self, query: Any, *, lock: str = "") -> list[Row]:
-        """The rows of a query; `lock` (`ALONE`, `TOGETHER`) holds them until the transaction ends.
+        """The rows of a query; `lock` (`EXCLUSIVE`, `SHARED`) holds them until the transaction ends.
 
         SQLite's transaction holds the whole file anyway.
         """
@@ -128,7 +127,7 @@ class Change:
             return
         found = self._ask_patients(wanted)
         some, values = among(self.database, wanted)
-        held = self._ask_hold(f"IN (SELECT subscription_id FROM patient WHERE id {some})", values, TOGETHER)
+        held = self._ask_hold(f"IN (SELECT subscription_id FROM patient WHERE id {some})", values, SHARED)
         asked = {} if colleague is None else {colleague: self._ask_person(colleague)}
         self.subscriptions = dict(found.fetchall())
         self._people = {login: person() for login, person in asked.items()}
@@ -142,9 +141,9 @@ class Change:
 
     def _ask_patients(self, names: list[str]) -> Any:
         sql = "SELECT id, subscription_id FROM patient WHERE id"
-        return ask_rows(self.database, sql, names, lock=ALONE, close=" ORDER BY id")
+        return ask_rows(self.database, sql, names, lock=EXCLUSIVE, close=" ORDER BY id")
 
-    def enter(self, subscription: str, lock: str = TOGETHER) -> bool:
+    def enter(self, subscription: str, lock: str = SHARED) -> bool:
         """Hold a subscription: its memberships change before this change or after it, never meanwhile. Return whether
         it exists.
 
@@ -173,7 +172,7 @@ class Change:
         """Set this change's instant after the last event, if a wait explains the difference. An event further ahead was
         written by a wrong clock, and does not move what is true now: above all, what ends now ends now.
         """
-        if at is not None and from_micros(at) - self.act.now <= _LONGEST_WAIT:
+        if at is not None and from_micros(at) - self.actor.now <= _LONGEST_WAIT:
             self.now = max(self.now, from_micros(at))
 
     def ask(self, who: str, action: str, resource: Ref) -> Decided:
@@ -208,19 +207,19 @@ class Change:
         name: str | None = resource[1]
         if resource[0] == "patient":
             name = self.subscriptions.get(resource[1])
-        return self.act.bound in (None, name)
+        return self.actor.tenant in (None, name)
 
     def permit(self, action: str, resource: Ref) -> None:
         """Go on only if the practitioner who acts may do this.
 
         Raises `Conflict` where they might until a moment ago, `Denied` for what they may know of, else `NotFound`.
         """
-        if self.ask(self.act.by, action, resource).allowed:
+        if self.ask(self.actor.practitioner, action, resource).allowed:
             return
         if resource[1] in self.permitted_before and self.serves(resource):
             raise Conflict("Somebody else has changed this in the meantime.")
         knows = ("view", "list_access") if resource[0] == "patient" else ("receive", "audit")
-        answers = [self.ask(self.act.by, known, resource).allowed for known in knows]
+        answers = [self.ask(self.actor.practitioner, known, resource).allowed for known in knows]
         raise Denied(action) if any(answers) else NotFound
 
     def colleague(self, login: str) -> Person:
@@ -229,7 +228,7 @@ class Change:
         Where there is none, somebody unknown: they are asked about as well, so that the refusal takes as long.
         """
         person = self._people.pop(login, None) or self._ask_person(login)()
-        if person.id == self.act.by:
+        if person.id == self.actor.practitioner:
             raise SelfTarget
         return person
 
@@ -277,7 +276,7 @@ class Change:
         """Begin a fact now."""
         row = {"started_at": self.now, "ended_at": FOREVER, **columns}
         if noun in ("grant", "standing_share"):
-            row = {"given_by": self.act.by, "reason": "", "ended_by": "", "end_cause": "", **row}
+            row = {"given_by": self.actor.practitioner, "reason": "", "ended_by": "", "end_cause": "", **row}
         row["id"] = insert_row(self.database, NOUNS[noun], row)
         body = changed(noun, None, row, **{noun: str(row["id"])})
         self.happened(f"{noun}:started", subscription, body, str(columns.get("patient", "")), row.get("reason", ""))
@@ -287,7 +286,7 @@ class Change:
         """End a fact now; the row stays."""
         after = {**row, "ended_at": max(self.now, row["started_at"])}
         if noun in ("grant", "standing_share"):
-            after |= {"ended_by": self.act.by, "end_cause": cause}
+            after |= {"ended_by": self.actor.practitioner, "end_cause": cause}
         columns: Row = {name: after[name] for name in ("ended_at", "ended_by", "end_cause") if name in after}
         update_row(self.database, NOUNS[noun], row["id"], columns)
         body = changed(noun, row, after, **{noun: str(row["id"])})
@@ -298,31 +297,40 @@ class Change:
     def happened(
         self, kind: str, subscription: str, body: Mapping[str, Any], patient: str = "", reason: str = ""
     ) -> None:
-        self._happened.append(Happened(kind, subscription, body, patient, reason))
+        self._happened.append(NewEvent(kind, subscription, body, patient, reason))
 
     def notify(self, kind: str, practitioner: str, colleague: str, subscription: str, patient: str = "") -> None:
         """Tell a practitioner, together with the change: ids only, so that a notice tells nothing by itself."""
         assert kind in NOTICES, kind
-        row = (to_micros(self.now), practitioner, kind, patient, colleague, self.act.by, FOREVER_MICROS, subscription)
+        row = (
+            to_micros(self.now),
+            practitioner,
+            kind,
+            patient,
+            colleague,
+            self.actor.practitioner,
+            FOREVER_MICROS,
+            subscription,
+        )
         self._notices.append(row)
 
     def close(self) -> None:
         """Write what was gathered, last of all: events take turns."""
         insert_rows(self.database, Notification, _NOTIFIED, self._notices)
-        record_decisions(self.database, self.act, self._permitted, announced=True)
-        append(self.database, self.act, self._happened, self.now)
+        record_decisions(self.database, self.actor, self._permitted, announced=True)
+        append(self.database, self.actor, self._happened, self.now)
 
     def record_refusals(self) -> None:
         """The denials of a change that was undone; they stay."""
-        record_decisions(self.database, self.act, self._refused)
+        record_decisions(self.database, self.actor, self._refused)
 
 
 def perform(
     pdp: PDP,
-    act: Act,
+    actor: Actor,
     work: Callable[[Change], T],
     *,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     action: str = "",
     patients: Sequence[str] = (),
     colleague: str | None = None,
@@ -330,34 +338,34 @@ def perform(
 ) -> T:
     """Do `work` in one transaction, under a lock on `patients`; all of it or nothing. It will ask for `colleague`.
 
-    Raises `Conflict` where somebody was faster, `Answered` for an idempotency key that was answered, `KeyReused` for
-    one that came with another request, and `Unavailable`, also for a clock that is not the database's.
+    Raises `Conflict` if somebody was faster, `ReplayedResponse` for an idempotency key that was answered, `KeyReused`
+    for one that came with another request, and `Unavailable`, also for a clock that is not the database's.
 
     `manages` names a subscription that the practitioner may manage when the request comes: if they may not any more
     when the lock is theirs, somebody was faster.
     """
-    change = Change(pdp, act)
+    change = Change(pdp, actor)
     with answering(pdp.database):
-        who = ("practitioner", act.by)
+        who = ("practitioner", actor.practitioner)
         asked = [(who, action, ("patient", name)) for name in patients if action]
-        if manages and act.by:
+        if manages and actor.practitioner:
             asked.append((who, "manage", ("subscription", manages)))
-        answers = pdp.evaluate_many(asked, now=act.now) if asked else []
+        answers = pdp.evaluate_many(asked, now=actor.now) if asked else []
         change.permitted_before = frozenset(
             name for (_, _, (_, name)), decision in zip(asked, answers, strict=True) if decision.allowed
         )
         try:
             with pipelined(pdp.database):
-                take_locks(pdp.database, CHANGING, RECORDING)
+                take_locks(pdp.database, OPERATIONS_LOCK, RECORD_LOCK)
                 same_clock = ask_clock(pdp.database)
-                if once is not None:
-                    _claim(change, once)
+                if idempotency_key is not None:
+                    _claim(change, idempotency_key)
                 change.lock(patients, colleague)
                 result = work(change)
                 same_clock()
                 change.close()
-                if once is not None:
-                    once.store(pdp.database, result, change.entered)
+                if idempotency_key is not None:
+                    idempotency_key.store(pdp.database, result, change.entered)
                 return result
         except peewee.IntegrityError as error:
             raise Conflict("Somebody else has changed this in the meantime.") from error
@@ -366,13 +374,13 @@ def perform(
             raise
 
 
-def _claim(change: Change, once: Once) -> None:
+def _claim(change: Change, idempotency_key: IdempotencyKey) -> None:
     """Make the key ours. A stored answer is for who may still receive where it was given (T15)."""
     try:
-        once.claim(change.database, change.act.now)
-    except Answered as answered:
+        idempotency_key.claim(change.database, change.actor.now)
+    except ReplayedResponse as answered:
         where = ("subscription", answered.subscription)
-        if change.act.by and not change.ask(change.act.by, "receive", where).allowed:
+        if change.actor.practitioner and not change.ask(change.actor.practitioner, "receive", where).allowed:
             raise NotFound from None
         raise
 

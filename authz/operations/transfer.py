@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from authz.domain import Row
 from authz.errors import Conflict
-from authz.operations.idempotency import Once
-from authz.operations.transaction import Change, Row, bounded, check_several, each, perform
+from authz.operations.idempotency import IdempotencyKey
+from authz.operations.transaction import Change, bounded, check_several, each, perform
 from authz.policy.pdp import PDP
-from authz.record import Act
+from authz.record import Actor
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Transferred:
 def transfer(
     pdp: PDP,
     *,
-    act: Act,
+    actor: Actor,
     patients: Sequence[str],
     colleague: str,
     reason: str = "",
     end_shares: bool = False,
     receiver: str | None = None,
     holders: Mapping[str, Collection[str]] | None = None,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
 ) -> list[Transferred]:
     """Transfer patients to the colleague of this login: all of them or none.
 
@@ -50,7 +51,7 @@ def transfer(
             raise Conflict("This e-mail is another colleague's now.")
 
         def one(patient: str) -> Transferred:
-            change.foresee(patient, [(act.by, "transfer"), (owner, "receive")])
+            change.foresee(patient, [(actor.practitioner, "transfer"), (owner, "receive")])
             change.permit("transfer", ("patient", patient))
             where = change.subscriptions[patient]
             change.receive(person, ("patient", patient))
@@ -75,4 +76,6 @@ def transfer(
 
         return each(patients, one)
 
-    return perform(pdp, act, work, once=once, action="transfer", patients=patients, colleague=colleague)
+    return perform(
+        pdp, actor, work, idempotency_key=idempotency_key, action="transfer", patients=patients, colleague=colleague
+    )

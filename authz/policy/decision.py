@@ -42,7 +42,7 @@ class Decision(NamedTuple):
         return from_micros(self.evaluated_micros)
 
 
-class Held(NamedTuple):
+class MatrixEntry(NamedTuple):
     """One row of the access matrix."""
 
     subject: str
@@ -52,7 +52,7 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Way:
+class Derivation:
     """One way to a permit, and how far a pair gets on it: sentences, each with its rule's number.
 
     `once` counts the unmet conditions that were met at another time, or will be.
@@ -71,10 +71,10 @@ class Explanation:
     """Why a decision is what it is: every way to a permit, the nearest first."""
 
     decision: Decision
-    ways: tuple[Way, ...]
+    ways: tuple[Derivation, ...]
 
     @property
-    def nearest(self) -> Way | None:
+    def nearest(self) -> Derivation | None:
         return self.ways[0] if self.ways else None
 
     def told(self) -> list[dict[str, Any]]:

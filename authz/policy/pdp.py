@@ -19,12 +19,31 @@ from typing import Any
 import orjson
 import peewee
 
-from authz.database import FAULTS, Database, Limits, PostgresqlDatabase, connect, give_up, own_connection, pending, shut
+from authz.database import (
+    FAULTS,
+    Database,
+    Limits,
+    PostgresqlDatabase,
+    close_all,
+    connect,
+    discard_connection,
+    own_connection,
+    pending,
+)
 from authz.domain import format_instant, to_micros
 from authz.errors import Fault, InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
-from authz.policy.compiler import Clause, CompiledPolicy, Query, Statement, Writer, clauses, facts_within, load
-from authz.policy.compiler import within as narrowed
-from authz.policy.decision import Decision, Explanation, Held, Ref, Way
+from authz.policy.compiler import (
+    Clause,
+    CompiledPolicy,
+    Query,
+    Statement,
+    Writer,
+    clauses,
+    load,
+    restrict_facts_to_tenant,
+    restrict_to_tenant,
+)
+from authz.policy.decision import Decision, Derivation, Explanation, MatrixEntry, Ref
 from authz.policy.history import PolicyHistory
 from authz.policy.plan import BASIC, Place, Plan, Properties, WrongType
 from authz.settings import shipped
@@ -56,7 +75,7 @@ def open_pdp(
         raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
     lacking = pending(connected)
     if lacking:
-        shut(connected)
+        close_all(connected)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
     return PDP(connected, policy, clock)
 
@@ -87,7 +106,7 @@ class PDP:
 
     def close(self) -> None:
         """Close this thread's connection and, on PostgreSQL, those of the pool."""
-        shut(self.database)
+        close_all(self.database)
 
     # The policy that answers.
 
@@ -131,7 +150,7 @@ class PDP:
         at: datetime | None = None,
         now: datetime | None = None,
         request: Mapping[str, Properties] | None = None,
-        within: str | None = None,
+        tenant: str | None = None,
     ) -> Decision:
         """May this subject do this to this resource, now or at a past instant?
 
@@ -139,7 +158,7 @@ class PDP:
         a mapping of properties. Raises `Unavailable` if the database cannot answer.
         """
         pdp, instant = self._resolve(at, now)
-        return pdp._ask(subject, action, resource, instant, request or {}, within)()
+        return pdp._ask(subject, action, resource, instant, request or {}, tenant)()
 
     def _ask(
         self,
@@ -148,16 +167,16 @@ class PDP:
         resource: Ref,
         now: int,
         request: Mapping[str, Properties],
-        within: str | None,
+        tenant: str | None,
     ) -> Callable[[], Decision]:
         """What waits for a decision: on a connection that is `pipelined`, the question is on its way."""
-        found = self._plan("evaluation", subject[0], action, resource[0], within)
+        found = self._plan("evaluation", subject[0], action, resource[0], tenant)
         if found is None or not is_named(subject[1]) or not is_named(resource[1]):
             unknown = self._unknown(subject[0], action, resource[0], now)
             return lambda: unknown
         plan, queries = found
         try:
-            asked = self._sent(plan, (subject[1], resource[1], now, within), request)
+            asked = self._sent(plan, (subject[1], resource[1], now, tenant), request)
         except WrongType as error:
             refused = Decision(False, "wrong_type", self.version, now, detail=str(error))
             return lambda: refused
@@ -178,7 +197,7 @@ class PDP:
         at: datetime | None = None,
         now: datetime | None = None,
         requests: Sequence[Mapping[str, Properties]] | None = None,
-        within: str | None = None,
+        tenant: str | None = None,
     ) -> list[Decision]:
         """Decisions in the order of the questions, by one statement for each kind of question among them.
 
@@ -194,7 +213,7 @@ class PDP:
                 some = indexes[begin : begin + _PAIRS_AT_ONCE]
                 asked = [questions[index] for index in some]
                 came = [requests[index] for index in some] if requests else [{}] * len(some)
-                sent.append((some, pdp._ask_several(asked, instant, came, within)))
+                sent.append((some, pdp._ask_several(asked, instant, came, tenant)))
         decisions: list[Any] = [None] * len(questions)
         for some, answer in sent:
             for index, decision in zip(some, answer(), strict=True):
@@ -206,15 +225,15 @@ class PDP:
         questions: Sequence[tuple[Ref, str, Ref]],
         now: int,
         requests: Sequence[Mapping[str, Properties]],
-        within: str | None,
+        tenant: str | None,
     ) -> Callable[[], list[Decision]]:
         """What waits for the decisions on questions of one kind, as `_ask`."""
         (subject, _), action, (resource, _) = questions[0]
         if len(questions) == 1:
-            one = self._ask(*questions[0], now, requests[0], within)
+            one = self._ask(*questions[0], now, requests[0], tenant)
             return lambda: [one()]
         decisions = [self._unknown(subject, action, resource, now)] * len(questions)
-        found = self._plan("evaluations", subject, action, resource, within)
+        found = self._plan("evaluations", subject, action, resource, tenant)
         if found is None:
             return lambda: decisions
         plan, queries = found
@@ -228,7 +247,7 @@ class PDP:
                 places.append(place)
             except WrongType as error:
                 decisions[place] = Decision(False, "wrong_type", self.version, now, detail=str(error))
-        asked = self._sent(plan, (None, None, now, within, None, None, orjson.dumps(pairs).decode()), {})
+        asked = self._sent(plan, (None, None, now, tenant, None, None, orjson.dumps(pairs).decode()), {})
 
         def answer() -> list[Decision]:
             rules, version = [query.rules for query in queries], self.version
@@ -261,7 +280,7 @@ class PDP:
         limit: int | None = None,
         after: str | None = None,
         request: Mapping[str, Properties] | None = None,
-        within: str | None = None,
+        tenant: str | None = None,
         without: str = "",
     ) -> list[str]:
         """The ids of the resources that the subject may do this to, in order, each once.
@@ -270,8 +289,8 @@ class PDP:
         what is permitted by them alone. Raises `InvalidInput` for a negative limit.
         """
         pdp, instant = self._resolve(at, now)
-        plan = pdp._plan("resources", subject[0], action, resource_type, within, without)
-        return pdp._search(plan, (subject[1], None), instant, limit, after, request, within)
+        plan = pdp._plan("resources", subject[0], action, resource_type, tenant, without)
+        return pdp._search(plan, (subject[1], None), instant, limit, after, request, tenant)
 
     def list_resources(
         self,
@@ -281,17 +300,17 @@ class PDP:
         place: Place,
         *,
         now: datetime,
-        within: str | None = None,
+        tenant: str | None = None,
         without: str = "",
     ) -> list[tuple[str, str]]:
         """As `search_resources`, of a type that has a search key: the next ids from a place in a list, each with its
         sort key.
         """
         question = "listing by name" if place.by_name else "listing by id"
-        found = self._plan(question, subject[0], action, resource_type, within, without)
+        found = self._plan(question, subject[0], action, resource_type, tenant, without)
         if found is None or not is_named(subject[1]):
             return []
-        known = {"subject": subject[1], "now": to_micros(now), "within": within, **place.values()}
+        known = {"subject": subject[1], "now": to_micros(now), "tenant": tenant, **place.values()}
         return [(row[0], row[1]) for row in self._rows(found[0], tuple(map(known.get, BASIC)), None)]
 
     def search_subjects(
@@ -305,12 +324,12 @@ class PDP:
         limit: int | None = None,
         after: str | None = None,
         request: Mapping[str, Properties] | None = None,
-        within: str | None = None,
+        tenant: str | None = None,
     ) -> list[str]:
         """The ids of the subjects that may do this to the resource, in order, each once; pages as above."""
         pdp, instant = self._resolve(at, now)
-        plan = pdp._plan("subjects", subject_type, action, resource[0], within)
-        return pdp._search(plan, (None, resource[1]), instant, limit, after, request, within)
+        plan = pdp._plan("subjects", subject_type, action, resource[0], tenant)
+        return pdp._search(plan, (None, resource[1]), instant, limit, after, request, tenant)
 
     def _search(
         self,
@@ -320,7 +339,7 @@ class PDP:
         limit: int | None,
         after: str | None,
         request: Mapping[str, Properties] | None,
-        within: str | None,
+        tenant: str | None,
     ) -> list[str]:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InvalidInput("a limit is a number from 0")
@@ -328,7 +347,7 @@ class PDP:
             return []
         most = (None if self.database.dialect == "postgresql" else -1) if limit is None else min(limit, 2**62)
         try:
-            rows = self._rows(found[0], (*ends, now, within, after or "", most), request)
+            rows = self._rows(found[0], (*ends, now, tenant, after or "", most), request)
         except WrongType:
             return []
         return [row[0] for row in rows]
@@ -341,15 +360,15 @@ class PDP:
         at: datetime | None = None,
         now: datetime | None = None,
         request: Mapping[str, Properties] | None = None,
-        within: str | None = None,
+        tenant: str | None = None,
     ) -> list[str]:
         """The actions that the subject may take on the resource, in the policy's order."""
         pdp, instant = self._resolve(at, now)
-        found = pdp._plan("actions", subject[0], "", resource[0], within)
+        found = pdp._plan("actions", subject[0], "", resource[0], tenant)
         if found is None or not is_named(subject[1]) or not is_named(resource[1]):
             return []
         try:
-            rows = pdp._rows(found[0], (subject[1], resource[1], instant, within), request)
+            rows = pdp._rows(found[0], (subject[1], resource[1], instant, tenant), request)
         except WrongType:
             return []
         return [row[0] for row in rows]
@@ -362,7 +381,7 @@ class PDP:
         *,
         at: datetime | None = None,
         now: datetime | None = None,
-    ) -> Iterator[Held]:
+    ) -> Iterator[MatrixEntry]:
         """Every permitted pair with its rule and grant, ordered, each once, as a stream."""
         pdp, instant = self._resolve(at, now)
         found = pdp._plan("matrix", subject_type, action, resource_type)
@@ -373,19 +392,19 @@ class PDP:
         for subject, resource, way, grant, _ in pdp._stream(plan, (None, None, instant)):
             if (subject, resource) != previous:
                 previous = (subject, resource)
-                yield Held(subject, resource, queries[way].rules[0] if queries[way].rules else None, grant)
+                yield MatrixEntry(subject, resource, queries[way].rules[0] if queries[way].rules else None, grant)
 
-    def exists(self, one: Ref, *, now: datetime | None = None, within: str | None = None) -> bool:
+    def exists(self, one: Ref, *, now: datetime | None = None, tenant: str | None = None) -> bool:
         """Whether there is such a row at an instant; within a subscription, whether it belongs there."""
         found = self.policy.types.named(one[0])
         if found is None or not is_named(one[1]):
             return False
-        key = ("there", found.polar, within is not None)
+        key = ("there", found.polar, tenant is not None)
         if key not in self._explained:
             there = Query(found.polar, found.polar, None, (), (), ())
-            probes = [there] if within is None else list(narrowed(there, self.policy.types))
+            probes = [there] if tenant is None else list(restrict_to_tenant(there, self.policy.types))
             self._explained[key] = (len(probes), Plan(self._writer.probes(probes)), [])
-        return any(self._rows(self._explained[key][1], (one[1], one[1], self._instant(now), within), None)[0])
+        return any(self._rows(self._explained[key][1], (one[1], one[1], self._instant(now), tenant), None)[0])
 
     # Explanations.
 
@@ -398,14 +417,14 @@ class PDP:
         at: datetime | None = None,
         now: datetime | None = None,
         request: Mapping[str, Properties] | None = None,
-        within: str | None = None,
+        tenant: str | None = None,
     ) -> Explanation:
         """The decision, and for each way to a permit the conditions that this pair meets and those that it fails.
 
         Asked within a subscription, nothing is told of a pair of which one belongs elsewhere.
         """
         pdp, instant = self._resolve(at, now)
-        return pdp._explain(subject, action, resource, instant, request or {}, within)
+        return pdp._explain(subject, action, resource, instant, request or {}, tenant)
 
     def _explain(
         self,
@@ -414,15 +433,15 @@ class PDP:
         resource: Ref,
         now: int,
         request: Mapping[str, Properties],
-        within: str | None,
+        tenant: str | None,
     ) -> Explanation:
-        decision = self._ask(subject, action, resource, now, request, within)()
+        decision = self._ask(subject, action, resource, now, request, tenant)()
         if decision.reason not in ("permitted", "denied") or not is_named(subject[1]) or not is_named(resource[1]):
             return Explanation(decision, ())
-        first, plan, ways = self._probes(subject[0], action, resource[0], within is not None)
-        row = self._rows(plan, (subject[1], resource[1], now, within), request)[0]
+        first, plan, ways = self._probes(subject[0], action, resource[0], tenant is not None)
+        row = self._rows(plan, (subject[1], resource[1], now, tenant), request)[0]
         known, answers = any(row[:first]), iter(row[first:])
-        if within is not None and not known:
+        if tenant is not None and not known:
             return Explanation(decision, ())
         told = [_told(query, sentences, answers) for query, sentences in ways]
         if not known:
@@ -436,14 +455,17 @@ class PDP:
             queries = self._queries(*kinds[:3])
             ways = [(query, clauses(query, self.policy.types)) for query in queries]
             there = Query(queries[0].subject, queries[0].resource, None, (), (), ())
-            probes = list(narrowed(there, self.policy.types)) if kinds[3] else [there]
+            probes = list(restrict_to_tenant(there, self.policy.types)) if kinds[3] else [there]
             known = len(probes)
             for _, sentences in ways:
                 for one in sentences:
                     probes.append(one.probe)
                     probes.append(one.anytime or one.probe)
             if kinds[3]:
-                probes = [*probes[:known], *(facts_within(probe, self.policy.types) for probe in probes[known:])]
+                probes = [
+                    *probes[:known],
+                    *(restrict_facts_to_tenant(probe, self.policy.types) for probe in probes[known:]),
+                ]
             self._explained[kinds] = (known, Plan(self._writer.probes(probes)), ways)
         return self._explained[kinds]
 
@@ -467,11 +489,11 @@ class PDP:
         subject_type: str,
         action: str,
         resource_type: str,
-        bound: str | None = None,
+        tenant: str | None = None,
         without: str = "",
     ) -> tuple[Plan, tuple[Query, ...]] | None:
         """The plan for a kind of question, made once; None when no rule can permit it."""
-        key = (question, subject_type, action, resource_type, bound is not None, without)
+        key = (question, subject_type, action, resource_type, tenant is not None, without)
         try:
             return self._plans[key]
         except KeyError:
@@ -479,8 +501,8 @@ class PDP:
         queries = tuple(
             query for query in self._queries(subject_type, action, resource_type) if without not in query.rules
         )
-        if bound is not None:
-            queries = tuple(narrow for query in queries for narrow in narrowed(query, self.policy.types))
+        if tenant is not None:
+            queries = tuple(narrow for query in queries for narrow in restrict_to_tenant(query, self.policy.types))
         if not queries:
             return None
         made = Plan(self._statement(question, queries)), queries
@@ -522,7 +544,7 @@ class PDP:
         return rows
 
     def _failed(self, error: Exception) -> Unavailable:
-        give_up(self.database, error)
+        discard_connection(self.database, error)
         return Unavailable(str(error).strip())
 
     def _stream(self, plan: Plan, values: tuple[Any, ...]) -> Iterable[Any]:
@@ -534,11 +556,11 @@ class PDP:
             else:
                 yield from self.database.connection().execute(plan.sql, arguments)
         except FAULTS as error:
-            give_up(self.database, error)
+            discard_connection(self.database, error)
             raise Unavailable(str(error).strip()) from error
 
 
-def _told(query: Query, sentences: list[Clause], answers: Iterator[Any]) -> Way:
+def _told(query: Query, sentences: list[Clause], answers: Iterator[Any]) -> Derivation:
     met, unmet, first, once = [], [], None, 0
     for one in sentences:
         holds, held_once = bool(next(answers)), bool(next(answers))
@@ -550,4 +572,4 @@ def _told(query: Query, sentences: list[Clause], answers: Iterator[Any]) -> Way:
         other_time = bool(held_once and one.anytime)
         once += other_time
         unmet.append(prefix + one.unmet + (" (there is one that has ended or has not begun)" if other_time else ""))
-    return Way(query.rules[0] if query.rules else None, query.rules, tuple(met), tuple(unmet), first, once)
+    return Derivation(query.rules[0] if query.rules else None, query.rules, tuple(met), tuple(unmet), first, once)

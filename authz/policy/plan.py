@@ -16,7 +16,7 @@ from authz.policy.compiler import Statement
 Properties = Mapping[str, Any]
 """What came with a request about one of its parts."""
 
-BASIC = ("subject", "resource", "now", "within", "after", "limit", "pairs", "after_key", "words", "text")
+BASIC = ("subject", "resource", "now", "tenant", "after", "limit", "pairs", "after_key", "words", "text")
 
 
 @dataclass(frozen=True)

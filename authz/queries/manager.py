@@ -5,26 +5,23 @@ shared there. Reads, each permitted by the PDP and recorded.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import peewee
 
 from authz.database import answering
 from authz.database.statements import is_among
-from authz.domain import FOREVER
+from authz.domain import FOREVER, Row
 from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Patient, Practitioner, StandingShare
 from authz.policy.decision import Decision, Ref
 from authz.policy.pdp import PDP
 from authz.policy.plan import Place
 from authz.queries import practitioner as practitioner_queries
-from authz.record import Act, Asked, record_decisions, searched
+from authz.record import Actor, Asked, record_decisions, searched
 from authz.texts import LONGEST_SORT_KEY, sort_key
 
-Row = dict[str, Any]
 
-
-def who_has_access(pdp: PDP, act: Act, name: str) -> list[Row]:
+def who_has_access(pdp: PDP, actor: Actor, name: str) -> list[Row]:
     """Everybody who holds a grant on a patient or views them by a rule, the owner first.
 
     Each with `role`, `since`, `until`, `origin` (or ``standing_share``, or ``rule``), the numbers of the `grant` and
@@ -32,26 +29,26 @@ def who_has_access(pdp: PDP, act: Act, name: str) -> list[Row]:
     Raises as `practitioner_queries.access`.
     """
     with answering(pdp.database):
-        grants = practitioner_queries.access(pdp, act, name)
-        viewers = pdp.search_subjects("practitioner", "view", ("patient", name), now=act.now)
+        grants = practitioner_queries.access(pdp, actor, name)
+        viewers = pdp.search_subjects("practitioner", "view", ("patient", name), now=actor.now)
         holders = [row["practitioner"] for row in grants]
         others = [one for one in viewers if one not in holders]
         rows = [_by_grant(row, row["practitioner"] in viewers) for row in grants]
-        return _with_people(pdp, rows + _by_rule(pdp, name, others, act.now))
+        return _with_people(pdp, rows + _by_rule(pdp, name, others, actor.now))
 
 
-def own_access(pdp: PDP, act: Act, name: str) -> Row:
+def own_access(pdp: PDP, actor: Actor, name: str) -> Row:
     """Through what the practitioner views a patient: a row as above. Raises `NotFound` unless they view them."""
     with answering(pdp.database):
-        practitioner_queries.patient(pdp, act, name)
+        practitioner_queries.patient(pdp, actor, name)
         held = Grant.select().where(
             Grant.patient == name,
-            Grant.practitioner == act.by,
-            Grant.started_at <= act.now,
-            Grant.ended_at > act.now,
+            Grant.practitioner == actor.practitioner,
+            Grant.started_at <= actor.now,
+            Grant.ended_at > actor.now,
         )
         rows = [_by_grant(row, True) for row in held.dicts().execute(pdp.database)]
-        told = _with_people(pdp, rows or _by_rule(pdp, name, [act.by], act.now))
+        told = _with_people(pdp, rows or _by_rule(pdp, name, [actor.practitioner], actor.now))
         if not told:
             raise NotFound
         return told[0]
@@ -108,30 +105,32 @@ def _with_people(pdp: PDP, rows: list[Row]) -> list[Row]:
     return sorted(told, key=lambda row: (row["role"] != "owner", row["search_key"], row["practitioner"]))
 
 
-def managed(pdp: PDP, act: Act) -> list[Row]:
+def managed(pdp: PDP, actor: Actor) -> list[Row]:
     """The subscriptions whose memberships the practitioner manages."""
     with answering(pdp.database):
-        mine: list[Row] = practitioner_queries.me(pdp, act)["memberships"]
-        asked = [(("practitioner", act.by), "manage", ("subscription", one["subscription"])) for one in mine]
-        answers = pdp.evaluate_many(asked, now=act.now)
+        mine: list[Row] = practitioner_queries.me(pdp, actor)["memberships"]
+        asked = [
+            (("practitioner", actor.practitioner), "manage", ("subscription", one["subscription"])) for one in mine
+        ]
+        answers = pdp.evaluate_many(asked, now=actor.now)
         return [one for one, decision in zip(mine, answers, strict=True) if decision.allowed]
 
 
-def members(pdp: PDP, act: Act, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
+def members(pdp: PDP, actor: Actor, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
     """A page of those who work under a subscription, by name, and the place after it, None if there is no more.
 
     Raises `Denied` for who only works there, and `NotFound` for anybody else.
     """
     with answering(pdp.database):
-        _manage(pdp, act, subscription)
+        _manage(pdp, actor, subscription)
         key = peewee.fn.SUBSTR(Practitioner.search_key, 1, LONGEST_SORT_KEY)
         found = (
             Membership.select(Membership.role, Membership.started_at, Membership.ended_at, Practitioner)
             .join(Practitioner)
             .where(
                 Membership.subscription == subscription,
-                Membership.started_at <= act.now,
-                Membership.ended_at > act.now,
+                Membership.started_at <= actor.now,
+                Membership.ended_at > actor.now,
                 peewee.Tuple(key, Practitioner.id) > peewee.Tuple(place.key, place.after),
             )
             .order_by(key, Practitioner.id, Membership.role)
@@ -147,46 +146,46 @@ def members(pdp: PDP, act: Act, subscription: str, place: Place) -> tuple[list[R
     return told[: place.limit], (sort_key(last["search_key"]), last["id"]) if more else None
 
 
-def _manage(pdp: PDP, act: Act, subscription: str) -> None:
+def _manage(pdp: PDP, actor: Actor, subscription: str) -> None:
     resource: Ref = ("subscription", subscription)
-    who = ("practitioner", act.by)
-    decision = pdp.evaluate(who, "manage", resource, now=act.now)
-    record_decisions(pdp.database, act, [(Asked(who, "manage", resource), decision)])
+    who = ("practitioner", actor.practitioner)
+    decision = pdp.evaluate(who, "manage", resource, now=actor.now)
+    record_decisions(pdp.database, actor, [(Asked(who, "manage", resource), decision)])
     if not decision.allowed:
-        known = [pdp.evaluate(who, action, resource, now=act.now).allowed for action in ("receive", "audit")]
+        known = [pdp.evaluate(who, action, resource, now=actor.now).allowed for action in ("receive", "audit")]
         raise Denied("manage") if any(known) else NotFound
 
 
-def left(pdp: PDP, act: Act, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
+def left(pdp: PDP, actor: Actor, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
     """A page of the patients whose owner works here no more (T14), and the place after it. Raises as `members`."""
     with answering(pdp.database):
-        _manage(pdp, act, subscription)
-        return practitioner_queries.patients(pdp, replace(act, bound=subscription), place, left=True)
+        _manage(pdp, actor, subscription)
+        return practitioner_queries.patients(pdp, replace(actor, tenant=subscription), place, left=True)
 
 
-def shares(pdp: PDP, act: Act, subscription: str, *, limit: int, after: int = 0) -> tuple[list[Row], bool]:
+def shares(pdp: PDP, actor: Actor, subscription: str, *, limit: int, after: int = 0) -> tuple[list[Row], bool]:
     """A page of the live shares of a subscription's patients, the oldest first; whether there are more.
 
     Only of patients whose access the practitioner may list. Raises as `members`.
     """
     found: list[Row] = []
     with answering(pdp.database):
-        _manage(pdp, act, subscription)
-        who = ("practitioner", act.by)
+        _manage(pdp, actor, subscription)
+        who = ("practitioner", actor.practitioner)
         while len(found) <= limit:
-            rows = _shared_after(pdp, act, subscription, limit + 1, after)
+            rows = _shared_after(pdp, actor, subscription, limit + 1, after)
             asked = [(who, "list_access", ("patient", row["patient"])) for row in rows]
-            answers = pdp.evaluate_many(asked, now=act.now)
+            answers = pdp.evaluate_many(asked, now=actor.now)
             found += [row for row, decision in zip(rows, answers, strict=True) if decision.allowed]
             if len(rows) <= limit:
                 break
             after = rows[-1]["id"]
         asked_all = Asked(who, "list_access", ("patient", ""))
-        record_decisions(pdp.database, act, [(asked_all, searched(act, pdp.version))])
-        return _with_owners(pdp, act, found[:limit]), len(found) > limit
+        record_decisions(pdp.database, actor, [(asked_all, searched(actor, pdp.version))])
+        return _with_owners(pdp, actor, found[:limit]), len(found) > limit
 
 
-def _shared_after(pdp: PDP, act: Act, subscription: str, size: int, after: int) -> list[Row]:
+def _shared_after(pdp: PDP, actor: Actor, subscription: str, size: int, after: int) -> list[Row]:
     found = (
         Grant.select(Grant, Patient.name.alias("patient_name"), Patient.reference.alias("patient_reference"))
         .join(Patient)
@@ -194,8 +193,8 @@ def _shared_after(pdp: PDP, act: Act, subscription: str, size: int, after: int) 
             Patient.subscription == subscription,
             Grant.role == "viewer",
             Grant.id > after,
-            Grant.started_at <= act.now,
-            Grant.ended_at > act.now,
+            Grant.started_at <= actor.now,
+            Grant.ended_at > actor.now,
         )
         .order_by(Grant.id)
         .limit(size)
@@ -203,12 +202,12 @@ def _shared_after(pdp: PDP, act: Act, subscription: str, size: int, after: int) 
     return list(found.dicts().execute(pdp.database))
 
 
-def _with_owners(pdp: PDP, act: Act, rows: list[Row]) -> list[Row]:
+def _with_owners(pdp: PDP, actor: Actor, rows: list[Row]) -> list[Row]:
     owned = Grant.select(Grant.patient, Grant.practitioner).where(
         is_among(pdp.database, Grant.patient, [row["patient"] for row in rows]),
         Grant.role == "owner",
-        Grant.started_at <= act.now,
-        Grant.ended_at > act.now,
+        Grant.started_at <= actor.now,
+        Grant.ended_at > actor.now,
     )
     owners = dict(owned.tuples().execute(pdp.database))
     people = practitioner_queries.people(pdp, [*owners.values(), *(row["practitioner"] for row in rows)])

@@ -14,9 +14,9 @@ from authz.domain import to_micros
 from authz.models import Membership
 from authz.policy.compiler import SORT_KEY, Parameter, listed
 from authz.policy.plan import Place
-from authz.record import Act
+from authz.record import Actor
 
-Row = tuple[str, str]
+PatientKey = tuple[str, str]
 _FEW = 1000
 _HELD = """"grant" AS held WHERE held.practitioner_id = {} AND held.role = 'owner'
     AND held.started_at <= {} AND held.ended_at > {}"""
@@ -25,21 +25,21 @@ _BY_GRANTS = f"{_AMONG} AND listed.id IN (SELECT held.patient_id FROM {_HELD})"
 _BY_NAMES = f"{_AMONG} AND EXISTS (SELECT 1 FROM {_HELD} AND held.patient_id = listed.id)"
 
 
-def owned(database: Database, act: Act, place: Place) -> list[Row]:
+def owned(database: Database, actor: Actor, place: Place) -> list[PatientKey]:
     """The ids with the sort keys, from a place in the list."""
-    now = to_micros(act.now)
-    mine = (act.by, now, now)
+    now = to_micros(actor.now)
+    mine = (actor.practitioner, now, now)
     some = run(database, f"SELECT COUNT(*) FROM (SELECT 1 FROM {_HELD} LIMIT {_FEW + 1}) AS counted", *mine)
     ((count,),) = some.fetchall()
     sql = _BY_GRANTS if count <= _FEW or not place.by_name else _BY_NAMES
-    worked = Membership.select(Membership.subscription).where(Membership.practitioner == act.by).distinct()
-    clinics = sorted(name for (name,) in worked.tuples().execute(database) if act.bound in (None, name))
+    worked = Membership.select(Membership.subscription).where(Membership.practitioner == actor.practitioner).distinct()
+    clinics = sorted(name for (name,) in worked.tuples().execute(database) if actor.tenant in (None, name))
     pages = [_page(database, sql, (clinic, *mine), place) for clinic in clinics]
     order = (lambda row: (row[1], row[0])) if place.by_name else (lambda row: row)
     return list(islice(merge(*pages, key=order), place.limit))
 
 
-def _page(database: Database, sql: str, values: tuple[Any, ...], place: Place) -> list[Row]:
+def _page(database: Database, sql: str, values: tuple[Any, ...], place: Place) -> list[PatientKey]:
     told, given = list(values), place.values()
 
     def hole(parameter: Parameter) -> str:

@@ -3,7 +3,7 @@
 from authz.record.change_feed import read_events
 from authz.record.decision_log import MODES, DecisionLog, Waiting, keep_log, log_of
 from authz.record.decision_rows import Asked, record_decisions, searched
-from authz.record.events import KINDS, Act, Happened, append
+from authz.record.events import KINDS, Actor, NewEvent, append
 from authz.record.facts import NOUNS, changed, told, told_entity
 from authz.record.partitions import make_partitions
 from authz.record.policies import keep_policy, policies_served, policy_loaded
@@ -15,11 +15,11 @@ __all__ = [
     "KINDS",
     "MODES",
     "NOUNS",
-    "Act",
+    "Actor",
     "Asked",
     "DecisionLog",
     "Difference",
-    "Happened",
+    "NewEvent",
     "Waiting",
     "append",
     "changed",

@@ -9,7 +9,7 @@ from peewee import chunked
 
 from authz.database import Database
 from authz.record.commitments import secrets_of
-from authz.record.events import Act, Happened, append
+from authz.record.events import Actor, NewEvent, append
 from authz.record.facts import KEYED, WHOSE, standing_keyed
 
 _FACTS = 200
@@ -25,5 +25,5 @@ def adopt_facts(database: Database, now: datetime) -> int:
     for facts in chunked(standing_keyed(database), _FACTS):
         count += len(facts)
         body = {"facts": [[noun, row] for noun, _, row in facts]}
-        append(database, Act("", now), [Happened("facts:adopted", "", body)])
+        append(database, Actor("", now), [NewEvent("facts:adopted", "", body)])
     return count

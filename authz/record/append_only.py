@@ -10,7 +10,7 @@ from authz.database.statements import lock_by_moments
 
 
 @contextmanager
-def lifted(database: Database, table: str, timing: str) -> Iterator[None]:
+def append_only_disabled(database: Database, table: str, timing: str) -> Iterator[None]:
     """Rows of this table may change (`timing`: UPDATE or DELETE) inside this block of the transaction."""
     if database.dialect == "postgresql":
         name = "decision_append_only" if table.startswith("decision") else f"{table}_append_only"

@@ -16,7 +16,7 @@ from typing import Any
 import peewee
 
 from authz.database import Database, SqliteDatabase, WriteLocked, answering
-from authz.database.statements import RECORDING, take_locks
+from authz.database.statements import RECORD_LOCK, take_locks
 from authz.errors import CaregrantError, InvalidInput, Unavailable
 from authz.record.question_tenant import COLUMNS, insert_decisions, record_alone
 from authz.record.spool import Spool, open_spool, take_in_portion
@@ -35,7 +35,7 @@ BUFFERED_ROWS = 10_000
 _PATIENCE = 0.2
 _RETRY_SECONDS = 0.1
 
-Row = tuple[Any, ...]
+StoredRow = tuple[Any, ...]
 
 
 PATIENCE_SECONDS = 5.0
@@ -46,7 +46,7 @@ PATIENCE_SECONDS = 5.0
 class Waiting:
     """Rows that wait for their commit; `done` when it was tried, `error` if it failed."""
 
-    rows: Sequence[Row]
+    rows: Sequence[StoredRow]
     done: bool = False
     error: CaregrantError | None = None
 
@@ -73,14 +73,14 @@ class DecisionLog:
         if self.mode == "buffered":
             self._buffer = _Buffer(self._commit)
 
-    def record(self, rows: Sequence[Row], *, announced: bool = False) -> None:
-        """Record answers; `announced`: their transaction holds `RECORDING`. Raises `Unavailable`."""
+    def record(self, rows: Sequence[StoredRow], *, announced: bool = False) -> None:
+        """Record answers; `announced`: their transaction holds `RECORD_LOCK`. Raises `Unavailable`."""
         if not rows or self.mode == "off":
             return
         if self.database.in_transaction():
             with answering(self.database):
                 if not announced:
-                    take_locks(self.database, RECORDING)
+                    take_locks(self.database, RECORD_LOCK)
                 insert_decisions(self.database, COLUMNS, rows)
         elif self._buffer is not None:
             self._buffer.add(rows)
@@ -150,7 +150,7 @@ class DecisionLog:
             return error
         return None
 
-    def _commit(self, rows: Sequence[Row]) -> None:
+    def _commit(self, rows: Sequence[StoredRow]) -> None:
         if not isinstance(self.database, SqliteDatabase):
             self._insert(rows)
             return
@@ -172,7 +172,7 @@ class DecisionLog:
             self._spool = open_spool(database, fsync=self.fsync)
         return self._spool
 
-    def _insert(self, rows: Sequence[Row]) -> None:
+    def _insert(self, rows: Sequence[StoredRow]) -> None:
         """Commit answers; before them some of those that wait in the spool."""
         with answering(self.database):
             if self.database.dialect == "postgresql":
@@ -217,14 +217,14 @@ def _of_a_row(error: Unavailable) -> bool:
 class _Buffer:
     """Rows that wait, at most so long and so many. While they cannot be written, nothing more is taken."""
 
-    def __init__(self, commit: Callable[[Sequence[Row]], None]) -> None:
+    def __init__(self, commit: Callable[[Sequence[StoredRow]], None]) -> None:
         self._commit = commit
-        self._rows: list[Row] = []
+        self._rows: list[StoredRow] = []
         self._lock = threading.Lock()
         self._failed = False
         self._timer: threading.Timer | None = None
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[StoredRow]) -> None:
         with self._lock:
             self._rows.extend(rows)
             if self._failed or len(self._rows) >= BUFFERED_ROWS:

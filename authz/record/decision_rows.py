@@ -10,7 +10,7 @@ from authz.database import Database
 from authz.domain import to_micros
 from authz.policy.decision import Decision, Ref
 from authz.record.decision_log import log_of
-from authz.record.events import Act
+from authz.record.events import Actor
 
 _LONGEST = 128
 _PURPOSE = re.compile(r"[\w.:/#-]{1,64}", re.ASCII)
@@ -31,24 +31,24 @@ class Asked:
 
 
 def record_decisions(
-    database: Database, act: Act, given: Iterable[tuple[Asked, Decision]], *, announced: bool = False
+    database: Database, actor: Actor, given: Iterable[tuple[Asked, Decision]], *, announced: bool = False
 ) -> None:
     """Record answers to whoever asked (`act`: a practitioner, an app, or both). Searches are `searched`.
 
-    Inside a transaction they belong to it (`announced`: it holds `RECORDING`); else they are committed when this
+    Inside a transaction they belong to it (`announced`: it holds `RECORD_LOCK`); else they are committed when this
     returns, together with what other threads answer at that moment (`log`). Raises `Unavailable` if that fails: then
     the answers must not be given.
     """
-    log_of(database).record([_row(act, asked, decision) for asked, decision in given], announced=announced)
+    log_of(database).record([_row(actor, asked, decision) for asked, decision in given], announced=announced)
 
 
-def _row(act: Act, asked: Asked, decision: Decision) -> tuple[Any, ...]:
+def _row(actor: Actor, asked: Asked, decision: Decision) -> tuple[Any, ...]:
     """The columns of an answer, but for where it belongs (`tenancy`)."""
     return (
         decision.evaluated_micros,
-        to_micros(act.now),
-        act.client,
-        act.request_id,
+        to_micros(actor.now),
+        actor.client,
+        actor.request_id,
         *(_word(part) for part in (*asked.subject, asked.action, *asked.resource)),
         decision.allowed,
         decision.reason,
@@ -56,16 +56,16 @@ def _row(act: Act, asked: Asked, decision: Decision) -> tuple[Any, ...]:
         decision.grant,
         decision.standing_share,
         decision.policy_version,
-        act.by,
-        act.address,
+        actor.practitioner,
+        actor.address,
         _purpose(asked.purpose),
         asked.size,
     )
 
 
-def searched(act: Act, policy_version: str, at: datetime | None = None) -> Decision:
+def searched(actor: Actor, policy_version: str, at: datetime | None = None) -> Decision:
     """What the record says of a search that was answered, about now or a past instant."""
-    return Decision(True, "searched", policy_version, to_micros(at or act.now))
+    return Decision(True, "searched", policy_version, to_micros(at or actor.now))
 
 
 def _word(text: str) -> str:

@@ -14,9 +14,9 @@ from authz.database import Database, answering
 from authz.database.statements import insert_rows, is_among
 from authz.errors import InvalidInput, NotFound
 from authz.models import Answer, Decision, Erased, Event, Grant, Patient, PersonalSecret, StandingShare
-from authz.record.append_only import lifted
+from authz.record.append_only import append_only_disabled
 from authz.record.commitments import commitment, lock_person, secrets_of, whose_reason
-from authz.record.events import Act, Happened, append
+from authz.record.events import Actor, NewEvent, append
 from authz.record.sealing import seal
 from authz.texts import parse_number, search_key, shown
 
@@ -33,7 +33,7 @@ class Erasure:
     patient: int
 
 
-def erase(database: Database, act: Act, whose: str) -> Erasure:
+def erase(database: Database, actor: Actor, whose: str) -> Erasure:
     """Erase a person's addresses and reasons, of a patient name and reference too, and record that it was done, by id.
 
     Raises `InvalidInput` for what is no person, `NotFound` if nothing of them is stored.
@@ -43,11 +43,11 @@ def erase(database: Database, act: Act, whose: str) -> Erasure:
         raise InvalidInput(f"{shown(whose)} is not practitioner:ID, patient:ID or client:ID")
     if kind == "client":
         parse_number(name)
-    seal(database, act.now)
+    seal(database, actor.now)
     with answering(database), database.atomic():
         lock_person(database, whose)
         secret = secrets_of(database, [whose]).get(whose)
-        fields = _erase_names(database, act, name) if kind == "patient" else 0
+        fields = _erase_names(database, actor, name) if kind == "patient" else 0
         if secret is None and not fields:
             raise NotFound
         events = decisions = 0
@@ -64,11 +64,11 @@ def erase(database: Database, act: Act, whose: str) -> Erasure:
             StandingShare.update(reason="").where(StandingShare.owner == name).execute(database)
         PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(database)
         body = {"whose": whose, "events": events, "decisions": decisions, "patient": fields}
-        append(database, act, [Happened("record:erased", "", body)])
+        append(database, actor, [NewEvent("record:erased", "", body)])
     return Erasure(events, decisions, fields)
 
 
-def _erase_names(database: Database, act: Act, patient: str) -> int:
+def _erase_names(database: Database, actor: Actor, patient: str) -> int:
     """Erase a patient's name and reference, with an event as for any other name; return how many of both there were."""
     columns = (Patient.subscription, Patient.name, Patient.reference)
     found = Patient.select(*columns).where(Patient.id == patient, Patient.name != ERASED_NAME).tuples()
@@ -77,7 +77,7 @@ def _erase_names(database: Database, act: Act, patient: str) -> int:
         Patient.update(erased).where(Patient.id == patient).execute(database)
         Answer.delete().where(Answer.body.contains(orjson.dumps(patient).decode())).execute(database)
         changed = ["name", "reference"] if reference else ["name"]
-        append(database, act, [Happened("patient:changed", where, {"changed": changed}, patient)])
+        append(database, actor, [NewEvent("patient:changed", where, {"changed": changed}, patient)])
         return len(changed)
     return 0
 
@@ -97,6 +97,6 @@ def _erase(database: Database, secret: bytes | None, model: Any, field: str, whi
     found = list(model.select(model.id, column).where(which, column != "").tuples().execute(database))
     kept = [(noun, row, field, commitment(secret, noun, row, field, text)) for row, text in found]
     insert_rows(database, Erased, ("noun", "row", "field", "commitment"), kept)
-    with lifted(database, noun, "UPDATE"):
+    with append_only_disabled(database, noun, "UPDATE"):
         model.update(**{field: ""}).where(which, column != "").execute(database)
     return len(found)

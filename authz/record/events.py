@@ -75,23 +75,23 @@ _LATEST = """SELECT value, (SELECT at FROM event WHERE subscription = value ORDE
 
 
 @dataclass(frozen=True)
-class Act:
+class Actor:
     """Who acts, when, and how it came: the practitioner (empty for the operator), the app, the request, the address.
 
-    `bound` is the one subscription that the app's key serves, None for all; `batch` joins the events of one request
+    `tenant` is the one subscription that the app's key serves, None for all; `batch` joins the events of one request
     about several patients.
     """
 
-    by: str
+    practitioner: str
     now: datetime
     client: int | None = None
-    bound: str | None = None
+    tenant: str | None = None
     request_id: str = ""
     address: str = ""
     batch: str = ""
 
 
-class Happened(NamedTuple):
+class NewEvent(NamedTuple):
     """One event to append."""
 
     kind: str
@@ -101,7 +101,7 @@ class Happened(NamedTuple):
     reason: str = ""
 
 
-def append(database: Database, act: Act, happened: Iterable[Happened], at: datetime | None = None) -> None:
+def append(database: Database, actor: Actor, happened: Iterable[NewEvent], at: datetime | None = None) -> None:
     """Append events, in order, each with its leaf, in the transaction under way. Ids are in the order of commits: a
     reader who goes on after the last id that it saw misses none. Nor does time go back from one to the next of a
     subscription: `at` is when the change counts from, or when the subscription's event before it was; a wrong instant
@@ -111,12 +111,12 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     told = list(happened)
     if not told:
         return
-    when, who = to_micros(at or act.now), (act.by, act.client, act.request_id, act.address)
+    when, who = to_micros(at or actor.now), (actor.practitioner, actor.client, actor.request_id, actor.address)
     facts = _keyed_facts(database, told)
     rows = []
     for one in told:
         assert one.kind in KINDS, one.kind
-        body = {**one.body, "batch": act.batch} if act.batch else one.body
+        body = {**one.body, "batch": actor.batch} if actor.batch else one.body
         fact = facts.get(_fact_of(one))
         if fact:
             body = {**body, "after": fact}
@@ -124,7 +124,7 @@ def append(database: Database, act: Act, happened: Iterable[Happened], at: datet
     (queue_events if database.dialect == "postgresql" else _append)(database, rows)
 
 
-def _fact_of(one: Happened) -> tuple[str, str]:
+def _fact_of(one: NewEvent) -> tuple[str, str]:
     """The fact of `KEYED` that an event is about: its noun and id; empty: none."""
     noun = one.kind.partition(":")[0]
     if noun not in KEYED:
@@ -132,7 +132,7 @@ def _fact_of(one: Happened) -> tuple[str, str]:
     return noun, one.patient if noun == "patient" else one.body["app" if noun == "client" else noun]
 
 
-def _keyed_facts(database: Database, happened: Iterable[Happened]) -> dict[tuple[str, str], Any]:
+def _keyed_facts(database: Database, happened: Iterable[NewEvent]) -> dict[tuple[str, str], Any]:
     """The facts with an id that these events are about, as they stand now."""
     keys: dict[str, set[str]] = defaultdict(set)
     for noun, key in map(_fact_of, happened):

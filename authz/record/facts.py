@@ -20,7 +20,7 @@ import orjson
 
 from authz.database import Database
 from authz.database.statements import rows_of
-from authz.domain import FOREVER_MICROS, format_micros, to_micros
+from authz.domain import FOREVER_MICROS, Row, format_micros, to_micros
 from authz.models import Grant, Licence, Membership, StandingShare
 from authz.policy.history import hash_of_kept
 from authz.record.commitments import secrets_of
@@ -33,7 +33,6 @@ NOUNS = {"grant": Grant, "standing_share": StandingShare, "membership": Membersh
 WHOSE = "facts"
 """Whose secret the digests are under (`commitments`): nobody's, so that it is never erased."""
 
-Row = dict[str, Any]
 Fact = tuple[str, str, Row]
 """A noun, the id of a row, and the row as events tell it."""
 

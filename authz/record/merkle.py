@@ -1,7 +1,8 @@
 """The mathematics of an RFC 9162 (section 2.1) Merkle tree, as RFC 6962 had it: hashes in, hashes out.
 
-A tree is kept as its `Edge`, the roots of the complete subtrees that its size splits into, so that it grows without its
-past. A node is ``(level, index)``: the root over the leaves ``index << level`` up to ``(index + 1) << level``.
+A tree is kept as its `Frontier`: the roots of the complete subtrees that its size splits into. A frontier grows without
+the earlier leaves. A node is ``(level, index)``: the root over the leaves from ``index << level`` up to
+``(index + 1) << level``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Edge:
+class Frontier:
     """A tree of `size` leaves: the roots of its complete subtrees, the largest first."""
 
     size: int = 0
@@ -39,7 +40,7 @@ class Edge:
             root = node_hash(left, root)
         return root
 
-    def grown(self, leaves: Sequence[bytes]) -> tuple["Edge", list[tuple[int, int, list[bytes]]]]:
+    def grown(self, leaves: Sequence[bytes]) -> tuple["Frontier", list[tuple[int, int, list[bytes]]]]:
         """The tree with the hashes of more leaves, and the nodes that became complete: level, first index, hashes."""
         old = dict(zip(_levels(self.size), self.nodes, strict=True))
         completed: list[tuple[int, int, list[bytes]]] = []
@@ -53,7 +54,7 @@ class Edge:
                 edge.append(here[-1])
             fresh = [node_hash(here[at], here[at + 1]) for at in range(0, len(here) - 1, 2)]
             level += 1
-        return Edge(size, tuple(reversed(edge))), completed
+        return Frontier(size, tuple(reversed(edge))), completed
 
 
 def _levels(size: int) -> list[int]:
@@ -67,7 +68,7 @@ def _over(node_of: NodeOf, start: int, end: int) -> bytes:
     for level in _levels(end - start):
         nodes.append(node_of(level, start >> level))
         start += 1 << level
-    return Edge(0, tuple(nodes)).root
+    return Frontier(0, tuple(nodes)).root
 
 
 def inclusion(node_of: NodeOf, number: int, size: int) -> list[bytes]:

@@ -7,38 +7,38 @@ deleted shows (`authz.record.replay`).
 from typing import NamedTuple
 
 from authz.database import Database, answering
-from authz.database.statements import LOADING, take_alone
+from authz.database.statements import POLICY_LOCK, take_exclusive_lock
 from authz.domain import format_instant
 from authz.models import Event, PolicyText
 from authz.policy.compiler import CompiledPolicy
 from authz.policy.history import version_loaded
-from authz.record.events import Act, Happened, append
+from authz.record.events import Actor, NewEvent, append
 
 _LOADED = "policy:loaded"
 
 
-def policy_loaded(database: Database, act: Act, policy: CompiledPolicy, source: str) -> bool:
+def policy_loaded(database: Database, actor: Actor, policy: CompiledPolicy, source: str) -> bool:
     """Record that a service decides by this policy from now on, loaded from `source`; false where it is the last told.
     Its text is kept.
 
     Raises `Unavailable`: a service that cannot record must not begin.
     """
     with answering(database), database.atomic():
-        take_alone(database, LOADING)
-        _keep(database, act, policy)
+        take_exclusive_lock(database, POLICY_LOCK)
+        _keep(database, actor, policy)
         loaded = Event.select(Event.body).where(Event.subscription == "", Event.kind == _LOADED)
         last = loaded.order_by(Event.id.desc()).limit(1).tuples().execute(database)
         if any(version_loaded(body)[0] == policy.version for (body,) in last):
             return False
-        append(database, act, [Happened(_LOADED, "", {"policy_version": policy.version, "source": source})])
+        append(database, actor, [NewEvent(_LOADED, "", {"policy_version": policy.version, "source": source})])
         return True
 
 
-def keep_policy(database: Database, act: Act, policy: CompiledPolicy) -> bool:
+def keep_policy(database: Database, actor: Actor, policy: CompiledPolicy) -> bool:
     """Keep the text of a policy that decides or decided here; false where it is kept already. Raises `Unavailable`."""
     with answering(database), database.atomic():
-        take_alone(database, LOADING)
-        return _keep(database, act, policy)
+        take_exclusive_lock(database, POLICY_LOCK)
+        return _keep(database, actor, policy)
 
 
 class Period(NamedTuple):
@@ -68,10 +68,10 @@ def policies_served(database: Database) -> list[Period]:
     ]
 
 
-def _keep(database: Database, act: Act, policy: CompiledPolicy) -> bool:
+def _keep(database: Database, actor: Actor, policy: CompiledPolicy) -> bool:
     if PolicyText.select().where(PolicyText.version == policy.version).exists(database):
         return False
     PolicyText.insert(version=policy.version, files=dict(policy.texts)).execute(database)
     body = {"before": None, "after": {"version": policy.version}}
-    append(database, act, [Happened("policy:kept", "", body)])
+    append(database, actor, [NewEvent("policy:kept", "", body)])
     return True

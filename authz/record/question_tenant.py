@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from authz.database import Database, pipelined
-from authz.database.statements import RECORDING, by_statement
+from authz.database.statements import RECORD_LOCK, by_statement
 from authz.models import Decision
 
 COLUMNS = (
@@ -55,7 +55,7 @@ _TYPES = {"BIGINT": "BIGINT", "BOOL": "BOOLEAN"}
 
 
 # On PostgreSQL a statement can be a whole transaction: the lock comes before the ids, which the rows get last.
-_FIRST = f"""recording AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({RECORDING}),
+_FIRST = f"""recording AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({RECORD_LOCK}),
     set_config('synchronous_commit', {{}}, true)), """
 _DURABLE = {True: "current_setting('synchronous_commit')", False: "'off'"}
 

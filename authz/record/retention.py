@@ -7,8 +7,8 @@ from authz.database.statements import lock_by_moments
 from authz.domain import from_micros
 from authz.errors import Conflict, InvalidInput
 from authz.models import Decision, Seal
-from authz.record.append_only import lifted
-from authz.record.events import Act, Happened, append
+from authz.record.append_only import append_only_disabled
+from authz.record.events import Actor, NewEvent, append
 from authz.record.partitions import bounds, partition
 from authz.record.sealing import last_sealed
 
@@ -29,13 +29,13 @@ def check_over(month: str, years: int, now: datetime) -> None:
         raise InvalidInput(f"the decisions of {month} are kept until {over:%Y-%m-%d} (CAREGRANT_RETENTION)")
 
 
-def drop_month(database: Database, act: Act, month: str, years: int) -> int:
+def drop_month(database: Database, actor: Actor, month: str, years: int) -> int:
     """Drop the decisions of a month, and record that; how many they were.
 
     The caller has seen that they are exported. Raises `InvalidInput` before their time is over, `Conflict` for a month
     of which there is nothing, or something that is not sealed.
     """
-    check_over(month, years, act.now)
+    check_over(month, years, actor.now)
     begin, end = bounds(month)
     with answering(database), database.atomic():
         of_month = (Decision.asked_at >= begin, Decision.asked_at < end)
@@ -46,9 +46,11 @@ def drop_month(database: Database, act: Act, month: str, years: int) -> int:
             lock_by_moments(database, "LOCK TABLE decision IN ACCESS EXCLUSIVE MODE")
             database.execute_sql(f"DROP TABLE {partition(month)}")
         else:
-            with lifted(database, "decision_rest" if database.dialect == "postgresql" else "decision", "DELETE"):
+            with append_only_disabled(
+                database, "decision_rest" if database.dialect == "postgresql" else "decision", "DELETE"
+            ):
                 Decision.delete().where(*of_month).execute(database)
         seals: int = Seal.select().where(Seal.month == month).count(database)
         body = {"month": month, "decisions": count, "seals": seals, "retention_years": years}
-        append(database, act, [Happened("decisions:dropped", "", body)])
+        append(database, actor, [NewEvent("decisions:dropped", "", body)])
     return count

@@ -21,7 +21,7 @@ from authz.models import Decision, Seal
 from authz.record.commit_queue import queue_seals
 from authz.record.commitments import commitment, erased, secrets_of, whose_address
 from authz.record.leaves import DECISION_FIELDS, canonical, decision_leaf, seal_leaf
-from authz.record.merkle import Edge, leaf_hash
+from authz.record.merkle import Frontier, leaf_hash
 from authz.record.partitions import month_of
 from authz.record.spool import take_in
 from authz.record.trees import extend
@@ -95,7 +95,7 @@ def _seal_batch(database: Database, now: datetime, upto: int) -> int:
         ends[key] = ends.get(key, (row["id"],))[0], row["id"]
     seals = []
     for key, leaves in groups.items():
-        root, marks = Edge().grown(leaves)[0].root, b"".join(leaf[:MARK] for leaf in leaves)
+        root, marks = Frontier().grown(leaves)[0].root, b"".join(leaf[:MARK] for leaf in leaves)
         values = (to_micros(now), *key, *ends[key], rows[-1]["id"], len(leaves), root, marks)
         seals.append(dict(zip(SEALED[1:], values, strict=True)))
     with database.atomic():

@@ -40,7 +40,7 @@ _ENTRY = struct.Struct(">III")
 _LOCK_SECONDS = 1.0
 _LOOK_SECONDS = 0.002
 
-Row = tuple[Any, ...]
+StoredRow = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Portion:
 
     batch: str
     upto: int
-    entries: list[list[Row]]
+    entries: list[list[StoredRow]]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[StoredRow]:
         return [row for entry in self.entries for row in entry]
 
 
@@ -68,7 +68,7 @@ class Spool:
     _whole: tuple[str, int] = field(default=("", 0))
     """The batch and the byte up to which this process knows that entries are whole."""
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[StoredRow]) -> None:
         """Record answers."""
         payload = orjson.dumps(rows)
         entry = _entry_head(payload) + payload
@@ -191,7 +191,7 @@ def _write(file: int, data: bytes, at: int) -> None:
         raise
 
 
-def _entry(file: int, at: int) -> tuple[list[Row], int]:
+def _entry(file: int, at: int) -> tuple[list[StoredRow], int]:
     length, _, _ = _ENTRY.unpack(os.pread(file, _ENTRY.size, at))
     rows = orjson.loads(os.pread(file, length, at + _ENTRY.size))
     return [tuple(row) for row in rows], at + _ENTRY.size + length

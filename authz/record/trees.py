@@ -13,7 +13,7 @@ from authz.database import Database
 from authz.database.statements import insert_rows, rows_of, run
 from authz.models import Leaf, Node, Tree
 from authz.record.leaves import blob
-from authz.record.merkle import Edge, NodeOf, consistency, inclusion, node_hash
+from authz.record.merkle import Frontier, NodeOf, consistency, inclusion, node_hash
 
 STRIDE = 4
 """Nodes of every so many levels are kept."""
@@ -35,7 +35,7 @@ def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes
     told: list[tuple[Any, ...]] = []
     nodes: list[tuple[Any, ...]] = []
     for tree, fresh in by_tree.items():
-        edge = edges.get(tree, Edge())
+        edge = edges.get(tree, Frontier())
         told += [(tree, edge.size + at, row, leaf) for at, (row, leaf) in enumerate(fresh)]
         edge, completed = edge.grown([leaf for _, leaf in fresh])
         for level, first, hashes in completed:
@@ -46,17 +46,19 @@ def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes
     insert_rows(database, Node, ("tree", "level", "number", "hash"), nodes)
 
 
-def _edges(database: Database, names: list[str]) -> dict[str, Edge]:
+def _edges(database: Database, names: list[str]) -> dict[str, Frontier]:
     """The trees of these names that are there."""
     found = rows_of(database, "SELECT name, size, edge FROM tree WHERE name", names) if names else []
     return {name: _edge(size, blob(edge)) for name, size, edge in found}
 
 
-def _edge(size: Any, edge: bytes) -> Edge:
-    return Edge(size if isinstance(size, int) else 0, tuple(edge[at : at + _HASH] for at in range(0, len(edge), _HASH)))
+def _edge(size: Any, edge: bytes) -> Frontier:
+    return Frontier(
+        size if isinstance(size, int) else 0, tuple(edge[at : at + _HASH] for at in range(0, len(edge), _HASH))
+    )
 
 
-def trees(database: Database) -> dict[str, Edge]:
+def trees(database: Database) -> dict[str, Frontier]:
     """Every tree, by its name, in order."""
     found = Tree.select(Tree.name, Tree.size, Tree.edge).order_by(Tree.name).tuples().execute(database)
     return {name: _edge(size, blob(edge)) for name, size, edge in found}

@@ -20,7 +20,7 @@ import orjson
 
 from authz.audit.export.log import as_it_stands
 from authz.audit.verify import Clock, Finding, Verifier, batch_faults, decisions_of, whose_address
-from authz.database import Database, answering, connect, shut
+from authz.database import Database, answering, close_all, connect
 from authz.errors import Unavailable
 from authz.record.leaves import blob, canonical
 from authz.record.merkle import leaf_hash
@@ -191,7 +191,7 @@ def _main() -> None:
     database = connect(url, read_only=True)
     with answering(database), as_it_stands(database):
         span = read_span(database, after, upto)
-    shut(database)
+    close_all(database)
     sys.stdout.buffer.write(orjson.dumps(span))
 
 

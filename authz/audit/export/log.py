@@ -17,7 +17,7 @@ from authz.models import Decision, Event, Leaf, Node, Seal
 from authz.record.events import told_events
 from authz.record.facts import standing_facts, unreadable
 from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, blob, parse_document, seal_leaf
-from authz.record.merkle import Edge
+from authz.record.merkle import Frontier
 from authz.record.partitions import bounds
 from authz.record.sealing import SEALED, last_sealed, told_decisions, unsealed
 from authz.record.trees import STRIDE, kept_hashes, trees
@@ -81,7 +81,7 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False, waitin
         yield {"unsealed": unsealed(database) + waiting}
 
 
-def head(name: str, tree: str, edge: Edge) -> Line:
+def head(name: str, tree: str, edge: Frontier) -> Line:
     """The line that begins a tree."""
     return {"tree": tree, "origin": origin_of(name, tree), "size": edge.size, "root": edge.root.hex()}
 
@@ -127,7 +127,7 @@ def _wrong_node(tree: str, where: str, why: str) -> Line:
 
 
 def _first_wrong_node(database: Database, tree: str) -> str:
-    edge, expected = Edge(), 0
+    edge, expected = Frontier(), 0
     while leaves := kept_hashes(database, tree, 0, edge.size, _HASHES):
         edge, completed = edge.grown(leaves)
         for level, first, hashes in completed:

@@ -27,7 +27,7 @@ from authz.errors import Conflict, InvalidInput
 from authz.models import Seal
 from authz.record import seal
 from authz.record.leaves import DECISION_FIELDS, canonical
-from authz.record.merkle import Edge, leaf_hash
+from authz.record.merkle import Frontier, leaf_hash
 from authz.record.partitions import bounds, month_of
 from authz.record.sealing import told_decisions
 
@@ -164,7 +164,7 @@ def check_exported(database: Database, directory: Path, month: str) -> None:
             for one in seals.execute(database):
                 batch = list(islice(rows, one.count))
                 leaves = [leaf_hash(canonical(row)) for row in told_decisions(database, batch)]
-                if Edge().grown(leaves)[0].root != bytes(one.root):
+                if Frontier().grown(leaves)[0].root != bytes(one.root):
                     raise Conflict(f"{path}: decisions {one.first} to {one.last} are not what was sealed")
             added = next(rows, None)
             if added is not None:

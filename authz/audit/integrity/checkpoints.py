@@ -17,12 +17,12 @@ from peewee import fn
 from authz.audit.export.log import origin_of
 from authz.audit.verify import Key, Malformed, Note, consistent, key_id, notes_in
 from authz.database import Database, answering
-from authz.database.statements import CHECKPOINTING, take_locks
+from authz.database.statements import CHECKPOINT_LOCK, take_locks
 from authz.errors import Conflict, InvalidInput, Unavailable
 from authz.models import Checkpoint
 from authz.private_files import read_private, write_private
 from authz.record import seal
-from authz.record.merkle import Edge
+from authz.record.merkle import Frontier
 from authz.record.trees import consistency_proof, trees
 
 _PREFIX = "PRIVATE+KEY+"
@@ -73,7 +73,7 @@ class Signer:
             raise InvalidInput(f"{path}: {error.strerror}; a key is never written over another") from error
         return cls.read(path)
 
-    def sign(self, tree: str, edge: Edge) -> Note:
+    def sign(self, tree: str, edge: Frontier) -> Note:
         """A checkpoint of a tree."""
         origin = origin_of(self.key.name, tree)
         body = f"{origin}\n{edge.size}\n{base64.b64encode(edge.root).decode()}\n"
@@ -134,7 +134,7 @@ def checkpoint(database: Database, signer: Signer, now: datetime) -> list[Note]:
     seal(database, now)
     notes: list[Note] = []
     with answering(database), database.atomic():
-        take_locks(database, CHECKPOINTING, alone=True)
+        take_locks(database, CHECKPOINT_LOCK, alone=True)
         remembered, stored = signer.last(), kept(database)
         there = trees(database)
         lost = set(remembered) - {origin_of(signer.key.name, tree) for tree in there}
@@ -165,7 +165,7 @@ def kept(database: Database) -> dict[str, Note]:
         raise Conflict("a stored checkpoint was changed: nothing was signed") from error
 
 
-def _extends(database: Database, tree: str, edge: Edge, earlier: Note) -> None:
+def _extends(database: Database, tree: str, edge: Frontier, earlier: Note) -> None:
     try:
         path = consistency_proof(database, tree, earlier.size, edge.size)
         begins = consistent(earlier.size, earlier.root, edge.size, edge.root, path)

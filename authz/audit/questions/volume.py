@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from authz.audit.catalog.question import Found, question
-from authz.audit.session import MOST_ROWS, Audit, When, stretches
+from authz.audit.session import MOST_ROWS, Audit, When, offset_spans
 from authz.domain import FOREVER_MICROS
 
 _DAY = 86_400_000_000
@@ -42,7 +42,7 @@ def volume(audit: Audit, *, since: When = None, until: When = None, least: int =
     """
     begin, end = audit.period(since, until)
     counts: defaultdict[tuple[str, str, Any], int] = defaultdict(int)
-    for one, to, offset in stretches(begin, end, audit.tz):
+    for one, to, offset in offset_spans(begin, end, audit.tz):
         values = {"begin": one, "end": to, "offset": offset, "day": _DAY}
         for who, what, at, count in [*audit.rows(_GIVEN, **values), *audit.decided(_DECIDED, **values)]:
             counts[who, what, (at + offset) // _DAY] += count

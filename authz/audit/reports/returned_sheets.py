@@ -31,7 +31,7 @@ _MOST_ROWS = 2**20
 _LARGEST_EXACT = 10**15
 _FROM_THE_NOTEBOOK = "save it from the notebook, access review"
 
-Row = tuple[int, list[Any]]
+SheetRow = tuple[int, list[Any]]
 
 
 class SheetLine(NamedTuple):
@@ -59,7 +59,7 @@ def read_sheet(content: bytes, name: str, needed: Sequence[str], foreign: Sequen
     return lines
 
 
-def _lines(rows: Iterable[Row], needed: Sequence[str], foreign: Sequence[str]) -> Iterator[SheetLine]:
+def _lines(rows: Iterable[SheetRow], needed: Sequence[str], foreign: Sequence[str]) -> Iterator[SheetLine]:
     columns: dict[str, int] = {}
     count = 0
     for line, row in rows:
@@ -118,7 +118,7 @@ def _text(line: int, column: str, cell: Any) -> str:
 # Text.
 
 
-def _rows_of_text(content: bytes, needed: Sequence[str]) -> Iterator[Row]:
+def _rows_of_text(content: bytes, needed: Sequence[str]) -> Iterator[SheetRow]:
     text = _decoded(content)
     if "\0" in text:
         raise InvalidInput("the file is no sheet: it holds NUL characters")
@@ -169,7 +169,7 @@ def _strictly(content: bytes, encoding: str) -> str:
 # Workbooks.
 
 
-def _rows_of_workbook(content: bytes, name: str, needed: Sequence[str]) -> list[Row]:
+def _rows_of_workbook(content: bytes, name: str, needed: Sequence[str]) -> list[SheetRow]:
     try:
         import openpyxl  # noqa: PLC0415 - only a workbook needs it
     except ModuleNotFoundError as error:
@@ -191,8 +191,8 @@ def _rows_of_workbook(content: bytes, name: str, needed: Sequence[str]) -> list[
     return next(iter(meant.values()))
 
 
-def _rows_of_sheet(sheet: Any) -> list[Row]:
-    rows: list[Row] = []
+def _rows_of_sheet(sheet: Any) -> list[SheetRow]:
+    rows: list[SheetRow] = []
     sheet.reset_dimensions()  # else a row is as wide as the file says
     for line, row in enumerate(islice(sheet.iter_rows(max_col=_MOST_COLUMNS, values_only=True), _MOST_ROWS), 1):
         if row.count(None) < len(row) and not all(map(_is_blank, row)):  # `count` is quick where a sheet is empty
@@ -202,5 +202,5 @@ def _rows_of_sheet(sheet: Any) -> list[Row]:
     return rows
 
 
-def _has_columns(rows: list[Row], needed: Sequence[str]) -> bool:
+def _has_columns(rows: list[SheetRow], needed: Sequence[str]) -> bool:
     return bool(rows) and set(needed) <= set(_names(rows[0][1]))

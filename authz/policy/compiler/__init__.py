@@ -8,7 +8,7 @@ from authz.policy.compiler.ir import Query
 from authz.policy.compiler.load import CompiledPolicy, compile_texts, load, version_of
 from authz.policy.compiler.schema import Type, Vocabulary, vocabulary
 from authz.policy.compiler.sql import SORT_KEY, Dialect, Parameter, Statement, Writer, listed
-from authz.policy.compiler.tenancy import facts_within, within
+from authz.policy.compiler.tenancy import restrict_facts_to_tenant, restrict_to_tenant
 
 __all__ = [
     "SORT_KEY",
@@ -23,10 +23,10 @@ __all__ = [
     "Writer",
     "clauses",
     "compile_texts",
-    "facts_within",
     "listed",
     "load",
+    "restrict_facts_to_tenant",
+    "restrict_to_tenant",
     "version_of",
     "vocabulary",
-    "within",
 ]

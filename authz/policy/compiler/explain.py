@@ -7,7 +7,7 @@ probed together with those that it builds on, so that the first unmet sentence i
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from authz.policy.compiler.ir import NIL, Asked, Condition, Const, Listed, Now, Path, Query, Row, Term
+from authz.policy.compiler.ir import NIL, Asked, Condition, Const, Listed, Now, Path, Query, RowVariable, Term
 from authz.policy.compiler.schema import Vocabulary
 
 _VERBS = {
@@ -59,12 +59,12 @@ def clauses(query: Query, types: Vocabulary) -> list[Clause]:
     return [clause for _, clause in sorted(made, key=lambda pair: order[id(pair[0])])]
 
 
-def _introduced(condition: Condition) -> Row | None:
+def _introduced(condition: Condition) -> RowVariable | None:
     """The last found of the rows that a condition speaks of: the one that it is said about."""
     return max((row for row in condition.rows() if row.number > 1), key=lambda row: row.number, default=None)
 
 
-def _needed(query: Query, row: Row) -> set[Row]:
+def _needed(query: Query, row: RowVariable) -> set[RowVariable]:
     """A row and the rows found before it that its conditions build on."""
     needed = {row}
     grown = True
@@ -79,7 +79,7 @@ def _needed(query: Query, row: Row) -> set[Row]:
     return needed
 
 
-def _part(query: Query, rows: set[Row]) -> Query:
+def _part(query: Query, rows: set[RowVariable]) -> Query:
     kept = [one for one in query.conditions if _introduced(one) in rows]
     return replace(query, rows=tuple(row for row in query.rows if row in rows), conditions=tuple(kept))
 
@@ -88,7 +88,7 @@ def _is_life(condition: Condition) -> bool:
     return isinstance(condition.right, Now) and isinstance(condition.left, Path)
 
 
-def _row_in_words(row: Row, conditions: Sequence[Condition], types: Vocabulary) -> str:
+def _row_in_words(row: RowVariable, conditions: Sequence[Condition], types: Vocabulary) -> str:
     name = types.types[row.type].words
     life = {
         (one.op, one.left.fields) for one in conditions if isinstance(one.left, Path) and isinstance(one.right, Now)
@@ -98,7 +98,7 @@ def _row_in_words(row: Row, conditions: Sequence[Condition], types: Vocabulary) 
     return f"{'live ' if live else ''}{name} whose {', '.join(said)}" if said else f"{'live ' if live else ''}{name}"
 
 
-def _about(row: Row, condition: Condition, types: Vocabulary) -> str:
+def _about(row: RowVariable, condition: Condition, types: Vocabulary) -> str:
     left, right, op = condition.left, condition.right, condition.op
     if not (isinstance(left, Path) and left.row == row) and isinstance(right, Path) and right.row == row:
         left, right = right, left
@@ -131,7 +131,7 @@ def _compared(left: str, op: str, right: Term, types: Vocabulary) -> str:
 
 def term(value: Term, types: Vocabulary) -> str:
     """A term as a reader would say it: *the patient's subscription*."""
-    if isinstance(value, Row):
+    if isinstance(value, RowVariable):
         return "the subject" if value.number == 0 else f"the {types.types[value.type].words}"
     if isinstance(value, Path):
         return "'s ".join([term(value.row, types), *(name.replace("_", " ") for name in value.fields)])

@@ -13,7 +13,7 @@ from authz.policy.compiler.schema import Kind, Scalar, ToOne
 
 
 @dataclass(frozen=True)
-class Row:
+class RowVariable:
     """A row of a type. Number 0 is the subject, 1 the resource; the others are found through relations."""
 
     number: int
@@ -24,7 +24,7 @@ class Row:
 class Path:
     """A field of a row, through to-one relations: `property` is what stands at its end."""
 
-    row: Row
+    row: RowVariable
     fields: tuple[str, ...]
     property: Scalar | ToOne
 
@@ -60,7 +60,7 @@ class Listed:
     items: tuple[Any, ...]
 
 
-Term = Row | Path | Const | Now | Asked | Listed
+Term = RowVariable | Path | Const | Now | Asked | Listed
 NIL = Const(None)
 
 
@@ -83,10 +83,10 @@ class Condition:
         """What it says, without where it says so."""
         return (self.op, self.left, self.right)
 
-    def rows(self) -> set[Row]:
+    def rows(self) -> set[RowVariable]:
         return {row for term in (self.left, self.right) for row in rows_of(term)}
 
-    def renamed(self, names: dict[Row, Row]) -> "Condition":
+    def renamed(self, names: dict[RowVariable, RowVariable]) -> "Condition":
         return replace(self, left=_renamed(self.left, names), right=_renamed(self.right, names))
 
 
@@ -102,30 +102,30 @@ class Query:
     resource: str
     action: str | None
     rules: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[RowVariable, ...]
     conditions: tuple[Condition, ...]
 
     @property
-    def ends(self) -> tuple[Row, Row]:
-        return (Row(0, self.subject), Row(1, self.resource))
+    def ends(self) -> tuple[RowVariable, RowVariable]:
+        return (RowVariable(0, self.subject), RowVariable(1, self.resource))
 
 
-def rows_of(term: Any) -> set[Row]:
+def rows_of(term: Any) -> set[RowVariable]:
     """Every row that a term speaks of."""
-    if isinstance(term, Row):
+    if isinstance(term, RowVariable):
         return {term}
     return {term.row} if isinstance(term, Path) else set()
 
 
-def _renamed(term: Any, names: dict[Row, Row]) -> Any:
-    if isinstance(term, Row):
+def _renamed(term: Any, names: dict[RowVariable, RowVariable]) -> Any:
+    if isinstance(term, RowVariable):
         return names.get(term, term)
     return replace(term, row=names.get(term.row, term.row)) if isinstance(term, Path) else term
 
 
 def kind_of(term: Term) -> Kind | str | None:
     """The kind of a scalar term, the Polar name of a row's type, or None where only the question will tell."""
-    if isinstance(term, Row):
+    if isinstance(term, RowVariable):
         return term.type
     if isinstance(term, Path):
         return term.property.target if isinstance(term.property, ToOne) else term.property.kind

@@ -9,7 +9,7 @@ may count after their end, so a policy itself says of which it needs a life.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from authz.policy.compiler.ir import Condition, Now, Path, Query, Row
+from authz.policy.compiler.ir import Condition, Now, Path, Query, RowVariable
 from authz.policy.compiler.schema import Scalar, ToOne, Vocabulary
 
 LIVING = "Patient"
@@ -30,7 +30,7 @@ def restrict_to_lives(query: Query, types: Vocabulary) -> Query:
     return replace(query, conditions=(*query.conditions, *added))
 
 
-def _patients(query: Query, types: Vocabulary) -> Iterator[tuple[Row, tuple[str, ...]]]:
+def _patients(query: Query, types: Vocabulary) -> Iterator[tuple[RowVariable, tuple[str, ...]]]:
     """Each row, and each path through relations beyond which something is read, that is a patient."""
     for row in (*query.ends, *query.rows):
         if row.type == LIVING:
@@ -44,7 +44,7 @@ def _patients(query: Query, types: Vocabulary) -> Iterator[tuple[Row, tuple[str,
                         yield term.row, term.fields[:length]
 
 
-def _target(types: Vocabulary, row: Row, fields: tuple[str, ...]) -> str:
+def _target(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> str:
     polar = row.type
     for name in fields:
         step = types.types[polar].properties[name]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from authz.errors import Fault
-from authz.policy.compiler.ir import NIL, Asked, Condition, Const, Listed, Now, Path, Query, Row, kind_of
+from authz.policy.compiler.ir import NIL, Asked, Condition, Const, Listed, Now, Path, Query, RowVariable, kind_of
 from authz.policy.compiler.lives import LIVING
 from authz.policy.compiler.parser import Call, Dot, Isa, ListOf, Node, Op, Place, Rule, Var
 from authz.policy.compiler.parser import Literal as LiteralNode
@@ -46,7 +46,7 @@ class Free:
 class _Many:
     """The rows of a to-many relation, on the right of ``in``."""
 
-    base: Row | Path
+    base: RowVariable | Path
     relation: ToMany
 
 
@@ -75,7 +75,7 @@ class _State:
 
     bound: Mapping[Free, Any] = field(default_factory=dict)
     limits: Mapping[Free, frozenset[str]] = field(default_factory=dict)
-    rows: tuple[Row, ...] = ()
+    rows: tuple[RowVariable, ...] = ()
     conditions: tuple[Condition, ...] = ()
     rules: tuple[str, ...] = ()
     tag: str = ""
@@ -117,7 +117,7 @@ class Resolver:
         Raises `Refused` at the first construct that cannot be compiled.
         """
         self.fresh = 2
-        actor, target, action = Row(0, subject.polar), Row(1, resource.polar), Free(self._number())
+        actor, target, action = RowVariable(0, subject.polar), RowVariable(1, resource.polar), Free(self._number())
         place = Place("", 0, 0)
         found: list[Query] = []
         for state in self._call(Call(place, "allow", ()), (actor, action, target), _State(), ()):
@@ -219,7 +219,7 @@ class Resolver:
         value = self._value(term, state)
         if isinstance(value, Const):
             return (type(value.value).__name__, value.value)
-        if isinstance(value, Row | Path):
+        if isinstance(value, RowVariable | Path):
             return value.type or "a value"
         return type(value).__name__
 
@@ -271,12 +271,12 @@ class Resolver:
             return self._asked(node, base)
         if isinstance(base, Free):
             raise Refused(node.place, f".{node.field} of something that is not bound to a row yet")
-        if not isinstance(base, Row | Path) or base.type is None:
+        if not isinstance(base, RowVariable | Path) or base.type is None:
             raise Refused(node.place, f".{node.field}: a {kind_of(base) or 'list'} has no fields")
         if node.field == "rules":
             return _Rules()
         if node.field == "request":
-            if isinstance(base, Row) and base.number == 0:
+            if isinstance(base, RowVariable) and base.number == 0:
                 return _Request(())
             raise Refused(node.place, "the request is the actor's: only the one who asks has it")
         holder = self.types.types[base.type]
@@ -285,7 +285,7 @@ class Resolver:
             raise Refused(node.place, f"{base.type} has no field {node.field!r}{near(node.field, holder.properties)}")
         if isinstance(prop, ToMany):
             return _Many(base, prop)
-        row, fields = (base, ()) if isinstance(base, Row) else (base.row, base.fields)
+        row, fields = (base, ()) if isinstance(base, RowVariable) else (base.row, base.fields)
         return Path(row, (*fields, node.field), prop)
 
     def _asked(self, node: Dot, base: _Request | Asked) -> Any:
@@ -307,7 +307,7 @@ class Resolver:
         elif isinstance(left, Const) and isinstance(right, Const):
             if _same(left.value, right.value):
                 yield state
-        elif isinstance(left, Row) and left == right:
+        elif isinstance(left, RowVariable) and left == right:
             yield state
         elif not (matching and self._kinds_differ(left, right)):
             yield from self._compare(place, "=", left, right, state)
@@ -347,9 +347,9 @@ class Resolver:
         yield replace(state, bound={**state.bound, free: value}, limits=limits)
 
     def _type_name(self, value: Any) -> str | None:
-        if isinstance(value, Row | Path) and value.type is not None:
+        if isinstance(value, RowVariable | Path) and value.type is not None:
             return value.type
-        kind = kind_of(value) if isinstance(value, Row | Path | Const | Now) else None
+        kind = kind_of(value) if isinstance(value, RowVariable | Path | Const | Now) else None
         return {"string": "String", "integer": "Integer", "boolean": "Boolean", "number": "Float"}.get(kind or "")
 
     def _isa(self, place: Place, term: Any, type_name: str, state: _State) -> Iterator[_State]:
@@ -365,7 +365,7 @@ class Resolver:
         elif self._type_name(value) in wanted:
             yield self._present(place, value.row, value.fields, state) if isinstance(value, Path) else state
 
-    def _present(self, place: Place, row: Row, fields: tuple[str, ...], state: _State) -> _State:
+    def _present(self, place: Place, row: RowVariable, fields: tuple[str, ...], state: _State) -> _State:
         """Where a relation on the way may lead nowhere, the row at the end must be there: nil has no type, no field."""
         prop: ToOne | None = None
         holder, nullable = self.types.types[row.type], False
@@ -389,7 +389,7 @@ class Resolver:
             return
         if isinstance(left, Const | Asked | Now) and not isinstance(right, Const | Asked | Now):
             left, right, op = right, left, _FLIPPED[op]
-        if right == NIL and isinstance(left, Row):
+        if right == NIL and isinstance(left, RowVariable):
             if op == "!=":
                 yield state
             return
@@ -465,10 +465,10 @@ class Resolver:
         """``g in patient.grants``: ``g`` is a grant, ``g.patient = patient``, and the patient is there."""
         target = among.relation.target
         if isinstance(item, Free):
-            row = Row(self._number(), target)
+            row = RowVariable(self._number(), target)
             for bound in self._bind(item, row, state):
                 yield from self._in_relation(place, row, among, replace(bound, rows=(*bound.rows, row)))
-        elif isinstance(item, Row | Path) and item.type == target:
+        elif isinstance(item, RowVariable | Path) and item.type == target:
             row, fields = (item.row, item.fields) if isinstance(item, Path) else (item, ())
             back = self.types.types[target].properties[among.relation.back]
             assert isinstance(back, ToOne)

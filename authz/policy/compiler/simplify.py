@@ -8,7 +8,7 @@ only in the literal of one equality become one, with a list.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from authz.policy.compiler.ir import Condition, Const, Listed, Path, Query, Row
+from authz.policy.compiler.ir import Condition, Const, Listed, Path, Query, RowVariable
 
 
 def simplified(queries: Iterable[Query], tick: Callable[[], object] = lambda: None) -> tuple[Query, ...]:
@@ -61,13 +61,13 @@ def _folded(query: Query) -> Query:
 
 def _canonical(query: Query) -> tuple[object, ...]:
     """What a query says, with its rows numbered in order, so that equal queries are equal."""
-    names = {row: Row(number, row.type) for number, row in enumerate(query.rows, 2)}
+    names = {row: RowVariable(number, row.type) for number, row in enumerate(query.rows, 2)}
     said = frozenset(condition.renamed(names).meaning for condition in query.conditions)
     return (query.action, query.rules, tuple(row.type for row in query.rows), said)
 
 
 def _renumbered(query: Query) -> Query:
-    names = {row: Row(number, row.type) for number, row in enumerate(query.rows, 2)}
+    names = {row: RowVariable(number, row.type) for number, row in enumerate(query.rows, 2)}
     conditions = tuple(condition.renamed(names) for condition in query.conditions)
     return replace(query, rows=tuple(names[row] for row in query.rows), conditions=conditions)
 

@@ -17,12 +17,12 @@ from authz.policy.compiler.ir import (
     Now,
     Path,
     Query,
-    Row,
+    RowVariable,
     Term,
     kind_of,
 )
 from authz.policy.compiler.schema import LINK_TABLE, Scalar, ToOne, Type, Vocabulary
-from authz.policy.compiler.tenancy import WITHIN
+from authz.policy.compiler.tenancy import TENANT_ID
 from authz.texts import LONGEST_SORT_KEY
 
 Dialect = Literal["sqlite", "postgresql"]
@@ -68,7 +68,7 @@ PAIRS = Parameter(("pairs",), "json")
 AFTER_KEY = Parameter(("after_key",), "string")
 WORDS = Parameter(("words",), "json")
 TEXT = Parameter(("text",), "string")
-TENANT = Parameter(WITHIN.path, "string")
+TENANT = Parameter(TENANT_ID.path, "string")
 
 
 class Writer:
@@ -246,7 +246,7 @@ class _Arm:
         self.aliases: dict[tuple[int, tuple[str, ...]], str] = {}
         self.links: dict[tuple[int, tuple[str, ...]], str] = {}
         self.stand_in = dict(_stand_ins(query))
-        self.bound = any(WITHIN in (one.left, one.right) for one in query.conditions)
+        self.tenant = any(TENANT_ID in (one.left, one.right) for one in query.conditions)
         for row in query.rows:
             self._alias(row, ())
         for condition in query.conditions:
@@ -282,9 +282,9 @@ class _Arm:
 
     # Rows and paths.
 
-    def key(self, term: Row | Path, optional: bool = False) -> str:
+    def key(self, term: RowVariable | Path, optional: bool = False) -> str:
         """The id of a row. A path that may lead nowhere drops the query then, or is NULL where `optional`."""
-        if isinstance(term, Row):
+        if isinstance(term, RowVariable):
             if term.number < 2:
                 end = self.ends[term.number]
                 if end is not None:
@@ -312,7 +312,7 @@ class _Arm:
             ]
         return f"{self.links[at]}.target"
 
-    def _row_type(self, row: Row, fields: tuple[str, ...]) -> Type:
+    def _row_type(self, row: RowVariable, fields: tuple[str, ...]) -> Type:
         found = self.types.types[row.type]
         for name in fields:
             prop = found.properties[name]
@@ -320,7 +320,7 @@ class _Arm:
             found = self.types.types[prop.target]
         return found
 
-    def _alias(self, row: Row, fields: tuple[str, ...]) -> str:
+    def _alias(self, row: RowVariable, fields: tuple[str, ...]) -> str:
         """The alias of the table that holds a row, joined when it is first needed."""
         at = (row.number, fields)
         if at in self.aliases:
@@ -350,7 +350,7 @@ class _Arm:
                 f"{alias}.started_at <= {now}",
                 f"{alias}.ended_at > {now}",
             ]
-            if self.bound:  # what belongs to another clinic is not there, whatever it leads to (decision 0064)
+            if self.tenant:  # what belongs to another clinic is not there, whatever it leads to (decision 0064)
                 self.where.append(f"{alias}.subscription IN ('', {self.holes(TENANT)})")
         return alias
 
@@ -389,7 +389,7 @@ class _Arm:
         return f"{one} IS {'NOT ' if op == '=' else ''}DISTINCT FROM {other}"
 
     def _side(self, term: Term, kind: str, optional: bool) -> str:
-        if isinstance(term, Row) or (isinstance(term, Path) and isinstance(term.property, ToOne)):
+        if isinstance(term, RowVariable) or (isinstance(term, Path) and isinstance(term.property, ToOne)):
             return self.key(term, optional)
         return self._scalar(term, kind)
 
@@ -440,7 +440,7 @@ def _stand_ins(query: Query) -> Iterable[tuple[int, Path]]:
         for path, row in ((condition.left, condition.right), (condition.right, condition.left)):
             if (
                 condition.op == "="
-                and isinstance(row, Row)
+                and isinstance(row, RowVariable)
                 and row.number < 2
                 and isinstance(path, Path)
                 and path.row.number > 1

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
-from authz.policy.compiler.ir import NIL, Asked, Condition, Path, Query, Row
+from authz.policy.compiler.ir import NIL, Asked, Condition, Path, Query, RowVariable
 from authz.policy.compiler.schema import ToOne, Vocabulary
 
-WITHIN = Asked(("within",))
+TENANT_ID = Asked(("tenant",))
 """The subscription that is asked within: known only when the question comes."""
 
-Belonging = tuple[tuple[Row, ...], tuple[Condition, ...]]
+Belonging = tuple[tuple[RowVariable, ...], tuple[Condition, ...]]
 """One way to belong: the rows that must exist, and the conditions that must hold."""
 
 
@@ -34,15 +34,15 @@ _SUBSCRIPTION_OF = {
 """The way from a row to its subscription, for the types that have one."""
 
 
-def facts_within(query: Query, types: Vocabulary) -> Query:
+def restrict_facts_to_tenant(query: Query, types: Vocabulary) -> Query:
     """The query over the facts of the subscription asked within; its ends are as they were."""
     ways = [(row, _SUBSCRIPTION_OF[row.type]) for row in query.rows if row.type in _SUBSCRIPTION_OF]
     return replace(query, conditions=(*query.conditions, *(_is_within(types, row, way) for row, way in ways)))
 
 
-def within(query: Query, types: Vocabulary) -> Iterator[Query]:
+def restrict_to_tenant(query: Query, types: Vocabulary) -> Iterator[Query]:
     """The query once for each way in which both its ends belong to the subscription asked within."""
-    query = facts_within(query, types)
+    query = restrict_facts_to_tenant(query, types)
     free = max((row.number for row in query.rows), default=1) + 1
     for subject, resource in product(*(_ways(types, end, (), ()) for end in query.ends)):
         rows, conditions, number = query.rows, query.conditions, free
@@ -72,7 +72,7 @@ def _absurd(conditions: Sequence[Condition]) -> bool:
     )
 
 
-def _ways(types: Vocabulary, row: Row, fields: tuple[str, ...], seen: tuple[str, ...]) -> list[Belonging]:
+def _ways(types: Vocabulary, row: RowVariable, fields: tuple[str, ...], seen: tuple[str, ...]) -> list[Belonging]:
     """Every way in which what stands at the end of `fields` belongs; `seen` are the declared types on the way."""
     polar = _type_at(types, row, fields)
     if polar == "Subscription":
@@ -103,7 +103,7 @@ def _ways(types: Vocabulary, row: Row, fields: tuple[str, ...], seen: tuple[str,
 
 def _together(parts: Sequence[Belonging]) -> Belonging:
     """All of these at once; the rows of each get numbers of their own."""
-    rows: tuple[Row, ...] = ()
+    rows: tuple[RowVariable, ...] = ()
     conditions: tuple[Condition, ...] = ()
     for found, needed in parts:
         names = {row: replace(row, number=_FREE + len(rows) + at) for at, row in enumerate(found)}
@@ -115,17 +115,17 @@ def _together(parts: Sequence[Belonging]) -> Belonging:
 _FREE = 1_000_000  # beyond the rows of any query, until `within` gives the number that is free there
 
 
-def _is_within(types: Vocabulary, row: Row, fields: tuple[str, ...]) -> Condition:
+def _is_within(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> Condition:
     key = types.types["Subscription"].properties["id"]
     assert not isinstance(key, ToOne)
-    return Condition("=", Path(row, (*fields, "id"), key), WITHIN)  # type: ignore[arg-type]
+    return Condition("=", Path(row, (*fields, "id"), key), TENANT_ID)  # type: ignore[arg-type]
 
 
-def _has_worked(types: Vocabulary, row: Row, fields: tuple[str, ...]) -> Belonging:
-    membership = Row(_FREE, "Membership")
+def _has_worked(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> Belonging:
+    membership = RowVariable(_FREE, "Membership")
     who = types.types["Membership"].properties["practitioner"]
     assert isinstance(who, ToOne)
-    person: Row | Path = row
+    person: RowVariable | Path = row
     if fields:
         relation = types.types[_type_at(types, row, fields[:-1])].properties[fields[-1]]
         assert isinstance(relation, ToOne)
@@ -134,7 +134,7 @@ def _has_worked(types: Vocabulary, row: Row, fields: tuple[str, ...]) -> Belongi
     return (membership,), (works, _is_within(types, membership, ("subscription",)))
 
 
-def _type_at(types: Vocabulary, row: Row, fields: tuple[str, ...]) -> str:
+def _type_at(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> str:
     polar = row.type
     for name in fields:
         prop = types.types[polar].properties[name]
