@@ -171,5 +171,5 @@ def actor_of(app: Caller) -> Actor:
 
 
 def _act(by: str, app: Caller | None) -> Actor:
-    through: dict[str, Any] = {} if app is None else {"client": app.id, "bound": app.subscription}
+    through: dict[str, Any] = {} if app is None else {"client": app.id, "tenant": app.subscription}
     return Actor(by, now(), request_id=request_id(), address=request.remote_addr or "", **through)

@@ -277,7 +277,7 @@ def test_what_holds_is_compared_under_the_lock(flask: Flask, database: Database)
     pdp = flask.extensions["caregrant"]
     actor = Actor("alice", NOW)
     seen = {"p-1": ["alice", "bob", "erin"]}
-    common: dict[str, Any] = {"act": actor, "patients": ["p-1"], "colleague": login("oscar")}
+    common: dict[str, Any] = {"actor": actor, "patients": ["p-1"], "colleague": login("oscar")}
     with pytest.raises(Conflict, match="another colleague's now"):
         operations.transfer(pdp, **common, receiver="pete")
     with pytest.raises(Conflict, match="Who has access has changed"):

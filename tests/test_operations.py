@@ -51,19 +51,19 @@ def clinic(database: Database) -> Clinic:
         {"until": NOW - timedelta(days=1)},
         {"colleague": "nobody@clinic.example"},
         {"patients": ["p-9"]},
-        {"act": by("oscar")},
+        {"actor": by("oscar")},
     ],
 )
 def test_a_refusal_sees_what_others_do_meanwhile(clinic: Clinic, database_url: str, asked: dict[str, Any]) -> None:
     """Nothing is left unread by it that would keep an old state of the facts in sight, as long as it is looked at."""
-    first: dict[str, Any] = {"act": by("alice"), "patients": ["p-1"], "colleague": login("oscar")}
+    first: dict[str, Any] = {"actor": by("alice"), "patients": ["p-1"], "colleague": login("oscar")}
     with pytest.raises(CaregrantError) as refused:
         share(clinic.pdp, **{**first, **asked})
     other = connect(database_url)
     Subscription.insert(id="new", name="New").execute(other)
     close_all(other)
     assert Subscription.select().where(Subscription.id == "new").exists(clinic.pdp.database)
-    assert share(clinic.pdp, **{**first, "act": by("alice", 1)})
+    assert share(clinic.pdp, **{**first, "actor": by("alice", 1)})
     assert refused.value is not None
 
 

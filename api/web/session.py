@@ -147,7 +147,7 @@ def known() -> bool:
 
 def actor() -> Actor:
     """The practitioner who acts, at one instant for the whole request. Raises `SignedOut`."""
-    if "act" in g:
+    if "actor" in g:
         acting: Actor = g.actor
         return acting
     moment = int(now().timestamp())
