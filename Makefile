@@ -52,11 +52,11 @@ check: $(VENV)/dev.stamp ## Formatter, linter, types, import contracts, installe
 
 screenshots: $(VENV)/dev.stamp ## A picture of every page and state (FOLDER=screenshots)
 	@scripts/system-packages
-	$(BIN)/python -m tests.screenshots $(FOLDER)
+	$(BIN)/python -m tests.support.screenshots $(FOLDER)
 
 notebook-screenshots: $(VENV)/dev.stamp ## A picture of every notebook on three records (FOLDER=screenshots)
 	@scripts/system-packages
-	$(BIN)/python -m tests.notebook_screenshots $(FOLDER)
+	$(BIN)/python -m tests.support.notebook_screenshots $(FOLDER)
 
 bench: $(VENV)/dev.stamp requirements/bench.lock ## The benchmarks; benchmarks/README.md holds the table
 	$(install) --require-hashes -r requirements/bench.lock

@@ -12,7 +12,7 @@ import click
 
 from benchmarks import measures, operations
 from benchmarks.measures import Result
-from tests import postgresql_server
+from tests.support import postgresql_server
 
 _README = Path(__file__).with_name("README.md")
 _MARKS = "<!-- table -->\n", "<!-- end -->\n"

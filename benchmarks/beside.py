@@ -21,7 +21,7 @@ from pathlib import Path
 
 import click
 
-from tests.server import free_port
+from tests.support.server import free_port
 
 HERE = Path(__file__).parent.parent
 WARM_UP = 1600

@@ -21,7 +21,7 @@ from typing import Any
 from authz.callers.clients import add_client
 from authz.database import close_all, connect, migrate
 from benchmarks import data
-from tests.server import free_port, serving
+from tests.support.server import free_port, serving
 
 BATCH, PAGE, CLIENTS = 100, 50, 2
 

@@ -34,7 +34,7 @@ from authz.models import (
 )
 from authz.record.leaves import DECISION_FIELDS
 from benchmarks.measures import Result
-from tests.server import free_port, serving
+from tests.support.server import free_port, serving
 
 _CALLERS = (4, 16)
 """At once; sixteen are those of the tests of races."""

@@ -33,7 +33,7 @@ from authz.models import Grant
 from authz.record import make_partitions
 from authz.settings import shipped
 from benchmarks.data import NOW, fill
-from tests import postgresql_server
+from tests.support import postgresql_server
 
 _README = Path(__file__).with_name("README.md")
 _MARKS = "<!-- questions -->\n", "<!-- end of questions -->\n"

@@ -13,9 +13,9 @@ from flask import Flask
 from authz.audit.integrity.checkpoints import Signer
 from authz.database import Database, close_all, connect, migrate
 from authz.settings import Settings
-from tests import people, postgresql_server
-from tests.http import As, Person, headers, service
-from tests.recorded import record
+from tests.support import people, postgresql_server
+from tests.support.http import As, Person, headers, service
+from tests.support.recorded import record
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from authz.importing.lines import parse_line
 from authz.policy.compiler import compile_texts
 from authz.strict_json import parse_object
 from authz.texts import parse_id, parse_text
-from tests.http import POLICY, App, As, question
+from tests.support.http import POLICY, App, As, question
 
 SIZE = 2000
 SLACK = 8.0

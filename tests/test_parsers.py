@@ -17,9 +17,9 @@ from authz.importing.lines import _KINDS
 from authz.policy.compiler import load
 from authz.settings import shipped
 from authz.strict_json import parse_object
-from tests import people
-from tests.http import App, service
-from tests.people import NOW
+from tests.support import people
+from tests.support.http import App, service
+from tests.support.people import NOW
 
 TYPES = load(shipped("policies")).types
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -8,9 +8,9 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from authz.database import Database
-from tests import people
-from tests.acting import served_since
-from tests.http import App, service
+from tests.support import people
+from tests.support.acting import served_since
+from tests.support.http import App, service
 
 BASE = "/access/v1"
 Answer = Callable[..., Any]

@@ -11,7 +11,7 @@ from authz.database import Database
 from authz.models import Decision
 from authz.policy.pdp import PDP
 from tests.authzen.conftest import BASE, Answer, answered
-from tests.http import App, assert_problem, question
+from tests.support.http import App, assert_problem, question
 
 PATH = f"{BASE}/evaluations"
 ALICE, OSCAR = ({"type": "practitioner", "id": who} for who in ("alice", "oscar"))

@@ -15,8 +15,8 @@ from authz.policy.compiler import load
 from authz.policy.pdp import PDP
 from authz.settings import Settings
 from tests.authzen.conftest import BASE, answered, found
-from tests.http import App
-from tests.people import NOW
+from tests.support.http import App
+from tests.support.people import NOW
 
 HERE = Path(__file__).parent
 ALICE, BOB = ({"type": "user", "id": who} for who in ("alice", "bob"))

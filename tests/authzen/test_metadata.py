@@ -10,8 +10,8 @@ from joserfc.jwk import ECKey
 
 from authz.database import Database
 from authz.errors import InvalidInput
-from tests import people
-from tests.http import App, Person, assert_problem, question, service
+from tests.support import people
+from tests.support.http import App, Person, assert_problem, question, service
 
 WELL_KNOWN = "/.well-known/authzen-configuration"
 

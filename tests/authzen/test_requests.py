@@ -7,9 +7,9 @@ from flask import Flask
 
 from authz.database import Database
 from authz.models import Decision
-from tests import people
 from tests.authzen.conftest import BASE
-from tests.http import App, assert_problem, question, service
+from tests.support import people
+from tests.support.http import App, assert_problem, question, service
 
 PATHS = [
     f"{BASE}/{what}" for what in ("evaluation", "evaluations", "search/subject", "search/resource", "search/action")

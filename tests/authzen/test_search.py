@@ -7,10 +7,10 @@ from flask import Flask
 
 from authz.database import Database
 from authz.models import Decision, Grant, Patient
-from tests import people
 from tests.authzen.conftest import BASE, answered, found
-from tests.http import App, assert_problem
-from tests.people import NOW
+from tests.support import people
+from tests.support.http import App, assert_problem
+from tests.support.people import NOW
 
 SUBJECT, RESOURCE, ACTION = (f"{BASE}/search/{what}" for what in ("subject", "resource", "action"))
 VIEW, P1 = {"name": "view"}, {"type": "patient", "id": "p-1"}

@@ -1,0 +1,167 @@
+"""The gateway's parts: kinds of requests, lanes, the environment that Flask sees, trusted proxies."""
+
+import re
+import threading
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from api.gateway import lanes
+from api.gateway.environ import environ
+from api.gateway.lanes import KINDS, Kind, Lane, kind_of
+from api.gateway.proxies import Proxies
+from authz.errors import InvalidInput
+from tests.docs.test_docs import page
+
+NOBODY = Proxies("")
+
+
+def seen(*items: tuple[str, str], proxies: Proxies = NOBODY, **more: Any) -> dict[str, Any]:
+    """What Flask sees of a request with these headers, as granian gives it."""
+    scope = {"method": "GET", "path": "/v1/me", "query_string": b"a=1", "scheme": "http"}
+    headers = [(name.encode(), value.encode()) for name, value in items]
+    ends = {"client": ("192.0.2.1", "4711"), "server": ("127.0.0.1", "8000")}
+    return environ({**scope, **ends, "headers": headers, **more}, b"body", proxies)
+
+
+# Kinds.
+
+
+def test_every_route_has_its_kind(flask: Flask) -> None:
+    """Decisions, changes, reads, pages, polls and operations are apart; a new route is one of them by its path."""
+    kinds: dict[str, set[str]] = {}
+    for rule in flask.url_map.iter_rules():
+        for method in rule.methods or ():
+            kinds.setdefault(kind_of(method, rule.rule), set()).add(f"{method} {rule.rule}")
+    assert set(kinds) == {kind.name for kind in KINDS}
+    assert kinds["decisions"] == {one for one in kinds["decisions"] if "/access/v1/" in one}
+    assert all(one.split()[1].startswith("/v1/") and one.split()[0] not in lanes.SAFE for one in kinds["changes"])
+    assert {one.split()[1] for one in kinds["operations"]} == {"/readyz", "/metrics"}
+    assert {one.split()[1] for one in kinds["polls"]} == {"/v1/events"}
+    assert not any(one.split()[1].startswith(("/v1", "/access")) for one in kinds["pages"] | kinds["sign-in"])
+
+
+def test_the_kinds_are_documented() -> None:
+    """docs/serving.md has each kind with its threads and its queue."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| .+ \| (\d+) \| (\d+) \|$", page("docs/serving.md"), re.MULTILINE)
+    assert [(name, int(threads), int(room)) for name, threads, room in rows] == [
+        (kind.name, kind.threads, kind.room) for kind in KINDS
+    ]
+
+
+# Lanes.
+
+
+def test_a_full_queue_refuses_at_once() -> None:
+    """While the threads of a lane are busy it takes as many requests as there is room for, and no more."""
+    go_on, begun, done = threading.Event(), threading.Semaphore(0), []
+
+    def slow(late: bool) -> None:
+        begun.release()
+        go_on.wait(30)
+        done.append(late)
+
+    lane = Lane(Kind("few", 1, 2))
+    assert lane.submit(slow)
+    begun.acquire(timeout=30)
+    assert [lane.submit(slow) for _ in range(3)] == [True, True, False]
+    go_on.set()
+    for _ in range(2):
+        begun.acquire(timeout=30)
+    assert lane.submit(slow)
+
+
+def test_another_thread_helps_behind_a_slow_request() -> None:
+    """Requests behind one that takes long are carried out by the lane's other threads."""
+    go_on, begun, quick = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def slow(_: bool) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    lane = Lane(Kind("few", 2, 10))
+    lane.submit(slow)
+    begun.wait(30)
+    for _ in range(3):
+        assert lane.submit(lambda _: quick.release())
+    helped = 0
+    while helped < 3:
+        lane.hurry()
+        helped += quick.acquire(timeout=0.01)
+    go_on.set()
+
+
+def test_who_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request whose caller has most likely gone is not begun."""
+    monkeypatch.setattr(lanes, "PATIENCE", -1.0)
+    told, done = list[bool](), threading.Event()
+
+    def work(late: bool) -> None:
+        told.append(late)
+        done.set()
+
+    Lane(Kind("few", 1, 2)).submit(work)
+    assert done.wait(30)
+    assert told == [True]
+
+
+# What Flask sees.
+
+
+def test_the_environment_is_of_pep_3333() -> None:
+    """Bytes are written as latin-1, headers that came twice are joined, the body is whole."""
+    given = seen(("host", "x"), ("x-a", "1"), ("x-a", "2"), ("cookie", "a=1"), ("cookie", "b=2"), path="/v1/é")
+    assert given["wsgi.input"].read() == b"body"
+    assert (given["CONTENT_LENGTH"], given["HTTP_X_A"], given["HTTP_COOKIE"]) == ("4", "1,2", "a=1; b=2")
+    assert given["PATH_INFO"].encode("latin-1").decode() == "/v1/é"
+    assert (given["REMOTE_ADDR"], given["wsgi.url_scheme"], given["QUERY_STRING"]) == ("192.0.2.1", "http", "a=1")
+    assert seen(("x-on-behalf-of", "jörg@clinic.example"))["HTTP_X_ON_BEHALF_OF"].encode("latin-1").decode() == (
+        "jörg@clinic.example"
+    )
+
+
+def test_an_underscore_passes_for_no_hyphen() -> None:
+    """A header with an underscore in its name is left out, before or after the one that it would override."""
+    for items in (
+        (("x-on-behalf-of", "a"), ("x_on_behalf_of", "b")),
+        (("x_on_behalf_of", "b"), ("x-on-behalf-of", "a")),
+    ):
+        assert seen(*items)["HTTP_X_ON_BEHALF_OF"] == "a"
+    assert "HTTP_X_ON_BEHALF_OF" not in seen(("x_on_behalf_of", "b"))
+    assert "CONTENT_TYPE" not in seen(("content_type", "text/plain"))
+
+
+FORWARDED = ("x-forwarded-for", "203.0.113.9, 198.51.100.7")
+
+
+@pytest.mark.parametrize(
+    ("setting", "peer", "address"),
+    [
+        ("", "192.0.2.1", "192.0.2.1"),
+        ("192.0.2.2", "192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1", "198.51.100.7"),
+        ("192.0.2.0/24, 198.51.100.7", "192.0.2.1", "203.0.113.9"),
+        ("0.0.0.0/0", "192.0.2.1", "203.0.113.9"),
+        ("::1", "::1", "198.51.100.7"),
+    ],
+)
+def test_an_address_is_believed_of_trusted_proxies_alone(setting: str, peer: str, address: str) -> None:
+    """The client is the last address that no trusted proxy has; what stands before it is the caller's own word."""
+    given = seen(FORWARDED, ("x-forwarded-proto", "https"), proxies=Proxies(setting), client=(peer, "1"))
+    assert given["REMOTE_ADDR"] == address
+    assert given["wsgi.url_scheme"] == ("http" if address == peer else "https")
+    assert not [name for name in given if "FORWARDED" in name]
+
+
+@pytest.mark.parametrize("word", ["nonsense", "", "1.2.3.4.5", "<script>", "unknown", "203.0.113.9:99x, "])
+def test_a_forged_address_is_none(word: str) -> None:
+    """What is no address is not recorded as one."""
+    given = seen(("x-forwarded-for", word), proxies=Proxies("192.0.2.1"))
+    assert given["REMOTE_ADDR"] in ("192.0.2.1", "203.0.113.9")
+
+
+def test_a_setting_that_names_no_network_is_refused() -> None:
+    """A service does not start with a proxy that it could not recognise."""
+    with pytest.raises(InvalidInput, match="CAREGRANT_TRUSTED_PROXIES"):
+        Proxies("proxy.example")

@@ -1,0 +1,122 @@
+"""Single evaluations that wait together share a commit; none is answered before its record is committed."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from api.gateway import Gateway
+from api.gateway.lanes import GROUP
+from api.gateway.proxies import Proxies
+from authz.database import Database
+from authz.domain import to_micros
+from authz.errors import Unavailable
+from authz.models import Decision
+from authz.policy.decision import Decision as Decided
+from authz.record import Actor, Asked, DecisionLog, keep_log, record_decisions
+from tests.support.people import NOW
+
+ASKED = Asked(("practitioner", "bob"), "view", ("patient", "p-1"))
+DENIED = Decided(False, "denied", "f" * 64, to_micros(NOW))
+REQUESTS = 5
+
+
+@dataclass
+class Service:
+    """A gateway before an application that records an answer for each request; the first request waits for `go`."""
+
+    database: Database
+    log: DecisionLog
+    begun: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+    fault: str = ""
+
+    def app(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        name = environ["HTTP_X_REQUEST_ID"]
+        if name == "r-0":
+            self.begun.set()
+            assert self.go.wait(30)
+        client = 10**6 if name == self.fault else None  # no app has this number
+        record_decisions(self.database, Actor("", NOW, client, request_id=name), [(ASKED, DENIED)])
+        start("200 OK", [("Content-Type", "text/plain")])
+        return [name.encode()]
+
+    async def answers(self) -> dict[str, int]:
+        """Send the requests, of which all but the first come while the first is carried out; return their statuses."""
+        gateway = Gateway(self.app, Proxies(""), self.log, largest=100, seconds=5)
+        gateway._lanes["evaluation"]._helping = 10  # nobody helps: what waits is the first thread's
+        gateway._loop = asyncio.get_running_loop()
+        gateway._tick(gateway._loop)
+        sent: dict[str, int] = {}
+
+        async def one(name: str) -> None:
+            headers = [(b"x-request-id", name.encode())]
+            scope = {"type": "http", "method": "GET", "path": "/access/v1/evaluation", "query_string": b""}
+            scope |= {"headers": headers, "client": ("192.0.2.1", 1), "server": ("x", "80"), "scheme": "http"}
+
+            def send(message: dict[str, Any]) -> Any:
+                if "status" in message:
+                    sent[name] = message["status"]
+
+            await gateway(scope, None, send)  # type: ignore[arg-type]
+
+        first = asyncio.create_task(one("r-0"))
+        await asyncio.to_thread(self.begun.wait, 30)
+        others = [asyncio.create_task(one(f"r-{number}")) for number in range(1, REQUESTS)]
+        while gateway._lanes["evaluation"]._queue.qsize() < REQUESTS - 1:
+            await asyncio.sleep(0)
+        self.go.set()
+        await asyncio.gather(first, *others)
+        return sent
+
+
+@pytest.fixture
+def service(database: Database) -> Service:
+    return Service(database, keep_log(database, "durable", fsync=False))
+
+
+def test_what_waits_together_is_committed_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five answers are one commit, and each is there."""
+    commits: list[int] = []
+    commit = service.log._commit
+
+    def counted(rows: Any) -> None:
+        commits.append(len(rows))
+        commit(rows)
+
+    monkeypatch.setattr(service.log, "_commit", counted)
+    assert REQUESTS <= GROUP
+    assert asyncio.run(service.answers()) == {f"r-{number}": 200 for number in range(REQUESTS)}
+    assert commits == [REQUESTS]
+    assert recorded(service) == [f"r-{number}" for number in range(REQUESTS)]
+
+
+def test_an_answer_that_is_not_recorded_is_not_given(service: Service) -> None:
+    """One whose record fails is 503; the others, whose commit it shared, are given and recorded."""
+    service.fault = "r-2"
+    statuses = asyncio.run(service.answers())
+    assert statuses.pop("r-2") == 503
+    assert set(statuses.values()) == {200}
+    assert recorded(service) == sorted(statuses)
+
+
+@pytest.mark.parametrize("error", [Unavailable("the disk is full"), ZeroDivisionError("a fault of ours")])
+def test_without_a_record_nobody_is_answered(
+    service: Service, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Where the commit fails each request is refused, whatever the failure; the lane goes on."""
+
+    def fails(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(service.log, "_commit", fails)
+    assert set(asyncio.run(service.answers()).values()) == {503}
+    assert recorded(service) == []
+
+
+def recorded(service: Service) -> list[str]:
+    rows = Decision.select(Decision.request_id).order_by(Decision.request_id).tuples().execute(service.database)
+    return [name for (name,) in rows]

@@ -1,0 +1,241 @@
+"""The gateway in the real server: stalled, idle and oversized callers take nothing from others."""
+
+import http.client
+import json
+import re
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.limits import LARGEST_HEAD, LONGEST_TARGET
+from authz.callers.clients import add_client
+from authz.database import close_all, connect
+from authz.importing import demo
+from authz.models import Decision, Event
+from authz.policy.compiler import load
+from authz.settings import Settings, shipped
+from tests.support.http import EVALUATION, question
+from tests.support.server import free_port, send, serving
+
+SECONDS = 2
+
+
+class Served:
+    """A service with one worker and the keys of an app that asks and of one that acts."""
+
+    def __init__(self, url: str, port: int, decide: str, act: str, pid: int) -> None:
+        self.url, self.port, self.decide, self.act, self.pid = url, port, decide, act, pid
+
+    def ask(self, **headers: str) -> tuple[int, Any]:
+        return send(
+            self.port, "POST", EVALUATION, question("bob"), {"Authorization": f"Bearer {self.decide}", **headers}
+        )
+
+    def healthz(self) -> float:
+        """Seconds that the probe takes."""
+        began = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with closing(connection):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().status == 200
+        return time.monotonic() - began
+
+    def open(self, data: bytes = b"") -> socket.socket:
+        opened = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        opened.sendall(data)
+        return opened
+
+    def say(self, data: bytes) -> tuple[int, bytes]:
+        """The status and the rest of an answer to these bytes; then the connection is closed."""
+        with closing(self.open(data)) as opened, closing(http.client.HTTPResponse(opened)) as answer:
+            answer.begin()
+            return answer.status, answer.read()
+
+    def memory(self) -> int:
+        """Bytes that the worker holds."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
+        children = [one for task in tasks for one in task.read_text().split()]
+        sizes = [Path(f"/proc/{one}/statm").read_text().split()[1] for one in children]
+        return max(int(size) for size in sizes) * 4096
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    file = folder / "clinic.db"
+    file.write_bytes(sqlite_template.read_bytes())
+    url, port, began = f"sqlite:///{file}", free_port(), datetime.now(UTC) - timedelta(hours=1)
+    database = connect(url)
+    demo.fill(database, load(shipped("policies")).types, began)
+    decide = add_client(database, name="asks", scopes=("decide", "audit"), now=began)
+    act = add_client(database, name="acts", scopes=("act", "admin"), now=began)
+    close_all(database)
+    environment = {"CAREGRANT_RECEIVE_SECONDS": str(SECONDS), "CAREGRANT_TRUSTED_PROXIES": "127.0.0.1"}
+    with serving("serve", "--workers", "1", "--database", url, port=port, environment=environment) as process:
+        yield Served(url, port, decide, act, process.pid)
+
+
+def head(served: Served, path: str = "/v1/patients", key: str = "", **headers: str) -> bytes:
+    lines = {"Host": "x", "Content-Type": "application/json", "Authorization": f"Bearer {key or served.act}", **headers}
+    written = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+    return f"POST {path} HTTP/1.1\r\n{written}\r\n".encode()
+
+
+def test_stalled_and_idle_callers_stop_nobody(served: Served) -> None:
+    """200 bodies that do not come, 900 silent connections, 50 requests at once: probes and decisions go on."""
+    for _ in range(20):
+        served.ask()
+    before = served.memory()
+    with ExitStack() as held:
+        for _ in range(900):
+            held.enter_context(closing(served.open()))
+        stalled = [
+            held.enter_context(closing(served.open(head(served, Content_Length="1000") + b"{"))) for _ in range(200)
+        ]
+        crowd = [threading.Thread(target=served.ask) for _ in range(50)]
+        for one in crowd:
+            one.start()
+        probes = [served.healthz() for _ in range(20)]
+        for one in crowd:
+            one.join()
+        assert statistics.median(probes) < 0.1
+        assert served.ask()[0] == 200
+        assert served.memory() - before < 100_000_000
+        answers = [one.recv(12) for one in stalled]
+    assert set(answers) == {b"HTTP/1.1 408"}
+    assert served.ask()[0] == 200
+
+
+def test_a_body_beyond_the_limit_is_not_begun(served: Served) -> None:
+    """With its length or in chunks: 413, and nothing of its beginning is carried out."""
+    body = json.dumps({"name": "Pat"}).encode()
+    large = body + b" " * Settings.max_body
+    chunks = hex(len(large))[2:].encode() + b"\r\n" + large + b"\r\n0\r\n\r\n"
+    on_behalf = {"X_On_Behalf_Of": "alice@north.example"}
+    before = events(served)
+    assert served.say(head(served, Transfer_Encoding="chunked", **on_behalf) + chunks)[0] == 413
+    assert served.say(head(served, Content_Length=str(len(large)), **on_behalf))[0] == 413
+    assert events(served) == before
+    small = hex(len(body))[2:].encode() + b"\r\n" + body + b"\r\n0\r\n\r\n"
+    assert served.say(head(served, Transfer_Encoding="chunked", **on_behalf) + small)[0] == 201
+    assert events(served) > before
+
+
+def events(served: Served) -> int:
+    database = connect(served.url)
+    found: int = Event.select().count(database)
+    close_all(database)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"A" * 60_000 + b" / HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+        (b"BREW /v1/me HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+        (b"GET /" + b"a" * LONGEST_TARGET + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * LARGEST_HEAD + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-A: 1\r\n" * 3000 + b"\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+    ],
+)
+def test_a_head_that_is_too_much_is_refused(served: Served, data: bytes, status: int) -> None:
+    """Whatever stands in a request's head, it is refused before a thread takes it, and the service goes on."""
+    assert served.say(data)[0] == status
+    assert served.ask()[0] == 200
+
+
+def test_a_login_beyond_ascii_is_sent_as_utf_8(served: Served) -> None:
+    """An app acts for the person whose login it names in UTF-8; bytes that are no UTF-8 name nobody, never the app."""
+    login, operator = "jörg@müller.example", {"Authorization": f"Bearer {served.act}"}
+    person = {"login": login, "name": "Jörg Müller"}
+    assert send(served.port, "PUT", "/v1/practitioners/joerg", person, operator)[0] == 200
+    for name, status in ((login.encode(), 200), (login.encode("latin-1"), 403), (b"\xff", 403), (b"", 403)):
+        key = f"Authorization: Bearer {served.act}\r\nX-On-Behalf-Of: ".encode()
+        told = served.say(b"GET /v1/me HTTP/1.1\r\nHost: x\r\n" + key + name + b"\r\n\r\n")
+        assert told[0] == status
+        assert status != 200 or json.loads(told[1])["id"] == "joerg"
+        data = b'{"name":"North"}'
+        length = b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data)
+        patient = served.say(b"PATCH /v1/patients/p-1 HTTP/1.1\r\nHost: x\r\n" + key + name + length + data)
+        assert patient[0] in (403, 404), "nobody, or somebody of no clinic, changes a patient"
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Request-ID", "Authorization", "Cookie", "Idempotency-Key", "Content-Type", "Accept"]
+)
+def test_a_header_beyond_ascii_is_no_fault(served: Served, header: str) -> None:
+    """Whatever bytes stand in a header, the answer is no fault of the service."""
+    for value in (b"\xff\xfe", "é".encode(), b"Bearer a.\xff.c"):
+        lines = {"Host": b"x", "Authorization": f"Bearer {served.act}".encode(), "Content-Type": b"application/json"}
+        lines |= {"X-On-Behalf-Of": b"alice@north.example", "Content-Length": b"13", header: value}
+        head = b"".join(name.encode() + b": " + text + b"\r\n" for name, text in lines.items())
+        for path in (b"/v1/patients", b"/patients"):
+            status, body = served.say(b"POST " + path + b" HTTP/1.1\r\n" + head + b'\r\n{"name":"P1"}')
+            assert status < 500, body
+
+
+def test_metrics_do_not_grow_with_callers(served: Served) -> None:
+    """Methods, paths and credentials that nobody knows make no label of their own."""
+    sizes = []
+    for begin in (0, 100, 200):
+        for number in range(begin, begin + 100):
+            served.say(f"M{number} /v1/{number} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            send(served.port, "GET", f"/v1/nothing{number}", None, {"Authorization": f"Bearer {number}"})
+        status, text = raw(served, "/metrics")
+        assert status == 200
+        sizes.append(len(re.sub(rb"\d", b"", text)))
+    assert sizes[1] == sizes[2]  # the first time makes the labels of its own requests
+    assert b"M1" not in text
+
+
+def raw(served: Served, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    with closing(connection):
+        connection.request("GET", path, headers={"Authorization": f"Bearer {served.decide}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def test_the_record_holds_the_clients_address(served: Served) -> None:
+    """Behind a trusted proxy the address of an answer is the client's, not the proxy's."""
+    assert served.ask(**{"X-Forwarded-For": "203.0.113.9, 198.51.100.7", "X-Request-ID": "forwarded"})[0] == 200
+    database = connect(served.url)
+    found = Decision.select(Decision.address).where(Decision.request_id == "forwarded").tuples().execute(database)
+    assert list(found) == [("198.51.100.7",)]
+    close_all(database)
+
+
+def test_an_answer_of_the_gateway_is_like_any_other(served: Served) -> None:
+    """A refusal before Flask is a problem with a request id, for a browser a page."""
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    with closing(connection):
+        connection.request("BREW", "/v1/me", headers={"X-Request-ID": "mine"})
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        assert (answer.headers["X-Request-ID"], answer.headers["Content-Type"]) == ("mine", "application/problem+json")
+        assert (body["type"], body["status"]) == ("/problems/not-implemented", 501)
+    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)) as connection:
+        connection.request("BREW", "/patients")
+        assert connection.getresponse().headers["Content-Type"].startswith("text/html")
+
+
+def test_requests_on_one_connection(served: Served) -> None:
+    """A connection is kept: one request after another, HEAD and 404 among them, each with its own answer."""
+    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)) as connection:
+        told = []
+        for method, path in (("GET", "/healthz"), ("HEAD", "/"), ("GET", "/nothing"), ("GET", "/static/caregrant.css")):
+            connection.request(method, path)
+            answer = connection.getresponse()
+            told.append((answer.status, len(answer.read()) > 0))
+        assert told == [(200, True), (200, False), (404, True), (200, True)]

@@ -1,0 +1,84 @@
+"""Hostile text, wherever a caller may put one: it is looked up as it is, and never becomes part of a statement."""
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from api.app import create_app
+from authz.database import Database
+from authz.models import Patient
+from authz.policy.pdp import PDP
+from authz.settings import Settings
+from tests.api.test_v1 import app, ids
+from tests.support import people
+from tests.support.acting import POLICY, login
+from tests.support.http import App, answered, question
+
+MARK = "zq7"
+HOSTILE = [
+    f"{MARK}'",
+    f"{MARK}'OR'1'='1",
+    f'{MARK}"--',
+    f"{MARK}');DELETE;--",
+    f"{MARK}%s%(p0)s%",
+    f"{MARK}:p0?1",
+    f"{MARK}\\",
+    f"{MARK}$1{{0}}",
+    f"{MARK}_%",
+    f"{MARK}\u02bc\uff07",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """T24: as an id, a login, a search, a cursor, a property, a value of the context: found where it is, no SQL."""
+    people.fill(database)
+    pdp, said = PDP(database, POLICY), list[str]()
+    flask = create_app(Settings(), pdp)
+    patients = Patient.select().count(database)
+    execute = database.execute_sql
+
+    def noted(sql: str, *values: Any) -> Any:
+        said.append(sql)
+        return execute(sql, *values)
+
+    monkeypatch.setattr(database, "execute_sql", noted)
+    alice, admin = app(flask, database, "act", who="alice"), app(flask, database, "admin")
+    asking, path = App(flask, database), quote(text, safe="")
+    answered(alice.call("POST", "/v1/patients", {"id": text, "name": text, "subscription": "north"}), 201)
+    answered(admin.call("PUT", f"/v1/entities/document/{path}", {"properties": {"patient": text, "title": text}}))
+
+    assert ids(alice.get(f"/v1/patients?q={path}")) == [text]
+    assert ids(app(flask, database, "act", who="bob").get(f"/v1/patients?q={path}")) == []
+    assert alice.get(f"/v1/patients/{path}")["name"] == text
+    for kind in ("patient", "document"):
+        assert answered(asking.ask(question("alice", what=(kind, text))))["decision"] is True
+        assert answered(asking.ask(question("bob", what=(kind, text))))["decision"] is False
+    for asked in (
+        question(text),
+        question(action=text),
+        question(what=(text, "p-1")),
+        question("oscar", context={"purpose": text, "x": text}),
+        {**question("oscar"), "subject": {"type": "practitioner", "id": "oscar", "properties": {"id": text}}},
+    ):
+        assert answered(asking.ask(asked))["decision"] is False
+    found = answered(asking.ask({**question("alice"), "page": {"limit": 1}}, "/access/v1/search/resource"))
+    assert [one["id"] for one in found["results"]] == ["p-1"]
+    refused: list[tuple[str, str, Any]] = [
+        ("GET", f"/v1/patients?cursor={path}", None),
+        ("GET", f"/v1/patients?role={path}", None),
+        ("GET", f"/v1/patients?{path}=1", None),
+        ("GET", f"/v1/colleagues?patient={path}x", None),
+        ("DELETE", f"/v1/patients/p-1/shares/{path}", None),
+        ("POST", "/v1/patients/p-1/shares", {"colleague": f"{text}@clinic.example"}),
+        ("POST", "/v1/patients/p-1/shares", {"colleague": login("oscar"), "until": text}),
+        ("POST", "/v1/transfers", {"patients": [text, f"{text}x"], "colleague": login("oscar")}),
+        ("POST", "/v1/standing-shares", {"colleague": login("oscar"), "subscription": text}),
+    ]
+    assert {alice.call(*one).status_code for one in refused} <= {404, 409, 422}
+
+    said += [made[0].sql for made in pdp._plans.values() if made]
+    assert len(said) > 100
+    assert [sql for sql in said if MARK in sql] == []
+    assert Patient.select().count(database) == patients + 1

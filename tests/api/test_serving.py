@@ -1,0 +1,209 @@
+"""The real server over real HTTP: it starts whole or not at all, stops when told, and outlives its database."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from authz.callers.clients import add_client
+from authz.database import close_all, connect
+from authz.importing import demo
+from authz.models import Decision, Event
+from authz.policy.compiler import load
+from authz.policy.history import kept_texts
+from authz.settings import shipped
+from tests.support.http import EVALUATION, question
+from tests.support.server import COMMAND, free_port, get, send, serving
+
+
+@pytest.fixture
+def key(database_url: str) -> str:
+    """The key of an app, in the demonstration clinic."""
+    database = connect(database_url)
+    began = datetime.now(UTC) - timedelta(hours=1)
+    demo.fill(database, load(shipped("policies")).types, began)
+    made = add_client(database, name="app", scopes=("decide",), now=began)
+    close_all(database)
+    return made
+
+
+def ask(port: int, key: str, body: Any) -> tuple[int, Any]:
+    return send(port, "POST", EVALUATION, body, {"Authorization": f"Bearer {key}"})
+
+
+def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> None:
+    """Many at once, each answered rightly, recorded and counted over both; then SIGTERM ends it cleanly."""
+    port = free_port()
+    with serving("serve", "--workers", "2", "--database", database_url, port=port) as process:
+        people = ["alice", "bob", "carol", "dan", "noa"] * 20
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda who: ask(port, key, question(who)), people))
+        assert {status for status, _ in answers} == {200}
+        assert [told["decision"] for _, told in answers] == [who in ("alice", "bob", "carol") for who in people]
+        assert f'caregrant_decisions_total{{decision="permit"}} {float(60)}' in metrics(port, database_url)
+        told = get(port, "/.well-known/authzen-configuration")
+        assert told["policy_decision_point"] == f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    database = connect(database_url)
+    assert Decision.select().count(database) == len(people)
+    close_all(database)
+
+
+def metrics(port: int, database_url: str) -> str:
+    """What the service counted, over all its processes."""
+    database = connect(database_url)
+    key = add_client(database, name="monitoring", scopes=("audit",), now=datetime.now(UTC))
+    close_all(database)
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        text: str = response.read().decode()
+    return text
+
+
+def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) -> None:
+    """After kill -9 amid answers: what was answered is recorded, no worker goes on alone, and it starts again."""
+    port, answered = free_port(), 0
+    with serving("serve", "--database", database_url, port=port) as process, ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(ask, port, key, question("bob")) for _ in range(400)]
+        while sum(one.done() for one in running) < 40:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        for one in running:
+            try:
+                answered += one.result()[0] == 200
+            except OSError:
+                continue
+    assert answered >= 40
+    again = free_port()
+    with serving("serve", "--database", database_url, port=again):
+        assert ask(again, key, question("bob"))[1]["decision"] is True
+    database = connect(database_url)
+    recorded = Decision.select().where(Decision.allowed).count(database)
+    close_all(database)
+    assert recorded >= answered + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--policies", "{tmp}"), "no directory that holds .polar files"),
+        (("--database", "sqlite:///{tmp}/none.db"), "there is no database"),
+        (("--database", "postgresql://nobody@127.0.0.1:1/x"), "refused"),
+    ],
+)
+def test_it_does_not_start_half(sqlite_url: str, tmp_path: Path, words: tuple[str, ...], why: str) -> None:
+    """Without a policy or a database nothing listens: exit 1 and a line that says why."""
+    given = [word.format(tmp=tmp_path) for word in words]
+    given += [] if "--database" in words else ["--database", sqlite_url]
+    done = subprocess.run([COMMAND, "serve", *given], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str, tmp_path: Path) -> None:
+    """T25: the expected policy or none, recorded at the start and with each answer; no change of its files counts."""
+    folder, port = tmp_path / "policies", free_port()
+    shutil.copytree(shipped("policies"), folder)
+    expected = {"CAREGRANT_POLICY_VERSION": load(folder).version, "CAREGRANT_POLICIES": str(folder)}
+    with serving("serve", "--database", database_url, port=port, environment=expected) as process:
+        (folder / "open.polar").write_text('allow(_: Practitioner, "view", _: Patient);')
+        assert not ask(port, key, question("noa"))[1]["decision"]
+        for worker in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(worker), signal.SIGKILL)  # another would read the directory as it is now
+        assert process.wait(30) == 1
+    database = connect(database_url)
+    (loaded,) = Event.select(Event.body).where(Event.kind == "policy:loaded").tuples().execute(database)
+    (decided,) = Decision.select(Decision.policy_version).tuples().execute(database)
+    assert kept_texts(database, decided[0]) == load(shipped("policies")).texts
+    close_all(database)
+    assert [loaded[0]["policy_version"], decided[0]] == [load(shipped("policies")).version] * 2
+    refused = subprocess.run(
+        [COMMAND, "serve", "--database", database_url],
+        env={**os.environ, **expected},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert f"policies: is of version {load(folder).version}, not {loaded[0]['policy_version']}" in refused.stderr
+
+
+def test_demo_serves_and_prints_a_curl_that_works(tmp_path: Path) -> None:
+    """What `make demo` runs: the printed curl, run by a shell, gives a decision with its reason; twice."""
+    for _ in range(2):
+        port = free_port()
+        words = ("demo", "--serve", "--database", f"sqlite:///{tmp_path}/demo.db")
+        with serving(*words, port=port) as process:
+            printed = b""
+            while b"who view" not in printed:
+                assert process.stdout is not None
+                printed += process.stdout.readline()
+            curl = next(part for part in printed.decode().split("\n\n") if part.startswith("curl"))
+            done = subprocess.run(["sh", "-c", curl], capture_output=True, timeout=30, check=True)
+            told = json.loads(done.stdout)
+            assert (told["decision"], told["context"]["rule"]) == (True, "R5")
+
+
+def test_a_port_that_is_taken(sqlite_url: str) -> None:
+    """A port that somebody else holds: exit 1 and a line, no traceback."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [COMMAND, "serve", "--port", port, "--database", sqlite_url],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert port in done.stderr
+
+
+def test_it_outlives_its_database(postgresql_url: str) -> None:
+    """While PostgreSQL refuses, 503 and not ready, though alive; once it is back, decisions again."""
+    database = connect(postgresql_url)
+    demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
+    key = add_client(database, name="app", scopes=("decide",), now=datetime.now(UTC) - timedelta(hours=1))
+    close_all(database)
+    server, name = postgresql_url.rsplit("/", 1)
+    port = free_port()
+    with (
+        serving("serve", "--database", postgresql_url, port=port),
+        psycopg.connect(f"{server}/postgres", autocommit=True) as admin,
+    ):
+        assert ask(port, key, question("bob"))[0] == 200
+        _let_in(admin, name, open_to_all=False)
+        for _ in range(3):
+            status, told = ask(port, key, question("bob"))
+            assert (status, told["type"]) == (503, "/problems/unavailable")
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            get(port, "/readyz")
+        assert get(port, "/healthz") == {"status": "ok"}
+        _let_in(admin, name, open_to_all=True)
+        statuses = [ask(port, key, question("bob"))[0] for _ in range(8)]
+        assert statuses == [200] * 8
+
+
+def _let_in(admin: psycopg.Connection[Any], name: str, *, open_to_all: bool) -> None:
+    """Open a database to everybody, or close it and end every connection."""
+    admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {open_to_all}".encode())
+    if not open_to_all:
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))

@@ -1,0 +1,1 @@
+"""The audit: questions, reports, notebooks, exports."""

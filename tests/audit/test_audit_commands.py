@@ -1,0 +1,172 @@
+"""The record at the command line: key, checkpoint, verify, prove, export, drop, erase, as somebody would use them."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from authz.audit import verify
+from authz.cli import caregrant
+from authz.database import close_all, connect
+from authz.errors import CaregrantError
+from tests.support.recorded import ANSWERS, ASKED, answer, record
+
+
+def run(*words: str, url: str = "", exit_code: int = 0, known: dict[str, str] | None = None) -> str:
+    """What a command says, in this process."""
+    given = [*words, *(("--database", url) if url else ())]
+    done = CliRunner().invoke(caregrant, given, env=known, standalone_mode=False)
+    error = done.exception
+    assert error is None or isinstance(error, CaregrantError | SystemExit), error
+    code = 1 if isinstance(error, CaregrantError) else done.exit_code
+    assert code == exit_code, (done.output, error)
+    return str(error) if isinstance(error, CaregrantError) else done.stdout
+
+
+def refused(*words: str, url: str = "", known: dict[str, str] | None = None) -> str:
+    return run(*words, url=url, exit_code=1, known=known)
+
+
+@pytest.fixture
+def recorded(sqlite_url: str) -> str:
+    """A clinic with a record of two months, an hour old."""
+    database = connect(sqlite_url)
+    database.connect()
+    record(database, datetime.now(UTC) - timedelta(hours=1))
+    close_all(database)
+    return sqlite_url
+
+
+def alone(*words: str) -> str:
+    """What the verifier says as a script."""
+    done = subprocess.run([sys.executable, verify.__file__, *words], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> None:
+    """Make a key, sign, export, prove; the verifier alone finds log and proofs good; a change is found."""
+    key, log, kept, proof = (tmp_path / name for name in ("key", "log", "kept", "proof"))
+    known = {"CAREGRANT_CHECKPOINT_KEY": str(key)}
+    public = run("audit", "key", "--new", "clinic.example/log", known=known).strip()
+    assert run("audit", "key", known=known).strip() == public
+    assert "never written over" in refused("audit", "key", "--new", "other", known=known)
+    keys = run("audit", "key", "--trees", url=recorded, known=known).splitlines()
+    assert [one.partition("+")[0] for one in keys] == [
+        f"clinic.example/log/{name}" for name in "- city harbour north".split()
+    ]
+    assert all(str(verify.Key.parse(one)) == one for one in keys)
+    kept.write_text(run("audit", "checkpoint", url=recorded, known=known))
+    assert run("audit", "checkpoint", url=recorded, known=known) == kept.read_text()
+    assert f"leaves in {kept.read_text().count('—')} trees" in run("audit", "verify", url=recorded, known=known)
+    run("audit", "export", "--format", "log", "-o", str(log), url=recorded, known=known)
+    assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
+    assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept))
+    assert "\nPARTLY VERIFIED: 0 of " in alone(str(log))
+    proof.write_text(
+        run("audit", "prove", "event:200", url=recorded) + run("audit", "prove", "decision:9", url=recorded)
+    )
+    assert alone("--proof", str(proof), "--key", public).count(" is ") == 2
+    with sqlite3.connect(recorded.removeprefix("sqlite:///")) as database:
+        database.execute("DROP TRIGGER event_update")
+        database.execute("UPDATE event SET actor = 'mallory' WHERE id = 200")
+    said = run("audit", "verify", "--json", url=recorded, exit_code=1, known=known)
+    assert json.loads(said)["findings"][0]["kind"] == "changed row"
+    assert "NOT VERIFIED: changed row: event 200 " in run(
+        "audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded, exit_code=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("a byte-order mark", lambda text: b"\xef\xbb\xbf" + text.encode()),
+        ("CRLF", lambda text: text.replace("\n", "\r\n").encode()),
+        ("UTF-16", lambda text: text.encode("utf-16")),
+        ("UTF-16 without a mark", lambda text: text.encode("utf-16-le")),
+        ("blanks at the ends of lines", lambda text: text.replace("\n", "  \n").encode()),
+    ],
+)
+def test_kept_checkpoints_are_read_as_people_send_them(
+    recorded: str, tmp_path: Path, name: str, sent: Callable[[str], bytes]
+) -> None:
+    """A kept file that a mail program or an editor has written anew proves what it proved, to both verifiers."""
+    kept, log = tmp_path / "kept.txt", tmp_path / "log.ndjson"
+    known = {"CAREGRANT_CHECKPOINT_KEY": str(tmp_path / "key")}
+    public = run("audit", "key", "--new", "clinic.example/log", known=known).strip()
+    kept.write_bytes(sent(run("audit", "checkpoint", url=recorded, known=known)))
+    run("audit", "export", "--format", "log", "-o", str(log), url=recorded, known=known)
+    said = run("audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded)
+    assert "\nVERIFIED: " in said, name
+    assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
+    assert "begins with" in prove_since(recorded, kept, tmp_path, public)
+
+
+def prove_since(recorded: str, kept: Path, tmp_path: Path, public: str) -> str:
+    """The lone verifier's words on the proofs that trees go on from those of a kept file."""
+    proof = tmp_path / "proof"
+    proof.write_text(run("audit", "prove", "--since", str(kept), url=recorded))
+    return alone("--proof", str(proof), "--key", public)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\x00\x01", b"\xe2\x80", b"PK\x03\x04 nonsense", b"clinic.example/log/north\n5\n"]
+)
+def test_a_damaged_file_is_called_damaged(recorded: str, tmp_path: Path, data: bytes) -> None:
+    """What handling has destroyed is no fraud: the file is named as damaged, and nothing else is claimed."""
+    (tmp_path / "kept.txt").write_bytes(data)
+    said = refused("audit", "verify", "--checkpoint", str(tmp_path / "kept.txt"), url=recorded)
+    assert "damaged" in said
+    assert "tail" not in said
+
+
+def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
+    """Parquet by months, FHIR by lines; a month is dropped only in its time, a person erased at once."""
+    said = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
+    assert f": {ASKED // 2} decisions of 3 subscriptions" in said
+    assert said.endswith(f" in {tmp_path / 'months'}/month={said[:7]}\n")
+    month = said[:7]
+    again = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
+    assert again == f"nothing written: {month} to {month} are in {tmp_path / 'months'} already\n"
+    lines = run("audit", "export", "--format", "fhir-r4", url=recorded).splitlines()
+    assert sum('"decision-' in line for line in lines) == ANSWERS
+    assert "are kept until" in refused("audit", "drop", month, "--exported", str(tmp_path / "months"), url=recorded)
+    said = run("audit", "erase", "patient:p-5", url=recorded)
+    assert said == "1 fields of events, 0 of decisions and 1 of the patient erased\n"
+    assert "\nPARTLY VERIFIED: 0 of " in run("audit", "verify", url=recorded, exit_code=3)
+
+
+def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
+    """Of an empty record, and of one whose decisions are all of this month, Parquet says why it wrote nothing."""
+    words = ("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"))
+    nothing = "nothing written: the record holds no decisions of a month past"
+    assert run(*words, url=sqlite_url) == f"{nothing}\n"
+    database = connect(sqlite_url)
+    database.connect()
+    at = datetime.now(UTC)
+    answer(database, at, range(3))
+    close_all(database)
+    assert run(*words, url=sqlite_url) == f"{nothing}; the 3 of {at:%Y-%m} are written when the month is over\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("audit", "checkpoint"), "CAREGRANT_CHECKPOINT_KEY"),
+        (("audit", "key", "--new", "x"), "say where"),
+        (("audit", "prove", "event:200"), "no checkpoint covers this yet"),
+        (("audit", "prove", "event:100000"), "There is nothing here"),
+        (("audit", "verify", "--key", "nonsense"), "no verifier key"),
+        (("audit", "erase", "somebody"), "is not practitioner:ID"),
+        (("audit", "drop", "yesterday", "--exported", "x"), "no month"),
+    ],
+)
+def test_what_is_refused_in_a_line(recorded: str, words: tuple[str, ...], why: str) -> None:
+    """What cannot be done says why."""
+    assert why in refused(*words, known={"CAREGRANT_DATABASE": recorded})

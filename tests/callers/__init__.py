@@ -1,0 +1,1 @@
+"""Callers: apps, tokens, the provider."""

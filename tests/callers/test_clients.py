@@ -1,0 +1,62 @@
+"""Apps and their keys: shown once, stored hashed, good only while not revoked, and bound where they are bound."""
+
+from datetime import timedelta
+
+import pytest
+
+from authz.callers.clients import SCOPES, add_client, find_client, revoke_clients
+from authz.database import Database
+from authz.errors import InvalidInput
+from authz.models import Client, Event
+from tests.support.people import NOW
+
+
+def test_a_key_is_stored_only_as_a_hash(database: Database) -> None:
+    """The key finds its app with its scopes; no column of any table holds the key."""
+    key = add_client(database, name="Physio App", scopes=("decide", "audit"), now=NOW)
+    found = find_client(database, key, now=NOW)
+    assert found is not None
+    assert (found.name, found.scopes, found.subscription) == ("Physio App", frozenset({"decide", "audit"}), None)
+    stored = [*Client.select().tuples().execute(database), *Event.select().tuples().execute(database)]
+    assert key not in repr(stored)
+    assert key.removeprefix("cg_") not in repr(stored)
+    assert len(key) > 43
+
+
+def test_a_key_that_is_not_one_finds_nothing(database: Database) -> None:
+    """Another key, a part of one, the hash of one and text that cannot be encoded are no keys."""
+    key = add_client(database, name="app", scopes=("decide",), now=NOW)
+    (stored,) = [row.key_hash for row in Client.select().execute(database)]
+    for wrong in ("", key[:-1], key + "x", key.lower(), stored, "\udcff", "\0"):
+        assert find_client(database, wrong, now=NOW) is None
+
+
+def test_a_revoked_key_finds_nothing_from_that_instant(database: Database) -> None:
+    """Revoking by name ends every key of that name and no other, at the instant given."""
+    old = add_client(database, name="app", scopes=("decide",), now=NOW)
+    other = add_client(database, name="other", scopes=("decide",), now=NOW)
+    later = NOW + timedelta(seconds=1)
+    assert revoke_clients(database, name="app", now=later) == 1
+    assert revoke_clients(database, name="app", now=later) == 0
+    assert find_client(database, old, now=later - timedelta(microseconds=1)) is not None
+    assert find_client(database, old, now=later) is None
+    assert find_client(database, other, now=later) is not None
+    kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
+    assert kinds == ["client:added", "client:added", "client:revoked"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"scopes": ("decide", "root")}, "'root' is no scope"),
+        ({"scopes": ()}, "at least one scope"),
+        ({"subscription": "nowhere"}, "no subscription nowhere"),
+        ({"name": ""}, "1 to 500 characters"),
+    ],
+)
+def test_what_is_malformed_registers_nothing(database: Database, given: dict[str, object], why: str) -> None:
+    """An unknown scope or subscription and a name that is none are refused."""
+    wanted: dict[str, object] = {"name": "app", "scopes": tuple(SCOPES), "now": NOW} | given
+    with pytest.raises(InvalidInput, match=why):
+        add_client(database, **wanted)  # type: ignore[arg-type]
+    assert Client.select().count(database) == 0

@@ -1,0 +1,303 @@
+"""The provider's keys: which of them are used, and what a provider that misbehaves costs."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from authz.callers import outbound, provider_keys
+from authz.callers.signed_tokens import BadToken
+from authz.callers.tokens import Tokens
+from authz.database import Database
+from authz.errors import Unavailable
+from authz.settings import Settings
+from tests.callers.test_tokens import GOOD, ISSUER, NOW, coded, token_of
+from tests.support import people
+from tests.support.http import App, Person, assert_problem, question, service
+from tests.support.jwks_server import KeyServer, Manner, new_key, serving
+
+
+@pytest.fixture
+def provider() -> Iterator[KeyServer]:
+    with serving() as keys:
+        yield keys
+
+
+def tokens_of(provider: KeyServer, algorithms: str = "RS256 ES256") -> Tokens:
+    return Tokens(Settings(jwks=provider.url, issuer=ISSUER, algorithms=algorithms))
+
+
+def public(key: Any, **members: Any) -> dict[str, Any]:
+    """A public key as its provider publishes it; None takes a member away."""
+    said = {**key.as_dict(private=False), **members}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+EC = public(ECKey.generate_key("P-256", auto_kid=True))
+STRANGE: list[Any] = [
+    {**EC, "crv": "P-9999"},
+    {**EC, "crv": "brainpoolP256r1"},
+    {**EC, "x": "AAAA"},
+    {**EC, "x": 7},
+    {**EC, "kid": 7},
+    {**EC, "kid": None},
+    {**EC, "use": "enc"},
+    {**EC, "use": "both"},
+    {**EC, "use": 7},
+    {**EC, "key_ops": ["sing"]},
+    {**EC, "key_ops": "verify"},
+    {**EC, "key_ops": ["encrypt"]},
+    {**EC, "alg": "ECDH-ES"},
+    {**EC, "alg": 7},
+    {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "quantum"},
+    {"kty": "OKP", "crv": "X448", "x": "AAAA"},
+    {"kty": "OKP", "crv": "Ed9999", "x": "AAAA"},
+    {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0", "kid": "shared"},
+    {"kty": "RSA", "n": "AQAB", "e": "AQAB"},
+    {"kty": "RSA", "e": "AQAB"},
+    {"kty": ["RSA"]},
+    {"kty": None},
+    {"kid": "none"},
+    {},
+    [],
+    "key",
+    None,
+    7,
+]
+
+
+@pytest.mark.parametrize("strange", STRANGE, ids=map(str, range(len(STRANGE))))
+def test_a_key_that_cannot_serve_is_skipped(provider: KeyServer, strange: Any) -> None:
+    """RFC 7517, section 5: whatever else is in the set, the keys that can serve go on serving."""
+    good = provider.keys[0]
+    for keys in ([strange, good], [good, strange]):
+        provider.keys = [_Published(one) if not isinstance(one, RSAKey) else one for one in keys]
+        assert tokens_of(provider).login_of(token_of(provider, good), NOW) == "alice@clinic.example"
+
+
+class _Published:
+    """A member of the set that is no key."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def as_dict(self, *, private: bool) -> Any:
+        assert not private
+        return self._value
+
+
+def test_no_key_can_serve(provider: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A set without any key that verifies signatures is as good as no provider, and the log says so."""
+    good = provider.keys[0]
+    provider.keys = [public(good, use="enc"), *(one for one in STRANGE if isinstance(one, dict))]
+    with caplog.at_level(logging.WARNING), pytest.raises(Unavailable):
+        tokens_of(provider).login_of(token_of(provider, good), NOW)
+    assert "no key in it can verify a signature" in caplog.text
+
+
+def test_members_that_do_not_matter(provider: KeyServer) -> None:
+    """Operations unknown to the library beside `verify`, certificates and other members leave a key as it is."""
+    good = provider.keys[0]
+    provider.keys = [public(good, key_ops=["verify", "verify-twice"], x5c=[7], x5t="?", use="sig", ext=True)]
+    assert tokens_of(provider).login_of(token_of(provider, good), NOW) == "alice@clinic.example"
+
+
+def test_a_token_without_kid(provider: KeyServer) -> None:
+    """It is tried with the one signing key that fits its algorithm; with two, or with none, it is not good."""
+    good, curve = provider.keys[0], ECKey.generate_key("P-256", auto_kid=True)
+    nameless = provider.sign(GOOD, good, kid=None)
+    beside = [curve, OKPKey.generate_key("Ed25519"), public(new_key(), use="enc"), public(new_key(), alg="PS256")]
+    for keys in ([good], [good, *beside], [public(good, kid=None), *beside]):
+        provider.keys = keys
+        assert tokens_of(provider).login_of(nameless, NOW) == "alice@clinic.example"
+    for keys in (
+        [good, new_key()],
+        [curve],
+        [public(good, use="enc"), curve],
+        [public(good, key_ops=["wrapKey"]), curve],
+    ):
+        provider.keys = keys
+        with pytest.raises(BadToken, match="kid"):
+            tokens_of(provider).login_of(nameless, NOW)
+
+
+def test_algorithms_are_not_confused(provider: KeyServer) -> None:
+    """A key verifies by its own kind of algorithm, and by its own one if it names one."""
+    rsa, curve, other = provider.keys[0], ECKey.generate_key("P-256", auto_kid=True), ECKey.generate_key("P-384")
+    provider.keys = [public(rsa, alg="RS256"), curve, other]
+    tokens = tokens_of(provider, "RS256 RS512 PS256 ES256 ES384")
+    assert tokens.login_of(provider.sign(GOOD, curve, alg="ES256"), NOW) == "alice@clinic.example"
+    assert tokens.login_of(provider.sign(GOOD, other, alg="ES384", kid=None), NOW) == "alice@clinic.example"
+    for token in (
+        provider.sign(GOOD, rsa, alg="PS256"),
+        provider.sign(GOOD, rsa, alg="RS512"),
+        provider.sign(GOOD, rsa, alg="PS256", kid=None),
+        provider.sign(GOOD, curve, alg="ES256", kid=rsa.kid),
+    ):
+        with pytest.raises(BadToken):
+            tokens.login_of(token, NOW)
+
+
+def test_header_members_of_others(provider: KeyServer) -> None:
+    """RFC 7515, section 4: what is not known in a header is ignored, unless it is called critical."""
+    known = {"alg": "RS256", "kid": provider.keys[0].kid}
+    token = provider.sign(GOOD, nonce="of the provider")
+    assert tokens_of(provider).login_of(token, NOW) == "alice@clinic.example"
+    body = coded(GOOD)
+    extensions: list[dict[str, Any]] = [{"crit": ["exp"], "exp": 1}, {"crit": []}, {"b64": False}]
+    for critical in extensions:
+        with pytest.raises(BadToken, match="crit"):
+            tokens_of(provider).login_of(f"{coded({**known, **critical})}.{body}.AAAA", NOW)
+
+
+MALFORMED = [
+    "a.b",
+    "a.b.c",
+    "a.b.c.d.e",
+    "...",
+    ".",
+    "eyJhbGciOiJSUzI1NiJ9",
+    f"{coded({'alg': 'RS256'})}.b",
+    f"{coded({'alg': 'RS256'})}..c",
+    f"{coded({'alg': 'RS256'})}.b.",
+    f"{coded({'alg': 'RS256', 'kid': 7})}.b.c",
+    f"{coded({'alg': 'HS256', 'kid': 'k'})}.b.c",
+    f"{coded({'alg': 'none'})}.b.c",
+    f"{coded({'alg': ['RS256']})}.b.c",
+    f"{coded({'alg': None})}.b.c",
+    f"{coded({'kid': 'k'})}.b.c",
+    f"{coded(b'[]')}.b.c",
+    f"{coded(b'[' * 9000)}.b.c",
+    f"{coded({'alg': 'RS256'})}.b.c" + "c" * 20_000,
+    "é.é.é",
+]
+
+
+@pytest.mark.parametrize("token", MALFORMED, ids=lambda token: token[:30])
+def test_what_is_no_token_asks_nobody(provider: KeyServer, token: str) -> None:
+    """Garbage with a dot in it is refused before the provider is asked, be it up or down."""
+    provider.manner = "silent"
+    with pytest.raises(BadToken):
+        tokens_of(provider).login_of(token, NOW)
+    assert provider.fetched == 0
+
+
+def test_a_dead_provider_costs_an_app_nothing(
+    provider: KeyServer, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Garbage is 401 at once; of many good tokens one waits, the others are 503 at once, and apps are answered."""
+    monkeypatch.setattr(provider_keys, "_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 1.5)
+    people.fill(sqlite_database)
+    flask = service(sqlite_database, jwks=provider.url, issuer=ISSUER)
+    app, provider.manner = App(flask, sqlite_database), "silent"
+    garbage = Person(flask, {"Authorization": "Bearer a.b"})
+    good = Person(flask, {"Authorization": f"Bearer {token_of(provider)}"})
+
+    def took(call: Callable[[], Any]) -> tuple[int, float]:
+        before = time.monotonic()
+        return call().status_code, time.monotonic() - before
+
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(took, lambda: good.call("GET", "/v1/me")) for _ in range(8)]
+        asked = [took(lambda: app.ask(question())) for _ in range(5)]
+        refused = [took(lambda: garbage.call("GET", "/v1/me")) for _ in range(5)]
+        answers = [one.result() for one in waiting]
+    assert {status for status, _ in asked} == {200}
+    assert {status for status, _ in refused} == {401}
+    assert {status for status, _ in answers} == {503}
+    assert sorted(seconds for _, seconds in answers)[-2] < 0.9, "somebody waited for another's question"
+    assert max(seconds for _, seconds in asked + refused) < 0.9
+    assert took(lambda: good.call("GET", "/v1/me"))[1] < 0.5, "the failure was forgotten"
+    assert provider.fetched == 1
+
+
+@pytest.mark.parametrize("manner", ["failing", "silent", "slow", "slow headers", "endless", "redirecting", "no JSON"])
+def test_every_fault_ends(provider: KeyServer, monkeypatch: pytest.MonkeyPatch, manner: Manner) -> None:
+    """However a provider misbehaves, the fetch ends soon, and another one after half a minute finds it well again."""
+    monkeypatch.setattr(provider_keys, "_PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 0.3)
+    provider.manner = manner
+    tokens, before = tokens_of(provider), time.monotonic()
+    with pytest.raises(Unavailable):
+        tokens.login_of(token_of(provider), NOW)
+    assert time.monotonic() - before < 1.9, "it ended by the caller's patience only"
+    assert provider.fetched == 1
+    provider.manner = "well"
+    assert tokens.login_of(token_of(provider), NOW + timedelta(seconds=30)) == "alice@clinic.example"
+
+
+def test_keys_serve_while_newer_ones_come(provider: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one caller waits for newer keys, the others go on with those that are there."""
+    monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 1.0)
+    tokens, good = tokens_of(provider), token_of(provider)
+    tokens.login_of(good, NOW)
+    provider.manner, later = "silent", NOW + timedelta(seconds=40)
+    stranger = provider.sign(GOOD, new_key())
+
+    def ask_for_newer() -> None:
+        with pytest.raises(BadToken):
+            tokens.login_of(stranger, later)
+
+    waiting = threading.Thread(target=ask_for_newer)
+    waiting.start()
+    while provider.fetched < 2:
+        assert waiting.is_alive()
+    before = time.monotonic()
+    assert tokens.login_of(good, later) == "alice@clinic.example"
+    assert time.monotonic() - before < 0.5
+    waiting.join()
+
+
+def test_a_clock_that_went_back(provider: KeyServer) -> None:
+    """An instant before the last attempt does not keep the keys from being read."""
+    tokens = tokens_of(provider)
+    provider.manner = "failing"
+    with pytest.raises(Unavailable):
+        tokens.login_of(token_of(provider), NOW + timedelta(hours=1))
+    provider.manner = "well"
+    assert tokens.login_of(token_of(provider), NOW) == "alice@clinic.example"
+
+
+def test_an_answer_through_the_bounds(provider: KeyServer) -> None:
+    """A good answer arrives whole."""
+    assert b'"keys"' in outbound.get(provider.url, 5)
+
+
+def test_the_log_names_the_claim(
+    provider: KeyServer, sqlite_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused token's line names the part or claim that was missing or wrong, and no value of it."""
+    flask = service(sqlite_database, jwks=provider.url, issuer=ISSUER)
+    future = int(time.time()) + 600
+    good = token_of(provider, exp=future)
+    head, body, _ = good.split(".")
+    wrong = {
+        "exp is over": token_of(provider, exp=1),
+        "exp is missing": token_of(provider, exp=None),
+        "aud is wrong": token_of(provider, exp=future, aud="secret-of-another"),
+        "aud is missing": token_of(provider, exp=future, aud=None),
+        "iss is wrong": token_of(provider, exp=future, iss="https://secret-of-another.example"),
+        "email is missing": token_of(provider, exp=future, email=None),
+        "email cannot be a login": token_of(provider, exp=future, email="secret-of-another"),
+        "email_verified is missing": token_of(provider, exp=future, email_verified=None),
+        "email_verified is not true": token_of(provider, exp=future, email_verified="secret-of-another"),
+        "nbf is wrong": token_of(provider, exp=future, nbf=future),
+        "signature is wrong": f"{head}.{body}.{coded(b'secret-of-another' * 15)}",
+        "kid: ": provider.sign(GOOD, new_key()),
+        "alg is none": f"{coded({'alg': 'HS256'})}.b.c",
+        "malformed": "secret.of-another",
+    }
+    for expected, token in wrong.items():
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            refused = Person(flask, {"Authorization": f"Bearer {token}"}).call("GET", "/v1/me")
+        assert_problem(refused, 401, "unauthenticated")
+        assert expected in caplog.text
+        assert "secret" not in caplog.text + refused.text

@@ -1,0 +1,40 @@
+"""One service never stops another: frozen (SIGSTOP) amid its writes, it costs the other nothing."""
+
+import os
+import random
+import signal
+import time
+from datetime import UTC, datetime
+
+from authz.audit.integrity.verification import verification
+from authz.database import close_all, connect
+from authz.record import seal
+from tests.support.services import OK, Caller, check_nothing_lost, clinic, service, working
+
+FREEZES = int(os.environ.get("CAREGRANT_FREEZES", "5"))
+SECONDS = 1.5
+
+
+def test_a_frozen_service_does_not_stop_another(postgresql_url: str) -> None:
+    """Each time the other answers every decision and every change within a second, and the record is whole."""
+    key, chance = clinic(postgresql_url), random.Random(13)
+    with service(postgresql_url) as (here, _), service(postgresql_url) as (there, group):
+        frozen = [Caller(there, key, f"there{number}") for number in range(4)]
+        other = Caller(here, key, "here")
+        with working(*frozen):
+            for turn in range(FREEZES):
+                time.sleep(0.1 + 0.3 * chance.random())
+                os.killpg(group, signal.SIGSTOP)
+                until = time.monotonic() + SECONDS * (1 + turn % 3)
+                while time.monotonic() < until:
+                    assert other.ask() in OK
+                    assert other.change() in OK
+                os.killpg(group, signal.SIGCONT)
+        assert other.answers.slowest() < 1.0
+        assert other.answers.count(*OK) > 20 * FREEZES
+    database = connect(postgresql_url)
+    check_nothing_lost(database, other, *frozen)
+    seal(database, datetime.now(UTC))
+    found = verification(database)
+    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
+    close_all(database)

@@ -1,0 +1,25 @@
+"""The benchmarks run, and every contestant that is installed answers as Caregrant does; nothing here is timed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_contestant_agrees() -> None:
+    """A small run ends well, which it does only when all answers are equal, and tells every measure."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    told = [line.split("|")[1].strip() for line in ran.stdout.splitlines()]
+    for start in ("evaluate", "evaluate_many", "search of resources", "search of subjects", "matrix", "import"):
+        assert any(what.startswith(start) for what in told), start

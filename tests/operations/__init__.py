@@ -1,0 +1,1 @@
+"""Operations: what each does, races, lives."""

@@ -1,0 +1,300 @@
+"""Entities of declared types over HTTP: versions, what is refused, whose they are, and what the record says of them."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from authz.database import Database, gather_statistics
+from authz.database.statements import insert_rows
+from authz.domain import FOREVER, FOREVER_MICROS, to_micros
+from authz.errors import NotFound
+from authz.models import Entity, EntityLink, Event, Grant, Licence, Membership, Patient, Practitioner, Subscription
+from authz.operations import end_entity, put_entity
+from authz.operations import entity as entity_operations
+from authz.policy.pdp import PDP
+from authz.record import replayed, told_entity
+from tests.api.test_v1 import app
+from tests.support import people
+from tests.support.acting import by, pdp_of
+from tests.support.http import Person, answered, assert_problem, service
+from tests.support.people import NOW
+
+
+@pytest.fixture
+def flask(database: Database) -> Flask:
+    people.fill(database)
+    return service(database)
+
+
+@pytest.fixture
+def admin(flask: Flask, database: Database) -> Person:
+    return app(flask, database, "admin")
+
+
+def put(caller: Person, name: str = "d-1", kind: str = "document", **properties: Any) -> Any:
+    return caller.call("PUT", f"/v1/entities/{kind}/{name}", {"properties": properties})
+
+
+def test_a_document_follows_its_patient(database: Database) -> None:
+    """From the instant at which it is put, in versions: the past stays the past, and once ended it is gone."""
+    people.fill(database)
+    bob, doc = ("practitioner", "bob"), ("document", "d-1")
+    pdp = pdp_of(database)
+    for later, patient in ((1, "p-1"), (2, "p-oscar"), (2, "p-1"), (3, "p-1")):
+        said = {"patient": patient, "title": "Knee"}
+        assert (
+            put_entity(pdp, actor=by("", later), kind="document", entity="d-1", properties=said)["properties"] == said
+        )
+    end_entity(pdp, actor=by("", 4), kind="document", entity="d-1")
+    at = [NOW + timedelta(seconds=later) for later in (0, 1, 2, 3.9, 4)]
+    assert [pdp.evaluate(bob, "view", doc, now=one).allowed for one in at] == [False, True, True, True, False]
+    with pytest.raises(NotFound):
+        end_entity(pdp, actor=by("", 5), kind="document", entity="d-1")
+    kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
+    assert kinds == ["entity:started", *["entity:ended", "entity:started"] * 2, "entity:ended"]
+
+
+def test_what_it_does_is_recorded_and_can_be_replayed(admin: Person, database: Database) -> None:
+    """Ids and a digest, never a title; a version that was changed by hand is found out."""
+    answered(put(admin, patient="p-1", author="bob", title="Knee plan of Pat"))
+    answered(put(admin, patient="p-1", author="bob", title="Hip plan of Pat"))
+    last = Event.select().order_by(Event.id.desc()).limit(1).execute(database)[0]
+    assert (last.kind, last.subscription, last.patient) == ("entity:started", "north", "p-1")
+    assert last.body["after"]["links"] == {"patient": "p-1", "author": "bob"}
+    assert "plan" not in str([event.body for event in Event.select().execute(database)])
+    told = [one for one in replayed(database)[1] if '"d-1"' in one.row]
+    assert told == []
+    Entity.update(properties={"title": "Arm plan"}).where(Entity.id == "d-1", Entity.ended_at == FOREVER).execute(
+        database
+    )
+    assert sorted(one.side for one in replayed(database)[1] if '"d-1"' in one.row) == ["stored", "told"]
+
+
+@pytest.mark.parametrize(
+    ("properties", "why"),
+    [
+        ({"colour": "red"}, "document has no property 'colour'"),
+        ({"title": 5}, "document.title: 5 is not a string"),
+        ({"title": ["a"]}, "document.title"),
+        ({"patient": {"id": "p-1"}}, "document.patient"),
+        ({"patient": "p-none"}, "patient: there is no patient 'p-none'"),
+        ({"author": "none"}, "author: there is no practitioner 'none'"),
+        ({"id": "x"}, "document has no property 'id'"),
+    ],
+)
+def test_what_is_not_declared_is_refused(admin: Person, database: Database, properties: Any, why: str) -> None:
+    """An unknown or wrongly typed property, a relation to nothing: 422 with the reason, and nothing is stored."""
+    before = Entity.select().count(database)
+    assert_problem(put(admin, **properties), 422, "invalid", why)
+    assert Entity.select().count(database) == before
+
+
+def test_types_that_are_not_declared(admin: Person) -> None:
+    """A built-in type is no entity; an unknown one is not there; an id is visible characters."""
+    for kind in ("patient", "nothing"):
+        assert_problem(put(admin, kind=kind), 404, "not-found")
+        assert_problem(admin.call("DELETE", f"/v1/entities/{kind}/x"), 404, "not-found")
+    assert_problem(put(admin, "a b"), 422, "invalid", "visible")
+    assert_problem(admin.call("PUT", "/v1/entities/document/d", {"title": "x"}), 422, "invalid", "/title")
+
+
+def post(caller: Person, **properties: Any) -> Any:
+    return caller.call("POST", "/v1/entities/document", {"properties": properties})
+
+
+def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, database: Database) -> None:
+    """What leads to another clinic is as what is not there, and what leads nowhere is nobody's."""
+    north, city = (app(flask, database, "admin", tenant=clinic) for clinic in ("north", "city"))
+    made = answered(post(north, patient="p-1", author="bob"), 201)["id"]
+    elsewhere = assert_problem(post(city, patient="p-1"), 422, "invalid")
+    nothing = assert_problem(post(city, patient="p-0"), 422, "invalid")
+    assert str(elsewhere).replace("p-1", "p-0") == str(nothing)
+    assert_problem(post(city, author="bob"), 422, "invalid")
+    assert_problem(post(city, title="x"), 422, "invalid", "nothing in them leads")
+    answered(post(city, author="frank"), 201)
+    for call in (put(city, made, patient="p-city"), city.call("DELETE", f"/v1/entities/document/{made}")):
+        assert_problem(call, 404, "not-found")
+    assert answered(put(north, made, patient="p-1", author="bob", title="Knee"))["id"] == made
+    assert north.call("DELETE", f"/v1/entities/document/{made}").status_code == 204
+    answered(put(admin, "d-3", title="anybody's"))
+    assert_problem(app(flask, database, "decide").call("PUT", "/v1/entities/document/d-9", {}), 403, "forbidden")
+
+
+def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, database: Database) -> None:
+    """T33: whoever else its people work for, a clinic's key takes over nothing; its own clinic goes on changing it."""
+    north, city = (app(flask, database, "admin", tenant=clinic) for clinic in ("north", "city"))
+    mine = answered(post(north, author="mia"), 201)["id"]  # mia works in both clinics
+    assert_problem(put(city, mine, author="frank"), 404, "not-found")
+    assert_problem(city.call("DELETE", f"/v1/entities/document/{mine}"), 404, "not-found")
+    answered(put(north, mine, author="mia", title="still North's"))
+    rows = Entity.select().where(Entity.id == mine).order_by(Entity.pk).execute(database)
+    assert [row.subscription for row in rows] == ["north", "north"]
+    last = Event.select().order_by(Event.id.desc()).limit(1).execute(database)[0]
+    assert (last.subscription, last.body["after"]["subscription"]) == ("north", "north")
+    assert [one for one in replayed(database)[1] if mine in one.row] == []
+    # A decision asked within the other clinic knows no more of it.
+    pdp, doc = pdp_of(database), ("document", mine)
+    mia, later = ("practitioner", "mia"), FOREVER - timedelta(days=1)
+    asked = [pdp.evaluate(mia, "view", doc, now=later, tenant=one) for one in (None, "north", "city")]
+    assert [one.allowed for one in asked] == [True, True, False]
+    Entity.update(subscription="city").where(Entity.id == mine).execute(database)
+    assert [one for one in replayed(database)[1] if mine in one.row] != []
+
+
+def test_t33_ids_are_the_operators(flask: Flask, admin: Person, database: Database) -> None:
+    """T33: a clinic's key cannot tell by a chosen id what others have, nor take it before they do."""
+    city = app(flask, database, "admin", tenant="city")
+    answered(put(admin, "taken", patient="p-1"))
+    told = [put(city, one, patient="p-city") for one in ("taken", "free", "a b")]
+    assert len({(answer.status_code, answer.data) for answer in told}) == 1
+    assert_problem(told[0], 404, "not-found")
+    assert Entity.select().where(Entity.id == "free").count(database) == 0
+
+
+@pytest.fixture
+def older(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entities that events of before 0.2 began, which tell no clinic; some were changed and ended since."""
+
+    def as_before(row: Any, links: Any) -> dict[str, Any]:
+        told = told_entity(row, links)
+        del told["subscription"]
+        return told
+
+    with monkeypatch.context() as before:
+        before.setattr(entity_operations, "told_entity", as_before)
+        for name, properties in OLDER.items():
+            answered(put(admin, name, **properties))
+    answered(put(admin, "d-old", patient="p-1", title="Knee"))
+    assert admin.call("DELETE", "/v1/entities/document/d-older").status_code == 204
+
+
+OLDER: dict[str, dict[str, str]] = {
+    "d-old": {"patient": "p-1"},
+    "d-older": {"patient": "p-1", "author": "mia"},
+    "d-authors": {"author": "mia"},
+    "d-nobodys": {"title": "Knee"},
+}
+"""Of Mia's alone nobody can say where she had worked at the upgrade; a patient keeps the clinic."""
+
+
+@pytest.mark.usefixtures("older")
+def test_events_of_before_tell_no_clinic(database: Database) -> None:
+    """A version that an older event began has the clinic that its relations prove; of some nobody can say."""
+    replay = replayed(database)
+    assert [one for one in replay.differences if any(f'"{name}"' in one.row for name in OLDER)] == []
+    assert replay.unproven == ["document:d-authors"]
+
+
+@pytest.mark.usefixtures("older")
+@pytest.mark.parametrize(
+    ("name", "clinic", "sides"),
+    [
+        ("d-old", "city", ["stored", "told"]),
+        ("d-old", "", ["stored", "told"]),
+        ("d-older", "city", ["stored", "told"]),
+        ("d-authors", "city", []),
+        ("d-authors", "", []),
+        ("d-authors", "harbour", ["stored", "told"]),
+        ("d-nobodys", "north", ["stored", "told"]),
+    ],
+)
+def test_a_clinic_that_the_upgrade_cannot_have_given(
+    database: Database, name: str, clinic: str, sides: list[str]
+) -> None:
+    """An old version moved to another clinic in the table is a difference, as far as the relations prove it."""
+    Entity.update(subscription=clinic).where(Entity.id == name).execute(database)
+    found = [one.side for one in replayed(database).differences if f'"{name}"' in one.row]
+    assert sorted(set(found)) == sides
+
+
+@pytest.mark.parametrize(
+    ("properties", "owner"),
+    [
+        ({"patient": "p-1", "author": "frank"}, "north"),
+        ({"author": "bob"}, "north"),
+        ({"author": "mia"}, ""),  # has worked in two
+        ({"title": "x"}, ""),
+    ],
+)
+def test_what_the_operator_writes_belongs_where_it_leads(
+    admin: Person, database: Database, properties: Any, owner: str
+) -> None:
+    """To the one clinic of its patient, else the one where its people have worked; else it stays the operator's."""
+    answered(put(admin, "d-9", **properties))
+    assert [row.subscription for row in Entity.select().where(Entity.id == "d-9").execute(database)] == [owner]
+
+
+MANY = 3000
+LIFE = (to_micros(people.LONG_AGO), FOREVER_MICROS)
+
+
+def crowd(database: Database) -> None:
+    """The cast among many others in clinics of ten, each with a patient of their own and a document of it."""
+    people.fill(database)
+    spans, given = ("started_at", "ended_at"), ("given_by", "reason", "ended_by", "end_cause")
+    names = {f"x-{number}": f"clinic-{number // 10}" for number in range(MANY)}
+    clinics = sorted(set(names.values()))
+    with database.atomic():
+        insert_rows(database, Subscription, ("id", "name"), [(one, "") for one in clinics])
+        insert_rows(database, Licence, ("subscription", *spans), [(one, *LIFE) for one in clinics])
+        logins = [(one, f"{one}@clinic.example", "") for one in names]
+        insert_rows(database, Practitioner, ("id", "login", "name"), logins)
+        works = [(one, clinic, "member", *LIFE) for one, clinic in names.items()]
+        insert_rows(database, Membership, ("practitioner", "subscription", "role", *spans), works)
+        patients = [(one, clinic, "", *LIFE) for one, clinic in names.items()]
+        insert_rows(database, Patient, ("id", "subscription", "name", *spans), patients)
+        owns = [(one, one, "owner", "created", "", "", "", "", *LIFE) for one in names]
+        insert_rows(database, Grant, ("patient", "practitioner", "role", "origin", *given, *spans), owns)
+        rows = [("document", one, "{}", *LIFE) for one in names]
+        insert_rows(database, Entity, ("type", "id", "properties", *spans), rows)
+        keys = Entity.select(Entity.pk, Entity.id).where(Entity.id.in_(list(names))).tuples().execute(database)
+        links = [(key, which, "document", one) for key, one in keys for which in ("patient", "author")]
+        insert_rows(database, EntityLink, ("entity", "property", "type", "target"), links)
+
+
+def statements(pdp: PDP, tenant: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The SQL, with its arguments, of every kind of question about documents."""
+    ends = ("practitioner", "", "document")  # every action
+    kinds = ("evaluation", "evaluations", "resources", "subjects", "actions")
+    plans = [made[0] for kind in kinds if (made := pdp._plan(kind, *ends, tenant))]
+    plans.append(pdp._probes(*ends, tenant is not None)[1])
+    assert len(plans) == len(kinds) + 1
+    for plan in plans:
+        values = ("bob", "north-plan", to_micros(NOW), tenant, "", 50, '[["bob", "north-plan"]]')
+        yield plan.sql, plan.arguments(values, {})
+
+
+def read_through(database: Database, sql: str, values: dict[str, Any]) -> list[str]:
+    """The steps of a statement's plan that read a table, or all of a type, instead of looking rows up."""
+    if database.dialect == "sqlite":
+        steps = [step for *_, step in database.connection().execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+        return [step for step in steps if re.search(r"SCAN [tl]\d|SCAN entity|AUTOMATIC|\(type=\? AND id>\?\)", step)]
+    ((told,),) = database.connection().execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", values).fetchall()
+    waiting, found = [told[0]["Plan"]], []
+    for step in waiting:
+        waiting += step.get("Plans", [])
+        table = step.get("Relation Name")
+        rows = step["Actual Rows"] * step["Actual Loops"] + step.get("Rows Removed by Filter", 0)
+        if table in ("entity", "entity_link", "grant", "patient") and (step["Node Type"] == "Seq Scan" or rows > 100):
+            found.append(f"{step['Node Type']} on {table}: {rows} rows")
+    return found
+
+
+@pytest.mark.parametrize("tenant", [None, "north"])
+def test_a_relation_is_looked_up_and_never_scanned(database: Database, tenant: str | None) -> None:
+    """Whatever is asked about documents, of entities, links, grants and patients only those in question are read."""
+    crowd(database)
+    gather_statistics(database)
+    asked = statements(pdp_of(database), tenant)
+    assert [step for sql, values in asked for step in read_through(database, sql, values)] == []
+
+
+def test_nor_is_it_before_there_are_statistics(sqlite_database: Database) -> None:
+    """SQLite keeps statistics only where it is told to: a service that was filled since its start has none."""
+    crowd(sqlite_database)
+    asked = statements(pdp_of(sqlite_database), None)
+    assert [step for sql, values in asked for step in read_through(sqlite_database, sql, values)] == []

@@ -1,0 +1,202 @@
+"""What must hold whatever is done, in whatever order: the invariants of AUDIT.md section 3, after each step."""
+
+import itertools
+import os
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from authz.database import Database, close_all, connect
+from authz.errors import CaregrantError
+from authz.models import MODELS, Grant, Membership, Patient
+from authz.operations import (
+    add_patient,
+    end_membership,
+    end_share,
+    end_standing_share,
+    put_membership,
+    put_practitioner,
+    put_subscription,
+    share,
+    share_all,
+    transfer,
+)
+from authz.record import Actor, replayed
+from tests.support.acting import login, pdp_of
+from tests.support.people import NOW
+
+ROOMS = {"alice": "north", "bob": "north", "dan": "north", "frank": "city", "mia": "city"}
+PEOPLE = st.sampled_from([*ROOMS, "gus"])
+PATIENTS = st.sampled_from([f"p-{number}" for number in range(4)])
+
+RECORD = ("policy_text", "event", "decision", "leaf", "seal", "checkpoint", "erased", "review")
+
+
+class Machine(RuleBasedStateMachine):
+    """Any sequence of operations, by anybody, on few people and patients, a second apart or at one instant."""
+
+    database: ClassVar[Database]
+
+    @initialize()
+    def begin(self) -> None:
+        for model in reversed(MODELS):
+            if model._meta.table_name not in (*RECORD, "spool_position"):
+                model.delete().execute(self.database)
+        self._forget_record()
+        self.later = 0
+        self.pdp = pdp_of(self.database)
+        for clinic in ("north", "city"):
+            put_subscription(self.pdp, actor=self.by(""), subscription=clinic, name=clinic)
+        for who in (*ROOMS, "gus"):
+            put_practitioner(self.pdp, actor=self.by(""), practitioner=who, login=login(who), name=who)
+        for who, clinic in ROOMS.items():
+            role = "manager" if who == "dan" else "member"
+            put_membership(self.pdp, actor=self.by(""), subscription=clinic, practitioner=who, role=role)
+        for number, owner in enumerate(("alice", "alice", "bob")):
+            add_patient(self.pdp, actor=self.by(owner), patient=f"p-{number}", name="Pat", subscription="north")
+
+    def _forget_record(self) -> None:
+        """Only a test may: the triggers that keep the record are put aside and back."""
+        for table in RECORD:
+            if self.database.dialect == "postgresql":
+                self.database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+                self.database.execute_sql(f"DELETE FROM {table}")
+                self.database.execute_sql(f"ALTER TABLE {table} ENABLE TRIGGER ALL")
+                continue
+            sql = self.database.execute_sql("SELECT sql FROM sqlite_master WHERE name = ?", (f"{table}_delete",))
+            (made,) = sql.fetchone()
+            self.database.execute_sql(f"DROP TRIGGER {table}_delete")
+            self.database.execute_sql(f"DELETE FROM {table}")
+            self.database.execute_sql(made)
+
+    def by(self, who: str) -> Actor:
+        return Actor(who, NOW + timedelta(seconds=self.later))
+
+    def _try(self, work: Any, who: str, ends: str | None = None, **said: Any) -> None:
+        """Do it or be refused; where it takes away, nobody may see more afterwards than before."""
+        before = self._seen()
+        try:
+            work(self.pdp, actor=self.by(who), **said)
+        except CaregrantError:
+            assert self._seen() == before
+        else:
+            gained = self._seen() - before
+            assert not ends or not gained
+            if work is transfer:
+                taker = said["colleague"].split("@")[0]
+                assert (who, said["patients"][0]) not in gained
+                assert all((taker, one) in self._seen() for one in said["patients"])
+
+    def _seen(self) -> set[tuple[str, str]]:
+        held = self.pdp.matrix("practitioner", "view", "patient", now=NOW + timedelta(seconds=self.later))
+        return {(one.subject, one.resource) for one in held}
+
+    @rule(seconds=st.integers(0, 3))
+    def wait(self, seconds: int) -> None:
+        self.later += seconds
+
+    @rule(who=PEOPLE, patient=PATIENTS, to=PEOPLE, until=st.sampled_from([None, 1, 3]))
+    def share(self, who: str, patient: str, to: str, until: int | None) -> None:
+        end = None if until is None else self.by(who).now + timedelta(seconds=until)
+        self._try(share, who, patients=[patient], colleague=login(to), until=end)
+
+    @rule(who=PEOPLE, number=st.integers(0, 6))
+    def end_share(self, who: str, number: int) -> None:
+        grants = list(Grant.select().where(Grant.role == "viewer").order_by(Grant.id.desc()).execute(self.database))
+        if number < len(grants):
+            one = grants[number]
+            self._try(end_share, who, ends="share", patient=one.patient_id, grant=one.id)
+
+    @rule(who=PEOPLE, patients=st.lists(PATIENTS, min_size=1, max_size=2, unique=True), to=PEOPLE, end=st.booleans())
+    def transfer(self, who: str, patients: list[str], to: str, end: bool) -> None:
+        self._try(transfer, who, patients=patients, colleague=login(to), end_shares=end)
+
+    @rule(who=PEOPLE, to=PEOPLE, content=st.booleans())
+    def share_all(self, who: str, to: str, content: bool) -> None:
+        self._try(share_all, who, colleague=login(to), content=content)
+
+    @rule(who=PEOPLE, number=st.integers(1, 6))
+    def end_standing_share(self, who: str, number: int) -> None:
+        self._try(end_standing_share, who, ends="share", standing_share=number)
+
+    @rule(who=PEOPLE, patient=PATIENTS)
+    def add_patient(self, who: str, patient: str) -> None:
+        self._try(add_patient, who, patient=patient, name="Pat")
+
+    @rule(by=st.sampled_from(["", "dan", "alice"]), who=PEOPLE, role=st.sampled_from(["member", "manager", "auditor"]))
+    def join(self, by: str, who: str, role: str) -> None:
+        clinic = ROOMS.get(who, "north")
+        self._try(put_membership, by, subscription=clinic, practitioner=who, role=role)
+
+    @rule(by=st.sampled_from(["", "dan", "alice"]), who=PEOPLE)
+    def leave(self, by: str, who: str) -> None:
+        clinic = ROOMS.get(who, "north")
+        self._try(end_membership, by, ends="membership", subscription=clinic, practitioner=who)
+
+    @rule(live=st.booleans())
+    def lapse_or_resume(self, live: bool) -> None:
+        self._try(put_subscription, "", subscription="north", name="north", live=live)
+
+    @invariant()
+    def one_owner_at_every_instant(self) -> None:
+        for patient in Patient.select().execute(self.database):
+            owned = Grant.select().where(
+                Grant.patient == patient.id, Grant.role == "owner", Grant.ended_at > Grant.started_at
+            )
+            lives = sorted((one.started_at, one.ended_at) for one in owned.execute(self.database))
+            assert lives[0][0] == patient.started_at
+            assert lives[-1][1].year == 9999
+            assert all(one[1] == other[0] for one, other in itertools.pairwise(lives))
+
+    @invariant()
+    def nobody_sees_without_a_grant_and_a_membership(self) -> None:
+        at = NOW + timedelta(seconds=self.later)
+        works = {
+            (one.practitioner_id, one.subscription_id)
+            for one in Membership.select()
+            .where(Membership.started_at <= at, Membership.ended_at > at, Membership.role != "auditor")
+            .execute(self.database)
+        }
+        where = {one.id: one.subscription_id for one in Patient.select().execute(self.database)}
+        for who, patient in self._seen():
+            assert (who, where[patient]) in works
+
+    @invariant()
+    def searches_agree_with_evaluations(self) -> None:
+        at = NOW + timedelta(seconds=self.later)
+        seen = self._seen()
+        for patient in Patient.select().execute(self.database):
+            listed = self.pdp.search_subjects("practitioner", "view", ("patient", patient.id), now=at)
+            assert listed == sorted(who for who, one in seen if one == patient.id)
+            for who in (*ROOMS, "gus"):
+                allowed = self.pdp.evaluate(("practitioner", who), "view", ("patient", patient.id), now=at).allowed
+                assert allowed == (who in listed)
+
+    @invariant()
+    def the_events_tell_all(self) -> None:
+        assert replayed(self.database)[1] == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_promises(kind: str, request: pytest.FixtureRequest) -> None:
+    """Whatever is done: one owner, no access without a grant and a membership, searches and events agree."""
+    database = connect(request.getfixturevalue(f"{kind}_url"))
+    database.connect()
+    machine = type("MachineOn", (Machine,), {"database": database})
+    examples = int(os.environ.get("CAREGRANT_EXAMPLES", "120")) // (4 if kind == "sqlite" else 12)
+    try:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=25,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        close_all(database)

@@ -1,0 +1,272 @@
+"""The access review: a decided sheet is carried out line by line, all of it or nothing (Q16)."""
+
+import csv
+import hashlib
+import os
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from authz.audit import questions as ask
+from authz.audit.reports.sheets import as_csv
+from authz.audit.session import open_audit
+from authz.database import Database
+from authz.database.statements import insert_rows
+from authz.domain import FOREVER_MICROS, to_micros
+from authz.errors import ImportRefused, InvalidInput
+from authz.models import Event, Grant, Patient, Practitioner, Review, StandingShare
+from authz.operations import Reviewed, Verdict, review, share
+from authz.record import Asked, record_decisions
+from tests.cli.test_cli import refused, run
+from tests.support.acting import Clinic, by, login
+from tests.support.people import NOW, add, fill
+
+DUE = NOW + timedelta(days=30)
+
+
+@pytest.fixture
+def clinic(database: Database) -> Clinic:
+    """The cast; Alice has shared p-1 with Oscar, too."""
+    fill(database)
+    made = Clinic(database)
+    share(made.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"))
+    return made
+
+
+def line(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict:
+    return Verdict(number, "grant", clinic.grant(who), "p-1", who, verdict)
+
+
+def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict:
+    """A line on the standing share that somebody has."""
+    found = StandingShare.select(StandingShare.id).where(StandingShare.colleague == who).tuples()
+    return Verdict(number, "standing_share", next(iter(found.execute(clinic.database)))[0], "", who, verdict)
+
+
+def carry_out(clinic: Clinic, *verdicts: Verdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
+    actor = by(by_whom, later=60)
+    return review(clinic.pdp, actor=actor, campaign=campaign, due=DUE, verdicts=verdicts)
+
+
+def test_keep_and_revoke(clinic: Clinic) -> None:
+    """What is kept stands, what is revoked has ended; each line is recorded with its reviewer and verdict."""
+    done = carry_out(clinic, line(clinic, "bob", "keep"), line(clinic, "oscar", "revoke", 3))
+    assert done == Reviewed(kept=1, revoked=1)
+    later = clinic.viewers(later=61)
+    assert "bob" in later
+    assert "oscar" not in later
+    rows = Review.select().order_by(Review.id).execute(clinic.database)
+    assert [(row.grant_id, row.reviewer_id, row.verdict, row.due_at) for row in rows] == [
+        (clinic.grant("bob"), "dan", "keep", DUE),
+        (clinic.grant("oscar"), "dan", "revoke", DUE),
+    ]
+    assert clinic.events()[-3:] == ["review:given", "review:given", "grant:ended:ended"]
+    assert ("share:ended", "p-1") in clinic.told("oscar")
+    assert clinic.unaccounted() == []
+
+
+def test_standing_shares_are_reviewed_with_the_others(clinic: Clinic) -> None:
+    """One is kept, one revoked: it opens nothing any more, both sides are told, and the record says who decided."""
+    assert "carl" in clinic.viewers(later=61)
+    keep, revoke = standing(clinic, "carol", "keep"), standing(clinic, "carl", "revoke", 3)
+    done = carry_out(clinic, keep, revoke, line(clinic, "bob", "keep", 4))
+    assert done == Reviewed(kept=2, revoked=1)
+    later = clinic.viewers(later=61)
+    assert "carol" in later
+    assert "carl" not in later
+    rows = Review.select().order_by(Review.id).execute(clinic.database)
+    assert [(row.standing_share_id, row.grant_id, row.reviewer_id, row.verdict) for row in rows] == [
+        (keep.number, None, "dan", "keep"),
+        (revoke.number, None, "dan", "revoke"),
+        (None, clinic.grant("bob"), "dan", "keep"),
+    ]
+    assert sorted(clinic.events()[-4:]) == ["review:given"] * 3 + ["standing_share:ended:ended"]
+    assert ("standing_share:ended", "") in clinic.told("carl")
+    assert ("standing_share:ended", "") in clinic.told("alice")
+    with pytest.raises(ImportRefused, match=f"standing share {keep.number} was decided on in spring already"):
+        carry_out(clinic, keep)
+    with pytest.raises(ImportRefused, match="no live share with carl"):
+        carry_out(clinic, standing(clinic, "carl", "keep"), campaign="autumn")
+
+
+def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_url: str) -> None:
+    """Owner, giver, reason, uses, their purposes and the last one; names alone with a reason, which is recorded."""
+    fill(sqlite_database)
+    made = Clinic(sqlite_database)
+    share(made.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), reason="second opinion")
+    for later, who, purpose in ((1, "oscar", "TREAT"), (2, "oscar", "ETREAT"), (3, "oscar", "TREAT"), (4, "carol", "")):
+        asked = Asked(("practitioner", who), "view", ("patient", "p-1"), purpose=purpose)
+        at = NOW + timedelta(seconds=later)
+        decision = made.pdp.evaluate(asked.subject, "view", asked.resource, now=at)
+        record_decisions(sqlite_database, by(who, later), [(asked, decision)])
+    audit = open_audit(sqlite_url, as_of=NOW + timedelta(minutes=1))
+    sheet = ask.review_sheet(audit, subscription="north").frame
+    told = {(row.practitioner, row.patient): row for row in sheet.itertuples() if row.patient == "p-1"}
+    oscar = told["oscar", "p-1"]
+    assert (oscar.owner, oscar.given_by, oscar.reason) == ("alice", "alice", "second opinion")
+    assert (oscar.accesses, oscar.purposes, oscar.last_used) == (3, "ETREAT, TREAT", NOW + timedelta(seconds=3))
+    assert (told["bob", "p-1"].accesses, told["bob", "p-1"].last_used is pd.NaT) == (0, True)
+    carol = next(row for row in sheet.itertuples() if row.practitioner == "carol")
+    assert (carol.owner, carol.accesses, carol.last_used) == ("alice", 1, NOW + timedelta(seconds=4))
+    assert sheet.name.isna().all()
+    assert sheet.patient_name.isna().all()
+    with pytest.raises(InvalidInput, match="reason"):
+        ask.review_sheet(audit, subscription="north", names=True)
+    why = "the reviewer knows patients by name"
+    named = ask.review_sheet(audit, subscription="north", names=True, reason=why).frame
+    row = next(row for row in named.itertuples() if row.practitioner == "oscar")
+    assert (row.name, row.patient_name) == tuple(
+        model.select(model.name).where(model.id == one).tuples().execute(sqlite_database)[0][0]
+        for model, one in ((Practitioner, "oscar"), (Patient, "p-1"))
+    )
+    last = Event.select().where(Event.kind == "audit:read").order_by(Event.id.desc()).execute(sqlite_database)[0]
+    assert (last.reason, last.body["parameters"]["names"]) == (why, True)
+    audit.close()
+
+
+@pytest.mark.parametrize(
+    ("who", "verdict", "by_whom", "why"),
+    [
+        ("carol", "revoke", "heidi", "but not end this share"),
+        ("gus", "keep", "dan", "not yours to know"),
+        ("carol", "keep", "bob", "You may not audit this"),
+    ],
+)
+def test_a_standing_share_is_not_everybodys_to_review(
+    clinic: Clinic, who: str, verdict: str, by_whom: str, why: str
+) -> None:
+    """An auditor revokes none, a manager of one clinic reviews none of another, a member none."""
+    with pytest.raises(ImportRefused, match=why):
+        carry_out(clinic, standing(clinic, who, verdict), by_whom=by_whom)
+    assert Review.select().count(clinic.database) == 0
+
+
+def test_nobody_reviews_a_standing_share_of_their_own(clinic: Clinic) -> None:
+    """A manager who gave one, or has one, leaves it to another; the number of somebody else's is not theirs either."""
+    add(clinic.database, StandingShare, owner="dan", colleague="oscar", subscription="north")
+    with pytest.raises(ImportRefused, match="somebody else reviews it"):
+        carry_out(clinic, standing(clinic, "oscar", "keep"))
+    mistaken = replace(standing(clinic, "oscar", "keep"), practitioner="bob")
+    with pytest.raises(ImportRefused, match="no live share with bob"):
+        carry_out(clinic, mistaken)
+
+
+@pytest.mark.parametrize(
+    ("who", "verdict", "by_whom", "why"),
+    [
+        ("bob", "perhaps", "dan", "keep or revoke, not 'perhaps'"),
+        ("bob", "", "dan", "keep or revoke, not ''"),
+        ("xena", "keep", "dan", "no live share"),
+        ("bob", "revoke", "heidi", "but not end this share"),
+        ("bob", "keep", "oscar", "You may not audit this"),
+        ("bob", "keep", "frank", "not yours to know"),
+        ("bob", "keep", "alice", "You may not audit this"),
+    ],
+)
+def test_a_line_at_fault_undoes_the_sheet(clinic: Clinic, who: str, verdict: str, by_whom: str, why: str) -> None:
+    """One line that cannot be carried out: its number and why, and nothing is done, not even the good lines."""
+    before = clinic.viewers(later=61)
+    with pytest.raises(ImportRefused, match=why) as refusal:
+        carry_out(clinic, line(clinic, "oscar", "keep"), line(clinic, who, verdict, 3), by_whom=by_whom)
+    assert refusal.value.line == (2 if by_whom in ("oscar", "frank", "alice") else 3)
+    assert clinic.viewers(later=61) == before
+    assert Review.select().count(clinic.database) == 0
+
+
+def test_an_auditor_may_keep(clinic: Clinic) -> None:
+    """An auditor reviews, but does not end: keeping is theirs to say."""
+    assert carry_out(clinic, line(clinic, "bob", "keep"), by_whom="heidi") == Reviewed(1, 0)
+
+
+def test_nobody_reviews_their_own(clinic: Clinic) -> None:
+    """Who holds the share, gave it or owns the patient does not decide on it, whatever else they may."""
+    share(clinic.pdp, actor=by("alice", 1), patients=["p-1"], colleague=login("dan"))
+    with pytest.raises(ImportRefused, match="somebody else reviews it"):
+        carry_out(clinic, line(clinic, "dan", "keep"))
+
+
+def test_a_share_is_decided_on_once_in_a_campaign(clinic: Clinic) -> None:
+    """The same line again is refused; in the next campaign it is not."""
+    carry_out(clinic, line(clinic, "bob", "keep"))
+    with pytest.raises(ImportRefused, match="decided on in spring already"):
+        carry_out(clinic, line(clinic, "bob", "revoke"))
+    assert carry_out(clinic, line(clinic, "bob", "revoke"), campaign="autumn").revoked == 1
+
+
+def test_from_the_sheet_to_the_state(sqlite_database: Database, sqlite_url: str, tmp_path: Path) -> None:
+    """The sheet of the notebook, filled in and handed to the command, is what the next report shows."""
+    fill(sqlite_database)
+    audit = open_audit(sqlite_url)
+    path = tmp_path / "sheet.csv"
+    sheet = ask.review_sheet(audit, subscription="north")
+    path.write_bytes(as_csv(sheet))
+    words = ("audit", "review", str(path), "--reviewer", "dan", "--campaign", "spring", "--due", "2030-01-31")
+    assert "line 2: the verdict is keep or revoke, not ''" in refused(*words, url=sqlite_url)
+    lines = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows({**one, "verdict": "Revoke " if one["practitioner"] == "bob" else "keep"} for one in lines)
+    assert run(*words, url=sqlite_url, CAREGRANT_READER="olga") == f"kept {len(lines) - 1}, revoked 1\n"
+    given = Event.select(Event.body).where(Event.kind == "review:given").tuples().execute(sqlite_database)
+    bodies = [body for (body,) in given]
+    assert len(bodies) == len(lines)
+    assert {(one["reviewer"], one["ran_by"]) for one in bodies} == {("dan", "olga")}
+    assert {one["sheet"] for one in bodies} == {hashlib.sha256(path.read_bytes()).hexdigest()}
+    exported = run("audit", "export", "--format", "fhir-r4", url=sqlite_url)
+    assert exported.count(bodies[0]["sheet"]) == len(bodies)
+    told = ask.access_review(open_audit(sqlite_url), subscription="north").frame
+    assert set(told.state[told.practitioner == "bob"]) == {"revoked"}
+    assert set(told.state) == {"kept", "revoked"}
+    path.write_text("patient,verdict\n")
+    assert "line 1: the sheet has no column grant" in refused(*words, url=sqlite_url)
+    for number in ("1,2", ",", "x,", "-1,", "1.5,", "9" * 25 + ",", ",9999999999999999999", "\u0661,"):
+        path.write_text(f"grant,standing_share,patient,practitioner,verdict\n{number},p-1,bob,keep\n")
+        assert "line 2: a line has the number of a grant or of a standing share" in refused(*words, url=sqlite_url)
+    audit.close()
+
+
+LINES = int(os.environ.get("CAREGRANT_REVIEW_LINES", "1000"))
+"""The lines of a large sheet. By hand: 66,000, more than the 65,535 values that a statement of PostgreSQL takes."""
+
+
+def test_a_large_sheet_is_carried_out_in_bounded_statements(clinic: Clinic) -> None:
+    """Every line is recorded, what is revoked ends, and no statement grows with the sheet."""
+    life = (to_micros(NOW - timedelta(days=1)), FOREVER_MICROS)
+    patients = [f"m-{number}" for number in range(LINES)]
+    roles = (("oscar", "owner", "created"), ("bob", "viewer", "share"))
+    held = [(one, *role, *life) for one in patients for role in roles]
+    texts = ("given_by", "reason", "ended_by", "end_cause")
+    with clinic.database.atomic():
+        columns = ("id", "subscription", "name", "reference", "search_key", "started_at", "ended_at")
+        insert_rows(clinic.database, Patient, columns, [(one, "north", "M", "", "m", *life) for one in patients])
+        names = ("patient", "practitioner", "role", "origin", "started_at", "ended_at", *texts)
+        insert_rows(clinic.database, Grant, names, [(*row, "", "", "", "") for row in held])
+    shares = Grant.select(Grant.id, Grant.patient).where(Grant.practitioner == "bob", Grant.patient.startswith("m-"))
+    verdicts = [
+        Verdict(line, "grant", number, patient, "bob", "keep" if line % 100 else "revoke")
+        for line, (number, patient) in enumerate(shares.tuples().execute(clinic.database), 1)
+    ]
+    sizes: list[int] = []
+    execute = clinic.database.execute_sql
+
+    def watched(sql: str, params: Any = None, *rest: Any) -> Any:
+        sizes.append(max(len(sql), 20 * len(params or ())))
+        return execute(sql, params, *rest)
+
+    clinic.database.execute_sql = watched  # type: ignore[method-assign]
+    try:
+        done = review(clinic.pdp, actor=by("dan"), campaign="large", due=DUE, verdicts=verdicts)
+    finally:
+        del clinic.database.execute_sql
+    assert (done.kept, done.revoked) == (LINES - LINES // 100, LINES // 100)
+    assert max(sizes) < 50_000
+    assert Review.select().where(Review.campaign == "large").count(clinic.database) == LINES
+    ended = Grant.select().where(Grant.practitioner == "bob", Grant.patient.startswith("m-"), Grant.ended_at == NOW)
+    assert ended.count(clinic.database) == LINES // 100
+    assert len(clinic.events()) == 1 + LINES + LINES // 100  # the first is Oscar's share
+    assert clinic.unaccounted() == []

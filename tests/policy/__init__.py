@@ -1,0 +1,1 @@
+"""Policies: compiled, decided, explained."""

@@ -1,0 +1,325 @@
+"""`POST /access/v1/evaluation` (AuthZEN 6): a decision with its reason, recorded before it is answered."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from authz.callers.clients import revoke_clients
+from authz.database import Database
+from authz.domain import format_instant
+from authz.models import Decision
+from tests.cli.test_cli import run
+from tests.policy.test_policies import CELLS
+from tests.policy.test_policies import question as asked_about
+from tests.support import people
+from tests.support.acting import served_since
+from tests.support.http import EVALUATION, App, assert_problem, question, service
+from tests.support.people import NEXT_YEAR, NOW
+
+PAST = format_instant(NOW - timedelta(days=30))
+
+
+@pytest.fixture
+def flask(database: Database) -> Flask:
+    people.fill(database)
+    served_since(database, people.LONG_AGO)
+    return service(database)
+
+
+@pytest.fixture
+def app(flask: Flask, database: Database) -> App:
+    return App(flask, database)
+
+
+@pytest.fixture
+def auditor(flask: Flask, database: Database) -> App:
+    return App(flask, database, "decide", "audit")
+
+
+def decided(app: App, body: Any) -> dict[str, Any]:
+    response = app.ask(body)
+    assert response.status_code == 200, response.text
+    assert response.content_type == "application/json"
+    told: dict[str, Any] = response.json or {}
+    assert isinstance(told["decision"], bool)
+    return told
+
+
+def test_a_permit_carries_its_rule_and_witness(app: App, database: Database) -> None:
+    """The context names the rule, the grant, when it ends, the policy and the instant."""
+    told = decided(app, question("bob"))
+    assert told["decision"] is True
+    context = told["context"]
+    assert (context["reason"], context["rule"], context["until"]) == ("permitted", "R5", format_instant(NEXT_YEAR))
+    assert context["grant"].isdigit()
+    assert context["evaluated_at"] == format_instant(NOW)
+    assert len(context["policy_version"]) == 64
+    by_standing_share = decided(app, question("carol"))["context"]
+    assert (by_standing_share["rule"], by_standing_share["standing_share"].isdigit()) == ("R4", True)
+
+
+def test_a_denial_is_an_answer(app: App) -> None:
+    """A denial is 200 with a reason, and tells nothing of what is stored unless an explanation is asked for."""
+    told = decided(app, question("oscar"))
+    assert told["decision"] is False
+    assert set(told["context"]) == {"reason", "policy_version", "evaluated_at"}
+    assert told["context"]["reason"] == "denied"
+
+
+def test_every_cell_of_the_decision_table(app: App) -> None:
+    """Over HTTP each cell of the help page is what it is in the policies."""
+    for title, kind, action, cell in CELLS:
+        subject, resource = asked_about(title, kind)
+        told = decided(app, question(subject[1], action, resource))
+        assert told["decision"] is cell.startswith("yes"), (title, kind, action)
+        if told["decision"]:
+            assert told["context"]["rule"] == cell.split()[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (question("nobody"), "denied"),
+        (question(what=("patient", "none")), "denied"),
+        (question(action="fly"), "unknown_action"),
+        (question(what=("starship", "x")), "unknown_type"),
+        ({**question(), "subject": {"type": "robot", "id": "alice"}}, "unknown_type"),
+        (question("x" * 5000), "denied"),
+        (question("a\0b"), "denied"),
+        (question(""), "denied"),
+        (question("' OR 1=1 --"), "denied"),
+    ],
+)
+def test_what_is_unknown_is_denied(app: App, body: Any, reason: str, database: Database) -> None:
+    """An unknown id, action or type is a decision false with its reason, recorded like any other."""
+    assert decided(app, body)["decision"] is False
+    assert decided(app, body)["context"]["reason"] == reason
+    assert Decision.select().count(database) == 2
+
+
+def test_an_explanation_says_why_not(app: App, auditor: App) -> None:
+    """`context.explain` adds the failed conditions with their rules, the nearest way first; for a key with `audit`."""
+    assert_problem(app.ask(question("oscar", context={"explain": True})), 403, "forbidden", "audit")
+    context = decided(auditor, question("oscar", context={"explain": True}))["context"]
+    assert context["reason_admin"]["403"].startswith("R2: there is no live grant")
+    assert {way["rule"] for way in context["ways"]} == {"R3", "R4", "R5"}
+    assert all(way["unmet"] for way in context["ways"])
+    assert context["reason_user"] == {"403": "You do not have access to this."}
+    assert "reason_admin" not in decided(auditor, question("alice", context={"explain": True}))["context"]
+
+
+ALIKE: dict[str, tuple[str, str, tuple[str, str]]] = {
+    "a permit": ("bob", "view", ("patient", "p-1")),
+    "a permit by a standing share": ("carol", "view", ("patient", "p-1")),
+    "a permit about a document": ("alice", "edit", ("document", "by-alice")),
+    "nothing shared": ("oscar", "view", ("patient", "p-1")),
+    "a leaver": ("erin", "view", ("patient", "p-1")),
+    "a lapsed clinic": ("grace", "view", ("patient", "p-harbour")),
+    "another clinic": ("frank", "view", ("patient", "p-1")),
+    "somebody unknown": ("nobody", "view", ("patient", "p-1")),
+    "a patient unknown": ("alice", "view", ("patient", "none")),
+    "an action unknown": ("alice", "fly", ("patient", "p-1")),
+    "a type unknown": ("alice", "view", ("starship", "p-1")),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_the_command_line_explains_alike(sqlite_database: Database, sqlite_url: str, name: str) -> None:
+    """What `context.explain` tells of a pair, `caregrant check --explain --json` tells in the same words."""
+    people.fill(sqlite_database)
+    served_since(sqlite_database, people.LONG_AGO)
+    who, action, what = ALIKE[name]
+    auditor = App(service(sqlite_database), sqlite_database, "decide", "audit")
+    told = decided(auditor, question(who, action, what, context={"explain": True}))
+    words = ("check", f"practitioner:{who}", action, ":".join(what), "--explain", "--json", "--at", format_instant(NOW))
+    said = json.loads(run(*words, url=sqlite_url, exit_code=0 if told["decision"] else 1))
+    for_people = {"reason_admin", "reason_user"}
+    alike = {key: value for key, value in told["context"].items() if key not in for_people}
+    assert said == said | alike | {"decision": told["decision"]}
+    assert bool(said["ways"]) is (name not in ("an action unknown", "a type unknown"))
+    assert any(not way["unmet"] for way in said["ways"]) is told["decision"]
+
+
+def test_the_past_needs_the_audit_scope(app: App, auditor: App) -> None:
+    """`context.at` asks about a past instant, for a key with `audit`; the future is nobody's to ask about."""
+    then = question("xena", context={"at": format_instant(people.LAST_YEAR - timedelta(days=1))})
+    assert_problem(app.ask(then), 403, "forbidden", "audit")
+    assert decided(auditor, then)["decision"] is True
+    assert decided(auditor, question("xena"))["decision"] is False
+    assert_problem(auditor.ask(question(context={"at": "2999-01-01T00:00:00Z"})), 400, "bad-request", "future")
+    assert_problem(auditor.ask(question(context={"at": "yesterday"})), 400, "bad-request", "RFC 3339")
+
+
+def test_a_bound_key_sees_one_subscription(flask: Flask, database: Database) -> None:
+    """For a key of City, a patient of North is denied word for word as one that does not exist, explained or not."""
+    city = App(flask, database, "decide", "audit", subscription="city")
+    assert decided(city, question("frank", what=("patient", "p-city")))["decision"] is True
+    for context in ({}, {"explain": True}):
+        north = decided(city, question("alice", context=context))
+        none = decided(city, question("alice", what=("patient", "none"), context=context))
+        assert north["decision"] is False
+        assert north == none
+    recorded = list(Decision.select(Decision.resource, Decision.allowed).tuples().execute(database))
+    assert ("p-1", False) in recorded
+
+
+def test_properties_and_context_are_free(app: App) -> None:
+    """Unknown members, properties and null are ignored, and no claim wins over a stored fact."""
+    claimed = question("oscar", context={"purpose": "care", "nested": {"a": [1, None]}}, extra=[1], options=None)
+    claimed["subject"]["properties"] = {"role": "owner", "memberships": ["north"]}
+    claimed["resource"]["properties"] = {"owner": "oscar"}
+    assert decided(app, claimed)["decision"] is False
+    assert decided(app, question("alice", context=None))["decision"] is True
+
+
+MALFORMED: dict[str, tuple[Any, list[str]]] = {
+    "no subject": ({**question(), "subject": None}, ["/subject"]),
+    "a subject that is a string": ({**question(), "subject": "alice"}, ["/subject"]),
+    "no ids": (
+        {"subject": {"type": "practitioner"}, "action": {}, "resource": {"id": "p-1"}},
+        ["/subject/id", "/action/name", "/resource/type"],
+    ),
+    "a number for a name": ({**question(), "action": {"name": 1}}, ["/action/name"]),
+    "a truth value for an id": ({**question(), "subject": {"type": "practitioner", "id": True}}, ["/subject/id"]),
+    "properties that are a list": (
+        {**question(), "resource": {"type": "patient", "id": "p-1", "properties": []}},
+        ["/resource/properties"],
+    ),
+    "a context that is a string": ({**question(), "context": "x"}, ["/context"]),
+    "an explain that is a word": ({**question(), "context": {"explain": "yes"}}, ["/context/explain"]),
+    "an array": (b"[]", [""]),
+    "nothing": (b"", [""]),
+    "half": (b'{"subject": {"type"', [""]),
+    "a member twice": (b'{"subject": {}, "subject": {}}', [""]),
+    "NaN": (b'{"context": {"x": NaN}}', [""]),
+    "deep": (b'{"a":' * 50_000, [""]),
+    "not UTF-8": (b'{"a": "\xff"}', [""]),
+    "a lone surrogate": (b'{"a": "\\ud800"}', [""]),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_request_is_400(app: App, database: Database, name: str) -> None:
+    """The problem points at each member at fault, and no decision is made or recorded."""
+    body, pointers = MALFORMED[name]
+    told = assert_problem(app.ask(body), 400, "bad-request")
+    assert [error["pointer"] for error in told["errors"]] == pointers
+    assert Decision.select().count(database) == 0
+
+
+def test_the_content_type_is_json(app: App) -> None:
+    """Another content type is 400 (AuthZEN 10.1, c-2-4-3); a charset is no other content type."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        assert_problem(app.ask(b"{}", Content_Type=kind), 400, "bad-request", "Content-Type")
+    assert app.ask(question(), Content_Type="application/json; charset=utf-8").status_code == 200
+
+
+def test_a_large_body_is_refused(app: App) -> None:
+    """A body beyond the limit is 413."""
+    assert_problem(app.ask(b" " * 1_048_577), 413, "too-large")
+
+
+@pytest.mark.parametrize("given", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic YWxpY2U6eA==", "cg_x"])
+def test_no_good_key_is_401(app: App, given: str) -> None:
+    """Without a good key: 401 with a challenge, whatever the body."""
+    response = app.ask(b"nonsense", Authorization=given)
+    assert_problem(response, 401, "unauthenticated")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_revoked_key_is_401_at_once(app: App, database: Database) -> None:
+    """The next request after a key was revoked is refused."""
+    assert app.ask(question()).status_code == 200
+    revoke_clients(database, name="app", now=NOW)
+    assert_problem(app.ask(question()), 401, "unauthenticated")
+
+
+def test_a_key_without_the_scope_is_403(flask: Flask, database: Database) -> None:
+    """A key for other things asks for no decision."""
+    assert_problem(App(flask, database, "audit", "admin").ask(question()), 403, "forbidden", "decide")
+
+
+def test_the_request_id_comes_back(app: App) -> None:
+    """The caller's own string, on errors too; a new one where none came; one that cannot be a header is refused."""
+    assert app.ask(question(), X_Request_ID="abc 1/ä").headers["X-Request-ID"] == "abc 1/ä"
+    assert app.ask(b"", X_Request_ID="abc").headers["X-Request-ID"] == "abc"
+    assert len({app.ask(question()).headers["X-Request-ID"] for _ in range(3)}) == 3
+    refused = app.ask(question(), X_Request_ID="x" * 300)
+    assert_problem(refused, 400, "bad-request", "X-Request-ID")
+    assert refused.headers["X-Request-ID"] != "x" * 300
+
+
+def test_paths_and_methods_that_are_not_there(app: App) -> None:
+    """Another method is 405 with what is allowed, another path 404, both as problems."""
+    response = app.client.get(EVALUATION)
+    assert_problem(response, 405, "method-not-allowed")
+    assert "POST" in response.headers["Allow"]
+    assert_problem(app.client.get("/nothing"), 404, "not-found")
+
+
+def test_each_answer_is_recorded(app: App, database: Database) -> None:
+    """One row an answer, with who asked what, when, about when, and what was answered; ids only."""
+    for who in ("bob", "oscar"):
+        app.ask(question(who, context={"secret": "clinical text"}), X_Request_ID=f"r-{who}")
+    rows = list(Decision.select().order_by(Decision.id).execute(database))
+    told = [(row.request_id, row.subject, row.action, row.resource, row.allowed, row.reason, row.rule) for row in rows]
+    assert told == [
+        ("r-bob", "bob", "view", "p-1", True, "permitted", "R5"),
+        ("r-oscar", "oscar", "view", "p-1", False, "denied", ""),
+    ]
+    assert all(row.at == NOW and row.grant is not None for row in rows[:1])
+    assert "clinical" not in repr([list(row.__data__.values()) for row in rows])
+
+
+def test_the_record_says_where_an_answer_belongs(app: App, database: Database) -> None:
+    """Each row names the resource's subscription, the subject's role there, a purpose of one word, the address."""
+    purposes: list[Any] = ["TREAT", "because Pat asked me to", ["TREAT"], None]
+    asked = [("bob", ("patient", "p-1")), ("dan", ("subscription", "north")), ("erin", ("document", "north-plan"))]
+    for (who, what), purpose in zip([*asked, ("frank", ("patient", "none"))], purposes, strict=True):
+        app.ask(question(who, what=what, context={"purpose": purpose}))
+    rows = list(Decision.select().order_by(Decision.id).execute(database))
+    assert [(row.subscription, row.membership, row.purpose) for row in rows] == [
+        ("north", "member", "TREAT"),
+        ("north", "manager", "?"),
+        ("north", "", "?"),
+        ("", "", ""),
+    ]
+    assert {(row.actor, row.address, row.size) for row in rows} == {("", "127.0.0.1", None)}
+
+
+def test_what_cannot_be_recorded_is_not_answered(app: App, database: Database) -> None:
+    """Without its record a decision is 503, never an answer; with it, all is well again."""
+    database.execute_sql("ALTER TABLE decision RENAME TO gone")
+    response = app.ask(question())
+    assert_problem(response, 503, "unavailable")
+    assert response.headers["Retry-After"]
+    assert "decision" not in response.text
+    database.execute_sql("ALTER TABLE gone RENAME TO decision")
+    assert app.ask(question()).status_code == 200
+
+
+def test_a_broken_database_is_503(app: App, database: Database) -> None:
+    """Neither a permit nor a denial: the service says that it cannot answer, and is not ready."""
+    database.execute_sql('ALTER TABLE "grant" RENAME TO gone')
+    assert_problem(app.ask(question()), 503, "unavailable")
+    database.execute_sql("ALTER TABLE subscription RENAME TO lost")
+    assert_problem(app.client.get("/readyz"), 503, "unavailable")
+    assert app.client.get("/healthz").json == {"status": "ok"}
+    database.execute_sql("ALTER TABLE lost RENAME TO subscription")
+    ready = app.client.get("/readyz").json or {}
+    assert (ready["status"], len(ready["policy_version"])) == ("ready", 64)
+
+
+def test_what_nobody_expected_is_500_and_tells_nothing(app: App, flask: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours is a problem without its text, and no decision."""
+
+    def broken(*_given: object) -> None:
+        raise RuntimeError("secret of the house")
+
+    monkeypatch.setattr(flask.extensions["caregrant"], "evaluate", broken)
+    response = app.ask(question())
+    assert_problem(response, 500, "internal-error")
+    assert "secret" not in response.text

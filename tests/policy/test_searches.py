@@ -1,0 +1,26 @@
+"""What the audit makes of searches: they permit nothing and open no record."""
+
+from datetime import timedelta
+
+from authz.audit.notebook import ask, open_audit
+from authz.database import Database
+from authz.record import Actor, Asked, record_decisions, searched
+from tests.support.people import NOW, fill
+
+
+def test_a_search_is_neither_a_disclosure_nor_a_permit(database: Database, database_url: str) -> None:
+    """An app asks who may view a patient, and what somebody who works nowhere may do: recorded, told by Q2 alone."""
+    fill(database)
+    actor = Actor("", NOW - timedelta(hours=1))
+    for who, action in (("", "view"), ("nobody", "")):
+        asked = Asked(("practitioner", who), action, ("patient", "p-1"), size=3)
+        record_decisions(database, actor, [(asked, searched(actor, "f" * 64))])
+    audit = open_audit(database_url, as_of=NOW, reader="compliance")
+    try:
+        assert list(ask.who_did(audit, patient="p-1").frame.reason) == ["searched"] * 2
+        for question in (ask.disclosures, ask.subject_access):
+            assert question(audit, patient="p-1").frame.empty
+        assert ask.allowed_after_leaving(audit).frame.empty
+        assert ask.volume(audit).frame.empty
+    finally:
+        audit.close()

@@ -1,0 +1,1 @@
+"""The record: decision log, trees, verification."""

@@ -1,0 +1,269 @@
+"""The decision log: an answer is there when it is given, whoever else answers, and whatever the operator chose."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import active_children
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api import sealer
+from authz.database import Database, close_all, connect, migrate, write_back
+from authz.domain import to_micros
+from authz.errors import InvalidInput, Unavailable
+from authz.models import Decision, Event, Seal
+from authz.policy.compiler import compile_texts
+from authz.policy.decision import Decision as Decided
+from authz.record import Actor, Asked, keep_log, log_of, make_partitions, policy_loaded, record_decisions, seal
+from authz.record import decision_log as log_module
+from authz.record.sealing import unsealed
+from tests.support.people import NOW
+
+ASKED = Asked(("practitioner", "bob"), "view", ("patient", "p-1"))
+GIVEN = Decided(False, "denied", "f" * 64, to_micros(NOW))
+
+
+def answer(database: Database, request: str, now: datetime = NOW) -> None:
+    record_decisions(database, Actor("", now, request_id=request), [(ASKED, GIVEN)])
+
+
+def requests(database: Database) -> list[str]:
+    return [one for (one,) in Decision.select(Decision.request_id).order_by(Decision.id).tuples().execute(database)]
+
+
+def test_answers_given_at_the_same_time_share_a_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What threads answer while one is writing is written together; each returns when its own row is committed."""
+    log = log_of(database)
+    begun, go = threading.Event(), threading.Event()
+    commits: list[int] = []
+    commit = log._commit
+
+    def slow(rows: Any) -> None:
+        commits.append(len(rows))
+        begun.set()
+        go.wait(10)
+        commit(rows)
+
+    monkeypatch.setattr(log, "_commit", slow)
+
+    def one(number: int) -> bool:
+        answer(database, f"r-{number}")
+        there = f"r-{number}" in requests(database)
+        database.close()
+        return there
+
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(one, 0)
+        assert begun.wait(10)
+        others = [pool.submit(one, number) for number in range(1, 5)]
+        while len(log._queue) < 4:
+            threading.Event().wait(0.01)
+        go.set()
+        assert all(one.result() for one in (first, *others))
+    assert commits == [1, 4]
+
+
+def test_one_bad_row_fails_alone(database: Database) -> None:
+    """Where a shared commit fails each answer is tried by itself: one that cannot be recorded spoils no other."""
+    log = log_of(database)
+    good, bad = (log_module.Waiting([_row(client)]) for client in (None, 10**6))
+    log._queue += [good, bad]
+    log._write_all()
+    assert (good.done, good.error) == (True, None)
+    assert isinstance(bad.error, Unavailable)
+    assert Decision.select().count(database) == 1
+
+
+def test_a_fault_of_ours_records_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong while one writes for all, none of them takes their answer for recorded."""
+    log = log_of(database)
+    waiting = [log_module.Waiting([_row(None)]) for _ in range(2)]
+    log._queue += waiting
+    monkeypatch.setattr(log, "_commit", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        log._write_all()
+    assert [type(one.error) for one in waiting] == [Unavailable, Unavailable]
+
+
+def _row(client: int | None) -> tuple[Any, ...]:
+    at = to_micros(NOW)
+    return (at, at, client, "r", "a", "b", "c", "d", "e", False, "denied", "", None, None, "f", "", "", "", None)
+
+
+def test_answers_inside_a_change_belong_to_it(database: Database) -> None:
+    """In a transaction they are written with it, and undone with it."""
+    with database.atomic() as transaction:
+        answer(database, "undone")
+        transaction.rollback()
+    assert requests(database) == []
+
+
+def test_buffered_answers_come_within_a_second(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`buffered` gives the answer first and commits soon after; while it cannot, nothing more is answered."""
+    monkeypatch.setattr(log_module, "BUFFERED_SECONDS", 0.5)
+    log = keep_log(database, "buffered", fsync=False)
+    answer(database, "r-1")
+    assert requests(database) == []
+    for _ in range(100):
+        if requests(database):
+            break
+        threading.Event().wait(0.05)
+    assert requests(database) == ["r-1"]
+    database.execute_sql("ALTER TABLE decision RENAME TO gone")
+    answer(database, "r-2")
+    with pytest.raises(Unavailable):
+        log.flush()
+    with pytest.raises(Unavailable):
+        answer(database, "r-3")
+    database.execute_sql("ALTER TABLE gone RENAME TO decision")
+    answer(database, "r-4")
+    assert requests(database) == ["r-1", "r-2", "r-4"]
+
+
+def test_off_records_no_answer(database: Database) -> None:
+    """`off` keeps answers out of the record, and another word is refused."""
+    keep_log(database, "off", fsync=True)
+    answer(database, "r-1")
+    assert requests(database) == []
+    with pytest.raises(InvalidInput, match="durable, buffered, off"):
+        keep_log(database, "perhaps", fsync=True)
+
+
+def test_fsync_is_for_answers_alone(database: Database) -> None:
+    """Without it an answer does not wait for the disk; whatever else is committed still does."""
+    keep_log(database, "durable", fsync=False)
+    answer(database, "r-1")
+    setting = "PRAGMA synchronous" if database.dialect == "sqlite" else "SHOW synchronous_commit"
+    assert database.execute_sql(setting).fetchone()[0] in (2, "on")
+    assert requests(database) == ["r-1"]
+
+
+def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
+    """An answer whose transaction began first and commits last is sealed too: sealing waits for it."""
+    database, other = connect(postgresql_url), connect(postgresql_url)
+    database.connect()
+    other.connect()
+    transaction = database.atomic()
+    transaction.__enter__()
+    answer(database, "slow")
+    answer(other, "quick")
+    with pytest.raises(Unavailable, match="lock timeout"):
+        seal(other, NOW, patience="50ms")
+    assert Seal.select().count(other) == 0
+    transaction.__exit__(None, None, None)
+    assert seal(other, NOW, patience="50ms") == 2
+    close_all(database)
+    close_all(other)
+
+
+def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Beside answering, a service seals what was answered, in a process of its own; where that dies another does."""
+    monkeypatch.setattr(sealer, "SECONDS", 0.05)
+    database = connect(database_url)
+
+    def sealed() -> int:
+        for _ in range(400):
+            if not unsealed(database):
+                break
+            threading.Event().wait(0.05)
+        return Seal.select().count(database)
+
+    answer(database, "r-1", datetime.now(UTC))
+    end = sealer.start(database_url, tmp_path / "sealing")
+    assert sealed() == 1
+    (first,) = (one.pid for one in active_children() if one.name == "sealing")
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    answer(database, "r-2", datetime.now(UTC))
+    assert sealed() == 2
+    end()
+    assert not [one for one in active_children() if one.name == "sealing"]
+    close_all(database)
+
+
+_ORPHAN = """
+import os, signal, sys
+from pathlib import Path
+from multiprocessing import get_context
+from api import sealer
+process = get_context("spawn").Process(target=sealer._work, args=(sys.argv[1], os.getpid(), Path(sys.argv[2])))
+process.start()
+print(process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_who_seals_ends_with_the_service(sqlite_url: str, tmp_path: Path) -> None:
+    """A service that is killed leaves nobody behind who holds its database."""
+    made = subprocess.run(
+        [sys.executable, "-c", _ORPHAN, sqlite_url, str(tmp_path / "sealing")],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    left = Path(f"/proc/{int(made.stdout)}")
+    for _ in range(200):
+        if not left.exists() or "\nState:\tZ" in (left / "status").read_text():
+            break
+        threading.Event().wait(0.05)
+    else:
+        pytest.fail("it goes on")
+
+
+def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
+    """No commit has to: what is in the log goes into the file, and the log begins anew."""
+    database = connect(f"sqlite:///{tmp_path}/facts.db")
+    migrate(database)
+    database.connect()  # when the last connection is closed, SQLite does it by itself
+    for turn in range(20):
+        answer(database, f"r-{turn}")
+    before = (tmp_path / "facts.db").read_bytes()
+    other = connect(f"sqlite:///{tmp_path}/facts.db")
+    write_back(other)
+    assert (tmp_path / "facts.db").read_bytes() != before
+    size = (tmp_path / "facts.db-wal").stat().st_size
+    answer(database, "r-20")
+    assert (tmp_path / "facts.db-wal").stat().st_size == size
+    other.connect()
+    with other.atomic():
+        answer(other, "r-21")
+        write_back(database)  # somebody writes: no wait, no error
+    assert len(requests(database)) == 22
+    close_all(database)
+    close_all(other)
+
+
+def test_a_change_of_policy_is_recorded_once(database: Database) -> None:
+    """The first service that decides by another version says so, also where it is an older one; the others do not."""
+    actor = Actor("", NOW)
+    first, other = (compile_texts({"p.polar": f'allow(_: Practitioner, "{one}", _: Patient);'}) for one in "ab")
+    assert policy_loaded(database, actor, first, "policies")
+    assert not policy_loaded(database, actor, first, "policies")
+    assert policy_loaded(database, actor, other, "elsewhere")
+    assert policy_loaded(database, actor, first, "policies")
+    loads = Event.select(Event.body).where(Event.kind == "policy:loaded").order_by(Event.id)
+    bodies = [body for (body,) in loads.tuples().execute(database)]
+    assert bodies[1] == {"policy_version": other.version, "source": "elsewhere"}
+
+
+def test_months_have_their_partitions(postgresql_url: str) -> None:
+    """This month and the next two get one each; a row goes to its month's, append-only, or to the rest."""
+    database = connect(postgresql_url)
+    database.connect()
+    assert make_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == ["2026-11", "2026-12", "2027-01"]
+    assert make_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == []
+    for at in (datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), NOW):
+        answer(database, "r", at)
+    tables = database.execute_sql("SELECT tableoid::regclass::text FROM decision ORDER BY id").fetchall()
+    assert [name for (name,) in tables] == ["decision_2026_12", "decision_2027_01", "decision_rest"]
+    for statement in ("DELETE FROM decision_2026_12", "UPDATE decision SET reason = 'x'", "TRUNCATE decision_2027_01"):
+        with pytest.raises(Exception, match="append-only"):
+            database.execute_sql(statement)
+    assert make_partitions(database, NOW) == ["2026-07", "2026-08"]
+    close_all(database)

@@ -1,0 +1,276 @@
+"""The record is proven: every row is in a tree, trees and checkpoints go on, and an outsider finds the same."""
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+from playhouse.migrations import Runner
+
+from authz.audit import verify
+from authz.audit.export.log import log_lines
+from authz.audit.integrity.checkpoints import Signer, checkpoint, full
+from authz.audit.integrity.proofs import prove_consistency, prove_decision, prove_event
+from authz.audit.integrity.verification import verification
+from authz.database import MIGRATIONS, Database, close_all, connect, migrate
+from authz.errors import InvalidInput, NotFound
+from authz.models import Answer, Decision, Event, Patient, PersonalSecret, Seal
+from authz.record import Actor, seal
+from authz.record.erasure import ERASED_NAME, erase
+from authz.record.leaves import canonical
+from authz.record.merkle import Frontier, consistency, inclusion, leaf_hash, node_hash
+from authz.record.trees import nodes_of, trees
+from tests.support.people import NOW
+from tests.support.recorded import ANSWERS, ASKED, answer, record
+
+REFERENCE = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+"""The leaves of the Certificate Transparency test vectors."""
+
+
+# The mathematics.
+
+
+def test_the_reference_leaves_have_the_reference_root() -> None:
+    """The trees are those of RFC 6962: the eight leaves of its reference implementation give its root."""
+    leaves = [leaf_hash(bytes.fromhex(one)) for one in REFERENCE]
+    root = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
+    assert Frontier().grown(leaves)[0].root.hex() == root
+    assert verify.root_of(leaves).hex() == root
+
+
+def test_roots_agree_with_another_implementation() -> None:
+    """At every size up to 70, however the leaves came, the root is that of pymerkle."""
+    from pymerkle import InmemoryTree  # noqa: PLC0415
+
+    other, edge, random_ = InmemoryTree(algorithm="sha256"), Frontier(), random.Random(6)
+    while edge.size < 70:
+        some = [str(edge.size + at).encode() for at in range(random_.choice((1, 1, 2, 5, 16)))]
+        edge, _ = edge.grown([leaf_hash(one) for one in some])
+        for one in some:
+            other.append_entry(one)
+        assert edge.root == other.get_root()
+
+
+@given(st.integers(1, 200), st.data())
+def test_proofs_prove_and_nothing_else(size: int, data: st.DataObject) -> None:
+    """Each leaf is proven in each tree, each tree in each later one; another leaf, place or root is not."""
+    leaves = [leaf_hash(str(number).encode()) for number in range(size)]
+
+    def node(level: int, index: int) -> bytes:
+        return leaves[index] if level == 0 else node_hash(node(level - 1, 2 * index), node(level - 1, 2 * index + 1))
+
+    number, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size))
+    root, old_root = verify.root_of(leaves), verify.root_of(leaves[:old])
+    path = inclusion(node, number, size)
+    assert verify.included(root, size, number, leaves[number], path)
+    assert not verify.included(root, size, number, leaf_hash(b"other"), path)
+    assert not verify.included(root, size, (number + 1) % (size + 1), leaves[number], path)
+    between = consistency(node, old, size)
+    assert verify.consistent(old, old_root, size, root, between)
+    assert not verify.consistent(old, leaf_hash(b"other"), size, root, between)
+    assert old in (0, size) or not verify.consistent(old, old_root, size, leaf_hash(b"other"), between)
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), inner),
+    max_leaves=8,
+)
+
+
+@given(VALUES)
+def test_leaves_are_canonical(value: Any) -> None:
+    """What the service writes and what the verifier writes are the bytes of RFC 8785."""
+    assert canonical(value) == verify.canonical(value) == rfc8785.dumps(value)
+
+
+# The record.
+
+
+def test_every_row_is_in_a_tree(recorded: Database) -> None:
+    """Events and sealed answers are all covered, each in its subscription's tree; what is not sealed is counted."""
+    found = verification(recorded)
+    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
+    assert set(found.sizes) == {"", "north", "city", "harbour"}
+    seals = Seal.select().count(recorded)
+    assert found.report.rows == Event.select().count(recorded) + ANSWERS + seals
+    assert {name: edge.root.hex() for name, edge in trees(recorded).items()} == found.roots
+    answer(recorded, NOW, range(3))
+    assert verification(recorded).report.unsealed == 3
+    assert seal(recorded, NOW) == 3
+    assert seal(recorded, NOW) == 0
+    assert verification(recorded).ok
+
+
+def test_stored_nodes_make_the_proofs(recorded: Database, signer: Signer) -> None:
+    """An event and a decision are proven with some hashes, by the verifier alone, and only as they are."""
+    checkpoint(recorded, signer, NOW)
+    event, decision = prove_event(recorded, 200), prove_decision(recorded, 45)
+    assert "event 200 is leaf" in verify.proven(event, signer.key)
+    assert "decision 45 is in leaf" in verify.proven(decision, signer.key)
+    assert len(event["path"]) <= 8
+    for proof, part in ((event, "leaf"), (decision, "row"), (decision, "leaf")):
+        with pytest.raises(verify.Malformed):
+            verify.proven({**proof, part: {**proof[part], "id": 7}}, signer.key)
+    with pytest.raises(NotFound):
+        prove_event(recorded, 10**6)
+    answer(recorded, NOW, range(1))
+    with pytest.raises(InvalidInput, match="not sealed"):
+        prove_decision(recorded, ANSWERS + 1)
+    nodes = nodes_of(recorded, "north")
+    assert nodes(3, 1) == node_hash(nodes(2, 2), nodes(2, 3))
+
+
+def test_a_checkpoint_goes_on_from_the_last(recorded: Database, signer: Signer) -> None:
+    """A tree that has grown is signed anew, with a proof from the old; one that has not keeps its checkpoint."""
+    first = {note.origin: note for note in checkpoint(recorded, signer, NOW)}
+    assert all(not note.signed_by(signer.key) for note in first.values())
+    answer(recorded, NOW, range(2))
+    second = {note.origin: note for note in checkpoint(recorded, signer, NOW)}
+    assert second["clinic.example/log/north"].size == first["clinic.example/log/north"].size + 1
+    assert second["clinic.example/log/harbour"] == first["clinic.example/log/harbour"]
+    for proof in prove_consistency(recorded, "\n".join(full(note) for note in first.values())):
+        assert "begins with" in verify.proven(proof, signer.key)
+    assert verification(recorded, full(first["clinic.example/log/north"]), str(signer.key)).ok
+
+
+def test_a_note_is_in_the_form_of_c2sp(recorded: Database, signer: Signer) -> None:
+    """Origin, size, root, an empty line, `— name base64(key id, signature)`: the name is the origin."""
+    note = next(one for one in checkpoint(recorded, signer, NOW) if one.origin.endswith("/north"))
+    form = r"clinic\.example/log/north\n\d+\n[A-Za-z0-9+/]{43}=\n\n— clinic\.example/log/north [A-Za-z0-9+/=]+\n"
+    assert re.fullmatch(form, full(note))
+    assert verify.notes_in(full(note) + "\n" + full(note)) == [note, note]
+    assert verify.Key.parse(str(signer.key)) == signer.key
+    assert signer.path.stat().st_mode & 0o077 == 0
+    with pytest.raises(InvalidInput, match="never written over"):
+        Signer.make(str(signer.path), "other")
+
+
+# Erasure.
+
+
+def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Signer) -> None:
+    """Addresses and reasons go, their secret too; the log is whole as before, and says who was erased."""
+    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    erased = erase(recorded, Actor("", NOW), "practitioner:bob")
+    assert erased.decisions == sum(number % 3 > 0 for number in range(ASKED))
+    assert not Decision.select().where(Decision.actor == "bob", Decision.address != "").exists(recorded)
+    assert Event.select().where(Event.address == "192.0.2.7").count(recorded) > 0
+    assert erase(recorded, Actor("", NOW), "patient:p-5").events == 1
+    assert not Event.select().where(Event.reason == "on leave").exists(recorded)
+    assert (
+        not PersonalSecret.select()
+        .where(PersonalSecret.whose.in_(["practitioner:bob", "patient:p-5"]))
+        .exists(recorded)
+    )
+    assert verification(recorded, kept, str(signer.key)).ok
+    with pytest.raises(NotFound):
+        erase(recorded, Actor("", NOW), "practitioner:bob")
+    unlocked = Event.update(kind="x")
+    with pytest.raises(Exception, match="append-only"):
+        unlocked.execute(recorded)
+
+
+def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Signer) -> None:
+    """Name, reference and the answers kept for repeated requests hold nothing of the patient; events tell it, by id."""
+    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    Patient.update(name="Zoltan Unique", reference="MRN 77", search_key="zoltan unique").where(
+        Patient.id == "p-5"
+    ).execute(recorded)
+    answered = {"caller": "x", "fingerprint": "", "status": 201, "created_at": NOW, "subscription": "north"}
+    for one in ("p-5", "p-55"):
+        Answer.insert(key=one, body=f'{{"id":"{one}","name":"Zoltan Unique"}}', **answered).execute(recorded)
+    before = Event.select().count(recorded)
+    assert erase(recorded, Actor("", NOW), "patient:p-5").patient == 2
+    row = Patient.select().where(Patient.id == "p-5").execute(recorded)[0]
+    assert (row.name, row.reference, row.search_key.strip()) == (ERASED_NAME, "", "(erased)")
+    assert [one.key for one in Answer.select().execute(recorded)] == ["p-55"]
+    changed, erased = Event.select().order_by(Event.id).offset(before).execute(recorded)
+    assert (changed.kind, changed.patient, changed.body["changed"]) == ("patient:changed", "p-5", ["name", "reference"])
+    assert ERASED_NAME not in str(changed.body)
+    assert (erased.kind, erased.body["whose"], erased.body["patient"]) == ("record:erased", "patient:p-5", 2)
+    assert verification(recorded, kept, str(signer.key)).ok
+    with pytest.raises(NotFound):
+        erase(recorded, Actor("", NOW), "patient:p-5")
+    assert erase(recorded, Actor("", NOW), "patient:p-6").events == 0, "who has a name only is erased too"
+
+
+# Outside.
+
+
+@pytest.fixture
+def exported(sqlite_url: str, signer: Signer, tmp_path: Path) -> Iterator[Path]:
+    """The log and a checkpoint as files, and the verifier as a lone script beside them."""
+    database = connect(sqlite_url)
+    database.connect()
+    record(database)
+    notes = checkpoint(database, signer, NOW)
+    (tmp_path / "kept").write_text("\n".join(full(note) for note in notes))
+    (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in log_lines(database)))
+    shutil.copy(verify.__file__, tmp_path / "lone.py")
+    yield tmp_path
+    close_all(database)
+
+
+def lone(where: Path, *given: str) -> subprocess.CompletedProcess[str]:
+    """The script in an interpreter that finds nothing of ours."""
+    return subprocess.run(
+        [sys.executable, "-P", "lone.py", *given], cwd=where, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_verifier_runs_alone(exported: Path, signer: Signer) -> None:
+    """Without our code it finds an exported log whole, and a changed line not."""
+    said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "\nVERIFIED: " in said.stdout
+    text = (exported / "log").read_text()
+    (exported / "log").write_text(text.replace('"actor": "alice"', '"actor": "erin"', 1))
+    said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
+    assert said.returncode == 1
+    assert "NOT VERIFIED: changed row: event " in said.stdout
+    hidden = [{**one, "rows": None} if "rows" in one else one for one in map(json.loads, text.splitlines())]
+    (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in hidden))
+    said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
+    assert "NOT VERIFIED: deleted row: decisions " in said.stdout
+    (exported / "log").write_text("".join(text.splitlines(keepends=True)[:-1]))
+    assert lone(exported, "log").stderr == "verify: the log is damaged: its end is not there\n"
+    bare = [{name: value for name, value in one.items() if name != "rows"} for one in hidden]
+    (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in bare))
+    assert lone(exported, "log").stderr == "verify: this is no exported log: 'rows'\n"
+    assert "import authz" not in (exported / "lone.py").read_text()
+    assert "from authz" not in (exported / "lone.py").read_text()
+
+
+def test_a_record_of_before_goes_into_its_trees(database_url: str, tmp_path: Path) -> None:
+    """A database with events and answers from before there were trees: they are in them after the upgrade."""
+    database = connect(database_url if database_url.startswith("postgresql") else f"sqlite:///{tmp_path}/old.db")
+    if database.dialect == "postgresql":
+        for statement in ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public"):
+            database.execute_sql(statement)
+    Runner(database, str(MIGRATIONS)).up("0004_decision_context")
+    for statement in (
+        "INSERT INTO event (at, kind, subscription, body, patient, address) "
+        "VALUES (1, 'patient:added', 'north', '{}', 'p-1', '192.0.2.1'), (2, 'client:added', '', '{}', '', '')",
+        "INSERT INTO decision (at, asked_at, request_id, subject_type, subject, action, resource_type, resource, "
+        "allowed, reason, rule, policy_version, subscription) VALUES "
+        "(3, 3, 'r', 'practitioner', 'alice', 'view', 'patient', 'p-1', true, 'permitted', 'R3', 'f', 'north')",
+    ):
+        database.execute_sql(statement)
+    assert migrate(database)[0] == "0005_proof"
+    before = verification(database)
+    assert (before.ok, before.problem, before.sizes, before.report.unsealed) == (True, None, {"": 1, "north": 1}, 1)
+    assert seal(database, NOW) == 1
+    after = verification(database)
+    assert (after.ok, after.sizes, after.report.rows) == (True, {"": 1, "north": 2}, 4)
+    close_all(database)

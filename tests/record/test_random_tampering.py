@@ -1,0 +1,132 @@
+"""A random value of any column of any table is changed: both verifiers find it, or docs/audit.md says that none can."""
+
+import os
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authz.audit.integrity.checkpoints import Signer, checkpoint
+from authz.database import FAULTS, Database, close_all, connect, migrate
+from authz.models import MODELS
+from authz.policy.compiler.schema import vocabulary
+from authz.record.facts import KEYED
+from tests.support.people import NOW
+from tests.support.tampering import fill_all, judge, unlock
+
+MUTATIONS = int(os.environ.get("CAREGRANT_TAMPERINGS", "200"))
+"""How many are tried, at least one for each column; all 500 take half a minute."""
+
+Cell = tuple[str, str]
+
+
+def uncovered() -> dict[str, set[str]]:
+    """What docs/audit.md says that no proof covers: the columns by their tables, all of them for `*`."""
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text().partition("### What no proof covers")[2]
+    rows = re.findall(r"^\| (`[^|]*) \|", text, re.M)
+    listed: dict[str, set[str]] = {}
+    for cell in (one for row in rows for one in re.findall(r"`([^`]*)`", row)):
+        table, _, column = cell.partition(".")
+        listed.setdefault(table, set()).add(column)
+    return listed
+
+
+def covered_columns() -> list[Cell]:
+    """Every column that no line of that list names."""
+    listed = uncovered()
+    return [
+        (model._meta.table_name, field.column_name)
+        for model in MODELS
+        for field in model._meta.sorted_fields
+        if not {"*", field.column_name} & listed.get(model._meta.table_name, set())
+    ]
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, str]]:
+    """A record with a row in each table, without its guards, and the key."""
+    there = tmp_path_factory.mktemp("sealed")
+    database = connect(f"sqlite:///{there}/caregrant.db")
+    migrate(database)
+    fill_all(database)
+    signer = Signer.make(str(there / "key"), "clinic.example/log")
+    checkpoint(database, signer, NOW)
+    unlock(database)
+    yield database, str(signer.key)
+    close_all(database)
+
+
+def test_random_tampering_is_found(sealed: tuple[Database, str]) -> None:
+    """Each time both verifiers say NOT VERIFIED; the record is VERIFIED before and after."""
+    database, key = sealed
+    chance, columns, tried = random.Random(MUTATIONS), covered_columns(), 0
+    assert judge(database, "", key).verdict.word == "VERIFIED"
+    unnoticed, names = [], []
+    while tried < max(MUTATIONS, len(columns)):
+        table, column = chance.choice(columns) if tried >= len(columns) else columns[tried]
+        tried += 1
+        with database.atomic() as transaction:
+            change = mutate(database, table, column, chance)
+            if change is not None:
+                report = judge(database, "", key)
+                names.append((table, column))
+                if report.verdict.word != "NOT VERIFIED":
+                    unnoticed.append((table, column, *change))
+            transaction.rollback()
+    assert unnoticed == []
+    assert len(names) > MUTATIONS * 0.7
+    assert judge(database, "", key).verdict.word == "VERIFIED"
+
+
+def mutate(database: Database, table: str, column: str, chance: random.Random) -> tuple[Any, Any] | None:
+    """Change a random row's value; what it was and became, or None where the database took nothing."""
+    key = database.get_primary_keys(table)
+    columns = ", ".join(f'"{name}"' for name in (column, *key))
+    rows = database.execute_sql(f'SELECT {columns}, typeof("{column}") FROM "{table}"').fetchall()
+    if not rows:
+        return None
+    was, *row, kind = chance.choice(rows)
+    where = " AND ".join(f'"{name}" = ?' for name in key)
+    try:
+        sql = f'UPDATE OR IGNORE "{table}" SET "{column}" = ? WHERE {where} RETURNING "{column}", typeof("{column}")'
+        after = database.execute_sql(sql, (altered(was, chance), *row)).fetchone()
+    except FAULTS:
+        return None
+    return None if after in (None, (was, kind)) else (was, after[0])
+
+
+def altered(value: Any, chance: random.Random) -> Any:
+    """Another value: a bit is another, a type is another, or there is none."""
+    if chance.random() < 0.25:
+        return chance.choice([None, "x", b"x", 0, 1.5, -(2**40), 2**62, ""])
+    if value is None:
+        return 1
+    if isinstance(value, int):
+        return value ^ 1 << chance.randrange(0, 40)
+    raw = bytearray(value.encode() if isinstance(value, str) else value)
+    if not raw:
+        return "x"
+    raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(0, 7)
+    return raw.decode(errors="replace") if isinstance(value, str) else bytes(raw)
+
+
+def test_what_a_policy_may_read_is_covered() -> None:
+    """Every column of the vocabulary is one that tampering is found in, but for the numbers that the database gives."""
+    covered = set(covered_columns())
+    for one in vocabulary().types.values():
+        for name, found in one.properties.items():
+            column = getattr(found, "column", None)
+            if column and (name != "id" or one.name in KEYED):
+                assert (one.table, column) in covered, (
+                    f"{one.table}.{column}: tell it in events, or take it from policies"
+                )
+
+
+def test_the_list_names_columns_that_are_there() -> None:
+    """No line of the list stands for a column that is gone."""
+    known = {model._meta.table_name: {one.column_name for one in model._meta.sorted_fields} for model in MODELS}
+    for table, columns in uncovered().items():
+        assert columns - {"*"} <= known[table], table

@@ -1,0 +1,116 @@
+"""`durable` keeps its word: kill -9 under load, again and again, and every answer that was received is there."""
+
+import http.client
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from datetime import UTC, datetime
+
+from authz.audit.integrity.verification import verification
+from authz.database import Database, close_all, connect
+from authz.models import Decision, Event
+from authz.record import seal
+from tests.api.test_serving import ask, key
+from tests.support.http import EVALUATION, question
+from tests.support.server import COMMAND, free_port, get, serving, wait_until_nobody_listens
+
+__all__ = ["key"]  # a fixture
+
+KILLS = int(os.environ.get("CAREGRANT_KILLS", "8")) // 4
+CLIENTS = 6
+
+
+class Client(threading.Thread):
+    """An app that asks without a pause until nobody answers; `answered` are the requests whose answers it has."""
+
+    def __init__(self, port: int, bearer: str, name: str) -> None:
+        super().__init__()
+        self.port, self.bearer, self.prefix = port, bearer, name
+        self.answered: list[str] = []
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        body = json.dumps(question("bob"))
+        for number in range(100_000):
+            request = f"{self.prefix}-{number}"
+            headers = {"Authorization": f"Bearer {self.bearer}", "X-Request-ID": request}
+            try:
+                connection.request("POST", EVALUATION, body, headers | {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                told = json.loads(response.read())
+            except (OSError, http.client.HTTPException, ValueError):
+                connection.close()
+                return
+            assert response.status == 200, told
+            self.answered.append(request)
+
+
+def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
+    """Each time: as many rows as answers or more, every answer's row among them; and in the end the record is whole."""
+    chance, answers = random.Random(9), 0
+    for turn in range(KILLS):
+        port = free_port()
+        answered = under_load(database_url, port, key, f"{turn}", chance.uniform(0.1, 0.7))
+        wait_until_nobody_listens(port)
+        database = connect(database_url)
+        recorded = requests_of(database, f"{turn}-")
+        close_all(database)
+        assert len(answered) >= CLIENTS
+        assert len(recorded) >= len(answered)
+        assert set(answered) <= set(recorded)
+        assert len(set(recorded)) == len(recorded)
+        answers += len(answered)
+    database = connect(database_url)
+    seal(database, datetime.now(UTC))
+    found = verification(database)
+    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
+    assert found.report.rows > answers
+    assert Event.select().where(Event.kind == "policy:loaded").count(database) == 1
+    close_all(database)
+
+
+def test_what_is_buffered_is_written_when_it_is_told_to_stop(database_url: str, key: str) -> None:
+    """`buffered` loses answers to kill -9 alone: a server that ends as it should writes them first."""
+    port = free_port()
+    words = ("serve", "--decision-log", "buffered", "--database", database_url)
+    with serving(*words, port=port) as server:
+        assert [ask(port, key, question("bob"))[0] for _ in range(5)] == [200] * 5
+        server.terminate()
+        server.wait(15)
+    database = connect(database_url)
+    assert Decision.select().count(database) == 5
+    close_all(database)
+
+
+def under_load(url: str, port: int, bearer: str, name: str, seconds: float) -> list[str]:
+    """Serve, ask from all sides, and kill every process of the server after so many seconds."""
+    words = [str(COMMAND), "serve", "--workers", "2", "--database", url, "--port", str(port)]
+    server = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(400):
+            try:
+                get(port, "/readyz")
+                break
+            except OSError:
+                time.sleep(0.05)
+        clients = [Client(port, bearer, f"{name}-{number}") for number in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        while any(not client.answered for client in clients):
+            time.sleep(0.01)
+        time.sleep(seconds)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(15)
+    for client in clients:
+        client.join(20)
+    return [one for client in clients for one in client.answered]
+
+
+def requests_of(database: Database, prefix: str) -> list[str]:
+    found = Decision.select(Decision.request_id).where(Decision.request_id.startswith(prefix))
+    return [one for (one,) in found.tuples().execute(database)]

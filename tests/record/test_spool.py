@@ -1,0 +1,304 @@
+"""Answers while another process holds SQLite's write lock: recorded at once, in the database afterwards, each once."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import peewee
+import pytest
+
+from authz.callers.rates import Rates
+from authz.database import Database, SqliteDatabase, WriteLocked, close_all, connect
+from authz.errors import TooMany, Unavailable
+from authz.importing import import_facts
+from authz.models import Decision, Patient
+from authz.record import count_waiting, keep_log, seal, take_in
+from authz.record import spool as spool_module
+from authz.record.sealing import unsealed
+from authz.record.spool import Spool, open_spool
+from tests.record.test_decision_log import answer, requests
+from tests.support.beside_import import fill, measure, recorded, start_callers, write_patients
+from tests.support.http import POLICY
+from tests.support.people import NOW
+from tests.support.server import COMMAND, free_port, wait_until_nobody_listens
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Another connection holds the write lock, as an import does."""
+    other = connect(url)
+    with other.atomic():
+        yield
+    close_all(other)
+
+
+def spool_of(database: Database) -> Spool:
+    assert isinstance(database, SqliteDatabase)
+    return open_spool(database)
+
+
+def test_answers_are_recorded_while_the_lock_is_taken(sqlite_url: str, sqlite_database: Database) -> None:
+    """The first waits a moment, the others not; the next answer after that takes them in, in order and once."""
+    with locked(sqlite_url):
+        begin = time.monotonic()
+        for number in range(50):
+            answer(sqlite_database, f"r-{number}")
+        assert time.monotonic() - begin < 2
+        assert requests(sqlite_database) == []
+        assert Path(spool_of(sqlite_database).path).stat().st_mode & 0o777 == 0o600
+    time_of_retry = sqlite_database.decision_log._retry_at
+    while time.monotonic() < time_of_retry:
+        time.sleep(0.01)
+    answer(sqlite_database, "r-50")
+    assert requests(sqlite_database) == [f"r-{number}" for number in range(51)]
+    assert spool_of(sqlite_database).size() == 0
+    assert take_in(sqlite_database) == 0
+
+
+def test_a_seal_covers_what_waited(sqlite_url: str, sqlite_database: Database) -> None:
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-1")
+        with pytest.raises(Unavailable, match="locked"):
+            seal(sqlite_database, NOW)
+        assert count_waiting(sqlite_database) == 1
+    assert seal(sqlite_database, NOW) == 1
+    assert (requests(sqlite_database), unsealed(sqlite_database)) == (["r-1"], 0)
+
+
+def test_killed_between_commit_and_emptying(
+    sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the database is not taken in again, though the file still holds it and grows."""
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "empty", lambda *_: None)
+        assert take_in(sqlite_database) == 1
+    spool = spool_of(sqlite_database)
+    assert spool.size()
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-2")
+    assert take_in(sqlite_database) == 1
+    assert (requests(sqlite_database), spool.size()) == (["r-1", "r-2"], 0)
+
+
+def test_killed_before_the_commit(sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not committed is still in the file."""
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(spool_module, "insert_decisions", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            take_in(sqlite_database)
+    assert take_in(sqlite_database) == 1
+    assert requests(sqlite_database) == ["r-1"]
+
+
+def test_many_portions(sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "PORTION", 3)
+    with locked(sqlite_url):
+        for number in range(10):
+            answer(sqlite_database, f"r-{number}")
+    assert take_in(sqlite_database) == 10
+    assert requests(sqlite_database) == [f"r-{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("cut", [1, 8, 20, 100])
+def test_an_entry_that_was_cut_off_is_dropped(sqlite_url: str, sqlite_database: Database, cut: int) -> None:
+    """After kill -9 in the middle of a write: that answer was not given; those before and after it are there."""
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-1")
+        spool = spool_of(sqlite_database)
+        whole = spool.size()
+        answer(sqlite_database, "cut")
+        os.truncate(spool.path, whole + cut)
+        keep_log(sqlite_database, "durable", fsync=True)  # another process
+        answer(sqlite_database, "r-2")
+    assert take_in(sqlite_database) == 2
+    assert requests(sqlite_database) == ["r-1", "r-2"]
+
+
+def test_a_power_loss_that_left_zeros(sqlite_url: str, sqlite_database: Database) -> None:
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-1")
+    spool = spool_of(sqlite_database)
+    os.truncate(spool.path, spool.size() + 500)
+    assert take_in(sqlite_database) == 1
+
+
+@pytest.mark.parametrize("at", [0, 5, 10, 40])
+def test_a_damaged_entry_is_not_passed_over(sqlite_url: str, sqlite_database: Database, at: int) -> None:
+    """A byte that changed, in a head or in an answer, stops the taking in and says where."""
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-1")
+        answer(sqlite_database, "r-2")
+    spool = spool_of(sqlite_database)
+    with Path(spool.path).open("r+b") as file:
+        file.seek(spool_module._HEAD.size + at)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 0x40]))
+    with pytest.raises(Unavailable, match="damaged at byte"):
+        take_in(sqlite_database)
+    assert requests(sqlite_database) == []
+
+
+def test_the_spool_of_another_database_is_refused(sqlite_url: str, sqlite_database: Database) -> None:
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-1")
+    sqlite_database.execute_sql("UPDATE spool_position SET owner = ?", ("0" * 32,))
+    with pytest.raises(Unavailable, match="another database"):
+        take_in(sqlite_database)
+    keep_log(sqlite_database, "durable", fsync=True)
+    with pytest.raises(Unavailable, match="another database"):
+        answer(sqlite_database, "r-2")
+
+
+def test_a_full_spool_refuses(sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit there is no answer; what was recorded before stays."""
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-1")
+        monkeypatch.setattr(spool_module, "MOST_BYTES", spool_of(sqlite_database).size())
+        with pytest.raises(Unavailable, match="is full"):
+            answer(sqlite_database, "r-2")
+    assert take_in(sqlite_database) == 1
+
+
+def test_a_disk_that_is_full_leaves_no_half_entry(
+    sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+    with locked(sqlite_url):
+        answer(sqlite_database, "r-1")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pwrite", lambda file, data, at: write(file, data[:30], at))
+            with pytest.raises(Unavailable, match="No space left"):
+                answer(sqlite_database, "r-2")
+        answer(sqlite_database, "r-3")
+    assert take_in(sqlite_database) == 2
+    assert requests(sqlite_database) == ["r-1", "r-3"]
+
+
+def test_other_faults_do_not_go_to_the_spool(sqlite_database: Database) -> None:
+    """Only a lock that another holds does; a database that refuses the answer refuses it."""
+    sqlite_database.execute_sql("PRAGMA query_only = 1")
+    with pytest.raises(Unavailable):
+        answer(sqlite_database, "r-1")
+    assert spool_of(sqlite_database).size() == 0
+
+
+def test_rates_neither_fail_nor_wait(sqlite_url: str, sqlite_database: Database) -> None:
+    """While the lock is taken a caller is counted here, up to its rate and no further; then the database is told."""
+    rates = Rates(sqlite_database, 100)
+    with locked(sqlite_url):
+        begin = time.monotonic()
+        for _ in range(100):
+            rates.spend("app", NOW)
+        with pytest.raises(TooMany):
+            rates.spend("app", NOW)
+        assert time.monotonic() - begin < 1
+    rates.spend("other", NOW)
+    with pytest.raises(TooMany):
+        rates.spend("app", NOW + timedelta(seconds=1))
+
+
+def test_a_change_waits_for_a_bounded_time(sqlite_url: str, sqlite_database: Database) -> None:
+    with locked(sqlite_url):
+        begin = time.monotonic()
+        with pytest.raises(WriteLocked), sqlite_database.atomic():
+            pass
+        assert time.monotonic() - begin < 3
+    with sqlite_database.atomic():
+        pass
+    assert isinstance(WriteLocked("x"), peewee.OperationalError)
+
+
+class Pipe(io.RawIOBase):
+    """Lines that come through a pipe, before each of which the write lock must be free."""
+
+    def __init__(self, database: Database, lines: list[bytes]) -> None:
+        self.database, self.lines = database, lines
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def readline(self, _: int | None = -1) -> bytes:
+        with self.database.atomic():
+            return self.lines.pop(0) if self.lines else b""
+
+
+def test_no_lock_is_held_while_a_pipe_is_read(sqlite_url: str, sqlite_database: Database) -> None:
+    lines = [b'{"subscription": {"id": "north", "name": "North"}}\n']
+    importing = connect(sqlite_url)
+    report = import_facts(importing, cast(BinaryIO, Pipe(sqlite_database, lines)), POLICY.types, now=NOW)
+    assert report.new.total() == 1
+    close_all(importing)
+
+
+def test_decisions_go_on_beside_an_import(tmp_path: Path) -> None:
+    """A real service and a real import: no answer is refused or pauses for a second, and each is recorded once."""
+    found = measure(tmp_path, 4000)
+    assert found["longest pause in seconds"] < 1
+    assert found["largest spool in bytes"] > 0
+    assert [found[name] for name in ("refused", "answers not in the record", "answers twice in the record")] == [
+        0,
+        0,
+        0,
+    ]
+
+
+def test_everything_is_killed_amid_an_import(tmp_path: Path) -> None:
+    """After kill -9 of service and import nothing of the file is there, and every answer received is, once."""
+    url, port = f"sqlite:///{tmp_path}/clinic.db", free_port()
+    key = fill(url)
+    write_patients(tmp_path / "facts.ndjson", 20_000)
+    words = [str(COMMAND), "serve", "--workers", "2", "--database", url, "--port", str(port)]
+    server = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    spool = tmp_path / "clinic.db-answers"
+    try:
+        _wait_until_it_listens(port)
+        callers = start_callers(port, key)
+        importing = subprocess.Popen(
+            [COMMAND, "import", str(tmp_path / "facts.ndjson"), "--database", url], stdout=subprocess.DEVNULL
+        )
+        while not spool.exists() or spool.stat().st_size < 50_000:
+            assert importing.poll() is None
+            time.sleep(0.01)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(15)
+    assert importing.poll() is None
+    importing.kill()
+    importing.wait(15)
+    wait_until_nobody_listens(port)
+    for caller in callers:
+        caller.join(30)
+    there = recorded(url)
+    answered = {one for caller in callers for one in caller.answered}
+    assert answered
+    assert answered <= set(there)
+    assert len(there) == len(set(there))
+    database = connect(url)
+    assert not Patient.select().where(Patient.subscription == "big").exists(database)
+    close_all(database)
+    assert Decision.select().count(database) == len(there)
+
+
+def _wait_until_it_listens(port: int) -> None:
+    for _ in range(400):
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.05)
+    raise AssertionError("the service does not listen")

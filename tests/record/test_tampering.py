@@ -1,0 +1,295 @@
+"""Each way of tampering with the record is found and named. Whoever does it may write what they like."""
+
+import base64
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authz.audit.export import batches, fhir
+from authz.audit.export.log import log_lines
+from authz.audit.integrity.checkpoints import Signer, checkpoint, full
+from authz.audit.integrity.verification import verification, verified
+from authz.database import FAULTS, Database, close_all, connect, migrate
+from authz.errors import Conflict
+from authz.models import Decision, Event, Leaf, Seal
+from authz.record import replayed, seal
+from authz.record.merkle import Frontier
+from tests.support.people import NOW
+from tests.support.recorded import ANSWERS, answer, record
+from tests.support.tampering import fill_all, judge, sql, unlock
+
+
+def swap(database: Database) -> None:
+    """Two events of one tree exchange all but their ids."""
+    columns = ("at", "kind", "patient", "actor", "client", "request_id", "address", "reason", "body")
+    one, other = (
+        database.execute_sql(f"SELECT {', '.join(columns)} FROM event WHERE id = {number}").fetchone()
+        for number in (202, 204)
+    )
+    for number, row in ((202, other), (204, one)):
+        said = dict(zip(columns, row, strict=True))
+        Event.update(said).where(Event.id == number).execute(database)
+
+
+def truncate(database: Database) -> None:
+    """The last leaves of a tree go, with their rows, and the tree is told to be what it was before."""
+    lines = [line for line in log_lines(database) if "hash" in line or "tree" in line]
+    begin = next(at for at, line in enumerate(lines) if line.get("tree") == "north")
+    leaves = [bytes.fromhex(line["hash"]) for line in lines[begin + 1 :][: lines[begin]["size"]]][:-5]
+    edge, _ = Frontier().grown(leaves)
+    gone = Leaf.select(Leaf.event).where(Leaf.tree == "north", Leaf.number >= edge.size)
+    Event.delete().where(Event.id.in_([one for (one,) in gone.tuples().execute(database) if one])).execute(database)
+    seals = Leaf.select(Leaf.seal).where(Leaf.tree == "north", Leaf.number >= edge.size)
+    for (one,) in list(seals.tuples().execute(database)):
+        for number, last in Seal.select(Seal.first, Seal.last).where(Seal.id == one).tuples().execute(database):
+            which = (Decision.subscription == "north", Decision.id.between(number, last))
+            Decision.delete().where(*which).execute(database)
+        Seal.delete().where(Seal.id == one).execute(database)
+    Leaf.delete().where(Leaf.tree == "north", Leaf.number >= edge.size).execute(database)
+    database.execute_sql(f"DELETE FROM node WHERE tree = 'north' AND (number + 1) * 16 > {edge.size} AND level = 4")
+    database.execute_sql(
+        f"UPDATE tree SET size = {database.param}, edge = {database.param} WHERE name = 'north'",
+        (edge.size, b"".join(edge.nodes)),
+    )
+
+
+TAMPERING: dict[str, tuple[Callable[[Database], None], str]] = {
+    "an event's actor": (sql("UPDATE event SET actor = 'bob' WHERE id = 210"), "changed row: event 210"),
+    "an event's address": (sql("UPDATE event SET address = '1.2.3.4' WHERE address <> ''"), "changed row: event "),
+    "an event's reason": (sql("UPDATE event SET reason = 'other' WHERE reason <> ''"), "changed row: event "),
+    "a denial made a permit": (
+        sql("UPDATE decision SET allowed = NOT allowed WHERE id = 7"),
+        "changed row: decision 7 ",
+    ),
+    "a permit of another type": (sql("UPDATE decision SET allowed = 'x' WHERE id = 7"), "changed row: decision 7 "),
+    "an action in bytes": (sql("UPDATE decision SET action = x'76' WHERE id = 7"), "changed row: decision 7 "),
+    "an actor in bytes": (sql("UPDATE event SET actor = x'62' WHERE id = 210"), "changed row: event 210"),
+    "an empty body": (sql("UPDATE event SET body = '{}' WHERE id = 210"), "changed row: event 210"),
+    "a body of another form": (sql("UPDATE event SET body = '[]' WHERE id = 210"), "changed row: event 210"),
+    "a decision's address": (sql("UPDATE decision SET address = '' WHERE id = 7"), "changed row: decision 7 "),
+    "a deleted event": (sql("DELETE FROM event WHERE id = 210"), "deleted row: event 210"),
+    "a deleted decision": (sql("DELETE FROM decision WHERE id = 7"), "deleted row: decisions between 4 and 10 "),
+    "a deleted leaf": (
+        sql("DELETE FROM event WHERE id = 210", "DELETE FROM leaf WHERE event = 210"),
+        "deleted row: leaf",
+    ),
+    "a swapped pair": (swap, "swapped pair: event 202"),
+    "a truncated tail": (truncate, "truncated tail: "),
+    "an event past the log": (
+        sql("INSERT INTO event (id, at, kind, subscription, body) VALUES (100000, 1, 'grant:ended', 'north', '{}')"),
+        "row without a leaf: event 100000",
+    ),
+    "a decision moved to another clinic": (sql("UPDATE decision SET subscription = 'x' WHERE id = 7"), "deleted row: "),
+    "a decision past the log": (
+        sql(
+            "INSERT INTO decision (id, at, asked_at, request_id, subject_type, subject, action, resource_type, "
+            "resource, allowed, reason, rule, policy_version, subscription) VALUES "
+            "(-5, 3, 3, 'r', 'practitioner', 'eve', 'view', 'patient', 'p-1', true, 'permitted', 'R3', 'f', 'nowhere')"
+        ),
+        "row without a leaf: decision -5",
+    ),
+    "a seal past the log": (
+        sql("INSERT INTO seal SELECT id + 9000, at, subscription, month, first, last, upto, 0, root, marks FROM seal"),
+        "row without a leaf: seal 9001",
+    ),
+    "a seal": (sql("UPDATE seal SET count = count + 1 WHERE id = 1"), "changed row: seal 1"),
+    "a seal's marks": (sql("UPDATE seal SET marks = root WHERE id = 1"), "changed row: seal 1 "),
+    "a node": (sql("UPDATE node SET number = number + 70 WHERE level = 4 AND number = 0"), "changed row: node "),
+    "a checkpoint's size": (
+        sql("UPDATE checkpoint SET size = size + 1 WHERE id = 1"),
+        "forged checkpoint: checkpoint 1",
+    ),
+    "a checkpoint that is none": (sql("UPDATE checkpoint SET note = 'x' WHERE id = 1"), "forged checkpoint: a "),
+    "a name twice in a body": (
+        sql("UPDATE event SET body = '{\"after\":1,' || substr(body, 2) WHERE id = 210"),
+        "changed row: event 210",
+    ),
+    "a patient in another clinic": (
+        sql("UPDATE patient SET subscription_id = 'city' WHERE id = 'p-1'"),
+        "changed fact: patient p-1",
+    ),
+    "a patient who is there again": (
+        sql("UPDATE patient SET ended_at = ended_at - 1 WHERE id = 'p-1'"),
+        "changed fact: patient p-1",
+    ),
+    "a patient's name": (sql("UPDATE patient SET name = 'x' WHERE id = 'p-1'"), "changed fact: patient p-1"),
+    "a key of a list": (sql("UPDATE patient SET search_key = 'x' WHERE id = 'p-1'"), "changed fact: patient p-1"),
+    "a login": (
+        sql("UPDATE practitioner SET login = 'x@x.example' WHERE id = 'dan'"),
+        "changed fact: practitioner dan",
+    ),
+    "an app's scopes": (sql("UPDATE client SET scopes = 'admin'"), "changed fact: client 1"),
+    "an app's clinic": (sql("UPDATE client SET subscription_id = NULL"), "changed fact: client 1"),
+    "an app's key": (sql("UPDATE client SET key_hash = 'x'"), "changed fact: client 1"),
+    "a clinic's name": (sql("UPDATE subscription SET name = 'x' WHERE id = 'city'"), "changed fact: subscription city"),
+    "a review": (sql("UPDATE review SET verdict = 'revoke'"), "changed fact: review 1"),
+    "a review that nobody did": (
+        sql(
+            "INSERT INTO review (id, at, campaign, subscription_id, grant_id, reviewer_id, verdict, due_at) "
+            "SELECT 77, at, 'x', subscription_id, grant_id, reviewer_id, verdict, due_at FROM review"
+        ),
+        "fact without an event: review 77",
+    ),
+    "a deleted review": (sql("DELETE FROM review"), "deleted fact: review 1"),
+    "a share that goes on": (
+        sql('UPDATE "grant" SET ended_at = ended_at + 1 WHERE id = (SELECT max(id) FROM "grant")'),
+        "fact without an event: grant ",
+    ),
+    "a manager": (sql("UPDATE membership SET role = 'manager' WHERE id = 1"), "fact without an event: membership 1"),
+    "a licence": (sql("UPDATE licence SET ended_at = ended_at - 1 WHERE id = 1"), "fact without an event: licence 1"),
+    "a standing share's reach": (
+        sql("UPDATE standing_share SET content = NOT content WHERE id = 1"),
+        "fact without an event: standing_share 1",
+    ),
+    "an entity's clinic": (sql("UPDATE entity SET subscription = 'x' WHERE pk = 1"), "fact without an event: entity 1"),
+    "an entity's properties": (
+        sql('UPDATE entity SET properties = \'{"title": "x"}\' WHERE pk = 1'),
+        "fact without an event: entity 1",
+    ),
+    "an entity's relation": (
+        sql("UPDATE entity_link SET target = 'p-2' WHERE entity_id = 1 AND property = 'patient'"),
+        "fact without an event: entity 1",
+    ),
+    "a relation's type": (
+        sql("UPDATE entity_link SET type = 'x' WHERE entity_id = 1"),
+        "fact without an event: entity 1",
+    ),
+    "a deleted entity": (
+        sql("DELETE FROM entity_link WHERE entity_id = 1", "DELETE FROM entity WHERE pk = 1"),
+        "deleted fact: a fact of event ",
+    ),
+    "a tree": (sql("UPDATE tree SET size = size + 1 WHERE name = 'north'"), "truncated tail: leaf "),
+}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str, str]]:
+    """Each database in turn with a record, what was kept of its checkpoints, and the key; tests leave it as it was."""
+    there = tmp_path_factory.mktemp("sealed")
+    sqlite = f"sqlite:///{there}/caregrant.db"
+    database = connect(sqlite if request.param == "sqlite" else request.getfixturevalue("postgresql_module_url"))
+    migrate(database)
+    fill_all(database)
+    key = Signer.make(str(there / "key"), "clinic.example/log")
+    yield database, "\n".join(full(note) for note in checkpoint(database, key, NOW)), str(key.key)
+    close_all(database)
+
+
+SQLITE_ALONE = {"a permit of another type", "a name twice in a body"}
+"""PostgreSQL refuses this itself: its columns have types."""
+
+
+@pytest.mark.parametrize("what", list(TAMPERING))
+def test_tampering_is_found_and_named(what: str, sealed: tuple[Any, str, str]) -> None:
+    """Each way of changing the record is found by the verifier, and named with the first row that shows it."""
+    database, kept, key = sealed
+    work, name = TAMPERING[what]
+    with database.atomic() as transaction:
+        unlock(database)
+        if what in SQLITE_ALONE and database.dialect == "postgresql":
+            with pytest.raises(FAULTS):
+                work(database)
+            transaction.rollback()
+            return
+        work(database)
+        report = judge(database, kept, key)
+        transaction.rollback()
+    assert report.verdict.exit_code == 1
+    assert any(str(finding).startswith(name) for finding in report.findings), report.findings
+    assert judge(database, kept, key).verdict.word == "VERIFIED"
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", '{"after": []}'])
+def test_a_forged_body_stops_no_reader(recorded: Database, body: str) -> None:
+    """An event whose body tells nothing is a difference for replay and a row for every export, not a crash."""
+    unlock(recorded)
+    (number,) = recorded.execute_sql("SELECT id FROM event WHERE kind = 'grant:started' LIMIT 1").fetchone()
+    recorded.execute_sql(f"UPDATE event SET body = '{body}' WHERE id = {number}")
+    differences = replayed(recorded).differences
+    assert "grant" in {one.noun for one in differences}
+    assert sum(1 for line in log_lines(recorded) if line.get("row") == f"event {number}") == 1
+    assert any(one["id"] == f"event-{number}" for one in fhir.resources(recorded, "r4", NOW))
+
+
+def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several processes that share the decisions find what one finds, whatever is wrong and wherever they meet."""
+    monkeypatch.setattr(batches, "WORTH_A_PROCESS", 20)
+    monkeypatch.setattr(batches, "_MOST", 3)
+    database = connect(database_url)
+    migrate(database)
+    record(database)
+    for hours in (0, 0, 1):  # the last batch is an hour before the others
+        answer(database, NOW - timedelta(hours=hours), range(30))
+        seal(database, NOW)
+    before = verified(database, url=database_url)
+    unlock(database)
+    sql(
+        "UPDATE decision SET allowed = NOT allowed WHERE id IN (7, 100)",
+        "DELETE FROM decision WHERE id = 120",
+        "DELETE FROM decision WHERE subscription = '' AND id > 130",
+        "UPDATE decision SET subscription = 'nowhere' WHERE id = 140",
+    )(database)
+    one = verified(database)
+    monkeypatch.delattr(batches, "read_span")  # nothing is read here
+    several = verified(database, url=database_url)
+    close_all(database)
+    assert [(found.kind, found.where) for found in before.findings] == [
+        ("clock set back", f"decision {number}") for number in (124, 125, 126)
+    ]
+    kinds = {"clock set back", "changed row", "deleted row", "row without a leaf"}
+    assert {found.kind for found in several.findings} == kinds
+    assert set(several.findings) == set(one.findings)
+    assert (several.rows, several.dropped) == (one.rows, one.dropped)
+    assert [tree.rows for tree in several.trees] == [tree.rows for tree in one.trees]
+
+
+def rewrite(database: Database) -> None:
+    """Everything anew: a row changed, and every leaf, node and tree made to agree with it."""
+    unlock(database)
+    database.execute_sql("UPDATE event SET actor = 'mallory' WHERE id = 210")
+    database.execute_sql("UPDATE decision SET allowed = NOT allowed WHERE id = 7")
+    for table in ("leaf", "node", "tree", "seal", "checkpoint", "secret"):
+        database.execute_sql(f"DELETE FROM {table}")
+    from authz.record.events import enter_existing  # noqa: PLC0415
+
+    with database.atomic():
+        enter_existing(database)
+    seal(database, NOW)
+
+
+def test_a_rewritten_history_is_found_by_who_kept_a_checkpoint(
+    recorded: Database, signer: Signer, tmp_path: Path
+) -> None:
+    """A history made anew agrees with itself, under a key of its own too; not with an old checkpoint or the old key."""
+    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    rewrite(recorded)
+    assert verification(recorded).ok
+    assert (verification(recorded, kept).problem or "").startswith(("rewritten history: ", "truncated tail: "))
+    with pytest.raises(Conflict, match="nothing was signed"):
+        checkpoint(recorded, signer, NOW)
+    checkpoint(recorded, Signer.make(str(tmp_path / "mallory"), signer.key.name), NOW)
+    assert verification(recorded).ok
+    problem = verification(recorded, None, str(signer.key)).problem or ""
+    assert problem.startswith("rewritten history: checkpoint")
+    assert "not signed by this key" in problem
+
+
+def test_a_forged_checkpoint_is_found(recorded: Database, signer: Signer) -> None:
+    """A checkpoint with another root, and the signature of the first, is forged: kept or in the database."""
+    note = next(one for one in checkpoint(recorded, signer, NOW) if one.origin.endswith("/north"))
+    forged = full(note).replace(base64.b64encode(note.root).decode(), base64.b64encode(bytes(32)).decode())
+    assert "forged checkpoint: " in str(verified(recorded, forged, str(signer.key)).findings[0])
+    unlock(recorded)
+    parameter = recorded.param
+    recorded.execute_sql(f"UPDATE checkpoint SET note = {parameter} WHERE tree = 'north'", (forged,))
+    assert (verification(recorded, None, str(signer.key)).problem or "").startswith("forged checkpoint: ")
+
+
+def test_a_clock_set_back_is_found(recorded: Database, signer: Signer) -> None:
+    """Answers recorded as an hour before earlier ones are found, though every hash is right."""
+    answer(recorded, NOW - timedelta(hours=1), range(1))
+    seal(recorded, NOW)
+    assert (verification(recorded).problem or "").startswith(f"clock set back: decision {ANSWERS + 1} ")

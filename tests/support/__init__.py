@@ -1,0 +1,1 @@
+"""What tests share: the cast, worlds, servers, and readers of answers."""

@@ -1,0 +1,81 @@
+"""Somebody of the cast who acts, at the instant of the cast or some seconds later."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from authz.database import Database
+from authz.models import Decision, Event, Grant, Notification
+from authz.policy.compiler import CompiledPolicy, load
+from authz.policy.pdp import PDP
+from authz.record import Actor, policy_loaded, replayed
+from authz.settings import shipped
+from tests.support.people import NOW
+
+POLICY = load(shipped("policies"))
+
+
+def by(who: str, later: float = 0, **more: Any) -> Actor:
+    """Who acts, and when."""
+    return Actor(who, NOW + timedelta(seconds=later), **more)
+
+
+def login(who: str) -> str:
+    return f"{who}@clinic.example"
+
+
+def pdp_of(database: Database, later: float = 0) -> PDP:
+    """A PDP whose present is that of the cast."""
+    return PDP(database, POLICY, clock=lambda: NOW + timedelta(seconds=later))
+
+
+def served_since(database: Database, at: datetime, policy: CompiledPolicy = POLICY) -> None:
+    """A service began to decide by a policy at an instant."""
+    policy_loaded(database, Actor("", at), policy, "policies")
+
+
+class Clinic:
+    """A database with the cast in it: what stands there, and what the record says since."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.pdp = pdp_of(database)
+        self._before = Event.select().count(database)
+
+    def viewers(self, patient: str = "p-1", later: float = 0) -> list[str]:
+        return self.pdp.search_subjects(
+            "practitioner", "view", ("patient", patient), now=NOW + timedelta(seconds=later)
+        )
+
+    def holders(self, patient: str = "p-1", later: float = 0) -> list[tuple[str, str]]:
+        """The live grants of a patient as (practitioner, role), the owner first."""
+        at = NOW + timedelta(seconds=later)
+        found = Grant.select().where(Grant.patient == patient, Grant.started_at <= at, Grant.ended_at > at)
+        rows = found.order_by(Grant.role, Grant.practitioner).dicts().execute(self.database)
+        return [(row["practitioner"], row["role"]) for row in rows]
+
+    def events(self) -> list[str]:
+        """The kinds of the events appended since, each with its cause where it has one."""
+        rows = Event.select().order_by(Event.id).offset(self._before).execute(self.database)
+        return [":".join(filter(None, (row.kind, (row.body.get("after") or {}).get("end_cause")))) for row in rows]
+
+    def last_event(self) -> Any:
+        return Event.select().order_by(Event.id.desc()).limit(1).execute(self.database)[0]
+
+    def told(self, who: str) -> list[tuple[str, str]]:
+        """The notices of somebody: (kind, patient)."""
+        rows = Notification.select().where(Notification.practitioner == who).order_by(Notification.id)
+        return [(row.kind, row.patient) for row in rows.execute(self.database)]
+
+    def decisions(self) -> list[tuple[str, str, bool]]:
+        rows = Decision.select().order_by(Decision.id).execute(self.database)
+        return [(row.subject, row.action, row.allowed) for row in rows]
+
+    def grant(self, who: str, patient: str = "p-1") -> int:
+        """The number of somebody's last grant."""
+        found = Grant.select().where(Grant.patient == patient, Grant.practitioner == who).order_by(Grant.id.desc())
+        number: int = found.limit(1).execute(self.database)[0].id
+        return number
+
+    def unaccounted(self) -> list[str]:
+        """Rows that the events since do not tell: those of the cast, which was put there without any."""
+        return [str(one) for one in replayed(self.database)[1] if one.side == "told"]

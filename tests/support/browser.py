@@ -1,0 +1,164 @@
+"""A browser before the real server, on the demonstration clinic with some extremes added to it.
+
+Chromium is Debian's; without it the tests that need it are left out, except under ``CI=true``.
+"""
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
+from flask.sessions import SecureCookieSessionInterface
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from authz import operations
+from authz.database import close_all, connect, migrate
+from authz.importing import demo, import_facts
+from authz.policy.compiler import load
+from authz.policy.pdp import PDP
+from authz.record import Actor
+from authz.settings import shipped
+from tests.support.server import free_port, serving
+
+CHROMIUM = "/usr/bin/chromium"
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_SESSION_KEY = "the browser tests' own session key, which no server has"
+LONG = "Wilhelmina-Konstantina Featherstonehaugh-Cholmondeley de la Vallée-Poussin Ørsted"[:80]
+SCRIPT = '<script>document.title = "taken"</script>'
+
+
+def extremes(began: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A crowded practice, long names, names written from right to left, a name that is a script."""
+    since = {"started_at": began.isoformat().replace("+00:00", "Z")}
+    for number in range(40):
+        who = f"crowd-{number}"
+        name = LONG if number == 0 else f"Colleague {number:02}"
+        yield "practitioner", {"id": who, "login": f"{who}@north.example", "name": name}
+        yield "membership", {"practitioner": who, "subscription": "north", "role": "member", **since}
+    names = {"x-long": LONG, "x-right": "مريم عبد الرحمن الفاروقي", "x-script": SCRIPT}
+    for patient, name in names.items():
+        yield "patient", {"id": patient, "subscription": "north", "name": name, "owner": "ivan", **since}
+    for number in range(120):
+        said = {"id": f"c-{number:03}", "subscription": "north", "name": f"Crowded Case {number:03}"}
+        yield "patient", {**said, "owner": "crowd-1", **since}
+    for number in range(2, 32):
+        yield "grant", {"patient": "c-000", "practitioner": f"crowd-{number}", "role": "viewer", **since}
+    yield "grant", {"patient": "x-long", "practitioner": "crowd-0", "role": "viewer", "reason": LONG, **since}
+    yield "membership", {"practitioner": "dan", "subscription": "city", "role": "manager", **since}
+
+
+def fill(url: str) -> None:
+    """The demonstration clinic and the extremes, in a new database."""
+    database, policy = connect(url), load(shipped("policies"))
+    types = policy.types
+    migrate(database)
+    now = datetime.now(UTC) - timedelta(hours=1)
+    with database.connection_context():
+        demo.fill(database, types, now)
+        lines = b"".join(orjson.dumps({kind: said}) + b"\n" for kind, said in extremes(now))
+        import_facts(database, io.BytesIO(lines), types, now=now)
+        alice, pdp = Actor("alice", now + timedelta(minutes=5)), PDP(database, policy)
+        operations.share(pdp, actor=alice, patients=["p-6"], colleague="ivan@north.example")
+        operations.transfer(pdp, actor=alice, patients=["p-60"], colleague="noa@north.example")
+    close_all(database)
+
+
+@dataclass
+class Site:
+    """A running server, its database, and the browser before it."""
+
+    url: str
+    database: Path
+    browser: Browser
+
+    @contextmanager
+    def visit(self, who: str = "", *, size: dict[str, int] | None = None, **more: Any) -> Iterator[Page]:
+        """A page of somebody who is signed in (or of nobody), in a browser of its own."""
+        context = self.browser.new_context(viewport=size or DESKTOP, base_url=self.url, **more)  # type: ignore[arg-type]
+        context.set_default_timeout(5000)
+        if who:
+            self.sign_in(context, who)
+        page = context.new_page()
+        try:
+            yield page
+        finally:
+            context.close()
+
+    def sign_in(self, context: BrowserContext, who: str, ago: timedelta = timedelta(0)) -> None:
+        """A session of somebody who was last seen some time ago."""
+        moment = int((datetime.now(UTC) - ago).timestamp())
+        said = {"_permanent": True, "by": who, "since": moment, "seen": moment}
+        context.add_cookies([{"name": "caregrant", "value": cookie(said), "url": self.url}])
+
+    def resume(self, context: BrowserContext, told: str, ago: timedelta) -> None:
+        """The session of this cookie, as if it had last been used some time ago."""
+        said = signer().loads(told)
+        said["seen"] -= int(ago.total_seconds())
+        context.add_cookies([{"name": "caregrant", "value": cookie(said), "url": self.url}])
+
+
+def signer() -> Any:
+    """What signs sessions as the server does."""
+    app = Flask("tests")
+    app.secret_key = _SESSION_KEY
+    return SecureCookieSessionInterface().get_signing_serializer(app)
+
+
+def cookie(said: dict[str, Any]) -> str:
+    """A session as the server would sign it."""
+    text: str = signer().dumps(said)
+    return text
+
+
+@contextmanager
+def site(folder: Path) -> Iterator[Site]:
+    """The server and the browser, on a database in a folder."""
+    database, port = folder / "clinic.db", free_port()
+    url = f"sqlite:///{database}"
+    fill(url)
+    words = ("serve", "--database", url)
+    told = {"CAREGRANT_DEMO_SIGN_IN": "true", "CAREGRANT_SESSION_KEY": _SESSION_KEY}
+    with serving(*words, port=port, environment=told), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield Site(f"http://127.0.0.1:{port}", database, browser)
+        finally:
+            browser.close()
+
+
+def needs_chromium() -> None:
+    """Leave a test out where there is no Chromium."""
+    if not shutil.which(CHROMIUM):
+        assert os.environ.get("CI") != "true", "chromium is not installed"
+        pytest.skip("chromium is not installed")
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds wrong with a page as it stands, and every field without a label (which axe lets pass)."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    told = [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
+    unlabelled = page.evaluate(
+        """() => Array.from(document.querySelectorAll("input:not([type=hidden]), select, textarea"))
+            .filter((field) => !field.labels.length && !field.getAttribute("aria-label"))
+            .map((field) => field.outerHTML)"""
+    )
+    return told + [f"no label: {field}" for field in unlabelled]

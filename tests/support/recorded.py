@@ -1,0 +1,41 @@
+"""A small clinic with a record: the demonstration's events, and answers of two months in three trees."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from authz.database import Database
+from authz.domain import to_micros
+from authz.importing.demo import fill
+from authz.operations import end_share, share
+from authz.policy.decision import Decision, Ref
+from authz.record import Actor, Asked, record_decisions, seal
+from tests.support.acting import POLICY, pdp_of
+from tests.support.people import NOW
+
+ASKED = 60
+ANSWERS = ASKED + 3  # and what was asked about sharing and ending it
+
+
+def record(database: Database, now: datetime = NOW) -> None:
+    """Fill an empty database; everything is sealed."""
+    fill(database, POLICY.types, now)
+    answer(database, now - timedelta(days=40), range(ASKED // 2))
+    pdp = pdp_of(database)
+    actor = Actor("alice", now, address="192.0.2.7", request_id="r-1")
+    (shared,) = share(pdp, actor=actor, patients=["p-5"], colleague="bob@north.example", reason="on leave")
+    end_share(pdp, actor=actor, patient="p-5", grant=shared.grant["id"])
+    answer(database, now, range(ASKED // 2, ASKED))
+    seal(database, now)
+
+
+def answer(database: Database, now: datetime, numbers: range) -> None:
+    """Answers given at an instant, to Bob's app and to Bob."""
+    for number in numbers:
+        by: dict[str, Any] = {"address": f"198.51.100.{number}", "request_id": f"r-{number}"}
+        asked = Asked(("practitioner", "bob"), "view", _resource(number), purpose="TREAT")
+        given = Decision(number % 2 == 0, "permitted" if number % 2 == 0 else "denied", "f" * 64, to_micros(now))
+        record_decisions(database, Actor("bob" if number % 3 else "", now, **by), [(asked, given)])
+
+
+def _resource(number: int) -> Ref:
+    return ("patient", ("p-1", "p-70", "none")[number % 3])

@@ -1,0 +1,177 @@
+"""Real services on one database, for what happens to it and to one of them; each ended by its own process group."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from authz.callers.clients import add_client
+from authz.database import Database, close_all, connect
+from authz.importing import demo
+from authz.models import Decision, Grant, Patient
+from authz.policy.compiler import load
+from authz.settings import shipped
+from tests.support.http import EVALUATION, question
+from tests.support.server import COMMAND, free_port, get, send
+
+OK = (200, 201)
+
+
+@dataclass
+class Answers:
+    """What callers got: status and seconds of each request, by its kind, and what a 200 or 201 stands for."""
+
+    got: list[tuple[str, int, float]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    shared: list[int] = field(default_factory=list)
+
+    def slowest(self) -> float:
+        return max((seconds for _, _, seconds in self.got), default=0.0)
+
+    def count(self, *statuses: int) -> int:
+        return sum(status in statuses for _, status, _ in self.got)
+
+    def refused(self) -> set[int]:
+        return {status for _, status, _ in self.got if status not in OK}
+
+
+class Caller:
+    """An app of the demonstration clinic that asks and changes through one service; `answers` is what it got."""
+
+    def __init__(self, port: int, key: str, name: str) -> None:
+        self.port, self.name, self.answers, self.number = port, name, Answers(), 0
+        self.bearer = {"Authorization": f"Bearer {key}"}
+        self.acting = {**self.bearer, "X-On-Behalf-Of": "alice@north.example"}
+
+    def ask(self) -> int:
+        request = f"{self.name}-{self._next()}"
+        headers = {**self.bearer, "X-Request-ID": request}
+        status, told = self._send("decision", EVALUATION, question("bob"), headers)
+        if status == 200:
+            assert told["decision"] is True
+            self.answers.asked.append(request)
+        return status
+
+    def must_not(self) -> int:
+        """Ask what is denied: whatever happens, no answer permits it."""
+        status, told = self._send("decision", EVALUATION, question("nobody"), self.bearer)
+        assert status != 200 or told["decision"] is False, told
+        return status
+
+    def change(self) -> int:
+        patient = f"{self.name}-{self._next()}"
+        status, _ = self._send("change", "/v1/patients", {"id": patient, "name": "Pat"}, self.acting)
+        if status != 201:
+            return status
+        self.answers.added.append(patient)
+        path = f"/v1/patients/{patient}/shares"
+        status, told = self._send("change", path, {"colleague": "bob@north.example"}, self.acting)
+        if status == 201:
+            self.answers.shared.append(int(told["id"]))
+        return status
+
+    def go_on(self, stop: threading.Event) -> None:
+        """Ask and change until told to stop; what is refused or lost is tried again."""
+        while not stop.is_set():
+            try:
+                self.ask()
+                self.change()
+                self.must_not()
+            except OSError:
+                stop.wait(0.05)
+
+    def _next(self) -> int:
+        self.number += 1
+        return self.number
+
+    def _send(self, kind: str, path: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
+        began = time.monotonic()
+        status, told = send(self.port, "POST", path, body, headers)
+        self.answers.got.append((kind, status, time.monotonic() - began))
+        return status, told
+
+
+@contextmanager
+def working(*callers: Caller) -> Iterator[None]:
+    """Callers that go on meanwhile."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=one.go_on, args=(stop,)) for one in callers]
+    for one in threads:
+        one.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for one in threads:
+            one.join(60)
+
+
+@contextmanager
+def service(url: str, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, int]]:
+    """A service on a database: its port and its process group."""
+    port = free_port()
+    process = subprocess.Popen(
+        [COMMAND, "serve", "--database", url, "--port", str(port), *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, **(environment or {})},
+    )
+    try:
+        until(lambda: process.poll() is not None or _is_ready(port), 30)
+        assert process.poll() is None
+        yield port, process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(5)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return bool(get(port, "/readyz"))
+    except OSError:
+        return False
+
+
+def until(holds: Callable[[], bool], seconds: float) -> float:
+    """Wait until something holds; how many seconds it took. Fails after so many."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def clinic(url: str) -> str:
+    """Fill a migrated database with the demonstration clinic; the key of an app that may ask and act."""
+    database, began = connect(url), datetime.now(UTC) - timedelta(hours=1)
+    demo.fill(database, load(shipped("policies")).types, began)
+    key = add_client(database, name="app", scopes=("decide", "act"), now=began)
+    close_all(database)
+    return key
+
+
+def check_nothing_lost(database: Database, *callers: Caller) -> None:
+    """Whatever was answered with 200 or 201 is in the database, once."""
+    recorded = [one for (one,) in Decision.select(Decision.request_id).tuples().execute(database)]
+    patients = {one for (one,) in Patient.select(Patient.id).tuples().execute(database)}
+    grants = {one for (one,) in Grant.select(Grant.id).tuples().execute(database)}
+    for one in callers:
+        assert set(one.answers.asked) <= set(recorded)
+        assert set(one.answers.added) <= patients
+        assert set(one.answers.shared) <= grants
+    asked = [request for one in callers for request in one.answers.asked]
+    assert len([one for one in recorded if one in set(asked)]) == len(asked)

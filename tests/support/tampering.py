@@ -1,0 +1,76 @@
+"""Somebody with the database in their hands, and both verifiers, which must say the same word of what they left."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+
+from authz.audit.export.log import log_lines
+from authz.audit.integrity.verification import verified
+from authz.audit.verify import Key, Report, Verifier, notes_in
+from authz.callers.clients import add_client
+from authz.database import Database
+from authz.domain import to_micros
+from authz.models import Grant, Review
+from authz.record import Actor, NewEvent, append
+from authz.record.adoption import adopt_facts
+from authz.record.erasure import erase
+from authz.record.facts import NOUNS, standing_facts
+from authz.record.leaves import canonical
+from tests.support.people import NOW
+from tests.support.recorded import record
+
+
+def unlock(database: Database) -> None:
+    """Put the triggers of the record and its keys aside, as somebody with the database in their hands would."""
+    if database.dialect == "postgresql":
+        for table in ("event", "decision", "leaf", "seal", "checkpoint", "patient", "review"):
+            database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+        return
+    found = database.execute_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for (name,) in found:
+        database.execute_sql(f"DROP TRIGGER {name}")
+    database.execute_sql("PRAGMA foreign_keys = 0")
+
+
+def sql(*statements: str) -> Callable[[Database], None]:
+    """A deed of these statements."""
+
+    def work(database: Database) -> None:
+        for statement in statements:
+            database.execute_sql(statement)
+
+    return work
+
+
+def fill_all(database: Database) -> None:
+    """A record with a row in every table that decides or proves: an app, a review, an erased reason."""
+    record(database)
+    add_client(database, name="reader", scopes=["decide"], subscription="north", now=NOW)
+    share = Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.role == "viewer").limit(1)
+    ((grant,),) = share.tuples().execute(database)
+    told = {"campaign": "spring", "grant": grant, "reviewer": "dan", "verdict": "keep"}
+    with database.atomic():
+        number = Review.insert(at=NOW, subscription="north", due_at=NOW, **told).execute(database)
+        body = {**told, "review": str(number), "grant": str(grant)}
+        append(database, Actor("dan", NOW), [NewEvent("review:given", "north", body, "p-1")])
+    erase(database, Actor("", NOW), "patient:p-5")
+
+
+def judge(database: Database, kept: str = "", key: str | None = None, now: datetime | None = None) -> Report:
+    """What `audit verify` finds. The lone verifier says the same word of the log of this database."""
+    report = verified(database, kept, key, now=now)
+    whom = Key.parse(key) if key else None
+    lines = [json.loads(canonical(line)) for line in log_lines(database, whom.name if whom else "")]
+    alone = Verifier(notes_in(kept), whom, now=None if now is None else to_micros(now)).read(lines)
+    assert alone.verdict.word == report.verdict.word, (str(alone.verdict), str(report.verdict))
+    assert (alone.proven, alone.leaves, alone.unsealed) == (report.proven, report.leaves, report.unsealed)
+    return report
+
+
+def tell_facts(database: Database) -> None:
+    """Append the events of facts that a test wrote without any."""
+    with database.atomic():
+        adopt_facts(database, NOW)
+        for noun, _, row in standing_facts(database):
+            if noun in (*NOUNS, "entity"):
+                append(database, Actor("", NOW), [NewEvent(f"{noun}:imported", "", {"before": None, "after": row})])

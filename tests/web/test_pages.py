@@ -1,0 +1,492 @@
+"""The pages without a browser: the help page's story, every route by everybody, refusals, forms, headers."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from api.limits import MOST_SELECTED
+from api.web import session as sessions
+from authz.database import Database, gather_statistics
+from authz.database.statements import insert_rows
+from authz.domain import FOREVER_MICROS, to_micros
+from authz.models import Decision, Grant, Notification, Patient, Practitioner
+from authz.texts import search_key
+from tests.support import people
+from tests.support.acting import login
+from tests.support.http import service
+from tests.support.people import CAST
+from tests.support.visitor import Visitor, text_of
+
+As = Callable[[str], Visitor]
+
+
+@pytest.fixture
+def flask(database: Database) -> Flask:
+    people.fill(database)
+    return service(database)
+
+
+@pytest.fixture
+def as_(flask: Flask) -> As:
+    """Somebody of the cast, signed in."""
+    return lambda who: Visitor(flask, who)
+
+
+def test_the_story(as_: As, database: Database) -> None:
+    """H2, H3, H6: shared, seen, ended, transferred with what will happen told before, and transferred back."""
+    alice, oscar = as_("alice"), as_("oscar")
+    said = alice.done("/patients/p-1/share", action="share", colleague=" Oscar@Clinic.example", reason="cover")
+    assert "Patient of alice has been shared with Oscar" in said
+    assert "Oscar viewer By a share · since" in said
+    assert "“cover”" in said
+    assert "Patient of alice Owner: Alice" in oscar.get("/patients?role=viewer")
+    held = Grant.select().where(Grant.practitioner == "oscar", Grant.patient == "p-1").execute(database)[0].id
+    assert "loses this access at once" in alice.get(f"/patients/p-1/access/{held}/end")
+    assert "The sharing of Patient of alice with Oscar has ended" in alice.done(f"/patients/p-1/access/{held}/end")
+    oscar.get("/patients/p-1", 404)
+    happens = alice.get("/patients/p-1/transfer")
+    assert "You lose access to Patient of alice." in happens
+    assert "Bob and Erin keep access through a share, unless you end these here." in happens
+    assert "Carl and Carol see the patient because you share all your patients; that ends with the transfer." in happens
+    assert "you still see" not in happens
+    said = alice.done("/patients/p-1/transfer", colleague=login("oscar"))
+    assert "Patient of alice has been transferred to Oscar" in said
+    alice.get("/patients/p-1", 404)
+    assert "Patient of alice has been transferred to Alice" in oscar.done(
+        "/patients/p-1/share", action="transfer", colleague=login("alice"), end_shares="yes"
+    )
+    assert "Bob viewer" not in alice.get("/patients/p-1")
+
+
+def test_what_a_page_offers(as_: As) -> None:
+    """Buttons are the actions that the policy permits: the owner's, a viewer's, a standing viewer's, a manager's."""
+    owner, viewer, standing, manager = (as_(who).get("/patients/p-1") for who in ("alice", "bob", "carol", "dan"))
+    assert "Transfer/share patient" in owner
+    assert "End sharing with Bob" in owner
+    assert "sees nothing now" in owner  # the leaver's share stands still
+    assert "Your access" in viewer
+    assert "Give up access" in viewer
+    assert "Transfer" not in viewer
+    assert "Through the sharing of all patients" in standing
+    assert "Give up access" not in standing
+    assert "Being a manager does not open the patient." in manager
+    assert "End sharing with Bob" in manager
+
+
+def test_what_a_transfer_leaves(as_: As) -> None:
+    """Before saving: who still sees the patient because the new owner shares everything with them is told, truly."""
+    oscar, pete = as_("oscar"), as_("pete")
+    oscar.done("/sharing", colleague=login("pete"))
+    oscar.done("/patients/p-oscar/transfer", colleague=login("pete"))
+    told = "Only if the new owner is Oscar, you still see the patient"
+    assert told in pete.get("/patients/p-oscar/transfer")
+    pete.done("/patients/p-oscar/transfer", colleague=login("oscar"))
+    assert "Patient of Oscar" in pete.get("/patients/p-oscar")
+
+
+def test_giving_up(as_: As, database: Database) -> None:
+    """R5: a viewer gives up their own share, and nobody else's."""
+    bob = as_("bob")
+    mine, other = (
+        Grant.select().where(Grant.practitioner == who, Grant.patient == "p-1").execute(database)[0].id
+        for who in ("bob", "erin")
+    )
+    assert "Only the owner can share them with you again" in bob.get(f"/patients/p-1/access/{mine}/end")
+    bob.get(f"/patients/p-1/access/{other}/end", 404)
+    assert "You have given up the access to Patient of alice" in bob.done(f"/patients/p-1/access/{mine}/end")
+    assert "Nothing is shared with you" in bob.get("/patients?role=viewer")
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "sentence"),
+    [
+        ({"colleague": login("frank")}, 422, "needs an active subscription at the same clinic"),
+        ({"colleague": login("erin")}, 422, "needs an active subscription at the same clinic"),
+        ({"colleague": "nobody at all"}, 422, "the e-mail must be the one that they sign in with"),
+        ({"colleague": login("alice")}, 422, "This is your own e-mail"),
+        ({"colleague": login("bob")}, 409, "This colleague has the patient already."),
+        ({"colleague": ""}, 400, "Enter your colleague's e-mail."),
+        ({"colleague": login("oscar"), "action": ""}, 400, "Choose what shall be done."),
+        ({"colleague": login("oscar"), "until": "2020-01-01"}, 400, "The end date: lies in the past."),
+        ({"colleague": login("oscar"), "until": "soon"}, 400, "The end date: write a day as 2030-01-31."),
+        ({"colleague": login("oscar"), "reason": "x" * 501}, 400, "The reason: up to 500 characters"),
+    ],
+)
+def test_h4_a_refused_form_keeps_what_was_typed(as_: As, form: dict[str, str], status: int, sentence: str) -> None:
+    """H4: what is needed is said plainly, nothing has been done, and every field stands as it was."""
+    sent = {"action": "share", "reason": "holiday cover", "until": "2030-01-31", **form}
+    alice = as_("alice")
+    response = alice.post("/patients/p-1/share", **sent)
+    assert response.status_code == status
+    assert sentence in text_of(response)
+    assert "Nothing has been changed." in text_of(response)
+    for field in ("colleague", "reason", "until"):
+        assert f'value="{sent[field]}"' in response.text
+    assert "Oscar" not in alice.get("/patients/p-1")
+
+
+def test_several_patients(as_: As) -> None:
+    """H7: some patients at once, all or none; what is not permitted is left out before, and said."""
+    alice, oscar, bob = as_("alice"), as_("oscar"), as_("bob")
+    assert "Select a patient first." in alice.done("/selection/share")
+    hidden = alice.post("/selection/transfer", patient=["p-1", "p-city"], colleague=login("bob"))
+    assert hidden.status_code == 404
+    alice.done("/patients/p-1/transfer", colleague=login("oscar"))
+    both = {"patient": ["p-1", "p-oscar"]}
+    assert "Transfer 2 patients" in oscar.get("/selection/transfer?patient=p-1&patient=p-oscar")
+    refused = oscar.post("/selection/share", action="share", colleague=login("bob"), **both)
+    assert refused.status_code == 422
+    assert "Patient of alice: This colleague has the patient already." in text_of(refused)
+    bob.get("/patients/p-oscar", 404)
+    assert "2 patients have been shared with Pete" in oscar.done(
+        "/selection/share", action="share", colleague=login("pete"), **both
+    )
+    assert "2 patients have been transferred to Bob" in oscar.done(
+        "/selection/transfer", colleague=login("bob"), end_shares="yes", **both
+    )
+    assert "3 patients" in as_("dan").get("/selection/transfer?patient=p-1&patient=p-oscar&patient=p-left")
+
+
+def test_a_selection_has_a_limit(as_: As) -> None:
+    """As many patients as may be selected open the form; one more is refused before anything is asked."""
+    alice = as_("alice")
+    paths = ["/selection/share?" + "&".join(["patient=p-1"] * size) for size in (MOST_SELECTED, MOST_SELECTED + 1)]
+    assert "Share" in alice.get(paths[0])
+    assert alice.client.get(paths[1]).status_code == 400
+
+
+def test_share_everything(as_: As, database: Database) -> None:
+    """H7: all one's patients, now and later, with or without content, and how it stops."""
+    oscar, pete = as_("oscar"), as_("pete")
+    said = oscar.done("/sharing", colleague=login("pete"), content="yes", until="2030-01-31")
+    assert "All your patients have been shared with Pete" in said
+    assert "Pete with content since" in said
+    assert "until 31 January 2030" in said
+    assert "Patient of oscar Owner: Oscar" in pete.get("/patients?role=viewer")
+    again = oscar.post("/sharing", colleague=login("pete"))
+    assert again.status_code == 409
+    assert "Everything is shared with this colleague already." in text_of(again)
+    assert oscar.post("/sharing", colleague=login("frank")).status_code == 422
+    number = re.search(r"/sharing/(\d+)/end", oscar.client.get("/sharing").text)
+    assert number
+    assert "no longer sees your patients" in oscar.get(number.group())
+    as_("alice").get(number.group(), 404)
+    assert "The sharing of all patients with Pete has ended" in oscar.done(number.group())
+    assert "Nothing is shared with you" in pete.get("/patients?role=viewer")
+
+
+def test_notifications(as_: As, database: Database) -> None:
+    """The bell counts, the list tells, reading one or all takes the count away; names only for who may know them."""
+    alice, oscar = as_("alice"), as_("oscar")
+    alice.done("/patients/p-1/share", action="share", colleague=login("oscar"))
+    alice.done("/patients/p-1/transfer", colleague=login("oscar"))
+    assert "Notifications 2 unread" in oscar.get("/patients")
+    told = oscar.get("/notifications")
+    assert "Patient of alice has been transferred to you by Alice" in told
+    assert "Alice shared Patient of alice with you" in told
+    assert "A patient has been transferred to Oscar" in alice.get("/notifications")
+    assert "Patient of alice" not in alice.get("/notifications")
+    first = Notification.select().where(Notification.practitioner == "oscar").execute(database)[0].id
+    assert "Mark read" in oscar.done(f"/notifications/{first}/read")
+    assert "Mark all" not in oscar.done("/notifications/read", newest=first + 1000)
+    assert alice.post(f"/notifications/{first}/read").status_code == 404
+
+
+def test_the_managers_pages(as_: As) -> None:
+    """R6, T14: members, leavers' patients handed over at once, shares ended; nobody else gets there."""
+    dan = as_("dan")
+    assert "Oscar member oscar@clinic.example" in dan.get("/clinic/north")
+    waiting = dan.get("/clinic/north/handover")
+    assert "Patient of erin Owner: Erin, who left" in waiting
+    assert "Patient of alice" not in waiting
+    back = "/clinic/north/handover"
+    said = dan.done("/selection/transfer", patient=["p-left"], colleague=login("oscar"), back=back)
+    assert "Patient of erin has been transferred to Oscar" in said
+    assert "Nothing to hand over" in said
+    shares = dan.client.get("/clinic/north/shares").text
+    ending = re.search(r"/patients/p-1/access/\d+/end", shares)
+    assert ending
+    assert "The sharing of Patient of alice with Bob has ended" in dan.done(ending.group())
+    assert as_("bob").get("/patients/p-1", 404)
+    as_("dan").get("/clinic/city", 404)
+
+
+def test_pages_of_fifty(as_: As, database: Database) -> None:
+    """Pages follow one another without a gap, on both lists, searched or not."""
+    for number in range(120):
+        people.add(database, Patient, id=f"n-{number:03}", subscription="north", name=f"Anna Å {number}")
+        people.add(database, Grant, patient=f"n-{number:03}", practitioner="alice", role="owner", origin="created")
+    assert pages_of(as_("alice"), "/patients") == [50, 50, 21]
+    assert pages_of(as_("carol"), "/patients?role=viewer") == [50, 50, 21]
+    assert pages_of(as_("carol"), "/patients?role=viewer&q=11 å") == [11]
+
+
+def pages_of(who: Visitor, path: str) -> list[int]:
+    """How many patients each page shows, to the last page."""
+    found = []
+    while path:
+        text = who.client.get(path).text
+        found.append(len(re.findall(r'class="name" href="/patients/', text)))
+        following = re.search(r'href="(\?[^"]+)" rel="next"', text)
+        path = f"/patients{following.group(1)}".replace("&amp;", "&") if following else ""
+    return found
+
+
+def test_a_hundred_thousand_patients(sqlite_database: Database) -> None:
+    """Both lists of somebody with 100,000 patients take at most twice the server's time of somebody's with 100."""
+    people.fill(sqlite_database)
+    began, life = to_micros(people.LONG_AGO), ("started_at", "ended_at")
+    sizes = {"oscar": 100_000, "pete": 100}
+    names = [(who, f"{who}-{number:06}") for who, size in sizes.items() for number in range(size)]
+    shared = [
+        (other, f"{who}-{number:06}") for who, other in (("oscar", "pete"), ("pete", "oscar")) for number in range(60)
+    ]
+    patients = [
+        (began, FOREVER_MICROS, one, "north", f"Patient {one}", search_key(f"Patient {one}")) for _, one in names
+    ]
+    roles = [(who, one, "owner") for who, one in names] + [(who, one, "viewer") for who, one in shared]
+    grants = [(began, FOREVER_MICROS, one, who, role, "created", "", "", "", "") for who, one, role in roles]
+    columns = (*life, "patient", "practitioner", "role", "origin", "given_by", "reason", "ended_by", "end_cause")
+    with sqlite_database.atomic():
+        insert_rows(sqlite_database, Patient, (*life, "id", "subscription", "name", "search_key"), patients)
+        insert_rows(sqlite_database, Grant, columns, grants)
+    gather_statistics(sqlite_database)
+    flask = service(sqlite_database)
+
+    def least(who: str, path: str) -> float:
+        """The processor time of a page, in seconds: the least of several, so that other work does not count."""
+        visitor, spent = Visitor(flask, who), []
+        for _ in range(9):
+            start = time.process_time()
+            assert visitor.client.get(path).text.count('class="row"') == 50
+            spent.append(time.process_time() - start)
+        return min(spent)
+
+    for path in ("/patients", "/patients?role=viewer"):
+        assert least("oscar", path) <= 2 * least("pete", path)
+
+
+# Refusals.
+
+
+def test_another_clinics_patient_is_the_same_404(as_: As) -> None:
+    """T1: what is another clinic's and what does not exist look the same, to the byte but for the request's id."""
+    alice = as_("alice")
+    for path in ("", "/transfer", "/share", "/access/1/end"):
+        theirs, nothing = (alice.client.get(f"/patients/{one}{path}") for one in ("p-city", "p-none"))
+        assert (theirs.status_code, theirs.text) == (nothing.status_code, nothing.text)
+        assert theirs.status_code == 404
+        assert "There is nothing here" in text_of(theirs)
+
+
+def test_a_form_without_its_token_is_refused(as_: As) -> None:
+    """No token, another session's token: nothing is done, and a page says so."""
+    alice, bob = as_("alice"), as_("bob")
+    for token in ("", bob.token(), "x"):
+        response = alice.client.post(
+            "/patients/p-1/transfer", data={"csrf_token": token, "colleague": login("oscar")}, headers={"Accept": "*/*"}
+        )
+        assert response.status_code == 400
+        assert "Nothing was done" in text_of(response)
+    assert "Your patient" in alice.get("/patients/p-1")
+
+
+def test_a_name_that_is_a_script_stays_text(as_: As, database: Database) -> None:
+    """A stored script is shown as it is written, on every page that shows the name."""
+    evil = "<script>alert(1)</script>"
+    Patient.update(name=evil).where(Patient.id == "p-1").execute(database)
+    alice = as_("alice")
+    paths = ("/patients", "/patients/p-1", "/patients/p-1/transfer", "/patients/p-1/share")
+    for path in (*paths, "/selection/share?patient=p-1"):
+        text = alice.client.get(path).text
+        assert evil not in text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    response = alice.post("/patients/p-1/share", action="share", colleague=login("oscar"))
+    text = alice.client.get(response.headers["Location"]).text
+    assert evil not in text
+    assert "<bdi>&lt;script&gt;" in text
+
+
+def test_the_headers_of_every_page(as_: As) -> None:
+    """Nothing inline, nothing from elsewhere, in nobody's frame, kept by no cache; errors and assets too."""
+    alice = as_("alice")
+    for path in ("/", "/patients", "/patients/p-none", "/nowhere", "/static/caregrant.css"):
+        with alice.client.get(path, headers={"Accept": "text/html"}) as response:
+            headers = response.headers
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self';")
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Cache-Control"] == ("no-cache" if path.startswith("/static") else "no-store")
+    for path in ("/patients", "/patients/p-1", "/patients/p-1/share", "/sharing"):
+        text = alice.client.get(path).text
+        assert not re.search(r'<script(?! src="/static/)|<style|style="|\son\w+="|javascript:|https?://', text)
+
+
+def test_a_locked_session_keeps_the_form(flask: Flask, as_: As) -> None:
+    """After half an hour one signs in again and finds the form as it was; somebody else finds nothing of it."""
+    form = {"action": "share", "colleague": login("oscar"), "reason": "seen by nobody else"}
+    for who in ("alice", "bob"):
+        late = as_("alice")
+        token = late.token()
+        late.lock(minutes=31)
+        response = late.client.post("/patients/p-1/share", data={"csrf_token": token, **form})
+        assert response.headers["Location"] == "/?next=%2Fpatients%2Fp-1%2Fshare"
+        assert "Your session has expired." in late.get(response.headers["Location"])
+        with flask.test_request_context(), late.client.session_transaction() as session:
+            sessions_of(session, who)
+        text = late.client.get("/patients/p-1/share").text
+        assert ("seen by nobody else" in text) == (who == "alice")
+        assert "Oscar" not in as_("alice").get("/patients/p-1")
+
+
+def test_a_locked_session_keeps_a_selection(as_: As) -> None:
+    """The form about several patients comes back with all of them; a mark as read comes back to the list."""
+    late = as_("alice")
+    token = late.token()
+    late.lock(minutes=31)
+    form = {"csrf_token": token, "patient": ["p-1"], "action": "share", "colleague": login("oscar")}
+    response = late.client.post("/selection/share", data=form)
+    assert response.headers["Location"] == "/?next=%2Fselection%2Fshare%3Fpatient%3Dp-1"
+    response = late.client.post("/notifications/read", data={"csrf_token": token})
+    assert response.headers["Location"] == "/?next=%2Fnotifications"
+
+
+def sessions_of(session: Any, who: str) -> None:
+    """Somebody signs in, in this session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sessions, "session", session)
+        sessions.begin(who)
+
+
+def test_a_session_ends(as_: As) -> None:
+    """Half an hour without a request, twelve hours in any case, or signing out: then one signs in first."""
+    alice = as_("alice")
+    alice.lock(minutes=29)
+    alice.get("/patients")
+    alice.lock(minutes=31)
+    alice.get("/patients", 303)
+    busy = as_("alice")
+    with busy.client.session_transaction() as session:
+        session["since"] -= 12 * 3600 + 1
+    busy.get("/patients", 303)
+    gone = as_("alice")
+    assert "You are signed out." in gone.done("/sign-out")
+    gone.get("/patients", 303)
+
+
+# Every route by everybody. A route without a line here fails; `*` stands for those who are not named.
+
+WORKING = {"alice": 303, "bob": 303, "carol": 303, "oscar": 303, "dan": 303}
+KNOWING = {"alice": 200, "bob": 403, "carol": 403, "*": 404}
+MANAGING = {"dan": 200, **dict.fromkeys(("alice", "bob", "carol", "oscar", "heidi"), 403), "*": 404}
+EVERYBODY: dict[str, dict[str, int]] = {
+    "GET /": {"*": 303},
+    "GET /sign-in": {"*": 404},
+    "GET /sign-in/callback": {"*": 404},
+    "POST /sign-in": {"*": 404},  # there is no demonstration here
+    "POST /sign-out": {"*": 303},
+    "GET /sign-out/callback": {"*": 303},
+    "GET /patients": {"*": 200},
+    "GET /patients/p-1": {"alice": 200, "bob": 200, "carol": 200, "dan": 200, "*": 404},
+    "GET /patients/p-1/transfer": {**KNOWING, "dan": 200},
+    "POST /patients/p-1/transfer": {**KNOWING, "alice": 303, "dan": 303},
+    "GET /patients/p-1/share": {**KNOWING, "dan": 200},
+    "POST /patients/p-1/share": {**KNOWING, "alice": 303, "dan": 400},
+    "GET /patients/p-1/access/{erin}/end": {"alice": 200, "dan": 200, "*": 404},
+    "POST /patients/p-1/access/{erin}/end": {"alice": 303, "dan": 303, "*": 404},
+    "GET /selection/transfer": {**KNOWING, "dan": 200},
+    "POST /selection/transfer": {**KNOWING, "alice": 303, "dan": 303},
+    "GET /selection/share": {**KNOWING, "dan": 200},
+    "POST /selection/share": {**KNOWING, "alice": 303, "dan": 400},
+    "GET /sharing": {"*": 200},
+    "POST /sharing": {**WORKING, "heidi": 403, "grace": 404, "*": 422},
+    "GET /sharing/{carol}/end": {"alice": 200, "carol": 200, "*": 404},
+    "POST /sharing/{carol}/end": {"alice": 303, "carol": 303, "*": 404},
+    "GET /notifications": {"*": 200},
+    "POST /notifications/1/read": {"*": 404},
+    "POST /notifications/read": {"*": 303},
+    "GET /clinic": {"dan": 303, "*": 404},
+    "GET /clinic/north": MANAGING,
+    "GET /clinic/north/handover": MANAGING,
+    "GET /clinic/north/shares": MANAGING,
+    "GET /static/caregrant.css": {"*": 200},
+}
+FORMS: dict[str, dict[str, Any]] = {
+    "/patients/p-1/transfer": {"colleague": login("pete")},
+    "/patients/p-1/share": {"action": "share", "colleague": login("pete")},
+    "/selection/transfer": {"patient": "p-1", "colleague": login("pete")},
+    "/selection/share": {"patient": "p-1", "action": "share", "colleague": login("pete")},
+    "/sharing": {"colleague": login("pete")},
+    "/notifications/read": {"newest": 1},
+}
+OPEN = (
+    "GET /",
+    "GET /sign-in",
+    "GET /sign-in/callback",
+    "POST /sign-in",
+    "POST /sign-out",
+    "GET /sign-out/callback",
+    "GET /static/caregrant.css",
+)
+
+
+def routes(flask: Flask) -> Iterator[str]:
+    for rule in flask.url_map.iter_rules():
+        if rule.endpoint.startswith("pages."):
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+                yield f"{method} {re.sub(r'<[a-z:]+>', '*', rule.rule)}"
+
+
+def test_no_route_is_left_out(sqlite_database: Database) -> None:
+    """Flask's own list of the pages' routes is the list that everybody tries."""
+    tried = set()
+    found = set(routes(service(sqlite_database)))
+    for line in EVERYBODY:
+        for pattern in found:
+            if re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), line):
+                tried.add(pattern)
+    assert tried == found
+
+
+@pytest.mark.parametrize("who", [person.id for person in CAST.values()] + [""])
+def test_every_route_by_everybody(sqlite_database: Database, who: str) -> None:
+    """Each member of the cast gets the status that is theirs; who is not signed in is sent to sign in."""
+    people.fill(sqlite_database)
+    people.add(sqlite_database, Practitioner, id="nobody", login=login("nobody"), name="Nobody")
+    flask = service(sqlite_database)
+    erin = Grant.select().where(Grant.practitioner == "erin", Grant.patient == "p-1").execute(sqlite_database)[0].id
+    for line, expected in EVERYBODY.items():
+        method, path = line.split()
+        path = path.replace("{erin}", str(erin)).replace("{carol}", "1")
+        with sqlite_database.atomic() as transaction:
+            visitor = Visitor(flask, who)
+            form = FORMS.get(path, {})
+            response = visitor.post(path, **form) if method == "POST" else visitor.client.get(path, query_string=form)
+            text = response.text
+            response.close()
+            transaction.rollback()
+        status = expected.get(who, expected["*"])
+        if not who:
+            status = {"GET /": 200, "POST /sign-in": 400}.get(line, status) if line in OPEN else 303
+        assert response.status_code == status, f"{line}: {text}"
+        assert response.mimetype == ("text/css" if path.endswith("css") else "text/html")
+
+
+def test_what_is_read_is_recorded(as_: As, database: Database) -> None:
+    """A patient's page leaves rows: that they were opened, and that their access was listed; so does a refusal."""
+    before = Decision.select().count(database)
+    as_("alice").get("/patients/p-1")
+    as_("frank").get("/patients/p-1", 404)
+    rows = Decision.select().order_by(Decision.id).offset(before).execute(database)
+    assert [(row.subject, row.action, row.resource, row.allowed) for row in rows] == [
+        ("alice", "view", "p-1", True),
+        ("alice", "list_access", "p-1", True),
+        ("frank", "view", "p-1", False),
+        ("frank", "list_access", "p-1", False),
+    ]
