@@ -1,5 +1,5 @@
 # Who is a colleague: live facts, members here, and the standing share.
-# The numbers are those of README.md; `"R1" in practitioner.rules` leaves the number in the decision.
+# A comment that begins with a number of README.md numbers the rules directly below it: decisions name them by it.
 
 # A fact is live when it has begun and not ended at the instant asked about.
 live(fact) if fact.started_at <= now and now < fact.ended_at;
@@ -17,22 +17,19 @@ works(practitioner, subscription, roles) if
 
 # R1. Nobody does anything to a patient unless they are a member here.
 member_here(practitioner, patient) if
-    "R1" in practitioner.rules and
     works(practitioner, patient.subscription, ["member", "manager"]) and
     live(patient);
 
 # R2. A role on a patient is held only through a live grant, or R4.
 holds(practitioner, role, patient) if
-    "R2" in practitioner.rules and
     grant in patient.grants and
     grant.practitioner = practitioner and
     grant.role = role and
     live(grant);
 
-# R4. A colleague to whom the owner, still a member here, shares everything is a viewer of what the owner owns,
-#     not of what is shared with the owner.
+# The owner, still a member here, shares everything with this practitioner: what the owner owns, not what is shared
+# with the owner.
 shared_by_owner(practitioner, patient) if
-    "R4" in practitioner.rules and
     share in practitioner.standing_shares and
     share.subscription = patient.subscription and
     live(share) and

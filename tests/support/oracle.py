@@ -6,7 +6,6 @@ project's rule is that this way to a permit is closed; `Nothing` says that to Os
 
 import contextlib
 import io
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -54,8 +53,6 @@ class Row:
         self._world, self._kind, self._key, self._values = world, kind, key, values
 
     def __getattr__(self, name: str) -> Any:
-        if name == "rules":
-            return self._world.rules
         prop = self._kind.properties.get(name)
         if isinstance(prop, Scalar):
             value = self._values.get(name)
@@ -90,7 +87,6 @@ class World:
     def __init__(self, database: Database, texts: Mapping[str, str], now: int) -> None:
         self.types = vocabulary(texts.get("types.toml", ""))
         policy = "\n".join(text for name, text in texts.items() if name.endswith(".polar"))
-        self.rules = sorted(set(re.findall(r'"(R\d+)"', policy)))
         self._classes: dict[str, type[Row]] = {name: type(name, (Row,), {}) for name in self.types.types}
         self.rows: dict[str, dict[Any, Row]] = {name: {} for name in self.types.types}
         for model in FACTS:

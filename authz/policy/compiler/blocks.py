@@ -5,11 +5,10 @@ has_role(actor, "owner", resource)``; with ``on "patient"`` it goes through ``ha
 "Actor and Resource Blocks").
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from authz.errors import Fault
-from authz.policy.compiler.parser import Block, Call, Literal, Node, Op, Param, Rule, Shorthand, Source, Var
+from authz.policy.compiler.nodes import Block, Call, Literal, Node, Op, Param, Rule, Shorthand, Source, Var
 from authz.policy.compiler.resolve import near
 from authz.policy.compiler.schema import Vocabulary
 
@@ -129,16 +128,3 @@ def _check_word(rule: Rule, words: dict[tuple[str, str], set[str]], faults: list
     if isinstance(word, Literal) and declared and str(word.value) not in declared:
         noun, where = _NOUNS[name], rule.params[2].type
         faults.append(word.place.fault(f"{where} declares no {noun} {word.value!r}{near(str(word.value), declared)}"))
-
-
-def nodes(node: Node | None) -> Iterable[Node]:
-    """A node and all below it."""
-    if node is None:
-        return
-    yield node
-    for part in (getattr(node, name, None) for name in ("args", "items", "base", "term")):
-        if isinstance(part, Node):
-            yield from nodes(part)
-        elif isinstance(part, tuple):
-            for one in part:
-                yield from nodes(one)

@@ -8,7 +8,7 @@ import builtins
 from dataclasses import dataclass, replace
 from typing import Any
 
-from authz.policy.compiler.parser import Place
+from authz.policy.compiler.nodes import Place
 from authz.policy.compiler.schema import Kind, Scalar, ToOne
 
 

@@ -15,11 +15,13 @@ from pathlib import Path
 from oso import Oso, OsoError
 
 from authz.errors import Fault, PolicyRefused
-from authz.policy.compiler.blocks import Declared, expand, nodes
+from authz.policy.compiler.blocks import Declared, expand
 from authz.policy.compiler.ir import Query
 from authz.policy.compiler.lives import restrict_to_lives
-from authz.policy.compiler.parser import Dot, Place, Rule, Source, Var, read
+from authz.policy.compiler.nodes import Dot, Place, Rule, Source, Var, walk
+from authz.policy.compiler.parser import parse
 from authz.policy.compiler.resolve import Refused, Resolver, near
+from authz.policy.compiler.rule_numbers import number_rules, sentences_of
 from authz.policy.compiler.schema import Vocabulary, vocabulary
 from authz.policy.compiler.simplify import simplified
 
@@ -34,8 +36,8 @@ MOST_FILES = 1000
 class CompiledPolicy:
     """What a policy directory says, as conjunctive queries by (subject type, resource type) in Polar's names.
 
-    `version` is the SHA-256 of the directory's files (`texts`, by their names): two policies with one version are the
-    same text.
+    `sentences` are what the numbered comments say, by rule number. `version` is the SHA-256 of the directory's files
+    (`texts`, by their names): two policies with one version are the same text.
     """
 
     version: str
@@ -44,6 +46,7 @@ class CompiledPolicy:
     queries: Mapping[tuple[str, str], tuple[Query, ...]]
     warnings: tuple[str, ...]
     rules: int
+    sentences: Mapping[str, str]
 
     def actions(self, resource: str) -> list[str]:
         """Every action that some rule names for a resource type (in Polar's name), in the policy's order."""
@@ -99,7 +102,8 @@ def _compiled(texts: Mapping[str, str], seconds: float) -> CompiledPolicy:
     source = Source()
     for name, text in texts.items():
         if name != "types.toml":
-            read(text, name, source)
+            parse(text, name, source)
+    old_numbers = number_rules(source)
     declared = expand(source, types)
     source.faults += _unknown_names(source.rules, types)
     if not source.rules and not source.faults:
@@ -109,9 +113,9 @@ def _compiled(texts: Mapping[str, str], seconds: float) -> CompiledPolicy:
     if source.faults:
         raise PolicyRefused(source.faults)
     queries = _resolve(types, declared, seconds)
-    return CompiledPolicy(
-        version_of(texts), dict(texts), types, queries, tuple(_warnings(source.rules)), len(source.rules)
-    )
+    warnings = tuple(_warnings(source.rules, old_numbers))
+    sentences = dict(sentences_of(source.rules))
+    return CompiledPolicy(version_of(texts), dict(texts), types, queries, warnings, len(source.rules), sentences)
 
 
 def version_of(texts: Mapping[str, str]) -> str:
@@ -147,7 +151,7 @@ def _unknown_names(rules: Iterable[Rule], types: Vocabulary) -> list[Fault]:
     fields = {name for one in types.types.values() for name in one.properties} | {"rules", "request"}
     faults = []
     for rule in rules:
-        for node in nodes(rule.body):
+        for node in walk(rule.body):
             if isinstance(node, Dot) and node.field not in fields and not _in_request(node):
                 faults.append(node.place.fault(f"no type has a field {node.field!r}{near(node.field, fields)}"))
     return faults
@@ -162,7 +166,9 @@ def _in_request(node: Dot) -> bool:
     return isinstance(base, Var) and base.name == "request"
 
 
-def _warnings(rules: list[Rule]) -> Iterable[str]:
+def _warnings(rules: list[Rule], old_numbers: bool) -> Iterable[str]:
+    if old_numbers:
+        yield 'rule numbers are written as comments now (# R3. Sentence.): "R3" in actor.rules is still read'
     if not any(rule.name == "allow" for rule in rules):
         yield "no rule is called allow: this policy denies everything"
 

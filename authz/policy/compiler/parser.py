@@ -1,163 +1,39 @@
-"""Polar text to a syntax tree in which every node knows its place.
+"""The parser: Polar text to the syntax tree of `nodes`, in which every node knows its place.
 
-Oso's own parser must accept the same text too (`load.py`). This one adds where each construct stands, and which
-constructs lie outside the fragment that can be compiled: those are refused by name, each with its place, and reading
-goes on, so that one load reports them all.
+    live(fact) if fact.started_at <= now;
+    →  Rule("live", (fact,), Op("<=", (Dot(fact, "started_at"), Var("now"))))
+
+Oso's own parser must accept the same text too (`load.py`). This parser adds where each construct stands. A construct
+outside the fragment that can be compiled is refused by name and place, and reading goes on, so that one load reports
+every fault.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
-from authz.errors import Fault
-
-
-class Place(NamedTuple):
-    """Where a construct begins: file name, line and column, both from 1."""
-
-    file: str
-    line: int
-    column: int
-
-    def fault(self, why: str) -> Fault:
-        return Fault(self.file, self.line, self.column, why)
-
-
-@dataclass(frozen=True)
-class Node:
-    """A part of a policy text, and where it stands."""
-
-    place: Place
-
-
-@dataclass(frozen=True)
-class Var(Node):
-    """A variable."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Literal(Node):
-    """A string, a number or a truth value."""
-
-    value: str | int | float | bool
-
-
-@dataclass(frozen=True)
-class ListOf(Node):
-    """A literal list."""
-
-    items: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Dot(Node):
-    """A field of something."""
-
-    base: Node
-    field: str
-
-
-@dataclass(frozen=True)
-class Call(Node):
-    """A call of a rule by name."""
-
-    name: str
-    args: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Op(Node):
-    """``and or = != < <= > >= in``, with its operands."""
-
-    op: str
-    args: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Isa(Node):
-    """``term matches Type``."""
-
-    term: Node
-    type: str
-
-
-@dataclass(frozen=True)
-class Param:
-    """A parameter of a rule: a term, and the type that it must be of (None: any)."""
-
-    term: Node
-    type: str | None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One clause: ``name(params) if body;`` (no body: always)."""
-
-    place: Place
-    name: str
-    params: tuple[Param, ...]
-    body: Node | None
-
-
-@dataclass(frozen=True)
-class Shorthand:
-    """``"granted" if "held" on "relation";`` in a resource block."""
-
-    place: Place
-    granted: str
-    held: str
-    relation: str | None
-
-
-@dataclass
-class Block:
-    """``actor Type { … }`` or ``resource Type { … }``."""
-
-    place: Place
-    kind: str
-    type: str
-    permissions: dict[str, Place] = field(default_factory=dict)
-    roles: dict[str, Place] = field(default_factory=dict)
-    relations: dict[str, tuple[str, Place]] = field(default_factory=dict)
-    shorthands: list[Shorthand] = field(default_factory=list)
-
-
-@dataclass
-class Source:
-    """What one or more files hold."""
-
-    rules: list[Rule] = field(default_factory=list)
-    blocks: list[Block] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-
-
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    place: Place
-
+from authz.policy.compiler.lexer import Token, tokenize
+from authz.policy.compiler.nodes import (
+    Block,
+    Call,
+    Dot,
+    Isa,
+    ListOf,
+    Literal,
+    Node,
+    Op,
+    Param,
+    Place,
+    Rule,
+    Shorthand,
+    Source,
+    Var,
+)
 
 _DEEPEST = 50
 _MOST_DIGITS = 1000  # leading zeros among them: far fewer than Python refuses to read
 
-
-class _Stop(Exception):
-    """The statement being read cannot be read further; the fault is recorded already."""
-
-
-_TOKEN = re.compile(
-    r"""(?P<space>\s+|\#[^\n]*)
-    |(?P<string>"(?:[^"\\]|\\.)*")
-    |(?P<float>\d+\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+)
-    |(?P<integer>\d+)
-    |(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_][A-Za-z0-9_]*)*)
-    |(?P<op>\?=|:=|==|!=|<=|>=|[=<>+\-*/.,;:(){}\[\]|])""",
-    re.VERBOSE,
-)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "\\": "\\", '"': '"', "'": "'"}
 _COMPARISONS = {"=": "=", "==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "in": "in"}
 _ARITHMETIC = {"+", "-", "*", "/", "mod", "rem"}
@@ -171,49 +47,29 @@ _REFUSED_CALLS = {
 }
 
 
-def read(text: str, file: str, source: Source) -> None:
+class _Stop(Exception):
+    """The statement being read cannot be read further; its fault is recorded already."""
+
+
+def parse(text: str, file: str, source: Source) -> None:
     """Add the rules, blocks and faults of one file to `source`."""
-    _Reader(text, file, source).statements()
+    _Parser(text, file, source).statements()
 
 
-class _Reader:
+class _Parser:
     def __init__(self, text: str, file: str, source: Source) -> None:
         self.source = source
-        self.tokens = self._tokens(text, file)
+        self.tokens = tokenize(text, file, source)
         self.at = 0
         self.depth = 0
-
-    def _tokens(self, text: str, file: str) -> list[_Token]:
-        tokens, position, line, line_start = [], 0, 1, 0
-        while position < len(text):
-            place = Place(file, line, position - line_start + 1)
-            match = _TOKEN.match(text, position)
-            if match is None and text[position] == '"':
-                self.source.faults.append(place.fault("this string is not closed"))
-                tokens.append(_Token("string", '""', place))  # it holds the rest of the text
-                position = len(text)
-                continue
-            if match is None:
-                self.source.faults.append(place.fault(f"{text[position]!r} cannot be read here"))
-                position += 1
-                continue
-            if match.lastgroup != "space":
-                tokens.append(_Token(match.lastgroup or "", match.group(), place))
-            newlines = match.group().count("\n")
-            if newlines:
-                line += newlines
-                line_start = match.start() + match.group().rindex("\n") + 1
-            position = match.end()
-        tokens.append(_Token("end", "", Place(file, line, position - line_start + 1)))
-        return tokens
 
     # Looking and stepping.
 
     @property
-    def next(self) -> _Token:
+    def next(self) -> Token:
         return self.tokens[self.at]
 
-    def take(self) -> _Token:
+    def take(self) -> Token:
         token = self.next
         self.at += token.kind != "end"
         return token
@@ -221,7 +77,7 @@ class _Reader:
     def is_next(self, *texts: str) -> bool:
         return self.next.kind in ("op", "name") and self.next.text in texts
 
-    def expect(self, text: str) -> _Token:
+    def expect(self, text: str) -> Token:
         if not self.is_next(text):
             self.refuse(self.next.place, f"expected {text!r}, found {self.next.text!r}")
         return self.take()
@@ -241,7 +97,7 @@ class _Reader:
                 self._skip(begun)
 
     def _skip(self, begun: int) -> None:
-        """On to what follows the statement begun there: past its ``;``, or past its closing brace."""
+        """Continue after the statement that begins at a token: past its ``;``, or past its closing brace."""
         self.at, depth = begun, 0
         while self.next.kind != "end":
             text = self.take().text
@@ -280,7 +136,7 @@ class _Reader:
             self.take()
             body = self.disjunction()
         self.expect(";")
-        self.source.rules.append(Rule(name.place, name.text, tuple(params), body))
+        self.source.rules.append(Rule(name.place, name.text, tuple(params), body, name.comment))
 
     def param(self) -> Param:
         term = self.term()
@@ -313,23 +169,23 @@ class _Reader:
             if declared.text == "relations":
                 block.relations.update(self.relations())
             elif declared.text in ("permissions", "roles"):
-                getattr(block, declared.text).update(self.words())
+                getattr(block, declared.text).update(self.names())
             else:
                 self.refuse(declared.place, f"a block declares permissions, roles or relations, not {declared.text!r}")
             self.expect(";")
         self.expect("}")
         self.source.blocks.append(block)
 
-    def words(self) -> dict[str, Place]:
-        words = {}
+    def names(self) -> dict[str, Place]:
+        names = {}
         self.expect("[")
         while not self.is_next("]"):
             token = self.next
-            words[self.string()] = token.place
+            names[self.string()] = token.place
             if not self.is_next("]"):
                 self.expect(",")
         self.expect("]")
-        return words
+        return names
 
     def relations(self) -> dict[str, tuple[str, Place]]:
         relations = {}
@@ -344,7 +200,7 @@ class _Reader:
         return relations
 
     def shorthand(self) -> Shorthand:
-        place = self.next.place
+        first = self.next
         granted = self.string()
         self.expect("if")
         held, relation = self.string(), None
@@ -352,22 +208,22 @@ class _Reader:
             self.take()
             relation = self.string()
         self.expect(";")
-        return Shorthand(place, granted, held, relation)
+        return Shorthand(first.place, granted, held, relation, first.comment)
 
     # Expressions, from the loosest binding to the tightest.
 
     def disjunction(self) -> Node:
-        return self._joined("or", self.conjunction)
+        return self._operands("or", self.conjunction)
 
     def conjunction(self) -> Node:
-        return self._joined("and", self.comparison)
+        return self._operands("and", self.comparison)
 
-    def _joined(self, word: str, part: Callable[[], Node]) -> Node:
+    def _operands(self, operator: str, part: Callable[[], Node]) -> Node:
         parts = [part()]
-        while self.is_next(word):
+        while self.is_next(operator):
             self.take()
             parts.append(part())
-        return parts[0] if len(parts) == 1 else Op(parts[0].place, word, tuple(parts))
+        return parts[0] if len(parts) == 1 else Op(parts[0].place, operator, tuple(parts))
 
     def comparison(self) -> Node:
         if self.is_next(*_REFUSED_CALLS):
@@ -439,8 +295,8 @@ class _Reader:
             self.refuse(sign.place, f"arithmetic ({sign.text}) cannot be compiled")
         return Literal(sign.place, self.number(sign.place, number, sign.text))
 
-    def number(self, place: Place, token: _Token, sign: str = "") -> int | float:
-        """The number of a token. Refuses what no database compares: it is cheap to say and hard to find there."""
+    def number(self, place: Place, token: Token, sign: str = "") -> int | float:
+        """Return the number of a token; refuse one that no database compares."""
         if token.kind == "float":
             value = float(sign + token.text)
             if isfinite(value):
@@ -449,7 +305,7 @@ class _Reader:
             return int(sign + token.text)
         self.refuse(place, "this number is too large: a whole one has 64 bits, another is a double")
 
-    def named(self, token: _Token) -> Node:
+    def named(self, token: Token) -> Node:
         if token.text in ("true", "false"):
             return Literal(token.place, token.text == "true")
         if not self.is_next("("):

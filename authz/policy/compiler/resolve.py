@@ -15,8 +15,8 @@ from typing import Any
 from authz.errors import Fault
 from authz.policy.compiler.ir import NIL, Asked, Condition, Const, Listed, Now, Path, Query, RowVariable, kind_of
 from authz.policy.compiler.lives import LIVING
-from authz.policy.compiler.parser import Call, Dot, Isa, ListOf, Node, Op, Place, Rule, Var
-from authz.policy.compiler.parser import Literal as LiteralNode
+from authz.policy.compiler.nodes import Call, Dot, Isa, ListOf, Node, Op, Place, Rule, Var
+from authz.policy.compiler.nodes import Literal as LiteralNode
 from authz.policy.compiler.schema import Scalar, ToMany, ToOne, Type, Vocabulary
 
 MOST_WAYS = 20_000
@@ -48,11 +48,6 @@ class _Many:
 
     base: RowVariable | Path
     relation: ToMany
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """The virtual list ``actor.rules``, in which a rule leaves its number."""
 
 
 @dataclass(frozen=True)
@@ -197,10 +192,12 @@ class Resolver:
             for matched in self._match(clause, args, names, state):
                 if entry in stack:
                     raise Refused(node.place, f"{node.name} calls itself: a recursive rule cannot be compiled")
-                if clause.body is None:
-                    yield matched
-                    continue
-                for after in self._solve(clause.body, names, matched, (*stack, entry)):
+                numbered = matched
+                if clause.number:
+                    rules = state.rules if clause.number in state.rules else (*state.rules, clause.number)
+                    numbered = replace(matched, rules=rules, tag=clause.number)
+                goals = () if clause.body is None else (clause.body,)
+                for after in self._all(goals, names, numbered, (*stack, entry)):
                     yield replace(after, tag=state.tag)
 
     def _match(self, clause: Rule, args: tuple[Any, ...], names: _Names, state: _State) -> Iterator[_State]:
@@ -273,8 +270,6 @@ class Resolver:
             raise Refused(node.place, f".{node.field} of something that is not bound to a row yet")
         if not isinstance(base, RowVariable | Path) or base.type is None:
             raise Refused(node.place, f".{node.field}: a {kind_of(base) or 'list'} has no fields")
-        if node.field == "rules":
-            return _Rules()
         if node.field == "request":
             if isinstance(base, RowVariable) and base.number == 0:
                 return _Request(())
@@ -399,7 +394,7 @@ class Resolver:
         for one in (left, right):
             if isinstance(one, Free):
                 raise Refused(place, "compares something that is not bound to a row or a value yet")
-            if isinstance(one, _Many | Listed | _Rules) or (isinstance(one, Path) and _is_list(one)):
+            if isinstance(one, _Many | Listed) or (isinstance(one, Path) and _is_list(one)):
                 raise Refused(place, "a list is compared with in, not with " + op)
             if isinstance(one, _Request):
                 raise Refused(place, "compare a value of the request, such as actor.request.context.purpose")
@@ -435,12 +430,7 @@ class Resolver:
 
     def _in(self, place: Place, item: Any, among: Any, state: _State) -> Iterator[_State]:
         item, among = self._value(item, state), self._value(among, state)
-        if isinstance(among, _Rules):
-            if not isinstance(item, Const) or not isinstance(item.value, str):
-                raise Refused(place, 'a rule leaves its number as a literal: "R4" in actor.rules')
-            rules = state.rules if item.value in state.rules else (*state.rules, item.value)
-            yield replace(state, rules=rules, tag=item.value)
-        elif isinstance(among, Listed):
+        if isinstance(among, Listed):
             yield from self._in_list(place, item, among, state)
         elif isinstance(among, _Many):
             yield from self._in_relation(place, item, among, state)

@@ -1,0 +1,114 @@
+"""Rule numbers are comments: what they number, what is refused, and what older releases wrote (decision 0092)."""
+
+from dataclasses import replace
+
+import pytest
+
+from authz.errors import PolicyRefused
+from authz.policy.compiler import CompiledPolicy, Query, compile_texts
+
+DOOR = """actor Practitioner {}
+resource Patient {
+    roles = ["owner"];
+    permissions = ["view"];
+    "view" if "owner";
+}
+allow(p: Practitioner, action, x: Patient) if has_permission(p, action, x);
+"""
+OWNER = 'has_role(p: Practitioner, "owner", x: Patient) if held(p, x);\n'
+HELPER = "held(p, x) if g in x.grants and g.practitioner = p;\n"
+NAMED = 'has_role(p: Practitioner, "owner", x: Patient) if p.name = x.name;\n'
+
+
+def compiled(text: str) -> CompiledPolicy:
+    return compile_texts({"policy.polar": DOOR + text})
+
+
+def queries(text: str) -> tuple[Query, ...]:
+    return compiled(text).queries["Practitioner", "Patient"]
+
+
+def without_places(text: str) -> list[Query]:
+    return [
+        replace(query, conditions=tuple(replace(one, place=None) for one in query.conditions))
+        for query in queries(text)
+    ]
+
+
+def test_a_comment_directly_above_numbers_a_rule_and_its_conditions() -> None:
+    """The number stands in the query, the outermost first, and in each condition that no inner rule numbers."""
+    (query,) = queries(f"# R1. Owners view.\n{OWNER}\n# R2. By a grant.\n{HELPER}")
+    assert query.rules == ("R1", "R2")
+    assert {condition.rule for condition in query.conditions if condition.place} == {"R2"}
+    (query,) = queries(f"# R1. Owners view.\n{OWNER}\n# A helper.\n{HELPER}")
+    assert query.rules == ("R1",)
+    assert {condition.rule for condition in query.conditions if condition.place} == {"R1"}
+
+
+def test_a_comment_numbers_the_rules_up_to_a_blank_line() -> None:
+    """Rules directly below each other share a comment; a blank line or another comment ends the number."""
+    assert [query.rules for query in queries(f"# R1. Owners view.\n{OWNER}{NAMED}\n{HELPER}")] == [("R1",), ("R1",)]
+    two = f"# R1. Owners view.\n{OWNER}# R2. And namesakes.\n{NAMED}\n{HELPER}"
+    assert [query.rules for query in queries(two)] == [("R1",), ("R2",)]
+
+
+def test_the_sentence_is_what_the_comments_say() -> None:
+    """A sentence goes on in the comment lines below it; parts above several rules are joined, each once."""
+    text = f"# R1. Owners\n#   view.\n{OWNER}\n# R1. And namesakes.\n{NAMED}\n# R1. And namesakes.\n{NAMED}\n{HELPER}"
+    assert compiled(text).sentences == {"R1": "Owners view. And namesakes."}
+    assert compiled(OWNER + HELPER).sentences == {}
+
+
+def test_a_comment_behind_code_numbers_nothing() -> None:
+    """Only a comment that begins a line counts."""
+    assert compiled(f'{OWNER}{HELPER}odd(x) if x.name = "a"; # R2. No.\neven(x) if x.name = "a";\n').sentences == {}
+
+
+REFUSED = {
+    "a role without a number": (f"# R1. Owners view.\n{OWNER}\n{NAMED}\n{HELPER}", 11, "has_role has no number"),
+    "an allow that grants": (
+        f'# R1. Owners view.\n{OWNER}\n{HELPER}\nallow(p: Practitioner, "view", x: Patient) if p.id = x.id;',
+        13,
+        "allow has no number",
+    ),
+    "a number above a blank line": (f"# R1. Owners view.\n{OWNER}\n# R2. By a grant.\n\n{HELPER}", 11, "above no rule"),
+    "a number within a rule": (
+        f"# R1. Owners view.\n{OWNER}\nheld(p, x) if\n    # R2. By a grant.\n    g in x.grants and g.practitioner = p;",
+        12,
+        "above no rule",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_directory_that_is_numbered_in_part_is_refused(name: str) -> None:
+    """Whatever grants in a numbered directory has a number, and each number numbers a rule."""
+    text, line, why = REFUSED[name]
+    with pytest.raises(PolicyRefused, match=why) as caught:
+        compiled(text)
+    assert [fault.line for fault in caught.value.faults] == [line]
+
+
+def test_a_number_in_a_block_is_refused() -> None:
+    """A line of a block has the number of the rule of its role, so a number there would mislead."""
+    text = DOOR.replace('    "view" if', '    # R1. Owners view.\n    "view" if')
+    with pytest.raises(PolicyRefused, match=r"policy\.polar:5:5: a line of a block has the number"):
+        compile_texts({"policy.polar": text + OWNER + HELPER})
+
+
+def test_an_old_policy_is_read_as_it_was() -> None:
+    """Numbers as first conditions compile to what comments compile to; comments of such a policy number nothing."""
+    old = OWNER.replace("if", 'if "R1" in p.rules and') + HELPER.replace("if", 'if "R2" in p.rules and')
+    new = f"# R1. Owners view.\n{OWNER}\n# R2. By a grant.\n{HELPER}"
+    assert without_places(old) == without_places(new)
+    assert without_places(f"# R7. Not read.\n{old}") == without_places(new)
+    assert [query.rules for query in queries(f"{old}{NAMED}")] == [("R1", "R2"), ()]
+    assert "written as comments now" in compiled(old).warnings[0]
+    assert compiled(new).warnings == ()
+
+
+@pytest.mark.parametrize("condition", ['p.id = x.id and "R1" in p.rules', "p.id in p.rules", '"R1" in p.rules or true'])
+def test_an_old_number_elsewhere_is_refused(condition: str) -> None:
+    """A number that is not a rule's first condition says which form to write instead."""
+    with pytest.raises(PolicyRefused, match="the number of a rule is a comment directly above it"):
+        compiled(OWNER.replace("held(p, x)", condition))
