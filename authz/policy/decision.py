@@ -11,11 +11,12 @@ Ref = tuple[str, str]
 
 
 class Decision(NamedTuple):
-    """One answer. `rule` and the witness (`grant`, `standing_share`) are those of the first way that permits.
+    """The answer to one question.
 
-    `reason` is a key of `authz.domain.REASONS`; `until` is when the witness ends (None: it has no end); `rules` are
-    all rules on the way, `rule` the outermost; `evaluated_micros` is the instant asked about. `detail` says, of the
-    reason ``wrong_type``, which value is meant.
+    `rule` and the witness (`grant`, `standing_share`) are those of the first derivation that permits. `rules` are all
+    rules of it, `rule` the outermost. `reason` is a key of `authz.domain.REASONS`; `until` is when the witness ends
+    (None: it has no end); `evaluated_micros` is the instant asked about, in microseconds since 1970. `detail` names the
+    value that is meant by the reason ``wrong_type``.
     """
 
     allowed: bool
@@ -30,15 +31,18 @@ class Decision(NamedTuple):
 
     @property
     def rule(self) -> str | None:
+        """The number of the rule that permits; None if it has none, or for a denial."""
         return self.rules[0] if self.rules else None
 
     @property
     def until(self) -> datetime | None:
+        """When the witness ends; None if it has no end."""
         forever = self.until_micros is None or self.until_micros == FOREVER_MICROS
         return None if forever else from_micros(self.until_micros or 0)
 
     @property
     def evaluated_at(self) -> datetime:
+        """The instant asked about."""
         return from_micros(self.evaluated_micros)
 
 
@@ -53,9 +57,10 @@ class MatrixEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class Derivation:
-    """One way to a permit, and how far a pair gets on it: sentences, each with its rule's number.
+    """One way in which the rules permit, with the conditions that a pair meets and fails: texts with rule numbers.
 
-    `once` counts the unmet conditions that were met at another time, or will be.
+    `sentence` is what the policy says of `rule`. `met_at_another_time` counts the unmet conditions that were met before
+    the instant asked about, or will be met after it.
     """
 
     rule: str | None
@@ -63,20 +68,31 @@ class Derivation:
     met: tuple[str, ...]
     unmet: tuple[str, ...]
     first_unmet_rule: str | None
-    once: int = 0
+    met_at_another_time: int = 0
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a decision is what it is: every way to a permit, the nearest first."""
+    """Why a decision is what it is: every derivation of a permit, the nearest first."""
 
     decision: Decision
-    ways: tuple[Derivation, ...]
+    derivations: tuple[Derivation, ...]
 
     @property
     def nearest(self) -> Derivation | None:
-        return self.ways[0] if self.ways else None
+        """The derivation of which the pair fails the fewest conditions."""
+        return self.derivations[0] if self.derivations else None
 
-    def told(self) -> list[dict[str, Any]]:
-        """The ways for a program to read, alike over HTTP and at the command line."""
-        return [{"rule": way.rule, "rules": way.rules, "met": way.met, "unmet": way.unmet} for way in self.ways]
+    def serialize(self) -> list[dict[str, Any]]:
+        """Return the derivations as JSON, the same over HTTP and at the command line."""
+        return [
+            {
+                "rule": derivation.rule,
+                "sentence": derivation.sentence or None,
+                "rules": derivation.rules,
+                "met": derivation.met,
+                "unmet": derivation.unmet,
+            }
+            for derivation in self.derivations
+        ]

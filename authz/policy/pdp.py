@@ -1,51 +1,35 @@
 """The policy decision point: decide, search, explain. Pure reads through compiled plans.
 
-Every answer is one SQL statement over the stored facts at one instant; the PDP holds no copy of a fact. Whatever it
-does not know (a type, an action, an id) is denied. A database that cannot answer raises `Unavailable`: then there is
-no decision, neither permit nor deny. Records are left to the caller.
+Every answer is one SQL statement over the stored facts at one instant; the PDP holds no copy of a fact. An unknown
+type, action or id is denied. A database that cannot answer raises `Unavailable`: then there is no decision, neither
+permit nor deny. Recording the answers is left to the caller.
 
 A question is about an instant. `now` is the present, or an instant of the facts that a caller chooses: this PDP's own
 policy answers. `at` is a past instant: the policy that was in force then answers, or `PolicyUnknown` is raised.
+
+`plans` makes the statements, `execution` runs them, `explanations` reads the rows of an explanation.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from time import time_ns
 from types import TracebackType
-from typing import Any
 
-import orjson
 import peewee
 
-from authz.database import (
-    FAULTS,
-    Database,
-    Limits,
-    PostgresqlDatabase,
-    close_all,
-    connect,
-    discard_connection,
-    own_connection,
-    pending,
-)
+from authz.database import Database, Limits, close_all, connect, pending_migrations
+from authz.database.pending import Pending
 from authz.domain import format_instant, to_micros
 from authz.errors import Fault, InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
-from authz.policy.compiler import (
-    Clause,
-    CompiledPolicy,
-    Query,
-    Statement,
-    Writer,
-    clauses,
-    load,
-    restrict_facts_to_tenant,
-    restrict_to_tenant,
-)
-from authz.policy.decision import Decision, Derivation, Explanation, MatrixEntry, Ref
+from authz.policy.compiler import CompiledPolicy, load
+from authz.policy.decision import Decision, Explanation, MatrixEntry, Ref
+from authz.policy.evaluation import evaluate, evaluate_batch
+from authz.policy.execution import Rows, fetch, send, stream
+from authz.policy.explanations import explain_row
 from authz.policy.history import PolicyHistory
-from authz.policy.plan import BASIC, Place, Plan, Properties, WrongType
+from authz.policy.plan import Arguments, PagePosition, Plan, Request, WrongType
+from authz.policy.plans import Planned, Plans, Question
 from authz.settings import shipped
 from authz.texts import is_named
 
@@ -59,21 +43,21 @@ def open_pdp(
     version: str = "",
     limits: Limits | None = None,
 ) -> "PDP":
-    """A PDP on a database URL and a policy directory (default: the shipped policies), to be used with ``with``.
+    """Return a PDP on a database URL and a policy directory (default: the shipped policies), to be used with ``with``.
 
-    One per process; each thread that uses it gets a connection of its own. Raises `PolicyRefused` for a policy that
-    cannot be compiled or is not of the `version` that it shall have, `InvalidInput` for a bad URL, and `Unavailable`
-    for a database that is missing, cannot be reached or lacks a migration. `limits` are those of PostgreSQL's sessions;
-    by default those of a command.
+    One PDP serves a process; each thread that uses it gets a connection of its own. `limits` are those of PostgreSQL's
+    sessions, by default those of a command. Raises `PolicyRefused` for a policy that cannot be compiled or is of
+    another `version`, `InvalidInput` for a bad URL, and `Unavailable` for a database that is missing, cannot be reached
+    or lacks a migration.
     """
-    directory = shipped("policies") if policies is None else policies
-    policy = load(directory)
+    folder = shipped("policies") if policies is None else policies
+    policy = load(folder)
     if version not in ("", policy.version):
-        raise PolicyRefused([Fault(str(directory), 0, 0, f"is of version {policy.version}, not {version}")])
+        raise PolicyRefused([Fault(str(folder), 0, 0, f"is of version {policy.version}, not {version}")])
     connected = connect(database) if limits is None else connect(database, limits=limits)
     if isinstance(connected, peewee.SqliteDatabase) and not Path(connected.database).is_file():
         raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
-    lacking = pending(connected)
+    lacking = pending_migrations(connected)
     if lacking:
         close_all(connected)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
@@ -81,9 +65,10 @@ def open_pdp(
 
 
 class PDP:
-    """Answers questions about one database by one policy. `policy` and `version` say which.
+    """Answers questions about one `database` by one `policy`, whose `version` each decision names.
 
-    Every question may be asked within one subscription: then nothing else exists (`authz.policy.compiler.tenancy`).
+    A question may name a `tenant`: then nothing of another subscription exists (`authz.policy.compiler.tenancy`).
+    `request` is what came with a question.
     """
 
     def __init__(self, database: Database, policy: CompiledPolicy, clock: Callable[[], datetime] | None = None) -> None:
@@ -91,9 +76,7 @@ class PDP:
         self.policy = policy
         self.version = policy.version
         self._clock = clock
-        self._writer = Writer(policy.types, database.dialect)  # type: ignore[arg-type]
-        self._plans: dict[tuple[Any, ...], tuple[Plan, tuple[Query, ...]] | None] = {}
-        self._explained: dict[tuple[Any, ...], tuple[int, Plan, list[tuple[Query, list[Clause]]]]] = {}
+        self._plans = Plans(policy, database)
         self._history = PolicyHistory(database, self._by)
 
     def __enter__(self) -> "PDP":
@@ -111,7 +94,7 @@ class PDP:
     # The policy that answers.
 
     def in_force(self, at: datetime) -> "PDP":
-        """The PDP by the policy that was in force here at an instant. Raises `PolicyUnknown`."""
+        """Return the PDP by the policy that was in force here at an instant. Raises `PolicyUnknown`."""
         try:
             version = self.version_at(at)
             if version is None:
@@ -121,18 +104,18 @@ class PDP:
             raise PolicyUnknown(f"the policy of {format_instant(at)} is not known: {unknown}") from unknown
 
     def version_at(self, at: datetime) -> str | None:
-        """The version that was in force here at an instant; None if no service had begun. Raises `PolicyUnknown`."""
+        """Return the version in force here at an instant; None if no service had begun. Raises `PolicyUnknown`."""
         return self._history.version_at(at)
 
     def of_version(self, version: str) -> "PDP":
-        """The PDP by a policy that served here, or this one. Raises `PolicyUnknown`."""
+        """Return the PDP by a policy that served here, or by its own. Raises `PolicyUnknown`."""
         return self if version == self.version else self._history.of_version(version)
 
     def _by(self, policy: CompiledPolicy) -> "PDP":
         return PDP(self.database, policy, self._clock)
 
     def _resolve(self, at: datetime | None, now: datetime | None) -> tuple["PDP", int]:
-        """Who answers a question, and about which instant, in microseconds."""
+        """Return the PDP that answers a question, and the instant of the question in microseconds."""
         if at is None:
             return self, self._instant(now)
         if now is not None:
@@ -149,46 +132,15 @@ class PDP:
         *,
         at: datetime | None = None,
         now: datetime | None = None,
-        request: Mapping[str, Properties] | None = None,
+        request: Request | None = None,
         tenant: str | None = None,
     ) -> Decision:
-        """May this subject do this to this resource, now or at a past instant?
+        """Decide whether a subject may do something to a resource.
 
-        `request` is what came with the question: ``{"action": …, "context": …, "subject": …, "resource": …}``, each
-        a mapping of properties. Raises `Unavailable` if the database cannot answer.
+        Raises `Unavailable` if the database cannot answer, and `PolicyUnknown` if the policy at `at` is not known.
         """
         pdp, instant = self._resolve(at, now)
-        return pdp._ask(subject, action, resource, instant, request or {}, tenant)()
-
-    def _ask(
-        self,
-        subject: Ref,
-        action: str,
-        resource: Ref,
-        now: int,
-        request: Mapping[str, Properties],
-        tenant: str | None,
-    ) -> Callable[[], Decision]:
-        """What waits for a decision: on a connection that is `pipelined`, the question is on its way."""
-        found = self._plan("evaluation", subject[0], action, resource[0], tenant)
-        if found is None or not is_named(subject[1]) or not is_named(resource[1]):
-            unknown = self._unknown(subject[0], action, resource[0], now)
-            return lambda: unknown
-        plan, queries = found
-        try:
-            asked = self._sent(plan, (subject[1], resource[1], now, tenant), request)
-        except WrongType as error:
-            refused = Decision(False, "wrong_type", self.version, now, detail=str(error))
-            return lambda: refused
-
-        def answer() -> Decision:
-            rows = self._fetched(asked)
-            if not rows:
-                return Decision(False, "denied", self.version, now)
-            way, grant, share, until = rows[0]
-            return Decision(True, "permitted", self.version, now, queries[way].rules, grant, share, until)
-
-        return answer
+        return evaluate(pdp._plans, subject, action, resource, instant, request or {}, tenant).result()
 
     def evaluate_many(
         self,
@@ -196,76 +148,28 @@ class PDP:
         *,
         at: datetime | None = None,
         now: datetime | None = None,
-        requests: Sequence[Mapping[str, Properties]] | None = None,
+        requests: Sequence[Request] | None = None,
         tenant: str | None = None,
     ) -> list[Decision]:
-        """Decisions in the order of the questions, by one statement for each kind of question among them.
+        """Decide questions, in their order, by one statement for each kind of question among them.
 
-        `requests` is what came with each question, as for `evaluate`; nothing where it is left out.
+        `requests` are what came with each question.
         """
         pdp, instant = self._resolve(at, now)
         groups: dict[tuple[str, str, str], list[int]] = {}
         for index, (subject, action, resource) in enumerate(questions):
             groups.setdefault((subject[0], action, resource[0]), []).append(index)
-        sent: list[tuple[list[int], Callable[[], list[Decision]]]] = []
+        batches: list[tuple[list[int], Pending[list[Decision]]]] = []
         for indexes in groups.values():
             for begin in range(0, len(indexes), _PAIRS_AT_ONCE):
-                some = indexes[begin : begin + _PAIRS_AT_ONCE]
-                asked = [questions[index] for index in some]
-                came = [requests[index] for index in some] if requests else [{}] * len(some)
-                sent.append((some, pdp._ask_several(asked, instant, came, tenant)))
-        decisions: list[Any] = [None] * len(questions)
-        for some, answer in sent:
-            for index, decision in zip(some, answer(), strict=True):
-                decisions[index] = decision
-        return decisions
-
-    def _ask_several(
-        self,
-        questions: Sequence[tuple[Ref, str, Ref]],
-        now: int,
-        requests: Sequence[Mapping[str, Properties]],
-        tenant: str | None,
-    ) -> Callable[[], list[Decision]]:
-        """What waits for the decisions on questions of one kind, as `_ask`."""
-        (subject, _), action, (resource, _) = questions[0]
-        if len(questions) == 1:
-            one = self._ask(*questions[0], now, requests[0], tenant)
-            return lambda: [one()]
-        decisions = [self._unknown(subject, action, resource, now)] * len(questions)
-        found = self._plan("evaluations", subject, action, resource, tenant)
-        if found is None:
-            return lambda: decisions
-        plan, queries = found
-        pairs: list[Any] = []
-        places: list[int] = []
-        for place, ((_, who), _, (_, what)) in enumerate(questions):
-            if not is_named(who) or not is_named(what):
-                continue
-            try:
-                pairs.append(plan.beside(who, what, requests[place]))
-                places.append(place)
-            except WrongType as error:
-                decisions[place] = Decision(False, "wrong_type", self.version, now, detail=str(error))
-        asked = self._sent(plan, (None, None, now, tenant, None, None, orjson.dumps(pairs).decode()), {})
-
-        def answer() -> list[Decision]:
-            rules, version = [query.rules for query in queries], self.version
-            for pair, met in self._fetched(asked):
-                if met is not None:
-                    way, grant, share, until = orjson.loads(met)
-                    decisions[places[pair]] = Decision(True, "permitted", version, now, rules[way], grant, share, until)
-            return decisions
-
-        return answer
-
-    def _unknown(self, subject_type: str, action: str, resource_type: str, now: int) -> Decision:
-        subject, resource = (self.policy.types.named(name) for name in (subject_type, resource_type))
-        if subject is None or resource is None:
-            return Decision(False, "unknown_type", self.version, now)
-        if not self._queries(subject_type, action, resource_type):
-            return Decision(False, "unknown_action", self.version, now)
-        return Decision(False, "denied", self.version, now)
+                batch = indexes[begin : begin + _PAIRS_AT_ONCE]
+                asked = [questions[index] for index in batch]
+                came_with = [requests[index] for index in batch] if requests else [{}] * len(batch)
+                batches.append((batch, evaluate_batch(pdp._plans, asked, instant, came_with, tenant)))
+        decisions: dict[int, Decision] = {}
+        for batch, pending_decisions in batches:
+            decisions.update(zip(batch, pending_decisions.result(), strict=True))
+        return [decisions[index] for index in range(len(questions))]
 
     # Searches.
 
@@ -279,39 +183,17 @@ class PDP:
         now: datetime | None = None,
         limit: int | None = None,
         after: str | None = None,
-        request: Mapping[str, Properties] | None = None,
+        request: Request | None = None,
         tenant: str | None = None,
-        without: str = "",
     ) -> list[str]:
-        """The ids of the resources that the subject may do this to, in order, each once.
+        """Return the ids of the resources that a subject may do something to, ordered, each once.
 
-        A page follows a page by ``after=`` the last id. `without` leaves out the ways on which this rule lies, and
-        what is permitted by them alone. Raises `InvalidInput` for a negative limit.
+        A page of at most `limit` ids begins after the id `after`. Raises `InvalidInput` for a negative limit.
         """
         pdp, instant = self._resolve(at, now)
-        plan = pdp._plan("resources", subject[0], action, resource_type, tenant, without)
-        return pdp._search(plan, (subject[1], None), instant, limit, after, request, tenant)
-
-    def list_resources(
-        self,
-        subject: Ref,
-        action: str,
-        resource_type: str,
-        place: Place,
-        *,
-        now: datetime,
-        tenant: str | None = None,
-        without: str = "",
-    ) -> list[tuple[str, str]]:
-        """As `search_resources`, of a type that has a search key: the next ids from a place in a list, each with its
-        sort key.
-        """
-        question = "listing by name" if place.by_name else "listing by id"
-        found = self._plan(question, subject[0], action, resource_type, tenant, without)
-        if found is None or not is_named(subject[1]):
-            return []
-        known = {"subject": subject[1], "now": to_micros(now), "tenant": tenant, **place.values()}
-        return [(row[0], row[1]) for row in self._rows(found[0], tuple(map(known.get, BASIC)), None)]
+        planned = pdp._plans.plan("resources", subject[0], action, resource_type, tenant)
+        known: Arguments = {"subject": subject[1], "now": instant, "tenant": tenant}
+        return pdp._search(planned, subject[1], known, limit, after, request)
 
     def search_subjects(
         self,
@@ -323,34 +205,77 @@ class PDP:
         now: datetime | None = None,
         limit: int | None = None,
         after: str | None = None,
-        request: Mapping[str, Properties] | None = None,
+        request: Request | None = None,
         tenant: str | None = None,
     ) -> list[str]:
-        """The ids of the subjects that may do this to the resource, in order, each once; pages as above."""
+        """Return the ids of the subjects that may do something to a resource; pages as of `search_resources`."""
         pdp, instant = self._resolve(at, now)
-        plan = pdp._plan("subjects", subject_type, action, resource[0], tenant)
-        return pdp._search(plan, (None, resource[1]), instant, limit, after, request, tenant)
+        planned = pdp._plans.plan("subjects", subject_type, action, resource[0], tenant)
+        known: Arguments = {"resource": resource[1], "now": instant, "tenant": tenant}
+        return pdp._search(planned, resource[1], known, limit, after, request)
 
     def _search(
         self,
-        found: tuple[Plan, tuple[Query, ...]] | None,
-        ends: tuple[str | None, str | None],
-        now: int,
+        planned: Planned | None,
+        known_id: str,
+        arguments: Arguments,
         limit: int | None,
         after: str | None,
-        request: Mapping[str, Properties] | None,
-        tenant: str | None,
+        request: Request | None,
     ) -> list[str]:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InvalidInput("a limit is a number from 0")
-        if found is None or limit == 0 or not all(end is None or is_named(end) for end in ends):
+        if planned is None or limit == 0 or not is_named(known_id):
             return []
-        most = (None if self.database.dialect == "postgresql" else -1) if limit is None else min(limit, 2**62)
-        try:
-            rows = self._rows(found[0], (*ends, now, tenant, after or "", most), request)
-        except WrongType:
+        unlimited = None if self.database.dialect == "postgresql" else -1
+        arguments["after"], arguments["limit"] = after or "", unlimited if limit is None else min(limit, 2**62)
+        return [row[0] for row in self._rows_of_request(planned.plan, arguments, request)]
+
+    def list_resources(
+        self,
+        subject: Ref,
+        action: str,
+        resource_type: str,
+        position: PagePosition,
+        *,
+        now: datetime,
+        tenant: str | None = None,
+    ) -> list[tuple[str, str]]:
+        """Return a page of the resources that a subject may do something to: ids with their sort keys, ordered.
+
+        The resource type has a search key.
+        """
+        return self._list(subject, action, resource_type, position, to_micros(now), tenant)
+
+    def list_resources_of_role(
+        self,
+        subject: Ref,
+        role: str,
+        resource_type: str,
+        position: PagePosition,
+        *,
+        now: datetime,
+        tenant: str | None = None,
+    ) -> list[tuple[str, str]]:
+        """Return a page, as `list_resources`, of the resources on which the policy gives a subject a role."""
+        return self._list(subject, role, resource_type, position, to_micros(now), tenant, of_role=True)
+
+    def _list(
+        self,
+        subject: Ref,
+        action: str,
+        resource_type: str,
+        position: PagePosition,
+        now: int,
+        tenant: str | None,
+        of_role: bool = False,
+    ) -> list[tuple[str, str]]:
+        question: Question = "list by name" if position.by_name else "list by id"
+        planned = self._plans.plan(question, subject[0], action, resource_type, tenant, of_role)
+        if planned is None or not is_named(subject[1]):
             return []
-        return [row[0] for row in rows]
+        arguments: Arguments = {"subject": subject[1], "now": now, "tenant": tenant, **position.values()}
+        return [(row[0], row[1]) for row in self._rows(planned.plan, arguments)]
 
     def search_actions(
         self,
@@ -359,19 +284,16 @@ class PDP:
         *,
         at: datetime | None = None,
         now: datetime | None = None,
-        request: Mapping[str, Properties] | None = None,
+        request: Request | None = None,
         tenant: str | None = None,
     ) -> list[str]:
-        """The actions that the subject may take on the resource, in the policy's order."""
+        """Return the actions that a subject may take on a resource, in the policy's order."""
         pdp, instant = self._resolve(at, now)
-        found = pdp._plan("actions", subject[0], "", resource[0], tenant)
-        if found is None or not is_named(subject[1]) or not is_named(resource[1]):
+        planned = pdp._plans.plan("actions", subject[0], "", resource[0], tenant)
+        if planned is None or not is_named(subject[1]) or not is_named(resource[1]):
             return []
-        try:
-            rows = pdp._rows(found[0], (subject[1], resource[1], instant, tenant), request)
-        except WrongType:
-            return []
-        return [row[0] for row in rows]
+        arguments: Arguments = {"subject": subject[1], "resource": resource[1], "now": instant, "tenant": tenant}
+        return [row[0] for row in pdp._rows_of_request(planned.plan, arguments, request)]
 
     def matrix(
         self,
@@ -382,29 +304,26 @@ class PDP:
         at: datetime | None = None,
         now: datetime | None = None,
     ) -> Iterator[MatrixEntry]:
-        """Every permitted pair with its rule and grant, ordered, each once, as a stream."""
+        """Yield every permitted pair with its rule and grant, ordered, each once."""
         pdp, instant = self._resolve(at, now)
-        found = pdp._plan("matrix", subject_type, action, resource_type)
-        if found is None:
+        planned = pdp._plans.plan("matrix", subject_type, action, resource_type)
+        if planned is None:
             return
-        plan, queries = found
         previous: Ref | None = None
-        for subject, resource, way, grant, _ in pdp._stream(plan, (None, None, instant)):
+        arguments = planned.plan.bind({"now": instant}, {})
+        for subject, resource, way, grant, _ in stream(self.database, planned.plan.sql, arguments):
             if (subject, resource) != previous:
                 previous = (subject, resource)
-                yield MatrixEntry(subject, resource, queries[way].rules[0] if queries[way].rules else None, grant)
+                rules = planned.queries[way].rules
+                yield MatrixEntry(subject, resource, rules[0] if rules else None, grant)
 
-    def exists(self, one: Ref, *, now: datetime | None = None, tenant: str | None = None) -> bool:
-        """Whether there is such a row at an instant; within a subscription, whether it belongs there."""
-        found = self.policy.types.named(one[0])
-        if found is None or not is_named(one[1]):
+    def exists(self, ref: Ref, *, now: datetime | None = None, tenant: str | None = None) -> bool:
+        """Return whether a row exists at an instant; with a tenant, whether it belongs there."""
+        plan = self._plans.existence(ref[0], tenant)
+        if plan is None or not is_named(ref[1]):
             return False
-        key = ("there", found.polar, tenant is not None)
-        if key not in self._explained:
-            there = Query(found.polar, found.polar, None, (), (), ())
-            probes = [there] if tenant is None else list(restrict_to_tenant(there, self.policy.types))
-            self._explained[key] = (len(probes), Plan(self._writer.probes(probes)), [])
-        return any(self._rows(self._explained[key][1], (one[1], one[1], self._instant(now), tenant), None)[0])
+        known: Arguments = {"subject": ref[1], "resource": ref[1], "now": self._instant(now), "tenant": tenant}
+        return any(self._rows(plan, known)[0])
 
     # Explanations.
 
@@ -416,160 +335,38 @@ class PDP:
         *,
         at: datetime | None = None,
         now: datetime | None = None,
-        request: Mapping[str, Properties] | None = None,
+        request: Request | None = None,
         tenant: str | None = None,
     ) -> Explanation:
-        """The decision, and for each way to a permit the conditions that this pair meets and those that it fails.
+        """Decide, and for each derivation of a permit return the conditions that this pair meets and fails.
 
-        Asked within a subscription, nothing is told of a pair of which one belongs elsewhere.
+        With a tenant, nothing is explained of a pair of which one does not belong there.
         """
         pdp, instant = self._resolve(at, now)
-        return pdp._explain(subject, action, resource, instant, request or {}, tenant)
-
-    def _explain(
-        self,
-        subject: Ref,
-        action: str,
-        resource: Ref,
-        now: int,
-        request: Mapping[str, Properties],
-        tenant: str | None,
-    ) -> Explanation:
-        decision = self._ask(subject, action, resource, now, request, tenant)()
+        decision = evaluate(pdp._plans, subject, action, resource, instant, request or {}, tenant).result()
         if decision.reason not in ("permitted", "denied") or not is_named(subject[1]) or not is_named(resource[1]):
             return Explanation(decision, ())
-        first, plan, ways = self._probes(subject[0], action, resource[0], tenant is not None)
-        row = self._rows(plan, (subject[1], resource[1], now, tenant), request)[0]
-        known, answers = any(row[:first]), iter(row[first:])
-        if tenant is not None and not known:
-            return Explanation(decision, ())
-        told = [_told(query, sentences, answers) for query, sentences in ways]
-        if not known:
-            absent = f"there is no such {subject[0]} or no such {resource[0]}"
-            told = [replace(way, unmet=(*way.unmet, absent)) for way in told]
-        return Explanation(decision, tuple(sorted(told, key=lambda way: (len(way.unmet), -way.once))))
+        probes = pdp._plans.probes(subject[0], action, resource[0], tenant)
+        arguments: Arguments = {"subject": subject[1], "resource": resource[1], "now": instant, "tenant": tenant}
+        row = pdp._rows(probes.plan, arguments, request)[0]
+        return Explanation(
+            decision, explain_row(probes, row, subject, resource, pdp.policy.sentences, tenant is not None)
+        )
 
-    def _probes(self, *kinds: Any) -> tuple[int, Plan, list[tuple[Query, list[Clause]]]]:
-        """How many probes ask whether the pair is known at all, the plan of all probes, and the ways they explain."""
-        if kinds not in self._explained:
-            queries = self._queries(*kinds[:3])
-            ways = [(query, clauses(query, self.policy.types)) for query in queries]
-            there = Query(queries[0].subject, queries[0].resource, None, (), (), ())
-            probes = list(restrict_to_tenant(there, self.policy.types)) if kinds[3] else [there]
-            known = len(probes)
-            for _, sentences in ways:
-                for one in sentences:
-                    probes.append(one.probe)
-                    probes.append(one.anytime or one.probe)
-            if kinds[3]:
-                probes = [
-                    *probes[:known],
-                    *(restrict_facts_to_tenant(probe, self.policy.types) for probe in probes[known:]),
-                ]
-            self._explained[kinds] = (known, Plan(self._writer.probes(probes)), ways)
-        return self._explained[kinds]
-
-    # Plans and rows.
+    # Instants and rows.
 
     def _instant(self, now: datetime | None) -> int:
         if now is not None:
             return to_micros(now)
         return time_ns() // 1000 if self._clock is None else to_micros(self._clock())
 
-    def _queries(self, subject_type: str, action: str, resource_type: str) -> tuple[Query, ...]:
-        subject, resource = (self.policy.types.named(name) for name in (subject_type, resource_type))
-        if subject is None or resource is None:
-            return ()
-        queries = self.policy.queries.get((subject.polar, resource.polar), ())
-        return tuple(query for query in queries if action in ("", query.action) or query.action is None)
+    def _rows(self, plan: Plan, arguments: Arguments, request: Request | None = None) -> Rows:
+        """Return the rows of a plan. Raises `WrongType` and `Unavailable`."""
+        return fetch(self.database, send(self.database, plan.sql, plan.bind(arguments, request or {})))
 
-    def _plan(
-        self,
-        question: str,
-        subject_type: str,
-        action: str,
-        resource_type: str,
-        tenant: str | None = None,
-        without: str = "",
-    ) -> tuple[Plan, tuple[Query, ...]] | None:
-        """The plan for a kind of question, made once; None when no rule can permit it."""
-        key = (question, subject_type, action, resource_type, tenant is not None, without)
+    def _rows_of_request(self, plan: Plan, arguments: Arguments, request: Request | None) -> Rows:
+        """Return the rows of a plan; none if a value of the request is of another kind than the policy compares."""
         try:
-            return self._plans[key]
-        except KeyError:
-            pass
-        queries = tuple(
-            query for query in self._queries(subject_type, action, resource_type) if without not in query.rules
-        )
-        if tenant is not None:
-            queries = tuple(narrow for query in queries for narrow in restrict_to_tenant(query, self.policy.types))
-        if not queries:
-            return None
-        made = Plan(self._statement(question, queries)), queries
-        if len(self._plans) < 10_000:
-            self._plans[key] = made
-        return made
-
-    def _statement(self, question: str, queries: tuple[Query, ...]) -> Statement:
-        if question == "resources":
-            return self._writer.search(queries, "resource")
-        if question == "subjects":
-            return self._writer.search(queries, "subject")
-        if question.startswith("listing"):
-            return self._writer.listing(queries, by_name=question == "listing by name")
-        if question == "actions":
-            return self._writer.actions(queries, self.policy.actions(queries[0].resource))
-        return {
-            "evaluation": self._writer.evaluation,
-            "evaluations": self._writer.evaluations,
-            "matrix": self._writer.matrix,
-        }[question](queries)
-
-    def _rows(self, plan: Plan, values: tuple[Any, ...], request: Mapping[str, Properties] | None) -> list[Any]:
-        return self._fetched(self._sent(plan, values, request))
-
-    def _sent(self, plan: Plan, values: tuple[Any, ...], request: Mapping[str, Properties] | None) -> Any:
-        """A cursor on the rows of a plan."""
-        arguments = plan.arguments(values, request or {})
-        try:
-            return self.database.connection().execute(plan.sql, arguments)
-        except FAULTS as error:
-            raise self._failed(error) from error
-
-    def _fetched(self, cursor: Any) -> list[Any]:
-        try:
-            rows: list[Any] = cursor.fetchall()
-        except FAULTS as error:
-            raise self._failed(error) from error
-        return rows
-
-    def _failed(self, error: Exception) -> Unavailable:
-        discard_connection(self.database, error)
-        return Unavailable(str(error).strip())
-
-    def _stream(self, plan: Plan, values: tuple[Any, ...]) -> Iterable[Any]:
-        arguments = plan.arguments(values, {})
-        try:
-            if isinstance(self.database, PostgresqlDatabase):
-                with own_connection(self.database) as connection, connection.cursor() as cursor:
-                    yield from cursor.stream(plan.sql, arguments)
-            else:
-                yield from self.database.connection().execute(plan.sql, arguments)
-        except FAULTS as error:
-            discard_connection(self.database, error)
-            raise Unavailable(str(error).strip()) from error
-
-
-def _told(query: Query, sentences: list[Clause], answers: Iterator[Any]) -> Derivation:
-    met, unmet, first, once = [], [], None, 0
-    for one in sentences:
-        holds, held_once = bool(next(answers)), bool(next(answers))
-        prefix = f"{one.rule}: " if one.rule else ""
-        if holds:
-            met.append(prefix + one.met)
-            continue
-        first = first or one.rule
-        other_time = bool(held_once and one.anytime)
-        once += other_time
-        unmet.append(prefix + one.unmet + (" (there is one that has ended or has not begun)" if other_time else ""))
-    return Derivation(query.rules[0] if query.rules else None, query.rules, tuple(met), tuple(unmet), first, once)
+            return self._rows(plan, arguments, request)
+        except WrongType:
+            return []

@@ -1,26 +1,42 @@
-"""A compiled statement and its arguments: what was asked, and what came with the request, in the policy's kinds.
+"""A plan: a compiled statement, and how its arguments are made from a question and its request.
 
 A value of another kind than the policy compares it with is refused here, before the database sees it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import orjson
 
 from authz.domain import parse_instant, to_micros
 from authz.errors import InvalidInput
-from authz.policy.compiler import Statement
+from authz.policy.compiler import Parameter, Statement
 
 Properties = Mapping[str, Any]
-"""What came with a request about one of its parts."""
+"""The properties that came with a request for one of its parts."""
 
-BASIC = ("subject", "resource", "now", "tenant", "after", "limit", "pairs", "after_key", "words", "text")
+Request = Mapping[str, Properties]
+"""What came with a question: ``{"action": …, "context": …, "subject": …, "resource": …}``."""
+
+
+class Arguments(TypedDict, total=False):
+    """The arguments of a statement, by the names of its parameters; `now` is in microseconds."""
+
+    subject: str
+    resource: str
+    now: int
+    tenant: str | None
+    after: str
+    after_key: str
+    limit: int | None
+    pairs: str
+    words: str
+    text: str
 
 
 @dataclass(frozen=True)
-class Place:
+class PagePosition:
     """Where a page of a list begins, what is searched in the list, and how many rows are wanted.
 
     The list is ordered by sort key and id (`by_name`), or by id alone; the page comes after `key` and `after`. `words`
@@ -34,11 +50,15 @@ class Place:
     words: tuple[str, ...] = ()
     text: str = ""
 
-    def values(self) -> dict[str, Any]:
-        """The values of the statement, by the names of `BASIC`."""
-        words = orjson.dumps(self.words).decode()
-        after = {"after": self.after, "after_key": self.key, "limit": self.limit}
-        return {**after, "words": words, "text": self.text if self.words else ""}
+    def values(self) -> Arguments:
+        """Return the arguments of a statement about this page."""
+        return {
+            "after": self.after,
+            "after_key": self.key,
+            "limit": self.limit,
+            "words": orjson.dumps(self.words).decode(),
+            "text": self.text if self.words else "",
+        }
 
 
 class WrongType(Exception):
@@ -46,42 +66,33 @@ class WrongType(Exception):
 
 
 class Plan:
-    """A statement with the way its arguments are made."""
+    """A statement, with what it takes from a request."""
 
     def __init__(self, statement: Statement) -> None:
         self.sql = statement.sql
-        self._parameters = statement.parameters
-        self._basic = [
-            (f"p{number}", BASIC.index(parameter.name[0]))
-            for number, parameter in enumerate(statement.parameters)
-            if len(parameter.name) == 1
-        ]
         self._requested = [
-            (f"p{number}", parameter)
-            for number, parameter in enumerate(statement.parameters)
-            if len(parameter.name) > 1
+            (f"p{number}", parameter) for number, parameter in enumerate(statement.parameters) if parameter.requested
         ]
-        self._listed = statement.listed
+        self._per_pair = statement.per_pair
 
-    def beside(self, subject: str, resource: str, asked: Mapping[str, Properties]) -> list[Any]:
-        """One pair of many, with what came with its question. Raises `WrongType`."""
-        return [subject, resource, *(_asked(one.name, one.kind, asked) for one in self._listed)]
+    def bind(self, arguments: Arguments, request: Request) -> Mapping[str, object]:
+        """Return the arguments with the values of the request that the statement takes. Raises `WrongType`."""
+        if not self._requested:
+            return arguments
+        requested = {name: _requested_value(parameter, request) for name, parameter in self._requested}
+        return {**arguments, **requested}
 
-    def arguments(self, values: tuple[Any, ...], asked: Mapping[str, Properties]) -> dict[str, Any]:
-        """`values` in the order of `BASIC`; `asked` is the request, by subject, action, resource and context.
-
-        Raises `WrongType`.
-        """
-        made = {name: values[index] for name, index in self._basic}
-        for name, one in self._requested:
-            made[name] = _asked(one.name, one.kind, asked)
-        return made
+    def pair(self, subject: str, resource: str, request: Request) -> list[object]:
+        """Return one pair of a batch, with the values of its request. Raises `WrongType`."""
+        return [subject, resource, *(_requested_value(parameter, request) for parameter in self._per_pair)]
 
 
-def _asked(name: tuple[str, ...], kind: str, asked: Mapping[str, Properties]) -> Any:
-    value: Any = asked
-    for part in name:
+def _requested_value(parameter: Parameter, request: Request) -> object:
+    """Return the value of a request for a parameter, None if it is absent. Raises `WrongType`."""
+    value: Any = request
+    for part in parameter.name:
         value = value.get(part) if isinstance(value, Mapping) else None
+    kind = parameter.kind
     if value is None:
         return None
     if kind == "present":
@@ -92,17 +103,18 @@ def _asked(name: tuple[str, ...], kind: str, asked: Mapping[str, Properties]) ->
         return value if -(2**63) <= value < 2**63 else float(value)
     if kind == "integer" and isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
         return value
-    if kind == "string" and isinstance(value, str) and "\0" not in value and value.isascii() | _encodes(value):
+    if kind == "string" and isinstance(value, str) and "\0" not in value and _is_unicode(value):
         return value
     if kind == "datetime":
         try:
             return to_micros(parse_instant(value))
         except InvalidInput as error:
             raise WrongType(str(error)) from error
-    raise WrongType(f"{'.'.join(name)} is not of the kind {kind}")
+    raise WrongType(f"{'.'.join(parameter.name)} is not of the kind {kind}")
 
 
-def _encodes(text: str) -> bool:
+def _is_unicode(text: str) -> bool:
+    """Return whether a text holds no lone surrogate, so that it can be stored."""
     try:
         text.encode()
     except UnicodeEncodeError:

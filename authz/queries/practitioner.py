@@ -14,7 +14,7 @@ from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
 from authz.policy.decision import Decision, Ref
 from authz.policy.pdp import PDP
-from authz.policy.plan import Place
+from authz.policy.plan import PagePosition
 from authz.queries.owned_patients import owned
 from authz.record import Actor, Asked, record_decisions, searched
 from authz.texts import describe_patient, matches, words_of
@@ -60,7 +60,7 @@ def me(pdp: PDP, actor: Actor) -> Row:
 
 
 def patients(
-    pdp: PDP, actor: Actor, place: Place, *, q: str = "", role: str | None = None, left: bool = False
+    pdp: PDP, actor: Actor, place: PagePosition, *, q: str = "", role: str | None = None, left: bool = False
 ) -> tuple[list[Row], tuple[str, str] | None]:
     """A page of the patients that the practitioner may view, by name, reference and id, or by id alone; and the place
     (sort key and id) after which the next page begins, None if there is no more.
@@ -91,14 +91,16 @@ def patients(
     return found[:limit], (keys[last], last) if more else None
 
 
-def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: Place) -> list[tuple[str, str]]:
+def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: PagePosition) -> list[tuple[str, str]]:
     """Ids among which the patients asked for are, with their sort keys, in order: what one owns is found by its grants,
-    and what one does not own by the rules other than the owner's (R3), so that neither hides among many of the other.
+    and what is shared with one by the policy's role `viewer`, so that neither hides among many of the other.
     """
     if role == "owner":
         return owned(pdp.database, actor, place)
-    who, without = ("practitioner", actor.practitioner), "R3" if role == "viewer" else ""
-    return pdp.list_resources(who, action, "patient", place, now=actor.now, tenant=actor.tenant, without=without)
+    who = ("practitioner", actor.practitioner)
+    if role == "viewer":
+        return pdp.list_resources_of_role(who, role, "patient", place, now=actor.now, tenant=actor.tenant)
+    return pdp.list_resources(who, action, "patient", place, now=actor.now, tenant=actor.tenant)
 
 
 def _wanted(row: Row, role: str | None, left: bool) -> bool:

@@ -78,7 +78,7 @@ def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyP
     ]
     assert {alice.call(*one).status_code for one in refused} <= {404, 409, 422}
 
-    said += [made[0].sql for made in pdp._plans.values() if made]
+    said += [made.plan.sql for made in pdp._plans.made.values()]
     assert len(said) > 100
     assert [sql for sql in said if MARK in sql] == []
     assert Patient.select().count(database) == patients + 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from authz.database import Database
 from authz.models import Decision
-from authz.policy.pdp import PDP
+from authz.policy.execution import send
 from tests.authzen.conftest import BASE, Answer, answered
 from tests.support.http import App, assert_problem, question
 
@@ -148,15 +148,13 @@ def test_many_items_take_few_statements(
     app: App, flask: Flask, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand items of one kind are one statement, whatever came with each of them."""
-    pdp: PDP = flask.extensions["caregrant"]
     statements: list[str] = []
-    real = pdp._sent
 
-    def counted(plan: Any, *given: Any) -> Any:
-        statements.append(plan.sql)
-        return real(plan, *given)
+    def counted(database: Database, sql: str, arguments: Any) -> Any:
+        statements.append(sql)
+        return send(database, sql, arguments)
 
-    monkeypatch.setattr(pdp, "_sent", counted)
+    monkeypatch.setattr("authz.policy.evaluation.send", counted)
     people = ["alice", "oscar", "bob", "nobody", "x" * 500] * 200
     items = [question(who, context={"number": at}) for at, who in enumerate(people)]
     told = answered(app.ask({"evaluations": items}, PATH))["evaluations"]

@@ -16,6 +16,8 @@ from authz.models import Entity, EntityLink, Event, Grant, Licence, Membership, 
 from authz.operations import end_entity, put_entity
 from authz.operations import entity as entity_operations
 from authz.policy.pdp import PDP
+from authz.policy.plan import Arguments
+from authz.policy.plans import Question
 from authz.record import replayed, told_entity
 from tests.api.test_v1 import app
 from tests.support import people
@@ -259,13 +261,14 @@ def crowd(database: Database) -> None:
 def statements(pdp: PDP, tenant: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The SQL, with its arguments, of every kind of question about documents."""
     ends = ("practitioner", "", "document")  # every action
-    kinds = ("evaluation", "evaluations", "resources", "subjects", "actions")
-    plans = [made[0] for kind in kinds if (made := pdp._plan(kind, *ends, tenant))]
-    plans.append(pdp._probes(*ends, tenant is not None)[1])
+    kinds: tuple[Question, ...] = ("evaluation", "evaluations", "resources", "subjects", "actions")
+    plans = [made.plan for kind in kinds if (made := pdp._plans.plan(kind, *ends, tenant))]
+    plans.append(pdp._plans.probes(*ends, tenant).plan)
     assert len(plans) == len(kinds) + 1
     for plan in plans:
-        values = ("bob", "north-plan", to_micros(NOW), tenant, "", 50, '[["bob", "north-plan"]]')
-        yield plan.sql, plan.arguments(values, {})
+        values: Arguments = {"subject": "bob", "resource": "north-plan", "now": to_micros(NOW), "tenant": tenant}
+        values |= {"after": "", "limit": 50, "pairs": '[["bob", "north-plan"]]'}
+        yield plan.sql, dict(plan.bind(values, {}))
 
 
 def read_through(database: Database, sql: str, values: dict[str, Any]) -> list[str]:

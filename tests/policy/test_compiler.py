@@ -315,10 +315,10 @@ def test_one_statement_a_question(sqlite_database: Database) -> None:
             seen.clear()
             ask()
             assert len(seen) == 1
-    plans = dict(pdp._plans)
+    plans = dict(pdp._plans.made)
     for ask in questions:
         ask()
-    assert pdp._plans == plans
+    assert pdp._plans.made == plans
 
 
 def test_ids_that_are_none(asked: Asked) -> None:

@@ -11,6 +11,7 @@ from authz.errors import PolicyRefused
 from authz.policy.compiler import compile_texts, load
 from authz.policy.decision import Ref
 from authz.policy.pdp import PDP
+from authz.policy.plan import PagePosition
 from tests.support import people
 from tests.support.people import CAST, NOW, Person
 
@@ -105,6 +106,51 @@ def test_every_cell_as_both_searches(pdp: PDP) -> None:
         actions = pdp.search_actions(subject, resource)
         expected = cell.startswith("yes")
         assert (resource[1] in found, subject[1] in who, action in actions) == (expected,) * 3, (title, kind, action)
+
+
+def test_shared_with_me_is_the_role_viewer(pdp: PDP) -> None:
+    """The policy says what is shared with somebody: what they view as a viewer, whether or not they own it as well."""
+    for person in CAST.values():
+        subject, page = ("practitioner", person.id), PagePosition(limit=100, by_name=False)
+        shared = [patient for patient, _ in pdp.list_resources_of_role(subject, "viewer", "patient", page, now=NOW)]
+        explained = {
+            patient: pdp.explain(subject, "view", ("patient", patient)).derivations
+            for patient in pdp.search_resources(subject, "view", "patient")
+        }
+        rules = {patient: {one.rule for one in ways if not one.unmet} for patient, ways in explained.items()}
+        assert shared == [patient for patient in sorted(rules) if rules[patient] & {"R4", "R5"}], person
+        for tenant in ("north", "city"):
+            within = pdp.list_resources_of_role(subject, "viewer", "patient", page, now=NOW, tenant=tenant)
+            assert {patient for patient, _ in within} <= set(shared)
+
+
+def test_a_role_that_no_block_declares_lists_nothing(clinic: Database) -> None:
+    """A policy without the role, or without blocks, has nothing to list; one that cannot be compiled is a warning."""
+    page = PagePosition(limit=100)
+    rule = 'allow(p: Practitioner, "view", x: Patient) if g in x.grants and g.practitioner = p;'
+    policy = compile_texts({"p.polar": rule})
+    pdp = PDP(clinic, policy)
+    assert pdp.list_resources(("practitioner", "bob"), "view", "patient", page, now=NOW)
+    assert pdp.list_resources_of_role(("practitioner", "bob"), "viewer", "patient", page, now=NOW) == []
+    assert pdp.list_resources_of_role(("robot", "bob"), "viewer", "patient", page, now=NOW) == []
+    block = 'actor Practitioner {}\nresource Patient { roles = ["viewer"]; permissions = ["view"]; }\n'
+    odd = 'has_role(p: Practitioner, "viewer", x: Patient) if owns(p, x);\nowns(p, x) if owns(p, x);\n'
+    told = compile_texts({"p.polar": block + rule + odd}).warnings
+    assert told == (
+        "the role viewer of Patient cannot be searched: p.polar:4:15: owns calls itself: "
+        "a recursive rule cannot be compiled",
+    )
+
+
+def test_no_rule_number_stands_in_the_code() -> None:
+    """What a rule says is asked of the policy: the program knows no number."""
+    code = [path for room in ("authz", "api") for path in (POLICIES.parent / room).rglob("*.py")]
+    assert code
+    assert [path for path in code if re.search(r"""(["'])R\d+\1(?! in actor)""", _without_docstrings(path))] == []
+
+
+def _without_docstrings(path: Path) -> str:
+    return re.sub(r'"""[\s\S]*?"""', "", path.read_text("utf-8"))
 
 
 EDGES = [

@@ -1,13 +1,17 @@
-"""Policies to plans: reads Polar, resolves it to conjunctive queries, and writes those as SQL.
+"""The compiler: reads Polar, resolves it to conjunctive queries, and writes those as SQL.
 
-The only importer of Oso, at load time alone. It reads no database and decides nothing.
+The passes, each with an example in its module: `lexer`, `parser`, `rule_numbers`, `blocks`, `resolve` (with
+`comparisons`), `lives`, `simplify`; for each question `tenancy` and `sql` (with `select_builder`). `load` runs them.
+`explain` describes a query for people. Oso is imported here alone, and used at load time alone. The compiler reads no
+database and decides nothing.
 """
 
 from authz.policy.compiler.explain import Clause, clauses
 from authz.policy.compiler.ir import Query
 from authz.policy.compiler.load import CompiledPolicy, compile_texts, load, version_of
-from authz.policy.compiler.schema import Type, Vocabulary, vocabulary
-from authz.policy.compiler.sql import SORT_KEY, Dialect, Parameter, Statement, Writer, listed
+from authz.policy.compiler.placeholders import Dialect, Parameter, Statement
+from authz.policy.compiler.schema import Schema, Type, read_schema
+from authz.policy.compiler.sql import SORT_KEY, SqlWriter, page_sql
 from authz.policy.compiler.tenancy import restrict_facts_to_tenant, restrict_to_tenant
 
 __all__ = [
@@ -17,16 +21,16 @@ __all__ = [
     "Dialect",
     "Parameter",
     "Query",
+    "Schema",
+    "SqlWriter",
     "Statement",
     "Type",
-    "Vocabulary",
-    "Writer",
     "clauses",
     "compile_texts",
-    "listed",
     "load",
+    "page_sql",
+    "read_schema",
     "restrict_facts_to_tenant",
     "restrict_to_tenant",
     "version_of",
-    "vocabulary",
 ]

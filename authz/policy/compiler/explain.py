@@ -1,14 +1,29 @@
-"""A conjunctive query in words, and the probes that tell which of its conditions a pair meets.
+"""Explanations: a conjunctive query as sentences, and the queries that probe which sentences hold for a pair.
 
-Each row that must exist makes one sentence with its conditions, each condition on the ends alone another. A row is
-probed together with those that it builds on, so that the first unmet sentence is where the way ends.
+    Query(rows=(g: Grant,), conditions=(g.patient = x, g.role = "owner"))
+    →  "there is a grant whose patient is the patient, role is owner", probed by the same conditions
+
+Each row that must exist makes one sentence with its conditions; each condition on the subject and resource alone makes
+another. A row is probed together with the rows that it builds on, so that the first unmet sentence is where the
+derivation ends.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from authz.policy.compiler.ir import NIL, Asked, Condition, Const, Listed, Now, Path, Query, RowVariable, Term
-from authz.policy.compiler.schema import Vocabulary
+from authz.policy.compiler.ir import (
+    NIL,
+    Condition,
+    Const,
+    LiteralList,
+    Now,
+    Path,
+    Query,
+    RequestAttribute,
+    RowVariable,
+    Term,
+)
+from authz.policy.compiler.schema import Schema
 
 _VERBS = {
     "=": "is",
@@ -24,9 +39,9 @@ _VERBS = {
 
 @dataclass(frozen=True)
 class Clause:
-    """One sentence of a way to permit: its rule, in words if met and if not, and the queries that probe it.
+    """One sentence of a derivation: its rule number, its text if met and if not, and the query that probes it.
 
-    `anytime` is the same without the row's life (None if it has none): met where the row has ended or not begun.
+    `anytime` is the probe without the life of the row, met by a row that has ended or not begun; None without a life.
     """
 
     rule: str
@@ -36,109 +51,118 @@ class Clause:
     anytime: Query | None
 
 
-def clauses(query: Query, types: Vocabulary) -> list[Clause]:
-    """The sentences of one query, in the order in which the policy states them."""
-    made = []
-    owners = [_introduced(condition) for condition in query.conditions]
-    for about in _together([one for one, owner in zip(query.conditions, owners, strict=True) if owner is None]):
-        text = _stated(about, types)
-        alone = replace(query, rows=(), conditions=tuple(about))
-        made.append((about[0], Clause(about[0].rule, text, f"not so: {text}", alone, None)))
-    for row in query.rows:
-        own = [condition for condition, owner in zip(query.conditions, owners, strict=True) if owner == row]
-        needed = _needed(query, row)
-        probe = _part(query, needed)
-        life = [condition for condition in own if _is_life(condition)]
-        text = _row_in_words(row, own, types)
-        anytime = None
-        if life:
-            anytime = replace(probe, conditions=tuple(one for one in probe.conditions if one not in life))
-        first = own[0]
-        made.append((first, Clause(first.rule, f"there is a {text}", f"there is no {text}", probe, anytime)))
+def clauses(query: Query, schema: Schema) -> list[Clause]:
+    """Return the sentences of a query, in the order in which the policy states them."""
     order = {id(condition): number for number, condition in enumerate(query.conditions)}
-    return [clause for _, clause in sorted(made, key=lambda pair: order[id(pair[0])])]
+    placed: list[tuple[int, Clause]] = []
+    for conditions in _by_life([condition for condition in query.conditions if _last_row(condition) is None]):
+        text = _describe_ends(conditions, schema)
+        probe = replace(query, rows=(), conditions=tuple(conditions))
+        clause = Clause(conditions[0].rule, text, f"not so: {text}", probe, None)
+        placed.append((order[id(conditions[0])], clause))
+    for row in query.rows:
+        own = [condition for condition in query.conditions if _last_row(condition) == row]
+        probe = _restrict_to_rows(query, _rows_below(query, row))
+        anytime = None
+        if any(map(_is_life, own)):
+            lasting = (condition for condition in probe.conditions if not (_is_life(condition) and condition in own))
+            anytime = replace(probe, conditions=tuple(lasting))
+        text = _describe_row(row, own, schema)
+        clause = Clause(own[0].rule, f"there is a {text}", f"there is no {text}", probe, anytime)
+        placed.append((order[id(own[0])], clause))
+    return [clause for _, clause in sorted(placed, key=lambda pair: pair[0])]
 
 
-def _introduced(condition: Condition) -> RowVariable | None:
-    """The last found of the rows that a condition speaks of: the one that it is said about."""
+def _last_row(condition: Condition) -> RowVariable | None:
+    """Return the last introduced row of a condition, the one that the condition describes; None for the ends alone."""
     return max((row for row in condition.rows() if row.number > 1), key=lambda row: row.number, default=None)
 
 
-def _needed(query: Query, row: RowVariable) -> set[RowVariable]:
-    """A row and the rows found before it that its conditions build on."""
-    needed = {row}
-    grown = True
-    while grown:
-        grown = False
-        for condition in query.conditions:
-            owner = _introduced(condition)
-            if owner in needed:
-                more = {one for one in condition.rows() if one.number > 1} - needed
-                needed |= more
-                grown = grown or bool(more)
+def _rows_below(query: Query, row: RowVariable) -> set[RowVariable]:
+    """Return a row and all rows that its conditions build on, directly or through other rows."""
+    needed: set[RowVariable] = set()
+    waiting = {row}
+    while waiting:
+        needed |= waiting
+        about = (condition for condition in query.conditions if _last_row(condition) in waiting)
+        waiting = {other for condition in about for other in condition.rows() if other.number > 1} - needed
     return needed
 
 
-def _part(query: Query, rows: set[RowVariable]) -> Query:
-    kept = [one for one in query.conditions if _introduced(one) in rows]
-    return replace(query, rows=tuple(row for row in query.rows if row in rows), conditions=tuple(kept))
+def _restrict_to_rows(query: Query, rows: set[RowVariable]) -> Query:
+    conditions = tuple(condition for condition in query.conditions if _last_row(condition) in rows)
+    return replace(query, rows=tuple(row for row in query.rows if row in rows), conditions=conditions)
 
 
 def _is_life(condition: Condition) -> bool:
     return isinstance(condition.right, Now) and isinstance(condition.left, Path)
 
 
-def _row_in_words(row: RowVariable, conditions: Sequence[Condition], types: Vocabulary) -> str:
-    name = types.types[row.type].words
-    life = {
-        (one.op, one.left.fields) for one in conditions if isinstance(one.left, Path) and isinstance(one.right, Now)
-    }
-    live = {("<=", ("started_at",)), (">", ("ended_at",))} <= life
-    said = [_about(row, one, types) for one in conditions if not (live and _is_life(one))]
-    return f"{'live ' if live else ''}{name} whose {', '.join(said)}" if said else f"{'live ' if live else ''}{name}"
-
-
-def _about(row: RowVariable, condition: Condition, types: Vocabulary) -> str:
-    left, right, op = condition.left, condition.right, condition.op
-    if not (isinstance(left, Path) and left.row == row) and isinstance(right, Path) and right.row == row:
-        left, right = right, left
-    own = isinstance(left, Path) and left.row == row
-    field = "'s ".join(left.fields).replace("_", " ") if own and isinstance(left, Path) else term(left, types)
-    return _compared(field, op, right, types)
-
-
-def _together(conditions: Sequence[Condition]) -> list[list[Condition]]:
-    """Conditions on the ends, one by one, but the begin and the end of one life together."""
+def _by_life(conditions: Sequence[Condition]) -> list[list[Condition]]:
+    """Group conditions on the ends: the begin and the end of one life together, any other alone."""
     groups: dict[object, list[Condition]] = {}
-    for number, one in enumerate(conditions):
-        alive = _is_life(one) and isinstance(one.left, Path)
-        key = (one.left.row, one.left.fields[:-1]) if alive and isinstance(one.left, Path) else number
-        groups.setdefault(key, []).append(one)
+    for number, condition in enumerate(conditions):
+        key: object = number
+        if isinstance(condition.left, Path) and _is_life(condition):
+            key = (condition.left.row, condition.left.fields[:-1])
+        groups.setdefault(key, []).append(condition)
     return list(groups.values())
 
 
-def _stated(about: Sequence[Condition], types: Vocabulary) -> str:
-    condition = about[0]
-    if len(about) > 1 and isinstance(condition.left, Path):
-        holder = [term(condition.left.row, types), *(name.replace("_", " ") for name in condition.left.fields[:-1])]
-        return "'s ".join(holder) + " is live"
-    return _compared(term(condition.left, types), condition.op, condition.right, types)
+def _describe_row(row: RowVariable, conditions: Sequence[Condition], schema: Schema) -> str:
+    name = schema.types[row.type].label
+    instants = {
+        (condition.op, condition.left.fields)
+        for condition in conditions
+        if isinstance(condition.left, Path) and isinstance(condition.right, Now)
+    }
+    live = {("<=", ("started_at",)), (">", ("ended_at",))} <= instants
+    if live:
+        name = f"live {name}"
+    parts = [
+        _describe_condition(row, condition, schema) for condition in conditions if not (live and _is_life(condition))
+    ]
+    return f"{name} whose {', '.join(parts)}" if parts else name
 
 
-def _compared(left: str, op: str, right: Term, types: Vocabulary) -> str:
-    return f"{left} is there" if op == "exists" else f"{left} {_VERBS[op]} {term(right, types)}"
+def _describe_condition(row: RowVariable, condition: Condition, schema: Schema) -> str:
+    """Describe a condition from the side of a row: ``role is owner``."""
+    left: Term = condition.left
+    right = condition.right
+    if not (isinstance(left, Path) and left.row == row) and isinstance(right, Path) and right.row == row:
+        left, right = right, left
+    if isinstance(left, Path) and left.row == row:
+        return _describe_comparison("'s ".join(left.fields).replace("_", " "), condition.op, right, schema)
+    return _describe_comparison(describe_term(left, schema), condition.op, right, schema)
 
 
-def term(value: Term, types: Vocabulary) -> str:
-    """A term as a reader would say it: *the patient's subscription*."""
-    if isinstance(value, RowVariable):
-        return "the subject" if value.number == 0 else f"the {types.types[value.type].words}"
-    if isinstance(value, Path):
-        return "'s ".join([term(value.row, types), *(name.replace("_", " ") for name in value.fields)])
-    if isinstance(value, Listed):
-        return " or ".join(term(item, types) for item in value.items)
-    if isinstance(value, Asked):
-        return f"the request's {'.'.join(value.path)}"
-    if value == NIL:
-        return "absent"
-    return str(value.value) if isinstance(value, Const) else "the instant asked about"
+def _describe_ends(conditions: Sequence[Condition], schema: Schema) -> str:
+    condition = conditions[0]
+    if len(conditions) > 1 and isinstance(condition.left, Path):
+        fields = (name.replace("_", " ") for name in condition.left.fields[:-1])
+        return "'s ".join([describe_term(condition.left.row, schema), *fields]) + " is live"
+    return _describe_comparison(describe_term(condition.left, schema), condition.op, condition.right, schema)
+
+
+def _describe_comparison(left: str, op: str, right: Term, schema: Schema) -> str:
+    return f"{left} is there" if op == "exists" else f"{left} {_VERBS[op]} {describe_term(right, schema)}"
+
+
+def describe_term(term: Term, schema: Schema) -> str:
+    """Describe a term for people: *the patient's subscription*."""
+    match term:
+        case RowVariable(number=0):
+            return "the subject"
+        case RowVariable():
+            return f"the {schema.types[term.type].label}"
+        case Path():
+            fields = (name.replace("_", " ") for name in term.fields)
+            return "'s ".join([describe_term(term.row, schema), *fields])
+        case LiteralList():
+            return " or ".join(describe_term(item, schema) for item in term.items)
+        case RequestAttribute():
+            return f"the request's {'.'.join(term.path)}"
+        case Now():
+            return "the instant asked about"
+        case Const():
+            return "absent" if term == NIL else str(term.value)

@@ -1,28 +1,28 @@
-"""The life of patients: whatever a policy says, a patient who has left the clinic or has not come yet is not there.
+"""The lives of patients: a patient who has left the clinic, or has not come yet, does not exist for any policy.
 
     p in actor.subscription.patients  →  … and p.started_at <= now and p.ended_at > now
 
 The same holds for entities, whose versions `sql` chooses by their lives. Other facts (grants, memberships, licences)
-may count after their end, so a policy itself says of which it needs a life.
+may count after their end, so a policy itself says of which it needs a live one.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from authz.policy.compiler.ir import Condition, Now, Path, Query, RowVariable
-from authz.policy.compiler.schema import Scalar, ToOne, Vocabulary
+from authz.policy.compiler.schema import Scalar, Schema
 
 LIVING = "Patient"
 """The built-in type whose rows count during their lives alone."""
 
 
-def restrict_to_lives(query: Query, types: Vocabulary) -> Query:
-    """Add the conditions of a life for each patient of whom the query reads a field, unless it states them itself."""
+def restrict_to_lives(query: Query, schema: Schema) -> Query:
+    """Add the conditions of a life for each patient that the query reads, unless the query states them itself."""
     stated = {condition.meaning for condition in query.conditions}
     added = []
-    for row, fields in dict.fromkeys(_patients(query, types)):
+    for row, fields in dict.fromkeys(_patients(query, schema)):
         for op, name in (("<=", "started_at"), (">", "ended_at")):
-            instant = types.types[LIVING].properties[name]
+            instant = schema.types[LIVING].properties[name]
             assert isinstance(instant, Scalar)
             condition = Condition(op, Path(row, (*fields, name), instant), Now())
             if condition.meaning not in stated:
@@ -30,8 +30,8 @@ def restrict_to_lives(query: Query, types: Vocabulary) -> Query:
     return replace(query, conditions=(*query.conditions, *added))
 
 
-def _patients(query: Query, types: Vocabulary) -> Iterator[tuple[RowVariable, tuple[str, ...]]]:
-    """Each row, and each path through relations beyond which something is read, that is a patient."""
+def _patients(query: Query, schema: Schema) -> Iterator[tuple[RowVariable, tuple[str, ...]]]:
+    """Yield each row that is a patient, and each path to a patient of whom a field is read."""
     for row in (*query.ends, *query.rows):
         if row.type == LIVING:
             yield row, ()
@@ -40,14 +40,5 @@ def _patients(query: Query, types: Vocabulary) -> Iterator[tuple[RowVariable, tu
             if isinstance(term, Path):
                 last = len(term.fields) + (condition.op == "exists")
                 for length in range(1, last):
-                    if _target(types, term.row, term.fields[:length]) == LIVING:
+                    if schema.type_at(term.row.type, term.fields[:length]).polar == LIVING:
                         yield term.row, term.fields[:length]
-
-
-def _target(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> str:
-    polar = row.type
-    for name in fields:
-        step = types.types[polar].properties[name]
-        assert isinstance(step, ToOne)
-        polar = step.target
-    return polar

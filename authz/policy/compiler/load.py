@@ -1,7 +1,9 @@
-"""A policy directory to a compiled policy, or a refusal that lists every fault with its place.
+"""Loading: a policy directory to a compiled policy, or a refusal that lists every fault with its place.
 
-All of it or nothing: the `.polar` files and `types.toml` are read, checked against the vocabulary, loaded by Oso
-(which validates what it knows of Polar: syntax, resource blocks, unused variables), resolved, and simplified.
+    policies/*.polar, policies/types.toml   →   CompiledPolicy, or PolicyRefused
+
+All of it or nothing: the files are read, parsed, checked against the schema, loaded by Oso (which validates what it
+knows of Polar: syntax, resource blocks, unused variables), resolved, and simplified.
 """
 
 import contextlib
@@ -20,46 +22,49 @@ from authz.policy.compiler.ir import Query
 from authz.policy.compiler.lives import restrict_to_lives
 from authz.policy.compiler.nodes import Dot, Place, Rule, Source, Var, walk
 from authz.policy.compiler.parser import parse
-from authz.policy.compiler.resolve import Refused, Resolver, near
+from authz.policy.compiler.refusals import MOST_STEPS, Refused, StepBudget, suggest
+from authz.policy.compiler.resolve import Resolver
 from authz.policy.compiler.rule_numbers import number_rules, sentences_of
-from authz.policy.compiler.schema import Vocabulary, vocabulary
-from authz.policy.compiler.simplify import simplified
+from authz.policy.compiler.schema import Schema, read_schema
+from authz.policy.compiler.simplify import simplify
 
-SECONDS = 10.0
-"""A policy that takes longer to compile than this is refused."""
 LARGEST = 1024 * 1024
 """The most bytes of a policy directory: its text is kept for as long as the record."""
 MOST_FILES = 1000
 
+Queries = Mapping[tuple[str, str], tuple[Query, ...]]
+"""Conjunctive queries by (subject type, resource type), in Polar's names."""
+
 
 @dataclass(frozen=True)
 class CompiledPolicy:
-    """What a policy directory says, as conjunctive queries by (subject type, resource type) in Polar's names.
+    """What a policy directory says, as conjunctive queries: `queries` for actions, `role_queries` for declared roles.
 
-    `sentences` are what the numbered comments say, by rule number. `version` is the SHA-256 of the directory's files
-    (`texts`, by their names): two policies with one version are the same text.
+    `sentences` are what the numbered comments say, by rule number; `rules` counts the rules. `version` is the SHA-256
+    of the directory's files (`texts`, by their names): two policies with one version are the same text.
     """
 
     version: str
     texts: Mapping[str, str]
-    types: Vocabulary
-    queries: Mapping[tuple[str, str], tuple[Query, ...]]
+    types: Schema
+    queries: Queries
+    role_queries: Queries
     warnings: tuple[str, ...]
     rules: int
     sentences: Mapping[str, str]
 
     def actions(self, resource: str) -> list[str]:
-        """Every action that some rule names for a resource type (in Polar's name), in the policy's order."""
-        named = (
+        """Return every action that some rule names for a resource type (in Polar's name), in the policy's order."""
+        actions = (
             query.action for (_, target), queries in self.queries.items() if target == resource for query in queries
         )
-        return list(dict.fromkeys(action for action in named if action is not None))
+        return list(dict.fromkeys(action for action in actions if action is not None))
 
 
-def load(directory: str | Path, seconds: float = SECONDS) -> CompiledPolicy:
+def load(directory: str | Path, steps: int = MOST_STEPS) -> CompiledPolicy:
     """Compile every `.polar` file of a directory, and its `types.toml` if there is one.
 
-    Raises `PolicyRefused`, with every fault found, when any of it cannot be compiled.
+    Raises `PolicyRefused`, with every fault found, if any of it cannot be compiled.
     """
     folder = Path(directory)
     files = sorted(folder.glob("*.polar")) if folder.is_dir() else []
@@ -68,13 +73,18 @@ def load(directory: str | Path, seconds: float = SECONDS) -> CompiledPolicy:
     paths = (*files, *folder.glob("types.toml"))
     if len(paths) > MOST_FILES:
         raise PolicyRefused([Fault(str(directory), 0, 0, f"has {len(paths)} files; at most {MOST_FILES}")])
-    texts, faults, left = {}, list[Fault](), LARGEST
+    return compile_texts(_read_files(paths), steps)
+
+
+def _read_files(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the texts of files by their names. Raises `PolicyRefused`."""
+    texts, faults, remaining = {}, list[Fault](), LARGEST
     for path in paths:
         try:
             with path.open("rb") as file:
-                content = file.read(left + 1)
-            left -= len(content)
-            if left < 0:
+                content = file.read(remaining + 1)
+            remaining -= len(content)
+            if remaining < 0:
                 raise PolicyRefused([Fault(path.name, 0, 0, f"the directory has more than {LARGEST} bytes")])
             texts[path.name] = content.decode("utf-8")
             if "\0" in texts[path.name]:
@@ -83,39 +93,42 @@ def load(directory: str | Path, seconds: float = SECONDS) -> CompiledPolicy:
             faults.append(Fault(path.name, 0, 0, f"cannot be read: {error}"))
     if faults:
         raise PolicyRefused(faults)
-    return compile_texts(texts, seconds)
+    return texts
 
 
-def compile_texts(texts: Mapping[str, str], seconds: float = SECONDS) -> CompiledPolicy:
+def compile_texts(texts: Mapping[str, str], steps: int = MOST_STEPS) -> CompiledPolicy:
     """Compile a policy given as file names and texts; `types.toml` among them declares types.
 
-    Raises `PolicyRefused` as `load` does.
+    `steps` limits the work, on every machine alike. Raises `PolicyRefused` as `load` does.
     """
     try:
-        return _compiled(texts, seconds)
+        return _compile(texts, steps)
     except RecursionError as error:
         raise PolicyRefused([Fault(", ".join(texts), 0, 0, "the rules are nested too deeply")]) from error
 
 
-def _compiled(texts: Mapping[str, str], seconds: float) -> CompiledPolicy:
-    types = vocabulary(texts.get("types.toml", ""))
+def _compile(texts: Mapping[str, str], steps: int) -> CompiledPolicy:
+    schema = read_schema(texts.get("types.toml", ""))
     source = Source()
     for name, text in texts.items():
         if name != "types.toml":
             parse(text, name, source)
     old_numbers = number_rules(source)
-    declared = expand(source, types)
-    source.faults += _unknown_names(source.rules, types)
+    declared = expand(source, schema)
+    source.faults += _unknown_names(source.rules, schema)
     if not source.rules and not source.faults:
         raise PolicyRefused([Fault(", ".join(texts), 0, 0, "the policy has no rules")])
     if not source.faults:
-        source.faults += _oso_faults(texts, types, [block.place for block in source.blocks if block.kind == "resource"])
+        blocks = [block.place for block in source.blocks if block.kind == "resource"]
+        source.faults += _oso_faults(texts, schema, blocks)
     if source.faults:
         raise PolicyRefused(source.faults)
-    queries = _resolve(types, declared, seconds)
-    warnings = tuple(_warnings(source.rules, old_numbers))
+    warnings = list(_warnings(source.rules, old_numbers))
+    queries = _resolve(schema, declared, steps)
+    role_queries = _resolve_roles(schema, declared, steps, warnings)
     sentences = dict(sentences_of(source.rules))
-    return CompiledPolicy(version_of(texts), dict(texts), types, queries, warnings, len(source.rules), sentences)
+    version, rules = version_of(texts), len(source.rules)
+    return CompiledPolicy(version, dict(texts), schema, queries, role_queries, tuple(warnings), rules, sentences)
 
 
 def version_of(texts: Mapping[str, str]) -> str:
@@ -128,32 +141,52 @@ def version_of(texts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _resolve(types: Vocabulary, declared: Declared, seconds: float) -> dict[tuple[str, str], tuple[Query, ...]]:
+def _resolve(schema: Schema, declared: Declared, steps: int) -> Queries:
+    """Return the queries of every action. Raises `PolicyRefused`."""
     queries, faults = {}, []
-    resolver = Resolver(types, declared.rules, declared.groups, declared.words, seconds)
-    for subject in types.subjects:
-        for resource in types.resources:
+    resolver = Resolver(schema, declared.rules, declared.groups, declared.names, StepBudget(steps))
+    for subject in schema.subjects:
+        for resource in schema.resources:
             try:
-                queries_of = (restrict_to_lives(one, types) for one in resolver.queries(subject, resource))
-                found = simplified(queries_of, resolver.check_time)
+                permits = (restrict_to_lives(query, schema) for query in resolver.permits(subject, resource))
+                simplified = simplify(permits, resolver.spend)
             except Refused as refused:
                 faults.append(refused.fault)
                 continue
-            if found:
-                queries[subject.polar, resource.polar] = found
+            if simplified:
+                queries[subject.polar, resource.polar] = simplified
     if faults:
         raise PolicyRefused(faults)
     return queries
 
 
-def _unknown_names(rules: Iterable[Rule], types: Vocabulary) -> list[Fault]:
-    """Fields that no type has and rules that do not exist, also where no `allow` rule leads."""
-    fields = {name for one in types.types.values() for name in one.properties} | {"rules", "request"}
+def _resolve_roles(schema: Schema, declared: Declared, steps: int, warnings: list[str]) -> Queries:
+    """Return the queries of every declared role. A role that cannot be compiled makes a warning: no action needs it."""
+    queries: dict[tuple[str, str], tuple[Query, ...]] = {}
+    resolver = Resolver(schema, declared.rules, declared.groups, declared.names, StepBudget(steps))
+    for subject in schema.subjects:
+        for resource in schema.resources:
+            for role in sorted(declared.names.get(("has_role", resource.polar), ())):
+                try:
+                    holders = (restrict_to_lives(query, schema) for query in resolver.holders(subject, resource, role))
+                    simplified = simplify(holders, resolver.spend)
+                except Refused as refused:
+                    warnings.append(f"the role {role} of {resource.polar} cannot be searched: {refused.fault}")
+                    continue
+                if simplified:
+                    earlier = queries.get((subject.polar, resource.polar), ())
+                    queries[subject.polar, resource.polar] = (*earlier, *simplified)
+    return queries
+
+
+def _unknown_names(rules: Iterable[Rule], schema: Schema) -> list[Fault]:
+    """Return a fault for each field that no type has, also in rules that no `allow` rule calls."""
+    fields = {name for each in schema.types.values() for name in each.properties} | {"rules", "request"}
     faults = []
     for rule in rules:
         for node in walk(rule.body):
             if isinstance(node, Dot) and node.field not in fields and not _in_request(node):
-                faults.append(node.place.fault(f"no type has a field {node.field!r}{near(node.field, fields)}"))
+                faults.append(node.place.fault(f"no type has a field {node.field!r}{suggest(node.field, fields)}"))
     return faults
 
 
@@ -173,19 +206,19 @@ def _warnings(rules: list[Rule], old_numbers: bool) -> Iterable[str]:
         yield "no rule is called allow: this policy denies everything"
 
 
-def oso_for(types: Vocabulary) -> Oso:
-    """An Oso that knows the vocabulary's names; it is asked for nothing but to read and validate."""
+def oso_for(schema: Schema) -> Oso:
+    """Return an Oso that knows the names of the schema; it does nothing but read and validate."""
     oso = Oso()
-    for name in types.types:
+    for name in schema.types:
         oso.register_class(type(name, (), {}), name=name)
     oso.register_constant(object(), "now")
     return oso
 
 
-def _oso_faults(texts: Mapping[str, str], types: Vocabulary, blocks: list[Place]) -> list[Fault]:
-    """What Oso has against the policy, which it reads as one text; the line says which file is meant.
+def _oso_faults(texts: Mapping[str, str], schema: Schema, blocks: list[Place]) -> list[Fault]:
+    """Return the faults that Oso finds. Oso reads the files as one text, so its line tells the file.
 
-    Where Oso names no place, a block lacks the rules that it needs.
+    If Oso names no place, a block lacks the rules that it needs.
     """
     starts, parts, line = [], [], 1
     for name, text in texts.items():
@@ -195,13 +228,13 @@ def _oso_faults(texts: Mapping[str, str], types: Vocabulary, blocks: list[Place]
             line += parts[-1].count("\n")
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            oso_for(types).load_str("".join(parts))
+            oso_for(schema).load_str("".join(parts))
     except OsoError as error:
         why = str(error).split("\n")[0].strip()
-        where = re.search(r"at line (\d+), column (\d+)", why)
-        if where is None:
+        found = re.search(r"at line (\d+), column (\d+)", why)
+        if found is None:
             return [blocks[0].fault(why) if blocks else Fault(starts[0][1], 0, 0, why)]
-        at = int(where[1])
+        at = int(found[1])
         begin, name = max(start for start in starts if start[0] <= at)
-        return [Fault(name, at - begin + 1, int(where[2]), why[: where.start()].strip(" :"))]
+        return [Fault(name, at - begin + 1, int(found[2]), why[: found.start()].strip(" :"))]
     return []

@@ -1,13 +1,19 @@
-"""The types, fields and relations that a policy may speak of, and where each is stored.
+"""The schema: the types, properties and relations that a policy may name, and where each is stored.
 
-The built-in types come from the models, an app's own from the `types.toml` of the policy directory. The built-in
-names win: a declaration that would hide one is refused.
+    [document]
+    patient = { type = "Patient", reverse = "documents" }
+    →  Type("document", polar="Document", table="entity", properties={"patient": ToOne(target="Patient")}),
+       and in Patient "documents": ToMany(target="Document", back="patient")
+
+The built-in types come from the models, an app's own from the `types.toml` of the policy directory. A declaration that
+would hide a built-in name is refused.
 """
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +25,7 @@ from authz.models import FACTS, Entity, EntityLink, InstantField
 
 Kind = Literal["string", "integer", "boolean", "datetime"]
 KINDS: tuple[Kind, ...] = ("string", "integer", "boolean", "datetime")
-_WORDS = {
+_CHOICES = {
     ("Membership", "role"): MEMBERSHIP_ROLES,
     ("Grant", "role"): GRANT_ROLES,
     ("Grant", "origin"): GRANT_ORIGINS,
@@ -36,7 +42,7 @@ RESERVED = ("id", "rules", "request", "started_at", "ended_at")
 class Scalar:
     """A value: `column` of a built-in type, or a property of a declared one (`column` is then None).
 
-    `words` are the only values that the database lets a column hold, where it says so.
+    `choices` are the only values that the database lets a column hold, if it limits them.
     """
 
     name: str
@@ -45,12 +51,12 @@ class Scalar:
     nullable: bool = False
     many: bool = False
     from_request: bool = False
-    words: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ToOne:
-    """The row that this one points at; a declared relation may point at none."""
+    """A relation to one row; a declared relation may point at none."""
 
     name: str
     target: str
@@ -58,12 +64,13 @@ class ToOne:
 
     @property
     def nullable(self) -> bool:
+        """Whether the relation may point at no row."""
         return self.column is None
 
 
 @dataclass(frozen=True)
 class ToMany:
-    """The rows of `target` whose field `back` points at this one."""
+    """A relation to many rows: those of `target` whose field `back` points at this one."""
 
     name: str
     target: str
@@ -84,45 +91,56 @@ class Type:
     properties: Mapping[str, Property] = field(hash=False, compare=False)
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
+        """The name for people: *standing share*."""
         return self.name.replace("_", " ")
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class Schema:
     """Every type, by its name in Polar."""
 
     types: Mapping[str, Type]
 
     def named(self, name: str) -> Type | None:
-        """The type with this name in requests."""
+        """Return the type with a name in requests; None if there is none."""
         return self.by_name.get(name)
 
-    @property
+    def type_at(self, polar: str, fields: Sequence[str]) -> Type:
+        """Return the type at the end of a path of to-one relations from a type, by its name in Polar."""
+        found = self.types[polar]
+        for name in fields:
+            relation = found.properties[name]
+            assert isinstance(relation, ToOne)
+            found = self.types[relation.target]
+        return found
+
+    @cached_property
     def by_name(self) -> dict[str, Type]:
-        return {one.name: one for one in self.types.values()}
+        """Every type, by its name in requests."""
+        return {each.name: each for each in self.types.values()}
 
     @property
     def subjects(self) -> list[Type]:
         """The types that can be a subject: practitioners, and every declared type."""
-        return [one for one in self.types.values() if one.declared or one.name == "practitioner"]
+        return [each for each in self.types.values() if each.declared or each.name == "practitioner"]
 
     @property
     def resources(self) -> list[Type]:
         """The types that can be a resource: those whose rows an app can name by an id of its own."""
-        return [one for one in self.types.values() if one.declared or _kind_of_id(one) == "string"]
+        return [each for each in self.types.values() if each.declared or _kind_of_id(each) == "string"]
 
 
 ENTITY_TABLE: str = Entity._meta.table_name
 LINK_TABLE: str = EntityLink._meta.table_name
 
 
-def vocabulary(declarations: str = "", file: str = "types.toml") -> Vocabulary:
-    """The built-in types and those that the text of a `types.toml` declares.
+def read_schema(declarations: str = "", file: str = "types.toml") -> Schema:
+    """Return the built-in types and those that the text of a `types.toml` declares.
 
     Raises `PolicyRefused` with every fault of the declarations.
     """
-    properties = {model.__name__: _stored(model) for model in FACTS}
+    properties = {model.__name__: _stored_properties(model) for model in FACTS}
     for model in FACTS:
         for key in _foreign_keys(model):
             properties[key.rel_model.__name__][key.backref] = ToMany(key.backref, model.__name__, key.name)
@@ -136,119 +154,128 @@ def vocabulary(declarations: str = "", file: str = "types.toml") -> Vocabulary:
     _declare(types, declarations, file, faults)
     if faults:
         raise PolicyRefused(faults)
-    return Vocabulary(types)
+    return Schema(types)
 
 
-def declared_in(directory: Path) -> Vocabulary:
-    """The vocabulary of a policy directory."""
+def declared_in(directory: Path) -> Schema:
+    """Return the schema of a policy directory."""
     path = directory / "types.toml"
-    return vocabulary(path.read_text("utf-8") if path.exists() else "", path.name)
+    return read_schema(path.read_text("utf-8") if path.exists() else "", path.name)
 
 
-def _kind_of_id(one: Type) -> str | None:
-    key = one.properties.get("id")
+def _kind_of_id(each: Type) -> str | None:
+    key = each.properties.get("id")
     return key.kind if isinstance(key, Scalar) else None
 
 
 def _foreign_keys(model: type[Model]) -> Iterable[ForeignKeyField]:
-    return (one for one in model._meta.sorted_fields if isinstance(one, ForeignKeyField))
+    return (column for column in model._meta.sorted_fields if isinstance(column, ForeignKeyField))
 
 
-def _stored(model: type[Model]) -> dict[str, Property]:
+def _stored_properties(model: type[Model]) -> dict[str, Property]:
     stored: dict[str, Property] = {}
-    for one in model._meta.sorted_fields:
-        if one.name in _NO_FACTS:
+    for column in model._meta.sorted_fields:
+        if column.name in _NO_FACTS:
             continue
-        if isinstance(one, ForeignKeyField):
-            stored[one.name] = ToOne(one.name, one.rel_model.__name__, one.column_name)
+        if isinstance(column, ForeignKeyField):
+            stored[column.name] = ToOne(column.name, column.rel_model.__name__, column.column_name)
         else:
-            words = _WORDS.get((model.__name__, one.name), ())
-            stored[one.name] = Scalar(one.name, _kind(one), one.column_name, one.null, words=words)
+            choices = _CHOICES.get((model.__name__, column.name), ())
+            kind = _kind(column)
+            stored[column.name] = Scalar(column.name, kind, column.column_name, column.null, choices=choices)
     return stored
 
 
-def _kind(one: object) -> Kind:
-    if isinstance(one, InstantField):
+def _kind(column: object) -> Kind:
+    if isinstance(column, InstantField):
         return "datetime"
-    if isinstance(one, BooleanField):
+    if isinstance(column, BooleanField):
         return "boolean"
-    return "integer" if isinstance(one, IntegerField) else "string"
+    return "integer" if isinstance(column, IntegerField) else "string"
 
 
 def polar_name(name: str) -> str:
-    """`rehab_plan` in requests is `RehabPlan` in Polar."""
+    """Return the name in Polar: `rehab_plan` in requests is `RehabPlan` in Polar."""
     return "".join(part.capitalize() for part in name.split("_"))
 
 
 def _declare(types: dict[str, Type], text: str, file: str, faults: list[Fault]) -> None:
+    """Add the types that a TOML text declares, and a fault for each declaration that is none."""
     try:
         tables = tomllib.loads(text)
     except ValueError as error:  # a `TOMLDecodeError`, or a number of too many digits
-        where = re.search(r"line (\d+), column (\d+)", str(error))
-        line, column = (int(where[1]), int(where[2])) if where else (0, 0)
+        at = re.search(r"line (\d+), column (\d+)", str(error))
+        line, column = (int(at[1]), int(at[2])) if at else (0, 0)
         faults.append(Fault(file, line, column, f"is not TOML: {error}"))
         return
     lines = text.splitlines()
 
-    def fault(type_name: str, key: str, why: str) -> None:
+    def refuse(type_name: str, key: str, why: str) -> None:
         faults.append(Fault(file, *_place(lines, type_name, key), why))
 
-    for name, body in tables.items():
-        if not _NAME.fullmatch(name) or not isinstance(body, dict):
-            fault(name, "", f"a type is a table with a name such as [rehab_plan], not {name!r}")
+    for name, table in tables.items():
+        if not _NAME.fullmatch(name) or not isinstance(table, dict):
+            refuse(name, "", f"a type is a table with a name such as [rehab_plan], not {name!r}")
         elif polar_name(name) in types:
-            fault(name, "", f"the type {name} exists already")
+            refuse(name, "", f"the type {name} exists already")
         else:
             types[polar_name(name)] = Type(name, polar_name(name), ENTITY_TABLE, True, {})
     reverses: list[tuple[str, str, str, ToMany]] = []
-    for name, body in tables.items():
-        if not isinstance(body, dict) or polar_name(name) not in types:
+    for name, table in tables.items():
+        if not isinstance(table, dict) or polar_name(name) not in types:
             continue
         own: dict[str, Property] = {"id": Scalar("id", "string", "id")}
-        for key, said in body.items():
-            made = _property(types, key, said, lambda why, name=name, key=key: fault(name, key, why))
-            if made is not None:
-                own[key] = made
-                if isinstance(said, dict) and isinstance(made, ToOne) and "reverse" in said:
-                    reverses.append((name, key, made.target, ToMany(str(said["reverse"]), polar_name(name), key)))
+        for key, declaration in table.items():
+            try:
+                prop = own[key] = _property(types, key, declaration)
+            except _Undeclarable as why:
+                refuse(name, key, str(why))
+                continue
+            if isinstance(declaration, dict) and isinstance(prop, ToOne) and "reverse" in declaration:
+                back = ToMany(str(declaration["reverse"]), polar_name(name), key)
+                reverses.append((name, key, prop.target, back))
         types[polar_name(name)] = Type(name, polar_name(name), ENTITY_TABLE, True, own)
     for name, key, target, back in reverses:
         holder = dict(types[target].properties)
         if not _NAME.fullmatch(back.name) or back.name in holder or back.name in RESERVED:
-            fault(name, key, f"{target} has a field {back.name!r} already, or cannot have one of that name")
+            refuse(name, key, f"{target} has a field {back.name!r} already, or cannot have one of that name")
         else:
             holder[back.name] = back
-            old = types[target]
-            types[target] = Type(old.name, old.polar, old.table, old.declared, holder)
+            types[target] = replace(types[target], properties=holder)
 
 
-def _property(types: Mapping[str, Type], key: str, said: Any, fault: Any) -> Property | None:
-    options = said if isinstance(said, dict) else {"type": said}
+class _Undeclarable(Exception):
+    """A declaration of a property that is none; the text says why."""
+
+
+def _property(types: Mapping[str, Type], key: str, declaration: object) -> Property:
+    """Return the property that a declaration makes. Raise `_Undeclarable` if it makes none."""
+    options: dict[str, Any] = declaration if isinstance(declaration, dict) else {"type": declaration}
     kind, unknown = options.get("type"), set(options) - {"type", "reverse", "from_request"}
     many = isinstance(kind, list)
     kind = kind[0] if isinstance(kind, list) and len(kind) == 1 else kind
     if not _NAME.fullmatch(key) or key in RESERVED:
-        fault(f"a property has a name such as care_team, none of {', '.join(RESERVED)}; not {key!r}")
-    elif unknown:
-        fault(f"unknown option {sorted(unknown)[0]!r} of {key}; known are type, reverse and from_request")
-    elif kind in KINDS and "reverse" in options:
-        fault(f"{key} is no relation, so it has no reverse")
-    elif kind in KINDS:
+        raise _Undeclarable(f"a property has a name such as care_team, none of {', '.join(RESERVED)}; not {key!r}")
+    if unknown:
+        raise _Undeclarable(f"unknown option {sorted(unknown)[0]!r} of {key}; known are type, reverse and from_request")
+    if kind in KINDS:
         from_request = options.get("from_request", False)
-        if isinstance(from_request, bool):
-            return Scalar(key, kind, None, True, many, from_request)
-        fault(f"from_request of {key} is true or false")
-    elif isinstance(kind, str) and kind in types and not many:
-        if "from_request" not in options:
-            return ToOne(key, kind)
-        fault(f"a relation is never taken from the request: {key}")
-    else:
-        fault(f"the type of {key} is one of {', '.join(KINDS)}, a list of one of them, or a type; not {kind!r}")
-    return None
+        if "reverse" in options:
+            raise _Undeclarable(f"{key} is no relation, so it has no reverse")
+        if not isinstance(from_request, bool):
+            raise _Undeclarable(f"from_request of {key} is true or false")
+        return Scalar(key, kind, None, True, many, from_request)
+    if isinstance(kind, str) and kind in types and not many:
+        if "from_request" in options:
+            raise _Undeclarable(f"a relation is never taken from the request: {key}")
+        return ToOne(key, kind)
+    raise _Undeclarable(
+        f"the type of {key} is one of {', '.join(KINDS)}, a list of one of them, or a type; not {kind!r}"
+    )
 
 
 def _place(lines: list[str], type_name: str, key: str) -> tuple[int, int]:
-    """Where a key of a table stands in a TOML text, so that a fault can point at it."""
+    """Return the line and column of a key of a table in a TOML text; zeros if it is not found."""
     inside = False
     for number, line in enumerate(lines, 1):
         header = re.match(r"\s*\[\s*\"?([^\]\"]*?)\"?\s*\]", line)

@@ -1,29 +1,29 @@
-"""What belongs to one subscription, as conditions: a key that is bound to a clinic asks a narrower policy.
+"""Tenancy: the conditions by which a query is about one subscription alone.
 
-A patient is of its subscription; a practitioner of every one where they have worked; an entity of the one that all of
-its relations lead to or, where they lead to people alone, of those where one of these people has worked. What leads
-nowhere is nobody's; and what a clinic owns (`Entity.subscription`) is no other's, whatever it leads to.
+    x: Patient   →   x.subscription.id = tenant        (the subscription of the caller's key)
 
-`within` adds these conditions to a query, so that every kind of question is narrowed alike, in
-its one statement. Nor do facts of another subscription count on the way: what two people share in one clinic is nothing
-to another.
+A patient belongs to its subscription; a practitioner to every subscription where they have worked; an entity to the one
+that all of its relations lead to or, if they lead to people alone, to those where one of these people has worked. What
+leads nowhere belongs to nobody. What a clinic owns (`Entity.subscription`) belongs to no other, whatever it leads to.
+
+The conditions are added to the query, so that every kind of question is narrowed alike, in its one statement. Facts of
+another subscription do not count either: what two people share in one clinic is nothing to another.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
-from authz.policy.compiler.ir import NIL, Asked, Condition, Path, Query, RowVariable
-from authz.policy.compiler.schema import ToOne, Vocabulary
+from authz.policy.compiler.ir import NIL, Condition, Path, Query, RequestAttribute, RowVariable
+from authz.policy.compiler.schema import Scalar, Schema, ToOne
 
-TENANT_ID = Asked(("tenant",))
-"""The subscription that is asked within: known only when the question comes."""
+TENANT_ID = RequestAttribute(("tenant",))
+"""The id of the tenant, known only when the question comes."""
 
 Belonging = tuple[tuple[RowVariable, ...], tuple[Condition, ...]]
 """One way to belong: the rows that must exist, and the conditions that must hold."""
 
-
-_SUBSCRIPTION_OF = {
+_PATH_TO_SUBSCRIPTION = {
     "Subscription": (),
     "Licence": ("subscription",),
     "Membership": ("subscription",),
@@ -31,113 +31,111 @@ _SUBSCRIPTION_OF = {
     "StandingShare": ("subscription",),
     "Grant": ("patient", "subscription"),
 }
-"""The way from a row to its subscription, for the types that have one."""
+"""The path from a row to its subscription, for the types that have one."""
 
 
-def restrict_facts_to_tenant(query: Query, types: Vocabulary) -> Query:
-    """The query over the facts of the subscription asked within; its ends are as they were."""
-    ways = [(row, _SUBSCRIPTION_OF[row.type]) for row in query.rows if row.type in _SUBSCRIPTION_OF]
-    return replace(query, conditions=(*query.conditions, *(_is_within(types, row, way) for row, way in ways)))
+def restrict_facts_to_tenant(query: Query, schema: Schema) -> Query:
+    """Return the query over the facts of the tenant alone; its subject and resource are not restricted."""
+    added = [
+        _belongs_to_tenant(schema, row, _PATH_TO_SUBSCRIPTION[row.type])
+        for row in query.rows
+        if row.type in _PATH_TO_SUBSCRIPTION
+    ]
+    return replace(query, conditions=(*query.conditions, *added))
 
 
-def restrict_to_tenant(query: Query, types: Vocabulary) -> Iterator[Query]:
-    """The query once for each way in which both its ends belong to the subscription asked within."""
-    query = restrict_facts_to_tenant(query, types)
+def restrict_to_tenant(query: Query, schema: Schema) -> Iterator[Query]:
+    """Yield the query once for each way in which both its subject and its resource can belong to the tenant."""
+    query = restrict_facts_to_tenant(query, schema)
     free = max((row.number for row in query.rows), default=1) + 1
-    for subject, resource in product(*(_ways(types, end, (), ()) for end in query.ends)):
+    for subject, resource in product(*(_belongings(schema, end, (), ()) for end in query.ends)):
         rows, conditions, number = query.rows, query.conditions, free
-        for found, needed in (subject, resource):
-            names = {row: replace(row, number=number + at) for at, row in enumerate(found)}
-            number += len(found)
+        for added_rows, added_conditions in (subject, resource):
+            names = {row: replace(row, number=number + at) for at, row in enumerate(added_rows)}
+            number += len(added_rows)
             rows += tuple(names.values())
-            conditions += tuple(one.renamed(names) for one in needed)
-        if not _absurd(conditions):
+            conditions += tuple(condition.renamed(names) for condition in added_conditions)
+        if not _is_contradictory(conditions):
             yield replace(query, rows=rows, conditions=conditions)
 
 
-def _absurd(conditions: Sequence[Condition]) -> bool:
-    """Whether a relation is to lead nowhere and something stands beyond it: such a query costs and finds nothing."""
+def _is_contradictory(conditions: Sequence[Condition]) -> bool:
+    """Return whether a relation must lead nowhere and a condition reads a field beyond it: no row meets both."""
     nowhere = {
-        (one.left.row, one.left.fields)
-        for one in conditions
-        if one.op == "=" and one.right == NIL
-        if isinstance(one.left, Path)
+        (condition.left.row, condition.left.fields)
+        for condition in conditions
+        if condition.op == "=" and condition.right == NIL
+        if isinstance(condition.left, Path)
     }
     return any(
         (path.row, path.fields[:length]) in nowhere
-        for one in conditions
-        for path in (one.left, one.right)
+        for condition in conditions
+        for path in (condition.left, condition.right)
         if isinstance(path, Path)
         for length in range(1, len(path.fields))
     )
 
 
-def _ways(types: Vocabulary, row: RowVariable, fields: tuple[str, ...], seen: tuple[str, ...]) -> list[Belonging]:
-    """Every way in which what stands at the end of `fields` belongs; `seen` are the declared types on the way."""
-    polar = _type_at(types, row, fields)
+def _belongings(schema: Schema, row: RowVariable, fields: tuple[str, ...], seen: tuple[str, ...]) -> list[Belonging]:
+    """Return each way in which the row at the end of `fields` can belong; `seen` are the declared types before it."""
+    found = schema.type_at(row.type, fields)
+    polar = found.polar
     if polar == "Subscription":
-        return [((), (_is_within(types, row, fields),))]
+        return [((), (_belongs_to_tenant(schema, row, fields),))]
     if polar == "Patient":
-        return [((), (_is_within(types, row, (*fields, "subscription")),))]
+        return [((), (_belongs_to_tenant(schema, row, (*fields, "subscription")),))]
     if polar == "Practitioner":
-        return [_has_worked(types, row, fields)]
-    if not types.types[polar].declared or polar in seen:
+        return [_has_worked_there(schema, row, fields)]
+    if not found.declared or polar in seen:
         return []
-    related = [one for one in types.types[polar].properties.values() if isinstance(one, ToOne)]
-    people = [one for one in related if one.target == "Practitioner"]
-    things = [one for one in related if one not in people]
-    seen = (*seen, polar)
+    relations = [prop for prop in found.properties.values() if isinstance(prop, ToOne)]
+    people = [relation for relation in relations if relation.target == "Practitioner"]
+    others = [relation for relation in relations if relation not in people]
     choices = []
-    for one in things:
-        absent: Belonging = ((), (Condition("=", Path(row, (*fields, one.name), one), NIL),))
-        choices.append([(False, absent), *((True, way) for way in _ways(types, row, (*fields, one.name), seen))])
-    ways = []
+    for relation in others:
+        path = (*fields, relation.name)
+        absent: Belonging = ((), (Condition("=", Path(row, path, relation), NIL),))
+        present = _belongings(schema, row, path, (*seen, polar))
+        choices.append([(False, absent), *((True, belonging) for belonging in present)])
+    belongings = []
     for chosen in product(*choices):
-        parts = [way for _, way in chosen]
-        if any(led for led, _ in chosen):
-            ways.append(_together(parts))
+        parts = [belonging for _, belonging in chosen]
+        if any(is_present for is_present, _ in chosen):
+            belongings.append(_conjunction(parts))
         else:
-            ways += [_together([*parts, _has_worked(types, row, (*fields, one.name))]) for one in people]
-    return ways
+            by_person = [_has_worked_there(schema, row, (*fields, person.name)) for person in people]
+            belongings += [_conjunction([*parts, belonging]) for belonging in by_person]
+    return belongings
 
 
-def _together(parts: Sequence[Belonging]) -> Belonging:
-    """All of these at once; the rows of each get numbers of their own."""
+def _conjunction(parts: Sequence[Belonging]) -> Belonging:
+    """Return the conjunction of several parts; the rows of each part get numbers of their own."""
     rows: tuple[RowVariable, ...] = ()
     conditions: tuple[Condition, ...] = ()
-    for found, needed in parts:
-        names = {row: replace(row, number=_FREE + len(rows) + at) for at, row in enumerate(found)}
+    for added_rows, added_conditions in parts:
+        names = {row: replace(row, number=_FREE + len(rows) + at) for at, row in enumerate(added_rows)}
         rows += tuple(names.values())
-        conditions += tuple(one.renamed(names) for one in needed)
+        conditions += tuple(condition.renamed(names) for condition in added_conditions)
     return rows, conditions
 
 
-_FREE = 1_000_000  # beyond the rows of any query, until `within` gives the number that is free there
+_FREE = 1_000_000  # beyond the rows of any query, until `restrict_to_tenant` numbers them
 
 
-def _is_within(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> Condition:
-    key = types.types["Subscription"].properties["id"]
-    assert not isinstance(key, ToOne)
-    return Condition("=", Path(row, (*fields, "id"), key), TENANT_ID)  # type: ignore[arg-type]
+def _belongs_to_tenant(schema: Schema, row: RowVariable, fields: tuple[str, ...]) -> Condition:
+    key = schema.types["Subscription"].properties["id"]
+    assert isinstance(key, Scalar)
+    return Condition("=", Path(row, (*fields, "id"), key), TENANT_ID)
 
 
-def _has_worked(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> Belonging:
+def _has_worked_there(schema: Schema, row: RowVariable, fields: tuple[str, ...]) -> Belonging:
     membership = RowVariable(_FREE, "Membership")
-    who = types.types["Membership"].properties["practitioner"]
-    assert isinstance(who, ToOne)
+    practitioner = schema.types["Membership"].properties["practitioner"]
+    assert isinstance(practitioner, ToOne)
     person: RowVariable | Path = row
     if fields:
-        relation = types.types[_type_at(types, row, fields[:-1])].properties[fields[-1]]
+        relation = schema.type_at(row.type, fields[:-1]).properties[fields[-1]]
         assert isinstance(relation, ToOne)
         person = Path(row, fields, relation)
-    works = Condition("=", Path(membership, ("practitioner",), who), person)
-    return (membership,), (works, _is_within(types, membership, ("subscription",)))
-
-
-def _type_at(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> str:
-    polar = row.type
-    for name in fields:
-        prop = types.types[polar].properties[name]
-        assert isinstance(prop, ToOne)
-        polar = prop.target
-    return polar
+    of_person = Condition("=", Path(membership, ("practitioner",), practitioner), person)
+    return (membership,), (of_person, _belongs_to_tenant(schema, membership, ("subscription",)))

@@ -1,0 +1,104 @@
+"""Placeholders: the parameters of a statement, each written once however often it is used.
+
+Parameter(("now",), "datetime")           →   :now   on SQLite,   %(now)s::bigint   on PostgreSQL
+Parameter(("context", "ip"), "string")    →   :p2    on SQLite,   %(p2)s::text      on PostgreSQL
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from authz.policy.compiler.tenancy import TENANT_ID
+
+Dialect = Literal["sqlite", "postgresql"]
+
+PG_TYPES = {
+    "string": "text",
+    "integer": "bigint",
+    "boolean": "boolean",
+    "datetime": "bigint",
+    "number": "float8",
+    "present": "text",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value bound when the question comes: its path (`("now",)`, `("context", "ip")`, …) and kind."""
+
+    name: tuple[str, ...]
+    kind: str
+
+    @property
+    def requested(self) -> bool:
+        """Whether the value comes with the request: then its path has two parts or more."""
+        return len(self.name) > 1
+
+
+SUBJECT = Parameter(("subject",), "string")
+RESOURCE = Parameter(("resource",), "string")
+NOW = Parameter(("now",), "datetime")
+AFTER = Parameter(("after",), "string")
+LIMIT = Parameter(("limit",), "integer")
+PAIRS = Parameter(("pairs",), "json")
+AFTER_KEY = Parameter(("after_key",), "string")
+WORDS = Parameter(("words",), "json")
+TEXT = Parameter(("text",), "string")
+TENANT = Parameter(TENANT_ID.path, "string")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """SQL text and its parameters; the value of each of `per_pair` stands beside each pair of a batch instead."""
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+    per_pair: tuple[Parameter, ...] = ()
+
+
+class Placeholders:
+    """The placeholders of one statement."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.parameters: list[Parameter] = []
+
+    def __call__(self, parameter: Parameter) -> str:
+        """Return the SQL that stands for a parameter."""
+        if parameter not in self.parameters:
+            self.parameters.append(parameter)
+        name = f"p{self.parameters.index(parameter)}" if parameter.requested else parameter.name[0]
+        if self.dialect == "sqlite":
+            return f":{name}"
+        cast = PG_TYPES.get(parameter.kind)
+        return f"%({name})s::{cast}" if cast else f"%({name})s"
+
+    def statement(self, sql: str) -> Statement:
+        """Return the statement of a text that these placeholders stand in."""
+        return Statement(sql, tuple(self.parameters))
+
+
+class BatchPlaceholders(Placeholders):
+    """The placeholders of a statement about many pairs: a value of the request is a column beside its pair."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self.per_pair: list[Parameter] = []
+
+    def __call__(self, parameter: Parameter) -> str:
+        """Return the SQL that stands for a parameter: for a value of the request, a column of ``asked``."""
+        if not parameter.requested:
+            return super().__call__(parameter)
+        if parameter not in self.per_pair:
+            self.per_pair.append(parameter)
+        return f"asked.v{self.per_pair.index(parameter)}"
+
+    def columns(self) -> Iterator[str]:
+        """Yield the columns of ``asked`` for the values of the request, after those of the pair."""
+        for at, parameter in enumerate(self.per_pair):
+            cast = f"::{PG_TYPES[parameter.kind]}" if self.dialect == "postgresql" else ""
+            yield f", (value ->> {at + 2}){cast} AS v{at}"
+
+    def statement(self, sql: str) -> Statement:
+        """Return the statement of a text that these placeholders stand in."""
+        return Statement(sql, tuple(self.parameters), tuple(self.per_pair))

@@ -1,0 +1,83 @@
+"""The state of symbolic evaluation: what each variable stands for, and the conditions of one derivation so far.
+
+g in x.grants and g.role = "owner"   →   bound {g: RowVariable(2, "Grant")},
+                                         conditions (g.patient = x, g.role = "owner")
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from authz.policy.compiler.ir import Condition, Operand, Path, RowVariable, Term
+from authz.policy.compiler.nodes import Place
+from authz.policy.compiler.schema import ToMany
+
+
+@dataclass(frozen=True)
+class Free:
+    """A variable of the policy that stands for nothing yet."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class RelatedRows:
+    """The rows of a to-many relation, on the right of ``in``."""
+
+    base: RowVariable | Path
+    relation: ToMany
+
+
+@dataclass(frozen=True)
+class RequestPart:
+    """``actor.request``, or its ``action`` or ``context``: no value yet."""
+
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ListValue:
+    """A list that the policy writes out."""
+
+    items: tuple["Value", ...]
+
+
+Value = Operand | Free | RelatedRows | RequestPart | ListValue
+
+
+@dataclass(frozen=True)
+class State:
+    """One derivation so far. `limits` are the types that a free variable may become.
+
+    `rules` are the numbers of the rules entered; `number` is that of the innermost, which new conditions carry.
+    """
+
+    bound: Mapping[Free, Value] = field(default_factory=dict)
+    limits: Mapping[Free, frozenset[str]] = field(default_factory=dict)
+    rows: tuple[RowVariable, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    rules: tuple[str, ...] = ()
+    number: str = ""
+
+    def value(self, term: Value) -> Value:
+        """Return what a term stands for, through the variables that are bound."""
+        while isinstance(term, Free) and term in self.bound:
+            term = self.bound[term]
+        return term
+
+    def require(self, place: Place, op: str, left: Operand, right: Term) -> "State":
+        """Return the state with one more condition, unless it states that already."""
+        condition = Condition(op, left, right, self.number, place)
+        if any(condition.meaning == other.meaning for other in self.conditions):
+            return self
+        return replace(self, conditions=(*self.conditions, condition))
+
+    def enter(self, number: str) -> "State":
+        """Return the state within a rule; a rule without a number leaves the number of its caller."""
+        if not number:
+            return self
+        rules = self.rules if number in self.rules else (*self.rules, number)
+        return replace(self, rules=rules, number=number)
+
+    def leave(self, caller: "State") -> "State":
+        """Return the state after a rule: new conditions carry the number of the caller again."""
+        return replace(self, number=caller.number)

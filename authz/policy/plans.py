@@ -1,0 +1,141 @@
+"""The plans of one policy on one database, each compiled to SQL when it is first needed and kept."""
+
+from typing import Literal, NamedTuple
+
+from authz.database import Database
+from authz.policy.compiler import (
+    Clause,
+    CompiledPolicy,
+    Query,
+    SqlWriter,
+    Statement,
+    clauses,
+    restrict_facts_to_tenant,
+    restrict_to_tenant,
+)
+from authz.policy.plan import Plan
+
+_MOST_PLANS = 10_000
+
+Question = Literal[
+    "evaluation", "evaluations", "resources", "subjects", "list by name", "list by id", "actions", "matrix"
+]
+PlanKey = tuple[Question, str, str, str, bool, bool]
+"""A kind of question, its subject type, action or role, and resource type; whether in a tenant; whether of a role."""
+
+
+class Planned(NamedTuple):
+    """A plan with the queries that it asks, in the order of the numbers that its rows name them by."""
+
+    plan: Plan
+    queries: tuple[Query, ...]
+
+
+class Probes(NamedTuple):
+    """The plan of an explanation: first whether the pair is known, then two probes for each sentence."""
+
+    plan: Plan
+    existence: int
+    sentences: list[tuple[Query, list[Clause]]]
+
+
+class Plans:
+    """Makes and keeps the plans of one policy on one database."""
+
+    def __init__(self, policy: CompiledPolicy, database: Database) -> None:
+        self.policy = policy
+        self.database = database
+        self.made: dict[PlanKey, Planned] = {}
+        self._probes: dict[tuple[str, str, str, bool], Probes] = {}
+        self._existences: dict[tuple[str, bool], Plan] = {}
+        self._writer = SqlWriter(policy.types, database.dialect)  # type: ignore[arg-type]
+
+    def plan(
+        self,
+        question: Question,
+        subject_type: str,
+        action: str,
+        resource_type: str,
+        tenant: str | None = None,
+        of_role: bool = False,
+    ) -> Planned | None:
+        """Return the plan for a kind of question about an action, or about a role; None if no rule can permit it."""
+        key = (question, subject_type, action, resource_type, tenant is not None, of_role)
+        return self.made.get(key) or self._make(key, question, tenant)
+
+    def queries(self, subject_type: str, action: str, resource_type: str, of_role: bool = False) -> tuple[Query, ...]:
+        """Return the queries by which the policy permits an action (by an empty one: every action) or gives a role."""
+        subject, resource = (self.policy.types.named(name) for name in (subject_type, resource_type))
+        if subject is None or resource is None:
+            return ()
+        source = self.policy.role_queries if of_role else self.policy.queries
+        queries = source.get((subject.polar, resource.polar), ())
+        return tuple(query for query in queries if action in ("", query.action) or query.action is None)
+
+    def probes(self, subject_type: str, action: str, resource_type: str, tenant: str | None) -> Probes:
+        """Return the plan that explains a question; some rule must be able to permit it."""
+        key = (subject_type, action, resource_type, tenant is not None)
+        return self._probes.get(key) or self._make_probes(key, tenant)
+
+    def existence(self, type_name: str, tenant: str | None) -> Plan | None:
+        """Return the plan that asks whether a row of a type exists, with its id as both ends; None without a type."""
+        found = self.policy.types.named(type_name)
+        if found is None:
+            return None
+        key = (type_name, tenant is not None)
+        if key not in self._existences:
+            self._existences[key] = Plan(self._writer.probes(self._existence(found.polar, found.polar, tenant)))
+        return self._existences[key]
+
+    def _existence(self, subject: str, resource: str, tenant: str | None) -> list[Query]:
+        """Return the queries that are met if both ends exist; with a tenant, if they belong there."""
+        both = Query(subject, resource, None, (), (), ())
+        return [both] if tenant is None else list(restrict_to_tenant(both, self.policy.types))
+
+    def _make(self, key: PlanKey, question: Question, tenant: str | None) -> Planned | None:
+        _, subject_type, action, resource_type, _, of_role = key
+        queries = self.queries(subject_type, action, resource_type, of_role)
+        if tenant is not None:
+            queries = tuple(narrow for query in queries for narrow in restrict_to_tenant(query, self.policy.types))
+        if not queries:
+            return None
+        made = Planned(Plan(self._write(question, queries)), queries)
+        if len(self.made) < _MOST_PLANS:
+            self.made[key] = made
+        return made
+
+    def _make_probes(self, key: tuple[str, str, str, bool], tenant: str | None) -> Probes:
+        schema = self.policy.types
+        queries = self.queries(*key[:3])
+        sentences = [(query, clauses(query, schema)) for query in queries]
+        probes = [
+            probe
+            for _, clauses_of in sentences
+            for clause in clauses_of
+            for probe in (clause.probe, clause.anytime or clause.probe)
+        ]
+        if tenant is not None:
+            probes = [restrict_facts_to_tenant(probe, schema) for probe in probes]
+        existence = self._existence(queries[0].subject, queries[0].resource, tenant)
+        made = Probes(Plan(self._writer.probes([*existence, *probes])), len(existence), sentences)
+        if len(self._probes) < _MOST_PLANS:
+            self._probes[key] = made
+        return made
+
+    def _write(self, question: Question, queries: tuple[Query, ...]) -> Statement:
+        writer = self._writer
+        match question:
+            case "evaluation":
+                return writer.evaluation(queries)
+            case "evaluations":
+                return writer.evaluations(queries)
+            case "resources":
+                return writer.search(queries, "resource")
+            case "subjects":
+                return writer.search(queries, "subject")
+            case "list by name" | "list by id":
+                return writer.listing(queries, by_name=question == "list by name")
+            case "actions":
+                return writer.actions(queries, self.policy.actions(queries[0].resource))
+            case "matrix":
+                return writer.matrix(queries)
