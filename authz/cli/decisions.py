@@ -97,7 +97,8 @@ def _say(told: Explanation, explain: bool) -> None:
     else:
         click.echo(f"denied: {REASONS[decision.reason]}")
     for way in told.derivations if explain else ():
-        click.echo(f"\n{way.rule or 'a rule without a number'} ({'does not permit' if way.unmet else 'permits'})")
+        verdict = "does not permit" if way.unmet else "permits"
+        click.echo(f"\n{way.rule or 'a rule without a number'} ({verdict}){': ' if way.sentence else ''}{way.sentence}")
         for sentence in way.met:
             click.echo(f"  met    {sentence}")
         for sentence in way.unmet:

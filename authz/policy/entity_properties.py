@@ -1,4 +1,4 @@
-"""The properties of an entity: of the kinds that its type declares, and nothing else."""
+"""The properties of an entity: those that its type declares, of the declared kinds, and no others."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +13,11 @@ _LONGEST_PROPERTY = 10_000
 
 
 def parse_properties(
-    declared: Type, types: Schema, properties: Mapping[str, Any]
+    declared: Type, schema: Schema, properties: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
-    """The values of an entity as they are stored, and its relations as (type, id) by property; null is absent.
+    """Return the values of an entity as they are stored, and its relations as (type, id), by property.
+
+    A property that is null is absent.
 
     Raises `InvalidInput` for a property that the type does not declare, or a value of another kind.
     """
@@ -29,23 +31,23 @@ def parse_properties(
             continue
         try:
             if isinstance(prop, ToOne):
-                links[name] = (types.types[prop.target].name, parse_stored_id(value))
+                links[name] = (schema.types[prop.target].name, parse_stored_id(value))
             elif prop.many:
-                values[name] = _many(prop, value)
+                values[name] = _parse_list(prop, value)
             else:
-                values[name] = _scalar(prop.kind, value)
+                values[name] = _parse_scalar(prop.kind, value)
         except InvalidInput as error:
             raise InvalidInput(f"{declared.name}.{name}: {error}") from error
     return values, links
 
 
-def _many(prop: Scalar, value: object) -> list[Any]:
+def _parse_list(prop: Scalar, value: object) -> list[str | int]:
     if not isinstance(value, list):
         raise InvalidInput(f"{shown(value)} is not a list")
-    return [_scalar(prop.kind, one) for one in value]
+    return [_parse_scalar(prop.kind, item) for item in value]
 
 
-def _scalar(kind: str, value: object) -> Any:
+def _parse_scalar(kind: str, value: object) -> str | int:
     if kind == "datetime":
         return to_micros(parse_instant(value))
     if kind == "string" and isinstance(value, str) and len(value) <= _LONGEST_PROPERTY and "\0" not in value:

@@ -19,7 +19,6 @@ def evaluate(
     plans: Plans, subject: Ref, action: str, resource: Ref, now: int, request: Request, tenant: str | None
 ) -> Pending[Decision]:
     """Decide one question."""
-    database, version = plans.database, plans.policy.version
     planned = plans.plan("evaluation", subject[0], action, resource[0], tenant)
     if planned is None or not is_named(subject[1]) or not is_named(resource[1]):
         unknown = _unknown(plans, subject[0], action, resource[0], now)
@@ -27,17 +26,17 @@ def evaluate(
     plan, queries = planned
     arguments: Arguments = {"subject": subject[1], "resource": resource[1], "now": now, "tenant": tenant}
     try:
-        cursor = send(database, plan.sql, plan.bind(arguments, request))
+        cursor = send(plans.database, plan.sql, plan.bind(arguments, request))
     except WrongType as error:
-        wrong_type = Decision(False, "wrong_type", version, now, detail=str(error))
+        wrong_type = Decision(False, "wrong_type", plans.version, now, detail=str(error))
         return Pending(lambda: wrong_type)
 
     def read() -> Decision:
-        rows = fetch(database, cursor)
+        rows = fetch(plans.database, cursor)
         if not rows:
-            return Decision(False, "denied", version, now)
+            return Decision(False, "denied", plans.version, now)
         way, grant, share, until = rows[0]
-        return Decision(True, "permitted", version, now, queries[way].rules, grant, share, until)
+        return Decision(True, "permitted", plans.version, now, queries[way].rules, grant, share, until)
 
     return Pending(read)
 
@@ -58,7 +57,7 @@ def evaluate_batch(
     planned = plans.plan("evaluations", subject_type, action, resource_type, tenant)
     if planned is None:
         return Pending(lambda: decisions)
-    database, version = plans.database, plans.policy.version
+    database, version = plans.database, plans.version
     plan, queries = planned
     pairs: list[list[object]] = []
     positions: list[int] = []
@@ -92,4 +91,4 @@ def _unknown(plans: Plans, subject_type: str, action: str, resource_type: str, n
         reason = "unknown_type"
     elif not plans.queries(subject_type, action, resource_type):
         reason = "unknown_action"
-    return Decision(False, reason, plans.policy.version, now)
+    return Decision(False, reason, plans.version, now)

@@ -1,8 +1,8 @@
-"""The policies that served this database: the text of each, and from when each was in force.
+"""The policies that served this database: the text of each, and since when each was in force.
 
-A service that begins to decide by another version than the last one records an event `policy:loaded`
-(`authz.record.policies`). That version is in force from then until the next such event. The text is kept by its
-version, which is its hash: a text of another hash is refused.
+A service that begins to decide by another version than the last service did records an event `policy:loaded`
+(`authz.record.policies`). That version is in force until the next such event. The text is kept under its version, which
+is the hash of the text: a text of another hash is refused.
 """
 
 import threading
@@ -32,7 +32,7 @@ _IN_FORCE = "SELECT body FROM event WHERE kind = 'policy:loaded' AND at <= {} OR
 def kept_texts(database: Database, version: str) -> dict[str, str] | None:
     """Return the files of a policy that served, by their names; None if they are not kept.
 
-    Raises `PolicyUnknown` for a text that was changed since.
+    Raises `PolicyUnknown` if the text was changed since.
     """
     with answering(database):
         rows = PolicyText.select(PolicyText.files).where(PolicyText.version == version).tuples().execute(database)
@@ -47,27 +47,30 @@ def kept_texts(database: Database, version: str) -> dict[str, str] | None:
 
 
 def hash_of_kept(files: object) -> str:
-    """Return the version of a text as the database keeps it; empty if it is no text of a policy."""
+    """Return the version of the stored files of a policy; empty if they are not files with texts."""
     if isinstance(files, dict) and all(isinstance(text, str) for text in files.values()):
         return version_of(files)
     return ""
 
 
 def version_loaded(body: object) -> tuple[str, str]:
-    """Return the version and the source that an event `policy:loaded` names; empty if a forged one names none."""
-    named = body if isinstance(body, dict) else {}
-    version, source = named.get("policy_version"), named.get("source")
+    """Return the version and the source of an event `policy:loaded`; empty texts if a forged event has none."""
+    members = body if isinstance(body, dict) else {}
+    version, source = members.get("policy_version"), members.get("source")
     return version if isinstance(version, str) else "", source if isinstance(source, str) else ""
 
 
 class PolicyHistory(Generic[T]):
-    """What `build` makes of the policies of the past of one database; what was used last is remembered."""
+    """The policies that served one database, each compiled and made into something by `build` when first needed.
+
+    Those that were used last are kept.
+    """
 
     def __init__(self, database: Database, build: Callable[[CompiledPolicy], T]) -> None:
         self._database = database
         self._build = build
         self._lock = threading.Lock()
-        self._remembered = lru_cache(maxsize=_MOST_COMPILED)(self._made_of)
+        self._remembered = lru_cache(maxsize=_MOST_COMPILED)(self._build_version)
 
     def version_at(self, at: datetime) -> str | None:
         """Return the version in force at an instant; None if no service had begun. Raises `PolicyUnknown`."""
@@ -77,20 +80,20 @@ class PolicyHistory(Generic[T]):
             return None
         version, _ = version_loaded(orjson.loads(row[0]) if isinstance(row[0], str) else row[0])
         if not version:
-            raise PolicyUnknown("the event of it names no version")
+            raise PolicyUnknown("its event names no version")
         return version
 
     def of_version(self, version: str) -> T:
-        """Return what is made of a policy that served, by its version. Raises `PolicyUnknown`."""
+        """Return what `build` made of the policy of a version. Raises `PolicyUnknown`."""
         with self._lock:
-            made = self._remembered(version)
-        if isinstance(made, PolicyRefused):
-            why = "; ".join(map(str, made.faults[:_MOST_FAULTS]))
+            built = self._remembered(version)
+        if isinstance(built, PolicyRefused):
+            why = "; ".join(map(str, built.faults[:_MOST_FAULTS]))
             raise PolicyUnknown(f"this release does not compile the text of version {version[:12]}: {why}")
-        return made
+        return built
 
-    def _made_of(self, version: str) -> T | PolicyRefused:
-        """What is made of a policy, or why this release cannot: that is remembered, too."""
+    def _build_version(self, version: str) -> T | PolicyRefused:
+        """Build a policy, or return why this release cannot compile it; both are kept."""
         texts = kept_texts(self._database, version)
         if texts is None:
             raise PolicyUnknown(f"its version {version[:12]} served before policies were kept")

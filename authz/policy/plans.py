@@ -44,6 +44,7 @@ class Plans:
 
     def __init__(self, policy: CompiledPolicy, database: Database) -> None:
         self.policy = policy
+        self.version = policy.version
         self.database = database
         self.made: dict[PlanKey, Planned] = {}
         self._probes: dict[tuple[str, str, str, bool], Probes] = {}
@@ -61,7 +62,10 @@ class Plans:
     ) -> Planned | None:
         """Return the plan for a kind of question about an action, or about a role; None if no rule can permit it."""
         key = (question, subject_type, action, resource_type, tenant is not None, of_role)
-        return self.made.get(key) or self._make(key, question, tenant)
+        try:
+            return self.made[key]
+        except KeyError:
+            return self._make(key, question, tenant)
 
     def queries(self, subject_type: str, action: str, resource_type: str, of_role: bool = False) -> tuple[Query, ...]:
         """Return the queries by which the policy permits an action (by an empty one: every action) or gives a role."""
