@@ -35,8 +35,8 @@ def evaluate(
         rows = fetch(plans.database, cursor)
         if not rows:
             return Decision(False, "denied", plans.version, now)
-        way, grant, share, until = rows[0]
-        return Decision(True, "permitted", plans.version, now, queries[way].rules, grant, share, until)
+        index, grant, share, until = rows[0]
+        return Decision(True, "permitted", plans.version, now, queries[index].rules, grant, share, until)
 
     return Pending(read)
 
@@ -76,9 +76,9 @@ def evaluate_batch(
         rules = [query.rules for query in queries]
         for pair, met in fetch(database, cursor):
             if met is not None:
-                way, grant, share, until = orjson.loads(met)
-                permit = Decision(True, "permitted", version, now, rules[way], grant, share, until)
-                decisions[positions[pair]] = permit
+                index, grant, share, until = orjson.loads(met)
+                permitted = Decision(True, "permitted", version, now, rules[index], grant, share, until)
+                decisions[positions[pair]] = permitted
         return decisions
 
     return Pending(read)

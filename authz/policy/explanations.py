@@ -1,7 +1,10 @@
 """Explanations: from the row of probes to the derivations of a permit, with what a pair meets and fails.
 
-probes (true, true, true, false, true)   →   Derivation(met=("R1: there is a live membership …",),
-unmet=("R2: there is no live grant … (there is one that …)",))
+    (true, true, true, false, true)
+    →  Derivation(met=("R1: there is a live membership …",), unmet=("R2: there is no live grant …",))
+
+The first probes tell whether the pair is known; then two probes tell of each sentence whether it is met, and whether it
+is met at another time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -163,9 +163,9 @@ class PDP:
         for indexes in groups.values():
             for begin in range(0, len(indexes), _PAIRS_AT_ONCE):
                 batch = indexes[begin : begin + _PAIRS_AT_ONCE]
-                asked = [questions[index] for index in batch]
-                came_with = [requests[index] for index in batch] if requests else [{}] * len(batch)
-                batches.append((batch, evaluate_batch(pdp._plans, asked, instant, came_with, tenant)))
+                batch_questions = [questions[index] for index in batch]
+                batch_requests = [requests[index] for index in batch] if requests else [{}] * len(batch)
+                batches.append((batch, evaluate_batch(pdp._plans, batch_questions, instant, batch_requests, tenant)))
         decisions: dict[int, Decision] = {}
         for batch, pending_decisions in batches:
             decisions.update(zip(batch, pending_decisions.result(), strict=True))
@@ -311,10 +311,10 @@ class PDP:
             return
         previous: Ref | None = None
         arguments = planned.plan.bind({"now": instant}, {})
-        for subject, resource, way, grant, _ in stream(self.database, planned.plan.sql, arguments):
+        for subject, resource, index, grant, _ in stream(self.database, planned.plan.sql, arguments):
             if (subject, resource) != previous:
                 previous = (subject, resource)
-                rules = planned.queries[way].rules
+                rules = planned.queries[index].rules
                 yield MatrixEntry(subject, resource, rules[0] if rules else None, grant)
 
     def exists(self, ref: Ref, *, now: datetime | None = None, tenant: str | None = None) -> bool:

@@ -30,8 +30,8 @@ title = "string"
 
 
 @pytest.fixture
-def asked(database: Database) -> Callable[[str], PDP]:
-    """A PDP over the cast for the text of a policy."""
+def pdp_of_text(database: Database) -> Callable[[str], PDP]:
+    """Return a function that makes a PDP over the cast from the text of a policy."""
     people.fill(database)
     return lambda text: asked_of(database, text)
 
@@ -42,53 +42,53 @@ def compiled(text: str) -> CompiledPolicy:
 
 def viewers(pdp: PDP, patient: str = "p-1") -> list[str]:
     """Who views a patient: as a subject search, which must be the set of evaluations that allow."""
-    found = pdp.search_subjects("practitioner", "view", ("patient", patient))
+    subjects = pdp.search_subjects("practitioner", "view", ("patient", patient))
     everybody = [person.id for person in people.CAST.values()] + list(people.EXTRAS)
     allowed = [who for who in everybody if pdp.evaluate(("practitioner", who), "view", ("patient", patient)).allowed]
-    assert found == sorted(allowed)
-    return found
+    assert subjects == sorted(allowed)
+    return subjects
 
 
-Asked = Callable[[str], PDP]
+PdpOfText = Callable[[str], PDP]
 
 
-def test_a_condition_on_the_actor_alone_in_one_arm(asked: Asked) -> None:
+def test_a_condition_on_the_actor_alone_in_one_arm(pdp_of_text: PdpOfText) -> None:
     """In `or`, the arm that speaks only of the actor opens everything to that actor, and nothing to anybody else."""
-    pdp = asked(f'{ALLOW} if p.id = "oscar" or (g in x.grants and g.practitioner = p and g.role = "owner");')
+    pdp = pdp_of_text(f'{ALLOW} if p.id = "oscar" or (g in x.grants and g.practitioner = p and g.role = "owner");')
     assert viewers(pdp) == ["alice", "oscar"]
     assert viewers(pdp, "p-city") == ["frank", "oscar"]
 
 
-def test_an_owner_without_any_share_is_not_lost(asked: Asked) -> None:
+def test_an_owner_without_any_share_is_not_lost(pdp_of_text: PdpOfText) -> None:
     """A rule with an arm for shares keeps those who have none: each arm joins its own rows."""
-    pdp = asked(
+    pdp = pdp_of_text(
         f"{ALLOW} if (g in x.grants and g.practitioner = p) or (s in p.standing_shares and s.owner.id = x.name);"
     )
     assert viewers(pdp, "p-city") == ["frank"]
 
 
-def test_two_relations_of_one_type(asked: Asked) -> None:
+def test_two_relations_of_one_type(pdp_of_text: PdpOfText) -> None:
     """Two grants of one patient, one of the actor and one of somebody else, in one rule."""
     theirs = 'h in x.grants and h.role = "owner" and h.practitioner != p'
-    pdp = asked(f"{ALLOW} if g in x.grants and g.practitioner = p and {theirs};")
+    pdp = pdp_of_text(f"{ALLOW} if g in x.grants and g.practitioner = p and {theirs};")
     assert viewers(pdp) == ["bob", "erin", "xena", "zoe"]
 
 
-def test_a_relation_through_a_relation(asked: Asked) -> None:
+def test_a_relation_through_a_relation(pdp_of_text: PdpOfText) -> None:
     """From the patient to its subscription to its memberships to a practitioner."""
-    pdp = asked(f'{ALLOW} if m in x.subscription.memberships and m.practitioner = p and m.role = "manager";')
+    pdp = pdp_of_text(f'{ALLOW} if m in x.subscription.memberships and m.practitioner = p and m.role = "manager";')
     assert viewers(pdp) == ["dan"]
 
 
-def test_equal_variables_are_one_row(asked: Asked) -> None:
+def test_equal_variables_are_one_row(pdp_of_text: PdpOfText) -> None:
     """`m = n` joins what two relations found; Oso's own partial evaluation drops it (decision 0002)."""
     rule = 'g in x.grants and h in p.grants and g = h and g.role = "viewer"'
-    assert viewers(asked(f"{ALLOW} if {rule};")) == ["bob", "erin", "xena", "zoe"]
+    assert viewers(pdp_of_text(f"{ALLOW} if {rule};")) == ["bob", "erin", "xena", "zoe"]
 
 
-def test_helpers_without_types_and_an_action_in_a_list(asked: Asked) -> None:
+def test_helpers_without_types_and_an_action_in_a_list(pdp_of_text: PdpOfText) -> None:
     """An untyped helper serves every type; an action list is one way for each action."""
-    pdp = asked(
+    pdp = pdp_of_text(
         "live(f) if f.started_at <= now and now < f.ended_at;\n"
         'allow(p: Practitioner, action, x: Patient) if action in ["view", "share"] and g in x.grants and '
         "g.practitioner = p and live(g) and live(x);"
@@ -97,9 +97,9 @@ def test_helpers_without_types_and_an_action_in_a_list(asked: Asked) -> None:
     assert viewers(pdp) == ["alice", "bob", "erin"]
 
 
-def test_a_rule_that_always_allows_permits_only_what_exists(asked: Asked) -> None:
+def test_a_rule_that_always_allows_permits_only_what_exists(pdp_of_text: PdpOfText) -> None:
     """Without any condition both ends must still be there."""
-    pdp = asked('allow(_: Practitioner, "view", _: Patient);')
+    pdp = pdp_of_text('allow(_: Practitioner, "view", _: Patient);')
     assert len(viewers(pdp)) == 17
     for subject, resource in ((NOBODY, PATIENT), (ALICE, ("patient", "none")), (NOBODY, ("patient", "none"))):
         assert not pdp.evaluate(subject, "view", resource).allowed
@@ -149,17 +149,17 @@ def asked_of(database: Database, text: str) -> PDP:
     return PDP(database, compiled(text), clock=lambda: NOW)
 
 
-def test_no_rule_denies(asked: Asked) -> None:
+def test_no_rule_denies(pdp_of_text: PdpOfText) -> None:
     """A policy without an allow rule denies, with a reason, and says so when it is checked."""
-    pdp = asked("live(f) if f.started_at <= now;")
+    pdp = pdp_of_text("live(f) if f.started_at <= now;")
     assert viewers(pdp) == []
     assert pdp.evaluate(ALICE, "view", PATIENT).reason == "unknown_action"
     assert pdp.policy.warnings == ("no rule is called allow: this policy denies everything",)
 
 
-def test_any_action(asked: Asked) -> None:
+def test_any_action(pdp_of_text: PdpOfText) -> None:
     """A rule whose action is a variable permits whatever is asked, and is found for each action that is named."""
-    pdp = asked(
+    pdp = pdp_of_text(
         'allow(p: Practitioner, _, x: Patient) if p.id = "bob" and x.id = "p-1";\n'
         + ALLOW
         + ' if p.id = "alice" and x.id = "p-1";'
@@ -169,51 +169,54 @@ def test_any_action(asked: Asked) -> None:
     assert viewers(pdp) == ["alice", "bob"]
 
 
-def test_what_comes_with_the_request(asked: Asked) -> None:
+def test_what_comes_with_the_request(pdp_of_text: PdpOfText) -> None:
     """Values of the request are parameters: absent is nil, another kind is denied as such, and no text is SQL."""
-    pdp = asked(f'{ALLOW} if p.id = "alice" and x.id = "p-1" and p.request.context.purpose = "care";')
+    pdp = pdp_of_text(f'{ALLOW} if p.id = "alice" and x.id = "p-1" and p.request.context.purpose = "care";')
 
-    def told(**context: object) -> tuple[bool, str]:
+    def answer(**context: object) -> tuple[bool, str]:
         decision = pdp.evaluate(ALICE, "view", PATIENT, request={"context": context})
         return decision.allowed, decision.reason
 
-    assert told(purpose="care") == (True, "permitted")
-    assert told(purpose="' OR '1'='1") == (False, "denied")
-    assert told() == (False, "denied")
-    assert told(purpose=None) == (False, "denied")
+    assert answer(purpose="care") == (True, "permitted")
+    assert answer(purpose="' OR '1'='1") == (False, "denied")
+    assert answer() == (False, "denied")
+    assert answer(purpose=None) == (False, "denied")
     for wrong in (1, True, ["care"], {"care": 1}):
-        assert told(purpose=wrong) == (False, "wrong_type")
+        assert answer(purpose=wrong) == (False, "wrong_type")
     assert pdp.evaluate_many([(ALICE, "view", PATIENT)], requests=[{"context": {"purpose": "care"}}])[0].allowed
     assert pdp.search_resources(ALICE, "view", "patient", request={"context": {"purpose": "care"}}) == ["p-1"]
     assert pdp.search_resources(ALICE, "view", "patient") == []
 
 
-def test_each_question_of_a_batch_brings_its_own(asked: Asked) -> None:
+def test_each_question_of_a_batch_brings_its_own(pdp_of_text: PdpOfText) -> None:
     """Values of each kind stand beside each pair of a batch and decide as they do singly, wrong ones too."""
-    given: dict[str, tuple[str, list[object]]] = {
+    operands: dict[str, tuple[str, list[object]]] = {
         '= "care"': ("context", ["care", "%s", None, 1]),
         "= true": ("action", [True, False, 1]),
         "> 3": ("context", [4, 3, 2**63, "4"]),
         "< 2.5": ("context", [2, 2.5, -(10**300), True]),
         ">= x.started_at": ("context", ["2999-01-01T00:00:00Z", "1999-01-01T00:00:00Z", 5]),
     }
-    names = {operand: f"v{at}" for at, operand in enumerate(given)}
-    said = " and ".join(f"p.request.{part}.{names[operand]} {operand}" for operand, (part, _) in given.items())
-    pdp = asked(f'{ALLOW} if x.id = "p-1" and {said};')
-    good = {names[operand]: values[0] for operand, (_, values) in given.items()}
+    names = {operand: f"v{at}" for at, operand in enumerate(operands)}
+    conditions = " and ".join(f"p.request.{part}.{names[operand]} {operand}" for operand, (part, _) in operands.items())
+    pdp = pdp_of_text(f'{ALLOW} if x.id = "p-1" and {conditions};')
+    good = {names[operand]: values[0] for operand, (_, values) in operands.items()}
     requests = []
-    for operand, (part, values) in given.items():
+    for operand, (part, values) in operands.items():
         for value in values:
             for absent in (False, True):
-                came = {key: held for key, held in good.items() if not (absent and key == names[operand])}
-                came |= {} if absent else {names[operand]: value}
-                requests.append({"action": came, "context": came} | {part: came})
+                values_of_request = {key: held for key, held in good.items() if not (absent and key == names[operand])}
+                values_of_request |= {} if absent else {names[operand]: value}
+                requests.append({"action": values_of_request, "context": values_of_request} | {part: values_of_request})
     questions = [(ALICE if at % 3 else BOB, "view", PATIENT) for at in range(len(requests))]
     many = pdp.evaluate_many(questions, requests=requests)
-    singly = [pdp.evaluate(*one, request=came) for one, came in zip(questions, requests, strict=True)]
+    singly = [
+        pdp.evaluate(*question, request=values_of_request)
+        for question, values_of_request in zip(questions, requests, strict=True)
+    ]
     assert many == singly
-    assert {one.reason for one in many} == {"permitted", "denied", "wrong_type"}
-    assert {one.detail for one in many} >= {
+    assert {decision.reason for decision in many} == {"permitted", "denied", "wrong_type"}
+    assert {decision.detail for decision in many} >= {
         "context.v0 is not of the kind string",
         "context.v2 is not of the kind integer",
     }
@@ -257,31 +260,31 @@ def test_literals_are_quoted(database: Database, text: str) -> None:
 
 def test_the_version_is_the_text() -> None:
     """Any byte and any name changes the version; the order of the files does not."""
-    one = {"a.polar": f"{ALLOW};".replace("p:", "_:").replace("x:", "_:"), "types.toml": TYPES}
-    assert compile_texts(one).version == compile_texts(dict(reversed(one.items()))).version
+    texts = {"a.polar": f"{ALLOW};".replace("p:", "_:").replace("x:", "_:"), "types.toml": TYPES}
+    assert compile_texts(texts).version == compile_texts(dict(reversed(texts.items()))).version
     others = [
-        {**one, "a.polar": one["a.polar"] + " "},
-        {"b.polar": one["a.polar"], "types.toml": TYPES},
-        {**one, "types.toml": TYPES + "\n"},
-        {"a.polar": one["a.polar"]},
+        {**texts, "a.polar": texts["a.polar"] + " "},
+        {"b.polar": texts["a.polar"], "types.toml": TYPES},
+        {**texts, "types.toml": TYPES + "\n"},
+        {"a.polar": texts["a.polar"]},
     ]
-    assert len({compile_texts(texts).version for texts in (one, *others)}) == 5
+    assert len({compile_texts(each).version for each in (texts, *others)}) == 5
 
 
 def test_alternatives_of_one_literal_are_one_way() -> None:
     """Ways that differ in one literal become one with a list; ways that differ in two stay two."""
 
-    def ways(body: str) -> int:
-        return sum(len(found) for found in compiled(f"{ALLOW} if x.id = p.id and ({body});").queries.values())
+    def derivations(body: str) -> int:
+        return sum(len(queries) for queries in compiled(f"{ALLOW} if x.id = p.id and ({body});").queries.values())
 
-    assert ways('p.name = "a" or p.name = "b" or p.name = "c"') == 1
-    assert ways('(p.name = "a" and x.name = "a") or (p.name = "b" and x.name = "b")') == 2
-    assert ways('(p.name = "a" or p.name = "b") and (x.name = "c" or x.name = "d")') == 1
+    assert derivations('p.name = "a" or p.name = "b" or p.name = "c"') == 1
+    assert derivations('(p.name = "a" and x.name = "a") or (p.name = "b" and x.name = "b")') == 2
+    assert derivations('(p.name = "a" or p.name = "b") and (x.name = "c" or x.name = "d")') == 1
 
 
-def test_merging_keeps_the_answer(asked: Asked) -> None:
+def test_merging_keeps_the_answer(pdp_of_text: PdpOfText) -> None:
     """Literals merge only at their own place: a pair of literals is not torn apart."""
-    pdp = asked(f'{ALLOW} if (p.id = "alice" and x.id = "p-1") or (p.id = "bob" and x.id = "p-city");')
+    pdp = pdp_of_text(f'{ALLOW} if (p.id = "alice" and x.id = "p-1") or (p.id = "bob" and x.id = "p-city");')
     assert [held[:2] for held in pdp.matrix("practitioner", "view", "patient")] == [("alice", "p-1"), ("bob", "p-city")]
 
 
@@ -321,19 +324,19 @@ def test_one_statement_a_question(sqlite_database: Database) -> None:
     assert pdp._plans.made == plans
 
 
-def test_ids_that_are_none(asked: Asked) -> None:
+def test_ids_that_are_none(pdp_of_text: PdpOfText) -> None:
     """What cannot be an id is denied without a question to the database, also in a batch."""
-    pdp = asked('allow(_: Practitioner, "view", _: Patient);')
+    pdp = pdp_of_text('allow(_: Practitioner, "view", _: Patient);')
     for name in ("", "a\0b", "x" * 129, "tab\t"):
         assert not pdp.evaluate(("practitioner", name), "view", PATIENT).allowed
         assert pdp.search_resources(("practitioner", name), "view", "patient") == []
     many = pdp.evaluate_many([(("practitioner", "a\0b"), "view", PATIENT), (ALICE, "view", PATIENT)])
-    assert [one.allowed for one in many] == [False, True]
+    assert [decision.allowed for decision in many] == [False, True]
 
 
-def test_a_batch_of_many_kinds_keeps_its_order(asked: Asked) -> None:
+def test_a_batch_of_many_kinds_keeps_its_order(pdp_of_text: PdpOfText) -> None:
     """Questions of several types and actions, known or not, are answered in the order in which they were asked."""
-    pdp = asked(
+    pdp = pdp_of_text(
         f'{ALLOW} if p.id = "alice" and x.id = "p-1";\n'
         'allow(p: Practitioner, "edit", x: Subscription) if p.id = x.name;'
     )
@@ -347,5 +350,5 @@ def test_a_batch_of_many_kinds_keeps_its_order(asked: Asked) -> None:
     ] * 400
     answers = pdp.evaluate_many(asks)
     reasons = ["permitted", "denied", "denied", "unknown_action", "unknown_type", "permitted"]
-    assert [one.reason for one in answers[:6]] == reasons
-    assert answers == [pdp.evaluate(*one) for one in asks[:6]] * 400
+    assert [decision.reason for decision in answers[:6]] == reasons
+    assert answers == [pdp.evaluate(*question) for question in asks[:6]] * 400

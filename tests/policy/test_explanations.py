@@ -40,5 +40,7 @@ def test_a_rule_without_a_number_has_no_sentence(database: Database) -> None:
     """In a directory without numbers nothing is named."""
     people.fill(database)
     pdp = PDP(database, compile_texts({"p.polar": CHAIN}), clock=lambda: NOW)
-    told = pdp.explain(("practitioner", "alice"), "view", ("patient", "p-1")).serialize()
-    assert [(one["rule"], one["sentence"], one["rules"]) for one in told] == [(None, None, ())]
+    derivations = pdp.explain(("practitioner", "alice"), "view", ("patient", "p-1")).serialize()
+    assert [(derivation["rule"], derivation["sentence"], derivation["rules"]) for derivation in derivations] == [
+        (None, None, ())
+    ]

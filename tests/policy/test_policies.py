@@ -75,17 +75,17 @@ def question(title: str, kind: str) -> tuple[Ref, Ref]:
 
 def answer(pdp: PDP, title: str, kind: str, action: str) -> str:
     subject, resource = question(title, kind)
-    told = pdp.explain(subject, action, resource)
-    if told.decision.allowed:
-        return f"yes {told.decision.rule}"
-    return f"no {told.nearest.first_unmet_rule if told.nearest else None}"
+    explanation = pdp.explain(subject, action, resource)
+    if explanation.decision.allowed:
+        return f"yes {explanation.decision.rule}"
+    return f"no {explanation.nearest.first_unmet_rule if explanation.nearest else None}"
 
 
 def test_the_table_is_complete() -> None:
     """Each table has a row for each kind of subject and a column for each action of the contract, and no other."""
     assert {title for title, *_ in CELLS} == set(ASKED)
     for title in ASKED:
-        mine = [(kind, action) for one, kind, action, _ in CELLS if one == title]
+        mine = [(kind, action) for table, kind, action, _ in CELLS if table == title]
         resource = ASKED[title](CAST["owner"])[0]
         assert sorted(mine) == sorted((kind, action) for kind in CAST for action in ACTIONS[resource])
     assert all(re.fullmatch(r"(yes|no) R\d+", cell) and cell.split()[1] in RULES for *_, cell in CELLS)
@@ -101,11 +101,15 @@ def test_every_cell_as_both_searches(pdp: PDP) -> None:
     """The resource is found for the subject, and the subject for the resource, exactly where the cell says yes."""
     for title, kind, action, cell in CELLS:
         subject, resource = question(title, kind)
-        found = pdp.search_resources(subject, action, resource[0])
+        resources = pdp.search_resources(subject, action, resource[0])
         who = pdp.search_subjects("practitioner", action, resource)
         actions = pdp.search_actions(subject, resource)
         expected = cell.startswith("yes")
-        assert (resource[1] in found, subject[1] in who, action in actions) == (expected,) * 3, (title, kind, action)
+        assert (resource[1] in resources, subject[1] in who, action in actions) == (expected,) * 3, (
+            title,
+            kind,
+            action,
+        )
 
 
 def test_shared_with_me_is_the_role_viewer(pdp: PDP) -> None:
@@ -117,7 +121,10 @@ def test_shared_with_me_is_the_role_viewer(pdp: PDP) -> None:
             patient: pdp.explain(subject, "view", ("patient", patient)).derivations
             for patient in pdp.search_resources(subject, "view", "patient")
         }
-        rules = {patient: {one.rule for one in ways if not one.unmet} for patient, ways in explained.items()}
+        rules = {
+            patient: {derivation.rule for derivation in derivations if not derivation.unmet}
+            for patient, derivations in explained.items()
+        }
         assert shared == [patient for patient in sorted(rules) if rules[patient] & {"R4", "R5"}], person
         for tenant in ("north", "city"):
             within = pdp.list_resources_of_role(subject, "viewer", "patient", page, now=NOW, tenant=tenant)
@@ -135,8 +142,7 @@ def test_a_role_that_no_block_declares_lists_nothing(clinic: Database) -> None:
     assert pdp.list_resources_of_role(("robot", "bob"), "viewer", "patient", page, now=NOW) == []
     block = 'actor Practitioner {}\nresource Patient { roles = ["viewer"]; permissions = ["view"]; }\n'
     odd = 'has_role(p: Practitioner, "viewer", x: Patient) if owns(p, x);\nowns(p, x) if owns(p, x);\n'
-    told = compile_texts({"p.polar": block + rule + odd}).warnings
-    assert told == (
+    assert compile_texts({"p.polar": block + rule + odd}).warnings == (
         "the role viewer of Patient cannot be searched: p.polar:4:15: owns calls itself: "
         "a recursive rule cannot be compiled",
     )

@@ -40,7 +40,7 @@ UNSERVED_DAY = LONG_AGO - timedelta(days=9)
 
 @pytest.fixture
 def clinic(database: Database) -> Database:
-    """The cast; long ago a policy that let Oscar see everybody, since last year the shipped one."""
+    """Return the cast, where a policy that let Oscar see everybody served until last year, and then the shipped one."""
     people.fill(database)
     served_since(database, LONG_AGO, OPEN)
     served_since(database, LAST_YEAR)
@@ -89,7 +89,7 @@ def of_commands(_: Database, url: str, at: datetime) -> list[bool]:
 
 
 def command(*words: str, url: str) -> str:
-    """What a command writes, run in this process. Raises what it raises."""
+    """Run a command in this process and return its output; raise what it raises."""
     done = CliRunner().invoke(caregrant, [*words, "--database", url])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -156,13 +156,13 @@ def unserved(_: Database) -> datetime:
 
 
 def not_kept(database: Database) -> datetime:
-    """The record as the release before wrote it."""
+    """Leave the record as the release before wrote it."""
     put_aside(database, "DELETE FROM policy_text")
     return OPEN_DAY
 
 
 def changed_text(database: Database) -> datetime:
-    """A policy that never was, under the version of the one that served."""
+    """Store another text under the version of the policy that served."""
     texts = json.dumps({"p.polar": 'allow(_: Practitioner, "view", _: Patient);'})
     put_aside(database, f"UPDATE policy_text SET files = '{texts}' WHERE version = '{OPEN.version}'")
     return OPEN_DAY
@@ -174,8 +174,17 @@ def no_text_at_all(database: Database) -> datetime:
 
 
 def outgrown(database: Database) -> datetime:
-    """A policy of an earlier release, which speaks of a field that there is no more."""
-    texts = {"p.polar": 'allow(p: Practitioner, "view", _: Patient) if p.nickname = "x";'}
+    """Let a policy have served that names a field which this release does not have."""
+    return served_before(database, 'allow(p: Practitioner, "view", _: Patient) if p.nickname = "x";')
+
+
+def number_within_a_condition(database: Database) -> datetime:
+    """Let a policy have served that wrote a rule number, in the old form, elsewhere than first."""
+    return served_before(database, 'allow(p: Practitioner, "view", _: Patient) if p.id = "x" or "R1" in p.rules;')
+
+
+def served_before(database: Database, text: str) -> datetime:
+    texts = {"p.polar": text}
     version = version_of(texts)
     PolicyText.insert(version=version, files=texts).execute(database)
     Event.insert(at=LAST_YEAR, kind="policy:loaded", body={"policy_version": version, "source": "before"}).execute(
@@ -185,7 +194,7 @@ def outgrown(database: Database) -> datetime:
 
 
 def put_aside(database: Database, statement: str) -> None:
-    """Change what cannot be changed, as somebody does who holds the database."""
+    """Change what is append only, as a person with full rights on the database can."""
     if database.dialect == "sqlite":
         for timing in ("update", "delete"):
             database.execute_sql(f"DROP TRIGGER policy_text_{timing}")
@@ -195,7 +204,7 @@ def put_aside(database: Database, statement: str) -> None:
 
 
 def forged(database: Database) -> datetime:
-    """Events that tell nothing."""
+    """Add events that name no version."""
     bodies: list[Any] = [{}, [], {"policy_version": 1, "source": 2}]
     for number, body in enumerate(bodies):
         Event.insert(at=LAST_YEAR + timedelta(days=number), kind="policy:loaded", body=body).execute(database)
@@ -208,8 +217,9 @@ UNKNOWN: dict[Callable[[Database], datetime], str] = {
     not_kept: "served before policies were kept",
     changed_text: f"the text that is kept of version {OPEN.version[:12]} was changed",
     no_text_at_all: f"the text that is kept of version {OPEN.version[:12]} was changed",
-    forged: "the event of it names no version",
+    forged: "its event names no version",
     outgrown: "no type has a field 'nickname'",
+    number_within_a_condition: "the number of a rule is a comment directly above it",
 }
 
 
@@ -366,9 +376,7 @@ def test_the_text_of_before_can_be_brought(clinic: Database, database_url: str, 
 
 
 def test_two_services_at_once(clinic: Database) -> None:
-    """From the start of the last service its policy is in force; one that still answers by the older one is named in
-    the record by its version, and replayed by it.
-    """
+    """The policy of the service that started last is in force; each decision names the version that made it."""
     served_since(clinic, NOW, OPEN)
     older = PDP(clinic, POLICY).evaluate(OSCAR, "view", PATIENT, now=NOW + timedelta(hours=1))
     assert (older.allowed, older.policy_version) == (False, POLICY.version)
@@ -491,9 +499,7 @@ STEPS = st.lists(
 def test_at_is_the_decision_made_then(
     tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, steps: Any
 ) -> None:
-    """Whatever policies follow each other and whatever facts change: asked afterwards, an instant is answered as it was
-    then, with the same rule and witness, by a PDP of any of the policies.
-    """
+    """An instant is answered afterwards as it was then, with the same rule and witness, by a PDP of any policy."""
     path = tmp_path_factory.mktemp("then") / "caregrant.db"
     path.write_bytes(sqlite_template.read_bytes())
     database = connect(f"sqlite:///{path}")

@@ -38,7 +38,7 @@ COMMON = settings(
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def emptied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A database that each example empties and fills."""
+    """Yield a database that each example empties and fills."""
     if request.param == "sqlite":
         database = connect(f"sqlite:///{tmp_path_factory.mktemp('properties')}/facts.db")
         migrate(database)
@@ -52,7 +52,7 @@ def emptied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def agree(database: Database, texts: dict[str, str], policy: CompiledPolicy, now: int) -> None:
-    """Evaluations equal plain Oso's; lists, searches, actions, the matrix and batches equal the evaluations."""
+    """Assert that evaluations equal plain Oso's, and that every other kind of question equals the evaluations."""
     world, instant = World(database, texts, now), from_micros(now)
     pdp = PDP(database, policy, clock=lambda: instant)
     people: list[Ref] = [("practitioner", name) for name in world.ids("practitioner")]
@@ -68,30 +68,32 @@ def agree(database: Database, texts: dict[str, str], policy: CompiledPolicy, now
             for action in actions
             for what in resources
         }
-        answers = {asked: pdp.evaluate(*asked).allowed for asked in expected}
+        answers = {question: pdp.evaluate(*question).allowed for question in expected}
         assert answers == expected
-        assert [one.allowed for one in pdp.evaluate_many(list(expected))] == list(expected.values())
+        assert [decision.allowed for decision in pdp.evaluate_many(list(expected))] == list(expected.values())
         for who in people:
             for what in resources:
-                assert pdp.search_actions(who, what) == [one for one in actions if expected[who, one, what]]
+                assert pdp.search_actions(who, what) == [action for action in actions if expected[who, action, what]]
         for action in actions:
-            held = sorted((who[1], what[1]) for (who, one, what), yes in expected.items() if yes and one == action)
+            held = sorted(
+                (who[1], what[1]) for (who, what_for, what), yes in expected.items() if yes and what_for == action
+            )
             assert [row[:2] for row in pdp.matrix("practitioner", action, kind)] == held
             for who in people:
-                found = [what for one, what in held if one == who[1]]
-                assert pdp.search_resources(who, action, kind) == found
-                assert paged(pdp, who, action, kind) == found
+                ids = [resource for subject, resource in held if subject == who[1]]
+                assert pdp.search_resources(who, action, kind) == ids
+                assert paged(pdp, who, action, kind) == ids
             for what in resources:
-                able = [one for one, two in held if two == what[1]]
-                assert pdp.search_subjects("practitioner", action, what) == able
+                ids = [subject for subject, resource in held if resource == what[1]]
+                assert pdp.search_subjects("practitioner", action, what) == ids
 
 
 def paged(pdp: PDP, who: Ref, action: str, kind: str) -> list[str]:
-    """The same list, one at a time."""
-    found: list[str] = []
-    while page := pdp.search_resources(who, action, kind, limit=1, after=found[-1] if found else None):
-        found += page
-    return found
+    """Return the list of a resource search, read in pages of one."""
+    resources: list[str] = []
+    while page := pdp.search_resources(who, action, kind, limit=1, after=resources[-1] if resources else None):
+        resources += page
+    return resources
 
 
 @COMMON
@@ -117,7 +119,7 @@ def test_the_shipped_policies(emptied: Database, rows: list[object], now: int) -
 
 
 @pytest.mark.parametrize(
-    "said",
+    "body",
     [
         "r in r.author.written",
         "one in r.author.written and one.open = one.open",
@@ -126,12 +128,12 @@ def test_the_shipped_policies(emptied: Database, rows: list[object], now: int) -
         "r in r.next.next.author.written or r in r.author.written",
     ],
 )
-def test_nobody_is_the_author_of_nothing(emptied: Database, said: str) -> None:
+def test_nobody_is_the_author_of_nothing(emptied: Database, body: str) -> None:
     """A document without an author, or whose author is not there, is not among what its author wrote.
 
     Found at random: two documents without one had the same, nil, and whoever asked was permitted.
     """
-    texts = {"policy.polar": f'allow(_a: Practitioner, "view", r: Document) if {said};', "types.toml": worlds.TYPES}
+    texts = {"policy.polar": f'allow(_a: Practitioner, "view", r: Document) if {body};', "types.toml": worlds.TYPES}
     policy, now = compile_texts(texts), to_micros(NOW)
     life = {"started_at": NOW, "ended_at": FOREVER, "properties": {}}
     authors: dict[str, dict[str, str]] = {"none": {}, "gone": {"author": "nobody"}, "hers": {"author": "alice"}}
@@ -139,5 +141,9 @@ def test_nobody_is_the_author_of_nothing(emptied: Database, said: str) -> None:
     rows += [(Entity, {"id": name, "links": links, **life}) for name, links in authors.items()]
     worlds.insert(emptied, rows)
     agree(emptied, texts, policy, now)
-    asked = [(("practitioner", "alice"), "view", ("document", name)) for name in authors]
-    assert [one.allowed for one in PDP(emptied, policy).evaluate_many(asked, now=NOW)] == [False, False, True]
+    questions = [(("practitioner", "alice"), "view", ("document", name)) for name in authors]
+    assert [decision.allowed for decision in PDP(emptied, policy).evaluate_many(questions, now=NOW)] == [
+        False,
+        False,
+        True,
+    ]

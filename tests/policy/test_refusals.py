@@ -99,10 +99,10 @@ CONDITIONS = {
 def test_a_condition_outside_the_fragment(name: str) -> None:
     """Each construct is refused where it stands, with a sentence that says what to do instead or what is wrong."""
     condition, column, why = CONDITIONS[name]
-    (fault, *_) = found = faults(RULE + condition + ";")
-    assert (fault.file, fault.line, fault.column) == ("policy.polar", 1, column), found
+    (fault, *_) = refusal = faults(RULE + condition + ";")
+    assert (fault.file, fault.line, fault.column) == ("policy.polar", 1, column), refusal
     assert why in fault.why
-    assert len(found) == 1 or name == "a string that never ends"
+    assert len(refusal) == 1 or name == "a string that never ends"
 
 
 WHOLE = {
@@ -167,9 +167,9 @@ WHOLE = {
 def test_a_policy_outside_the_fragment(name: str) -> None:
     """The same for what a policy is made of: heads, blocks, recursion, unknown names, syntax."""
     text, line, column, why = WHOLE[name]
-    (fault, *_) = found = faults(text)
-    assert (fault.line, fault.column) == (line, column), found
-    assert any(why in one.why for one in found), found
+    (fault, *_) = refusal = faults(text)
+    assert (fault.line, fault.column) == (line, column), refusal
+    assert any(why in fault.why for fault in refusal), refusal
 
 
 TYPES = {
@@ -209,8 +209,8 @@ def test_a_declaration_that_is_none(name: str) -> None:
 
 def test_every_fault_is_told_at_once() -> None:
     """Faults of several files and lines come together, in their order, so that an author mends them in one go."""
-    found = faults(f"{RULE}cut;\n{RULE}x.ownr = p;\n", b_polar=f"\n{RULE}print(x);")
-    assert [(one.file, one.line) for one in found] == [("b.polar", 2), ("policy.polar", 1), ("policy.polar", 2)]
+    refusal = faults(f"{RULE}cut;\n{RULE}x.ownr = p;\n", b_polar=f"\n{RULE}print(x);")
+    assert [(fault.file, fault.line) for fault in refusal] == [("b.polar", 2), ("policy.polar", 1), ("policy.polar", 2)]
 
 
 def test_a_half_good_directory_loads_nothing(tmp_path: Path) -> None:

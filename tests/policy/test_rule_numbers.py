@@ -30,7 +30,7 @@ def queries(text: str) -> tuple[Query, ...]:
 
 def without_places(text: str) -> list[Query]:
     return [
-        replace(query, conditions=tuple(replace(one, place=None) for one in query.conditions))
+        replace(query, conditions=tuple(replace(condition, place=None) for condition in query.conditions))
         for query in queries(text)
     ]
 

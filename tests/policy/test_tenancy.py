@@ -36,8 +36,8 @@ def test_what_belongs_to_a_subscription(pdp: PDP) -> None:
             assert pdp.evaluate(subject, action, resource, tenant=tenant).allowed is expected, (who, resource, tenant)
             (many,) = pdp.evaluate_many([(subject, action, resource)], tenant=tenant)
             assert many.allowed is expected
-            found = pdp.search_resources(subject, action, resource[0], tenant=tenant)
-            assert (resource[1] in found) is expected
+            resources = pdp.search_resources(subject, action, resource[0], tenant=tenant)
+            assert (resource[1] in resources) is expected
             assert (who in pdp.search_subjects("practitioner", action, resource, tenant=tenant)) is expected
             assert (action in pdp.search_actions(subject, resource, tenant=tenant)) is expected
 
@@ -51,19 +51,19 @@ def test_within_is_the_rest_of_nothing(pdp: PDP) -> None:
             subject = ("practitioner", who)
             every = pdp.search_resources(subject, action, "patient")
             for clinic in ("north", "city", "harbour"):
-                expected = [one for one in every if of[one] == clinic and (who, clinic) in worked]
+                expected = [patient for patient in every if of[patient] == clinic and (who, clinic) in worked]
                 assert pdp.search_resources(subject, action, "patient", tenant=clinic) == expected
 
 
 def test_no_explanation_tells_of_another_clinic(pdp: PDP) -> None:
     """A pair of which one is elsewhere is explained word for word as one that does not exist."""
     pairs = [("frank", "p-1"), ("nobody", "p-1"), ("alice", "p-city"), ("alice", "none"), ("frank", "p-city")]
-    told = [pdp.explain(("practitioner", who), "view", ("patient", what), tenant="north") for who, what in pairs]
-    assert len(set(told)) == 1
+    answer = [pdp.explain(("practitioner", who), "view", ("patient", what), tenant="north") for who, what in pairs]
+    assert len(set(answer)) == 1
     assert pdp.explain(("practitioner", "oscar"), "view", ("patient", "p-1"), tenant="north").derivations
 
 
 def test_each_way_to_a_document_is_asked_once() -> None:
     """A document follows its patient or, without one, its author: no way asks for both, which would find nothing."""
-    ways = POLICY.queries["Practitioner", "Document"]
-    assert [len(list(restrict_to_tenant(way, POLICY.types))) for way in ways] == [1] * len(ways)
+    queries = POLICY.queries["Practitioner", "Document"]
+    assert [len(list(restrict_to_tenant(query, POLICY.types))) for query in queries] == [1] * len(queries)

@@ -1,7 +1,7 @@
 """Plain Oso as the oracle: the same policy text, interpreted over objects that are read from the same database.
 
-It shares nothing with the compiler but the vocabulary. Where Oso would raise (an order with nil, a field of nil), the
-project's rule is that this way to a permit is closed; `Nothing` says that to Oso.
+The oracle shares nothing with the compiler but the schema. Oso raises at an order with nil and at a field of nil; by
+the project's rule such a derivation permits nothing. `Nothing` gives Oso that answer.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class Nothing:
 
 
 class Row:
-    """A row of any type, whose fields are those of the vocabulary."""
+    """A row of any type, whose fields are those of the schema."""
 
     def __init__(self, world: "World", kind: Type, key: Any, values: Mapping[str, Any]) -> None:
         self._world, self._kind, self._key, self._values = world, kind, key, values
@@ -61,7 +61,7 @@ class Row:
             key = self._values.get(name)
             return Nothing() if key is None else self._world.row(prop.target, key)
         if isinstance(prop, ToMany):
-            return [one for one in self._world.rows[prop.target].values() if one._values.get(prop.back) == self._key]
+            return [row for row in self._world.rows[prop.target].values() if row._values.get(prop.back) == self._key]
         raise AttributeError(name)
 
     def __eq__(self, other: object) -> bool:
@@ -96,8 +96,8 @@ class World:
                 self._add(model.__name__, values["id"], values)
         self._entities(database, now)
         self._oso = Oso()
-        for name, made in self._classes.items():
-            self._oso.register_class(made, name=name)
+        for name, row_class in self._classes.items():
+            self._oso.register_class(row_class, name=name)
         self._oso.register_constant(now, "now")
         with contextlib.redirect_stdout(io.StringIO()):
             self._oso.load_str(policy)
@@ -111,27 +111,27 @@ class World:
             self._add(declared.polar, entity.id, values)
 
     def _add(self, name: str, key: Any, values: Mapping[str, Any]) -> None:
-        plain = {field: to_micros(one) if hasattr(one, "tzinfo") else one for field, one in values.items()}
+        plain = {field: to_micros(value) if hasattr(value, "tzinfo") else value for field, value in values.items()}
         self.rows[name][key] = self._classes[name](self, self.types.types[name], key, plain)
 
     def row(self, name: str, key: Any) -> Row:
-        """The row of a type (by its name in Polar) with a key, or what stands for one that is not there."""
+        """Return the row of a type (by its name in Polar) with a key, or a `Gone` row if there is none."""
         return self.rows[name].get(key) or Gone(self, self.types.types[name], key, {})
 
     def ids(self, kind: str) -> list[str]:
-        """The ids of every row of a type, by its name in requests, in order."""
-        found = self.types.named(kind)
-        assert found is not None
-        return sorted(self.rows[found.polar])
+        """Return the ids of every row of a type, by its name in requests, in order."""
+        declared = self.types.named(kind)
+        assert declared is not None
+        return sorted(self.rows[declared.polar])
 
     def allowed(self, subject: Ref, action: str, resource: Ref) -> bool:
-        """What plain Oso answers; of what is not there at the instant, no."""
+        """Return what plain Oso answers; false if an end does not exist at the instant."""
         ends = []
         for kind, name in (subject, resource):
-            found = self.types.named(kind)
-            assert found is not None
-            if name not in self.rows[found.polar]:
+            declared = self.types.named(kind)
+            assert declared is not None
+            if name not in self.rows[declared.polar]:
                 return False
-            ends.append(self.rows[found.polar][name])
+            ends.append(self.rows[declared.polar][name])
         answer: bool = self._oso.is_allowed(ends[0], action, ends[1])
         return answer

@@ -1,7 +1,7 @@
 """Random facts and random policies of the compilable fragment, for the property tests.
 
 Every instant lies within two microseconds of the one asked about, so that boundaries are the rule and not the
-exception. A policy is built from the vocabulary: whatever a policy may speak of, some policy here does.
+exception. A policy is built from the schema: whatever a policy may name, some policy here names.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ open = "boolean"
 due = "datetime"
 tags = ["string"]
 """
-VOCABULARY = read_schema(TYPES)
+SCHEMA = read_schema(TYPES)
 
 Draw = Callable[..., Any]
 
@@ -55,7 +55,7 @@ def _maybe(draw: Draw, values: Any) -> Any:
 
 @st.composite
 def facts(draw: Draw) -> list[tuple[Any, dict[str, Any]]]:
-    """Rows in an order in which they can be inserted; some may contradict the invariants, and are then left out."""
+    """Draw rows in an order in which they can be inserted; `insert` leaves out those that contradict the invariants."""
     rows: list[tuple[Any, dict[str, Any]]] = []
 
     def life() -> dict[str, int]:
@@ -157,12 +157,12 @@ class _Body:
         return made
 
     def path(self, wanted: Callable[[Any], bool]) -> tuple[str, Any] | None:
-        """A path from a known row to a property of the wanted sort, through at most two to-one relations."""
+        """Return a path from a known row to a wanted property, through two to-one relations at most."""
         found: list[tuple[str, Any]] = []
         waiting = [(name, kind, 0) for name, kind in self.known.items()]
         while waiting:
             text, kind, depth = waiting.pop()
-            for prop in VOCABULARY.types[kind].properties.values():
+            for prop in SCHEMA.types[kind].properties.values():
                 if wanted(prop):
                     found.append((f"{text}.{prop.name}", prop))
                 if isinstance(prop, ToOne) and depth < 2:
@@ -175,7 +175,7 @@ class _Body:
         for name, other in self.known.items():
             near += [
                 f"{name}.{prop.name}"
-                for prop in VOCABULARY.types[other].properties.values()
+                for prop in SCHEMA.types[other].properties.values()
                 if isinstance(prop, ToOne) and prop.target == kind
             ]
         return sorted(near)
@@ -222,7 +222,7 @@ class _Body:
 
     def helper(self) -> str:
         people, clinics = self.row("Practitioner"), self.row("Subscription")
-        facts = [name for name, kind in self.known.items() if "ended_at" in VOCABULARY.types[kind].properties]
+        facts = [name for name, kind in self.known.items() if "ended_at" in SCHEMA.types[kind].properties]
         made = [f"live({name})" for name in facts]
         made += [f"shares({giver}, {taker})" for giver in people for taker in people]
         roles = ('["member"]', '["member", "manager"]')
@@ -262,7 +262,7 @@ has_relation(patient: Patient, "patient", document: Document) if document.patien
 
 @st.composite
 def policies(draw: Draw) -> dict[str, str]:
-    """A policy of some rules, with or without resource blocks."""
+    """Draw a policy of some rules, with or without resource blocks."""
     lines = [HELPERS]
     blocks = draw(st.booleans())
     if blocks:

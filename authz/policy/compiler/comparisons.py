@@ -114,7 +114,7 @@ class Comparisons:
                     return
         elif limit is not None and _type_name(value) not in limit:
             return
-        yield replace(state, bound={**state.bound, free: value}, limits=limits)
+        yield replace(state, bindings={**state.bindings, free: value}, limits=limits)
 
     def match_type(self, place: Place, term: Value, type_name: str, state: State) -> Iterator[State]:
         """Yield the states in which a value is of a type or of a group of types."""
@@ -223,8 +223,8 @@ class Comparisons:
         target = container.relation.target
         if isinstance(item, Free):
             new = RowVariable(next(self.numbers), target)
-            for bound in self._bind(item, new, state):
-                yield from self._in_relation(place, new, container, replace(bound, rows=(*bound.rows, new)))
+            for extended in self._bind(item, new, state):
+                yield from self._in_relation(place, new, container, replace(extended, rows=(*extended.rows, new)))
         elif isinstance(item, RowVariable | Path) and item.type == target:
             row, fields = (item.row, item.fields) if isinstance(item, Path) else (item, ())
             back = self.schema.types[target].properties[container.relation.back]

@@ -61,18 +61,18 @@ class CompiledPolicy:
         return list(dict.fromkeys(action for action in actions if action is not None))
 
 
-def load(directory: str | Path, steps: int = MOST_STEPS) -> CompiledPolicy:
-    """Compile every `.polar` file of a directory, and its `types.toml` if there is one.
+def load(folder: str | Path, steps: int = MOST_STEPS) -> CompiledPolicy:
+    """Compile every `.polar` file of a policy folder, and its `types.toml` if there is one.
 
     Raises `PolicyRefused`, with every fault found, if any of it cannot be compiled.
     """
-    folder = Path(directory)
-    files = sorted(folder.glob("*.polar")) if folder.is_dir() else []
+    path = Path(folder)
+    files = sorted(path.glob("*.polar")) if path.is_dir() else []
     if not files:
-        raise PolicyRefused([Fault(str(directory), 0, 0, "is no directory that holds .polar files")])
-    paths = (*files, *folder.glob("types.toml"))
+        raise PolicyRefused([Fault(str(folder), 0, 0, "is no directory that holds .polar files")])
+    paths = (*files, *path.glob("types.toml"))
     if len(paths) > MOST_FILES:
-        raise PolicyRefused([Fault(str(directory), 0, 0, f"has {len(paths)} files; at most {MOST_FILES}")])
+        raise PolicyRefused([Fault(str(folder), 0, 0, f"has {len(paths)} files; at most {MOST_FILES}")])
     return compile_texts(_read_files(paths), steps)
 
 
@@ -231,10 +231,10 @@ def _oso_faults(texts: Mapping[str, str], schema: Schema, blocks: list[Place]) -
             oso_for(schema).load_str("".join(parts))
     except OsoError as error:
         why = str(error).split("\n")[0].strip()
-        found = re.search(r"at line (\d+), column (\d+)", why)
-        if found is None:
+        place = re.search(r"at line (\d+), column (\d+)", why)
+        if place is None:
             return [blocks[0].fault(why) if blocks else Fault(starts[0][1], 0, 0, why)]
-        at = int(found[1])
+        at = int(place[1])
         begin, name = max(start for start in starts if start[0] <= at)
-        return [Fault(name, at - begin + 1, int(found[2]), why[: found.start()].strip(" :"))]
+        return [Fault(name, at - begin + 1, int(place[2]), why[: place.start()].strip(" :"))]
     return []

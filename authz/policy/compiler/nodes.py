@@ -1,6 +1,8 @@
 """The syntax tree of a policy: what the parser makes of Polar text, and the later passes read.
 
-"view" if "owner";  →  Shorthand(granted="view", held="owner", relation=None)
+    "view" if "owner";  →  Shorthand(granted="view", held="owner", relation=None)
+
+Every node has its place, so that a refusal can name it.
 """
 
 from collections.abc import Iterable

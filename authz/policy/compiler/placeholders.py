@@ -1,7 +1,9 @@
 """Placeholders: the parameters of a statement, each written once however often it is used.
 
-Parameter(("now",), "datetime")           →   :now   on SQLite,   %(now)s::bigint   on PostgreSQL
-Parameter(("context", "ip"), "string")    →   :p2    on SQLite,   %(p2)s::text      on PostgreSQL
+    Parameter(("now",), "datetime")           →   :now   on SQLite,   %(now)s::bigint   on PostgreSQL
+    Parameter(("context", "ip"), "string")    →   :p2    on SQLite,   %(p2)s::text      on PostgreSQL
+
+A value of the request is named by its place among the parameters, any other by its own name.
 """
 
 from collections.abc import Iterator

@@ -138,8 +138,8 @@ class Resolver:
                 if entry in stack:
                     raise Refused(node.place, f"{node.name} calls itself: a recursive rule cannot be compiled")
                 goals = () if clause.body is None else (clause.body,)
-                for after in self._solve_all(goals, names, matched.enter(clause.number), (*stack, entry)):
-                    yield after.leave(state)
+                for after in self._solve_all(goals, names, matched.within_rule(clause.number), (*stack, entry)):
+                    yield after.after_rule(state)
 
     def _match(self, clause: Rule, args: tuple[Value, ...], names: Names, state: State) -> Iterator[State]:
         """Yield the states in which the arguments are those of a clause's head."""

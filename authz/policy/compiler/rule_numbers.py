@@ -37,11 +37,11 @@ def number_rules(source: Source) -> bool:
         source.faults += [node.place.fault(_OLD_FORM) for node in left_over]
         return True
     in_blocks = {line.comment for block in source.blocks for line in block.shorthands}
-    source.faults += [one.place.fault(_IN_BLOCK) for one in source.comments if one in in_blocks]
+    source.faults += [comment.place.fault(_IN_BLOCK) for comment in source.comments if comment in in_blocks]
     used = {rule.comment for rule in source.rules if rule.comment}
     if used:
-        unused = (one for one in source.comments if one not in used | in_blocks)
-        source.faults += [one.place.fault(_UNUSED) for one in unused]
+        unused = (comment for comment in source.comments if comment not in used | in_blocks)
+        source.faults += [comment.place.fault(_UNUSED) for comment in unused]
         unnumbered = (rule for rule in source.rules if not rule.number and _grants(rule))
         source.faults += [rule.place.fault(_UNNUMBERED.format(rule.name)) for rule in unnumbered]
     return False

@@ -157,9 +157,9 @@ def read_schema(declarations: str = "", file: str = "types.toml") -> Schema:
     return Schema(types)
 
 
-def declared_in(directory: Path) -> Schema:
+def declared_in(folder: Path) -> Schema:
     """Return the schema of a policy directory."""
-    path = directory / "types.toml"
+    path = folder / "types.toml"
     return read_schema(path.read_text("utf-8") if path.exists() else "", path.name)
 
 

@@ -113,7 +113,7 @@ class SelectBuilder:
         at = (row.number, fields)
         if at in self.aliases:
             return self.aliases[at]
-        found = self.schema.type_at(row.type, fields)
+        type_of_row = self.schema.type_at(row.type, fields)
         alias = self.aliases[at] = f"t{len(self.aliases)}"
         key = None
         if fields:
@@ -123,12 +123,12 @@ class SelectBuilder:
         elif row.number < 2:
             foreign_key = self.foreign_keys.get(row.number)
             key = self.ends[row.number] or (self.key(foreign_key) if foreign_key is not None else None)
-        self.tables.append(f'"{found.table}" AS {alias}')
+        self.tables.append(f'"{type_of_row.table}" AS {alias}')
         if key is not None:
             self.where.append(f"{alias}.id = {key}")
-        if found.declared:
+        if type_of_row.declared:
             now = self.placeholders(NOW)
-            kind = f"{alias}.type = {quoted(found.name, self.dialect)}"
+            kind = f"{alias}.type = {quoted(type_of_row.name, self.dialect)}"
             if key is None and self.dialect == "sqlite":
                 # Without statistics SQLite would take a type to be few rows, and begin with all of it.
                 kind = f"likelihood({kind}, 0.9)"

@@ -40,11 +40,11 @@ class SqlWriter:
     def evaluation(self, queries: Sequence[Query]) -> Statement:
         """Write the statement for a known subject and resource.
 
-        It gives one row ``(way, grant, standing share, until)`` if any query is met; `way` is its index in `queries`.
+        It gives one row ``(index, grant, standing share, until)`` if any query is met; `index` is that of the query.
         """
         placeholders = Placeholders(self.dialect)
         ends = (placeholders(SUBJECT), placeholders(RESOURCE))
-        selects = [self._witnessed(query, way, placeholders, ends) for way, query in enumerate(queries)]
+        selects = [self._witnessed(query, index, placeholders, ends) for index, query in enumerate(queries)]
         return placeholders.statement("\nUNION ALL\n".join(selects) + "\nLIMIT 1")
 
     def evaluations(self, queries: Sequence[Query]) -> Statement:
@@ -55,7 +55,7 @@ class SqlWriter:
         """
         placeholders = BatchPlaceholders(self.dialect)
         ends = ("asked.subject", "asked.resource")
-        selects = [self._witnessed(query, way, placeholders, ends) for way, query in enumerate(queries)]
+        selects = [self._witnessed(query, index, placeholders, ends) for index, query in enumerate(queries)]
         met = "\nUNION ALL\n".join(selects) + "\nLIMIT 1"
         pairs, packed = placeholders(PAIRS), "json_array(way, held, share, until)"
         columns = "".join([", value ->> 0 AS subject, value ->> 1 AS resource", *placeholders.columns()])
@@ -112,14 +112,14 @@ class SqlWriter:
         return placeholders.statement("\nUNION ALL\n".join(selects))
 
     def matrix(self, queries: Sequence[Query]) -> Statement:
-        """Write the statement for all pairs: rows ``(subject, resource, way, grant, standing share)``, in order."""
+        """Write the statement for all pairs: rows ``(subject, resource, index, grant, standing share)``, in order."""
         placeholders = Placeholders(self.dialect)
         selects = []
-        for way, query in enumerate(queries):
+        for index, query in enumerate(queries):
             select = SelectBuilder(self.schema, query, placeholders, (None, None))
             ends = ", ".join(select.key(row) for row in query.ends)
             grant, share, _ = select.witness()
-            selects.append(f"SELECT {ends}, {way}, {grant}, {share} {select.body()}")
+            selects.append(f"SELECT {ends}, {index}, {grant}, {share} {select.body()}")
         return placeholders.statement("\nUNION ALL\n".join(selects) + "\nORDER BY 1, 2, 3")
 
     def probes(self, queries: Sequence[Query]) -> Statement:
@@ -132,10 +132,10 @@ class SqlWriter:
     def _exists(self, query: Query, placeholders: Placeholders, ends: Ends) -> str:
         return f"EXISTS (SELECT 1 {SelectBuilder(self.schema, query, placeholders, ends).body()})"
 
-    def _witnessed(self, query: Query, way: int, placeholders: Placeholders, ends: Ends) -> str:
+    def _witnessed(self, query: Query, index: int, placeholders: Placeholders, ends: Ends) -> str:
         select = SelectBuilder(self.schema, query, placeholders, ends)
         grant, share, until = select.witness()
-        return f"SELECT {way} AS way, {grant} AS held, {share} AS share, {until} AS until {select.body()}"
+        return f"SELECT {index} AS way, {grant} AS held, {share} AS share, {until} AS until {select.body()}"
 
 
 SORT_KEY = f"substr(listed.search_key, 1, {LONGEST_SORT_KEY})"

@@ -1,7 +1,9 @@
 """The state of symbolic evaluation: what each variable stands for, and the conditions of one derivation so far.
 
-g in x.grants and g.role = "owner"   →   bound {g: RowVariable(2, "Grant")},
-                                         conditions (g.patient = x, g.role = "owner")
+    g in x.grants and g.role = "owner"
+    →  bindings {g: RowVariable(2, "Grant")}, conditions (g.patient = x, g.role = "owner")
+
+A state never changes; each step of a derivation makes a new one.
 """
 
 from collections.abc import Mapping
@@ -51,7 +53,7 @@ class State:
     `rules` are the numbers of the rules entered; `number` is that of the innermost, which new conditions carry.
     """
 
-    bound: Mapping[Free, Value] = field(default_factory=dict)
+    bindings: Mapping[Free, Value] = field(default_factory=dict)
     limits: Mapping[Free, frozenset[str]] = field(default_factory=dict)
     rows: tuple[RowVariable, ...] = ()
     conditions: tuple[Condition, ...] = ()
@@ -60,8 +62,8 @@ class State:
 
     def value(self, term: Value) -> Value:
         """Return what a term stands for, through the variables that are bound."""
-        while isinstance(term, Free) and term in self.bound:
-            term = self.bound[term]
+        while isinstance(term, Free) and term in self.bindings:
+            term = self.bindings[term]
         return term
 
     def require(self, place: Place, op: str, left: Operand, right: Term) -> "State":
@@ -71,13 +73,13 @@ class State:
             return self
         return replace(self, conditions=(*self.conditions, condition))
 
-    def enter(self, number: str) -> "State":
+    def within_rule(self, number: str) -> "State":
         """Return the state within a rule; a rule without a number leaves the number of its caller."""
         if not number:
             return self
         rules = self.rules if number in self.rules else (*self.rules, number)
         return replace(self, rules=rules, number=number)
 
-    def leave(self, caller: "State") -> "State":
+    def after_rule(self, caller: "State") -> "State":
         """Return the state after a rule: new conditions carry the number of the caller again."""
         return replace(self, number=caller.number)

@@ -78,17 +78,17 @@ def _is_contradictory(conditions: Sequence[Condition]) -> bool:
 
 def _belongings(schema: Schema, row: RowVariable, fields: tuple[str, ...], seen: tuple[str, ...]) -> list[Belonging]:
     """Return each way in which the row at the end of `fields` can belong; `seen` are the declared types before it."""
-    found = schema.type_at(row.type, fields)
-    polar = found.polar
+    type_of_row = schema.type_at(row.type, fields)
+    polar = type_of_row.polar
     if polar == "Subscription":
         return [((), (_belongs_to_tenant(schema, row, fields),))]
     if polar == "Patient":
         return [((), (_belongs_to_tenant(schema, row, (*fields, "subscription")),))]
     if polar == "Practitioner":
         return [_has_worked_there(schema, row, fields)]
-    if not found.declared or polar in seen:
+    if not type_of_row.declared or polar in seen:
         return []
-    relations = [prop for prop in found.properties.values() if isinstance(prop, ToOne)]
+    relations = [prop for prop in type_of_row.properties.values() if isinstance(prop, ToOne)]
     people = [relation for relation in relations if relation.target == "Practitioner"]
     others = [relation for relation in relations if relation not in people]
     choices = []
