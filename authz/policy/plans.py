@@ -46,7 +46,7 @@ class Plans:
         self.policy = policy
         self.version = policy.version
         self.database = database
-        self.made: dict[PlanKey, Planned] = {}
+        self.cached: dict[PlanKey, Planned] = {}
         self._probes: dict[tuple[str, str, str, bool], Probes] = {}
         self._existences: dict[tuple[str, bool], Plan] = {}
         self._writer = SqlWriter(policy.types, database.dialect)  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ class Plans:
         """Return the plan for a kind of question about an action, or about a role; None if no rule can permit it."""
         key = (question, subject_type, action, resource_type, tenant is not None, of_role)
         try:
-            return self.made[key]
+            return self.cached[key]
         except KeyError:
             return self._make(key, question, tenant)
 
@@ -83,12 +83,12 @@ class Plans:
 
     def existence(self, type_name: str, tenant: str | None) -> Plan | None:
         """Return the plan that asks whether a row of a type exists, with its id as both ends; None without a type."""
-        found = self.policy.types.named(type_name)
-        if found is None:
+        declared = self.policy.types.named(type_name)
+        if declared is None:
             return None
         key = (type_name, tenant is not None)
         if key not in self._existences:
-            self._existences[key] = Plan(self._writer.probes(self._existence(found.polar, found.polar, tenant)))
+            self._existences[key] = Plan(self._writer.probes(self._existence(declared.polar, declared.polar, tenant)))
         return self._existences[key]
 
     def _existence(self, subject: str, resource: str, tenant: str | None) -> list[Query]:
@@ -103,10 +103,10 @@ class Plans:
             queries = tuple(narrow for query in queries for narrow in restrict_to_tenant(query, self.policy.types))
         if not queries:
             return None
-        made = Planned(Plan(self._write(question, queries)), queries)
-        if len(self.made) < _MOST_PLANS:
-            self.made[key] = made
-        return made
+        planned = Planned(Plan(self._write(question, queries)), queries)
+        if len(self.cached) < _MOST_PLANS:
+            self.cached[key] = planned
+        return planned
 
     def _make_probes(self, key: tuple[str, str, str, bool], tenant: str | None) -> Probes:
         schema = self.policy.types
@@ -121,10 +121,10 @@ class Plans:
         if tenant is not None:
             probes = [restrict_facts_to_tenant(probe, schema) for probe in probes]
         existence = self._existence(queries[0].subject, queries[0].resource, tenant)
-        made = Probes(Plan(self._writer.probes([*existence, *probes])), len(existence), sentences)
+        probes_of_key = Probes(Plan(self._writer.probes([*existence, *probes])), len(existence), sentences)
         if len(self._probes) < _MOST_PLANS:
-            self._probes[key] = made
-        return made
+            self._probes[key] = probes_of_key
+        return probes_of_key
 
     def _write(self, question: Question, queries: tuple[Query, ...]) -> Statement:
         writer = self._writer

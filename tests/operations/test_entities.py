@@ -262,7 +262,7 @@ def statements(pdp: PDP, tenant: str | None) -> Iterator[tuple[str, dict[str, An
     """The SQL, with its arguments, of every kind of question about documents."""
     ends = ("practitioner", "", "document")  # every action
     kinds: tuple[Question, ...] = ("evaluation", "evaluations", "resources", "subjects", "actions")
-    plans = [made.plan for kind in kinds if (made := pdp._plans.plan(kind, *ends, tenant))]
+    plans = [planned.plan for kind in kinds if (planned := pdp._plans.plan(kind, *ends, tenant))]
     plans.append(pdp._plans.probes(*ends, tenant).plan)
     assert len(plans) == len(kinds) + 1
     for plan in plans:

@@ -237,7 +237,7 @@ QUOTED = [
     "it's",
     'say "x"',
     "100%",
-    "%s %(p0)s",
+    "%s %(p0)s %(subject)s",
     "a:b :now",
     "?1",
     "back\\\\slash",
@@ -318,10 +318,10 @@ def test_one_statement_a_question(sqlite_database: Database) -> None:
             seen.clear()
             ask()
             assert len(seen) == 1
-    plans = dict(pdp._plans.made)
+    plans = dict(pdp._plans.cached)
     for ask in questions:
         ask()
-    assert pdp._plans.made == plans
+    assert pdp._plans.cached == plans
 
 
 def test_ids_that_are_none(pdp_of_text: PdpOfText) -> None:

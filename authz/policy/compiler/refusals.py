@@ -7,7 +7,7 @@ from authz.errors import Fault
 from authz.policy.compiler.nodes import Place
 
 MOST_STEPS = 200_000
-"""The most steps in which a policy compiles (the shipped policies take about 2,000)."""
+"""The most steps in which a policy compiles (the shipped policies take about 1,500)."""
 
 
 class Refused(Exception):
