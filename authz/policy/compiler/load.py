@@ -170,8 +170,9 @@ def _resolve_roles(schema: Schema, declared: Declared, steps: int, warnings: lis
                 try:
                     holders = (restrict_to_lives(query, schema) for query in resolver.holders(subject, resource, role))
                     simplified = simplify(holders, resolver.spend)
-                except Refused as refused:
-                    warnings.append(f"the role {role} of {resource.polar} cannot be searched: {refused.fault}")
+                except (Refused, RecursionError) as error:
+                    why = error.fault if isinstance(error, Refused) else "the rules are nested too deeply"
+                    warnings.append(f"the role {role} of {resource.polar} cannot be searched: {why}")
                     continue
                 if simplified:
                     earlier = queries.get((subject.polar, resource.polar), ())
