@@ -1,11 +1,14 @@
 """Rule numbers are comments: what they number, what is refused, and what older releases wrote (decision 0092)."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
 from authz.errors import PolicyRefused
 from authz.policy.compiler import CompiledPolicy, Query, compile_texts
+from tests.support.acting import POLICY
 
 DOOR = """actor Practitioner {}
 resource Patient {
@@ -28,10 +31,10 @@ def queries(text: str) -> tuple[Query, ...]:
     return compiled(text).queries["Practitioner", "Patient"]
 
 
-def without_places(text: str) -> list[Query]:
+def without_places(numbered: Iterable[Query]) -> list[Query]:
     return [
         replace(query, conditions=tuple(replace(condition, place=None) for condition in query.conditions))
-        for query in queries(text)
+        for query in numbered
     ]
 
 
@@ -100,11 +103,34 @@ def test_an_old_policy_is_read_as_it_was() -> None:
     """Numbers as first conditions compile to what comments compile to; comments of such a policy number nothing."""
     old = OWNER.replace("if", 'if "R1" in p.rules and') + HELPER.replace("if", 'if "R2" in p.rules and')
     new = f"# R1. Owners view.\n{OWNER}\n# R2. By a grant.\n{HELPER}"
-    assert without_places(old) == without_places(new)
-    assert without_places(f"# R7. Not read.\n{old}") == without_places(new)
+    assert without_places(queries(old)) == without_places(queries(new))
+    assert without_places(queries(f"# R7. Not read.\n{old}")) == without_places(queries(new))
     assert [query.rules for query in queries(f"{old}{NAMED}")] == [("R1", "R2"), ()]
     assert "written as comments now" in compiled(old).warnings[0]
     assert compiled(new).warnings == ()
+
+
+def in_old_form(text: str) -> str:
+    """Return a shipped policy file as older releases wrote it: the number as the first condition of its rules."""
+    lines, number = list[str](), ""
+    for line in text.split("\n"):
+        comment = re.match(r"# (R\d+)\.", line)
+        number = comment[1] if comment else number if line else ""
+        lines.append(line)
+        if number and line.endswith(" if"):
+            lines.append(f'    "{number}" in practitioner.rules and')
+    return "\n".join(lines)
+
+
+def test_the_shipped_policies_of_older_releases_compile_to_the_same() -> None:
+    """Decisions of older releases are answered by the same queries, with the same rules in the same order."""
+    old = compile_texts({name: in_old_form(text) for name, text in POLICY.texts.items()})
+    assert sum(text.count("practitioner.rules") for text in old.texts.values()) == 16
+    for pair, expected in POLICY.queries.items():
+        assert without_places(old.queries[pair]) == without_places(expected)
+    for pair, expected in POLICY.role_queries.items():
+        assert without_places(old.role_queries[pair]) == without_places(expected)
+    assert old.sentences == {}
 
 
 @pytest.mark.parametrize("condition", ['p.id = x.id and "R1" in p.rules', "p.id in p.rules", '"R1" in p.rules or true'])
