@@ -43,16 +43,16 @@ def decided(app: App, body: Any) -> dict[str, Any]:
     response = app.ask(body)
     assert response.status_code == 200, response.text
     assert response.content_type == "application/json"
-    told: dict[str, Any] = response.json or {}
-    assert isinstance(told["decision"], bool)
-    return told
+    answer: dict[str, Any] = response.json or {}
+    assert isinstance(answer["decision"], bool)
+    return answer
 
 
 def test_a_permit_carries_its_rule_and_witness(app: App, database: Database) -> None:
     """The context names the rule, the grant, when it ends, the policy and the instant."""
-    told = decided(app, question("bob"))
-    assert told["decision"] is True
-    context = told["context"]
+    answer = decided(app, question("bob"))
+    assert answer["decision"] is True
+    context = answer["context"]
     assert (context["reason"], context["rule"], context["until"]) == ("permitted", "R5", format_instant(NEXT_YEAR))
     assert context["grant"].isdigit()
     assert context["evaluated_at"] == format_instant(NOW)
@@ -63,20 +63,20 @@ def test_a_permit_carries_its_rule_and_witness(app: App, database: Database) -> 
 
 def test_a_denial_is_an_answer(app: App) -> None:
     """A denial is 200 with a reason, and tells nothing of what is stored unless an explanation is asked for."""
-    told = decided(app, question("oscar"))
-    assert told["decision"] is False
-    assert set(told["context"]) == {"reason", "policy_version", "evaluated_at"}
-    assert told["context"]["reason"] == "denied"
+    answer = decided(app, question("oscar"))
+    assert answer["decision"] is False
+    assert set(answer["context"]) == {"reason", "policy_version", "evaluated_at"}
+    assert answer["context"]["reason"] == "denied"
 
 
 def test_every_cell_of_the_decision_table(app: App) -> None:
     """Over HTTP each cell of the help page is what it is in the policies."""
     for title, kind, action, cell in CELLS:
         subject, resource = asked_about(title, kind)
-        told = decided(app, question(subject[1], action, resource))
-        assert told["decision"] is cell.startswith("yes"), (title, kind, action)
-        if told["decision"]:
-            assert told["context"]["rule"] == cell.split()[1]
+        answer = decided(app, question(subject[1], action, resource))
+        assert answer["decision"] is cell.startswith("yes"), (title, kind, action)
+        if answer["decision"]:
+            assert answer["context"]["rule"] == cell.split()[1]
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_an_explanation_says_why_not(app: App, auditor: App) -> None:
     assert_problem(app.ask(question("oscar", context={"explain": True})), 403, "forbidden", "audit")
     context = decided(auditor, question("oscar", context={"explain": True}))["context"]
     assert context["reason_admin"]["403"].startswith("R2: there is no live grant")
-    assert {way["rule"] for way in context["ways"]} == {"R3", "R4", "R5"}
-    assert all(way["unmet"] for way in context["ways"])
+    assert {derivation["rule"] for derivation in context["ways"]} == {"R3", "R4", "R5"}
+    assert all(derivation["unmet"] for derivation in context["ways"])
     assert context["reason_user"] == {"403": "You do not have access to this."}
     assert "reason_admin" not in decided(auditor, question("alice", context={"explain": True}))["context"]
 
@@ -133,14 +133,23 @@ def test_the_command_line_explains_alike(sqlite_database: Database, sqlite_url: 
     served_since(sqlite_database, people.LONG_AGO)
     who, action, what = ALIKE[name]
     auditor = App(service(sqlite_database), sqlite_database, "decide", "audit")
-    told = decided(auditor, question(who, action, what, context={"explain": True}))
-    words = ("check", f"practitioner:{who}", action, ":".join(what), "--explain", "--json", "--at", format_instant(NOW))
-    said = json.loads(run(*words, url=sqlite_url, exit_code=0 if told["decision"] else 1))
+    answer = decided(auditor, question(who, action, what, context={"explain": True}))
+    command = (
+        "check",
+        f"practitioner:{who}",
+        action,
+        ":".join(what),
+        "--explain",
+        "--json",
+        "--at",
+        format_instant(NOW),
+    )
+    printed = json.loads(run(*command, url=sqlite_url, exit_code=0 if answer["decision"] else 1))
     for_people = {"reason_admin", "reason_user"}
-    alike = {key: value for key, value in told["context"].items() if key not in for_people}
-    assert said == said | alike | {"decision": told["decision"]}
-    assert bool(said["ways"]) is (name not in ("an action unknown", "a type unknown"))
-    assert any(not way["unmet"] for way in said["ways"]) is told["decision"]
+    alike = {key: value for key, value in answer["context"].items() if key not in for_people}
+    assert printed == printed | alike | {"decision": answer["decision"]}
+    assert bool(printed["ways"]) is (name not in ("an action unknown", "a type unknown"))
+    assert any(not derivation["unmet"] for derivation in printed["ways"]) is answer["decision"]
 
 
 def test_the_past_needs_the_audit_scope(app: App, auditor: App) -> None:
@@ -205,8 +214,8 @@ MALFORMED: dict[str, tuple[Any, list[str]]] = {
 def test_a_malformed_request_is_400(app: App, database: Database, name: str) -> None:
     """The problem points at each member at fault, and no decision is made or recorded."""
     body, pointers = MALFORMED[name]
-    told = assert_problem(app.ask(body), 400, "bad-request")
-    assert [error["pointer"] for error in told["errors"]] == pointers
+    answer = assert_problem(app.ask(body), 400, "bad-request")
+    assert [error["pointer"] for error in answer["errors"]] == pointers
     assert Decision.select().count(database) == 0
 
 
@@ -222,10 +231,10 @@ def test_a_large_body_is_refused(app: App) -> None:
     assert_problem(app.ask(b" " * 1_048_577), 413, "too-large")
 
 
-@pytest.mark.parametrize("given", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic YWxpY2U6eA==", "cg_x"])
-def test_no_good_key_is_401(app: App, given: str) -> None:
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic YWxpY2U6eA==", "cg_x"])
+def test_no_good_key_is_401(app: App, authorization: str) -> None:
     """Without a good key: 401 with a challenge, whatever the body."""
-    response = app.ask(b"nonsense", Authorization=given)
+    response = app.ask(b"nonsense", Authorization=authorization)
     assert_problem(response, 401, "unauthenticated")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -265,8 +274,10 @@ def test_each_answer_is_recorded(app: App, database: Database) -> None:
     for who in ("bob", "oscar"):
         app.ask(question(who, context={"secret": "clinical text"}), X_Request_ID=f"r-{who}")
     rows = list(Decision.select().order_by(Decision.id).execute(database))
-    told = [(row.request_id, row.subject, row.action, row.resource, row.allowed, row.reason, row.rule) for row in rows]
-    assert told == [
+    answer = [
+        (row.request_id, row.subject, row.action, row.resource, row.allowed, row.reason, row.rule) for row in rows
+    ]
+    assert answer == [
         ("r-bob", "bob", "view", "p-1", True, "permitted", "R5"),
         ("r-oscar", "oscar", "view", "p-1", False, "denied", ""),
     ]
@@ -277,8 +288,8 @@ def test_each_answer_is_recorded(app: App, database: Database) -> None:
 def test_the_record_says_where_an_answer_belongs(app: App, database: Database) -> None:
     """Each row names the resource's subscription, the subject's role there, a purpose of one word, the address."""
     purposes: list[Any] = ["TREAT", "because Pat asked me to", ["TREAT"], None]
-    asked = [("bob", ("patient", "p-1")), ("dan", ("subscription", "north")), ("erin", ("document", "north-plan"))]
-    for (who, what), purpose in zip([*asked, ("frank", ("patient", "none"))], purposes, strict=True):
+    questions = [("bob", ("patient", "p-1")), ("dan", ("subscription", "north")), ("erin", ("document", "north-plan"))]
+    for (who, what), purpose in zip([*questions, ("frank", ("patient", "none"))], purposes, strict=True):
         app.ask(question(who, what=what, context={"purpose": purpose}))
     rows = list(Decision.select().order_by(Decision.id).execute(database))
     assert [(row.subscription, row.membership, row.purpose) for row in rows] == [

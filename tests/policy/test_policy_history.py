@@ -67,15 +67,15 @@ def of_http(database: Database, _: str, at: datetime) -> list[bool]:
     single = answered(auditor.ask(about))
     (item,) = answered(auditor.ask({**about, "evaluations": [{}]}, "/access/v1/evaluations"))["evaluations"]
 
-    def found(part: str) -> list[Any]:
-        asked = {**about, "context": shown, part: {"type": about.get(part, {}).get("type")}}
-        return [one.get("id") for one in answered(auditor.ask(asked, f"/access/v1/search/{part}"))["results"]]
+    def search(part: str) -> list[Any]:
+        body = {**about, "context": shown, part: {"type": about.get(part, {}).get("type")}}
+        return [result.get("id") for result in answered(auditor.ask(body, f"/access/v1/search/{part}"))["results"]]
 
     actions = answered(auditor.ask({**about, "context": shown}, "/access/v1/search/action"))["results"]
-    explained = [any(not way["unmet"] for way in one["context"]["ways"]) for one in (single, item)]
+    explained = [any(not derivation["unmet"] for derivation in body["context"]["ways"]) for body in (single, item)]
     rows = Decision.select(Decision.policy_version, Decision.at).tuples().execute(database)
     assert set(rows) == {(single["context"]["policy_version"], at)}, "the record names the policy and the instant"
-    in_lists = ["oscar" in found("subject"), "p-1" in found("resource"), {"name": "view"} in actions]
+    in_lists = ["oscar" in search("subject"), "p-1" in search("resource"), {"name": "view"} in actions]
     return [single["decision"], item["decision"], *explained, *in_lists]
 
 
@@ -88,9 +88,9 @@ def of_commands(_: Database, url: str, at: datetime) -> list[bool]:
     ]
 
 
-def command(*words: str, url: str) -> str:
+def command(*arguments: str, url: str) -> str:
     """Run a command in this process and return its output; raise what it raises."""
-    done = CliRunner().invoke(caregrant, [*words, "--database", url])
+    done = CliRunner().invoke(caregrant, [*arguments, "--database", url])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.output
@@ -134,8 +134,8 @@ def test_now_is_answered_by_the_policy_that_decides(clinic: Database, database_u
     assert not opened.evaluate(OSCAR, "view", PATIENT, at=CLOSED_DAY).allowed
     with pytest.raises(InvalidInput, match="not about both"):
         opened.evaluate(OSCAR, "view", PATIENT, at=NOW, now=NOW)
-    words = ("check", "practitioner:oscar", "view", "patient:p-1", "--at", format_instant(OPEN_DAY))
-    assert run(*words, "--todays-policy", url=database_url, exit_code=1).startswith("denied")
+    arguments = ("check", "practitioner:oscar", "view", "patient:p-1", "--at", format_instant(OPEN_DAY))
+    assert run(*arguments, "--todays-policy", url=database_url, exit_code=1).startswith("denied")
     audit = open_audit(database_url, as_of=OPEN_DAY)
     assert "oscar" not in set(ask.who_could(audit, patient="p-1", policy="today").frame.practitioner)
     assert "oscar" in set(ask.who_could(audit.at(NOW), patient="p-1", policy=OPEN.version).frame.practitioner)
@@ -208,7 +208,7 @@ def forged(database: Database) -> datetime:
     bodies: list[Any] = [{}, [], {"policy_version": 1, "source": 2}]
     for number, body in enumerate(bodies):
         Event.insert(at=LAST_YEAR + timedelta(days=number), kind="policy:loaded", body=body).execute(database)
-    assert [one.version for one in policies_served(database)][2:] == ["", "", ""]
+    assert [period.version for period in policies_served(database)][2:] == ["", "", ""]
     return CLOSED_DAY
 
 
@@ -229,7 +229,7 @@ def test_a_policy_that_is_not_known_answers_nothing(
 ) -> None:
     """At every door an error that says which instant and why; never today's policy, never a decision on record."""
     at, why = case(clinic), UNKNOWN[case]
-    said = f"the policy of {format_instant(at)} is not known: "
+    message = f"the policy of {format_instant(at)} is not known: "
     pdp = PDP(clinic, POLICY)
     calls: list[Callable[[], object]] = [
         lambda: pdp.evaluate(OSCAR, "view", PATIENT, at=at),
@@ -243,7 +243,7 @@ def test_a_policy_that_is_not_known_answers_nothing(
     for call in calls:
         with pytest.raises(PolicyUnknown) as unknown:
             call()
-        assert str(unknown.value).startswith(said)
+        assert str(unknown.value).startswith(message)
         assert why in str(unknown.value)
     auditor = App(service(clinic), clinic, "decide", "audit")
     about = question("oscar", context={"at": format_instant(at)})
@@ -254,10 +254,10 @@ def test_a_policy_that_is_not_known_answers_nothing(
     assert_problem(auditor.ask(many, "/access/v1/evaluations"), 422, "policy-unknown", why)
     assert Decision.select().count(clinic) == 0
     then = ("--at", format_instant(at))
-    asked = (("check", "practitioner:oscar", "view", "patient:p-1"), ("who", "view", "patient:p-1"))
-    for words in (*asked, ("what", "practitioner:oscar", "view", "patient")):
+    commands = (("check", "practitioner:oscar", "view", "patient:p-1"), ("who", "view", "patient:p-1"))
+    for arguments in (*commands, ("what", "practitioner:oscar", "view", "patient")):
         with pytest.raises(PolicyUnknown, match="is not known"):
-            command(*words, *then, url=database_url)
+            command(*arguments, *then, url=database_url)
     audit = open_audit(database_url, as_of=at)
     with pytest.raises(PolicyUnknown, match="is not known"):
         ask.who_could(audit, patient="p-1")
@@ -305,7 +305,7 @@ def test_the_policy_of_an_instant_is_read_by_an_index(clinic: Database) -> None:
 def test_a_text_is_kept_once_and_cannot_change(clinic: Database) -> None:
     """The first service of a version keeps its text, as an event says; the database refuses a change."""
     served_since(clinic, NOW, OPEN)
-    assert {one.version: one.files for one in PolicyText.select().execute(clinic)} == {
+    assert {kept.version: kept.files for kept in PolicyText.select().execute(clinic)} == {
         OPEN.version: OPEN.texts,
         POLICY.version: POLICY.texts,
     }
@@ -314,7 +314,7 @@ def test_a_text_is_kept_once_and_cannot_change(clinic: Database) -> None:
     for change in (PolicyText.update(files={}), PolicyText.delete()):
         with pytest.raises(peewee.IntegrityError, match="append-only"):
             change.execute(clinic)
-    assert "policy" not in {one.noun for one in replayed(clinic)[1]}, "every kept text has its event"
+    assert "policy" not in {difference.noun for difference in replayed(clinic)[1]}, "every kept text has its event"
 
 
 def test_the_first_way_to_a_permit_stays_the_first(clinic: Database, tmp_path: Path) -> None:
@@ -335,11 +335,15 @@ def test_a_text_that_was_changed_or_deleted_shows(
 ) -> None:
     """`audit replay --check` names the version whose text is not what the events say."""
     case(clinic)
-    differences = [(one.side, json.loads(one.row)) for one in replayed(clinic)[1] if one.noun == "policy"]
+    differences = [
+        (difference.side, json.loads(difference.row))
+        for difference in replayed(clinic)[1]
+        if difference.noun == "policy"
+    ]
     assert ("told", {"version": OPEN.version}) in differences
     audit = open_audit(database_url)
-    found = ask.reconciliation(audit).frame
-    assert OPEN.version in set(found.policy_version[found.noun == "policy"])
+    differing = ask.reconciliation(audit).frame
+    assert OPEN.version in set(differing.policy_version[differing.noun == "policy"])
     audit.close()
 
 
@@ -360,9 +364,9 @@ def test_the_text_of_before_can_be_brought(clinic: Database, database_url: str, 
     assert run("policy", "keep", str(tmp_path), url=database_url) == f"kept {OPEN.version}\n"
     assert run("policy", "keep", str(tmp_path), url=database_url) == f"kept already: {OPEN.version}\n"
     assert PDP(clinic, POLICY).evaluate(OSCAR, "view", PATIENT, at=OPEN_DAY).allowed
-    told = json.loads(run("policy", "history", "--json", url=database_url))
+    periods = json.loads(run("policy", "history", "--json", url=database_url))
     began = format_instant(LAST_YEAR)
-    assert [(one["version"], one["until"], one["kept"]) for one in told] == [
+    assert [(period["version"], period["until"], period["kept"]) for period in periods] == [
         (OPEN.version, began, True),
         (POLICY.version, None, False),
     ]
@@ -382,7 +386,7 @@ def test_two_services_at_once(clinic: Database) -> None:
     assert (older.allowed, older.policy_version) == (False, POLICY.version)
     for pdp in (PDP(clinic, POLICY), PDP(clinic, OPEN)):
         assert pdp.evaluate(OSCAR, "view", PATIENT, at=NOW + timedelta(hours=1)).allowed
-    assert [one.version for one in policies_served(clinic)] == [OPEN.version, POLICY.version, OPEN.version]
+    assert [period.version for period in policies_served(clinic)] == [OPEN.version, POLICY.version, OPEN.version]
 
 
 def test_few_policies_stay_compiled(clinic: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,8 +405,8 @@ def test_few_policies_stay_compiled(clinic: Database, monkeypatch: pytest.Monkey
     pdp = PDP(clinic, POLICY)
     for day, name in enumerate(names):
         for _ in range(3):
-            told = pdp.explain(OSCAR, "view", PATIENT, at=NOW + timedelta(days=day, hours=1)).derivations
-            assert name in str(told)
+            derivations = pdp.explain(OSCAR, "view", PATIENT, at=NOW + timedelta(days=day, hours=1)).derivations
+            assert name in str(derivations)
     assert len(compiled) == len(names)
     assert pdp._history._remembered.cache_info().currsize == 8
 
@@ -430,10 +434,10 @@ def test_what_an_older_policy_declared_is_told_of_the_patient(
     clinic: Database, database_url: str, tmp_path: Path
 ) -> None:
     """A document belonged to its patient, also after a policy without documents has taken over."""
-    asked = Asked(("practitioner", "alice"), "view", ("document", "by-alice"))
-    decision = PDP(clinic, POLICY).evaluate(asked.subject, asked.action, asked.resource, now=CLOSED_DAY)
+    recorded = Asked(("practitioner", "alice"), "view", ("document", "by-alice"))
+    decision = PDP(clinic, POLICY).evaluate(recorded.subject, recorded.action, recorded.resource, now=CLOSED_DAY)
     assert decision.allowed
-    record_decisions(clinic, Actor("alice", CLOSED_DAY), [(asked, decision)])
+    record_decisions(clinic, Actor("alice", CLOSED_DAY), [(recorded, decision)])
     (tmp_path / "p.polar").write_text(OPEN.texts["p.polar"])
     audit = open_audit(database_url, policies=tmp_path, as_of=NOW)
     years: dict[str, Any] = {"since": LONG_AGO, "until": NOW}
@@ -446,7 +450,7 @@ def test_decisions_are_replayed_by_their_own_policy(clinic: Database, database_u
     """No decision differs from its own policy but the forged one; those that cannot be replayed say why."""
     opened, closed = PDP(clinic, OPEN), PDP(clinic, POLICY)
     unknown = compile_texts({"p.polar": 'allow(_: Practitioner, "x", _: Patient);'})
-    asked, actor = Asked(OSCAR, "view", PATIENT), by("oscar")
+    recorded, actor = Asked(OSCAR, "view", PATIENT), by("oscar")
     then = [
         opened.evaluate(OSCAR, "view", PATIENT, now=OPEN_DAY),
         closed.evaluate(OSCAR, "view", PATIENT, now=CLOSED_DAY),
@@ -455,7 +459,7 @@ def test_decisions_are_replayed_by_their_own_policy(clinic: Database, database_u
         opened.evaluate(OSCAR, "view", PATIENT, now=NOW)._replace(policy_version=""),
         opened.evaluate(OSCAR, "view", PATIENT, now=NOW)._replace(evaluated_micros=0),
     ]
-    record_decisions(clinic, actor, [(asked, one) for one in then])
+    record_decisions(clinic, actor, [(recorded, decision) for decision in then])
     audit = open_audit(database_url, as_of=NOW + timedelta(days=1))
     years: dict[str, Any] = {"since": UNSERVED_DAY, "until": NOW + timedelta(days=1)}
     frame = ask.replayed_decisions(audit, **years).frame
@@ -465,7 +469,12 @@ def test_decisions_are_replayed_by_their_own_policy(clinic: Database, database_u
         f"its version {unknown.version[:12]} served before policies were kept",
         "no policy version is recorded of it",
     ]
-    assert [one if one is True else None for one in frame.replayed_allowed.isna()] == [True, None, True, True]
+    assert [missing if missing is True else None for missing in frame.replayed_allowed.isna()] == [
+        True,
+        None,
+        True,
+        True,
+    ]
     today = ask.replayed_decisions(audit, **years, policy="today").frame
     assert list(today.why)[1:] == ["the policy answers differently"] * 4
     kept = ask.policies_in_force(audit, **years).frame

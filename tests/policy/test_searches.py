@@ -13,8 +13,8 @@ def test_a_search_is_neither_a_disclosure_nor_a_permit(database: Database, datab
     fill(database)
     actor = Actor("", NOW - timedelta(hours=1))
     for who, action in (("", "view"), ("nobody", "")):
-        asked = Asked(("practitioner", who), action, ("patient", "p-1"), size=3)
-        record_decisions(database, actor, [(asked, searched(actor, "f" * 64))])
+        recorded = Asked(("practitioner", who), action, ("patient", "p-1"), size=3)
+        record_decisions(database, actor, [(recorded, searched(actor, "f" * 64))])
     audit = open_audit(database_url, as_of=NOW, reader="compliance")
     try:
         assert list(ask.who_did(audit, patient="p-1").frame.reason) == ["searched"] * 2

@@ -108,12 +108,12 @@ class Schema:
 
     def type_at(self, polar: str, fields: Sequence[str]) -> Type:
         """Return the type at the end of a path of to-one relations from a type, by its name in Polar."""
-        found = self.types[polar]
+        type_at_path = self.types[polar]
         for name in fields:
-            relation = found.properties[name]
+            relation = type_at_path.properties[name]
             assert isinstance(relation, ToOne)
-            found = self.types[relation.target]
-        return found
+            type_at_path = self.types[relation.target]
+        return type_at_path
 
     @cached_property
     def by_name(self) -> dict[str, Type]:
