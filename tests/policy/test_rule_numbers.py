@@ -106,7 +106,7 @@ def test_an_old_policy_is_read_as_it_was() -> None:
     assert without_places(queries(old)) == without_places(queries(new))
     assert without_places(queries(f"# R7. Not read.\n{old}")) == without_places(queries(new))
     assert [query.rules for query in queries(f"{old}{NAMED}")] == [("R1", "R2"), ()]
-    assert "written as comments now" in compiled(old).warnings[0]
+    assert "write them as comments" in compiled(old).warnings[0]
     assert compiled(new).warnings == ()
 
 

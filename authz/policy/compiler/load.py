@@ -202,7 +202,7 @@ def _in_request(node: Dot) -> bool:
 
 def _warnings(rules: list[Rule], old_numbers: bool) -> Iterable[str]:
     if old_numbers:
-        yield 'rule numbers are written as comments now (# R3. Sentence.): "R3" in actor.rules is still read'
+        yield 'rule numbers are in the old form ("R3" in actor.rules); write them as comments (# R3. Sentence.)'
     if not any(rule.name == "allow" for rule in rules):
         yield "no rule is called allow: this policy denies everything"
 
