@@ -40,7 +40,8 @@ def number_rules(source: Source) -> bool:
     source.faults += [comment.place.fault(_IN_BLOCK) for comment in source.comments if comment in in_blocks]
     used = {rule.comment for rule in source.rules if rule.comment}
     if used:
-        unused = (comment for comment in source.comments if comment not in used | in_blocks)
+        placed = used | in_blocks
+        unused = (comment for comment in source.comments if comment not in placed)
         source.faults += [comment.place.fault(_UNUSED) for comment in unused]
         unnumbered = (rule for rule in source.rules if not rule.number and _grants(rule))
         source.faults += [rule.place.fault(_UNNUMBERED.format(rule.name)) for rule in unnumbered]
