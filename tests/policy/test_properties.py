@@ -38,7 +38,7 @@ COMMON = settings(
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def emptied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """Yield a database that each example empties and fills."""
+    """A database that each example empties and fills."""
     if request.param == "sqlite":
         database = connect(f"sqlite:///{tmp_path_factory.mktemp('properties')}/facts.db")
         migrate(database)
@@ -119,7 +119,7 @@ def test_the_shipped_policies(emptied: Database, rows: list[object], now: int) -
 
 
 @pytest.mark.parametrize(
-    "body",
+    "said",
     [
         "r in r.author.written",
         "one in r.author.written and one.open = one.open",
@@ -128,12 +128,12 @@ def test_the_shipped_policies(emptied: Database, rows: list[object], now: int) -
         "r in r.next.next.author.written or r in r.author.written",
     ],
 )
-def test_nobody_is_the_author_of_nothing(emptied: Database, body: str) -> None:
+def test_nobody_is_the_author_of_nothing(emptied: Database, said: str) -> None:
     """A document without an author, or whose author is not there, is not among what its author wrote.
 
     Found at random: two documents without one had the same, nil, and whoever asked was permitted.
     """
-    texts = {"policy.polar": f'allow(_a: Practitioner, "view", r: Document) if {body};', "types.toml": worlds.TYPES}
+    texts = {"policy.polar": f'allow(_a: Practitioner, "view", r: Document) if {said};', "types.toml": worlds.TYPES}
     policy, now = compile_texts(texts), to_micros(NOW)
     life = {"started_at": NOW, "ended_at": FOREVER, "properties": {}}
     authors: dict[str, dict[str, str]] = {"none": {}, "gone": {"author": "nobody"}, "hers": {"author": "alice"}}
@@ -141,9 +141,5 @@ def test_nobody_is_the_author_of_nothing(emptied: Database, body: str) -> None:
     rows += [(Entity, {"id": name, "links": links, **life}) for name, links in authors.items()]
     worlds.insert(emptied, rows)
     agree(emptied, texts, policy, now)
-    questions = [(("practitioner", "alice"), "view", ("document", name)) for name in authors]
-    assert [decision.allowed for decision in PDP(emptied, policy).evaluate_many(questions, now=NOW)] == [
-        False,
-        False,
-        True,
-    ]
+    asked = [(("practitioner", "alice"), "view", ("document", name)) for name in authors]
+    assert [one.allowed for one in PDP(emptied, policy).evaluate_many(asked, now=NOW)] == [False, False, True]
