@@ -317,11 +317,17 @@ def test_a_text_is_kept_once_and_cannot_change(clinic: Database) -> None:
     assert "policy" not in {difference.noun for difference in replayed(clinic)[1]}, "every kept text has its event"
 
 
-def test_the_first_way_to_a_permit_stays_the_first(clinic: Database, tmp_path: Path) -> None:
+NUMBERED = {
+    "comments": '# R{}. Oscar views.\nallow(p: Practitioner, "view", _: Patient) if p.id = "oscar";',
+    "a first condition": 'allow(p: Practitioner, "view", _: Patient) if "R{}" in p.rules and p.id = "oscar";',
+}
+
+
+@pytest.mark.parametrize("form", NUMBERED)
+def test_the_first_derivation_stays_the_first(clinic: Database, tmp_path: Path, form: str) -> None:
     """Files are read in the order in which the directory's were, so that a decision names the same rule."""
     for name, number in (("b", 2), ("aa", 1)):
-        rule = f'allow(p: Practitioner, "view", _: Patient) if "R{number}" in p.rules and p.id = "oscar";'
-        (tmp_path / f"{name}.polar").write_text(rule)
+        (tmp_path / f"{name}.polar").write_text(NUMBERED[form].format(number))
     policy = load(tmp_path)
     served_since(clinic, NOW, policy)
     then = PDP(clinic, policy).evaluate(OSCAR, "view", PATIENT, now=NOW)

@@ -1,4 +1,4 @@
-"""Rule numbers are comments: what they number, what is refused, and what older releases wrote (decision 0092)."""
+"""Rule numbers are comments: what they number, what is refused, and what older policies have (decision 0092)."""
 
 import re
 from collections.abc import Iterable
@@ -111,7 +111,7 @@ def test_an_old_policy_is_read_as_it_was() -> None:
 
 
 def in_old_form(text: str) -> str:
-    """Return a shipped policy file as older releases wrote it: the number as the first condition of its rules."""
+    """Return a shipped policy file as it was before: the number as the first condition of its rules."""
     lines, number = list[str](), ""
     for line in text.split("\n"):
         comment = re.match(r"# (R\d+)\.", line)
@@ -122,8 +122,8 @@ def in_old_form(text: str) -> str:
     return "\n".join(lines)
 
 
-def test_the_shipped_policies_of_older_releases_compile_to_the_same() -> None:
-    """Decisions of older releases are answered by the same queries, with the same rules in the same order."""
+def test_the_shipped_policies_of_before_compile_to_the_same() -> None:
+    """Decisions of the time before are answered by the same queries, with the same rules in the same order."""
     old = compile_texts({name: in_old_form(text) for name, text in POLICY.texts.items()})
     assert sum(text.count("practitioner.rules") for text in old.texts.values()) == 16
     for pair, expected in POLICY.queries.items():

@@ -8,8 +8,8 @@ number: `has_role`, `has_permission`, and an `allow` that does more than call `h
 and their conditions belong to the rule that calls them, unless they have a number of their own. Lines of a block take
 the number of the rule of their role.
 
-Releases up to 0.1 wrote ``"R3" in p.rules`` as the first condition instead. A directory that does so is read as they
-read it, so that the past stays answerable (`docs/decisions/0092-rule-numbers-are-comments.md`).
+Older policies have ``"R3" in p.rules`` as the first condition instead. A directory with one such condition is read as
+before, so that the past stays answerable (`docs/decisions/0092-rule-numbers-are-comments.md`).
 """
 
 from collections.abc import Iterator
