@@ -12,7 +12,7 @@ from authz.policy.decision import Decision, Ref
 from authz.policy.execution import fetch, send
 from authz.policy.plan import Arguments, Request, WrongType
 from authz.policy.plans import Plans
-from authz.texts import is_named
+from authz.texts import is_stored_id
 
 
 def evaluate(
@@ -20,7 +20,7 @@ def evaluate(
 ) -> Pending[Decision]:
     """Decide one question."""
     planned = plans.plan("evaluation", subject[0], action, resource[0], tenant)
-    if planned is None or not is_named(subject[1]) or not is_named(resource[1]):
+    if planned is None or not is_stored_id(subject[1]) or not is_stored_id(resource[1]):
         unknown = _unknown(plans, subject[0], action, resource[0], now)
         return Pending(lambda: unknown)
     plan, queries = planned
@@ -62,7 +62,7 @@ def evaluate_batch(
     pairs: list[list[object]] = []
     positions: list[int] = []
     for position, ((_, subject), _, (_, resource)) in enumerate(questions):
-        if not is_named(subject) or not is_named(resource):
+        if not is_stored_id(subject) or not is_stored_id(resource):
             continue
         try:
             pairs.append(plan.pair(subject, resource, requests[position]))

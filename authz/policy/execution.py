@@ -8,7 +8,7 @@ and its connection is not used again.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from authz.database import FAULTS, Database, PostgresqlDatabase, discard_connection, own_connection
+from authz.database import FAULTS, Database, PostgresqlDatabase, discard_connection, unpooled_connection
 from authz.errors import Unavailable
 
 Rows = list[tuple[Any, ...]]
@@ -35,7 +35,7 @@ def stream(database: Database, sql: str, arguments: Mapping[str, object]) -> Ite
     """Yield the rows of a statement one by one, without holding them all."""
     try:
         if isinstance(database, PostgresqlDatabase):
-            with own_connection(database) as connection, connection.cursor() as cursor:
+            with unpooled_connection(database) as connection, connection.cursor() as cursor:
                 yield from cursor.stream(sql, arguments)
         else:
             yield from database.connection().execute(sql, arguments)

@@ -30,8 +30,8 @@ from authz.policy.explanations import explain_row
 from authz.policy.history import PolicyHistory
 from authz.policy.plan import Arguments, PagePosition, Plan, Request, WrongType
 from authz.policy.plans import Planned, Plans, Question
-from authz.settings import shipped
-from authz.texts import is_named
+from authz.settings import shipped_folder
+from authz.texts import is_stored_id
 
 _PAIRS_AT_ONCE = 1000
 
@@ -50,7 +50,7 @@ def open_pdp(
     another `version`, `InvalidInput` for a bad URL, and `Unavailable` for a database that is missing, cannot be reached
     or lacks a migration.
     """
-    folder = shipped("policies") if policies is None else policies
+    folder = shipped_folder("policies") if policies is None else policies
     policy = load(folder)
     if version not in ("", policy.version):
         raise PolicyRefused([Fault(str(folder), 0, 0, f"is of version {policy.version}, not {version}")])
@@ -225,7 +225,7 @@ class PDP:
     ) -> list[str]:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InvalidInput("a limit is a number from 0")
-        if planned is None or limit == 0 or not is_named(known_id):
+        if planned is None or limit == 0 or not is_stored_id(known_id):
             return []
         unlimited = None if self.database.dialect == "postgresql" else -1
         arguments["after"], arguments["limit"] = after or "", unlimited if limit is None else min(limit, 2**62)
@@ -272,7 +272,7 @@ class PDP:
     ) -> list[tuple[str, str]]:
         question: Question = "list by name" if position.by_name else "list by id"
         planned = self._plans.plan(question, subject[0], action, resource_type, tenant, of_role)
-        if planned is None or not is_named(subject[1]):
+        if planned is None or not is_stored_id(subject[1]):
             return []
         arguments: Arguments = {"subject": subject[1], "now": now, "tenant": tenant, **position.values()}
         return [(row[0], row[1]) for row in self._rows(planned.plan, arguments)]
@@ -290,7 +290,7 @@ class PDP:
         """Return the actions that a subject may take on a resource, in the policy's order."""
         pdp, instant = self._resolve(at, now)
         planned = pdp._plans.plan("actions", subject[0], "", resource[0], tenant)
-        if planned is None or not is_named(subject[1]) or not is_named(resource[1]):
+        if planned is None or not is_stored_id(subject[1]) or not is_stored_id(resource[1]):
             return []
         arguments: Arguments = {"subject": subject[1], "resource": resource[1], "now": instant, "tenant": tenant}
         return [row[0] for row in pdp._rows_of_request(planned.plan, arguments, request)]
@@ -320,7 +320,7 @@ class PDP:
     def exists(self, ref: Ref, *, now: datetime | None = None, tenant: str | None = None) -> bool:
         """Return whether a row exists at an instant; with a tenant, whether it belongs there."""
         plan = self._plans.existence(ref[0], tenant)
-        if plan is None or not is_named(ref[1]):
+        if plan is None or not is_stored_id(ref[1]):
             return False
         known: Arguments = {"subject": ref[1], "resource": ref[1], "now": self._instant(now), "tenant": tenant}
         return any(self._rows(plan, known)[0])
@@ -344,7 +344,11 @@ class PDP:
         """
         pdp, instant = self._resolve(at, now)
         decision = evaluate(pdp._plans, subject, action, resource, instant, request or {}, tenant).result()
-        if decision.reason not in ("permitted", "denied") or not is_named(subject[1]) or not is_named(resource[1]):
+        if (
+            decision.reason not in ("permitted", "denied")
+            or not is_stored_id(subject[1])
+            or not is_stored_id(resource[1])
+        ):
             return Explanation(decision, ())
         probes = pdp._plans.probes(subject[0], action, resource[0], tenant)
         arguments: Arguments = {"subject": subject[1], "resource": resource[1], "now": instant, "tenant": tenant}
