@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from authz.audit import questions as ask
-from authz.audit.permissions import NAMES, names_readable, statements_for
+from authz.audit.permissions import NAMES, grant_statements, names_readable
 from authz.audit.session import Audit, open_audit
 from authz.database import Database, close_all, connect
 from authz.errors import Unavailable
@@ -46,7 +46,7 @@ def made_role(url: str, name: str, *, names: bool = False) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"DROP ROLE IF EXISTS {name}".encode())
         connection.execute(f"CREATE ROLE {name} LOGIN".encode())
-        for statement in statements_for(name, names=names):
+        for statement in grant_statements(name, names=names):
             connection.execute(statement.encode())
     return url.replace("//caregrant@", f"//{name}@")
 
@@ -145,7 +145,7 @@ def test_a_role_that_reads_names(postgresql_url: str) -> None:
 
 def test_every_column_is_granted_or_hidden() -> None:
     """The statements name every column of every table but those that hold names, keys and secrets."""
-    text = "\n".join(statements_for('odd "name"', names=False))
+    text = "\n".join(grant_statements('odd "name"', names=False))
     assert 'TO "odd ""name""";' in text
     granted = {one for line in text.splitlines() for one in line.split('"')[1::2]}
     columns = {field.column_name for model in MODELS for field in model._meta.sorted_fields}

@@ -29,7 +29,7 @@ from tests.support.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.support.history import END, History
 from tests.support.server import jupyterlab
 
-NOTEBOOKS = notebooks.listed()
+NOTEBOOKS = notebooks.list_notebooks()
 READING_ORDER = [
     "start_here",
     "who_could_see_this_patient",
@@ -73,7 +73,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
     return made
 
 
-def executed(one: notebooks.Shipped, **parameters: Any) -> dict[str, Any]:
+def executed(one: notebooks.ShippedNotebook, **parameters: Any) -> dict[str, Any]:
     """What a notebook's cells leave behind, run one after the other without a kernel."""
     left: dict[str, Any] = {}
     for cell in jupytext.read(one.path).cells:
@@ -91,7 +91,7 @@ def test_they_are_numbered_in_reading_order() -> None:
 
 
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
-def test_each_follows_the_habit(one: notebooks.Shipped) -> None:
+def test_each_follows_the_habit(one: notebooks.ShippedNotebook) -> None:
     """No outputs; a kernel's language; parameters first; only the audit's desk is imported; something is asserted."""
     text = one.path.read_text()
     cells = jupytext.read(one.path).cells
@@ -109,7 +109,7 @@ def test_each_follows_the_habit(one: notebooks.Shipped) -> None:
 
 @pytest.mark.parametrize("where", ["demo", "history"])
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
-def test_each_runs(one: notebooks.Shipped, where: str, databases: dict[str, tuple[str, str]]) -> None:
+def test_each_runs(one: notebooks.ShippedNotebook, where: str, databases: dict[str, tuple[str, str]]) -> None:
     """Every cell runs, every assertion holds; the tampered history's record is not whole, the demonstration's is."""
     url, as_of = databases[where]
     left = executed(one, database=url, as_of=as_of, output="")
@@ -141,7 +141,7 @@ TYPOS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
 def test_a_typing_error_in_any_parameter_is_refused(
-    one: notebooks.Shipped, databases: dict[str, tuple[str, str]]
+    one: notebooks.ShippedNotebook, databases: dict[str, tuple[str, str]]
 ) -> None:
     """No notebook answers a question that was mistyped: the error names the parameter, or the id that was meant."""
     for name in one.parameters:
@@ -155,7 +155,7 @@ def test_a_typing_error_in_any_parameter_is_refused(
 def test_an_error_in_a_notebook_is_one_line(databases: dict[str, tuple[str, str]]) -> None:
     """What a cell shows of an error of ours is the error, without a traceback."""
     with pytest.raises(InvalidInput) as caught:
-        notebooks.run(notebooks.named("2"), {"database": databases["demo"][0], "patient": "P1", "output": ""})
+        notebooks.run(notebooks.find_notebook("2"), {"database": databases["demo"][0], "patient": "P1", "output": ""})
     error = caught.value.__cause__
     assert isinstance(error, PapermillExecutionError)
     assert error.traceback == ["InvalidInput: no patient P1; did you mean p-1?"]
@@ -213,13 +213,13 @@ def test_what_a_report_refuses(tmp_path: Path) -> None:
     """A notebook or parameter that is not there, a value of the wrong kind, no file, no database: said in a line."""
     target = str(tmp_path / "x.html")
     with pytest.raises(InvalidInput, match="there is no notebook 'nothing'; there are start_here"):
-        notebooks.named("nothing")
-    did = notebooks.named("03_who_did")
+        notebooks.find_notebook("nothing")
+    did = notebooks.find_notebook("03_who_did")
     with pytest.raises(InvalidInput, match="who_did has no parameter 'patent'; it has patient, since"):
         notebooks.run(did, {"patent": "p-1"})
     with pytest.raises(InvalidInput, match="least is of the kind of 10, not 'x'"):
-        notebooks.typed(notebooks.named("8"), {"least": "x"})
-    assert notebooks.typed(notebooks.named("12"), {"names": "True"}) == {"names": True}
+        notebooks.parse_parameters(notebooks.find_notebook("8"), {"least": "x"})
+    assert notebooks.parse_parameters(notebooks.find_notebook("12"), {"names": "True"}) == {"names": True}
     assert "-o names the file" in run("audit", "report", "2", exit_code=2)
     nowhere = f"sqlite:///{tmp_path}/nowhere.db"
     assert "there is no database" in refused("audit", "report", "2", "-o", target, url=nowhere)
@@ -229,19 +229,19 @@ def test_what_a_report_refuses(tmp_path: Path) -> None:
 def test_a_failing_cell_is_told(databases: dict[str, tuple[str, str]]) -> None:
     """What a cell refuses is the report's refusal, in its own words."""
     url, _ = databases["demo"]
-    one = notebooks.named("12")
+    one = notebooks.find_notebook("12")
     with pytest.raises(InvalidInput, match="why the names are indispensable"):
         notebooks.run(one, {"database": url, "names": True, "output": ""})
 
 
 def test_copies_are_the_readers_own(tmp_path: Path) -> None:
     """JupyterLab opens copies; one that stands there already is not written over."""
-    made = notebooks.lay_out(tmp_path)
+    made = notebooks.copy_notebooks(tmp_path)
     assert [path.stem for path in made] == [one.path.stem for one in NOTEBOOKS]
     first = nbformat.read(made[0], as_version=4)
     assert first.metadata.kernelspec.language == "python"
     made[0].write_text("mine")
-    assert notebooks.lay_out(tmp_path) == []
+    assert notebooks.copy_notebooks(tmp_path) == []
     assert made[0].read_text() == "mine"
 
 

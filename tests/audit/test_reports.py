@@ -21,17 +21,20 @@ from playwright.sync_api import sync_playwright
 
 from authz.audit import questions as ask
 from authz.audit.catalog.columns import COLUMNS
-from authz.audit.catalog.question import Answer, framed
+from authz.audit.catalog.question import Answer, make_frame
+from authz.audit.catalog.result import ResultTable
 from authz.audit.export.parquet import SCHEMA
 from authz.audit.integrity.checkpoints import Signer, checkpoint
 from authz.audit.reports import charts
-from authz.audit.reports.cells import safe, unsafe
-from authz.audit.reports.interactive import as_interactive, script
+from authz.audit.reports.cells import escape_formula, unescape_formula
+from authz.audit.reports.files import export
+from authz.audit.reports.header import COLORS
+from authz.audit.reports.interactive import as_interactive, datatable_script
 from authz.audit.reports.printed import as_pdf, chromium
-from authz.audit.reports.report import COLORS, Report, export
+from authz.audit.reports.report import Report
 from authz.audit.reports.sheets import as_csv, as_xlsx
 from authz.audit.reports.tables import arrange
-from authz.audit.session import Audit, open_audit
+from authz.audit.session import Audit, AuditCache, open_audit
 from authz.audit.verify import make_verdict
 from authz.database import Database
 from authz.domain import to_micros
@@ -60,7 +63,7 @@ def audit(sqlite_database: Database, sqlite_url: str) -> Iterator[Audit]:
 
 
 def answer_of(values: list[str]) -> Answer:
-    frame = framed(("patient",), [(value,) for value in values], "UTC")
+    frame = make_frame(ResultTable.of("patient", [(value,) for value in values]), "UTC")
     return Answer("Q0", "made", "Which?", frame, len(values), "things", NOW)
 
 
@@ -72,7 +75,7 @@ def test_no_cell_is_a_formula() -> None:
     book = openpyxl.load_workbook(io.BytesIO(as_xlsx({"record": "=1"}, [answer])))
     cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row if cell.value is not None]
     assert {cell.data_type for cell in cells} == {"s"}
-    assert [unsafe(safe(one)) for one in DANGEROUS] == DANGEROUS
+    assert [unescape_formula(escape_formula(one)) for one in DANGEROUS] == DANGEROUS
 
 
 def test_csv_and_xlsx_hold_the_whole_answer(audit: Audit) -> None:
@@ -121,7 +124,7 @@ def test_the_header_says_what_a_checkpoint_is_worth(audit: Audit, sqlite_databas
         ("public", "ok", "VERIFIED: "),
         ("stranger", "broken", "NOT VERIFIED: rewritten history: "),
     ):
-        with closing(replace(audit, known={}, checkpoint_key=name and str(tmp_path / name))) as opened:
+        with closing(replace(audit, cache=AuditCache(), checkpoint_key=name and str(tmp_path / name))) as opened:
             header = Report(opened, "x").header
         assert header.lines["record"].startswith(f"The record is {record}")
         assert f"header {worth}" in header._repr_html_()
@@ -146,7 +149,7 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
     given = report.ask(ask.access_over_time, patient="p-1")
     report.show(charts.spans(given, "Who held access."))
     empty = report.ask(ask.ownership, patient="p-1", as_of="2000-01-01")
-    assert re.fullmatch(r"none found; \d grants of this patient checked", empty.said)
+    assert re.fullmatch(r"none found; \d grants of this patient checked", empty.summary)
     saved = report.save(tmp_path / "reports")
     name = f"who_could_see_p_1_as_of_20260601T120000Z_made_{audit.opened:%Y%m%dT%H%M%SZ}"
     names = {path.name for path in saved.files} - {f"{name}.pdf"}
@@ -156,7 +159,7 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
     }
     page = (tmp_path / f"reports/{name}.html").read_text()
     assert not re.search(r"https?://|<script|@import", page)
-    assert could.said in page
+    assert could.summary in page
     assert "alt='Who held access." in page
     manifest = json.loads((tmp_path / f"reports/{name}.json").read_text())
     assert manifest["asked"][0]["parameters"] == {"patient": "p-1"}
@@ -231,7 +234,7 @@ def test_every_page_says_what_it_belongs_to(audit: Audit, tmp_path: Path) -> Non
     report = Report(audit, 'Who asked about "p-1" \\ </style>', patient="p-1")
     did = report.ask(ask.who_did, patient="p-1", since="2026-01-01")
     report.ask(ask.stale_shares)
-    report.parts += [replace(did, frame=framed(("patient", "why"), [("p-1", "why")] * 200, "UTC"))]
+    report.parts += [replace(did, frame=make_frame(ResultTable.of("patient why", [("p-1", "why")] * 200), "UTC"))]
     content = as_pdf(report.html())
     assert content is not None
     pages = printed_text(content, tmp_path)
@@ -264,7 +267,7 @@ def test_a_report_refuses_a_typing_error_at_once(audit: Audit) -> None:
     """Before the record is verified, which may take minutes."""
     with pytest.raises(InvalidInput, match=r"no patient P1; did you mean p-1\?"):
         Report(audit, "x", patient="P1")
-    assert not audit.known
+    assert audit.cache == AuditCache()
 
 
 def test_what_is_shown_is_escaped(audit: Audit) -> None:
@@ -284,7 +287,7 @@ def wide_answer(audit: Audit, text: str) -> Answer:
     """An answer of fourteen columns, each of them full."""
     values = {"instant": to_micros(NOW), "truth": True, "number": 7}
     row = [values.get(COLUMNS[name][0], text) for name in WIDE.split()]
-    return Answer("Q0", "made", "Which?", framed(WIDE.split(), [row] * 3, "UTC"), 3, "things", NOW)
+    return Answer("Q0", "made", "Which?", make_frame(ResultTable.of(WIDE, [row] * 3), "UTC"), 3, "things", NOW)
 
 
 @pytest.mark.parametrize("text", ["x" * 128, "p-1", "患" * 128])
@@ -322,7 +325,7 @@ def test_a_table_that_moves_is_escaped_and_fetches_nothing(audit: Audit) -> None
     moving = as_interactive(answer.frame, 10)
     assert "<img" not in moving
     assert moving.count("<script") == 2
-    assert not re.search(r"(src|import|url)\W{1,3}https?://", moving + script())
+    assert not re.search(r"(src|import|url)\W{1,3}https?://", moving + datatable_script())
     assert not re.search(r"csvHtml5|excelHtml5|copyHtml5", moving)
     assert "taken" in moving
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from authz.audit.catalog.question import Answer, framed
-from authz.audit.questions import review_sheet
-from authz.audit.reports.cells import guarded, recovered
+from authz.audit.catalog.question import Answer, make_frame
+from authz.audit.catalog.result import ResultTable
+from authz.audit.reports.cells import protect_id, unprotect_id
 from authz.audit.reports.returned_sheets import LARGEST, MOST_LINES, SheetLine, read_sheet
 from authz.audit.reports.sheets import as_csv, as_xlsx
 from authz.errors import ImportRefused, InvalidInput
@@ -30,6 +30,12 @@ def read(content: bytes) -> list[SheetLine]:
     return read_sheet(content, "review_sheet", NEEDED, FOREIGN)
 
 
+COLUMNS = (
+    "grant standing_share patient patient_name practitioner name owner given_by reason since until accesses purposes "
+    "last_used verdict"
+)
+
+
 def answer(ids: tuple[str, ...], verdict: str = "keep") -> Answer:
     """A sheet on a grant for each id, and a standing share; decided on already."""
     rows: list[tuple[Any, ...]] = [
@@ -39,7 +45,7 @@ def answer(ids: tuple[str, ...], verdict: str = "keep") -> Answer:
         (number, None, one, None, one, None, "o", "o", "=why;\n'so'", 0, 0, 1, "TREAT", 0, verdict)
         for number, one in enumerate(ids, 1)
     ]
-    frame = framed(review_sheet.columns, rows, "UTC")
+    frame = make_frame(ResultTable.of(COLUMNS, rows), "UTC")
     return Answer("Q16", "review_sheet", "?", frame, len(rows), "live shares", NOW)
 
 
@@ -141,7 +147,7 @@ def is_id(text: str) -> bool:
 def test_every_id_comes_back(ids: list[str], form: str) -> None:
     """Whatever an id is, it comes back through a spreadsheet, as CSV and as a workbook."""
     sheet = answer(tuple(ids))
-    assert [recovered(guarded(one)) for one in ids] == ids
+    assert [unprotect_id(protect_id(one)) for one in ids] == ids
     assert cells(read(as_xlsx({}, [sheet]))) == expected(tuple(ids))
     try:
         content = FORMS[form](table(as_csv(sheet)))

@@ -1,7 +1,7 @@
-"""The columns of the answers: each name means one thing everywhere. `docs/questions.md` lists them; a test compares.
+"""The columns of the answers: a name means the same in every answer. A test compares them with `docs/questions.md`.
 
 A kind is ``text`` (an id or a word), ``number``, ``amount``, ``truth``, ``day``, or ``instant`` (in the time zone asked
-for; missing where there is no end).
+for; missing if there is no end).
 """
 
 COLUMNS: dict[str, tuple[str, str]] = {
