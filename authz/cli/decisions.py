@@ -98,11 +98,13 @@ def _write_explanation(explanation: Explanation, explain: bool) -> None:
         click.echo(f"allowed: {', '.join(parts)}")
     else:
         click.echo(f"denied: {REASONS[decision.reason]}")
-    for way in explanation.ways if explain else ():
-        click.echo(f"\n{way.rule or 'a rule without a number'} ({'does not permit' if way.unmet else 'permits'})")
-        for sentence in way.met:
+    for derivation in explanation.ways if explain else ():
+        click.echo(
+            f"\n{derivation.rule or 'a rule without a number'} ({'does not permit' if derivation.unmet else 'permits'})"
+        )
+        for sentence in derivation.met:
             click.echo(f"  met    {sentence}")
-        for sentence in way.unmet:
+        for sentence in derivation.unmet:
             click.echo(f"  UNMET  {sentence}")
 
 

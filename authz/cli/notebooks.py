@@ -129,7 +129,7 @@ def _write(notebooks: ModuleType, notebook: Any, executed: Any, output: Path, ur
     "--reviewer",
     metavar="ID",
     required=True,
-    help="The practitioner who decided, an auditor of the clinic.",
+    help="The practitioner who decided, and may audit the clinic.",
 )
 @click.option("--campaign", metavar="NAME", required=True, help="The name of the review, such as 2026-spring.")
 @click.option("--due", metavar="TIME", required=True, help="When the review was due: RFC 3339, or a day.")

@@ -20,12 +20,12 @@ def policy() -> None:
 
 
 @policy.command("check")
-@click.argument("directory", required=False)
+@click.argument("folder", metavar="[DIRECTORY]", required=False)
 @as_json
 @setting("policies")
-def check_policy(directory: str | None, as_json: bool, policies: str | None) -> None:
+def check_policy(folder: str | None, as_json: bool, policies: str | None) -> None:
     """Compile DIRECTORY (default: the policies of the settings). If it is refused, list every fault and exit 1."""
-    compiled = load(directory or settings(policies=policies).policies)
+    compiled = load(folder or settings(policies=policies).policies)
     count = sum(len(queries) for queries in compiled.queries.values())
     if as_json:
         write_json({"version": compiled.version, "rules": compiled.rules, "ways": count, "warnings": compiled.warnings})
@@ -36,7 +36,7 @@ def check_policy(directory: str | None, as_json: bool, policies: str | None) -> 
 
 
 @policy.command("show")
-@click.argument("directory", required=False, metavar="[DIRECTORY|VERSION]")
+@click.argument("name", required=False, metavar="[DIRECTORY|VERSION]")
 @click.option("--type", "resource_type", help="Only this type of resource.")
 @click.option("--action", help="Only this action.")
 @click.option("--sql", is_flag=True, help="Show also the SQL that decides.")
@@ -44,7 +44,7 @@ def check_policy(directory: str | None, as_json: bool, policies: str | None) -> 
 @setting("database")
 @setting("policies")
 def show_policy(
-    directory: str | None,
+    name: str | None,
     resource_type: str | None,
     action: str | None,
     sql: bool,
@@ -58,19 +58,19 @@ def show_policy(
     database.
     """
     chosen = settings(database=database, policies=policies)
-    compiled = _load(directory or chosen.policies, chosen.database)
+    compiled = _load(name or chosen.policies, chosen.database)
     if text:
-        for name, content in compiled.texts.items():
-            click.echo(f"# {name}\n{content}")
+        for file, content in compiled.texts.items():
+            click.echo(f"# {file}\n{content}")
         return
     dialect: Dialect = "postgresql" if connect(chosen.database).dialect == "postgresql" else "sqlite"
     writer = Writer(compiled.types, dialect) if sql else None
     for (subject, resource), queries in compiled.queries.items():
         kind = compiled.types.types[resource].name
-        for name in compiled.actions(resource) or ["(any action)"]:
-            matching = [query for query in queries if query.action in (name, None)]
-            if matching and resource_type in (None, kind) and action in (None, name):
-                click.echo(f"{compiled.types.types[subject].name} {name} {kind}")
+        for verb in compiled.actions(resource) or ["(any action)"]:
+            matching = [query for query in queries if query.action in (verb, None)]
+            if matching and resource_type in (None, kind) and action in (None, verb):
+                click.echo(f"{compiled.types.types[subject].name} {verb} {kind}")
                 _write_clauses(compiled, matching)
                 if writer is not None:
                     click.echo("  " + writer.evaluation(matching).sql.replace("\n", "\n  "))
@@ -92,13 +92,13 @@ def policy_history(as_json: bool, database: str | None) -> None:
 
 
 @policy.command("keep")
-@click.argument("directory")
+@click.argument("folder", metavar="DIRECTORY")
 @setting("database")
-def keep(directory: str, database: str | None) -> None:
+def keep(folder: str, database: str | None) -> None:
     """Store the text of DIRECTORY, a policy that served before texts were stored, so that `--at` can ask it."""
-    compiled, connected = load(directory), open_database(settings(database=database).database)
+    compiled, connected = load(folder), open_database(settings(database=database).database)
     if compiled.version not in {period.version for period in policies_served(connected)}:
-        raise InvalidInput(f"{directory}: version {compiled.version[:12]} never served this database")
+        raise InvalidInput(f"{folder}: version {compiled.version[:12]} never served this database")
     new = keep_policy(connected, Actor("", now()), compiled)
     click.echo(f"{'kept' if new else 'kept already:'} {compiled.version}")
 

@@ -68,7 +68,7 @@ def _similar(database: Database, name: str, column: Field, condition: Expression
         return same
     length = fn.LENGTH(column).between(len(name) - 2, len(name) + 2)
     rows = _select(column, condition).where(length).distinct().order_by(column).limit(_MOST_COMPARED)
-    ids = {_fold(known): known for (known,) in rows.tuples().execute(database)}
+    ids = {_fold(stored): stored for (stored,) in rows.tuples().execute(database)}
     return next((ids[match] for match in get_close_matches(_fold(name), ids, n=1, cutoff=_SIMILAR)), None)
 
 

@@ -24,7 +24,7 @@ DISCLOSURES = ("accountable", "to the patient", "operations", "cannot tell")
 _SHORTEST_REASON = 10
 
 
-def _known(audit: Audit, name: str, value: object) -> str:
+def _known_id(audit: Audit, name: str, value: object) -> str:
     return require_known(audit.database, "campaign" if name.endswith("_review") else name, value)
 
 
@@ -32,10 +32,10 @@ def _instant(audit: Audit, name: str, value: object) -> datetime | None:
     return None if value in (None, "") else parse_time(name, value, audit.tz)
 
 
-def _whole(least: int, most: int) -> Check:
+def _whole(lowest: int, highest: int) -> Check:
     def check(_: Audit, name: str, value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise InvalidInput(f"{name}: a whole number from {least:,} to {most:,}, not {shown(value)}")
+        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+            raise InvalidInput(f"{name}: a whole number from {lowest:,} to {highest:,}, not {shown(value)}")
         return value
 
     return check
@@ -82,7 +82,7 @@ def _policy(audit: Audit, name: str, value: object) -> str:
 _DAYS = _whole(0, 36_500)
 _COUNT = _whole(1, 1_000_000)
 PARAMETERS: Mapping[str, Check] = {
-    **dict.fromkeys(("patient", "practitioner", "subscription", "since_review", "until_review"), _known),
+    **dict.fromkeys(("patient", "practitioner", "subscription", "since_review", "until_review"), _known_id),
     **dict.fromkeys(("since", "until"), _instant),
     **dict.fromkeys(("open_days", "unused_days", "every_days"), _DAYS),
     **dict.fromkeys(("least", "many", "hub", "hops", "most"), _COUNT),

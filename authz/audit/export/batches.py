@@ -45,7 +45,7 @@ class Span:
     rows: how many decisions there are, by tree.
     first: the instant and the id of the first decision, by tree.
     latest: the instant of the latest decision, by tree.
-    gone: the decisions of whole seals that are not there, by month: how many, of how many seals, the first tree, where.
+    missing: the decisions of whole seals that are not there, by month: how many, of how many seals, first tree, where.
     erased: the erased addresses, by person: how many, the first tree, where.
     """
 
@@ -53,7 +53,7 @@ class Span:
     rows: dict[str, int] = field(default_factory=Counter)
     first: dict[str, tuple[int, int]] = field(default_factory=dict)
     latest: dict[str, int] = field(default_factory=dict)
-    gone: dict[str, tuple[int, int, str, str]] = field(default_factory=dict)
+    missing: dict[str, tuple[int, int, str, str]] = field(default_factory=dict)
     erased: dict[str, tuple[int, str, str]] = field(default_factory=dict)
 
 
@@ -99,8 +99,8 @@ def read_span(database: Database, after: int, upto: int) -> Span:
             row = next(rows, None)
         for seal in seals:
             _check(span, seal, groups.pop((seal["subscription"], seal["month"]), []))
-        for (tree, _), others in groups.items():
-            span.findings.append(Finding("row without a leaf", tree, f"decision {others[0][0]}", "no seal covers it"))
+        for (tree, _), unsealed in groups.items():
+            span.findings.append(Finding("row without a leaf", tree, f"decision {unsealed[0][0]}", "no seal covers it"))
     return span
 
 
@@ -146,8 +146,8 @@ def _check(span: Span, seal: dict[str, Any], rows: list[tuple[int, bytes]]) -> N
     tree, count = seal["subscription"], seal["count"]
     span.rows[tree] = span.rows.get(tree, 0) + len(rows)
     if not rows:
-        total, seals, first, where = span.gone.get(seal["month"], (0, 0, tree, describe_decisions(seal)))
-        span.gone[seal["month"]] = total + count, seals + 1, first, where
+        total, seals, first, where = span.missing.get(seal["month"], (0, 0, tree, describe_decisions(seal)))
+        span.missing[seal["month"]] = total + count, seals + 1, first, where
         return
     for kind, where, why in batch_faults(seal, blob(seal["root"]), blob(seal["marks"] or b""), rows):
         span.findings.append(Finding(kind, tree, where, why))
@@ -164,7 +164,7 @@ def _add(verifier: LogVerifier, spans: Iterable[Span]) -> None:
             clock.find_fault(tree, span.latest[tree])
         report.findings += span.findings
         rows.update(span.rows)
-        for month, (count, seals, tree, where) in span.gone.items():
+        for month, (count, seals, tree, where) in span.missing.items():
             verifier.absences.add_missing(tree, month, count, where, seals)
         for whose, (count, tree, where) in span.erased.items():
             verifier.absences.add_erased(tree, whose, "decisions", where, count)

@@ -96,7 +96,7 @@ def accounting(
     Recipients have numbers, and names only with `names` and a `reason`, which is recorded.
     """
     views = _permitted_views(audit, patient, since, until)
-    known = names_at_clinic(audit, patient, reason) if names else {}
+    names_by_id = names_at_clinic(audit, patient, reason) if names else {}
     recipients = _Recipients(audit, patient)
     numbers: dict[str, str] = {}
     rows = []
@@ -106,7 +106,7 @@ def accounting(
         if view["kind"] == kind:
             description = recipients.describe(view["role"], view["client"])
             period = (view["first"], view["last"], view["accesses"])
-            rows.append((*period, number, known.get(who), description, view["resource_type"], view["purpose"]))
+            rows.append((*period, number, names_by_id.get(who), description, view["resource_type"], view["purpose"]))
     table = ResultTable.of("first last accesses recipient name description resource_type purpose", rows)
     return QuestionResult(table, sum(view["accesses"] for view in views.rows))
 
@@ -147,7 +147,7 @@ def subject_access(
     Employees have pseudonyms, and names only with `names` and a `reason` why the names are indispensable, which is
     recorded.
     """
-    known = names_at_clinic(audit, patient, reason) if names else {}
+    names_by_id = names_at_clinic(audit, patient, reason) if names else {}
     begin, end = audit.period(since, until)
     values = {"patient": patient, "since": begin, "until": end}
     consulted = f"""FROM ({select_resources_of_patient(audit.schemas)}) a
@@ -164,5 +164,5 @@ def subject_access(
     for row in table.rows:
         employee = row["_subject"]
         row["who"] = pseudonyms.setdefault(employee, f"employee {len(pseudonyms) + 1}")
-        row["name"] = known.get(employee)
+        row["name"] = names_by_id.get(employee)
     return QuestionResult(table, audit.decision_number(f"SELECT COUNT(*) {consulted}", **values))

@@ -13,8 +13,8 @@ _LONGEST_NAME = 100
 
 def file_name(title: str, as_of: datetime, made: datetime) -> str:
     """Return the name of a report's files without a suffix: the title, the instant asked about, when it was made."""
-    words = re.sub(r"\W+", "_", title.lower()).strip("_").encode()[:_LONGEST_NAME].decode(errors="ignore") or "report"
-    return f"{words}_as_of_{_stamp(as_of)}_made_{_stamp(made)}"
+    stem = re.sub(r"\W+", "_", title.lower()).strip("_").encode()[:_LONGEST_NAME].decode(errors="ignore") or "report"
+    return f"{stem}_as_of_{_stamp(as_of)}_made_{_stamp(made)}"
 
 
 def _stamp(at: datetime) -> str:

@@ -59,8 +59,8 @@ def find_notebook(name: str) -> ShippedNotebook:
         number = notebook.path.stem.partition("_")[0]
         if name in (notebook.name, notebook.path.stem, number, number.lstrip("0")):
             return notebook
-    known = ", ".join(notebook.name for notebook in list_notebooks())
-    raise InvalidInput(f"there is no notebook {name!r}; there are {known}")
+    names = ", ".join(notebook.name for notebook in list_notebooks())
+    raise InvalidInput(f"there is no notebook {name!r}; there are {names}")
 
 
 def copy_notebooks(folder: Path) -> list[Path]:

@@ -180,7 +180,7 @@ class Report:
 
     def _manifest(self, files: dict[str, bytes]) -> bytes:
         """Return what was asked, and the hash of each file, as JSON."""
-        asked = [
+        questions = [
             {
                 "question": answer.number,
                 "name": answer.name,
@@ -195,7 +195,7 @@ class Report:
             "title": self.title,
             "header": header.lines,
             "verdict": header.verdict.word,
-            "asked": asked,
+            "asked": questions,
             "sha256": {file: hash_of(content) for file, content in files.items()},
         }
         return orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
