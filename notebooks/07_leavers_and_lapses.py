@@ -44,7 +44,7 @@ after
 
 # %%
 orphans = report.ask(ask.orphans)
-assert orphans.frame.why.notna().all()
+assert not orphans.frame.duplicated(["patient", "why", "grant", "standing_share"]).any(), "each fault once"
 orphans
 
 # %% [markdown]

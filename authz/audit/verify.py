@@ -496,15 +496,41 @@ class FactComparison:
         return rows.pop(last, None) is not None
 
 
+class Drop(NamedTuple):
+    """What events tell of a month whose decisions were dropped; `event` is the last of them."""
+
+    decisions: int
+    seals: int
+    years: int
+    event: str
+
+
+class Gap(NamedTuple):
+    """Decisions of a month that are not there, though they were sealed; `where` names the first of them."""
+
+    decisions: int
+    seals: int
+    tree: str
+    where: str
+
+
+class ErasedFields(NamedTuple):
+    """Personal fields that are not there; `where` names the first row without one."""
+
+    fields: int
+    tree: str
+    where: str
+
+
 class Absences:
     """Collects what is not there any more, and the events that must explain it: months dropped, persons erased."""
 
     def __init__(self, now: int | None) -> None:
         self._now = now
-        self._drops: dict[str, tuple[int, int, int, str]] = {}
-        self._absent: dict[str, tuple[int, int, str, str]] = {}
-        self._erasures: Counter[tuple[str, str]] = Counter()
-        self._erased: dict[tuple[str, str], tuple[int, str, str]] = {}
+        self._drops: dict[str, Drop] = {}
+        self._gaps: dict[str, Gap] = {}
+        self._explained: Counter[tuple[str, str]] = Counter()
+        self._erased: dict[tuple[str, str], ErasedFields] = {}
         self._early: list[Finding] = []
 
     def add_event(self, content: JsonObject) -> None:
@@ -513,62 +539,64 @@ class Absences:
         if content["kind"] == "record:erased":
             for nouns in ("events", "decisions"):
                 count = member(body, nouns)
-                self._erasures[str(member(body, "whose")), nouns] += count if isinstance(count, int) else 0
+                self._explained[str(member(body, "whose")), nouns] += count if isinstance(count, int) else 0
         elif content["kind"] == "decisions:dropped":
             self._add_drop(f"event {content['id']}", content["at"], body)
 
     def _add_drop(self, event: str, at: int, body: Any) -> None:
+        """Remember that a month was dropped; report a drop before the decisions had been kept for their years."""
         try:
-            year, month = map(int, body["month"].split("-"))
+            name = body["month"]
+            year, month = map(int, name.split("-"))
             decisions, seals, years = int(body["decisions"]), int(body["seals"]), int(body["retention_years"])
             over = datetime(year + month // 12 + years, month % 12 + 1, 1, tzinfo=UTC)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             self._early.append(Finding("dropped early", "", event, "it tells no month, counts and retention"))
             return
-        before = self._drops.get(body["month"], (0, 0, years, event))
-        self._drops[body["month"]] = before[0] + decisions, before[1] + seals, years, event
+        earlier = self._drops.get(name, Drop(0, 0, years, event))
+        self._drops[name] = Drop(earlier.decisions + decisions, earlier.seals + seals, years, event)
         due = (over - _EPOCH) // timedelta(microseconds=1)
         if years < 1 or at < due or (self._now is not None and self._now < due):
-            why = f"decisions of {body['month']} are kept for {years} years after its end"
+            why = f"decisions of {name} are kept for {years} years after its end"
             self._early.append(Finding("dropped early", "", event, why))
 
-    def add_missing(self, tree: str, month: str, count: int, where: str, seals: int = 1) -> None:
+    def add_missing(self, tree: str, month: str, decisions: int, where: str, seals: int = 1) -> None:
         """Remember that the decisions of some seals of a month are not there."""
-        before = self._absent.get(month, (0, 0, tree, where))
-        self._absent[month] = before[0] + count, before[1] + seals, *before[2:]
+        gap = self._gaps.get(month, Gap(0, 0, tree, where))
+        self._gaps[month] = gap._replace(decisions=gap.decisions + decisions, seals=gap.seals + seals)
 
     def add_erased(self, tree: str, whose: str, nouns: str, where: str, count: int = 1) -> None:
         """Remember that personal fields of rows are not there; `whose` names the person."""
-        before = self._erased.get((whose, nouns), (0, tree, where))
-        self._erased[whose, nouns] = before[0] + count, *before[1:]
+        erased = self._erased.get((whose, nouns), ErasedFields(0, tree, where))
+        self._erased[whose, nouns] = erased._replace(fields=erased.fields + count)
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is not there without an event that explains it."""
         yield from self._early
-        for month in sorted({*self._absent, *self._drops}):
-            absent, drop = self._absent.get(month, (0, 0, "", "")), self._drops.get(month)
+        for month in sorted({*self._gaps, *self._drops}):
+            gap, drop = self._gaps.get(month, Gap(0, 0, "", "")), self._drops.get(month)
             if drop is None:
                 why = f"they are not there, and no event says that {month} was dropped"
-                yield Finding("deleted row", absent[2], absent[3], why)
-            elif drop[:2] != absent[:2]:
-                why = f"it tells of {drop[0]} decisions of {drop[1]} seals; {absent[0]} of {absent[1]} are not there"
-                yield Finding("deleted row", "", drop[3], why)
-        for (whose, nouns), (count, tree, where) in self._erased.items():
-            explained = self._erasures[whose, nouns]
-            if count > explained:
-                why = f"{count} fields of {nouns} of {whose} are erased, events tell of {explained}"
-                yield Finding("erased row", tree, where, why)
+                yield Finding("deleted row", gap.tree, gap.where, why)
+            elif (drop.decisions, drop.seals) != (gap.decisions, gap.seals):
+                counts = f"it tells of {drop.decisions} decisions of {drop.seals} seals"
+                yield Finding("deleted row", "", drop.event, f"{counts}; {gap.decisions} of {gap.seals} are not there")
+        for (whose, nouns), erased in self._erased.items():
+            explained = self._explained[whose, nouns]
+            if erased.fields > explained:
+                why = f"{erased.fields} fields of {nouns} of {whose} are erased, events tell of {explained}"
+                yield Finding("erased row", erased.tree, erased.where, why)
 
     @property
     def dropped(self) -> int:
         """The decisions that are not there, for whatever reason."""
-        return sum(decisions for decisions, *_ in self._absent.values())
+        return sum(gap.decisions for gap in self._gaps.values())
 
     def drops(self) -> list[str]:
         """Describe each month that was dropped."""
         return [
-            f"{decisions} decisions of {month}, {years} years after its end"
-            for month, (decisions, _, years, _) in sorted(self._drops.items())
+            f"{drop.decisions} decisions of {month}, {drop.years} years after its end"
+            for month, drop in sorted(self._drops.items())
         ]
 
 

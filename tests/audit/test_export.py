@@ -35,10 +35,10 @@ def test_months_past_become_parquet(recorded: Database, tmp_path: Path) -> None:
     (exported,) = export_parquet(recorded, tmp_path, NOW)
     assert (exported.month, exported.decisions, exported.subscriptions) == (MONTH, ASKED // 2, 3)
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.parquet"))
-    assert files == [f"month={MONTH}/subscription={one}/decisions.parquet" for one in ("-", "city", "north")]
+    assert files == [f"month={MONTH}/subscription={tree}/decisions.parquet" for tree in ("-", "city", "north")]
     assert pq.read_schema(tmp_path / files[2]).equals(SCHEMA)
     assert list(export_parquet(recorded, tmp_path, NOW)) == []
-    assert [one.month for one in export_parquet(recorded, tmp_path, NOW + timedelta(days=40))] == ["2026-06"]
+    assert [month.month for month in export_parquet(recorded, tmp_path, NOW + timedelta(days=40))] == ["2026-06"]
 
 
 def test_duckdb_reads_what_was_recorded(recorded: Database, tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_duckdb_reads_what_was_recorded(recorded: Database, tmp_path: Path) -> N
     query = f"SELECT * FROM read_parquet('{tmp_path}/**/*.parquet', hive_partitioning = false) ORDER BY id"
     read = duckdb.connect().sql(query)
     rows: list[dict[str, Any]] = read.to_arrow_table().to_pylist()
-    found = Decision.select().where(Decision.asked_at < NOW).order_by(Decision.id).dicts().execute(recorded)
-    assert rows == list(found)
+    written = Decision.select().where(Decision.asked_at < NOW).order_by(Decision.id).dicts().execute(recorded)
+    assert rows == list(written)
 
 
 def test_a_subscription_of_any_name_has_a_directory() -> None:
@@ -69,7 +69,7 @@ def test_a_subscription_of_any_name_has_a_directory() -> None:
 def test_a_subscription_of_any_length_has_a_directory(tmp_path: Path) -> None:
     """The longest id, of the widest characters, is a name that a file system takes, another for another id."""
     longest = ["患" * 128, "患" * 127 + "者", "x" * 128, "/" * 128, "." * 128]
-    files = [file_of(tmp_path / "month=2026-05", one) for one in longest]
+    files = [file_of(tmp_path / "month=2026-05", name) for name in longest]
     assert len(set(files)) == len(files)
     for file in files:
         file.parent.mkdir(parents=True)
@@ -113,8 +113,9 @@ def test_a_month_of_several_seals_is_compared_whole(recorded: Database, tmp_path
 
 
 def test_an_export_that_was_changed_does_not_count(recorded: Database, tmp_path: Path) -> None:
-    """Before a month is dropped its files are compared with the seals: a changed one, one too few, a row too many, a
-    file of a clinic that was never sealed are refused.
+    """A month is dropped only if its files are what was sealed.
+
+    A changed file, a missing file, a row too many, and a file of a clinic that was never sealed are refused.
     """
     list(export_parquet(recorded, tmp_path, NOW))
     path = tmp_path / f"month={MONTH}/subscription=north/decisions.parquet"

@@ -50,7 +50,7 @@ DANGEROUS = ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "＝1", "|calc"]
 
 @pytest.fixture
 def audit(sqlite_database: Database, sqlite_url: str) -> Iterator[Audit]:
-    """An audit of the cast, with patients whose ids a spreadsheet would take for formulas."""
+    """Yield an audit of the cast, with patients whose ids a spreadsheet would take for formulas."""
     fill(sqlite_database)
     served_since(sqlite_database, LONG_AGO)
     for name in ("=cmd|'/C'!A0", "<b>p</b>"):
@@ -71,26 +71,26 @@ def test_no_cell_is_a_formula() -> None:
     """T22: whatever begins like a formula begins with an apostrophe, in CSV and XLSX; ordinary text is as it was."""
     answer = answer_of([*DANGEROUS, "p-1", "O'Hara"])
     lines = [row[0] for row in csv.reader(io.StringIO(as_csv(answer).decode("utf-8-sig")))]
-    assert lines == ["patient", *(f"'{one}" for one in DANGEROUS), "p-1", "O'Hara"]
+    assert lines == ["patient", *(f"'{text}" for text in DANGEROUS), "p-1", "O'Hara"]
     book = openpyxl.load_workbook(io.BytesIO(as_xlsx({"record": "=1"}, [answer])))
     cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row if cell.value is not None]
     assert {cell.data_type for cell in cells} == {"s"}
-    assert [unescape_formula(escape_formula(one)) for one in DANGEROUS] == DANGEROUS
+    assert [unescape_formula(escape_formula(text)) for text in DANGEROUS] == DANGEROUS
 
 
 def test_csv_and_xlsx_hold_the_whole_answer(audit: Audit) -> None:
     """Both hold every row; CSV instants with their offset, XLSX dates of the time zone that the first sheet names."""
-    found = ask.what_could_reach(audit, practitioner="alice")
-    told = pd.read_csv(io.BytesIO(as_csv(found)))
-    assert list(told.columns) == list(found.frame.columns)
-    assert len(told) == len(found) == 3
-    assert {one[-6:] for one in told.since} <= {"+02:00", "+03:00"}
-    report = Report(audit, "Reach", [found])
-    book = openpyxl.load_workbook(io.BytesIO(as_xlsx(report.header.lines, [found])))
+    answer = ask.what_could_reach(audit, practitioner="alice")
+    actual = pd.read_csv(io.BytesIO(as_csv(answer)))
+    assert list(actual.columns) == list(answer.frame.columns)
+    assert len(actual) == len(answer) == 3
+    assert {since[-6:] for since in actual.since} <= {"+02:00", "+03:00"}
+    report = Report(audit, "Reach", [answer])
+    book = openpyxl.load_workbook(io.BytesIO(as_xlsx(report.header.lines, [answer])))
     about, sheet = book.worksheets
     assert "Europe/Helsinki" in {row[1].value for row in about.iter_rows() if row[0].value == "instant"}.pop()
     assert sheet.max_row == 4
-    assert sheet["H2"].value == found.frame.since.iloc[0].tz_localize(None).to_pydatetime()
+    assert sheet["H2"].value == answer.frame.since.iloc[0].tz_localize(None).to_pydatetime()
 
 
 def test_the_header_says_what_a_report_rests_on(audit: Audit, sqlite_database: Database) -> None:
@@ -146,8 +146,8 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
     """Page, workbook, CSV and what was asked, each recorded with the hash that the file has; nothing is fetched."""
     report = Report(audit, "Who could see p-1?")
     could = report.ask(ask.who_could, patient="p-1")
-    given = report.ask(ask.access_over_time, patient="p-1")
-    report.show(charts.spans(given, "Who held access."))
+    grants = report.ask(ask.access_over_time, patient="p-1")
+    report.show(charts.spans(grants, "Who held access."))
     empty = report.ask(ask.ownership, patient="p-1", as_of="2000-01-01")
     assert re.fullmatch(r"none found; \d grants of this patient checked", empty.summary)
     saved = report.save(tmp_path / "reports")
@@ -155,7 +155,7 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
     names = {path.name for path in saved.files} - {f"{name}.pdf"}
     assert names == {
         *(f"{name}.{end}" for end in ("html", "xlsx", "json")),
-        *(f"{name}_{one}.csv" for one in ("1_who_could", "2_access_over_time", "3_ownership")),
+        *(f"{name}_{text}.csv" for text in ("1_who_could", "2_access_over_time", "3_ownership")),
     }
     page = (tmp_path / f"reports/{name}.html").read_text()
     assert not re.search(r"https?://|<script|@import", page)
@@ -165,9 +165,9 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
     assert manifest["asked"][0]["parameters"] == {"patient": "p-1"}
     recorded = {row.body["file"]: row.body for row in Event.select().execute(sqlite_database) if "file" in row.body}
     for path in saved.files:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        assert recorded[path.name]["sha256"] == found
-        assert path.suffix == ".json" or manifest["sha256"][path.name] == found
+        answer = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert recorded[path.name]["sha256"] == answer
+        assert path.suffix == ".json" or manifest["sha256"][path.name] == answer
     reads = ask.audit_reads(audit).frame
     assert f"exported {name}.html" in set(reads.question)
     assert report.save("").files == ()
@@ -177,18 +177,18 @@ def test_nothing_is_written_over(audit: Audit, tmp_path: Path, monkeypatch: pyte
     """Reports of one title on two dates, and twice within a second, stand side by side."""
     monkeypatch.setattr("authz.audit.reports.report.as_pdf", lambda _: None)
     saved = [
-        Report(one, "Who could", [ask.orphans(one)]).save(tmp_path / "out")
-        for one in (audit, audit.at("2026-03-01"), replace(audit, opened=NOW), audit)
+        Report(opened, "Who could", [ask.orphans(opened)]).save(tmp_path / "out")
+        for opened in (audit, audit.at("2026-03-01"), replace(audit, opened=NOW), audit)
     ]
-    files = [path for one in saved for path in one.files]
+    files = [path for report in saved for path in report.files]
     assert len(set(files)) == len(files) == len(list((tmp_path / "out").iterdir())) == 16
     assert "as_of_20260228T220000Z" in saved[1].files[0].name
     assert "made_20260601T120000Z" in saved[2].files[0].name
     assert saved[3].files[0].stem == f"{saved[0].files[0].stem}_2"
-    for one in saved:
-        manifest = json.loads(one.files[-1].read_text())
+    for report in saved:
+        manifest = json.loads(report.files[-1].read_text())
         assert all(
-            hashlib.sha256(path.read_bytes()).hexdigest() == manifest["sha256"][path.name] for path in one.files[:-1]
+            hashlib.sha256(path.read_bytes()).hexdigest() == manifest["sha256"][path.name] for path in report.files[:-1]
         )
     with pytest.raises(InvalidInput, match="is there already; nothing is written over"):
         export(audit, files[0], b"")
@@ -213,10 +213,10 @@ def test_an_output_that_is_no_folder_is_refused(audit: Audit, tmp_path: Path) ->
 
 
 def printed_text(content: bytes, folder: Path) -> list[str]:
-    """The text of each page of a PDF."""
+    """Return the text of each page of a PDF."""
     (folder / "printed.pdf").write_bytes(content)
-    words = ["pdftotext", "-layout", str(folder / "printed.pdf"), "-"]
-    text: str = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    texts = ["pdftotext", "-layout", str(folder / "printed.pdf"), "-"]
+    text: str = subprocess.run(texts, check=True, capture_output=True, text=True).stdout
     return text.split("\f")[:-1]
 
 
@@ -240,7 +240,7 @@ def test_every_page_says_what_it_belongs_to(audit: Audit, tmp_path: Path) -> Non
     pages = printed_text(content, tmp_path)
     assert len(pages) > 2
     for number, text in enumerate(pages, 1):
-        said = " ".join(text.split())
+        joined = " ".join(text.split())
         for expected in (
             'Who asked about "p-1" \\ </style>',
             "PARTLY VERIFIED",
@@ -252,7 +252,7 @@ def test_every_page_says_what_it_belongs_to(audit: Audit, tmp_path: Path) -> Non
             f"made by: compliance, {audit.local(audit.opened)}",
             f"Page {number} of {len(pages)}",
         ):
-            assert expected in said, (number, expected, said)
+            assert expected in joined, (number, expected, joined)
 
 
 @pytest.mark.parametrize(("word", "exit_code"), [("VERIFIED", 0), ("PARTLY VERIFIED", 3), ("NOT VERIFIED", 1)])
@@ -272,19 +272,19 @@ def test_a_report_refuses_a_typing_error_at_once(audit: Audit) -> None:
 
 def test_what_is_shown_is_escaped(audit: Audit) -> None:
     """Ids that are HTML are text on the page."""
-    found = ask.what_could_reach(audit, practitioner="alice")
-    page = Report(audit, "<i>x</i>", [found]).html()
+    answer = ask.what_could_reach(audit, practitioner="alice")
+    page = Report(audit, "<i>x</i>", [answer]).html()
     assert "&lt;b&gt;p&lt;/b&gt;" in page
     assert "<b>p" not in page
     assert "<i>x" not in page
-    assert "&lt;b&gt;" in found._repr_html_()
+    assert "&lt;b&gt;" in answer._repr_html_()
 
 
 WIDE = "at practitioner actor action resource_type resource allowed reason rule grant purpose client address owner"
 
 
 def wide_answer(audit: Audit, text: str) -> Answer:
-    """An answer of fourteen columns, each of them full."""
+    """Return an answer of fourteen columns, each of them full."""
     values = {"instant": to_micros(NOW), "truth": True, "number": 7}
     row = [values.get(COLUMNS[name][0], text) for name in WIDE.split()]
     return Answer("Q0", "made", "Which?", make_frame(ResultTable.of(WIDE, [row] * 3), "UTC"), 3, "things", NOW)
@@ -339,7 +339,7 @@ def test_a_page_prints_as_pdf(audit: Audit) -> None:
     assert printed.startswith(b"%PDF-")
 
 
-def contrast(one: str, other: str = "#ffffff") -> float:
+def contrast(first: str, second: str = "#ffffff") -> float:
     """WCAG's contrast of two colours."""
 
     def light(color: str) -> float:
@@ -347,7 +347,7 @@ def contrast(one: str, other: str = "#ffffff") -> float:
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    high, low = sorted((light(one), light(other)), reverse=True)
+    high, low = sorted((light(first), light(second)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 
@@ -360,14 +360,14 @@ def test_colours_stand_out() -> None:
 def test_charts_of_nothing_are_drawn(audit: Audit) -> None:
     """A chart of an empty answer says that nothing was found, and has no axis."""
     early = "2000-01-01"
-    made = [
+    empty_charts = [
         charts.spans(ask.ownership(audit, patient="p-1", as_of=early), "x"),
         charts.moments(ask.who_did(audit, patient="p-1", as_of=early), "x"),
         charts.bars([], [], "x", "things"),
         charts.volume(ask.volume(audit, as_of=early), "x"),
         charts.states(ask.access_review(audit, subscription="north", as_of=early), "x"),
     ]
-    for one in made:
-        assert one.png.startswith(b"\x89PNG")
-        assert one.caption == "x Nothing found."
-        assert one.png == made[0].png
+    for chart in empty_charts:
+        assert chart.png.startswith(b"\x89PNG")
+        assert chart.caption == "x Nothing found."
+        assert chart.png == empty_charts[0].png

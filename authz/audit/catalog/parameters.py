@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from authz.audit.catalog.known_ids import require_known
-from authz.audit.session import TODAY, Audit, parse_time
+from authz.audit.session import TODAY, Audit
+from authz.audit.times import parse_time
 from authz.errors import InvalidInput, PolicyUnknown
 from authz.texts import LONGEST_TEXT, shown
 

@@ -20,7 +20,8 @@ from authz.audit.catalog.parameters import PARAMETERS
 from authz.audit.catalog.result import QuestionResult, ResultTable
 from authz.audit.reports.interactive import PLAIN, as_interactive
 from authz.audit.reports.tables import as_table
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 from authz.domain import FOREVER, FOREVER_MICROS, format_instant, from_micros
 from authz.errors import InvalidInput
 from authz.texts import shown

@@ -8,7 +8,8 @@ from typing import Any
 
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult, ResultTable
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 from authz.models import Patient
 from authz.policy.compiler import Vocabulary
 from authz.policy.compiler.schema import ToOne

@@ -2,7 +2,8 @@
 
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 from authz.errors import InvalidInput
 
 _CHANGED = "since < :until AND until >= :since AND NOT (since < :since AND until >= :until)"

@@ -11,7 +11,8 @@ from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult, ResultTable
 from authz.audit.questions.access import select_resources_of_patient
 from authz.audit.questions.names import names_at_clinic
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 
 OPERATIONS = ("TREAT", "ETREAT", "BTG", "HPAYMT", "HOPERAT")
 """HL7 purposes of use that an accounting leaves out: treatment, payment, operations."""

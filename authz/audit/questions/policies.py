@@ -4,7 +4,8 @@ from typing import Any
 
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult, ResultTable
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 from authz.domain import from_micros
 from authz.errors import PolicyUnknown
 from authz.policy.decision import Decision

@@ -5,7 +5,8 @@ import orjson
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult, ResultTable
 from authz.audit.permissions import names_readable
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 from authz.audit.verify import NOT, VERIFIED
 from authz.domain import FOREVER, parse_instant, to_micros
 from authz.record import replayed

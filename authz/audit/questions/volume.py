@@ -8,7 +8,8 @@ import pandas as pd
 
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult, ResultTable
-from authz.audit.session import MOST_ROWS, Audit, When, offset_spans
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When, offset_spans
 from authz.domain import FOREVER_MICROS
 
 _DAY = 86_400_000_000
