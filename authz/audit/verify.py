@@ -292,7 +292,7 @@ class LogTree:
     """One tree of a log, as far as it was read.
 
     `proven` leaves are covered by a trusted checkpoint: one that the caller's key signed, or that the caller kept.
-    `latest` is the instant of the last leaf that was read, `newest` that of the last proven leaf, both in microseconds.
+    `last_at` is the instant of the last leaf that was read, `proven_until` that of the last proven leaf (microseconds).
     """
 
     name: str
@@ -302,8 +302,8 @@ class LogTree:
     builder: TreeBuilder = field(default_factory=TreeBuilder)
     rows: int = 0
     proven: int = 0
-    latest: int = 0
-    newest: int = 0
+    last_at: int = 0
+    proven_until: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -381,7 +381,7 @@ class LogReport:
     def _gaps(self) -> Iterator[str]:
         """Describe what is not proven."""
         if not self.proven:
-            yield "no checkpoint can be believed: none is signed by a key that was given, none was kept"
+            yield "no checkpoint is trusted: none is signed by a key that you gave, and you gave none that you kept"
             return
         uncovered = [tree.name or "-" for tree in self.trees if not tree.proven]
         if uncovered:
@@ -551,7 +551,7 @@ class Absences:
             decisions, seals, years = int(body["decisions"]), int(body["seals"]), int(body["retention_years"])
             over = datetime(year + month // 12 + years, month % 12 + 1, 1, tzinfo=UTC)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-            self._early.append(Finding("dropped early", "", event, "it tells no month, counts and retention"))
+            self._early.append(Finding("dropped early", "", event, "its body has no month, counts and retention"))
             return
         earlier = self._drops.get(name, Drop(0, 0, years, event))
         self._drops[name] = Drop(earlier.decisions + decisions, earlier.seals + seals, years, event)
@@ -579,12 +579,12 @@ class Absences:
                 why = f"they are not there, and no event says that {month} was dropped"
                 yield Finding("deleted row", gap.tree, gap.where, why)
             elif (drop.decisions, drop.seals) != (gap.decisions, gap.seals):
-                counts = f"it tells of {drop.decisions} decisions of {drop.seals} seals"
+                counts = f"it names {drop.decisions} decisions of {drop.seals} seals"
                 yield Finding("deleted row", "", drop.event, f"{counts}; {gap.decisions} of {gap.seals} are not there")
         for (whose, nouns), erased in self._erased.items():
             explained = self._explained[whose, nouns]
             if erased.fields > explained:
-                why = f"{erased.fields} fields of {nouns} of {whose} are erased, events tell of {explained}"
+                why = f"{erased.fields} fields of {nouns} of {whose} are erased, the events explain {explained}"
                 yield Finding("erased row", erased.tree, erased.where, why)
 
     @property
@@ -779,7 +779,7 @@ class LogVerifier:
 
     def _read_stray(self, line: JsonObject) -> None:
         self._end_tree()
-        self._add_finding("row without a leaf", line["stray"], "it is in no tree: it was added past the log")
+        self._add_finding("row without a leaf", line["stray"], "it is in no tree: it was added to the tables alone")
 
     def _read_fault(self, line: JsonObject) -> None:
         """Report a fault that only whoever reads the database itself can find."""
@@ -812,10 +812,10 @@ class LogVerifier:
         """Return whether a checkpoint is trusted; report a wrong signature."""
         fault = note.signature_fault(self._key) if self._key else ""
         if fault and source == "kept":
-            self._add_finding("forged checkpoint", f"the checkpoint {note.size} that was given", fault)
+            self._add_finding("forged checkpoint", f"the checkpoint {note.size} that you kept", fault)
         elif fault:
             kind = "rewritten history" if "not signed" in fault else "forged checkpoint"
-            self._add_finding(kind, f"checkpoint {note.size}", f"{fault}; whose it is, is not known")
+            self._add_finding(kind, f"checkpoint {note.size}", f"{fault}; nobody knows who signed it")
         return not fault and (source == "kept" or self._key is not None)
 
     def _read_leaf(self, line: JsonObject) -> None:
@@ -845,7 +845,7 @@ class LogVerifier:
         """Report a leaf that stands behind one with a higher number, or that claims to be much earlier."""
         kind, number = content["type"], content["id"]
         if self._tree:
-            self._tree.latest = content["at"]
+            self._tree.last_at = content["at"]
         if number <= self._last.get(kind, 0):
             why = f"it stands behind {kind} {self._last[kind]}"
             self._add_finding("swapped pair", f"{kind} {number}", why)
@@ -887,10 +887,10 @@ class LogVerifier:
             return
         for note, trusted in self._due.pop(tree.builder.size, ()):
             if note.root != tree.builder.root:
-                why = f"the checkpoint signed at {note.size} leaves says otherwise of those up to here"
+                why = f"the checkpoint signed at {note.size} leaves has another root"
                 self._add_finding("rewritten history", f"leaf {note.size - 1}", why)
             elif trusted:
-                tree.proven, tree.newest = note.size, tree.latest
+                tree.proven, tree.proven_until = note.size, tree.last_at
 
     def _end_tree(self) -> None:
         """Finish the tree that is being read, if there is one."""
@@ -936,7 +936,7 @@ class LogVerifier:
         origins = {tree.origin for tree in report.trees}
         for note, source in self._notes:
             if note.origin not in origins:
-                kind, why = "truncated tail", "its tree is not there at all"
+                kind, why = "truncated tail", "its tree is not there"
                 fault = note.signature_fault(self._key) if self._key and source == "kept" else ""
                 if fault:
                     kind, why = "unusable checkpoint", f"{fault}: the file is damaged, or of another log"
@@ -985,7 +985,7 @@ def _check_consistency(old: Note, new: Note, path: list[bytes], key: VerifierKey
 def describe_report(report: LogReport) -> Iterator[str]:
     """Yield a report as lines for people; the last line is the verdict."""
     for tree in report.trees:
-        last = f", the last of {_describe_instant(tree.newest)}" if tree.proven else ""
+        last = f", the last of {_describe_instant(tree.proven_until)}" if tree.proven else ""
         proven = f"{tree.proven} of {tree.builder.size} leaves proven{last}"
         yield f"{tree.origin}: {proven}; {tree.rows} rows, root {tree.builder.root.hex()}"
     yield from (f"finding: {finding}" for finding in report.findings)

@@ -63,8 +63,7 @@ def show_policy(
         for file, content in compiled.texts.items():
             click.echo(f"# {file}\n{content}")
         return
-    dialect: Dialect = "postgresql" if connect(chosen.database).dialect == "postgresql" else "sqlite"
-    writer = Writer(compiled.types, dialect) if sql else None
+    writer = Writer(compiled.types, _dialect(chosen.database)) if sql else None
     for (subject, resource), queries in compiled.queries.items():
         kind = compiled.types.types[resource].name
         for verb in compiled.actions(resource) or ["(any action)"]:
@@ -101,6 +100,10 @@ def keep(folder: str, database: str | None) -> None:
         raise InvalidInput(f"{folder}: version {compiled.version[:12]} never served this database")
     new = keep_policy(connected, Actor("", now()), compiled)
     click.echo(f"{'kept' if new else 'kept already:'} {compiled.version}")
+
+
+def _dialect(database: str) -> Dialect:
+    return "postgresql" if connect(database).dialect == "postgresql" else "sqlite"
 
 
 def _load(name: str, database: str) -> CompiledPolicy:

@@ -31,7 +31,7 @@ LEAST_DECISIONS = 50_000
 """The least decisions of a span: a process takes as long to start as these take to read."""
 
 _BEFORE_ALL, _AFTER_ALL = -(2**63), 2**63 - 1
-_MOST_SPANS = min(os.cpu_count() or 1, 8)
+_MOST = min(os.cpu_count() or 1, 8)
 _PAGE = 1000
 
 Group = tuple[str, str]
@@ -81,7 +81,7 @@ def start_reading(database: Database, url: str = "") -> Iterator[Callable[[LogVe
 def _ends(database: Database) -> list[int]:
     """Return where spans begin and end: the last decisions of batches that divide the record evenly."""
     last = last_sealed(database)
-    count = max(1, min(_MOST_SPANS, last // LEAST_DECISIONS))
+    count = max(1, min(_MOST, last // LEAST_DECISIONS))
     ends = {last_sealed(database, last * number // count) for number in range(1, count)}
     return sorted({_BEFORE_ALL, *ends - {0}, last})
 
