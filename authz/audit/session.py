@@ -2,8 +2,8 @@
 
 An `Audit` runs the SQL of the questions and holds what all questions share: the instant, the time zone, the policy
 decision point, and the verification of the record. It reads through a connection that cannot write. Each reading is an
-event (AUDIT.md Q24). A second connection writes the event before the answer is returned. If the event cannot be
-written, there is no answer.
+event (Q24). A second connection writes the event before the answer is returned. If the event cannot be written, there
+is no answer.
 """
 
 import getpass

@@ -1,6 +1,6 @@
 """What an audit question is, and its answer: a typed frame, and how much was looked at.
 
-A question is a function with a number (AUDIT.md 1.4) and a sentence. It returns a `QuestionResult`: rows under the
+A question is a function with a number (Q1–Q29) and a sentence. It returns a `QuestionResult`: rows under the
 names that the SQL gives to the columns, each of which `COLUMNS` describes. Calling the question records that it was
 asked, then returns an `Answer`: a pandas frame that has its columns and types even if it is empty.
 """

@@ -1,4 +1,4 @@
-"""The files of a report: their names, and the record that they were written (AUDIT.md Q24)."""
+"""The files of a report: their names, and the record that they were written (Q24)."""
 
 import hashlib
 import re
