@@ -92,9 +92,10 @@ def _pass_settings_on(database: str | None, policies: str | None, letters: str |
     """Put the settings into the environment of the kernels that are started; return the URL with an absolute path."""
     chosen = settings(database=database, policies=policies, letters=letters)
     url = absolute_url(chosen.database)
+    policies = str(Path(chosen.policies).absolute())
     key = str(Path(chosen.checkpoint_key).absolute()) if chosen.checkpoint_key else ""
-    folder = str(Path(chosen.letters).absolute()) if chosen.letters else ""
-    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key, letters=folder)
+    letters = str(Path(chosen.letters).absolute()) if chosen.letters else ""
+    chosen.hand_on(database=url, policies=policies, checkpoint_key=key, letters=letters)
     connected = connect(url)
     if connected.dialect == "sqlite" and not Path(str(connected.database)).is_file():
         raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")

@@ -47,8 +47,8 @@ def test_duckdb_reads_what_was_recorded(recorded: Database, tmp_path: Path) -> N
     query = f"SELECT * FROM read_parquet('{tmp_path}/**/*.parquet', hive_partitioning = false) ORDER BY id"
     read = duckdb.connect().sql(query)
     rows: list[dict[str, Any]] = read.to_arrow_table().to_pylist()
-    written = Decision.select().where(Decision.asked_at < NOW).order_by(Decision.id).dicts().execute(recorded)
-    assert rows == list(written)
+    written = Decision.select().where(Decision.asked_at < NOW).order_by(Decision.id)
+    assert rows == list(written.dicts().execute(recorded))
 
 
 def test_a_subscription_of_any_name_has_a_directory() -> None:

@@ -76,7 +76,8 @@ def _policy(audit: Audit, name: str, value: object) -> str:
         try:
             audit.pdp.of_version(version)
         except PolicyUnknown as error:
-            raise InvalidInput(f"{name}: today, or a version that served here, not {shown(value)}: {error}") from error
+            why = f"not {shown(value)}: {error}"
+            raise InvalidInput(f"{name}: today, or a version that served here, {why}") from error
     return version
 
 

@@ -234,10 +234,10 @@ def _stray_decisions(database: Database, sealed: int) -> Iterator[LogLine]:
     """Yield the first decision that no seal covers, if there is one among those that should be sealed."""
     upto = last_sealed(database)
     if Decision.select().where(Decision.id <= upto).count(database) > sealed:
-        sealing = Seal.select().where(
-            Seal.subscription == Decision.subscription, Decision.id >= Seal.first, Decision.id <= Seal.last
-        )
-        first = Decision.select(fn.MIN(Decision.id)).where(Decision.id <= upto, ~fn.EXISTS(sealing))
+        covers = (Seal.first <= Decision.id, Seal.last >= Decision.id)
+        seals = Seal.select().where(Seal.subscription == Decision.subscription, *covers)
+        uncovered = (Decision.id <= upto, ~fn.EXISTS(seals))
+        first = Decision.select(fn.MIN(Decision.id)).where(*uncovered)
         for (number,) in first.tuples().execute(database):
             if number is not None:
                 yield {"stray": f"decision {number}"}

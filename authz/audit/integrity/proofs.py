@@ -41,7 +41,8 @@ def prove_decision(database: Database, number: int) -> Proof:
     Raises `NotFound` if there is no such decision, and `InvalidInput` if no checkpoint covers it yet.
     """
     with answering(database):
-        decision = next(iter(Decision.select().where(Decision.id == number).dicts().execute(database)), None)
+        rows = Decision.select().where(Decision.id == number).dicts().execute(database)
+        decision = next(iter(rows), None)
         if decision is None:
             raise NotFound
         covers = (Seal.subscription == decision["subscription"], Seal.first <= number, Seal.last >= number)
