@@ -23,13 +23,13 @@ from authz.audit.integrity.checkpoints import read_trusted
 from authz.audit.integrity.verification import Verification, verification
 from authz.audit.permissions import names_readable, restrict_connections
 from authz.audit.times import When, parse_time, parse_time_zone
-from authz.database import Database, answering, close_all, connect, masked_url, pending
+from authz.database import Database, close_all, connect, database_connection, masked_url, pending_migrations
 from authz.domain import to_micros
 from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.models import PolicyText
-from authz.policy.compiler import Vocabulary, load, vocabulary
+from authz.policy.compiler import Schema, load, read_schema
 from authz.policy.pdp import PDP
-from authz.record import Actor, NewEvent, append, count_waiting
+from authz.record import Actor, NewEvent, append, drain_or_count
 from authz.settings import Settings
 
 TODAY = "today"
@@ -44,7 +44,7 @@ class AuditCache:
     """What an audit computes once, for every instant that it is asked about."""
 
     verification: Verification | None = None
-    schemas: list[Vocabulary] | None = None
+    schemas: list[Schema] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Audit:
         return self.pdp.in_force(self.now)
 
     @property
-    def schemas(self) -> list[Vocabulary]:
+    def schemas(self) -> list[Schema]:
         """The schema of today's policy, and of each policy that served and whose text is kept."""
         if self.cache.schemas is None:
             stored = PolicyText.select(PolicyText.files).tuples().iterator(self.database)
@@ -128,7 +128,7 @@ class Audit:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Read one state of the database, even if others write at the same time."""
-        with answering(self.database), self.database.atomic():
+        with database_connection(self.database), self.database.atomic():
             yield
 
     def rows(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
@@ -184,14 +184,14 @@ class Audit:
         """The verification of the record, made once for this audit."""
         if self.cache.verification is None:
             checkpoints, key = read_trusted(self.checkpoint_key)
-            with answering(self.database), names_readable(self.database):  # names are only hashed
+            with database_connection(self.database), names_readable(self.database):  # names are only hashed
                 self.cache.verification = verification(self.database, checkpoints, key, self.url, datetime.now(UTC))
         return self.cache.verification
 
     def record(self, kind: str, body: Mapping[str, Any], *, patient: str = "", reason: str = "") -> None:
         """Record that something was read, before it is returned. Raises `Unavailable`."""
         event = NewEvent(kind, "", {"reader": self.reader, **body}, patient, reason)
-        with answering(self.writing), self.writing.atomic():
+        with database_connection(self.writing), self.writing.atomic():
             append(self.writing, Actor("", datetime.now(UTC)), [event])
 
     def local(self, at: datetime) -> str:
@@ -254,18 +254,18 @@ def _require_up_to_date(database: Database) -> None:
     """Raise `Unavailable` if the database is missing, lacks a migration, or has answers that wait to be stored."""
     if database.dialect == "sqlite" and not Path(str(database.database)).is_file():
         raise Unavailable(f"there is no database at {database.database}; make one with: caregrant migrate")
-    missing = pending(database)
+    missing = pending_migrations(database)
     if missing:
         close_all(database)
         raise Unavailable(f"the database lacks {', '.join(missing)}; bring it up to date with: caregrant migrate")
-    waiting = count_waiting(database)
+    waiting = drain_or_count(database)
     if waiting:
         raise Unavailable(f"{waiting} answers wait in {database.database}-answers: another process holds the database")
     close_all(database)
 
 
-def _parse_schemas(declarations: Iterable[str]) -> Iterator[Vocabulary]:
+def _parse_schemas(declarations: Iterable[str]) -> Iterator[Schema]:
     """Yield the schema of each declaration that this release understands."""
     for text in declarations:
         with suppress(PolicyRefused):
-            yield vocabulary(text)
+            yield read_schema(text)

@@ -16,7 +16,7 @@ from authz.cli.audit_export import drop, erase_command, export
 from authz.cli.options import as_json, now, open_database, setting, settings, write_json
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.record import count_waiting, replayed
+from authz.record import drain_or_count, replay_facts
 from authz.texts import parse_number
 
 
@@ -31,7 +31,7 @@ def audit() -> None:
 @setting("database")
 def replay(check: bool, as_json: bool, database: str | None) -> None:
     """Rebuild the facts from the events alone, and list the differences to the tables."""
-    read, differences, unproven = replayed(open_database(settings(database=database).database))
+    read, differences, unproven = replay_facts(open_database(settings(database=database).database))
     if as_json:
         write_json(
             {"events": read, "differences": [vars(difference) for difference in differences], "unproven": unproven}
@@ -99,7 +99,7 @@ def verify(
         signed, key = read_trusted(chosen.checkpoint_key)
         checkpoints = f"{checkpoints}\n{signed}"
     connected = open_database(chosen.database)
-    report = verify_database(connected, checkpoints, key, chosen.database, now(), count_waiting(connected))
+    report = verify_database(connected, checkpoints, key, chosen.database, now(), drain_or_count(connected))
     verdict = verdict_of(report)
     if as_json:
         trees = [

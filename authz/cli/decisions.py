@@ -80,7 +80,7 @@ def _serialize(explanation: Explanation, explain: bool) -> dict[str, object]:
         "evaluated_at": format_instant(decision.evaluated_at),
     }
     if explain:
-        body["ways"] = explanation.told()
+        body["ways"] = explanation.serialize()
     return body
 
 
@@ -98,7 +98,7 @@ def _write_explanation(explanation: Explanation, explain: bool) -> None:
         click.echo(f"allowed: {', '.join(parts)}")
     else:
         click.echo(f"denied: {REASONS[decision.reason]}")
-    for derivation in explanation.ways if explain else ():
+    for derivation in explanation.derivations if explain else ():
         click.echo(
             f"\n{derivation.rule or 'a rule without a number'} ({'does not permit' if derivation.unmet else 'permits'})"
         )

@@ -20,7 +20,7 @@ from authz.cli.options import PORT, as_json, now, setting, settings, write_json
 from authz.database import absolute_url, connect
 from authz.domain import parse_instant
 from authz.errors import ImportRefused, InvalidInput, Unavailable
-from authz.operations import Source, Verdict, review
+from authz.operations import ReviewVerdict, SheetSource, review
 from authz.policy.pdp import open_pdp
 from authz.record import Actor, keep_policy
 
@@ -95,7 +95,7 @@ def _pass_settings_on(database: str | None, policies: str | None, letters: str |
     policies = str(Path(chosen.policies).absolute())
     key = str(Path(chosen.checkpoint_key).absolute()) if chosen.checkpoint_key else ""
     letters = str(Path(chosen.letters).absolute()) if chosen.letters else ""
-    chosen.hand_on(database=url, policies=policies, checkpoint_key=key, letters=letters)
+    chosen.export_to_environment(database=url, policies=policies, checkpoint_key=key, letters=letters)
     connected = connect(url)
     if connected.dialect == "sqlite" and not Path(str(connected.database)).is_file():
         raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
@@ -147,7 +147,7 @@ def review_command(
     chosen = settings(database=database, policies=policies)
     content = file.read(LARGEST + 1)
     verdicts = _read_verdicts(content)
-    source = Source(hashlib.sha256(content).hexdigest(), chosen.reader or getpass.getuser())
+    source = SheetSource(hashlib.sha256(content).hexdigest(), chosen.reader or getpass.getuser())
     with open_pdp(chosen.database, chosen.policies) as pdp:
         keep_policy(pdp.database, Actor("", now()), pdp.policy)  # so that its decisions can be asked again
         reviewed = review(
@@ -163,7 +163,7 @@ def _parse_due(text: str) -> datetime:
     return parse_instant(f"{text}T00:00:00Z" if len(text) == 10 else text)
 
 
-def _read_verdicts(content: bytes) -> list[Verdict]:
+def _read_verdicts(content: bytes) -> list[ReviewVerdict]:
     """Return the verdicts of a sheet. Raises `InvalidInput`."""
     needed = ("grant", "standing_share", "patient", "practitioner", "verdict")
     verdicts = []
@@ -172,7 +172,7 @@ def _read_verdicts(content: bytes) -> list[Verdict]:
         if len(nouns) != 1 or not _NUMBER.fullmatch(cells[nouns[0]]) or int(cells[nouns[0]]) >= 2**63:
             raise ImportRefused(line, "a line has the number of a grant or of a standing share")
         number, verdict = int(cells[nouns[0]]), cells["verdict"].casefold()
-        verdicts.append(Verdict(line, nouns[0], number, cells["patient"], cells["practitioner"], verdict))
+        verdicts.append(ReviewVerdict(line, nouns[0], number, cells["patient"], cells["practitioner"], verdict))
     return verdicts
 
 

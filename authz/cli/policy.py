@@ -8,10 +8,10 @@ import click
 from authz.cli.options import as_json, now, open_database, setting, settings, write_json
 from authz.database import connect
 from authz.errors import InvalidInput, PolicyUnknown
-from authz.policy.compiler import CompiledPolicy, Query, Writer, clauses, compile_texts, load
+from authz.policy.compiler import CompiledPolicy, Query, SqlWriter, clauses, compile_texts, load
 from authz.policy.compiler.sql import Dialect
 from authz.policy.history import kept_texts
-from authz.record import Actor, keep_policy, policies_served
+from authz.record import Actor, keep_policy, list_served_policies
 
 
 @click.group()
@@ -63,7 +63,7 @@ def show_policy(
         for file, content in compiled.texts.items():
             click.echo(f"# {file}\n{content}")
         return
-    writer = Writer(compiled.types, _dialect(chosen.database)) if sql else None
+    writer = SqlWriter(compiled.types, _dialect(chosen.database)) if sql else None
     for (subject, resource), queries in compiled.queries.items():
         kind = compiled.types.types[resource].name
         for verb in compiled.actions(resource) or ["(any action)"]:
@@ -81,7 +81,7 @@ def show_policy(
 @setting("database")
 def policy_history(as_json: bool, database: str | None) -> None:
     """List which policy was in force from when to when, from which folder, and whether its text is kept."""
-    periods = policies_served(open_database(settings(database=database).database))
+    periods = list_served_policies(open_database(settings(database=database).database))
     if as_json:
         write_json([period._asdict() for period in periods])
         return
@@ -96,7 +96,7 @@ def policy_history(as_json: bool, database: str | None) -> None:
 def keep(folder: str, database: str | None) -> None:
     """Store the text of DIRECTORY, a policy that served before texts were stored, so that `--at` can ask it."""
     compiled, connected = load(folder), open_database(settings(database=database).database)
-    if compiled.version not in {period.version for period in policies_served(connected)}:
+    if compiled.version not in {period.version for period in list_served_policies(connected)}:
         raise InvalidInput(f"{folder}: version {compiled.version[:12]} never served this database")
     new = keep_policy(connected, Actor("", now()), compiled)
     click.echo(f"{'kept' if new else 'kept already:'} {compiled.version}")
@@ -111,7 +111,7 @@ def _load(name: str, database: str) -> CompiledPolicy:
     if Path(name).exists() or not re.fullmatch("[0-9a-f]{8,64}", name):
         return load(name)
     connected = open_database(database)
-    versions = {period.version for period in policies_served(connected) if period.version.startswith(name)}
+    versions = {period.version for period in list_served_policies(connected) if period.version.startswith(name)}
     if len(versions) != 1:
         count = "no such version" if not versions else "more than one such version"
         raise InvalidInput(f"{name}: there is no such directory, and {count} served this database")

@@ -17,7 +17,7 @@ from authz.database import Database
 from authz.domain import format_instant, to_micros
 from authz.models import Decision, Event, Grant, StandingShare
 from authz.policy.decision import Decision as Decided
-from authz.record import Actor, Asked, record_decisions
+from authz.record import Actor, RecordedQuestion, record_decisions
 from tests.support.people import NOW
 from tests.support.recorded import record
 
@@ -49,7 +49,7 @@ def decided_record(database: Database) -> Database:
         Decided(True, "permitted", "f" * 64, to_micros(NOW), ("R4",), None, 1),
         Decided(False, "denied", "f" * 64, to_micros(NOW)),
     ]
-    question = Asked(("practitioner", "bob"), "view", ("patient", "p-1"), purpose="TREAT")
+    question = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"), purpose="TREAT")
     record_decisions(database, actor, [(question, decided) for decided in decisions])
     return database
 

@@ -7,11 +7,11 @@ from difflib import get_close_matches
 
 from peewee import Expression, Field, ModelSelect, fn
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.errors import InvalidInput
 from authz.models import Entity, Patient, Practitioner, Review, Subscription
 from authz.policy.decision import Ref
-from authz.texts import LONGEST_ID, shown
+from authz.texts import LONGEST_ID, quote_value
 
 _COLUMNS: dict[str, Field] = {
     "patient": Patient.id,
@@ -37,7 +37,7 @@ def require_known_ref(database: Database, ref: Ref) -> None:
     if kind in _COLUMNS:
         require_known(database, kind, name)
     else:
-        with answering(database):
+        with database_connection(database):
             has_rows = Entity.select().where(Entity.type == kind).exists(database)
         if has_rows:
             _require(database, kind, name, Entity.id, Entity.type == kind)
@@ -45,13 +45,13 @@ def require_known_ref(database: Database, ref: Ref) -> None:
 
 def _require(database: Database, noun: str, name: object, column: Field, condition: Expression | None = None) -> str:
     if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_ID or "\0" in name:
-        raise InvalidInput(f"{noun}: an id of 1 to {LONGEST_ID} characters, not {shown(name)}")
-    with answering(database):
+        raise InvalidInput(f"{noun}: an id of 1 to {LONGEST_ID} characters, not {quote_value(name)}")
+    with database_connection(database):
         if _select(column, condition).where(column == name).exists(database):
             return name
         similar = _similar(database, name, column, condition)
     hint = f"; did you mean {similar}?" if similar else ""
-    raise InvalidInput(f"no {noun} {shown(name).strip(chr(39))}{hint}")
+    raise InvalidInput(f"no {noun} {quote_value(name).strip(chr(39))}{hint}")
 
 
 def _similar(database: Database, name: str, column: Field, condition: Expression | None) -> str | None:

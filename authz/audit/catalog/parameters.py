@@ -11,7 +11,7 @@ from authz.audit.catalog.known_ids import require_known
 from authz.audit.session import TODAY, Audit
 from authz.audit.times import parse_time
 from authz.errors import InvalidInput, PolicyUnknown
-from authz.texts import LONGEST_TEXT, shown
+from authz.texts import LONGEST_TEXT, quote_value
 
 Check = Callable[[Audit, str, object], Any]
 """Returns the value of a parameter, given its name and what the caller passed. Raises `InvalidInput`."""
@@ -36,7 +36,7 @@ def _instant(audit: Audit, name: str, value: object) -> datetime | None:
 def _whole(lowest: int, highest: int) -> Check:
     def check(_: Audit, name: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            raise InvalidInput(f"{name}: a whole number from {lowest:,} to {highest:,}, not {shown(value)}")
+            raise InvalidInput(f"{name}: a whole number from {lowest:,} to {highest:,}, not {quote_value(value)}")
         return value
 
     return check
@@ -44,26 +44,26 @@ def _whole(lowest: int, highest: int) -> Check:
 
 def _times(_: Audit, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 1000:
-        raise InvalidInput(f"{name}: a number from 1 to 1,000, not {shown(value)}")
+        raise InvalidInput(f"{name}: a number from 1 to 1,000, not {quote_value(value)}")
     return value
 
 
 def _truth(_: Audit, name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise InvalidInput(f"{name}: True or False, not {shown(value)}")
+        raise InvalidInput(f"{name}: True or False, not {quote_value(value)}")
     return value
 
 
 def _text(_: Audit, name: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or "\0" in value:
-        raise InvalidInput(f"{name}: a text of at most {LONGEST_TEXT} characters, not {shown(value)}")
+        raise InvalidInput(f"{name}: a text of at most {LONGEST_TEXT} characters, not {quote_value(value)}")
     return value.strip()
 
 
 def _one_of(choices: tuple[str, ...]) -> Check:
     def check(_: Audit, name: str, value: object) -> str:
         if value not in choices:
-            raise InvalidInput(f"{name}: one of {', '.join(choices)}, not {shown(value)}")
+            raise InvalidInput(f"{name}: one of {', '.join(choices)}, not {quote_value(value)}")
         return str(value)
 
     return check
@@ -76,7 +76,7 @@ def _policy(audit: Audit, name: str, value: object) -> str:
         try:
             audit.pdp.of_version(version)
         except PolicyUnknown as error:
-            why = f"not {shown(value)}: {error}"
+            why = f"not {quote_value(value)}: {error}"
             raise InvalidInput(f"{name}: today, or a version that served here, {why}") from error
     return version
 

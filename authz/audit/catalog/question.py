@@ -24,7 +24,7 @@ from authz.audit.session import MOST_ROWS, Audit
 from authz.audit.times import When
 from authz.domain import FOREVER, FOREVER_MICROS, format_instant, from_micros
 from authz.errors import InvalidInput
-from authz.texts import shown
+from authz.texts import quote_value
 
 DTYPES = {"text": "str", "number": "Int64", "amount": "Float64", "truth": "boolean"}
 """The dtype of each kind of column; an instant is ``datetime64[us]`` in the time zone asked for, a day without one."""
@@ -159,7 +159,7 @@ class AuditQuestion:
         defaults = self._defaults()
         for name in parameters:
             if name not in defaults:
-                raise InvalidInput(f"{self.name} has no parameter {shown(name)}; it has {', '.join(defaults)}")
+                raise InvalidInput(f"{self.name} has no parameter {quote_value(name)}; it has {', '.join(defaults)}")
         values = {}
         for name, default in defaults.items():
             value = parameters.get(name, default)

@@ -20,12 +20,12 @@ import orjson
 
 from authz.audit.export.log import snapshot
 from authz.audit.verify import Clock, Finding, LogVerifier, batch_faults, describe_decisions, whose_address
-from authz.database import Database, answering, close_all, connect
+from authz.database import Database, close_all, connect, database_connection
 from authz.errors import Unavailable
-from authz.record.leaves import blob, canonical
+from authz.record.leaves import canonical, stored_bytes
 from authz.record.merkle import leaf_hash
-from authz.record.partitions import month_of
-from authz.record.sealing import SEALED, decisions, last_sealed, told_decisions
+from authz.record.partitions import month_of_instant
+from authz.record.sealing import SEALED, decision_leaf_contents, decisions, last_sealed
 
 LEAST_DECISIONS = 50_000
 """The least decisions of a span: a process takes as long to start as these take to read."""
@@ -108,7 +108,7 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
     """Yield the id of each decision, its group, and the hash of its leaf."""
     clock = Clock(span.latest)
     while page := decisions(database, after, upto, _PAGE):
-        for stored, row in zip(page, told_decisions(database, page), strict=True):
+        for stored, row in zip(page, decision_leaf_contents(database, page), strict=True):
             number, tree, at = row["id"], row["subscription"], row["asked_at"]
             if row["address"] and not stored["address"]:
                 whose = whose_address(row)
@@ -127,7 +127,7 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
 def _month(at: object) -> str:
     """Return the month of an instant, or an empty text if the value is no instant and was sealed in no month."""
     try:
-        return month_of(at) if isinstance(at, int) else ""
+        return month_of_instant(at) if isinstance(at, int) else ""
     except OverflowError:
         return ""
 
@@ -149,7 +149,7 @@ def _check(span: Span, seal: dict[str, Any], rows: list[tuple[int, bytes]]) -> N
         total, seals, first, where = span.missing.get(seal["month"], (0, 0, tree, describe_decisions(seal)))
         span.missing[seal["month"]] = total + count, seals + 1, first, where
         return
-    for kind, where, why in batch_faults(seal, blob(seal["root"]), blob(seal["marks"] or b""), rows):
+    for kind, where, why in batch_faults(seal, stored_bytes(seal["root"]), stored_bytes(seal["marks"] or b""), rows):
         span.findings.append(Finding(kind, tree, where, why))
 
 
@@ -194,7 +194,7 @@ def _result(worker: subprocess.Popen[bytes]) -> Span:
 def _main() -> None:
     url, after, upto = orjson.loads(sys.stdin.buffer.read())
     database = connect(url, read_only=True)
-    with answering(database), snapshot(database):
+    with database_connection(database), snapshot(database):
         span = read_span(database, after, upto)
     close_all(database)
     sys.stdout.buffer.write(orjson.dumps(span))

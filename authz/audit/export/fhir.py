@@ -33,7 +33,7 @@ from authz.audit.export.fhir_resources import (
     reference,
 )
 from authz.audit.export.log import LogLine
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import format_instant, format_micros
 from authz.models import Event, Grant, Patient, StandingShare
 from authz.record.sealing import decisions
@@ -56,7 +56,7 @@ _CODES = {
 def resources(database: Database, release: Release, now: datetime) -> Iterator[Resource]:
     """Yield every Consent, then every AuditEvent, in the order of the record. Raises `Unavailable`."""
     write_consent, write_event = {"r4": (consent_r4, audit_event_r4), "r5": (consent_r5, audit_event_r5)}[release]
-    with answering(database):
+    with database_connection(database):
         for consent in _consents(database, now):
             yield write_consent(consent)
         for event in _pages(database, Event.select(), Event.id):

@@ -21,15 +21,15 @@ import pyarrow.parquet as pq
 from peewee import fn
 
 from authz.audit.export.log import origin_segment
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import to_micros
 from authz.errors import Conflict, InvalidInput
 from authz.models import Seal
 from authz.record import seal as seal_decisions
 from authz.record.leaves import DECISION_FIELDS, canonical
 from authz.record.merkle import Frontier, leaf_hash
-from authz.record.partitions import bounds, month_of
-from authz.record.sealing import told_decisions
+from authz.record.partitions import month_bounds, month_of_instant
+from authz.record.sealing import decision_leaf_contents
 
 _ROWS_AT_ONCE = 20_000
 _LONGEST_NAME = 200
@@ -70,19 +70,19 @@ def export_parquet(database: Database, folder: Path, now: datetime) -> Iterator[
     and `Unavailable`.
     """
     seal_decisions(database, now)
-    with answering(database):
+    with database_connection(database):
         months = [
             month for (month,) in Seal.select(Seal.month).distinct().order_by(Seal.month).tuples().execute(database)
         ]
     for month in months:
         target = folder / f"month={month}"
-        if month < month_of(to_micros(now)) and not target.exists():
+        if month < month_of_instant(to_micros(now)) and not target.exists():
             yield _export_month(database, month, target)
 
 
 def describe_nothing_written(database: Database, folder: Path, now: datetime) -> str:
     """Return why `export_parquet` wrote nothing."""
-    with answering(database):
+    with database_connection(database):
         counts = dict(
             Seal.select(Seal.month, fn.SUM(Seal.count))
             .group_by(Seal.month)
@@ -90,7 +90,7 @@ def describe_nothing_written(database: Database, folder: Path, now: datetime) ->
             .tuples()
             .execute(database)
         )
-    present = month_of(to_micros(now))
+    present = month_of_instant(to_micros(now))
     past = [month for month in counts if month < present]
     if past:
         return f"nothing written: {past[0]} to {past[-1]} are in {folder} already"
@@ -103,7 +103,7 @@ def _export_month(database: Database, month: str, target: Path) -> ExportedMonth
     try:
         shutil.rmtree(partial, ignore_errors=True)
         rows = subscriptions = 0
-        with answering(database):
+        with database_connection(database):
             sealed = Seal.select(Seal.subscription, fn.MIN(Seal.first), fn.MAX(Seal.last), fn.SUM(Seal.count))
             seals = sealed.where(Seal.month == month).group_by(Seal.subscription).order_by(Seal.subscription)
             for subscription, first, last, count in seals.tuples().execute(database):
@@ -125,7 +125,7 @@ def _write(database: Database, folder: Path, month: str, subscription: str, afte
     sql, written = _SELECT.format(database.param), 0
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         while True:
-            values = (subscription, after, last, *bounds(month), _ROWS_AT_ONCE)
+            values = (subscription, after, last, *month_bounds(month), _ROWS_AT_ONCE)
             rows = database.execute_sql(sql, values).fetchall()
             if not rows:
                 return written
@@ -152,7 +152,7 @@ def require_exported(database: Database, folder: Path, month: str) -> None:
     """Raise `Conflict` unless the exported month is, row for row and file for file, what was sealed."""
     exported = folder / f"month={month}"
     others = {path for path in exported.rglob("*") if path.is_file()}
-    with answering(database):
+    with database_connection(database):
         names = Seal.select(Seal.subscription).where(Seal.month == month).distinct().order_by(Seal.subscription)
         for (subscription,) in list(names.tuples().execute(database)):
             path = file_of(exported, subscription)
@@ -163,8 +163,8 @@ def require_exported(database: Database, folder: Path, month: str) -> None:
             seals = Seal.select().where(Seal.month == month, Seal.subscription == subscription).order_by(Seal.first)
             for seal in seals.execute(database):
                 batch = list(islice(rows, seal.count))
-                leaves = [leaf_hash(canonical(row)) for row in told_decisions(database, batch)]
-                if Frontier().grown(leaves)[0].root != bytes(seal.root):
+                leaves = [leaf_hash(canonical(row)) for row in decision_leaf_contents(database, batch)]
+                if Frontier().append(leaves)[0].root != bytes(seal.root):
                     raise Conflict(f"{path}: decisions {seal.first} to {seal.last} are not what was sealed")
             added = next(rows, None)
             if added is not None:

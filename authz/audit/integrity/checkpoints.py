@@ -17,7 +17,7 @@ from peewee import fn
 
 from authz.audit.export.log import origin_of
 from authz.audit.verify import Malformed, Note, VerifierKey, is_consistent, key_id, parse_notes
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.database.statements import CHECKPOINT_LOCK, take_locks
 from authz.errors import Conflict, InvalidInput, Unavailable
 from authz.models import Checkpoint
@@ -132,8 +132,8 @@ def checkpoint(database: Database, signer: Signer, now: datetime) -> list[Note]:
     Raises `Conflict`, with nothing signed, if a tree does not begin with the leaves that were signed before.
     """
     seal(database, now)
-    with answering(database), database.atomic():
-        take_locks(database, CHECKPOINT_LOCK, alone=True)
+    with database_connection(database), database.atomic():
+        take_locks(database, CHECKPOINT_LOCK, exclusive=True)
         remembered, stored = signer.last(), stored_checkpoints(database)
         current = trees(database)
         lost = set(remembered) - {origin_of(signer.key.name, tree) for tree in current}

@@ -7,14 +7,14 @@ from peewee import Expression
 from authz.audit.export.log import sealed_rows
 from authz.audit.integrity.checkpoints import format_note, stored_checkpoints
 from authz.audit.verify import Malformed, Note, parse_notes
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import to_micros
 from authz.errors import InvalidInput, NotFound
-from authz.models import Decision, Event, Leaf, Seal
-from authz.record.events import told_events
+from authz.models import Event, MerkleLeaf, RecordedDecision, Seal
+from authz.record.events import event_leaf_contents
 from authz.record.leaves import EVENT_FIELDS, canonical, seal_leaf
 from authz.record.merkle import inclusion, leaf_hash, node_hash
-from authz.record.sealing import SEALED, told_decisions
+from authz.record.sealing import SEALED, decision_leaf_contents
 from authz.record.trees import consistency_proof, inclusion_proof
 
 Proof = dict[str, Any]
@@ -26,13 +26,13 @@ def prove_event(database: Database, number: int) -> Proof:
 
     Raises `NotFound` if there is no such event, and `InvalidInput` if no checkpoint covers it yet.
     """
-    with answering(database):
+    with database_connection(database):
         events = Event.select(*(getattr(Event, name) for name in EVENT_FIELDS)).where(Event.id == number)
         row = next(iter(events.tuples().execute(database)), None)
         if row is None:
             raise NotFound
-        (leaf,) = told_events(database, [(row[0], to_micros(row[1]), *row[2:])])
-        return _prove_leaf(database, leaf["subscription"], Leaf.event == number, leaf)
+        (leaf,) = event_leaf_contents(database, [(row[0], to_micros(row[1]), *row[2:])])
+        return _prove_leaf(database, leaf["subscription"], MerkleLeaf.event == number, leaf)
 
 
 def prove_decision(database: Database, number: int) -> Proof:
@@ -40,8 +40,8 @@ def prove_decision(database: Database, number: int) -> Proof:
 
     Raises `NotFound` if there is no such decision, and `InvalidInput` if no checkpoint covers it yet.
     """
-    with answering(database):
-        rows = Decision.select().where(Decision.id == number).dicts().execute(database)
+    with database_connection(database):
+        rows = RecordedDecision.select().where(RecordedDecision.id == number).dicts().execute(database)
         decision = next(iter(rows), None)
         if decision is None:
             raise NotFound
@@ -49,10 +49,10 @@ def prove_decision(database: Database, number: int) -> Proof:
         seals = Seal.select(*(getattr(Seal, name) for name in SEALED)).where(*covers)
         for row in seals.dicts().execute(database):
             seal = {**row, "at": to_micros(row["at"]), "root": bytes(row["root"])}
-            decisions = list(told_decisions(database, sealed_rows(database, seal)))
+            decisions = list(decision_leaf_contents(database, sealed_rows(database, seal)))
             place = next((place for place, leaf in enumerate(decisions) if leaf["id"] == number), None)
             if place is not None:
-                proof = _prove_leaf(database, seal["subscription"], Leaf.seal == seal["id"], seal_leaf(seal))
+                proof = _prove_leaf(database, seal["subscription"], MerkleLeaf.seal == seal["id"], seal_leaf(seal))
                 path = _path_in_batch([leaf_hash(canonical(leaf)) for leaf in decisions], place)
                 return {
                     **proof,
@@ -73,7 +73,7 @@ def prove_consistency(database: Database, since: str) -> list[Proof]:
     except Malformed as error:
         raise InvalidInput(str(error)) from error
     proofs: list[Proof] = []
-    with answering(database):
+    with database_connection(database):
         last = {note.origin: (tree, note) for tree, note in stored_checkpoints(database).items()}
         for old in earlier:
             tree, note = last.get(old.origin, ("", None))
@@ -85,7 +85,7 @@ def prove_consistency(database: Database, since: str) -> list[Proof]:
 
 
 def _prove_leaf(database: Database, tree: str, condition: Expression, leaf: dict[str, Any]) -> Proof:
-    numbers = Leaf.select(Leaf.number).where(Leaf.tree == tree, condition).tuples().execute(database)
+    numbers = MerkleLeaf.select(MerkleLeaf.number).where(MerkleLeaf.tree == tree, condition).tuples().execute(database)
     number = next((number for (number,) in numbers), None)
     note: Note | None = stored_checkpoints(database).get(tree)
     if number is None or note is None or number >= note.size:

@@ -17,7 +17,7 @@ from authz.audit.verify import (
     VerifierKey,
     parse_notes,
 )
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import from_micros, to_micros
 from authz.errors import InvalidInput
 from authz.record.leaves import canonical
@@ -76,7 +76,7 @@ def verification(
 
 def _last_signed(database: Database) -> datetime | None:
     """Return when the last checkpoint claims to be signed; None if it claims no instant, for anybody may write it."""
-    with answering(database):
+    with database_connection(database):
         last = database.execute_sql("SELECT at FROM checkpoint ORDER BY id DESC LIMIT 1").fetchone()
     try:
         return from_micros(last[0]) if last else None
@@ -108,7 +108,7 @@ def verify_database(
     except Malformed as error:
         raise InvalidInput(str(error)) from error
     name = verifier_key.name if verifier_key else _name_of_log(kept)
-    with answering(database), snapshot(database), start_reading(database, url) as add_decisions:
+    with database_connection(database), snapshot(database), start_reading(database, url) as add_decisions:
         micros = None if now is None else to_micros(now)
         verifier = LogVerifier(kept, verifier_key, check_decisions=add_decisions, write=canonical, now=micros)
         try:

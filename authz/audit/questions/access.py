@@ -11,7 +11,7 @@ from authz.audit.catalog.result import QuestionResult, ResultTable
 from authz.audit.session import MOST_ROWS, Audit
 from authz.audit.times import When
 from authz.models import Patient
-from authz.policy.compiler import Vocabulary
+from authz.policy.compiler import Schema
 from authz.policy.compiler.schema import ToOne
 from authz.policy.decision import Decision
 
@@ -171,7 +171,7 @@ def who_did(audit: Audit, *, patient: str, since: When = None, until: When = Non
     return QuestionResult(table, checked)
 
 
-def select_resources_of_patient(schemas: Iterable[Vocabulary]) -> str:
+def select_resources_of_patient(schemas: Iterable[Schema]) -> str:
     """Return SQL that selects the patient ``:patient``, and the entities that belong to the patient.
 
     An entity belongs to a patient if a relation of any of these schemas leads from the entity to the patient, at any

@@ -9,7 +9,7 @@ from authz.audit.session import MOST_ROWS, Audit
 from authz.audit.times import When
 from authz.audit.verify import NOT, VERIFIED
 from authz.domain import FOREVER, parse_instant, to_micros
-from authz.record import replayed
+from authz.record import replay_facts
 
 _CLOCKS = {
     "event": "the clock of the events",
@@ -54,7 +54,7 @@ def record_whole(audit: Audit, *, tolerance: int = 300) -> QuestionResult:
 def reconciliation(audit: Audit) -> QuestionResult:
     """Return one row for each fact that the events and the tables do not both have."""
     with names_readable(audit.database):  # names are only hashed
-        read, differences, _ = replayed(audit.database, MOST_ROWS + 1)
+        read, differences, _ = replay_facts(audit.database, MOST_ROWS + 1)
     rows = []
     for difference in differences:
         fact = orjson.loads(difference.row)

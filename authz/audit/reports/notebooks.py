@@ -22,7 +22,7 @@ from authz.audit.reports.interactive import PLAIN
 from authz.audit.reports.printed import Margins, page
 from authz.audit.reports.report import MIME
 from authz.errors import InvalidInput, NotFound
-from authz.settings import shipped
+from authz.settings import shipped_folder
 
 SETTINGS = ".jupyterlab"
 """The folder, inside the folder of the notebooks, in which JupyterLab stores its settings."""
@@ -50,7 +50,7 @@ class ShippedNotebook:
 
 def list_notebooks() -> list[ShippedNotebook]:
     """Return every notebook, in reading order."""
-    return [_read(path) for path in sorted(shipped("notebooks").glob("[0-9]*.py"))]
+    return [_read(path) for path in sorted(shipped_folder("notebooks").glob("[0-9]*.py"))]
 
 
 def find_notebook(name: str) -> ShippedNotebook:
