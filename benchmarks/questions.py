@@ -236,7 +236,7 @@ def _asked(folder: Path, sized: str, beside: str, url: str = "") -> tuple[list[s
         told = [_measured(question.name, f"sqlite:///{folder}/scale.db")]
         if url:
             told.append(_measured(question.name, url))
-        elif "decided" in question.asked.__code__.co_names:  # it reads decisions
+        elif any(name.startswith("decision_") for name in question.function.__code__.co_names):  # it reads decisions
             told.append(_measured(question.name, f"sqlite:///{folder}/scale.db", f"{folder}/parquet"))
         worst = max(worst, *(one["memory"] for one in told))
         cells = [f"{one['seconds']:.2f} s | {one['memory'] / 1e6:.0f} MB" for one in told]

@@ -13,12 +13,12 @@
 # %% [markdown]
 # # Start here
 #
-# Who could see a patient, who did, by whose decision, and is the record whole? Each notebook after this one answers
-# one such question.
-# Change what is in the *parameters* cell at the top, then run everything (Run → Run All Cells). Nothing here can
-# change the clinic: the database is opened read only. That you read it is recorded, as every reading is.
-# People and patients are ids throughout. Every answer says how much was looked at to find it: *none found; 214 live
-# shares checked* is an answer, too. An id that is not there is refused.
+# Who could see a patient? Who did, and by whose decision? Is the record whole? Each of the other notebooks answers one
+# such question.
+# Change the values in the *parameters* cell at the top, then run everything (Run → Run All Cells). Nothing here can
+# change the clinic: the notebooks only read the database. Each reading is recorded, yours too.
+# People and patients appear as ids. Every answer says how many things were checked: *none found; 214 live shares
+# checked* is an answer, too. An id that does not exist is refused.
 
 # %% tags=["parameters"]
 as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
@@ -33,14 +33,15 @@ report = Report(open_audit(database, as_of=as_of, tz=tz), "What this database ho
 report
 
 # %% [markdown]
-# Is the record whole? The header above says it first, on every report. Below is each check.
+# Is the record whole? The header of every report gives the verdict. Here is each check.
 
 # %%
 whole = report.ask(ask.record_whole)
 whole
 
 # %% [markdown]
-# Does what stands agree with what was recorded? Every grant, membership and licence rebuilt from the events alone.
+# Do the tables agree with the record? Every grant, membership and licence is rebuilt from the events alone, and
+# compared.
 
 # %%
 agreement = report.ask(ask.reconciliation)
@@ -62,7 +63,7 @@ assert len(reads) >= 3, "this notebook's own questions are recorded"
 reads
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Who could see this patient?
 #
-# At one instant, by the policy itself: the same question that an app would have asked then.
+# The policy itself answers, for one instant, as it would have answered an app then.
 
 # %% tags=["parameters"]
 patient = "p-1"
@@ -30,7 +30,7 @@ report = Report(audit, f"Who could see patient {patient}", patient=patient)
 report
 
 # %% [markdown]
-# Everybody who could see the patient at `as_of`, by which rule, through which grant.
+# Who could see the patient at `as_of`, by which rule, and through which grant?
 
 # %%
 could = report.ask(ask.who_could, patient=patient)
@@ -38,22 +38,22 @@ assert could.frame.practitioner.is_unique
 could
 
 # %% [markdown]
-# What was ever given on this patient: who held it, when, and who ended it.
+# What was ever given on this patient: who held it, when, and who ended it?
 
 # %%
-given = report.ask(ask.access_over_time, patient=patient)
-held = set(given.frame.practitioner)
-assert set(could.frame.practitioner[could.frame.how != "other"]) <= held, "nobody sees without having been given it"
-given
+grants = report.ask(ask.access_over_time, patient=patient)
+holders = set(grants.frame.practitioner)
+assert set(could.frame.practitioner[could.frame.how != "other"]) <= holders, "nobody sees without a share"
+grants
 
 # %% [markdown]
-# The same, to look at.
+# The same as a chart.
 
 # %%
-report.show(charts.spans(given, f"Who held access to {patient}, from when until when."))
+report.show(charts.spans(grants, f"Who held access to {patient}, from when until when."))
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

@@ -13,12 +13,12 @@
 # %% [markdown]
 # # Who did?
 #
-# Who asked to do what with this patient or their documents, from which app, for what purpose, by which grant; permits
-# and denials. A list or a search is recorded with its size, not with each patient in it.
+# Who asked to do what with this patient or their documents, through which app, for what purpose, and by which grant?
+# The answer has permits and denials. A list or a search is recorded with its size, not with each patient in it.
 
 # %% tags=["parameters"]
 patient = "p-1"
-since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+since = ""  # the first day, such as "2026-01-01"; empty: the usual period of each question
 until = ""  # the day after the last one; empty: until `as_of`
 as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
 tz = "UTC"  # the time zone in which days begin and times are shown, such as "Europe/Helsinki"
@@ -33,7 +33,7 @@ report = Report(audit, f"Who asked about patient {patient}", patient=patient, si
 report
 
 # %% [markdown]
-# Every decision about the patient.
+# Which decisions were made about the patient?
 
 # %%
 did = report.ask(ask.who_did, patient=patient, since=since, until=until)
@@ -41,13 +41,13 @@ assert did.frame["at"].is_monotonic_increasing
 did
 
 # %% [markdown]
-# The same, to look at.
+# The same as a chart.
 
 # %%
 report.show(charts.moments(did, f"What was asked about {patient}, by whom and when."))
 
 # %% [markdown]
-# How often by whom, permitted or denied.
+# How often did each practitioner ask, and was it permitted or denied?
 
 # %%
 counted = did.frame.groupby(["practitioner", "action", "allowed"], dropna=False).size().rename("times").reset_index()
@@ -55,7 +55,7 @@ assert counted.times.sum() == len(did)
 counted
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # What could this practitioner reach?
 #
-# Every patient whom a practitioner could see at one instant, and how: as the owner, by a share, by a standing share.
+# Which patients could a practitioner see at one instant, and how: as the owner, by a share, or by a standing share?
 
 # %% tags=["parameters"]
 practitioner = "alice"
@@ -30,7 +30,7 @@ report = Report(audit, f"What practitioner {practitioner} could reach", practiti
 report
 
 # %% [markdown]
-# Everything, with the grant or standing share that opened it.
+# Which patients, and through which grant or standing share?
 
 # %%
 reach = report.ask(ask.what_could_reach, practitioner=practitioner)
@@ -38,14 +38,14 @@ assert reach.frame.patient.is_unique
 reach
 
 # %% [markdown]
-# How much of it by what.
+# How many patients did they reach in each way?
 
 # %%
 how = reach.frame.how.value_counts()
 report.show(charts.bars(list(how.index), list(how), f"How {practitioner} reaches patients.", "patients"))
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

@@ -13,12 +13,12 @@
 # %% [markdown]
 # # Transfers and chains
 #
-# Who owned the patient from when until when, who handed them on; and which patients are handed on again and again, or
-# come back.
+# Who owned the patient, from when until when, and who transferred them? Which patients are transferred again and again,
+# or come back to an earlier owner?
 
 # %% tags=["parameters"]
 patient = "p-4"
-since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+since = ""  # the first day, such as "2026-01-01"; empty: the usual period of each question
 until = ""  # the day after the last one; empty: until `as_of`
 as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
 tz = "UTC"  # the time zone in which days begin and times are shown, such as "Europe/Helsinki"
@@ -33,7 +33,7 @@ report = Report(audit, f"Transfers of patient {patient}, and chains", patient=pa
 report
 
 # %% [markdown]
-# The owners of this patient, in order.
+# Who owned this patient, in order?
 
 # %%
 owned = report.ask(ask.ownership, patient=patient)
@@ -41,27 +41,27 @@ assert owned.frame.since.is_monotonic_increasing
 owned
 
 # %% [markdown]
-# The same, to look at.
+# The same as a chart.
 
 # %%
 report.show(charts.spans(owned, f"Who owned {patient}."))
 
 # %% [markdown]
-# Patients that were handed on at least twice, of those with a transfer in these days.
+# Which patients with a transfer in this period were transferred at least twice?
 
 # %%
 chains = report.ask(ask.transfer_chains, since=since, until=until)
 chains
 
 # %% [markdown]
-# Who saw a patient after handing them over, without having been given them again? There must be nobody.
+# Who saw a patient after transferring them, without a new grant? There must be nobody.
 
 # %%
 former = report.ask(ask.former_owner_access, since=since, until=until)
 former
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

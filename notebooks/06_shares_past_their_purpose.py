@@ -13,13 +13,13 @@
 # %% [markdown]
 # # Shares past their purpose
 #
-# Shares that are open for long, that nobody uses, or whose patient is gone; shares that were given by or to somebody
-# who might not; and what each standing share opens.
+# Which shares have been open for long, are not used, or have lost their patient? Which were given by or to the wrong
+# person? What does each standing share open?
 
 # %% tags=["parameters"]
 open_days = 365
 unused_days = 180
-since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+since = ""  # the first day, such as "2026-01-01"; empty: the usual period of each question
 until = ""  # the day after the last one; empty: until `as_of`
 as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
 tz = "UTC"  # the time zone in which days begin and times are shown, such as "Europe/Helsinki"
@@ -36,7 +36,7 @@ report = Report(
 report
 
 # %% [markdown]
-# Live shares that have outlived their purpose.
+# Which live shares have outlived their purpose?
 
 # %%
 stale = report.ask(ask.stale_shares, open_days=open_days, unused_days=unused_days)
@@ -44,7 +44,7 @@ assert len(stale) <= stale.checked
 stale
 
 # %% [markdown]
-# The longest open ones, to look at.
+# The shares that have been open longest, as a chart.
 
 # %%
 worst = stale.frame.nlargest(15, "open_days")
@@ -52,28 +52,28 @@ names = [f"{row.patient} → {row.practitioner}" for row in worst.itertuples()]
 report.show(charts.bars(names, list(worst.open_days), "How long the stale shares have been open.", "days"))
 
 # %% [markdown]
-# Shares whose giver did not own the patient. There must be none.
+# Which shares were given by somebody who did not own the patient? There must be none.
 
 # %%
 not_theirs = report.ask(ask.given_by_others, since=since, until=until)
 not_theirs
 
 # %% [markdown]
-# Shares that went to somebody who did not work at the clinic then. There must be none.
+# Which shares went to somebody who did not work at the clinic then? There must be none.
 
 # %%
 outside = report.ask(ask.given_to_others, since=since, until=until)
 outside
 
 # %% [markdown]
-# Standing shares: how much each opens, and whether it was used.
+# How many patients does each standing share open, and was it used?
 
 # %%
 standing = report.ask(ask.standing_shares)
 standing
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

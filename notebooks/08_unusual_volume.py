@@ -13,14 +13,14 @@
 # %% [markdown]
 # # Unusual volume
 #
-# What each practitioner did on each day against their own other days and everybody's; bursts before leaving; who
-# shares with whom.
+# On which days did somebody do far more than usual, compared with their own other days and with the days of others?
+# Did somebody share a lot before they left? Who shares with whom?
 
 # %% tags=["parameters"]
-since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+since = ""  # the first day, such as "2026-01-01"; empty: the usual period of each question
 until = ""  # the day after the last one; empty: until `as_of`
 least = 10  # a day with fewer is never unusual
-times = 3.0  # how far above both baselines
+times = 3.0  # how many times both baselines
 as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
 tz = "UTC"  # the time zone in which days begin and times are shown, such as "Europe/Helsinki"
 database = ""  # empty: the database that the notebooks were opened on
@@ -34,28 +34,29 @@ report = Report(audit, "Unusual volume", since=since, until=until, least=least, 
 report
 
 # %% [markdown]
-# Days that are far above what is usual come first. `leaves_in`: so many days later they left.
+# How much did each practitioner do on each day? Unusual days come first. `leaves_in` is how many days later the
+# practitioner left.
 
 # %%
 days = report.ask(ask.volume, since=since, until=until, least=least, times=times)
-assert days.frame.unusual.sum() <= len(days)
+assert (days.frame.volume[days.frame.unusual] >= least).all()
 days
 
 # %% [markdown]
-# The same, to look at.
+# The same as a chart.
 
 # %%
 report.show(charts.volume(days, "Each practitioner's days: shares, transfers, views and denials."))
 
 # %% [markdown]
-# Who shares both ways, in a circle, or is the hub of many.
+# Who shares with each other, in a circle of three, or with one person as the hub?
 
 # %%
 patterns = report.ask(ask.sharing_patterns)
 patterns
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

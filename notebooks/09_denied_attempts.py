@@ -13,12 +13,12 @@
 # %% [markdown]
 # # Denied attempts
 #
-# Who was denied, how often, and does it look like trying: many patients or many e-mails on one day?
+# Who was denied, and how often? Does it look like trying, with many patients or many recipients on one day?
 
 # %% tags=["parameters"]
-since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+since = ""  # the first day, such as "2026-01-01"; empty: the usual period of each question
 until = ""  # the day after the last one; empty: until `as_of`
-many = 20  # so many different ones on a day look like trying
+many = 20  # so many different patients or recipients on one day look like trying
 as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
 tz = "UTC"  # the time zone in which days begin and times are shown, such as "Europe/Helsinki"
 database = ""  # empty: the database that the notebooks were opened on
@@ -32,7 +32,7 @@ report = Report(audit, "Denied attempts", since=since, until=until, many=many)
 report
 
 # %% [markdown]
-# By who tried.
+# Who tried?
 
 # %%
 tried = report.ask(ask.denied_attempts, since=since, until=until, many=many)
@@ -40,21 +40,21 @@ assert tried.frame.denials.sum() <= tried.checked
 tried
 
 # %% [markdown]
-# The same, to look at.
+# The same as a chart.
 
 # %%
 names, denials = list(tried.frame.resource), list(tried.frame.denials)
 report.show(charts.bars(names, denials, "Denials by practitioner.", "denials", list(tried.frame.enumeration)))
 
 # %% [markdown]
-# By patient.
+# Which patients did they try?
 
 # %%
 patients = report.ask(ask.denied_attempts, by="patient", since=since, until=until)
 patients
 
 # %% [markdown]
-# By the reason that was given.
+# For which reasons were they denied?
 
 # %%
 reasons = report.ask(ask.denied_attempts, by="reason", since=since, until=until)
@@ -62,7 +62,7 @@ assert reasons.frame.denials.sum() == tried.frame.denials.sum()
 reasons
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Access review
 #
-# Somebody other than who gave or holds a share decides on it: keep or revoke. Fill in `verdict` on each line of the
-# sheet (in the workbook, where it is a list to choose from, or in the CSV), and hand the file to the operator, who
-# carries it out all at once:
+# Somebody who neither gave nor holds a share decides on it: keep or revoke. Fill in `verdict` on each line of the
+# sheet: in the workbook, where you choose it from a list, or in the CSV. Then send the file to the operator, who
+# carries out all of it at once:
 #
 # `caregrant audit review SHEET.xlsx --reviewer ID --campaign NAME --due DATE`
 
@@ -37,7 +37,8 @@ report = Report(audit, f"Access review of {subscription}", subscription=subscrip
 report
 
 # %% [markdown]
-# The sheet to decide on: every live share of the clinic. Standing shares first: each opens all that its owner has.
+# Which shares of the clinic are live? This is the sheet to decide on. Standing shares come first: each opens all
+# patients of its owner.
 
 # %%
 sheet = report.ask(ask.review_sheet, subscription=subscription, names=names, reason=reason)
@@ -45,7 +46,7 @@ assert sheet.frame.verdict.isna().all()
 sheet
 
 # %% [markdown]
-# How far the review is.
+# How far is the review?
 
 # %%
 reviewed = report.ask(ask.access_review, subscription=subscription, every_days=every_days)
@@ -54,20 +55,20 @@ for share in ("grant", "standing_share"):
 reviewed
 
 # %% [markdown]
-# The same, to look at.
+# The same as a chart.
 
 # %%
-report.show(charts.states(reviewed, f"The shares of {subscription}, by what the review came to."))
+report.show(charts.states(reviewed, f"The shares of {subscription}, by the result of the review."))
 
 # %% [markdown]
-# Separation of duties: a grant to oneself, a review of one's own share, somebody who audits and practises.
+# Are duties separate? Nobody may give themselves a grant, review their own share, or audit and practise in one clinic.
 
 # %%
 duties = report.ask(ask.separation_of_duties)
 duties
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

@@ -13,14 +13,14 @@
 # %% [markdown]
 # # Subject access report
 #
-# What a patient is told who asks who consulted their record (GDPR 15): dates, purposes and roles. Employees are
-# pseudonyms. Names only where they are indispensable to the patient's rights, weighed against the employee's (CJEU
-# C-579/21): set `names = True` and say why in `reason`; both are recorded. The patient's own name, for the letter, is
-# read and recorded as well.
+# Who consulted the record of a patient? The patient may know the dates, purposes and roles (GDPR 15). Employees have
+# pseudonyms. Names are shown only if they are indispensable for the patient's rights, weighed against those of the
+# employees (CJEU C-579/21): set `names = True` and write the reason into `reason`; both are recorded. The letter needs
+# the patient's own name; reading it is recorded, too.
 
 # %% tags=["parameters"]
 patient = "p-1"
-since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+since = ""  # the first day, such as "2026-01-01"; empty: the usual period of each question
 until = ""  # the day after the last one; empty: until `as_of`
 names = False
 reason = ""  # why the names are indispensable
@@ -45,7 +45,7 @@ report = Report(
 report
 
 # %% [markdown]
-# Every consultation.
+# When was the record consulted, by whom, and why?
 
 # %%
 consulted = report.ask(ask.subject_access, patient=patient, since=since, until=until, names=names, reason=reason)
@@ -53,21 +53,21 @@ assert names or consulted.frame.name.isna().all()
 consulted
 
 # %% [markdown]
-# How often by whom.
+# How often did each employee consult it?
 
 # %%
 counts = consulted.frame.who.value_counts()
 report.show(charts.bars(list(counts.index), list(counts), "Consultations, by pseudonym.", "consultations"))
 
 # %% [markdown]
-# The letter to the patient. The clinic may change its words: `CAREGRANT_LETTERS`.
+# The letter to the patient. The clinic may change its text: `CAREGRANT_LETTERS`.
 
 # %%
 person = report.ask(ask.who_is, patient=patient, reason=reason or "the letter to the patient")
 report.write("subject_access", person, consulted=consulted)
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

@@ -13,14 +13,14 @@
 # %% [markdown]
 # # Accounting of disclosures
 #
-# To whom the patient was disclosed in six years, when, how often and for what purpose (45 CFR 164.528). Treatment,
-# payment and operations are left out by law, and what the patient themself was shown. Which of these it was is known
-# by the purpose that came with the question; without one nobody can tell. Recipients are numbers: set `names = True`
-# and say why in `reason` to name them; both are recorded.
+# To whom was the patient disclosed in six years, when, how often, and for what purpose (45 CFR 164.528)? The law leaves
+# out treatment, payment, operations, and what the patient was shown. Only the purpose that the app sent tells these
+# apart; without a purpose nobody can tell. Recipients have numbers. To see their names set `names = True` and write the
+# reason into `reason`; both are recorded.
 
 # %% tags=["parameters"]
 patient = "p-1"
-since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+since = ""  # the first day, such as "2026-01-01"; empty: the usual period of each question
 until = ""  # the day after the last one; empty: until `as_of`
 names = False
 reason = ""  # why the names of the recipients are needed
@@ -38,39 +38,39 @@ report = Report(audit, title, patient=patient, since=since, until=until, names=n
 report
 
 # %% [markdown]
-# The accounting: the disclosures that the law wants in it, summed up by recipient and purpose.
+# Which disclosures belong into the accounting? They are summed up by recipient and purpose.
 
 # %%
-asked = {"patient": patient, "since": since, "until": until, "names": names, "reason": reason}
-accountable = report.ask(ask.accounting, **asked)
+parameters = {"patient": patient, "since": since, "until": until, "names": names, "reason": reason}
+accountable = report.ask(ask.accounting, **parameters)
 assert accountable.frame.purpose.notna().all()
 accountable
 
 # %% [markdown]
-# Disclosures without a purpose: nobody can tell whether they belong into the accounting.
+# Which disclosures have no purpose? Nobody can tell whether they belong into the accounting.
 
 # %%
-unknown = report.ask(ask.accounting, kind="cannot tell", **asked)
+unknown = report.ask(ask.accounting, kind="cannot tell", **parameters)
 assert unknown.frame.purpose.isna().all()
 unknown
 
 # %% [markdown]
-# What the patient themself was shown, or asked for.
+# What was the patient shown?
 
 # %%
-own = report.ask(ask.accounting, kind="to the patient", **asked)
+own = report.ask(ask.accounting, kind="to the patient", **parameters)
 assert accountable.frame.accesses.sum() + unknown.frame.accesses.sum() + own.frame.accesses.sum() <= own.checked
 own
 
 # %% [markdown]
-# The letter to the patient. The clinic may change its words: `CAREGRANT_LETTERS`.
+# The letter to the patient. The clinic may change its text: `CAREGRANT_LETTERS`.
 
 # %%
 person = report.ask(ask.who_is, patient=patient, reason=reason or "the letter to the patient")
 report.write("accounting_of_disclosures", person, accountable=accountable, unknown=unknown, own=own)
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

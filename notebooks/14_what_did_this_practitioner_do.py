@@ -13,12 +13,12 @@
 # %% [markdown]
 # # What did this practitioner do?
 #
-# What was asked for them, permitted or denied; what they changed; which patients they tried in vain; and whose names
-# the lists and searches showed them.
+# What did apps ask for them, permitted or denied? What did they change? Which patients were they denied?
+# Whose names did lists and searches show them?
 
 # %% tags=["parameters"]
 practitioner = "bob"
-since = ""  # the first day, such as "2026-01-01"; empty: as the question says
+since = ""  # the first day, such as "2026-01-01"; empty: the usual period of each question
 until = ""  # the day after the last one; empty: until `as_of`
 as_of = "now"  # an instant such as "2026-03-01" or "2026-03-01T14:00:00Z"
 tz = "UTC"  # the time zone in which days begin and times are shown, such as "Europe/Helsinki"
@@ -34,7 +34,7 @@ report = Report(audit, title, practitioner=practitioner, since=since, until=unti
 report
 
 # %% [markdown]
-# Everything, in order: what was asked for them, and what they changed.
+# What did they do, in order?
 
 # %%
 did = report.ask(ask.what_did, practitioner=practitioner, since=since, until=until)
@@ -42,14 +42,14 @@ assert did.frame["at"].is_monotonic_increasing
 did
 
 # %% [markdown]
-# How often what.
+# How often did they do each of these?
 
 # %%
 counts = did.frame.action.value_counts()
 report.show(charts.bars(list(counts.index), list(counts), f"What {practitioner} asked and changed.", "times"))
 
 # %% [markdown]
-# Patients whom they tried and were denied. One without a clinic does not exist.
+# Which patients were they denied? A patient without a clinic does not exist.
 
 # %%
 denied = report.ask(ask.denied_patients, practitioner=practitioner, since=since, until=until)
@@ -57,7 +57,7 @@ assert denied.frame.denials.sum() <= denied.checked
 denied
 
 # %% [markdown]
-# Whose names a search or a list showed them. Where `certain` is *no*, it showed some of these.
+# Whose names did a search or a list show them? If `certain` is *no*, it showed only some of these.
 
 # %%
 shown = report.ask(ask.names_shown, practitioner=practitioner, since=since, until=until)
@@ -65,7 +65,7 @@ assert (shown.frame.patient.isna() != shown.frame.colleague.isna()).all()
 shown
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # What changed?
 #
-# Who gained or lost access in a clinic between two dates or between two reviews, by whom and why.
+# Who gained or lost access in a clinic between two dates or between two reviews, by whom, and why?
 
 # %% tags=["parameters"]
 subscription = "north"
@@ -30,28 +30,28 @@ output = "reports"  # the folder that the report is saved in; empty: none
 from authz.audit.notebook import Report, ask, charts, open_audit
 
 audit = open_audit(database, as_of=as_of, tz=tz)
-asked = {"subscription": subscription, "since": since, "until": until}
-asked |= {"since_review": since_review, "until_review": until_review}
-report = Report(audit, f"What changed in {subscription}", **asked)
+parameters = {"subscription": subscription, "since": since, "until": until}
+parameters |= {"since_review": since_review, "until_review": until_review}
+report = Report(audit, f"What changed in {subscription}", **parameters)
 report
 
 # %% [markdown]
-# Everything that was gained or lost, in order.
+# What was gained or lost, in order?
 
 # %%
-changed = report.ask(ask.what_changed, **asked)
+changed = report.ask(ask.what_changed, **parameters)
 assert changed.frame["at"].is_monotonic_increasing
 changed
 
 # %% [markdown]
-# How many by what, and by whom.
+# How often was what gained or lost?
 
 # %%
 kinds = (changed.frame.how + ", " + changed.frame.change).value_counts()
 report.show(charts.bars(list(kinds.index), list(kinds), f"What was gained and lost in {subscription}.", "times"))
 
 # %% [markdown] tags=["save"]
-# The report, to print and to keep. Every file is recorded with its hash.
+# Save the report. The record of the audit gets the hash of each file.
 
 # %% tags=["save"]
 report.save(output)

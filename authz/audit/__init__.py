@@ -1,1 +1,1 @@
-"""What compliance staff and outsiders do with the record: verify it, prove from it, carry it out."""
+"""What compliance staff and outsiders do with the record: ask, report, verify, prove, export."""

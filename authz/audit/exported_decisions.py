@@ -1,7 +1,8 @@
-"""Decisions from a Parquet export, through DuckDB: the same SQL, on months that the database need not hold any more.
+"""Decisions from a Parquet export, read through DuckDB by the same SQL as from the database.
 
-The facts that such a question joins (grants, memberships, …) are read from the database once, when a statement first
-names them. DuckDB loads and installs no extension, and writes nothing.
+The database need not hold the exported months any more. The facts that a question joins (grants, memberships, …) are
+copied from the database when a statement first names their table. DuckDB loads and installs no extension, and writes
+nothing.
 """
 
 import re
@@ -9,27 +10,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peewee import AutoField, BigIntegerField, ForeignKeyField
+from peewee import AutoField, BigIntegerField, Field, ForeignKeyField, Model
 
 from authz.audit.permissions import NAMES
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.models import Entity, EntityLink, Grant, Licence, Membership, Patient, Review, StandingShare
 
-_NAMED = re.compile(r"(?<![\w:]):([a-z_]+)")
-_FACTS: dict[str, Any] = {
-    one._meta.table_name: one
-    for one in (Grant, StandingShare, Membership, Licence, Patient, Entity, EntityLink, Review)
+_PARAMETER = re.compile(r"(?<![\w:]):([a-z_]+)")
+_FACTS: dict[str, type[Model]] = {
+    model._meta.table_name: model
+    for model in (Grant, StandingShare, Membership, Licence, Patient, Entity, EntityLink, Review)
 }
 _VIEW = """CREATE VIEW decision AS
     SELECT * EXCLUDE (client) REPLACE (epoch_us("at") AS "at", epoch_us(asked_at) AS asked_at), client AS client_id
     FROM read_parquet('{}', hive_partitioning = false)"""
-_AT_ONCE = 50_000
+_BATCH = 50_000
 _MEMORY = "700MB"
 
 
-class DecisionLog:
-    """The Parquet files under a directory, as the table `decision`."""
+class ExportedDecisions:
+    """The Parquet files in a folder, as the table `decision`. Raises `InvalidInput` for a folder without any."""
 
     def __init__(self, folder: Path) -> None:
         import duckdb  # noqa: PLC0415 - only an export needs it
@@ -49,32 +50,40 @@ class DecisionLog:
         files = str(folder / "**" / "*.parquet").replace("'", "''")
         self._duck.execute(_VIEW.format(files))
 
-    def rows(self, database: Database, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows of one statement; ``:name`` in it stands for a value."""
-        for name in _FACTS:
-            if name not in self._loaded and re.search(rf'\b(FROM|JOIN) "?{name}\b', sql):
-                self._load(database, name)
-        given = {name: values[name] for name in _NAMED.findall(sql)}
-        return self._duck.execute(_NAMED.sub(r"$\1", sql), given).fetchall()
+    def execute(
+        self, database: Database, sql: str, values: Mapping[str, Any]
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Return the names of the columns and the rows of a statement; ``:name`` in it stands for a value."""
+        for table in _FACTS:
+            if table not in self._loaded and re.search(rf'\b(FROM|JOIN) "?{table}\b', sql):
+                self._load(database, table)
+        cursor = self._duck.execute(*bind_values(sql, values, r"$\1"))
+        return [column[0] for column in cursor.description], cursor.fetchall()
 
-    def _load(self, database: Database, name: str) -> None:
+    def _load(self, database: Database, table: str) -> None:
+        """Copy a table of facts from the database, without the columns that hold names."""
         import pyarrow as pa  # noqa: PLC0415
 
-        fields = [one for one in _FACTS[name]._meta.sorted_fields if one.column_name not in NAMES.get(name, ())]
-        columns = ", ".join(f'"{one.column_name}"' for one in fields)
-        declared = ", ".join(f'"{one.column_name}" {_duck_type(one)}' for one in fields)
-        self._duck.execute(f'CREATE TABLE "{name}" ({declared})')
-        cursor = database.execute_sql(f'SELECT {columns} FROM "{name}"')
-        while rows := cursor.fetchmany(_AT_ONCE):
-            batch = pa.table({str(at): column for at, column in enumerate(zip(*rows, strict=True))})
+        fields = [field for field in _FACTS[table]._meta.sorted_fields if field.column_name not in NAMES.get(table, ())]
+        columns = ", ".join(f'"{field.column_name}"' for field in fields)
+        declared = ", ".join(f'"{field.column_name}" {_duck_type(field)}' for field in fields)
+        self._duck.execute(f'CREATE TABLE "{table}" ({declared})')
+        cursor = database.execute_sql(f'SELECT {columns} FROM "{table}"')
+        while rows := cursor.fetchmany(_BATCH):
+            batch = pa.table({str(place): column for place, column in enumerate(zip(*rows, strict=True))})
             self._duck.register("batch", batch)
-            self._duck.execute(f'INSERT INTO "{name}" SELECT * FROM batch')
+            self._duck.execute(f'INSERT INTO "{table}" SELECT * FROM batch')
             self._duck.unregister("batch")
-        self._loaded.add(name)
+        self._loaded.add(table)
 
 
-def _duck_type(field: Any) -> str:
-    held = field.rel_field if isinstance(field, ForeignKeyField) else field
-    if held.field_type == "BOOL":
+def bind_values(sql: str, values: Mapping[str, Any], style: str) -> tuple[str, dict[str, Any]]:
+    """Return a statement with its parameters in the style of a driver, and the values that the statement names."""
+    return _PARAMETER.sub(style, sql), {name: values[name] for name in _PARAMETER.findall(sql)}
+
+
+def _duck_type(field: Field) -> str:
+    stored = field.rel_field if isinstance(field, ForeignKeyField) else field
+    if stored.field_type == "BOOL":
         return "BOOLEAN"
-    return "BIGINT" if isinstance(held, BigIntegerField | AutoField) else "VARCHAR"
+    return "BIGINT" if isinstance(stored, BigIntegerField | AutoField) else "VARCHAR"

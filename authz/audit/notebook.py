@@ -1,8 +1,9 @@
-"""The auditor's desk: all that a notebook needs, by one import.
+"""Everything that a notebook needs, by one import.
 
-In a notebook an error of ours is one line, without a traceback.
+In a notebook an error of Caregrant is one line, without a traceback.
 """
 
+from types import TracebackType
 from typing import Any
 
 from IPython.core.getipython import get_ipython
@@ -16,7 +17,9 @@ from authz.errors import CaregrantError
 __all__ = ["Report", "ask", "charts", "open_audit"]
 
 
-def _show_briefly(shell: Any, kind: type[BaseException], error: BaseException, _trace: Any, **_: Any) -> None:
+def _show_briefly(
+    shell: Any, kind: type[BaseException], error: BaseException, _trace: TracebackType, **_: object
+) -> None:
     shell._showtraceback(kind, error, [f"{kind.__name__}: {error}"])
 
 

@@ -1,56 +1,58 @@
-"""The auditor's door: one database, read only, at one instant; and the record of having read it.
+"""An audit: one database, read only, at one instant; and the record that it was read.
 
-An `Audit` runs the SQL of the questions and hands out what they share: the instant and the time zone, the PDP, the
-header of a report. What it reads goes through a connection that cannot write. That something was read is itself an
-event (AUDIT.md Q24), written by a connection of its own before the answer is given; unrecorded, nothing is answered.
+An `Audit` runs the SQL of the questions and holds what all questions share: the instant, the time zone, the policy
+decision point, and the verification of the record. It reads through a connection that cannot write. Each reading is an
+event (Q24). A second connection writes the event before the answer is returned. If the event cannot be written, there
+is no answer.
 """
 
 import getpass
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import orjson
 
-from authz.audit.exported_decisions import DecisionLog
-from authz.audit.integrity.checkpoints import trusted
+from authz.audit.catalog.result import ResultTable
+from authz.audit.exported_decisions import ExportedDecisions, bind_values
+from authz.audit.integrity.checkpoints import read_trusted
 from authz.audit.integrity.verification import Verification, verification
-from authz.audit.permissions import fence, names_readable
+from authz.audit.permissions import names_readable, restrict_connections
+from authz.audit.times import When, parse_time, parse_time_zone
 from authz.database import Database, close_all, connect, database_connection, masked_url, pending_migrations
-from authz.domain import from_micros, parse_instant, to_micros
+from authz.domain import to_micros
 from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.models import PolicyText
 from authz.policy.compiler import Schema, load, read_schema
 from authz.policy.pdp import PDP
 from authz.record import Actor, NewEvent, append, drain_or_count
 from authz.settings import Settings
-from authz.texts import quote_value
-
-When = datetime | str | None
-"""An instant: aware, RFC 3339, or a plain date such as ``2026-03-01``, which begins at midnight of the time zone."""
 
 TODAY = "today"
-"""Names the policies of the settings, for a question that need not be asked of the policy that was in force."""
+"""The name of the policies of the settings, for a question that can ask another policy than the one of that time."""
 
 MOST_ROWS = 100_000
-"""The most rows of one answer; one that has more says so."""
+"""The most rows of one answer; an answer that had more says so."""
 
-_DAY = 86_400_000_000
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_NAMED = re.compile(r"(?<![\w:]):([a-z_]+)")
+
+@dataclass
+class AuditCache:
+    """What an audit computes once, for every instant that it is asked about."""
+
+    verification: Verification | None = None
+    schemas: list[Schema] | None = None
 
 
 @dataclass(frozen=True)
 class Audit:
-    """A database as it is read: at `now`, in the time zone `tz`, by `reader`, who opened it at `opened`.
+    """A database as `reader` reads it: at the instant `now`, in the time zone `tz`, opened at `opened`.
 
-    `open_audit` makes one. `pdp` decides by the policies of the settings, `decider` by those in force at `now`.
-    `present`: `now` is the instant at which the audit was opened.
+    `open_audit` makes one. `pdp` decides by the policies of the settings, `pdp_in_force` by the policy that was in
+    force at `now`. `present` is whether `now` is the instant at which the audit was opened.
     """
 
     database: Database
@@ -60,37 +62,43 @@ class Audit:
     now: datetime
     tz: ZoneInfo
     reader: str
-    decision_log: DecisionLog | None = None
+    exported: ExportedDecisions | None = None
     checkpoint_key: str = ""
     present: bool = True
     letters: str = ""
     opened: datetime = field(default_factory=lambda: datetime.now(UTC))
-    known: dict[str, Any] = field(default_factory=dict)
+    cache: AuditCache = field(default_factory=AuditCache)
 
     def at(self, as_of: When = None, tz: str | None = None) -> "Audit":
-        """The same, at another instant or in another time zone. Raises `InvalidInput`."""
-        zone = self.tz if tz is None else time_zone(tz)
+        """Return the same audit at another instant or in another time zone. Raises `InvalidInput`."""
+        zone = self.tz if tz is None else parse_time_zone(tz)
         if as_of is None:
             return replace(self, tz=zone)
-        return replace(self, now=instant("as_of", as_of, zone), tz=zone, present=False)
+        return replace(self, now=parse_time("as_of", as_of, zone), tz=zone, present=False)
 
     @property
     def micros(self) -> int:
         return to_micros(self.now)
 
     def period(self, since: When, until: When, days: int = 365) -> tuple[int, int]:
-        """``[since, until)`` in microseconds; until now, since so many days before. Raises `InvalidInput`."""
-        end = self.now if until in (None, "") else instant("until", until, self.tz)
-        begin = min(end, self.now) - timedelta(days=days) if since in (None, "") else instant("since", since, self.tz)
+        """Return ``[since, until)`` in microseconds. Raises `InvalidInput`.
+
+        By default the period ends at `now`, and begins `days` days before its end.
+        """
+        end = self.now if until in (None, "") else parse_time("until", until, self.tz)
+        if since in (None, ""):
+            begin = min(end, self.now) - timedelta(days=days)
+        else:
+            begin = parse_time("since", since, self.tz)
         if begin > end:
             raise InvalidInput("since: lies after until")
         return to_micros(begin), to_micros(end)
 
-    def decider(self, policy: str = "") -> PDP:
-        """The PDP by the policy in force at `now`; by `TODAY` or the version of another policy if `policy` names it.
+    def pdp_in_force(self, policy: str = "") -> PDP:
+        """Return the decision point of the policy in force at `now`, or of the policy that `policy` names.
 
-        In a database where no service has begun yet, the policies of the settings answer about the present. Raises
-        `PolicyUnknown`.
+        `policy` is empty, `TODAY`, or a version. If no service has begun in this database yet, the policies of the
+        settings answer about the present. Raises `PolicyUnknown`.
         """
         if policy:
             return self.pdp if policy == TODAY else self.pdp.of_version(policy)
@@ -99,20 +107,19 @@ class Audit:
         return self.pdp.in_force(self.now)
 
     @property
-    def vocabularies(self) -> list[Schema]:
-        """The types of today's policy, and of each that served and is kept: the record speaks of all of them."""
-        if "vocabularies" not in self.known:
-            kept = PolicyText.select(PolicyText.files).tuples().iterator(self.database)
-            declared = {str(files.get("types.toml", "")) for (files,) in kept if isinstance(files, dict)}
-            self.known["vocabularies"] = [self.pdp.policy.types, *_understood(sorted(declared))]
-        vocabularies: list[Schema] = self.known["vocabularies"]
-        return vocabularies
+    def schemas(self) -> list[Schema]:
+        """The schema of today's policy, and of each policy that served and whose text is kept."""
+        if self.cache.schemas is None:
+            stored = PolicyText.select(PolicyText.files).tuples().iterator(self.database)
+            declared = {str(files.get("types.toml", "")) for (files,) in stored if isinstance(files, dict)}
+            self.cache.schemas = [self.pdp.policy.types, *_parse_schemas(sorted(declared))]
+        return self.cache.schemas
 
     @property
     def policy_described(self) -> str:
-        """The policy in force at `now`, for a report."""
+        """The version of the policy in force at `now`, or why it is not known."""
         try:
-            return self.decider().version[:12]
+            return self.pdp_in_force().version[:12]
         except PolicyUnknown as unknown:
             return str(unknown)
 
@@ -120,60 +127,80 @@ class Audit:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """One state of the database, whatever others write meanwhile."""
+        """Read one state of the database, even if others write at the same time."""
         with database_connection(self.database), self.database.atomic():
             yield
 
     def rows(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
-        """The rows of one statement; ``:name`` in it stands for a value."""
-        text, given = _bound(sql, self.database.dialect, values)
-        return list(self.database.execute_sql(text, given).fetchall())
+        """Return the rows of a statement; ``:name`` in the statement stands for a value."""
+        return self._execute(sql, values)[1]
+
+    def table(self, sql: str, /, **values: Any) -> ResultTable:
+        """Return the rows of a statement under the names of its columns."""
+        return ResultTable.from_tuples(*self._execute(sql, values))
 
     def number(self, sql: str, /, **values: Any) -> int:
-        """The one number of a statement."""
+        """Return the one number of a statement; NULL is 0."""
         return int(self.rows(sql, **values)[0][0] or 0)
 
-    def decided(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
-        """As `rows`, for SQL over the decisions: from the Parquet export where the audit was opened on one."""
-        if self.decision_log is None:
-            return self.rows(sql, **values)
-        return self.decision_log.rows(self.database, sql, values)
+    def decision_rows(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        """Do as `rows` for a statement over decisions: it reads the Parquet export, if the audit has one."""
+        return self._execute_on_decisions(sql, values)[1]
 
-    def recorded(self) -> int:
-        """How many events and decisions the record holds."""
-        return self.number("SELECT COUNT(*) FROM event") + int(self.decided("SELECT COUNT(*) FROM decision")[0][0])
+    def decision_table(self, sql: str, /, **values: Any) -> ResultTable:
+        """Do as `table` for a statement over decisions."""
+        return ResultTable.from_tuples(*self._execute_on_decisions(sql, values))
+
+    def decision_number(self, sql: str, /, **values: Any) -> int:
+        """Do as `number` for a statement over decisions."""
+        return int(self.decision_rows(sql, **values)[0][0] or 0)
+
+    def count_recorded(self) -> int:
+        """Return how many events and decisions the record holds."""
+        events = self.number("SELECT COUNT(*) FROM event")
+        return events + self.decision_number("SELECT COUNT(*) FROM decision")
+
+    def _execute(self, sql: str, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
+        style = r"%(\1)s" if self.database.dialect == "postgresql" else r":\1"
+        text = sql.replace("%", "%%") if self.database.dialect == "postgresql" else sql
+        cursor = self.database.execute_sql(*bind_values(text, values, style))
+        return [column[0] for column in cursor.description], list(cursor.fetchall())
+
+    def _execute_on_decisions(self, sql: str, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
+        if self.exported is None:
+            return self._execute(sql, values)
+        return self.exported.execute(self.database, sql, values)
 
     @staticmethod
-    def json(body: Any) -> dict[str, Any]:
-        """The body of an event, which is text on SQLite."""
-        told: dict[str, Any] = orjson.loads(body) if isinstance(body, str) else body
-        return told
+    def parse_body(body: Any) -> dict[str, Any]:
+        """Return the body of an event; SQLite stores it as text."""
+        parsed: dict[str, Any] = orjson.loads(body) if isinstance(body, str) else body
+        return parsed
 
     # The record, and the record of reading.
 
     @property
     def verification(self) -> Verification:
-        """Whether the record is whole, verified once for this audit."""
-        if "verification" not in self.known:
-            known = trusted(self.checkpoint_key)
-            with database_connection(self.database), names_readable(self.database):  # only hashed
-                self.known["verification"] = verification(self.database, *known, self.url, datetime.now(UTC))
-        found: Verification = self.known["verification"]
-        return found
+        """The verification of the record, made once for this audit."""
+        if self.cache.verification is None:
+            checkpoints, key = read_trusted(self.checkpoint_key)
+            with database_connection(self.database), names_readable(self.database):  # names are only hashed
+                self.cache.verification = verification(self.database, checkpoints, key, self.url, datetime.now(UTC))
+        return self.cache.verification
 
     def record(self, kind: str, body: Mapping[str, Any], *, patient: str = "", reason: str = "") -> None:
-        """Record that something was read, before it is given. Raises `Unavailable`."""
-        told = NewEvent(kind, "", {"reader": self.reader, **body}, patient, reason)
+        """Record that something was read, before it is returned. Raises `Unavailable`."""
+        event = NewEvent(kind, "", {"reader": self.reader, **body}, patient, reason)
         with database_connection(self.writing), self.writing.atomic():
-            append(self.writing, Actor("", datetime.now(UTC)), [told])
+            append(self.writing, Actor("", datetime.now(UTC)), [event])
 
     def local(self, at: datetime) -> str:
-        """An instant in the time zone, to the second, with its offset."""
+        """Return an instant as text in the time zone, to the second, with its offset from UTC."""
         return at.astimezone(self.tz).isoformat(sep=" ", timespec="seconds")
 
     @property
     def shown_url(self) -> str:
-        """The database without a password."""
+        """The URL of the database without its password."""
         return masked_url(self.url).replace(":***@", "@").partition("?")[0]
 
     def close(self) -> None:
@@ -190,93 +217,55 @@ def open_audit(
     parquet: str | Path | None = None,
     reader: str | None = None,
 ) -> Audit:
-    """Open a database for reading: the one of the settings, now, unless said otherwise.
+    """Open a database for reading; by default the database of the settings, at the present instant.
 
-    `parquet` is the directory of an export (``caregrant audit export``), from which the questions about decisions are
-    then answered; `reader` is who is recorded as reading, by default the account. Raises `InvalidInput`, and
+    `parquet` is the folder of an export (``caregrant audit export``): the questions about decisions then read the
+    export. `reader` is the name that is recorded as reading, by default the account. Raises `InvalidInput`, and
     `Unavailable` for a database that is missing or lacks a migration.
     """
     chosen = Settings.from_environment(
         database=database or None, policies=None if policies is None else str(policies), reader=reader
     )
-    zone = time_zone(tz)
+    zone = parse_time_zone(tz)
     present = as_of is None or as_of in ("", "now")
-    now = datetime.now(UTC) if present else instant("as_of", as_of, zone)
-    log = None if parquet is None or not str(parquet) else DecisionLog(Path(parquet))
+    now = datetime.now(UTC) if present else parse_time("as_of", as_of, zone)
+    exported = None if parquet is None or not str(parquet) else ExportedDecisions(Path(parquet))
     policy = load(chosen.policies)
     writing = connect(chosen.database)
-    if writing.dialect == "sqlite" and not Path(str(writing.database)).is_file():
-        raise Unavailable(f"there is no database at {writing.database}; make one with: caregrant migrate")
-    lacking = pending_migrations(writing)
-    if lacking:
-        close_all(writing)
-        raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
-    waiting = drain_or_count(writing)
-    if waiting:
-        raise Unavailable(f"{waiting} answers wait in {writing.database}-answers: another process holds the database")
-    close_all(writing)
+    _require_up_to_date(writing)
     reading = connect(chosen.database, read_only=True)
-    fence(reading, writing)
-    who = chosen.reader or getpass.getuser()
-    pdp, key = PDP(reading, policy), chosen.checkpoint_key
-    return Audit(reading, writing, pdp, chosen.database, now, zone, who, log, key, present, chosen.letters)
+    restrict_connections(reading, writing)
+    return Audit(
+        reading,
+        writing,
+        PDP(reading, policy),
+        chosen.database,
+        now,
+        zone,
+        chosen.reader or getpass.getuser(),
+        exported,
+        chosen.checkpoint_key,
+        present,
+        chosen.letters,
+    )
 
 
-def _understood(declarations: Iterable[str]) -> Iterator[Schema]:
-    """The vocabularies of declarations, without those that this release does not understand any more."""
+def _require_up_to_date(database: Database) -> None:
+    """Raise `Unavailable` if the database is missing, lacks a migration, or has answers that wait to be stored."""
+    if database.dialect == "sqlite" and not Path(str(database.database)).is_file():
+        raise Unavailable(f"there is no database at {database.database}; make one with: caregrant migrate")
+    missing = pending_migrations(database)
+    if missing:
+        close_all(database)
+        raise Unavailable(f"the database lacks {', '.join(missing)}; bring it up to date with: caregrant migrate")
+    waiting = drain_or_count(database)
+    if waiting:
+        raise Unavailable(f"{waiting} answers wait in {database.database}-answers: another process holds the database")
+    close_all(database)
+
+
+def _parse_schemas(declarations: Iterable[str]) -> Iterator[Schema]:
+    """Yield the schema of each declaration that this release understands."""
     for text in declarations:
         with suppress(PolicyRefused):
             yield read_schema(text)
-
-
-def time_zone(name: str) -> ZoneInfo:
-    """A time zone by its name, such as ``Europe/Helsinki``. Raises `InvalidInput`."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"tz: {quote_value(name)} is not a time zone such as UTC or Europe/Helsinki") from error
-
-
-def instant(name: str, value: object, tz: ZoneInfo) -> datetime:
-    """An instant in UTC, as `When` says; `name` is the parameter that has it. Raises `InvalidInput`."""
-    if isinstance(value, datetime):
-        to_micros(value)
-        return value.astimezone(UTC)
-    try:
-        if isinstance(value, str) and _DATE.fullmatch(value):
-            return datetime.fromisoformat(value).replace(tzinfo=tz).astimezone(UTC)
-        return parse_instant(value)
-    except InvalidInput as error:
-        raise InvalidInput(f"{name}: {error}, nor a day such as 2026-03-01") from error
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"{name}: {quote_value(value)} is not a day that exists") from error
-
-
-def offset_spans(begin: int, end: int, tz: ZoneInfo) -> Iterator[tuple[int, int, int]]:
-    """A period in parts of one offset from UTC each, as ``(begin, end, offset)`` in microseconds: SQL finds days."""
-    at = begin
-    while at < end:
-        here, to = offset(at, tz), at
-        while to < end and offset(to, tz) == here:
-            to = min(to + _DAY, end)
-        if offset(to, tz) != here:  # the clock changed within that last day
-            low = max(at, to - _DAY)
-            while to - low > 1:
-                middle = (low + to) // 2
-                low, to = (middle, to) if offset(middle, tz) == here else (low, middle)
-        yield at, to, here
-        at = to
-
-
-def offset(micros: int, tz: ZoneInfo) -> int:
-    """How far a time zone is from UTC at an instant, in microseconds."""
-    found = from_micros(micros).astimezone(tz).utcoffset() or timedelta()
-    return found // timedelta(microseconds=1)
-
-
-def _bound(sql: str, dialect: str, values: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | Sequence[Any]]:
-    """A statement and its values as the driver wants them."""
-    given = {name: values[name] for name in _NAMED.findall(sql)}
-    if dialect == "postgresql":
-        return _NAMED.sub(r"%(\1)s", sql.replace("%", "%%")), given
-    return sql, given

@@ -3,13 +3,18 @@
     python verify.py LOG [--checkpoint FILE] [--key KEY]     LOG from: caregrant audit export --format log
     python verify.py --proof PROOF [--key KEY]               PROOF from: caregrant audit prove
 
-Every row is hashed anew and the trees (RFC 9162, section 2.1) are built from the hashes; what a signed checkpoint
-(C2SP tlog-checkpoint) says must be what they say. docs/audit.md defines every byte. A checkpoint that you kept, and the
-key that you were given, are what the log cannot forge: without them nothing is proven.
+How it works:
+
+1. Each row is hashed again and compared with its leaf.
+2. The trees (RFC 9162, section 2.1) are built again from the leaves.
+3. The size and root of each signed checkpoint (C2SP tlog-checkpoint) are compared with the tree at that size.
+4. The facts that the events tell are compared with the facts in the export.
+
+docs/audit.md defines every byte. Whoever made the log could have forged all of it but two things:
+a checkpoint that you kept earlier, and the key that you received from elsewhere. Without them nothing is proven.
 
 Exit 0: VERIFIED, everything is proven. 3: PARTLY VERIFIED, nothing is wrong and something is not proven. 1: NOT
-VERIFIED.
-This is one file, longer than others of Caregrant, so that an outsider can read it, copy it and run it alone.
+VERIFIED. This is one file, longer than others of Caregrant, so that an outsider can read it, copy it and run it alone.
 """
 
 import argparse
@@ -32,71 +37,77 @@ from typing import Any, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-LIVES = ("grant", "standing_share", "membership", "licence", "entity", "policy")
-"""The facts that events tell before and after each change."""
-KEYED = ("subscription", "practitioner", "patient", "client", "review")
-"""The facts that events tell as they stand after each change, by their ids."""
-MARK = 8
-"""The bytes that a seal keeps of the hash of each decision."""
+INTERVAL_FACTS = ("grant", "standing_share", "membership", "licence", "entity", "policy")
+"""The facts with a life: an event tells each before and after a change."""
+KEYED_FACTS = ("subscription", "practitioner", "patient", "client", "review")
+"""The facts with an id: an event tells each as it stands after a change."""
+MARK_BYTES = 8
+"""How many bytes of the hash of each decision a seal keeps, to name a changed decision."""
 CLOCK_TOLERANCE = 600_000_000
-"""Microseconds by which a row may lie before one recorded earlier: requests and imports overlap."""
+"""Microseconds by which a row may be earlier than a row recorded before it: requests and imports overlap."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _ED25519 = b"\1"
 _MOST_NAMED = 5
-_MOST_COMPARED = 100  # changed rows that are compared with one another, to tell a swap
+_MOST_COMPARED = 100  # changed rows that are compared with one another, to find rows that were swapped
+
+JsonObject = dict[str, Any]
+"""A line of the log, or a part of one: whoever made the log chose its members and their types."""
 
 
 class Malformed(ValueError):
-    """A checkpoint, a key or a log that is not of its form."""
+    """A checkpoint, a key or a log that does not have its form."""
 
 
 # Hashes.
 
 
-def canonical(value: Any) -> bytes:
-    """The bytes of a row: RFC 8785, for the strings, whole numbers below 2^53, true, false and null that rows hold."""
+def canonical(value: object) -> bytes:
+    """Return the bytes of a row by RFC 8785.
+
+    Rows hold only strings, whole numbers below 2^53, true, false and null.
+    """
     return _CANONICAL.encode(value).encode()
 
 
 def leaf_hash(data: bytes) -> bytes:
-    """The hash of a leaf (RFC 9162, 2.1.1)."""
+    """Return the hash of a leaf (RFC 9162, 2.1.1)."""
     return sha256(b"\0" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of an inner node."""
+    """Return the hash of an inner node (RFC 9162, 2.1.1)."""
     return sha256(b"\1" + left + right).digest()
 
 
 class TreeBuilder:
-    """A tree that grows leaf by leaf: of its past only the complete subtrees are kept."""
+    """A tree that grows leaf by leaf; it keeps only the roots of its complete subtrees."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._edge: list[bytes] = []
+        self._roots: list[bytes] = []
 
     def add(self, leaf: bytes) -> None:
         size, node = self.size, leaf
         while size & 1:
-            node = node_hash(self._edge.pop(), node)
+            node = node_hash(self._roots.pop(), node)
             size >>= 1
-        self._edge.append(node)
+        self._roots.append(node)
         self.size += 1
 
     @property
     def root(self) -> bytes:
-        if not self._edge:
+        if not self._roots:
             return sha256().digest()
-        root = self._edge[-1]
-        for left in reversed(self._edge[:-1]):
+        root = self._roots[-1]
+        for left in reversed(self._roots[:-1]):
             root = node_hash(left, root)
         return root
 
 
 def root_of(leaves: Iterable[bytes]) -> bytes:
-    """The root over the hashes of leaves."""
+    """Return the root of the tree over these hashes of leaves."""
     tree = TreeBuilder()
     for leaf in leaves:
         tree.add(leaf)
@@ -104,25 +115,25 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
 
 
 def is_included(root: bytes, size: int, number: int, leaf: bytes, path: list[bytes]) -> bool:
-    """Whether `path` proves that `leaf` is leaf `number` of the tree (RFC 9162, 2.1.3.2)."""
+    """Return whether `path` proves that `leaf` is leaf `number` of the tree (RFC 9162, 2.1.3.2)."""
     if not 0 <= number < size:
         return False
-    at, last, node = number, size - 1, leaf
-    for one in path:
+    index, last, node = number, size - 1, leaf
+    for sibling in path:
         if last == 0:
             return False
-        if at & 1 or at == last:
-            node = node_hash(one, node)
-            while not at & 1 and at:
-                at, last = at >> 1, last >> 1
+        if index & 1 or index == last:
+            node = node_hash(sibling, node)
+            while not index & 1 and index:
+                index, last = index >> 1, last >> 1
         else:
-            node = node_hash(node, one)
-        at, last = at >> 1, last >> 1
+            node = node_hash(node, sibling)
+        index, last = index >> 1, last >> 1
     return last == 0 and node == root
 
 
 def is_consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: list[bytes]) -> bool:
-    """Whether `path` proves that the tree of `new` leaves begins with that of `old` (RFC 9162, 2.1.4.2)."""
+    """Return whether `path` proves that the tree of `new` leaves begins with that of `old` (RFC 9162, 2.1.4.2)."""
     if old == new:
         return not path and old_root == new_root
     if old == 0:
@@ -130,21 +141,21 @@ def is_consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: li
     if not 0 < old < new or not path:
         return False
     steps = [old_root, *path] if old & (old - 1) == 0 else list(path)
-    at, last = old - 1, new - 1
-    while at & 1:
-        at, last = at >> 1, last >> 1
-    one = other = steps[0]
-    for step in steps[1:]:
+    index, last = old - 1, new - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    old_node = new_node = steps[0]
+    for sibling in steps[1:]:
         if last == 0:
             return False
-        if at & 1 or at == last:
-            one, other = node_hash(step, one), node_hash(step, other)
-            while not at & 1 and at:
-                at, last = at >> 1, last >> 1
+        if index & 1 or index == last:
+            old_node, new_node = node_hash(sibling, old_node), node_hash(sibling, new_node)
+            while not index & 1 and index:
+                index, last = index >> 1, last >> 1
         else:
-            other = node_hash(other, step)
-        at, last = at >> 1, last >> 1
-    return last == 0 and one == old_root and other == new_root
+            new_node = node_hash(new_node, sibling)
+        index, last = index >> 1, last >> 1
+    return last == 0 and old_node == old_root and new_node == new_root
 
 
 # Checkpoints: C2SP signed notes.
@@ -152,26 +163,26 @@ def is_consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: li
 
 @dataclass(frozen=True)
 class VerifierKey:
-    """A log's public key, as it is given out: ``name+id+base64(1 || key)``. Each tree signs as ``name/tree``."""
+    """The public key of a log, as it is published: ``name+id+base64(1 || key)``. Each tree signs as ``name/tree``."""
 
     name: str
     public: bytes
 
     @classmethod
     def parse(cls, text: str) -> "VerifierKey":
-        """Raises `Malformed`."""
+        """Return the key that a text holds. Raises `Malformed`."""
         name, _, rest = text.strip().partition("+")
-        said, _, body = rest.partition("+")
+        claimed_id, _, body = rest.partition("+")
         try:
             raw = base64.b64decode(body, validate=True)
         except binascii.Error as error:
             raise Malformed("this is no verifier key") from error
-        if not name or raw[:1] != _ED25519 or len(raw) != 33 or key_id(name, raw[1:]).hex() != said:
+        if not name or raw[:1] != _ED25519 or len(raw) != 33 or key_id(name, raw[1:]).hex() != claimed_id:
             raise Malformed("this is no verifier key (Ed25519) of the form name+id+key")
         return cls(name, raw[1:])
 
     def of_tree(self, origin: str) -> "VerifierKey":
-        """The same key under the name that a tree signs as: other tools of C2SP compare the names."""
+        """Return the same key under the name with which a tree signs: other tools of C2SP compare the names."""
         return VerifierKey(origin, self.public)
 
     def __str__(self) -> str:
@@ -180,13 +191,13 @@ class VerifierKey:
 
 
 def key_id(name: str, public: bytes) -> bytes:
-    """The first four bytes that tell a key of a name from others (C2SP signed-note)."""
+    """Return the four bytes that identify a key and its name (C2SP signed-note)."""
     return sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
 
 
 @dataclass(frozen=True)
 class Note:
-    """A signed checkpoint: what it says of a tree, and its signature lines."""
+    """A signed checkpoint (a note of C2SP): the size and root of a tree, and its signatures."""
 
     origin: str
     size: int
@@ -196,7 +207,7 @@ class Note:
 
     @classmethod
     def parse(cls, text: str) -> "Note":
-        """Raises `Malformed`."""
+        """Return the checkpoint that a text holds. Raises `Malformed`."""
         body, _, rest = text.partition("\n\n")
         lines = body.split("\n")
         try:
@@ -209,13 +220,13 @@ class Note:
             raise Malformed(f"this is no checkpoint, or {why}") from error
         return cls(origin, int(size), root, body + "\n", signatures)
 
-    def signed_by(self, key: VerifierKey) -> str:
-        """What is wrong with the signature, or nothing."""
-        mine = key_id(self.origin, key.public)
+    def signature_fault(self, key: VerifierKey) -> str:
+        """Return what is wrong with the signature by a key; an empty text if it is good."""
+        identifier = key_id(self.origin, key.public)
         if not self.origin.startswith(f"{key.name}/"):
             return f"it is of the log {self.origin}, not of {key.name}"
         for name, signature in self.signatures:
-            if name == self.origin and signature[:4] == mine:
+            if name == self.origin and signature[:4] == identifier:
                 try:
                     Ed25519PublicKey.from_public_bytes(key.public).verify(signature[4:], self.text.encode())
                 except InvalidSignature:
@@ -231,7 +242,7 @@ def _signature(line: str) -> tuple[str, bytes]:
     return name, base64.b64decode(encoded, validate=True)
 
 
-def text_of(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """Decode a file as people send it: UTF-8 or UTF-16, with or without a byte-order mark. Raises `Malformed`."""
     wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     little, big = data[1:2] == b"\0", data[:1] == b"\0"  # UTF-16 without a mark: the first character is ASCII
@@ -264,7 +275,7 @@ def parse_notes(text: str) -> list[Note]:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong: `kind` names it, `where` the first row (or leaf, or checkpoint) that shows it."""
+    """A fault: `kind` names it, `where` is the first row, leaf or checkpoint that shows it, `why` the sentence."""
 
     kind: str
     tree: str
@@ -278,28 +289,30 @@ class Finding:
 
 @dataclass
 class LogTree:
-    """One tree of a log, as far as it was read. `proven` leaves lie under a checkpoint that can be believed: signed by
-    the key of the caller, or kept by the caller. `newest` is when the last of these leaves was recorded.
+    """One tree of a log, as far as it was read.
+
+    `proven` leaves are covered by a trusted checkpoint: one that the caller's key signed, or that the caller kept.
+    `last_at` is the instant of the last leaf that was read, `proven_until` that of the last proven leaf (microseconds).
     """
 
     name: str
     origin: str
     claimed_size: int
     claimed_root: str
-    grown: TreeBuilder = field(default_factory=TreeBuilder)
+    builder: TreeBuilder = field(default_factory=TreeBuilder)
     rows: int = 0
     proven: int = 0
-    latest: int = 0
-    newest: int = 0
+    last_at: int = 0
+    proven_until: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def unproven(self) -> int:
-        return self.grown.size - self.proven
+        return self.builder.size - self.proven
 
 
 class LogVerdict(NamedTuple):
-    """What a verification is worth: a word, its colour, a sentence with the reason, a command's exit code."""
+    """The result of a verification: a word, its colour, a sentence with the reason, the exit code of a command."""
 
     word: str
     colour: str
@@ -316,18 +329,18 @@ _EXIT_CODES = {VERIFIED: 0, PARTLY: 3, NOT: 1}
 
 
 def make_verdict(word: str, sentence: str) -> LogVerdict:
-    """The verdict of one of the three words."""
+    """Return the verdict with one of the three words."""
     return LogVerdict(word, _COLOURS[word], sentence, _EXIT_CODES[word])
 
 
 @dataclass
 class LogReport:
-    """What was checked and found.
+    """What was checked, and what is wrong.
 
-    `facts` stand and are what the events tell; None: the export is of a version that held none. `unread` kinds of them
-    hold names that the account which verified may not read, so that they were not compared. `adopted` facts were
-    told by an upgrade, as they stood then. `unsealed` decisions wait for a seal, so that no tree covers them. `dropped`
-    decisions are of the months in `drops`: their seals were checked, they themselves could not be.
+    `facts`: how many facts were compared with the events; None if the export is of a version without facts. `unread`:
+    kinds of facts that were not compared, because they hold names that the account may not read. `adopted`: facts that
+    an upgrade told as they stood then. `unsealed`: decisions that wait for a seal, so that no tree covers them.
+    `dropped`: decisions of the months in `drops`; their seals were checked, the decisions are gone.
     """
 
     trees: list[LogTree] = field(default_factory=list)
@@ -346,16 +359,16 @@ class LogReport:
 
     @property
     def leaves(self) -> int:
-        return sum(tree.grown.size for tree in self.trees)
+        return sum(tree.builder.size for tree in self.trees)
 
     @property
     def proven(self) -> int:
-        """The leaves that lie under a checkpoint that can be believed."""
+        """The leaves that a trusted checkpoint covers."""
         return sum(tree.proven for tree in self.trees)
 
     @property
     def verdict(self) -> LogVerdict:
-        """VERIFIED only if every leaf of every tree is proven and nothing waits for a seal."""
+        """The verdict: VERIFIED only if every leaf of every tree is proven and nothing waits for a seal."""
         if self.findings:
             more = f" (and {len(self.findings) - 1} more)" if self.findings[1:] else ""
             return make_verdict(NOT, f"{self.findings[0]}{more}")
@@ -366,83 +379,83 @@ class LogReport:
         return make_verdict(PARTLY if gaps else VERIFIED, "; ".join([proven, *facts, *adopted, *gaps]))
 
     def _gaps(self) -> Iterator[str]:
-        """What is not proven, in words."""
+        """Describe what is not proven."""
         if not self.proven:
-            yield "no checkpoint can be believed: none is signed by a key that was given, none was kept"
+            yield "no checkpoint is trusted: none is signed by a key that you gave, and you gave none that you kept"
             return
-        bare = [tree.name or "-" for tree in self.trees if not tree.proven]
-        if bare:
-            yield f"no checkpoint of the tree {_few(bare)}"
-        young = [f"{tree.unproven} of {tree.name or '-'}" for tree in self.trees if tree.proven and tree.unproven]
-        if young:
-            yield f"leaves after the last checkpoint: {_few(young)}"
+        uncovered = [tree.name or "-" for tree in self.trees if not tree.proven]
+        if uncovered:
+            yield f"no checkpoint of the tree {_list_some(uncovered)}"
+        newer = [f"{tree.unproven} of {tree.name or '-'}" for tree in self.trees if tree.proven and tree.unproven]
+        if newer:
+            yield f"leaves after the last checkpoint: {_list_some(newer)}"
         if self.unsealed:
             yield f"{self.unsealed} decisions wait for a seal"
         if self.facts is None:
             yield "the facts are not in this export, which an earlier version made"
         if self.unread:
-            yield f"facts that this account may not read: {_few(self.unread)}"
+            yield f"facts that this account may not read: {_list_some(self.unread)}"
 
 
-def _few(names: Sequence[str]) -> str:
-    """Some names, and how many more there are."""
+def _list_some(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
     shown = ", ".join(names[:_MOST_NAMED])
     return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
 
 
-# What events tell.
+# The facts: what the events tell, against what stands.
 
 
-def member(body: Any, name: str) -> Any:
-    """A member of an event's body, which a forger may have made of any form."""
+def member(body: object, name: str) -> Any:
+    """Return a member of an event's body; None if the body, which a forger may have made, is no object."""
     return body.get(name) if isinstance(body, dict) else None
 
 
-def _listed(body: Any, name: str) -> list[list[Any]]:
-    """A member of an event's body that is a list of lists."""
-    held = member(body, name)
-    return [row for row in held if isinstance(row, list) and row] if isinstance(held, list) else []
+def _lists(body: object, name: str) -> list[list[Any]]:
+    """Return a member of an event's body that is a list of lists; what is none is left out."""
+    rows = member(body, name)
+    return [row for row in rows if isinstance(row, list) and row] if isinstance(rows, list) else []
 
 
-class Facts:
-    """The facts that events tell, against those that stand. A row is remembered by its digest alone.
+class FactComparison:
+    """Compares the facts that the events tell with the facts that stand. It remembers of each row only a digest.
 
-    A fact with a life is told before and after each change: what was begun and not ended must stand. Of a fact with an
-    id the last event counts. An entity of before 0.2 was told without its clinic.
+    An event tells a fact with a life before and after the change: a row that an event began, and none ended, must
+    stand. Of a fact with an id the last event counts. Before 0.2 events told an entity without its clinic.
     """
 
-    def __init__(self, write: Callable[[Any], bytes]) -> None:
+    def __init__(self, write: Callable[[object], bytes]) -> None:
         self.standing = self.adopted = 0
         self._write = write
         self._begun: dict[bytes, int] = {}
         self._ended: dict[bytes, int] = {}
         self._last: dict[tuple[str, str], tuple[int, bytes]] = {}
 
-    def tell(self, event: int, kind: str, body: Any) -> None:
-        """Take in what an event tells."""
+    def add_event(self, event: int, kind: str, body: object) -> None:
+        """Remember the facts that an event tells."""
         noun = kind.partition(":")[0]
-        if noun in LIVES:
+        if noun in INTERVAL_FACTS:
             sides = (("before", self._ended, self._begun), ("after", self._begun, self._ended))
-            for side, into, other in sides:
+            for side, own, opposite in sides:  # trees are read in any order: the end may come before the beginning
                 row = member(body, side)
-                if isinstance(row, dict) and not self._pop(other, noun, row):
-                    into[self._free(into, noun, row)] = event
-        elif noun in KEYED:
-            self._tell_keyed(event, noun, member(body, "after"))
+                if isinstance(row, dict) and not self._pop(opposite, noun, row):
+                    own[self._unused_digest(own, noun, row)] = event
+        elif noun in KEYED_FACTS:
+            self._add_keyed(event, noun, member(body, "after"))
         elif kind == "facts:adopted":
-            for noun, *rows in _listed(body, "facts"):
+            for noun, *rows in _lists(body, "facts"):
                 self.adopted += 1
-                self._tell_keyed(event, str(noun), rows[-1] if rows else None)
+                self._add_keyed(event, str(noun), rows[-1] if rows else None)
 
-    def _tell_keyed(self, event: int, noun: str, row: Any) -> None:
+    def _add_keyed(self, event: int, noun: str, row: object) -> None:
         key = noun, str(member(row, noun))
         if isinstance(row, dict) and event >= self._last.get(key, (0, b""))[0]:
             self._last[key] = event, self._digest(noun, row)
 
-    def check(self, noun: str, row: dict[str, Any]) -> tuple[str, str]:
-        """What is wrong with a fact that stands, and why; or nothing."""
+    def compare(self, noun: str, row: JsonObject) -> tuple[str, str]:
+        """Compare a fact that stands with the events; return the kind of fault and why, both empty if there is none."""
         self.standing += 1
-        if noun in LIVES:
+        if noun in INTERVAL_FACTS:
             if self._pop(self._begun, noun, row):
                 return "", ""
             return "fact without an event", "no event tells it as it stands"
@@ -454,7 +467,7 @@ class Facts:
         return "changed fact", f"it is not what event {event} tells"
 
     def missing(self, unread: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
-        """The facts that are told and do not stand, and why; nothing of the nouns that were not read."""
+        """Yield the facts that events tell and that do not stand, and why; `unread` kinds of facts are left out."""
         for event in sorted(self._begun.values()):
             yield f"a fact of event {event}", "it does not stand as the event tells it"
         for event in sorted(self._ended.values()):
@@ -463,18 +476,18 @@ class Facts:
             if noun not in unread:
                 yield f"{noun} {key}", f"event {event} tells it, and it is not there"
 
-    def _digest(self, noun: str, row: Any) -> bytes:
+    def _digest(self, noun: str, row: object) -> bytes:
         return sha256(self._write([noun, row])).digest()[:16]
 
-    def _free(self, rows: dict[bytes, int], noun: str, row: Any) -> bytes:
-        """A digest for a row that is not used yet: rows may be alike."""
+    def _unused_digest(self, rows: dict[bytes, int], noun: str, row: object) -> bytes:
+        """Return a digest for a row that is not in `rows` yet: several rows may be equal."""
         digest = self._digest(noun, row)
         while digest in rows:
             digest = sha256(digest).digest()[:16]
         return digest
 
-    def _pop(self, rows: dict[bytes, int], noun: str, row: Any) -> bool:
-        """Take a row out; return whether it was in."""
+    def _pop(self, rows: dict[bytes, int], noun: str, row: JsonObject) -> bool:
+        """Remove a row; return whether it was there."""
         digest, last = self._digest(noun, row), b""
         while digest in rows:
             last, digest = digest, sha256(digest).digest()[:16]
@@ -483,91 +496,119 @@ class Facts:
         return rows.pop(last, None) is not None
 
 
+class Drop(NamedTuple):
+    """What events tell of a month whose decisions were dropped; `event` is the last of them."""
+
+    decisions: int
+    seals: int
+    years: int
+    event: str
+
+
+class Gap(NamedTuple):
+    """Decisions of a month that are not there, though they were sealed; `where` names the first of them."""
+
+    decisions: int
+    seals: int
+    tree: str
+    where: str
+
+
+class ErasedFields(NamedTuple):
+    """Personal fields that are not there; `where` names the first row without one."""
+
+    fields: int
+    tree: str
+    where: str
+
+
 class Absences:
-    """What is not there any more, and the events that must be the cause: months dropped, persons erased."""
+    """Collects what is not there any more, and the events that must explain it: months dropped, persons erased."""
 
     def __init__(self, now: int | None) -> None:
         self._now = now
-        self._drops: dict[str, tuple[int, int, int, str]] = {}
-        self._absent: dict[str, tuple[int, int, str, str]] = {}
-        self._erasures: Counter[tuple[str, str]] = Counter()
-        self._erased: dict[tuple[str, str], tuple[int, str, str]] = {}
+        self._drops: dict[str, Drop] = {}
+        self._gaps: dict[str, Gap] = {}
+        self._explained: Counter[tuple[str, str]] = Counter()
+        self._erased: dict[tuple[str, str], ErasedFields] = {}
         self._early: list[Finding] = []
 
-    def tell(self, content: dict[str, Any]) -> None:
-        """Take in an event that explains an absence."""
+    def add_event(self, content: JsonObject) -> None:
+        """Remember an event that explains an absence."""
         body = content["body"]
         if content["kind"] == "record:erased":
             for nouns in ("events", "decisions"):
                 count = member(body, nouns)
-                self._erasures[str(member(body, "whose")), nouns] += count if isinstance(count, int) else 0
+                self._explained[str(member(body, "whose")), nouns] += count if isinstance(count, int) else 0
         elif content["kind"] == "decisions:dropped":
-            self._tell_drop(f"event {content['id']}", content["at"], body)
+            self._add_drop(f"event {content['id']}", content["at"], body)
 
-    def _tell_drop(self, event: str, at: int, body: Any) -> None:
+    def _add_drop(self, event: str, at: int, body: Any) -> None:
+        """Remember that a month was dropped; report a drop before the decisions had been kept for their years."""
         try:
-            year, month = map(int, body["month"].split("-"))
+            name = body["month"]
+            year, month = map(int, name.split("-"))
             decisions, seals, years = int(body["decisions"]), int(body["seals"]), int(body["retention_years"])
             over = datetime(year + month // 12 + years, month % 12 + 1, 1, tzinfo=UTC)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-            self._early.append(Finding("dropped early", "", event, "it tells no month, counts and retention"))
+            self._early.append(Finding("dropped early", "", event, "its body has no month, counts and retention"))
             return
-        before = self._drops.get(body["month"], (0, 0, years, event))
-        self._drops[body["month"]] = before[0] + decisions, before[1] + seals, years, event
+        earlier = self._drops.get(name, Drop(0, 0, years, event))
+        self._drops[name] = Drop(earlier.decisions + decisions, earlier.seals + seals, years, event)
         due = (over - _EPOCH) // timedelta(microseconds=1)
         if years < 1 or at < due or (self._now is not None and self._now < due):
-            why = f"decisions of {body['month']} are kept for {years} years after its end"
+            why = f"decisions of {name} are kept for {years} years after its end"
             self._early.append(Finding("dropped early", "", event, why))
 
-    def miss(self, tree: str, month: str, count: int, where: str, seals: int = 1) -> None:
-        """The decisions of some seals of a month are not there."""
-        before = self._absent.get(month, (0, 0, tree, where))
-        self._absent[month] = before[0] + count, before[1] + seals, *before[2:]
+    def add_missing(self, tree: str, month: str, decisions: int, where: str, seals: int = 1) -> None:
+        """Remember that the decisions of some seals of a month are not there."""
+        gap = self._gaps.get(month, Gap(0, 0, tree, where))
+        self._gaps[month] = gap._replace(decisions=gap.decisions + decisions, seals=gap.seals + seals)
 
-    def erase(self, tree: str, whose: str, nouns: str, where: str, count: int = 1) -> None:
-        """A personal field of a row is not there."""
-        before = self._erased.get((whose, nouns), (0, tree, where))
-        self._erased[whose, nouns] = before[0] + count, *before[1:]
+    def add_erased(self, tree: str, whose: str, nouns: str, where: str, count: int = 1) -> None:
+        """Remember that personal fields of rows are not there; `whose` names the person."""
+        erased = self._erased.get((whose, nouns), ErasedFields(0, tree, where))
+        self._erased[whose, nouns] = erased._replace(fields=erased.fields + count)
 
     def findings(self) -> Iterator[Finding]:
-        """What is not there without a cause."""
+        """Yield what is not there without an event that explains it."""
         yield from self._early
-        for month in sorted({*self._absent, *self._drops}):
-            absent, drop = self._absent.get(month, (0, 0, "", "")), self._drops.get(month)
+        for month in sorted({*self._gaps, *self._drops}):
+            gap, drop = self._gaps.get(month, Gap(0, 0, "", "")), self._drops.get(month)
             if drop is None:
                 why = f"they are not there, and no event says that {month} was dropped"
-                yield Finding("deleted row", absent[2], absent[3], why)
-            elif drop[:2] != absent[:2]:
-                why = f"it tells of {drop[0]} decisions of {drop[1]} seals; {absent[0]} of {absent[1]} are not there"
-                yield Finding("deleted row", "", drop[3], why)
-        for (whose, nouns), (count, tree, where) in self._erased.items():
-            explained = self._erasures[whose, nouns]
-            if count > explained:
-                why = f"{count} fields of {nouns} of {whose} are erased, events tell of {explained}"
-                yield Finding("erased row", tree, where, why)
+                yield Finding("deleted row", gap.tree, gap.where, why)
+            elif (drop.decisions, drop.seals) != (gap.decisions, gap.seals):
+                counts = f"it names {drop.decisions} decisions of {drop.seals} seals"
+                yield Finding("deleted row", "", drop.event, f"{counts}; {gap.decisions} of {gap.seals} are not there")
+        for (whose, nouns), erased in self._erased.items():
+            explained = self._explained[whose, nouns]
+            if erased.fields > explained:
+                why = f"{erased.fields} fields of {nouns} of {whose} are erased, the events explain {explained}"
+                yield Finding("erased row", erased.tree, erased.where, why)
 
     @property
     def dropped(self) -> int:
-        """The decisions that are not there, for whatever cause."""
-        return sum(decisions for decisions, *_ in self._absent.values())
+        """The decisions that are not there, for whatever reason."""
+        return sum(gap.decisions for gap in self._gaps.values())
 
     def drops(self) -> list[str]:
-        """The months dropped, in words."""
+        """Describe each month that was dropped."""
         return [
-            f"{decisions} decisions of {month}, {years} years after its end"
-            for month, (decisions, _, years, _) in sorted(self._drops.items())
+            f"{drop.decisions} decisions of {month}, {drop.years} years after its end"
+            for month, drop in sorted(self._drops.items())
         ]
 
 
-def whose_address(content: dict[str, Any]) -> str:
-    """Whose the address of an event or a decision is."""
+def whose_address(content: JsonObject) -> str:
+    """Return the person to whom the address of an event or a decision belongs."""
     if content["actor"]:
         return f"practitioner:{content['actor']}"
     return "operator" if content["client"] is None else f"client:{content['client']}"
 
 
-def whose_reason(content: dict[str, Any]) -> str:
-    """Whose the reason of an event is: the patient's; of a standing share, its owner's."""
+def whose_reason(content: JsonObject) -> str:
+    """Return the person to whom the reason of an event belongs: the patient, or the owner of a standing share."""
     owner = member(member(content["body"], "after"), "owner")
     if content["patient"] or not owner:
         return f"patient:{content['patient']}" if content["patient"] else "operator"
@@ -577,21 +618,24 @@ def whose_reason(content: dict[str, Any]) -> str:
 # The decisions of a seal.
 
 
-def decisions_of(seal: dict[str, Any]) -> str:
-    """The decisions of a seal, as a finding names them."""
+def describe_decisions(seal: JsonObject) -> str:
+    """Return the name of the decisions of a seal, as a finding shows them."""
     return f"decisions {seal['first']} to {seal['last']}"
 
 
 class Clock:
-    """When the latest of each kind of rows was recorded: which says that it is earlier than one before it?"""
+    """Remembers the latest instant of each kind of rows, to find rows that claim to be earlier than one before them."""
 
     def __init__(self, latest: dict[str, int]) -> None:
         self._latest = latest
 
-    def back(self, what: str, at: int) -> str:
-        """What is wrong with an instant, or nothing; the rows after it go by the clock that was set back."""
+    def find_fault(self, what: str, at: object) -> str:
+        """Return what is wrong with the instant of the next row; an empty text if nothing is.
+
+        The rows after a clock that was set back are compared with that clock.
+        """
         if not isinstance(at, int):
-            return ""  # a changed row, which its hash tells
+            return ""  # a changed row, which its hash shows
         latest = self._latest.setdefault(what, at)
         back = at < latest - CLOCK_TOLERANCE
         if at > latest or back:
@@ -602,21 +646,22 @@ class Clock:
 
 
 def batch_faults(
-    seal: dict[str, Any], root: bytes, marks: bytes, rows: Sequence[tuple[int, bytes]]
+    seal: JsonObject, root: bytes, marks: bytes, rows: Sequence[tuple[int, bytes]]
 ) -> list[tuple[str, str, str]]:
-    """What is wrong with the decisions of a seal, each an id and the hash of its leaf: the kind, where, and why.
+    """Return what is wrong with the decisions of a seal: the kind, where, and why of each fault.
 
-    `marks` are the first bytes of the hashes that were sealed. The root alone decides; by the marks a row is named.
+    Each of the `rows` is the id of a decision and the hash of its leaf. `marks` are the first bytes of the hashes that
+    were sealed. The root decides whether there is a fault; the marks show which row has it.
     """
     hashes = [leaf for _, leaf in rows]
     if root_of(hashes) == root:
-        same = marks in (b"", b"".join([leaf[:MARK] for leaf in hashes]))
+        same = marks in (b"", b"".join([leaf[:MARK_BYTES] for leaf in hashes]))
         return [] if same else [("changed row", f"seal {seal['id']}", "its marks are not those of its decisions")]
-    count, sealed = seal["count"], [marks[at : at + MARK] for at in range(0, len(marks), MARK)]
+    count, sealed = seal["count"], [marks[at : at + MARK_BYTES] for at in range(0, len(marks), MARK_BYTES)]
     faults = list(_named_faults(seal, sealed, rows)) if len(sealed) == count else []
     if 0 < len(faults) <= _MOST_COMPARED:
         return faults
-    where = decisions_of(seal)
+    where = describe_decisions(seal)
     if len(hashes) == count:
         return [("changed row", where, "they are not what was sealed")]
     kind = "deleted row" if len(hashes) < count else "row without a leaf"
@@ -624,37 +669,44 @@ def batch_faults(
 
 
 def _named_faults(
-    seal: dict[str, Any], sealed: Sequence[bytes], rows: Sequence[tuple[int, bytes]]
+    seal: JsonObject, sealed: Sequence[bytes], rows: Sequence[tuple[int, bytes]]
 ) -> Iterator[tuple[str, str, str]]:
-    """The faults between rows that are what was sealed: changed, deleted or added rows."""
-    places = {mark: at for at, mark in enumerate(sealed)}
-    at, before, others = 0, seal["first"] - 1, list[int]()
-    for number, leaf in [*rows, (seal["last"] + 1, b"")]:
-        place = places.get(leaf[:MARK], len(sealed) if not leaf else -1)
-        if place < at:
-            others.append(number)
+    """Yield the changed, deleted and added rows.
+
+    Rows whose marks were sealed are the fixed points; the rows between two of them are matched with the marks between.
+    """
+    places = {mark: place for place, mark in enumerate(sealed)}
+    next_place, last_number, unmatched = 0, seal["first"] - 1, list[int]()
+    for number, leaf in [*rows, (seal["last"] + 1, b"")]:  # the last one stands for the end
+        place = places.get(leaf[:MARK_BYTES], -1) if leaf else len(sealed)
+        if place < next_place:
+            unmatched.append(number)
             continue
-        for other, _ in zip(others, range(at, place), strict=False):
-            yield "changed row", f"decision {other}", "it is not what was sealed"
-        for other in others[place - at :]:
-            yield "row without a leaf", f"decision {other}", "it was not sealed"
-        lost = place - at - len(others)
+        for changed, _ in zip(unmatched, range(next_place, place), strict=False):
+            yield "changed row", f"decision {changed}", "it is not what was sealed"
+        for added in unmatched[place - next_place :]:
+            yield "row without a leaf", f"decision {added}", "it was not sealed"
+        lost = place - next_place - len(unmatched)
         if lost > 0:
-            between = range(before + 1, number)
-            exact = len(between) == lost + len(others)
-            names = [f"decision {gap}" for gap in between if gap not in others] if exact else []
-            yield from (("deleted row", name, "it was sealed and is not there") for name in names)
-            if not exact:
+            between = range(last_number + 1, number)
+            if len(between) == lost + len(unmatched):
+                names = [f"decision {gap}" for gap in between if gap not in unmatched]
+                yield from (("deleted row", name, "it was sealed and is not there") for name in names)
+            else:
                 why = f"{lost} were sealed there and are not there"
-                yield "deleted row", f"decisions between {before} and {number}", why
-        at, before, others = place + 1, number, []
+                yield "deleted row", f"decisions between {last_number} and {number}", why
+        next_place, last_number, unmatched = place + 1, number, []
 
 
-class Verifier:
-    """Reads the lines of a log once, in their order; `kept` are checkpoints from elsewhere, `key` whom to believe.
+# The verifier.
 
-    `apart` checks the decisions of seals, if they are not in the lines. `write` makes the bytes of a row. `now`, in
-    microseconds: a month cannot have been dropped before.
+
+class LogVerifier:
+    """Reads the lines of a log once, in their order, and reports what is proven and what is wrong.
+
+    `kept` are checkpoints that the caller kept, `key` is the key that the caller trusts. `check_decisions` checks the
+    decisions of seals, if they are not in the lines. `write` returns the bytes of a row. `now`, in microseconds, is the
+    present: a month cannot have been dropped before its time.
     """
 
     def __init__(
@@ -662,15 +714,15 @@ class Verifier:
         kept: Iterable[Note] = (),
         key: VerifierKey | None = None,
         *,
-        apart: "Callable[[Verifier], None] | None" = None,
-        write: Callable[[Any], bytes] = canonical,
+        check_decisions: "Callable[[LogVerifier], None] | None" = None,
+        write: Callable[[object], bytes] = canonical,
         now: int | None = None,
     ) -> None:
         self.report = LogReport()
         self.absences = Absences(now)
-        self._facts = Facts(write)
+        self._facts = FactComparison(write)
         self._complete = False
-        self._apart = apart
+        self._check_decisions = check_decisions
         self._write = write
         self._key = key
         self._notes = [(note, "kept") for note in kept]
@@ -678,71 +730,201 @@ class Verifier:
         self._due: dict[int, list[tuple[Note, bool]]] = {}
         self._last: dict[str, int] = {}
         self._clock = Clock({})
-        self._changed: list[tuple[int, dict[str, Any], str]] = []
+        self._changed: list[tuple[int, JsonObject, str]] = []
 
-    def read(self, lines: Iterable[dict[str, Any]]) -> LogReport:
-        """Everything. Raises `Malformed` for lines that are not those of a log."""
+    def read(self, lines: Iterable[JsonObject]) -> LogReport:
+        """Read all lines and return the report. Raises `Malformed` for lines that are not those of a log."""
         readers = {
-            "log": self._head,
-            "checkpoint": self._checkpoint,
-            "tree": self._open,
-            "hash": self._leaf,
-            "stray": self._stray,
-            "wrong": self._wrong,
-            "fact": self._fact,
-            "unread": self._unread,
-            "unsealed": self._foot,
+            "log": self._read_head,
+            "checkpoint": self._read_checkpoint,
+            "tree": self._begin_tree,
+            "hash": self._read_leaf,
+            "stray": self._read_stray,
+            "wrong": self._read_fault,
+            "fact": self._read_fact,
+            "unread": self._read_unread,
+            "unsealed": self._read_end,
         }
         try:
             for line in lines:
-                reader = next((reader for name, reader in readers.items() if name in line), None)
+                reader = next((reader for member, reader in readers.items() if member in line), None)
                 if reader:
                     reader(line)
-            self._close()
+            self._end_tree()
         except (KeyError, TypeError, AttributeError) as error:
             raise Malformed(f"this is no exported log: {error}") from error
         if not self._complete:
             raise Malformed("the log is damaged: its end is not there")
-        if self._apart:
-            self._apart(self)
+        if self._check_decisions:
+            self._check_decisions(self)
         self._finish()
         return self.report
 
-    def _head(self, line: dict[str, Any]) -> None:
+    # Lines outside of trees.
+
+    def _read_head(self, line: JsonObject) -> None:
         if line["version"] == 1:
-            self._complete = True
+            self._complete = True  # the first version had no end
         else:
             self.report.facts = 0
 
-    def _foot(self, line: dict[str, Any]) -> None:
+    def _read_end(self, line: JsonObject) -> None:
         self._complete, self.report.unsealed = True, line["unsealed"]
 
-    def _checkpoint(self, line: dict[str, Any]) -> None:
+    def _read_checkpoint(self, line: JsonObject) -> None:
         try:
             self._notes.append((Note.parse(line["checkpoint"]), "log"))
         except Malformed as error:
-            self._find("forged checkpoint", "a checkpoint of the log", str(error))
+            self._add_finding("forged checkpoint", "a checkpoint of the log", str(error))
 
-    def _stray(self, line: dict[str, Any]) -> None:
-        self._close()
-        self._find("row without a leaf", line["stray"], "it is in no tree: it was added past the log")
+    def _read_stray(self, line: JsonObject) -> None:
+        self._end_tree()
+        self._add_finding("row without a leaf", line["stray"], "it is in no tree: it was added to the tables alone")
 
-    def _wrong(self, line: dict[str, Any]) -> None:
-        """A fault of what only the database holds."""
-        self._close()
+    def _read_fault(self, line: JsonObject) -> None:
+        """Report a fault that only whoever reads the database itself can find."""
+        self._end_tree()
         self.report.findings.append(Finding(line["wrong"], line["of"], line["where"], line["why"]))
 
-    def _fact(self, line: dict[str, Any]) -> None:
-        self._close()
-        kind, why = self._facts.check(line["fact"], line["row"])
+    def _read_fact(self, line: JsonObject) -> None:
+        self._end_tree()
+        kind, why = self._facts.compare(line["fact"], line["row"])
         if kind:
-            self._find(kind, f"{line['fact']} {line['id']}", why)
+            self._add_finding(kind, f"{line['fact']} {line['id']}", why)
 
-    def _unread(self, line: dict[str, Any]) -> None:
-        self._close()
+    def _read_unread(self, line: JsonObject) -> None:
+        self._end_tree()
         self.report.unread.append(str(line["unread"]))
 
+    # A tree, from its first line to its last leaf.
+
+    def _begin_tree(self, line: JsonObject) -> None:
+        self._end_tree()
+        self._tree = LogTree(line["tree"], line["origin"], line["size"], line["root"])
+        self._last, self._clock, self._changed, self._due = {}, Clock({}), [], {}
+        for note, source in self._notes:
+            if note.origin == self._tree.origin:
+                trusted = self._check_signature(note, source)
+                self._due.setdefault(note.size, []).append((note, trusted))
+        self._compare_checkpoints()
+
+    def _check_signature(self, note: Note, source: str) -> bool:
+        """Return whether a checkpoint is trusted; report a wrong signature."""
+        fault = note.signature_fault(self._key) if self._key else ""
+        if fault and source == "kept":
+            self._add_finding("forged checkpoint", f"the checkpoint {note.size} that you kept", fault)
+        elif fault:
+            kind = "rewritten history" if "not signed" in fault else "forged checkpoint"
+            self._add_finding(kind, f"checkpoint {note.size}", f"{fault}; nobody knows who signed it")
+        return not fault and (source == "kept" or self._key is not None)
+
+    def _read_leaf(self, line: JsonObject) -> None:
+        tree = self._tree
+        if tree is None:
+            raise Malformed("a leaf stands before its tree")
+        recorded, content, number = bytes.fromhex(line["hash"]), line["leaf"], tree.builder.size
+        if line["number"] != number:
+            self._add_finding("deleted row", f"leaf {number}", f"it is not there; the next is {line['number']}")
+        if content is None:
+            self._add_finding("deleted row", line["row"], "its leaf is there, the row is not")
+        elif leaf_hash(self._write(content)) != recorded:
+            self._add_finding("changed row", line["row"], "it is not what was hashed when it was recorded")
+            if len(self._changed) < _MOST_COMPARED:
+                self._changed.append((len(tree.findings) - 1, content, line["hash"]))
+        else:
+            self._check_order(content)
+            if content["type"] == "event":
+                self._read_event(line, content)
+            elif not self._check_decisions:
+                self._read_seal(tree, line, content)
+        tree.rows += 1
+        tree.builder.add(recorded)
+        self._compare_checkpoints()
+
+    def _check_order(self, content: JsonObject) -> None:
+        """Report a leaf that stands behind one with a higher number, or that claims to be much earlier."""
+        kind, number = content["type"], content["id"]
+        if self._tree:
+            self._tree.last_at = content["at"]
+        if number <= self._last.get(kind, 0):
+            why = f"it stands behind {kind} {self._last[kind]}"
+            self._add_finding("swapped pair", f"{kind} {number}", why)
+        self._last[kind] = number
+        self._check_time(kind, number, content["at"])
+
+    def _check_time(self, kind: str, number: int, at: int) -> None:
+        fault = self._clock.find_fault(kind, at)
+        if fault:
+            self._add_finding("clock set back", f"{kind} {number}", fault)
+
+    def _read_event(self, line: JsonObject, content: JsonObject) -> None:
+        self._facts.add_event(content["id"], content["kind"], content["body"])
+        self.absences.add_event(content)
+        for name in line.get("erased", ()):
+            whose = whose_address(content) if name == "address" else whose_reason(content)
+            self.absences.add_erased(content["subscription"], whose, "events", line["row"])
+
+    def _read_seal(self, tree: LogTree, line: JsonObject, seal: JsonObject) -> None:
+        """Check the decisions of a seal, which stand in its line."""
+        rows = line["rows"]
+        if rows is None:
+            self.absences.add_missing(tree.name, seal["month"], seal["count"], describe_decisions(seal))
+            return
+        tree.rows += len(rows)
+        for row in rows:
+            self._check_time("decision", row["id"], row["asked_at"])
+            if row["id"] in line.get("erased", ()):
+                self.absences.add_erased(tree.name, whose_address(row), "decisions", f"decision {row['id']}")
+        hashed = [(row["id"], leaf_hash(self._write(row))) for row in rows]
+        root, marks = bytes.fromhex(seal["root"]), bytes.fromhex(line.get("marks", ""))
+        for kind, where, why in batch_faults(seal, root, marks, hashed):
+            self._add_finding(kind, where, why)
+
+    def _compare_checkpoints(self) -> None:
+        """Compare the tree, at the size that it has reached, with the checkpoints of that size."""
+        tree = self._tree
+        if tree is None:
+            return
+        for note, trusted in self._due.pop(tree.builder.size, ()):
+            if note.root != tree.builder.root:
+                why = f"the checkpoint signed at {note.size} leaves has another root"
+                self._add_finding("rewritten history", f"leaf {note.size - 1}", why)
+            elif trusted:
+                tree.proven, tree.proven_until = note.size, tree.last_at
+
+    def _end_tree(self) -> None:
+        """Finish the tree that is being read, if there is one."""
+        tree = self._tree
+        if tree is None:
+            return
+        size, root = tree.builder.size, tree.builder.root.hex()
+        for signed_size in self._due:
+            why = f"a checkpoint was signed at {signed_size} leaves, {size} are there"
+            self._add_finding("truncated tail", f"leaf {size}", why)
+        if (tree.claimed_size, tree.claimed_root) != (size, root):
+            kind = "truncated tail" if size < tree.claimed_size else "changed row"
+            why = f"the tree was {tree.claimed_size} leaves with another root"
+            self._add_finding(kind, f"leaf {max(size - 1, 0)}", why)
+        self._find_swapped(tree)
+        self.report.trees.append(tree)
+        self.report.rows += tree.rows
+        self.report.findings += tree.findings
+        self._tree = None
+
+    def _find_swapped(self, tree: LogTree) -> None:
+        """Report a swap instead of a change, if a changed row holds what another changed row held."""
+        for index, (place, first, _) in enumerate(self._changed):
+            for _, second, recorded in self._changed[index + 1 :]:
+                if leaf_hash(self._write({**first, "id": second["id"]})).hex() == recorded:
+                    where = f"{first['type']} {first['id']}"
+                    why = f"it holds what {second['type']} {second['id']} held"
+                    tree.findings[place] = Finding("swapped pair", tree.name, where, why)
+                    return
+
+    # The end.
+
     def _finish(self) -> None:
+        """Report what only the whole log shows: missing facts, absences, checkpoints without a tree."""
         report = self.report
         if report.facts is not None:
             report.findings += [
@@ -754,173 +936,65 @@ class Verifier:
         origins = {tree.origin for tree in report.trees}
         for note, source in self._notes:
             if note.origin not in origins:
-                kind, why = "truncated tail", "its tree is not there at all"
-                wrong = note.signed_by(self._key) if self._key and source == "kept" else ""
-                if wrong:
-                    kind, why = "unusable checkpoint", f"{wrong}: the file is damaged, or of another log"
+                kind, why = "truncated tail", "its tree is not there"
+                fault = note.signature_fault(self._key) if self._key and source == "kept" else ""
+                if fault:
+                    kind, why = "unusable checkpoint", f"{fault}: the file is damaged, or of another log"
                 report.findings.append(Finding(kind, note.origin, f"checkpoint {note.size}", why))
 
-    def _find(self, kind: str, where: str, why: str) -> None:
+    def _add_finding(self, kind: str, where: str, why: str) -> None:
+        """Add a finding to the tree that is being read, or else to the report."""
         tree = self._tree.name if self._tree else ""
         (self._tree or self.report).findings.append(Finding(kind, tree, where, why))
 
-    def _open(self, line: dict[str, Any]) -> None:
-        self._close()
-        self._tree = LogTree(line["tree"], line["origin"], line["size"], line["root"])
-        self._last, self._clock, self._changed, self._due = {}, Clock({}), [], {}
-        for note, source in self._notes:
-            if note.origin != self._tree.origin:
-                continue
-            wrong = note.signed_by(self._key) if self._key else ""
-            if wrong and source == "kept":
-                self._find("forged checkpoint", f"the checkpoint {note.size} that was given", wrong)
-            elif wrong:
-                kind = "rewritten history" if "not signed" in wrong else "forged checkpoint"
-                self._find(kind, f"checkpoint {note.size}", f"{wrong}; whose it is, is not known")
-            believed = not wrong and (source == "kept" or self._key is not None)
-            self._due.setdefault(note.size, []).append((note, believed))
-        self._compare()
 
-    def _leaf(self, line: dict[str, Any]) -> None:
-        tree = self._tree
-        if tree is None:
-            raise Malformed("a leaf stands before its tree")
-        said, content, number = bytes.fromhex(line["hash"]), line["leaf"], tree.grown.size
-        if line["number"] != number:
-            self._find("deleted row", f"leaf {number}", f"it is not there; the next is {line['number']}")
-        if content is None:
-            self._find("deleted row", line["row"], "its leaf is there, the row is not")
-        elif leaf_hash(self._write(content)) != said:
-            self._find("changed row", line["row"], "it is not what was hashed when it was recorded")
-            if len(self._changed) < _MOST_COMPARED:
-                self._changed.append((len(tree.findings) - 1, content, line["hash"]))
-        else:
-            self._in_order(content)
-            if content["type"] == "event":
-                self._event(line, content)
-            elif not self._apart:
-                self._batch(content, line)
-        tree.rows += 1
-        tree.grown.add(said)
-        self._compare()
-
-    def _in_order(self, content: dict[str, Any]) -> None:
-        kind, number = content["type"], content["id"]
-        if self._tree:
-            self._tree.latest = content["at"]
-        if number <= self._last.get(kind, 0):
-            why = f"it stands behind {kind} {self._last[kind]}"
-            self._find("swapped pair", f"{kind} {number}", why)
-        self._last[kind] = number
-        self._in_time(kind, number, content["at"])
-
-    def _in_time(self, kind: str, number: int, at: int) -> None:
-        back = self._clock.back(kind, at)
-        if back:
-            self._find("clock set back", f"{kind} {number}", back)
-
-    def _event(self, line: dict[str, Any], content: dict[str, Any]) -> None:
-        self._facts.tell(content["id"], content["kind"], content["body"])
-        self.absences.tell(content)
-        for name in line.get("erased", ()):
-            whose = whose_address(content) if name == "address" else whose_reason(content)
-            self.absences.erase(content["subscription"], whose, "events", line["row"])
-
-    def _batch(self, content: dict[str, Any], line: dict[str, Any]) -> None:
-        tree, rows = self._tree, line["rows"]
-        if tree is None:
-            return
-        if rows is None:
-            self.absences.miss(tree.name, content["month"], content["count"], decisions_of(content))
-            return
-        tree.rows += len(rows)
-        for row in rows:
-            self._in_time("decision", row["id"], row["asked_at"])
-            if row["id"] in line.get("erased", ()):
-                self.absences.erase(tree.name, whose_address(row), "decisions", f"decision {row['id']}")
-        hashed = [(row["id"], leaf_hash(self._write(row))) for row in rows]
-        root, marks = bytes.fromhex(content["root"]), bytes.fromhex(line.get("marks", ""))
-        for kind, where, why in batch_faults(content, root, marks, hashed):
-            self._find(kind, where, why)
-
-    def _compare(self) -> None:
-        """What checkpoints say of the tree at the size that it has reached."""
-        tree = self._tree
-        if tree is None:
-            return
-        for note, believed in self._due.pop(tree.grown.size, ()):
-            if note.root != tree.grown.root:
-                why = f"the checkpoint signed at {note.size} leaves says otherwise of those up to here"
-                self._find("rewritten history", f"leaf {note.size - 1}", why)
-            elif believed:
-                tree.proven, tree.newest = note.size, tree.latest
-
-    def _close(self) -> None:
-        tree = self._tree
-        if tree is None:
-            return
-        for size in self._due:
-            why = f"a checkpoint was signed at {size} leaves, {tree.grown.size} are there"
-            self._find("truncated tail", f"leaf {tree.grown.size}", why)
-        if (tree.claimed_size, tree.claimed_root) != (tree.grown.size, tree.grown.root.hex()):
-            kind = "truncated tail" if tree.grown.size < tree.claimed_size else "changed row"
-            why = f"the tree was {tree.claimed_size} leaves with another root"
-            self._find(kind, f"leaf {max(tree.grown.size - 1, 0)}", why)
-        self._swapped(tree)
-        self.report.trees.append(tree)
-        self.report.rows += tree.rows
-        self.report.findings += tree.findings
-        self._tree = None
-
-    def _swapped(self, tree: LogTree) -> None:
-        """Two changed rows that hold each other's content were swapped."""
-        for at, (place, one, _) in enumerate(self._changed):
-            for _, other, said in self._changed[at + 1 :]:
-                if leaf_hash(self._write({**one, "id": other["id"]})).hex() == said:
-                    where = f"{one['type']} {one['id']}"
-                    why = f"it holds what {other['type']} {other['id']} held"
-                    tree.findings[place] = Finding("swapped pair", tree.name, where, why)
-                    return
+# Proofs.
 
 
-def proven(proof: dict[str, Any], key: VerifierKey | None) -> str:
-    """What a proof proves. Raises `Malformed` where it does not."""
+def check_proof(proof: JsonObject, key: VerifierKey | None) -> str:
+    """Return a sentence that says what a proof proves. Raises `Malformed` if it does not prove that."""
     note = Note.parse(proof["checkpoint"])
-    wrong = note.signed_by(key) if key else ""
-    if wrong:
-        raise Malformed(f"the checkpoint: {wrong}")
-    path = [bytes.fromhex(one) for one in proof["path"]]
+    fault = note.signature_fault(key) if key else ""
+    if fault:
+        raise Malformed(f"the checkpoint: {fault}")
+    path = [bytes.fromhex(node) for node in proof["path"]]
     if "old" in proof:
-        old = Note.parse(proof["old"])
-        wrong = old.signed_by(key) if key else ""
-        if wrong or old.origin != note.origin or not is_consistent(old.size, old.root, note.size, note.root, path):
-            raise Malformed(f"the tree of {note.size} leaves does not begin with that of {old.size}; {wrong}")
-        return f"{note.origin}: the tree of {note.size} leaves begins with that of {old.size}"
-    content, row = proof["leaf"], proof.get("row")
-    if not is_included(note.root, note.size, proof["number"], leaf_hash(canonical(content)), path):
+        return _check_consistency(Note.parse(proof["old"]), note, path, key)
+    leaf, row = proof["leaf"], proof.get("row")
+    if not is_included(note.root, note.size, proof["number"], leaf_hash(canonical(leaf)), path):
         raise Malformed("the leaf is not in the tree of the checkpoint")
     if row is None:
-        return f"{note.origin}: {content['type']} {content['id']} is leaf {proof['number']} of {note.size}"
-    path = [bytes.fromhex(one) for one in proof["row_path"]]
-    root = bytes.fromhex(content["root"])
-    if not is_included(root, content["count"], proof["row_number"], leaf_hash(canonical(row)), path):
+        return f"{note.origin}: {leaf['type']} {leaf['id']} is leaf {proof['number']} of {note.size}"
+    path = [bytes.fromhex(node) for node in proof["row_path"]]
+    root = bytes.fromhex(leaf["root"])
+    if not is_included(root, leaf["count"], proof["row_number"], leaf_hash(canonical(row)), path):
         raise Malformed("the decision is not in the batch of its leaf")
     return f"{note.origin}: decision {row['id']} is in leaf {proof['number']} of {note.size}"
 
 
+def _check_consistency(old: Note, new: Note, path: list[bytes], key: VerifierKey | None) -> str:
+    fault = old.signature_fault(key) if key else ""
+    if fault or old.origin != new.origin or not is_consistent(old.size, old.root, new.size, new.root, path):
+        raise Malformed(f"the tree of {new.size} leaves does not begin with that of {old.size}; {fault}")
+    return f"{new.origin}: the tree of {new.size} leaves begins with that of {old.size}"
+
+
+# The command.
+
+
 def describe_report(report: LogReport) -> Iterator[str]:
-    """A report in lines for a reader; the last is the verdict."""
+    """Yield a report as lines for people; the last line is the verdict."""
     for tree in report.trees:
-        last = f", the last of {_date(tree.newest)}" if tree.proven else ""
-        proven = f"{tree.proven} of {tree.grown.size} leaves proven{last}"
-        yield f"{tree.origin}: {proven}; {tree.rows} rows, root {tree.grown.root.hex()}"
+        last = f", the last of {_describe_instant(tree.proven_until)}" if tree.proven else ""
+        proven = f"{tree.proven} of {tree.builder.size} leaves proven{last}"
+        yield f"{tree.origin}: {proven}; {tree.rows} rows, root {tree.builder.root.hex()}"
     yield from (f"finding: {finding}" for finding in report.findings)
-    yield from (f"dropped, and not checked: {one}" for one in report.drops)
+    yield from (f"dropped, and not checked: {month}" for month in report.drops)
     yield str(report.verdict)
 
 
-def _date(micros: int) -> str:
-    """An instant that a signed tree holds, so that whoever signed it did so later."""
+def _describe_instant(micros: int) -> str:
+    """Return an instant of a leaf as text; a signed leaf may claim any number."""
     try:
         return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="seconds")
     except OverflowError:
@@ -928,35 +1002,36 @@ def _date(micros: int) -> str:
 
 
 def _encoding_of(path: str) -> str:
-    """The encoding of a log, which may be too large to decode at once."""
+    """Return the encoding of a log, which may be too large to decode at once."""
     with Path(path).open("rb") as file:
         begin = file.read(2)
     wide = begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     return "utf-16" if wide else "utf-16-le" if begin[1:] == b"\0" else "utf-8-sig"
 
 
+def _verify_log(path: str, kept: list[Note], key: VerifierKey | None) -> LogReport:
+    with nullcontext(sys.stdin) if path == "-" else Path(path).open(encoding=_encoding_of(path)) as log:
+        return LogVerifier(kept, key, now=time.time_ns() // 1000).read(json.loads(line) for line in log)
+
+
 def _main() -> int:
     parser = argparse.ArgumentParser(description="Verify an exported log of Caregrant, or a proof.")
     parser.add_argument("log", nargs="?", help="from caregrant audit export --format log; - reads standard input")
     parser.add_argument("--checkpoint", help="a file of checkpoints that you kept")
-    parser.add_argument("--key", help="the log's verifier key, name+id+key; without it no signature is checked")
+    parser.add_argument("--key", help="the log's verifier key, name+id+key; without a key no signature is checked")
     parser.add_argument("--proof", help="a file from caregrant audit prove, instead of a log")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        key = VerifierKey.parse(given.key) if given.key else None
-        if given.proof:
-            for line in text_of(Path(given.proof).read_bytes()).splitlines():
-                sys.stdout.write(proven(json.loads(line), key) + "\n")
+        key = VerifierKey.parse(arguments.key) if arguments.key else None
+        if arguments.proof:
+            for line in decode_text(Path(arguments.proof).read_bytes()).splitlines():
+                sys.stdout.write(check_proof(json.loads(line), key) + "\n")
             return 0
-        kept = parse_notes(text_of(Path(given.checkpoint).read_bytes())) if given.checkpoint else []
-        if not given.log:
+        if not arguments.log:
             parser.error("name a log or a proof")
-        with (
-            nullcontext(sys.stdin)
-            if given.log == "-"
-            else Path(given.log).open(encoding=_encoding_of(given.log)) as log
-        ):
-            report = Verifier(kept, key, now=time.time_ns() // 1000).read(json.loads(line) for line in log)
+        file = arguments.checkpoint
+        kept = parse_notes(decode_text(Path(file).read_bytes())) if file else []
+        report = _verify_log(arguments.log, kept, key)
     except (Malformed, OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"verify: {error}\n")
         return 1

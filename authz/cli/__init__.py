@@ -1,6 +1,6 @@
-"""The command line: `caregrant`. Parses words, calls one function, prints; exit 0 done, 1 refused, 2 usage.
+"""The command line, `caregrant`: parse the arguments, call one function, print. Exit 0: done, 1: refused, 2: usage.
 
-It reads the clock and the settings, and hands both on. Each group of commands is a module.
+The commands read the clock and the settings, and pass both on. Each group of commands is a module.
 """
 
 import sys
@@ -47,7 +47,7 @@ for command in (
 
 
 def main() -> None:
-    """The entry point: errors of ours become one clear line on standard error, and exit 1."""
+    """Run the command line; an error of Caregrant is one clear line on standard error, and exit 1."""
     try:
         caregrant(standalone_mode=False)
     except CaregrantError as error:
@@ -62,7 +62,3 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

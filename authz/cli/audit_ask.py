@@ -1,8 +1,8 @@
-"""`audit ask`: one question of the audit, answered at the command line. What it needs comes with an extra."""
+"""The command `audit ask`: one question of the audit. It needs the extra `notebooks`."""
 
 import inspect
 from contextlib import closing, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,12 +10,15 @@ from authz.cli.audit import audit
 from authz.cli.options import setting, settings
 from authz.errors import InvalidInput, Unavailable
 
+if TYPE_CHECKING:
+    from authz.audit.catalog.question import Answer, AuditQuestion
+
 FORMATS = ("table", "csv", "json")
 
 
 @audit.command("ask")
 @click.argument("name", metavar="[QUESTION]", required=False)
-@click.option("-p", "--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of it.")
+@click.option("-p", "--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter.")
 @click.option("--as-of", metavar="TIME", default="now", show_default=True, help="The instant asked about.")
 @click.option("--tz", default="UTC", show_default=True, help="The time zone in which days begin and times are shown.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="What to write.")
@@ -30,7 +33,9 @@ def ask_command(
     database: str | None,
     policies: str | None,
 ) -> None:
-    """Ask one QUESTION of the audit; without it, list them with their parameters. That you asked is recorded.
+    """Ask one QUESTION of the audit; without QUESTION, list the questions with their parameters.
+
+    Each question that you ask is recorded.
 
     \b
     caregrant audit ask what_did -p practitioner=bob -p since=2026-01-01
@@ -40,25 +45,25 @@ def ask_command(
         from authz.audit.session import open_audit  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise Unavailable(f"this needs {error.name}: pip install 'caregrant[notebooks]'") from error
-    known = {one.name: one for one in QUESTIONS}
+    questions = {question.name: question for question in QUESTIONS}
     if name is None:
-        for one in QUESTIONS:
-            click.echo(f"{one.number:4}{one.name}  ({', '.join(one.parameters)})")
+        for question in QUESTIONS:
+            click.echo(f"{question.number:4}{question.name}  ({', '.join(question.parameters)})")
         return
-    if name not in known:
-        raise InvalidInput(f"there is no question {name!r}; there are {', '.join(known)}")
-    values = dict(_typed(known[name], text) for text in parameters)
+    if name not in questions:
+        raise InvalidInput(f"there is no question {name!r}; there are {', '.join(questions)}")
+    values = dict(_parse_parameter(questions[name], text) for text in parameters)
     chosen = settings(database=database, policies=policies)
     with closing(open_audit(chosen.database, as_of=as_of, tz=tz, policies=chosen.policies)) as opened:
-        _show(known[name](opened, **values), form)
+        _write(questions[name](opened, **values), form)
 
 
-def _typed(question: Any, text: str) -> tuple[str, Any]:
-    """A parameter and its value, of the type of its default; what is none is for the question to refuse."""
+def _parse_parameter(question: "AuditQuestion", text: str) -> tuple[str, Any]:
+    """Return a parameter and its value with the type of the default; the question refuses a wrong value."""
     name, sign, value = text.partition("=")
     if not sign:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE")
-    declared = inspect.signature(question.asked).parameters.get(name)
+    declared = inspect.signature(question.function).parameters.get(name)
     default = None if declared is None else declared.default
     if isinstance(default, bool) and value.lower() in ("true", "false"):
         return name, value.lower() == "true"
@@ -69,7 +74,7 @@ def _typed(question: Any, text: str) -> tuple[str, Any]:
     return name, value
 
 
-def _show(answer: Any, form: str) -> None:
+def _write(answer: "Answer", form: str) -> None:
     from authz.audit.reports.sheets import as_csv  # noqa: PLC0415 - as above
 
     if form == "csv":
@@ -79,4 +84,4 @@ def _show(answer: Any, form: str) -> None:
             click.echo(line)
     elif len(answer):
         click.echo(answer.frame.dropna(axis=1, how="all").to_string(index=False, na_rep=""))
-    click.echo(f"{answer.number} {answer.said}", err=form != "table")
+    click.echo(f"{answer.number} {answer.summary}", err=form != "table")

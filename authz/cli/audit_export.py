@@ -1,9 +1,10 @@
-"""`audit export`, `drop` and `erase`: the record carried out, and what may leave it."""
+"""The commands `audit export`, `audit drop` and `audit erase`: write the record to files, and what may be deleted."""
 
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import click
@@ -12,7 +13,7 @@ from authz.audit.catalog.known_ids import require_known_ref
 from authz.audit.export import fhir
 from authz.audit.export.log import log_lines
 from authz.audit.integrity.checkpoints import Signer
-from authz.cli.options import now, opened, setting, settings
+from authz.cli.options import now, open_database, setting, settings
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.record import Actor, drain_or_count
@@ -24,25 +25,23 @@ FORMATS = ("log", "parquet", "fhir-r4", "fhir-r5")
 
 
 @click.command("export")
-@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
-@click.option(
-    "--output", "-o", metavar="PATH", help="The file, or for parquet the directory; standard output by default."
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="The format to write.")
+@click.option("--output", "-o", metavar="PATH", help="The file, or for parquet the folder; standard output by default.")
 @setting("checkpoint_key")
 @setting("database")
 def export(form: str, output: str | None, checkpoint_key: str | None, database: str | None) -> None:
-    """Carry the record out.
+    """Write the record to a file.
 
     \b
     log      every leaf and row, one JSON object a line, for authz/audit/verify.py
-    parquet  the answers of each month past that is not in the directory yet
-    fhir-r4  grants as Consent, events and answers as AuditEvent, one a line
+    parquet  the decisions of each past month that is not in the folder yet
+    fhir-r4  grants as Consent, events and decisions as AuditEvent, one a line
     fhir-r5  the same in R5
     """
     chosen = settings(checkpoint_key=checkpoint_key, database=database)
-    connected = opened(chosen.database)
+    connected = open_database(chosen.database)
     if form == "parquet":
-        _parquet(connected, output)
+        _export_parquet(connected, output)
         return
     if form == "log":
         name = Signer.read(chosen.checkpoint_key).key.name if chosen.checkpoint_key else ""
@@ -51,19 +50,19 @@ def export(form: str, output: str | None, checkpoint_key: str | None, database: 
         _write(output, fhir.resources(connected, "r4" if form == "fhir-r4" else "r5", now()))
 
 
-def _parquet(connected: Database, output: str | None) -> None:
+def _export_parquet(connected: Database, output: str | None) -> None:
     if output is None:
-        raise click.UsageError("say where: --output DIRECTORY")
-    parquet, directory, at = _parquet_module(), Path(output), now()
+        raise click.UsageError("name the folder: --output FOLDER")
+    parquet, folder, at = _parquet_module(), Path(output), now()
     written = 0
-    for one in parquet.export_parquet(connected, directory, at):
-        click.echo(one)
+    for month in parquet.export_parquet(connected, folder, at):
+        click.echo(month)
         written += 1
     if not written:
-        click.echo(parquet.why_nothing(connected, directory, at))
+        click.echo(parquet.describe_nothing_written(connected, folder, at))
 
 
-def _parquet_module() -> Any:
+def _parquet_module() -> ModuleType:
     try:
         from authz.audit.export import parquet  # noqa: PLC0415 - only these commands need the extra
     except ImportError as error:
@@ -79,7 +78,7 @@ def _write(output: str | None, lines: Iterable[dict[str, Any]]) -> None:
 
 @contextmanager
 def _stream(output: str | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that is there whole or not at all."""
+    """Yield standard output, or a file that is there whole or not at all."""
     if output is None:
         yield sys.stdout.buffer
         return
@@ -94,17 +93,20 @@ def _stream(output: str | None) -> Iterator[BinaryIO]:
 
 @click.command("drop")
 @click.argument("month")
-@click.option("--exported", metavar="DIRECTORY", required=True, help="Where export --format parquet wrote the month.")
+@click.option("--exported", metavar="FOLDER", required=True, help="The folder of export --format parquet.")
 @setting("retention")
 @setting("database")
 def drop(month: str, exported: str, retention: str | None, database: str | None) -> None:
-    """Drop the answers of MONTH (such as 2020-01) whose time is over, after comparing their export with the seals."""
+    """Delete the decisions of MONTH, such as 2020-01, if the time for which they are kept is over.
+
+    Their export is compared with the seals first.
+    """
     chosen = settings(retention=retention, database=database)
     if chosen.retention < LEAST_YEARS:
-        click.echo(f"caregrant: answers are kept for {chosen.retention} years only, less than {LEAST_YEARS}", err=True)
+        click.echo(f"caregrant: answers are kept for only {chosen.retention} years, less than {LEAST_YEARS}", err=True)
     require_retention_over(month, chosen.retention, now())
-    connected = opened(chosen.database)
-    _parquet_module().check_exported(connected, Path(exported), month)
+    connected = open_database(chosen.database)
+    _parquet_module().require_exported(connected, Path(exported), month)
     dropped = drop_month(connected, Actor("", now()), month, chosen.retention)
     click.echo(f"{month}: {dropped} decisions dropped")
 
@@ -115,9 +117,9 @@ def drop(month: str, exported: str, retention: str | None, database: str | None)
 def erase_command(whose: str, database: str | None) -> None:
     """Erase the addresses of practitioner:ID or client:ID, or the name, reference and reasons of patient:ID.
 
-    The trees stand.
+    The trees stay as they are, and still verify.
     """
-    connected = opened(settings(database=database).database)
+    connected = open_database(settings(database=database).database)
     kind, _, name = whose.partition(":")
     if kind in ("practitioner", "patient"):
         require_known_ref(connected, (kind, name))

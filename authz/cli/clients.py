@@ -1,23 +1,27 @@
-"""`client …`: apps and their keys."""
+"""The commands `client …`: apps and their keys."""
 
 import click
 
 from authz.callers.clients import SCOPES, add_client, list_clients, revoke_client, rotate_client
-from authz.cli.options import as_json, now, opened, setting, settings, write_json
+from authz.cli.options import as_json, now, open_database, setting, settings, write_json
 from authz.domain import FOREVER, format_instant
 
 
 @click.group()
 def client() -> None:
-    """Apps that may ask for decisions, and their keys."""
+    """Manage the apps that may ask for decisions, and their keys."""
 
 
 @client.command("add")
 @click.argument("name")
-@click.option("--subscription", metavar="ID", help="Bind the key to one subscription: others do not exist for it.")
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="What it may do; decide by default.")
+@click.option("--subscription", metavar="ID", help="Bind the key to one clinic; the app sees no other.")
 @click.option(
-    "--rate", type=click.IntRange(1, 10**9), help="How many requests it may send in a minute, if not as usual."
+    "--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="What the key permits; decide by default."
+)
+@click.option(
+    "--rate",
+    type=click.IntRange(1, 10**9),
+    help="How many requests a minute the app may send, if not the usual.",
 )
 @as_json
 @setting("database")
@@ -29,18 +33,19 @@ def add(
     as_json: bool,
     database: str | None,
 ) -> None:
-    """Register the app NAME and print its bearer key, once: only a hash of it is kept."""
-    connected = opened(settings(database=database).database)
-    wanted = scopes or ("decide",)
-    key = add_client(connected, name=name, scopes=wanted, subscription=subscription, rate=rate, now=now())
-    _tell_key({"name": name, "key": key}, as_json)
+    """Register the app NAME and print its bearer key. The key is shown only now: the database stores only its hash."""
+    connected = open_database(settings(database=database).database)
+    key = add_client(
+        connected, name=name, scopes=scopes or ("decide",), subscription=subscription, rate=rate, now=now()
+    )
+    _write_key({"name": name, "key": key}, as_json)
 
 
 @client.command("list")
 @as_json
 @setting("database")
 def list_command(as_json: bool, database: str | None) -> None:
-    """List the apps: number, name, scopes, the subscription they are bound to, whether they are revoked."""
+    """List the apps: number, name, scopes, the clinic that the key is bound to, whether the key is revoked."""
     rows = [
         {
             "client": row["id"],
@@ -51,7 +56,7 @@ def list_command(as_json: bool, database: str | None) -> None:
             "created_at": format_instant(row["created_at"]),
             "revoked_at": None if row["revoked_at"] == FOREVER else format_instant(row["revoked_at"]),
         }
-        for row in list_clients(opened(settings(database=database).database))
+        for row in list_clients(open_database(settings(database=database).database))
     ]
     if as_json:
         write_json(rows)
@@ -59,8 +64,8 @@ def list_command(as_json: bool, database: str | None) -> None:
     for row in rows:
         tenant = f" for {row['subscription']}" if row["subscription"] else ""
         rate = f", {row['rate']} requests a minute" if row["rate"] else ""
-        gone = f", revoked at {row['revoked_at']}" if row["revoked_at"] else ""
-        click.echo(f"{row['client']}  {row['name']}: {', '.join(row['scopes'])}{tenant}{rate}{gone}")
+        revoked = f", revoked at {row['revoked_at']}" if row["revoked_at"] else ""
+        click.echo(f"{row['client']}  {row['name']}: {', '.join(row['scopes'])}{tenant}{rate}{revoked}")
 
 
 @client.command("rotate")
@@ -68,9 +73,9 @@ def list_command(as_json: bool, database: str | None) -> None:
 @as_json
 @setting("database")
 def rotate(number: int, as_json: bool, database: str | None) -> None:
-    """Give the app CLIENT (a number of `client list`) another key; the old one is good for nothing at once."""
-    key = rotate_client(opened(settings(database=database).database), client=number, now=now())
-    _tell_key({"client": number, "key": key}, as_json)
+    """Give the app CLIENT (a number of `client list`) another key; the old key stops working at once."""
+    key = rotate_client(open_database(settings(database=database).database), client=number, now=now())
+    _write_key({"client": number, "key": key}, as_json)
 
 
 @client.command("revoke")
@@ -78,11 +83,11 @@ def rotate(number: int, as_json: bool, database: str | None) -> None:
 @setting("database")
 def revoke(number: int, database: str | None) -> None:
     """Revoke the key of the app CLIENT (a number of `client list`), at once and for good."""
-    revoke_client(opened(settings(database=database).database), client=number, now=now())
+    revoke_client(open_database(settings(database=database).database), client=number, now=now())
 
 
-def _tell_key(told: dict[str, object], as_json: bool) -> None:
+def _write_key(body: dict[str, object], as_json: bool) -> None:
     if as_json:
-        write_json(told)
+        write_json(body)
     else:
-        click.echo(told["key"])
+        click.echo(body["key"])

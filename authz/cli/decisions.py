@@ -1,4 +1,4 @@
-"""`check`, `who` and `what`: questions to the decision point."""
+"""The commands `check`, `who` and `what`: questions to the policy decision point."""
 
 import sys
 from datetime import datetime
@@ -18,7 +18,7 @@ from authz.policy.pdp import PDP, open_pdp
 @click.argument("action")
 @click.argument("resource", type=RefType())
 @click.option(
-    "--explain", is_flag=True, help="Say which conditions are met and which are not, for each way to a permit."
+    "--explain", is_flag=True, help="Show which conditions are met and which are not, for each rule that could permit."
 )
 @at_instant
 @as_json
@@ -35,7 +35,9 @@ def check(
     database: str | None,
     policies: str | None,
 ) -> None:
-    """May SUBJECT do ACTION to RESOURCE? Exit 0 allowed, 1 denied. An id that is not there is denied, and named.
+    """May SUBJECT do ACTION to RESOURCE? Exit 0: allowed, 1: denied.
+
+    An id that does not exist is denied, and standard error names it.
 
     \b
     caregrant check practitioner:alice view patient:p-1
@@ -44,29 +46,29 @@ def check(
     """
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
-        decider = _decider(pdp, at, todays_policy)
+        decider = _pdp_at(pdp, at, todays_policy)
         unknown = _unknown(pdp, subject, resource)
         if explain:
-            told = decider.explain(subject, action, resource, now=at)
+            explanation = decider.explain(subject, action, resource, now=at)
         else:
-            told = Explanation(decider.evaluate(subject, action, resource, now=at), ())
+            explanation = Explanation(decider.evaluate(subject, action, resource, now=at), ())
     if as_json:
-        write_json(_as_json(told, explain))
+        write_json(_serialize(explanation, explain))
     else:
-        _say(told, explain)
+        _write_explanation(explanation, explain)
     for error in unknown:
         click.echo(f"caregrant: {error}", err=True)
-    sys.exit(0 if told.decision.allowed else 1)
+    sys.exit(0 if explanation.decision.allowed else 1)
 
 
-def _decider(pdp: PDP, at: datetime | None, todays_policy: bool) -> PDP:
-    """Who answers about an instant: the policy that was in force then, if it is another than now."""
+def _pdp_at(pdp: PDP, at: datetime | None, todays_policy: bool) -> PDP:
+    """Return the decision point of the policy that was in force at an instant, unless today's policy is asked for."""
     return pdp if at is None or todays_policy else pdp.in_force(at)
 
 
-def _as_json(told: Explanation, explain: bool) -> dict[str, object]:
-    decision = told.decision
-    said: dict[str, object] = {
+def _serialize(explanation: Explanation, explain: bool) -> dict[str, object]:
+    decision = explanation.decision
+    body: dict[str, object] = {
         "decision": decision.allowed,
         "reason": decision.reason,
         "rule": decision.rule,
@@ -78,16 +80,16 @@ def _as_json(told: Explanation, explain: bool) -> dict[str, object]:
         "evaluated_at": format_instant(decision.evaluated_at),
     }
     if explain:
-        said["ways"] = told.serialize()
-    return said
+        body["ways"] = explanation.serialize()
+    return body
 
 
 def _id(number: int | None) -> str | None:
     return None if number is None else str(number)
 
 
-def _say(told: Explanation, explain: bool) -> None:
-    decision = told.decision
+def _write_explanation(explanation: Explanation, explain: bool) -> None:
+    decision = explanation.decision
     if decision.allowed:
         parts = [f"rule {decision.rule}" if decision.rule else "by a rule without a number"]
         parts += [f"grant {decision.grant}"] if decision.grant is not None else []
@@ -96,20 +98,21 @@ def _say(told: Explanation, explain: bool) -> None:
         click.echo(f"allowed: {', '.join(parts)}")
     else:
         click.echo(f"denied: {REASONS[decision.reason]}")
-    for way in told.derivations if explain else ():
-        verdict = "does not permit" if way.unmet else "permits"
-        click.echo(f"\n{way.rule or 'a rule without a number'} ({verdict}){': ' if way.sentence else ''}{way.sentence}")
-        for sentence in way.met:
-            click.echo(f"  met    {sentence}")
-        for sentence in way.unmet:
-            click.echo(f"  UNMET  {sentence}")
+    for derivation in explanation.derivations if explain else ():
+        verdict = "does not permit" if derivation.unmet else "permits"
+        sentence = f": {derivation.sentence}" if derivation.sentence else ""
+        click.echo(f"\n{derivation.rule or 'a rule without a number'} ({verdict}){sentence}")
+        for condition in derivation.met:
+            click.echo(f"  met    {condition}")
+        for condition in derivation.unmet:
+            click.echo(f"  UNMET  {condition}")
 
 
 @click.command()
 @click.argument("action")
 @click.argument("resource", type=RefType())
 @click.option(
-    "--type", "subject_type", default="practitioner", show_default=True, help="The type of subject looked for."
+    "--type", "subject_type", default="practitioner", show_default=True, help="The type of subject to look for."
 )
 @at_instant
 @as_json
@@ -125,7 +128,7 @@ def who(
     database: str | None,
     policies: str | None,
 ) -> None:
-    """Who may do ACTION to RESOURCE? One id a line, in order.
+    """List who may do ACTION to RESOURCE, one id a line, in order.
 
     \b
     caregrant who view patient:p-1
@@ -133,7 +136,7 @@ def who(
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
         _require_known(pdp, resource)
-        _list(_decider(pdp, at, todays_policy).search_subjects(subject_type, action, resource, now=at), as_json)
+        _write_ids(_pdp_at(pdp, at, todays_policy).search_subjects(subject_type, action, resource, now=at), as_json)
 
 
 @click.command()
@@ -154,7 +157,7 @@ def what(
     database: str | None,
     policies: str | None,
 ) -> None:
-    """What of TYPE may SUBJECT do ACTION to? One id a line, in order.
+    """List the resources of TYPE that SUBJECT may do ACTION to, one id a line, in order.
 
     \b
     caregrant what practitioner:alice view patient
@@ -162,11 +165,11 @@ def what(
     chosen = settings(database=database, policies=policies)
     with open_pdp(chosen.database, chosen.policies) as pdp:
         _require_known(pdp, subject)
-        _list(_decider(pdp, at, todays_policy).search_resources(subject, action, resource_type, now=at), as_json)
+        _write_ids(_pdp_at(pdp, at, todays_policy).search_resources(subject, action, resource_type, now=at), as_json)
 
 
 def _unknown(pdp: PDP, *refs: Ref) -> list[InvalidInput]:
-    """What is wrong with ids that are not there: a decision is one all the same, as an app would get it."""
+    """Return an error for each id that does not exist; the decision stays the one that an app would get."""
     errors = []
     for ref in refs:
         try:
@@ -177,14 +180,14 @@ def _unknown(pdp: PDP, *refs: Ref) -> list[InvalidInput]:
 
 
 def _require_known(pdp: PDP, *refs: Ref) -> None:
-    """Raise `InvalidInput` for an id that is not there: whoever types it is not to read that nobody may."""
+    """Raise `InvalidInput` for an id that does not exist; an empty list would look like an answer."""
     for ref in refs:
         require_known_ref(pdp.database, ref)
 
 
-def _list(ids: list[str], as_json: bool) -> None:
+def _write_ids(ids: list[str], as_json: bool) -> None:
     if as_json:
         write_json(ids)
     else:
-        for one in ids:
-            click.echo(one)
+        for name in ids:
+            click.echo(name)

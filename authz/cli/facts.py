@@ -1,4 +1,4 @@
-"""`migrate`, `demo` and `import`: what is in the database."""
+"""The commands `migrate`, `demo` and `import`: what is in the database."""
 
 import os
 import secrets
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from authz.callers.clients import add_client, revoke_clients
-from authz.cli.options import PORT, as_json, now, opened, setting, settings, write_json
+from authz.cli.options import PORT, as_json, now, open_database, setting, settings, write_json
 from authz.database import Database, close_all, connect, masked_url, migrate
 from authz.importing import ImportReport, import_facts
 from authz.importing.demo import BEGAN, fill, is_demo
@@ -22,7 +22,7 @@ from authz.record import Actor, record_policy_loaded
 @as_json
 @setting("database")
 def migrate_command(as_json: bool, database: str | None) -> None:
-    """Create or upgrade the schema. Safe to repeat."""
+    """Create or upgrade the tables of the database. Safe to repeat."""
     chosen = settings(database=database)
     connected = connect(chosen.database)
     applied = migrate(connected)
@@ -32,8 +32,8 @@ def migrate_command(as_json: bool, database: str | None) -> None:
         write_json({"applied": applied, **({"ids_outside_the_rule": older} if older else {})})
         return
     click.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
-    for kind, one in older:
-        click.echo(f"the {kind} {one!r} keeps its id, which no path can name or nothing new may have", err=True)
+    for kind, name in older:
+        click.echo(f"the {kind} {name!r} keeps its id, which no path can name or nothing new may have", err=True)
 
 
 @click.command("import")
@@ -42,20 +42,20 @@ def migrate_command(as_json: bool, database: str | None) -> None:
 @setting("database")
 @setting("policies")
 def import_command(file: BinaryIO, as_json: bool, database: str | None, policies: str | None) -> None:
-    """Import the facts of FILE (NDJSON; - for standard input). All or nothing; the same file twice changes nothing."""
+    """Import the facts of FILE (NDJSON; - for standard input), all or none. The same file twice changes nothing."""
     chosen = settings(database=database, policies=policies)
     types = load(chosen.policies).types
-    connected = opened(chosen.database)
+    connected = open_database(chosen.database)
     with _progress(file) as bar:
         task = bar.add_task("importing", total=_size(file))
         report = import_facts(connected, file, types, now=now(), progress=lambda done: bar.update(task, completed=done))
     if as_json:
         write_json({"new": report.new, "changed": report.changed, "unchanged": report.unchanged, "ended": report.ended})
     else:
-        click.echo(_said(report))
+        click.echo(_describe(report))
 
 
-def _said(report: ImportReport) -> str:
+def _describe(report: ImportReport) -> str:
     new = ", ".join(f"{count} {kind}" for kind, count in report.new.items())
     parts = [f"imported {new or 'nothing new'}"]
     if report.changed:
@@ -68,7 +68,7 @@ def _said(report: ImportReport) -> str:
 
 
 def _progress(file: BinaryIO) -> Progress:
-    """A bar on a terminal; nothing elsewhere, and nothing while the input is typed."""
+    """Return a progress bar, which shows only on a terminal, and not while the input is typed."""
     console = Console(stderr=True)
     hidden = not console.is_terminal or (hasattr(file, "isatty") and file.isatty())
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -83,20 +83,20 @@ def _size(file: BinaryIO) -> int | None:
 
 
 @click.command()
-@click.option("--serve", "serving", is_flag=True, help="Then start the service, with an app's key ready to use.")
+@click.option("--serve", "serving", is_flag=True, help="Then start the service, and print the key of an app.")
 @click.option("--port", default=8000, show_default=True, type=PORT, help="With --serve: the port on 127.0.0.1.")
 @setting("database")
 @setting("policies")
 def demo(serving: bool, port: int, database: str | None, policies: str | None) -> None:
-    """Fill an empty database with a small believable clinic."""
+    """Fill an empty database with a small demonstration clinic."""
     chosen = settings(database=database, policies=policies)
     migrate(connect(chosen.database))
-    connected = opened(chosen.database)
+    connected = open_database(chosen.database)
     if serving and is_demo(connected):
         click.echo(f"the demonstration clinic is in {masked_url(chosen.database)}")
     else:
         moment, policy = now(), load(chosen.policies)
-        with connected.atomic():  # its policy is said to have decided from the beginning, so that its past can be asked
+        with connected.atomic():  # as if its policy had served from the beginning, so that one can ask about the past
             record_policy_loaded(connected, Actor("", moment - BEGAN), policy, chosen.policies)
             fill(connected, policy.types, moment)
         click.echo(f"filled {masked_url(chosen.database)} with the demonstration clinic")

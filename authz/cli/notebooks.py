@@ -1,4 +1,4 @@
-"""`audit report`, `audit review` and `notebooks`: the audit for people. What they need comes with an extra."""
+"""The commands `audit report`, `audit review` and `notebooks`. They need the extra `notebooks`."""
 
 import getpass
 import hashlib
@@ -28,8 +28,8 @@ _FORMATS = (".html", ".pdf", ".ipynb")
 _NUMBER = re.compile("[0-9]{1,19}")
 
 
-def _extra() -> ModuleType:
-    """What runs notebooks. Raises `Unavailable` without the extra."""
+def _notebooks_module() -> ModuleType:
+    """Return the module that runs notebooks. Raises `Unavailable` without the extra."""
     try:
         from authz.audit.reports import notebooks  # noqa: PLC0415 - only these commands need it
     except ModuleNotFoundError as error:
@@ -39,11 +39,13 @@ def _extra() -> ModuleType:
 
 @audit.command("report")
 @click.argument("name", required=False)
-@click.option("-p", "--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of it.")
+@click.option(
+    "-p", "--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of the notebook."
+)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file: .html, .pdf or .ipynb."
 )
-@click.option("--letter", is_flag=True, help="Write the letter that the notebook makes, and not the report.")
+@click.option("--letter", is_flag=True, help="Write the letter that the notebook makes instead of the report.")
 @setting("letters")
 @setting("database")
 @setting("policies")
@@ -56,27 +58,27 @@ def report_command(
     database: str | None,
     policies: str | None,
 ) -> None:
-    """Run the audit notebook NAME without JupyterLab, and write it as a report; without NAME, list them.
+    """Run the audit notebook NAME without JupyterLab, and write it as a report; without NAME, list the notebooks.
 
     \b
     caregrant audit report who_could_see_this_patient -p patient=p-1 -o report.html
     caregrant audit report subject_access_report -p patient=p-1 --letter -o letter.pdf
     """
-    notebooks = _extra()
+    notebooks = _notebooks_module()
     if name is None:
-        for one in notebooks.listed():
-            click.echo(f"{one.name}  ({', '.join(one.parameters)})")
+        for notebook in notebooks.list_notebooks():
+            click.echo(f"{notebook.name}  ({', '.join(notebook.parameters)})")
         return
-    one = notebooks.named(name)
+    notebook = notebooks.find_notebook(name)
     if output is None or output.suffix not in _FORMATS:
         raise click.UsageError(f"-o names the file to write: {', '.join(_FORMATS)}")
     if output.exists():
         raise InvalidInput(f"{output} is there already; nothing is written over")
-    url = _handed_on(database, policies, letters)
-    given = notebooks.typed(one, dict(_pair(text) for text in parameters))
-    ran = notebooks.run(one, {"output": "", **given, "database": url}, progress=sys.stderr.isatty())
-    _write(notebooks, one, ran, output, url, letter=letter)
-    sys.exit(notebooks.about(ran)["exit_code"])
+    url = _pass_settings_on(database, policies, letters)
+    values = notebooks.parse_parameters(notebook, dict(_pair(text) for text in parameters))
+    executed = notebooks.run(notebook, {"output": "", **values, "database": url}, progress=sys.stderr.isatty())
+    _write(notebooks, notebook, executed, output, url, letter=letter)
+    sys.exit(notebooks.report_of(executed)["exit_code"])
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -86,37 +88,37 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _handed_on(database: str | None, policies: str | None, letters: str | None = None) -> str:
-    """The database as an absolute URL, with the settings in the environment of a kernel that is started."""
+def _pass_settings_on(database: str | None, policies: str | None, letters: str | None = None) -> str:
+    """Put the settings into the environment of the kernels that are started; return the URL with an absolute path."""
     chosen = settings(database=database, policies=policies, letters=letters)
     url = absolute_url(chosen.database)
+    policies = str(Path(chosen.policies).absolute())
     key = str(Path(chosen.checkpoint_key).absolute()) if chosen.checkpoint_key else ""
-    folder = str(Path(chosen.letters).absolute()) if chosen.letters else ""
-    chosen.export_to_environment(
-        database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key, letters=folder
-    )
-    reached = connect(url)
-    if reached.dialect == "sqlite" and not Path(str(reached.database)).is_file():
-        raise Unavailable(f"there is no database at {reached.database}; make one with: caregrant migrate")
+    letters = str(Path(chosen.letters).absolute()) if chosen.letters else ""
+    chosen.export_to_environment(database=url, policies=policies, checkpoint_key=key, letters=letters)
+    connected = connect(url)
+    if connected.dialect == "sqlite" and not Path(str(connected.database)).is_file():
+        raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
     return url
 
 
-def _write(notebooks: ModuleType, one: Any, ran: Any, output: Path, url: str, *, letter: bool) -> None:
+def _write(notebooks: ModuleType, notebook: Any, executed: Any, output: Path, url: str, *, letter: bool) -> None:
+    """Write a notebook that was run, or its letter, in the format of the file's suffix."""
+    from authz.audit.reports.files import export  # noqa: PLC0415
     from authz.audit.reports.printed import as_pdf  # noqa: PLC0415 - as above
-    from authz.audit.reports.report import export  # noqa: PLC0415
     from authz.audit.session import open_audit  # noqa: PLC0415
 
-    html: str | None = notebooks.about(ran)["letter"] if letter else notebooks.as_html(one, ran)
+    html: str | None = notebooks.report_of(executed)["letter"] if letter else notebooks.as_html(notebook, executed)
     if html is None or (letter and output.suffix == ".ipynb"):
-        raise InvalidInput(f"{one.name} makes no letter" if html is None else "a letter is .html or .pdf")
+        raise InvalidInput(f"{notebook.name} makes no letter" if html is None else "a letter is .html or .pdf")
     content = html.encode()
     if output.suffix == ".ipynb":
-        content = notebooks.as_text(ran).encode()
+        content = notebooks.as_text(executed).encode()
     elif output.suffix == ".pdf":
-        printed = as_pdf(html)
-        if printed is None:
+        pdf = as_pdf(html)
+        if pdf is None:
             raise Unavailable("a PDF needs Chromium, which is not installed or did not print; write .html instead")
-        content = printed
+        content = pdf
     with closing(open_audit(url)) as opened:
         export(opened, output, content)
     click.echo(f"wrote {output}")
@@ -124,37 +126,45 @@ def _write(notebooks: ModuleType, one: Any, ran: Any, output: Path, url: str, *,
 
 @audit.command("review")
 @click.argument("file", type=click.File("rb"))
-@click.option("--reviewer", metavar="ID", required=True, help="The practitioner who decided, permitted to audit there.")
-@click.option("--campaign", metavar="NAME", required=True, help="The review that this belongs to, such as 2026-spring.")
-@click.option("--due", metavar="TIME", required=True, help="When it was due: RFC 3339, or a day.")
+@click.option(
+    "--reviewer",
+    metavar="ID",
+    required=True,
+    help="The practitioner who decided, and may audit the clinic.",
+)
+@click.option("--campaign", metavar="NAME", required=True, help="The name of the review, such as 2026-spring.")
+@click.option("--due", metavar="TIME", required=True, help="When the review was due: RFC 3339, or a day.")
 @as_json
 @setting("database")
 @setting("policies")
 def review_command(
     file: BinaryIO, reviewer: str, campaign: str, due: str, as_json: bool, database: str | None, policies: str | None
 ) -> None:
-    """Carry out the decided sheet FILE (CSV, XLSX) of an access review: all of it or nothing, recorded line by line."""
+    """Carry out the sheet FILE (CSV, XLSX) of an access review, in which somebody filled in the verdicts.
+
+    All of its lines are carried out, or none; each is recorded.
+    """
     chosen = settings(database=database, policies=policies)
     content = file.read(LARGEST + 1)
-    verdicts = _verdicts(content)
+    verdicts = _read_verdicts(content)
     source = SheetSource(hashlib.sha256(content).hexdigest(), chosen.reader or getpass.getuser())
     with open_pdp(chosen.database, chosen.policies) as pdp:
-        keep_policy(pdp.database, Actor("", now()), pdp.policy)  # what it decides can be asked again
-        done = review(
-            pdp, actor=Actor(reviewer, now()), campaign=campaign, due=_due(due), verdicts=verdicts, source=source
+        keep_policy(pdp.database, Actor("", now()), pdp.policy)  # so that its decisions can be asked again
+        reviewed = review(
+            pdp, actor=Actor(reviewer, now()), campaign=campaign, due=_parse_due(due), verdicts=verdicts, source=source
         )
     if as_json:
-        write_json({"kept": done.kept, "revoked": done.revoked})
+        write_json({"kept": reviewed.kept, "revoked": reviewed.revoked})
     else:
-        click.echo(f"kept {done.kept}, revoked {done.revoked}")
+        click.echo(f"kept {reviewed.kept}, revoked {reviewed.revoked}")
 
 
-def _due(text: str) -> datetime:
+def _parse_due(text: str) -> datetime:
     return parse_instant(f"{text}T00:00:00Z" if len(text) == 10 else text)
 
 
-def _verdicts(content: bytes) -> list[ReviewVerdict]:
-    """The lines of a decided sheet. Raises `InvalidInput`."""
+def _read_verdicts(content: bytes) -> list[ReviewVerdict]:
+    """Return the verdicts of a sheet. Raises `InvalidInput`."""
     needed = ("grant", "standing_share", "patient", "practitioner", "verdict")
     verdicts = []
     for line, cells in read_sheet(content, "review_sheet", needed, foreign=("state", "reviewed_at")):
@@ -172,23 +182,23 @@ def _verdicts(content: bytes) -> list[ReviewVerdict]:
     type=click.Path(file_okay=False, path_type=Path),
     default="caregrant-notebooks",
     show_default=True,
-    help="Where your copies of the notebooks are, and your reports.",
+    help="The folder of your copies of the notebooks, and of your reports.",
 )
 @click.option("--port", default=8888, show_default=True, type=PORT, help="The port on 127.0.0.1.")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser; print the address.")
 @setting("database")
 @setting("policies")
 def notebooks_command(folder: Path, port: int, no_browser: bool, database: str | None, policies: str | None) -> None:
-    """Open JupyterLab on a copy of the audit notebooks, bound to this database, read only. Ctrl-C stops it."""
-    notebooks = _extra()
-    url = _handed_on(database, policies)
-    notebooks.lay_out(folder)
+    """Open JupyterLab on your copies of the audit notebooks, which only read the database. Ctrl-C stops it."""
+    notebooks = _notebooks_module()
+    url = _pass_settings_on(database, policies)
+    notebooks.copy_notebooks(folder)
     click.echo(f"The notebooks are in {folder.absolute()}, on {connect(url).database}. Start with 01_start_here.")
-    words = [sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", f"--port={port}", *notebooks.QUIET]
-    words += ["--no-browser"] if no_browser else []
-    words += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    command = [sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", f"--port={port}", *notebooks.QUIET]
+    command += ["--no-browser"] if no_browser else []
+    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     try:
-        ended = subprocess.run([*words, "01_start_here.ipynb"], cwd=folder, check=False)  # noqa: S603 - words of ours
+        ended = subprocess.run([*command, "01_start_here.ipynb"], cwd=folder, check=False)  # noqa: S603 - a command of ours
     except KeyboardInterrupt:
         return
     if ended.returncode not in (0, 130):

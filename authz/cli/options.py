@@ -1,4 +1,4 @@
-"""What every command shares: its options, the present instant, and how it writes JSON."""
+"""What the commands share: their options, the present instant, JSON output, and how they open the database."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ Command = Callable[..., Any]
 
 
 def now() -> datetime:
-    """The present instant, for the operations below that take it as an argument."""
+    """Return the present instant; everything below the commands takes it as an argument."""
     return datetime.now(UTC)
 
 
@@ -32,7 +32,7 @@ _SHOWN = {
 
 
 def setting(name: str) -> Callable[[Command], Command]:
-    """`--database`, `--policies` or another setting, with the setting's own sentence as its help."""
+    """Add the option of a setting, such as `--database`, with the sentence of the setting as its help."""
     variable = f"CAREGRANT_{name.upper()}"
     default, sentence = SETTINGS[variable]
     if isinstance(default, bool):
@@ -42,19 +42,19 @@ def setting(name: str) -> Callable[[Command], Command]:
 
 
 def as_json(command: Command) -> Command:
-    """`--json`."""
+    """Add the option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Write JSON, for a program to read.")(command)
 
 
 def at_instant(command: Command) -> Command:
-    """`--at TIME` and `--todays-policy`."""
+    """Add the options `--at TIME` and `--todays-policy`."""
     at = click.option(
         "--at",
         metavar="TIME",
         callback=_instant,
-        help="A past instant (RFC 3339) instead of now, by the policy that was in force then.",
+        help="Ask about a past instant (RFC 3339), by the policy that was in force then.",
     )
-    todays = click.option("--todays-policy", is_flag=True, help="With --at: by the policy of --policies instead.")
+    todays = click.option("--todays-policy", is_flag=True, help="With --at: ask the policy of --policies instead.")
     return at(todays(command))
 
 
@@ -68,34 +68,34 @@ def _instant(_context: click.Context, _param: click.Parameter, value: str | None
 
 
 class RefType(click.ParamType[Ref]):
-    """`type:id`, such as `patient:p-1`."""
+    """An argument of the form `type:id`, such as `patient:p-1`."""
 
     name = "type:id"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Ref:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Ref:
         kind, colon, name = str(value).partition(":")
         if not (kind and colon and name):
             self.fail(f"{value!r} is not of the form type:id, such as patient:p-1", param, ctx)
         return kind, name
 
 
-def write_json(value: Any) -> None:
+def write_json(value: object) -> None:
     """Write one JSON value on a line of standard output."""
     click.echo(orjson.dumps(value).decode())
 
 
-def settings(**given: object) -> Settings:
-    """The settings: options that were given, else the environment, else the defaults."""
-    return Settings.from_environment(**given)
+def settings(**options: object) -> Settings:
+    """Return the settings: the options that were passed, else the environment, else the defaults."""
+    return Settings.from_environment(**options)
 
 
-def opened(url: str) -> Database:
-    """The database of a URL, open and up to date. Raises `Unavailable` where migrations are pending."""
+def open_database(url: str) -> Database:
+    """Return the database of a URL, open and up to date. Raises `Unavailable` if migrations are pending."""
     database = connect(url)
-    lacking = pending_migrations(database)
-    if lacking:
+    missing = pending_migrations(database)
+    if missing:
         close_all(database)
-        raise Unavailable(f"the database lacks {', '.join(lacking)}; run: caregrant migrate")
+        raise Unavailable(f"the database lacks {', '.join(missing)}; run: caregrant migrate")
     database.connect(reuse_if_open=True)
     waiting = drain_or_count(database)
     if waiting:

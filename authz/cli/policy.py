@@ -1,49 +1,50 @@
-"""`policy`: what a policy directory compiles to, and the policies that served."""
+"""The commands `policy …`: what a policy folder compiles to, and the policies that served."""
 
 import re
 from pathlib import Path
 
 import click
 
-from authz.cli.options import as_json, now, opened, setting, settings, write_json
+from authz.cli.options import as_json, now, open_database, setting, settings, write_json
 from authz.database import connect
 from authz.errors import InvalidInput, PolicyUnknown
 from authz.policy.compiler import CompiledPolicy, Query, SqlWriter, clauses, compile_texts, load
+from authz.policy.compiler.sql import Dialect
 from authz.policy.history import kept_texts
 from authz.record import Actor, keep_policy, list_served_policies
 
 
 @click.group()
 def policy() -> None:
-    """Compile a policy directory, show what it says, and which policies served."""
+    """Compile a policy folder, show what it says, and which policies served."""
 
 
 @policy.command("check")
-@click.argument("directory", required=False)
+@click.argument("folder", metavar="[DIRECTORY]", required=False)
 @as_json
 @setting("policies")
-def check_policy(directory: str | None, as_json: bool, policies: str | None) -> None:
-    """Compile DIRECTORY (default: the policies in force). Exit 1 with every fault and its place if it is refused."""
-    compiled = load(directory or settings(policies=policies).policies)
-    ways = sum(len(queries) for queries in compiled.queries.values())
+def check_policy(folder: str | None, as_json: bool, policies: str | None) -> None:
+    """Compile DIRECTORY (default: the policies of the settings). If it is refused, list every fault and exit 1."""
+    compiled = load(folder or settings(policies=policies).policies)
+    count = sum(len(queries) for queries in compiled.queries.values())
     if as_json:
-        write_json({"version": compiled.version, "rules": compiled.rules, "ways": ways, "warnings": compiled.warnings})
+        write_json({"version": compiled.version, "rules": compiled.rules, "ways": count, "warnings": compiled.warnings})
         return
-    click.echo(f"policy {compiled.version[:12]}: {compiled.rules} rules, {ways} ways to a permit")
+    click.echo(f"policy {compiled.version[:12]}: {compiled.rules} rules, {count} ways to a permit")
     for warning in compiled.warnings:
         click.echo(f"warning: {warning}")
 
 
 @policy.command("show")
-@click.argument("directory", required=False, metavar="[DIRECTORY|VERSION]")
+@click.argument("name", required=False, metavar="[DIRECTORY|VERSION]")
 @click.option("--type", "resource_type", help="Only this type of resource.")
 @click.option("--action", help="Only this action.")
-@click.option("--sql", is_flag=True, help="Also the statement that decides, as it runs on the database.")
-@click.option("--text", is_flag=True, help="The text of the files instead.")
+@click.option("--sql", is_flag=True, help="Show also the SQL that decides.")
+@click.option("--text", is_flag=True, help="Show the text of the files instead.")
 @setting("database")
 @setting("policies")
 def show_policy(
-    directory: str | None,
+    name: str | None,
     resource_type: str | None,
     action: str | None,
     sql: bool,
@@ -51,26 +52,27 @@ def show_policy(
     database: str | None,
     policies: str | None,
 ) -> None:
-    """Each way to a permit in words, by type and action, each sentence with its rule and its place in the text.
+    """Show each way to a permit in plain sentences, by type and action, with its rule and its place in the text.
 
-    Of a directory (default: the policies in force), or of the version of a policy that served this database.
+    The argument is a folder (default: the policies of the settings), or the version of a policy that served this
+    database.
     """
     chosen = settings(database=database, policies=policies)
-    compiled = _meant(directory or chosen.policies, chosen.database)
+    compiled = _load(name or chosen.policies, chosen.database)
     if text:
-        for name, content in compiled.texts.items():
-            click.echo(f"# {name}\n{content}")
+        for file, content in compiled.texts.items():
+            click.echo(f"# {file}\n{content}")
         return
-    writer = SqlWriter(compiled.types, connect(chosen.database).dialect) if sql else None  # type: ignore[arg-type]
+    writer = SqlWriter(compiled.types, _dialect(chosen.database)) if sql else None
     for (subject, resource), queries in compiled.queries.items():
         kind = compiled.types.types[resource].name
-        for one in compiled.actions(resource) or ["(any action)"]:
-            meant = [query for query in queries if query.action in (one, None)]
-            if meant and resource_type in (None, kind) and action in (None, one):
-                click.echo(f"{compiled.types.types[subject].name} {one} {kind}")
-                _show(compiled, meant)
+        for verb in compiled.actions(resource) or ["(any action)"]:
+            matching = [query for query in queries if query.action in (verb, None)]
+            if matching and resource_type in (None, kind) and action in (None, verb):
+                click.echo(f"{compiled.types.types[subject].name} {verb} {kind}")
+                _write_clauses(compiled, matching)
                 if writer is not None:
-                    click.echo("  " + writer.evaluation(meant).sql.replace("\n", "\n  "))
+                    click.echo("  " + writer.evaluation(matching).sql.replace("\n", "\n  "))
                 click.echo()
 
 
@@ -78,8 +80,8 @@ def show_policy(
 @as_json
 @setting("database")
 def policy_history(as_json: bool, database: str | None) -> None:
-    """Which policy was in force from when to when, from which directory, and whether its text is kept."""
-    periods = list_served_policies(opened(settings(database=database).database))
+    """List which policy was in force from when to when, from which folder, and whether its text is kept."""
+    periods = list_served_policies(open_database(settings(database=database).database))
     if as_json:
         write_json([period._asdict() for period in periods])
         return
@@ -89,26 +91,30 @@ def policy_history(as_json: bool, database: str | None) -> None:
 
 
 @policy.command("keep")
-@click.argument("directory")
+@click.argument("folder", metavar="DIRECTORY")
 @setting("database")
-def keep(directory: str, database: str | None) -> None:
-    """Keep the text of DIRECTORY, a policy that served before policies were kept, so that `--at` can ask it."""
-    compiled, connected = load(directory), opened(settings(database=database).database)
+def keep(folder: str, database: str | None) -> None:
+    """Store the text of DIRECTORY, a policy that served before texts were stored, so that `--at` can ask it."""
+    compiled, connected = load(folder), open_database(settings(database=database).database)
     if compiled.version not in {period.version for period in list_served_policies(connected)}:
-        raise InvalidInput(f"{directory}: version {compiled.version[:12]} never served this database")
+        raise InvalidInput(f"{folder}: version {compiled.version[:12]} never served this database")
     new = keep_policy(connected, Actor("", now()), compiled)
     click.echo(f"{'kept' if new else 'kept already:'} {compiled.version}")
 
 
-def _meant(name: str, database: str) -> CompiledPolicy:
-    """The policy of a directory, or of a version that served a database."""
+def _dialect(database: str) -> Dialect:
+    return "postgresql" if connect(database).dialect == "postgresql" else "sqlite"
+
+
+def _load(name: str, database: str) -> CompiledPolicy:
+    """Return the policy of a folder, or of a version that served a database."""
     if Path(name).exists() or not re.fullmatch("[0-9a-f]{8,64}", name):
         return load(name)
-    connected = opened(database)
+    connected = open_database(database)
     versions = {period.version for period in list_served_policies(connected) if period.version.startswith(name)}
     if len(versions) != 1:
-        what = "no such version" if not versions else "more than one such version"
-        raise InvalidInput(f"{name}: there is no such directory, and {what} served this database")
+        count = "no such version" if not versions else "more than one such version"
+        raise InvalidInput(f"{name}: there is no such directory, and {count} served this database")
     (version,) = versions
     texts = kept_texts(connected, version)
     if texts is None:
@@ -116,10 +122,11 @@ def _meant(name: str, database: str) -> CompiledPolicy:
     return compile_texts(texts)
 
 
-def _show(compiled: CompiledPolicy, queries: list[Query]) -> None:
+def _write_clauses(compiled: CompiledPolicy, queries: list[Query]) -> None:
     for query in queries:
         click.echo(f"  {query.rules[0] if query.rules else '-'}  ({', '.join(query.rules)})")
         for clause in clauses(query, compiled.types):
-            place = next((one.place for one in clause.probe.conditions if one.rule == clause.rule), None)
-            where = f"  [{place.file}:{place.line}]" if place else ""
-            click.echo(f"      {clause.rule}: {clause.met}{where}")
+            conditions = clause.probe.conditions
+            place = next((condition.place for condition in conditions if condition.rule == clause.rule), None)
+            source = f"  [{place.file}:{place.line}]" if place else ""
+            click.echo(f"      {clause.rule}: {clause.met}{source}")

@@ -1,4 +1,4 @@
-"""`serve`: the production server."""
+"""The command `serve`: the production server."""
 
 import click
 
@@ -13,8 +13,8 @@ from authz.cli.options import PORT, setting, settings
 @setting("policies")
 @setting("decision_log")
 @setting("fsync")
-def serve_command(host: str, port: int, workers: int, **given: str | bool | None) -> None:
-    """Serve decisions over HTTP until it is told to stop (SIGTERM, Ctrl-C)."""
+def serve_command(host: str, port: int, workers: int, **options: str | bool | None) -> None:
+    """Serve decisions over HTTP until SIGTERM or Ctrl-C."""
     from api.server import serve  # noqa: PLC0415 - only serving needs Flask
 
-    serve(settings(**given), host, port, workers)
+    serve(settings(**options), host, port, workers)

@@ -18,10 +18,10 @@ from authz.errors import CaregrantError
 from tests.support.recorded import ANSWERS, ASKED, answer, record
 
 
-def run(*words: str, url: str = "", exit_code: int = 0, known: dict[str, str] | None = None) -> str:
-    """What a command says, in this process."""
-    given = [*words, *(("--database", url) if url else ())]
-    done = CliRunner().invoke(caregrant, given, env=known, standalone_mode=False)
+def run(*arguments: str, url: str = "", exit_code: int = 0, env: dict[str, str] | None = None) -> str:
+    """Run a command in this process; return its output, or the error with which it was refused."""
+    options = [*arguments, *(("--database", url) if url else ())]
+    done = CliRunner().invoke(caregrant, options, env=env, standalone_mode=False)
     error = done.exception
     assert error is None or isinstance(error, CaregrantError | SystemExit), error
     code = 1 if isinstance(error, CaregrantError) else done.exit_code
@@ -29,13 +29,13 @@ def run(*words: str, url: str = "", exit_code: int = 0, known: dict[str, str] | 
     return str(error) if isinstance(error, CaregrantError) else done.stdout
 
 
-def refused(*words: str, url: str = "", known: dict[str, str] | None = None) -> str:
-    return run(*words, url=url, exit_code=1, known=known)
+def refused(*arguments: str, url: str = "", env: dict[str, str] | None = None) -> str:
+    return run(*arguments, url=url, exit_code=1, env=env)
 
 
 @pytest.fixture
 def recorded(sqlite_url: str) -> str:
-    """A clinic with a record of two months, an hour old."""
+    """Return the URL of a clinic with a record of two months, an hour old."""
     database = connect(sqlite_url)
     database.connect()
     record(database, datetime.now(UTC) - timedelta(hours=1))
@@ -43,9 +43,9 @@ def recorded(sqlite_url: str) -> str:
     return sqlite_url
 
 
-def alone(*words: str) -> str:
-    """What the verifier says as a script."""
-    done = subprocess.run([sys.executable, verify.__file__, *words], capture_output=True, text=True, check=False)
+def alone(*arguments: str) -> str:
+    """Run the verifier as a script and return its output."""
+    done = subprocess.run([sys.executable, verify.__file__, *arguments], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     return done.stdout
 
@@ -53,19 +53,19 @@ def alone(*words: str) -> str:
 def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> None:
     """Make a key, sign, export, prove; the verifier alone finds log and proofs good; a change is found."""
     key, log, kept, proof = (tmp_path / name for name in ("key", "log", "kept", "proof"))
-    known = {"CAREGRANT_CHECKPOINT_KEY": str(key)}
-    public = run("audit", "key", "--new", "clinic.example/log", known=known).strip()
-    assert run("audit", "key", known=known).strip() == public
-    assert "never written over" in refused("audit", "key", "--new", "other", known=known)
-    keys = run("audit", "key", "--trees", url=recorded, known=known).splitlines()
-    assert [one.partition("+")[0] for one in keys] == [
+    env = {"CAREGRANT_CHECKPOINT_KEY": str(key)}
+    public = run("audit", "key", "--new", "clinic.example/log", env=env).strip()
+    assert run("audit", "key", env=env).strip() == public
+    assert "never written over" in refused("audit", "key", "--new", "other", env=env)
+    keys = run("audit", "key", "--trees", url=recorded, env=env).splitlines()
+    assert [key.partition("+")[0] for key in keys] == [
         f"clinic.example/log/{name}" for name in "- city harbour north".split()
     ]
-    assert all(str(verify.VerifierKey.parse(one)) == one for one in keys)
-    kept.write_text(run("audit", "checkpoint", url=recorded, known=known))
-    assert run("audit", "checkpoint", url=recorded, known=known) == kept.read_text()
-    assert f"leaves in {kept.read_text().count('—')} trees" in run("audit", "verify", url=recorded, known=known)
-    run("audit", "export", "--format", "log", "-o", str(log), url=recorded, known=known)
+    assert all(str(verify.VerifierKey.parse(key)) == key for key in keys)
+    kept.write_text(run("audit", "checkpoint", url=recorded, env=env))
+    assert run("audit", "checkpoint", url=recorded, env=env) == kept.read_text()
+    assert f"leaves in {kept.read_text().count('—')} trees" in run("audit", "verify", url=recorded, env=env)
+    run("audit", "export", "--format", "log", "-o", str(log), url=recorded, env=env)
     assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
     assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept))
     assert "\nPARTLY VERIFIED: 0 of " in alone(str(log))
@@ -76,8 +76,8 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
     with sqlite3.connect(recorded.removeprefix("sqlite:///")) as database:
         database.execute("DROP TRIGGER event_update")
         database.execute("UPDATE event SET actor = 'mallory' WHERE id = 200")
-    said = run("audit", "verify", "--json", url=recorded, exit_code=1, known=known)
-    assert json.loads(said)["findings"][0]["kind"] == "changed row"
+    output = run("audit", "verify", "--json", url=recorded, exit_code=1, env=env)
+    assert json.loads(output)["findings"][0]["kind"] == "changed row"
     assert "NOT VERIFIED: changed row: event 200 " in run(
         "audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded, exit_code=1
     )
@@ -98,18 +98,18 @@ def test_kept_checkpoints_are_read_as_people_send_them(
 ) -> None:
     """A kept file that a mail program or an editor has written anew proves what it proved, to both verifiers."""
     kept, log = tmp_path / "kept.txt", tmp_path / "log.ndjson"
-    known = {"CAREGRANT_CHECKPOINT_KEY": str(tmp_path / "key")}
-    public = run("audit", "key", "--new", "clinic.example/log", known=known).strip()
-    kept.write_bytes(sent(run("audit", "checkpoint", url=recorded, known=known)))
-    run("audit", "export", "--format", "log", "-o", str(log), url=recorded, known=known)
-    said = run("audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded)
-    assert "\nVERIFIED: " in said, name
+    env = {"CAREGRANT_CHECKPOINT_KEY": str(tmp_path / "key")}
+    public = run("audit", "key", "--new", "clinic.example/log", env=env).strip()
+    kept.write_bytes(sent(run("audit", "checkpoint", url=recorded, env=env)))
+    run("audit", "export", "--format", "log", "-o", str(log), url=recorded, env=env)
+    output = run("audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded)
+    assert "\nVERIFIED: " in output, name
     assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
     assert "begins with" in prove_since(recorded, kept, tmp_path, public)
 
 
 def prove_since(recorded: str, kept: Path, tmp_path: Path, public: str) -> str:
-    """The lone verifier's words on the proofs that trees go on from those of a kept file."""
+    """Return the lone verifier's output on the proofs that the trees extend those of a kept file."""
     proof = tmp_path / "proof"
     proof.write_text(run("audit", "prove", "--since", str(kept), url=recorded))
     return alone("--proof", str(proof), "--key", public)
@@ -121,42 +121,42 @@ def prove_since(recorded: str, kept: Path, tmp_path: Path, public: str) -> str:
 def test_a_damaged_file_is_called_damaged(recorded: str, tmp_path: Path, data: bytes) -> None:
     """What handling has destroyed is no fraud: the file is named as damaged, and nothing else is claimed."""
     (tmp_path / "kept.txt").write_bytes(data)
-    said = refused("audit", "verify", "--checkpoint", str(tmp_path / "kept.txt"), url=recorded)
-    assert "damaged" in said
-    assert "tail" not in said
+    output = refused("audit", "verify", "--checkpoint", str(tmp_path / "kept.txt"), url=recorded)
+    assert "damaged" in output
+    assert "tail" not in output
 
 
 def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
     """Parquet by months, FHIR by lines; a month is dropped only in its time, a person erased at once."""
-    said = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
-    assert f": {ASKED // 2} decisions of 3 subscriptions" in said
-    assert said.endswith(f" in {tmp_path / 'months'}/month={said[:7]}\n")
-    month = said[:7]
+    output = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
+    assert f": {ASKED // 2} decisions of 3 subscriptions" in output
+    assert output.endswith(f" in {tmp_path / 'months'}/month={output[:7]}\n")
+    month = output[:7]
     again = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
     assert again == f"nothing written: {month} to {month} are in {tmp_path / 'months'} already\n"
     lines = run("audit", "export", "--format", "fhir-r4", url=recorded).splitlines()
     assert sum('"decision-' in line for line in lines) == ANSWERS
     assert "are kept until" in refused("audit", "drop", month, "--exported", str(tmp_path / "months"), url=recorded)
-    said = run("audit", "erase", "patient:p-5", url=recorded)
-    assert said == "1 fields of events, 0 of decisions and 1 of the patient erased\n"
+    output = run("audit", "erase", "patient:p-5", url=recorded)
+    assert output == "1 fields of events, 0 of decisions and 1 of the patient erased\n"
     assert "\nPARTLY VERIFIED: 0 of " in run("audit", "verify", url=recorded, exit_code=3)
 
 
 def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
     """Of an empty record, and of one whose decisions are all of this month, Parquet says why it wrote nothing."""
-    words = ("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"))
+    arguments = ("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"))
     nothing = "nothing written: the record holds no decisions of a month past"
-    assert run(*words, url=sqlite_url) == f"{nothing}\n"
+    assert run(*arguments, url=sqlite_url) == f"{nothing}\n"
     database = connect(sqlite_url)
     database.connect()
     at = datetime.now(UTC)
     answer(database, at, range(3))
     close_all(database)
-    assert run(*words, url=sqlite_url) == f"{nothing}; the 3 of {at:%Y-%m} are written when the month is over\n"
+    assert run(*arguments, url=sqlite_url) == f"{nothing}; the 3 of {at:%Y-%m} are written when the month is over\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("arguments", "why"),
     [
         (("audit", "checkpoint"), "CAREGRANT_CHECKPOINT_KEY"),
         (("audit", "key", "--new", "x"), "say where"),
@@ -167,6 +167,6 @@ def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
         (("audit", "drop", "yesterday", "--exported", "x"), "no month"),
     ],
 )
-def test_what_is_refused_in_a_line(recorded: str, words: tuple[str, ...], why: str) -> None:
+def test_what_is_refused_in_a_line(recorded: str, arguments: tuple[str, ...], why: str) -> None:
     """What cannot be done says why."""
-    assert why in refused(*words, known={"CAREGRANT_DATABASE": recorded})
+    assert why in refused(*arguments, env={"CAREGRANT_DATABASE": recorded})

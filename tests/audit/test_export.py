@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from authz.audit.export.log import segment
-from authz.audit.export.parquet import SCHEMA, check_exported, export_parquet, file_of
+from authz.audit.export.log import origin_segment
+from authz.audit.export.parquet import SCHEMA, export_parquet, file_of, require_exported
 from authz.audit.integrity.verification import verification
 from authz.database import Database
 from authz.errors import Conflict, InvalidInput
@@ -35,10 +35,10 @@ def test_months_past_become_parquet(recorded: Database, tmp_path: Path) -> None:
     (exported,) = export_parquet(recorded, tmp_path, NOW)
     assert (exported.month, exported.decisions, exported.subscriptions) == (MONTH, ASKED // 2, 3)
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.parquet"))
-    assert files == [f"month={MONTH}/subscription={one}/decisions.parquet" for one in ("-", "city", "north")]
+    assert files == [f"month={MONTH}/subscription={tree}/decisions.parquet" for tree in ("-", "city", "north")]
     assert pq.read_schema(tmp_path / files[2]).equals(SCHEMA)
     assert list(export_parquet(recorded, tmp_path, NOW)) == []
-    assert [one.month for one in export_parquet(recorded, tmp_path, NOW + timedelta(days=40))] == ["2026-06"]
+    assert [month.month for month in export_parquet(recorded, tmp_path, NOW + timedelta(days=40))] == ["2026-06"]
 
 
 def test_duckdb_reads_what_was_recorded(recorded: Database, tmp_path: Path) -> None:
@@ -47,26 +47,29 @@ def test_duckdb_reads_what_was_recorded(recorded: Database, tmp_path: Path) -> N
     query = f"SELECT * FROM read_parquet('{tmp_path}/**/*.parquet', hive_partitioning = false) ORDER BY id"
     read = duckdb.connect().sql(query)
     rows: list[dict[str, Any]] = read.to_arrow_table().to_pylist()
-    found = (
-        RecordedDecision.select()
-        .where(RecordedDecision.asked_at < NOW)
-        .order_by(RecordedDecision.id)
-        .dicts()
-        .execute(recorded)
-    )
-    assert rows == list(found)
+    written = RecordedDecision.select().where(RecordedDecision.asked_at < NOW).order_by(RecordedDecision.id)
+    assert rows == list(written.dicts().execute(recorded))
 
 
 def test_a_subscription_of_any_name_has_a_directory() -> None:
     """No id leaves the directory, nor takes that of no subscription."""
     names = ["", "-", "..", ".", "a/b", "a b", "ä", "north"]
-    assert [segment(name) for name in names] == ["-", "%2D", "%2E%2E", "%2E", "a%2Fb", "a%20b", "%C3%A4", "north"]
+    assert [origin_segment(name) for name in names] == [
+        "-",
+        "%2D",
+        "%2E%2E",
+        "%2E",
+        "a%2Fb",
+        "a%20b",
+        "%C3%A4",
+        "north",
+    ]
 
 
 def test_a_subscription_of_any_length_has_a_directory(tmp_path: Path) -> None:
     """The longest id, of the widest characters, is a name that a file system takes, another for another id."""
     longest = ["患" * 128, "患" * 127 + "者", "x" * 128, "/" * 128, "." * 128]
-    files = [file_of(tmp_path / "month=2026-05", one) for one in longest]
+    files = [file_of(tmp_path / "month=2026-05", name) for name in longest]
     assert len(set(files)) == len(files)
     for file in files:
         file.parent.mkdir(parents=True)
@@ -78,7 +81,7 @@ def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: 
     """Six years after its end, exported as it was sealed, by name: its rows go, the seals stay, the log is whole."""
     late = NOW + timedelta(days=6 * 366)
     list(export_parquet(recorded, tmp_path, NOW))
-    check_exported(recorded, tmp_path, MONTH)
+    require_exported(recorded, tmp_path, MONTH)
     for month, now, why in (
         (MONTH, NOW, "kept until 2032-05-01"),
         ("2026-4x", late, "no month"),
@@ -106,12 +109,13 @@ def test_a_month_of_several_seals_is_compared_whole(recorded: Database, tmp_path
         answer(recorded, NOW - timedelta(days=40), range(3, 9, 3))
         seal(recorded, NOW)
     list(export_parquet(recorded, tmp_path, NOW))
-    check_exported(recorded, tmp_path, MONTH)
+    require_exported(recorded, tmp_path, MONTH)
 
 
 def test_an_export_that_was_changed_does_not_count(recorded: Database, tmp_path: Path) -> None:
-    """Before a month is dropped its files are compared with the seals: a changed one, one too few, a row too many, a
-    file of a clinic that was never sealed are refused.
+    """A month is dropped only if its files are what was sealed.
+
+    A changed file, a missing file, a row too many, and a file of a clinic that was never sealed are refused.
     """
     list(export_parquet(recorded, tmp_path, NOW))
     path = tmp_path / f"month={MONTH}/subscription=north/decisions.parquet"
@@ -119,18 +123,18 @@ def test_an_export_that_was_changed_does_not_count(recorded: Database, tmp_path:
     changed = table.set_column(7, "action", [["edit"] * table.num_rows]).cast(SCHEMA)
     pq.write_table(changed, path)
     with pytest.raises(Conflict, match="not what was sealed"):
-        check_exported(recorded, tmp_path, MONTH)
+        require_exported(recorded, tmp_path, MONTH)
     pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), path)
     with pytest.raises(Conflict, match="was not sealed: it was added"):
-        check_exported(recorded, tmp_path, MONTH)
+        require_exported(recorded, tmp_path, MONTH)
     pq.write_table(table, path)
-    check_exported(recorded, tmp_path, MONTH)
+    require_exported(recorded, tmp_path, MONTH)
     stranger = tmp_path / f"month={MONTH}/subscription=nowhere/decisions.parquet"
     stranger.parent.mkdir()
     pq.write_table(table, stranger)
     with pytest.raises(Conflict, match="no decisions of 2026-04 were sealed that belong"):
-        check_exported(recorded, tmp_path, MONTH)
+        require_exported(recorded, tmp_path, MONTH)
     stranger.unlink()
     path.unlink()
     with pytest.raises(Conflict, match="is not there"):
-        check_exported(recorded, tmp_path, MONTH)
+        require_exported(recorded, tmp_path, MONTH)

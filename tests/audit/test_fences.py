@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from authz.audit import questions as ask
-from authz.audit.permissions import NAMES, names_readable, statements_for
+from authz.audit.permissions import NAMES, grant_statements, names_readable
 from authz.audit.session import Audit, open_audit
 from authz.database import Database, close_all, connect
 from authz.errors import Unavailable
@@ -24,7 +24,7 @@ DECIDING: list[Any] = [*FACTS, Entity, Client, RecordedDecision, Review]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def audit(request: pytest.FixtureRequest) -> Iterator[Audit]:
-    """An audit of the cast; on PostgreSQL by a role that `caregrant audit role` has made."""
+    """Yield an audit of the cast; on PostgreSQL by a role that `caregrant audit role` has made."""
     url = request.getfixturevalue(f"{request.param}_url")
     database = connect(url)
     database.connect()
@@ -37,7 +37,7 @@ def audit(request: pytest.FixtureRequest) -> Iterator[Audit]:
 
 
 def made_role(url: str, name: str, *, names: bool = False) -> str:
-    """The URL of the same database for a role of this name, with the grants that the command prints.
+    """Return the URL of the same database for a role of this name, with the grants that the command prints.
 
     A role belongs to the server, its grants to the database, which is gone when the next test makes the role anew.
     """
@@ -46,22 +46,22 @@ def made_role(url: str, name: str, *, names: bool = False) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"DROP ROLE IF EXISTS {name}".encode())
         connection.execute(f"CREATE ROLE {name} LOGIN".encode())
-        for statement in statements_for(name, names=names):
+        for statement in grant_statements(name, names=names):
             connection.execute(statement.encode())
     return url.replace("//caregrant@", f"//{name}@")
 
 
 def test_every_question_can_be_asked(audit: Audit) -> None:
     """The fence leaves every question its answer, but those that read names on an account that may not."""
-    for one in ask.QUESTIONS:
-        if one.name != "who_is":
-            one(audit, **needed(one))
+    for question in ask.QUESTIONS:
+        if question.name != "who_is":
+            question(audit, **needed(question))
     assert audit.verification.ok
     unread = [] if audit.database.dialect == "sqlite" else ["practitioner", "patient", "client"]
     assert audit.verification.report.unread == unread
 
 
-@pytest.mark.parametrize("table", [one._meta.table_name for one in DECIDING])
+@pytest.mark.parametrize("table", [model._meta.table_name for model in DECIDING])
 def test_no_fact_is_changed(audit: Audit, table: str) -> None:
     """Neither connection adds, changes or deletes a row of any table that decides or was answered."""
     for connection in (audit.database, audit.writing):
@@ -145,9 +145,9 @@ def test_a_role_that_reads_names(postgresql_url: str) -> None:
 
 def test_every_column_is_granted_or_hidden() -> None:
     """The statements name every column of every table but those that hold names, keys and secrets."""
-    text = "\n".join(statements_for('odd "name"', names=False))
+    text = "\n".join(grant_statements('odd "name"', names=False))
     assert 'TO "odd ""name""";' in text
-    granted = {one for line in text.splitlines() for one in line.split('"')[1::2]}
+    granted = {column for line in text.splitlines() for column in line.split('"')[1::2]}
     columns = {field.column_name for model in MODELS for field in model._meta.sorted_fields}
     assert {"name", "search_key"} <= columns
     assert 'GRANT SELECT ("id", "login") ON "practitioner"' in text

@@ -28,7 +28,7 @@ WHY = "the patient asked for the accounting"
 
 @pytest.fixture
 def audit(sqlite_database: Database, sqlite_url: str) -> Iterator[Audit]:
-    """The demonstration clinic, where p-1 was consulted for every kind of purpose, and p-2 never."""
+    """Yield the demonstration clinic, where p-1 was consulted for every kind of purpose, and p-2 never."""
     fill(sqlite_database, POLICY.types, NOW)
     consult(sqlite_database, NOW)
     with closing(open_audit(sqlite_url, as_of=NOW, reader="compliance")) as opened:
@@ -36,7 +36,7 @@ def audit(sqlite_database: Database, sqlite_url: str) -> Iterator[Audit]:
 
 
 def accounting(audit: Audit, patient: str = "p-1", *, names: bool = False) -> tuple[Report, Letter]:
-    """The accounting of disclosures, as its notebook makes it."""
+    """Return the accounting of disclosures, as its notebook makes it."""
     report = Report(audit, "Accounting", patient=patient)
     kinds = {"accountable": "accountable", "unknown": "cannot tell", "own": "to the patient"}
     reason = WHY if names else ""
@@ -49,7 +49,7 @@ def accounting(audit: Audit, patient: str = "p-1", *, names: bool = False) -> tu
 
 
 def text_of(letter: Letter) -> str:
-    """The words of a letter as they are read."""
+    """Return the text of a letter as a reader sees it."""
     return " ".join(re.sub(r"<[^>]*>", " ", letter.body).split())
 
 
@@ -119,8 +119,8 @@ def test_the_statutory_table_is_what_is_saved(audit: Audit, tmp_path: Path, monk
 
 def test_a_clinic_changes_a_template(audit: Audit, tmp_path: Path) -> None:
     """What stands in the clinic's folder is used, the rest is the shipped one; a fault is said with its place."""
-    words = (shipped_folder("letters") / "words.html").read_text()
-    (tmp_path / "words.html").write_text(words.replace("public health", "the health of all"))
+    fragments = (shipped_folder("letters") / "words.html").read_text()
+    (tmp_path / "words.html").write_text(fragments.replace("public health", "the health of all"))
     here = replace(audit, letters=str(tmp_path))
     assert accounting(here)[1].body.count("the health of all") == 2
     for text, why in (

@@ -29,7 +29,7 @@ from tests.support.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.support.history import END, History
 from tests.support.server import jupyterlab
 
-NOTEBOOKS = notebooks.listed()
+NOTEBOOKS = notebooks.list_notebooks()
 READING_ORDER = [
     "start_here",
     "who_could_see_this_patient",
@@ -51,9 +51,9 @@ READING_ORDER = [
 
 @pytest.fixture(scope="module")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
-    """The demonstration clinic with a search of an app, now, and the seeded history, at its end."""
+    """Return the demonstration clinic with a search of an app, now, and the seeded history, at its end."""
     folder = tmp_path_factory.mktemp("notebooks")
-    made = {}
+    copied = {}
     for name in ("demo", "history"):
         url = f"sqlite:///{folder}/{name}.db"
         database = connect(url)
@@ -64,43 +64,43 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
             demo.fill(database, load(shipped_folder("policies")).types, datetime.now(UTC) - timedelta(hours=1))
             actor = Actor("", datetime.now(UTC))
             for who in ("", "bob"):  # an app's search for who may view, and all that anybody viewed
-                asked = RecordedQuestion(("practitioner", who), "view", ("patient", "p-1"), size=3)
-                record_decisions(database, actor, [(asked, search_decision(actor, "f" * 64))])
+                search = RecordedQuestion(("practitioner", who), "view", ("patient", "p-1"), size=3)
+                record_decisions(database, actor, [(search, search_decision(actor, "f" * 64))])
         else:
             History(database)
         close_all(database)
-        made[name] = (url, "now" if name == "demo" else END.isoformat())
-    return made
+        copied[name] = (url, "now" if name == "demo" else END.isoformat())
+    return copied
 
 
-def executed(one: notebooks.ShippedNotebook, **parameters: Any) -> dict[str, Any]:
-    """What a notebook's cells leave behind, run one after the other without a kernel."""
-    left: dict[str, Any] = {}
-    for cell in jupytext.read(one.path).cells:
+def executed(notebook: notebooks.ShippedNotebook, **parameters: Any) -> dict[str, Any]:
+    """Run a notebook's cells in order, without a kernel; return their variables."""
+    variables: dict[str, Any] = {}
+    for cell in jupytext.read(notebook.path).cells:
         if cell.cell_type == "code":
-            exec(compile(cell.source, one.path.name, "exec"), left)  # noqa: S102
+            exec(compile(cell.source, notebook.path.name, "exec"), variables)  # noqa: S102
         if "parameters" in cell.metadata.get("tags", ()):
-            left |= parameters
-    return left
+            variables |= parameters
+    return variables
 
 
 def test_they_are_numbered_in_reading_order() -> None:
     """The notebooks of the issue, numbered in the order in which they are read."""
-    assert [one.name for one in NOTEBOOKS] == READING_ORDER
-    assert [one.path.stem[:2] for one in NOTEBOOKS] == [f"{number:02}" for number in range(1, 16)]
+    assert [notebook.name for notebook in NOTEBOOKS] == READING_ORDER
+    assert [notebook.path.stem[:2] for notebook in NOTEBOOKS] == [f"{number:02}" for number in range(1, 16)]
 
 
-@pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
-def test_each_follows_the_habit(one: notebooks.ShippedNotebook) -> None:
-    """No outputs; a kernel's language; parameters first; only the audit's desk is imported; something is asserted."""
-    text = one.path.read_text()
-    cells = jupytext.read(one.path).cells
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+def test_each_follows_the_habit(notebook: notebooks.ShippedNotebook) -> None:
+    """No outputs; a kernel's language; parameters first; only `authz.audit.notebook` is imported; it asserts."""
+    text = notebook.path.read_text()
+    cells = jupytext.read(notebook.path).cells
     assert "language: python" in text
     assert set(re.findall(r"^(?:from|import) (\S+)", text, re.M)) == {"authz.audit.notebook"}
     code = [cell for cell in cells if cell.cell_type == "code"]
     assert code[0].metadata["tags"] == ["parameters"]
     assert not any(cell.get("outputs") for cell in code)
-    assert {"as_of", "tz", "database", "output"} <= set(one.parameters)
+    assert {"as_of", "tz", "database", "output"} <= set(notebook.parameters)
     assert "\nassert " in text
     for before, cell in pairwise(cells):
         if cell.cell_type == "code" and cell not in code[:2]:
@@ -108,12 +108,12 @@ def test_each_follows_the_habit(one: notebooks.ShippedNotebook) -> None:
 
 
 @pytest.mark.parametrize("where", ["demo", "history"])
-@pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
-def test_each_runs(one: notebooks.ShippedNotebook, where: str, databases: dict[str, tuple[str, str]]) -> None:
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+def test_each_runs(notebook: notebooks.ShippedNotebook, where: str, databases: dict[str, tuple[str, str]]) -> None:
     """Every cell runs, every assertion holds; the tampered history's record is not whole, the demonstration's is."""
     url, as_of = databases[where]
-    left = executed(one, database=url, as_of=as_of, output="")
-    report: Report = left["report"]
+    variables = executed(notebook, database=url, as_of=as_of, output="")
+    report: Report = variables["report"]
     assert (report.header.verdict.word == "PARTLY VERIFIED") is (where == "demo")
     assert report.parts
     assert len(report.html()) > 1000
@@ -139,23 +139,23 @@ TYPOS: dict[str, dict[str, Any]] = {
 """A typing error in each parameter of a notebook; of those that are not here, which are numbers, a word."""
 
 
-@pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
 def test_a_typing_error_in_any_parameter_is_refused(
-    one: notebooks.ShippedNotebook, databases: dict[str, tuple[str, str]]
+    notebook: notebooks.ShippedNotebook, databases: dict[str, tuple[str, str]]
 ) -> None:
     """No notebook answers a question that was mistyped: the error names the parameter, or the id that was meant."""
-    for name in one.parameters:
-        if name == "output" and one.name != "start_here":  # refused where the report is saved, in each alike
+    for name in notebook.parameters:
+        if name == "output" and notebook.name != "start_here":  # refused where the report is saved, in each alike
             continue
         typo = TYPOS.get(name, {name: "x"})
         with pytest.raises(CaregrantError, match=rf"\b{name}\b|slqite|no campaign nroth"):
-            executed(one, **{"database": databases["demo"][0], "output": "", **typo})
+            executed(notebook, **{"database": databases["demo"][0], "output": "", **typo})
 
 
 def test_an_error_in_a_notebook_is_one_line(databases: dict[str, tuple[str, str]]) -> None:
     """What a cell shows of an error of ours is the error, without a traceback."""
     with pytest.raises(InvalidInput) as caught:
-        notebooks.run(notebooks.named("2"), {"database": databases["demo"][0], "patient": "P1", "output": ""})
+        notebooks.run(notebooks.find_notebook("2"), {"database": databases["demo"][0], "patient": "P1", "output": ""})
     error = caught.value.__cause__
     assert isinstance(error, PapermillExecutionError)
     assert error.traceback == ["InvalidInput: no patient P1; did you mean p-1?"]
@@ -178,10 +178,10 @@ def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
     """Caregrant audit report runs a notebook by papermill; the page has its words and answers, no code, no address."""
     url, _ = databases["demo"]
     target = tmp_path / "report.html"
-    words = ("audit", "report", "who_could_see_this_patient", "-p", "patient=p-1", "-p", "tz=Europe/Helsinki")
-    assert run(*words, "-o", str(target), url=url, exit_code=3) == f"wrote {target}\n"
+    arguments = ("audit", "report", "who_could_see_this_patient", "-p", "patient=p-1", "-p", "tz=Europe/Helsinki")
+    assert run(*arguments, "-o", str(target), url=url, exit_code=3) == f"wrote {target}\n"
     page = target.read_text()
-    assert "is there already; nothing is written over" in refused(*words, "-o", str(target), url=url)
+    assert "is there already; nothing is written over" in refused(*arguments, "-o", str(target), url=url)
     assert ">Patient p-1</td>" in page
     assert 'content: "PARTLY VERIFIED"' in page
     assert "3 of 14 practitioners checked" in page
@@ -194,8 +194,8 @@ def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
 def test_a_letter_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
     """Caregrant audit report --letter writes the letter alone, with the templates of the clinic's folder."""
     url, _ = databases["demo"]
-    words = (shipped_folder("letters") / "words.html").read_text()
-    (tmp_path / "words.html").write_text(words.replace("Yours sincerely", "With our best wishes"))
+    arguments = (shipped_folder("letters") / "words.html").read_text()
+    (tmp_path / "words.html").write_text(arguments.replace("Yours sincerely", "With our best wishes"))
     target = tmp_path / "letter.html"
     run(
         *("audit", "report", "13", "-p", "patient=p-1", "--letter", "--letters", str(tmp_path), "-o", str(target)),
@@ -213,13 +213,13 @@ def test_what_a_report_refuses(tmp_path: Path) -> None:
     """A notebook or parameter that is not there, a value of the wrong kind, no file, no database: said in a line."""
     target = str(tmp_path / "x.html")
     with pytest.raises(InvalidInput, match="there is no notebook 'nothing'; there are start_here"):
-        notebooks.named("nothing")
-    did = notebooks.named("03_who_did")
+        notebooks.find_notebook("nothing")
+    did = notebooks.find_notebook("03_who_did")
     with pytest.raises(InvalidInput, match="who_did has no parameter 'patent'; it has patient, since"):
         notebooks.run(did, {"patent": "p-1"})
     with pytest.raises(InvalidInput, match="least is of the kind of 10, not 'x'"):
-        notebooks.typed(notebooks.named("8"), {"least": "x"})
-    assert notebooks.typed(notebooks.named("12"), {"names": "True"}) == {"names": True}
+        notebooks.parse_parameters(notebooks.find_notebook("8"), {"least": "x"})
+    assert notebooks.parse_parameters(notebooks.find_notebook("12"), {"names": "True"}) == {"names": True}
     assert "-o names the file" in run("audit", "report", "2", exit_code=2)
     nowhere = f"sqlite:///{tmp_path}/nowhere.db"
     assert "there is no database" in refused("audit", "report", "2", "-o", target, url=nowhere)
@@ -229,33 +229,31 @@ def test_what_a_report_refuses(tmp_path: Path) -> None:
 def test_a_failing_cell_is_told(databases: dict[str, tuple[str, str]]) -> None:
     """What a cell refuses is the report's refusal, in its own words."""
     url, _ = databases["demo"]
-    one = notebooks.named("12")
+    notebook = notebooks.find_notebook("12")
     with pytest.raises(InvalidInput, match="why the names are indispensable"):
-        notebooks.run(one, {"database": url, "names": True, "output": ""})
+        notebooks.run(notebook, {"database": url, "names": True, "output": ""})
 
 
 def test_copies_are_the_readers_own(tmp_path: Path) -> None:
     """JupyterLab opens copies; one that stands there already is not written over."""
-    made = notebooks.lay_out(tmp_path)
-    assert [path.stem for path in made] == [one.path.stem for one in NOTEBOOKS]
-    first = nbformat.read(made[0], as_version=4)
+    copied = notebooks.copy_notebooks(tmp_path)
+    assert [path.stem for path in copied] == [notebook.path.stem for notebook in NOTEBOOKS]
+    first = nbformat.read(copied[0], as_version=4)
     assert first.metadata.kernelspec.language == "python"
-    made[0].write_text("mine")
-    assert notebooks.lay_out(tmp_path) == []
-    assert made[0].read_text() == "mine"
+    copied[0].write_text("mine")
+    assert notebooks.copy_notebooks(tmp_path) == []
+    assert copied[0].read_text() == "mine"
 
 
 def test_without_the_extra_the_commands_say_what_to_install() -> None:
     """The command line needs none of it, and says which extra a report needs; the service imports none of it."""
     hidden = "import sys; sys.modules.update(dict.fromkeys(['pandas', 'jupytext', 'matplotlib', 'papermill']))"
-    for words in (["audit", "report"], ["notebooks"], ["audit", "ask"]):
-        code = f"{hidden}; from authz.cli import main; sys.argv = ['caregrant', *{words!r}]; main()"
+    for arguments in (["audit", "report"], ["notebooks"], ["audit", "ask"]):
+        code = f"{hidden}; from authz.cli import main; sys.argv = ['caregrant', *{arguments!r}]; main()"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert re.fullmatch(r"caregrant: this needs \w+: pip install 'caregrant\[notebooks\]'\n", done.stderr)
-    code = (
-        "import sys, api.server, authz.cli; print([one for one in sys.modules if one.startswith(('pandas', 'jupy'))])"
-    )
+    code = "import sys, api.server, authz.cli; print([m for m in sys.modules if m.startswith(('pandas', 'jupy'))])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
 
 
@@ -267,7 +265,7 @@ def test_in_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) ->
         address = re.sub(r"/lab[^?]*", "/lab/tree/02_who_could_see_this_patient.ipynb", start)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1500})
-        page.on("request", lambda asked: outside.append(asked.url) if "127.0.0.1" not in asked.url else None)
+        page.on("request", lambda request: outside.append(request.url) if "127.0.0.1" not in request.url else None)
         page.goto(address)
         page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=90_000)
         page.wait_for_function("document.body.innerText.includes('(ipykernel) | Idle')", timeout=90_000)
@@ -286,8 +284,8 @@ def test_in_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) ->
         if os.environ.get("CAREGRANT_SCREENSHOTS"):
             page.screenshot(path=Path(os.environ["CAREGRANT_SCREENSHOTS"]) / "jupyterlab.png")
         browser.close()
-    assert [one for one in outside if not one.startswith(("data:", "blob:"))] == []
+    assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
     (saved,) = (tmp_path / "mine/reports").glob("who_could_see_patient_p_1_as_of_*.json")
-    told = json.loads(saved.read_text())
-    assert told["header"]["record"].startswith("The record is PARTLY VERIFIED: 0 of ")
+    manifest = json.loads(saved.read_text())
+    assert manifest["header"]["record"].startswith("The record is PARTLY VERIFIED: 0 of ")
     assert (tmp_path / "jupyterlab.png").stat().st_size > 20_000

@@ -21,17 +21,20 @@ from playwright.sync_api import sync_playwright
 
 from authz.audit import questions as ask
 from authz.audit.catalog.columns import COLUMNS
-from authz.audit.catalog.question import Answer, framed
+from authz.audit.catalog.question import Answer, make_frame
+from authz.audit.catalog.result import ResultTable
 from authz.audit.export.parquet import SCHEMA
 from authz.audit.integrity.checkpoints import Signer, checkpoint
 from authz.audit.reports import charts
-from authz.audit.reports.cells import safe, unsafe
-from authz.audit.reports.interactive import as_interactive, script
+from authz.audit.reports.cells import escape_formula, unescape_formula
+from authz.audit.reports.files import export
+from authz.audit.reports.header import COLORS
+from authz.audit.reports.interactive import as_interactive, datatable_script
 from authz.audit.reports.printed import as_pdf, chromium
-from authz.audit.reports.report import COLORS, Report, export
+from authz.audit.reports.report import Report
 from authz.audit.reports.sheets import as_csv, as_xlsx
 from authz.audit.reports.tables import arrange
-from authz.audit.session import Audit, open_audit
+from authz.audit.session import Audit, AuditCache, open_audit
 from authz.audit.verify import make_verdict
 from authz.database import Database
 from authz.domain import to_micros
@@ -47,7 +50,7 @@ DANGEROUS = ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "＝1", "|calc"]
 
 @pytest.fixture
 def audit(sqlite_database: Database, sqlite_url: str) -> Iterator[Audit]:
-    """An audit of the cast, with patients whose ids a spreadsheet would take for formulas."""
+    """Yield an audit of the cast, with patients whose ids a spreadsheet would take for formulas."""
     fill(sqlite_database)
     served_since(sqlite_database, LONG_AGO)
     for name in ("=cmd|'/C'!A0", "<b>p</b>"):
@@ -60,7 +63,7 @@ def audit(sqlite_database: Database, sqlite_url: str) -> Iterator[Audit]:
 
 
 def answer_of(values: list[str]) -> Answer:
-    frame = framed(("patient",), [(value,) for value in values], "UTC")
+    frame = make_frame(ResultTable.of("patient", [(value,) for value in values]), "UTC")
     return Answer("Q0", "made", "Which?", frame, len(values), "things", NOW)
 
 
@@ -68,26 +71,26 @@ def test_no_cell_is_a_formula() -> None:
     """T22: whatever begins like a formula begins with an apostrophe, in CSV and XLSX; ordinary text is as it was."""
     answer = answer_of([*DANGEROUS, "p-1", "O'Hara"])
     lines = [row[0] for row in csv.reader(io.StringIO(as_csv(answer).decode("utf-8-sig")))]
-    assert lines == ["patient", *(f"'{one}" for one in DANGEROUS), "p-1", "O'Hara"]
+    assert lines == ["patient", *(f"'{text}" for text in DANGEROUS), "p-1", "O'Hara"]
     book = openpyxl.load_workbook(io.BytesIO(as_xlsx({"record": "=1"}, [answer])))
     cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row if cell.value is not None]
     assert {cell.data_type for cell in cells} == {"s"}
-    assert [unsafe(safe(one)) for one in DANGEROUS] == DANGEROUS
+    assert [unescape_formula(escape_formula(text)) for text in DANGEROUS] == DANGEROUS
 
 
 def test_csv_and_xlsx_hold_the_whole_answer(audit: Audit) -> None:
     """Both hold every row; CSV instants with their offset, XLSX dates of the time zone that the first sheet names."""
-    found = ask.what_could_reach(audit, practitioner="alice")
-    told = pd.read_csv(io.BytesIO(as_csv(found)))
-    assert list(told.columns) == list(found.frame.columns)
-    assert len(told) == len(found) == 3
-    assert {one[-6:] for one in told.since} <= {"+02:00", "+03:00"}
-    report = Report(audit, "Reach", [found])
-    book = openpyxl.load_workbook(io.BytesIO(as_xlsx(report.header.lines, [found])))
+    answer = ask.what_could_reach(audit, practitioner="alice")
+    actual = pd.read_csv(io.BytesIO(as_csv(answer)))
+    assert list(actual.columns) == list(answer.frame.columns)
+    assert len(actual) == len(answer) == 3
+    assert {since[-6:] for since in actual.since} <= {"+02:00", "+03:00"}
+    report = Report(audit, "Reach", [answer])
+    book = openpyxl.load_workbook(io.BytesIO(as_xlsx(report.header.lines, [answer])))
     about, sheet = book.worksheets
     assert "Europe/Helsinki" in {row[1].value for row in about.iter_rows() if row[0].value == "instant"}.pop()
     assert sheet.max_row == 4
-    assert sheet["H2"].value == found.frame.since.iloc[0].tz_localize(None).to_pydatetime()
+    assert sheet["H2"].value == answer.frame.since.iloc[0].tz_localize(None).to_pydatetime()
 
 
 def test_the_header_says_what_a_report_rests_on(audit: Audit, sqlite_database: Database) -> None:
@@ -121,7 +124,7 @@ def test_the_header_says_what_a_checkpoint_is_worth(audit: Audit, sqlite_databas
         ("public", "ok", "VERIFIED: "),
         ("stranger", "broken", "NOT VERIFIED: rewritten history: "),
     ):
-        with closing(replace(audit, known={}, checkpoint_key=name and str(tmp_path / name))) as opened:
+        with closing(replace(audit, cache=AuditCache(), checkpoint_key=name and str(tmp_path / name))) as opened:
             header = Report(opened, "x").header
         assert header.lines["record"].startswith(f"The record is {record}")
         assert f"header {worth}" in header._repr_html_()
@@ -143,28 +146,28 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
     """Page, workbook, CSV and what was asked, each recorded with the hash that the file has; nothing is fetched."""
     report = Report(audit, "Who could see p-1?")
     could = report.ask(ask.who_could, patient="p-1")
-    given = report.ask(ask.access_over_time, patient="p-1")
-    report.show(charts.spans(given, "Who held access."))
+    grants = report.ask(ask.access_over_time, patient="p-1")
+    report.show(charts.spans(grants, "Who held access."))
     empty = report.ask(ask.ownership, patient="p-1", as_of="2000-01-01")
-    assert re.fullmatch(r"none found; \d grants of this patient checked", empty.said)
+    assert re.fullmatch(r"none found; \d grants of this patient checked", empty.summary)
     saved = report.save(tmp_path / "reports")
     name = f"who_could_see_p_1_as_of_20260601T120000Z_made_{audit.opened:%Y%m%dT%H%M%SZ}"
     names = {path.name for path in saved.files} - {f"{name}.pdf"}
     assert names == {
         *(f"{name}.{end}" for end in ("html", "xlsx", "json")),
-        *(f"{name}_{one}.csv" for one in ("1_who_could", "2_access_over_time", "3_ownership")),
+        *(f"{name}_{text}.csv" for text in ("1_who_could", "2_access_over_time", "3_ownership")),
     }
     page = (tmp_path / f"reports/{name}.html").read_text()
     assert not re.search(r"https?://|<script|@import", page)
-    assert could.said in page
+    assert could.summary in page
     assert "alt='Who held access." in page
     manifest = json.loads((tmp_path / f"reports/{name}.json").read_text())
     assert manifest["asked"][0]["parameters"] == {"patient": "p-1"}
     recorded = {row.body["file"]: row.body for row in Event.select().execute(sqlite_database) if "file" in row.body}
     for path in saved.files:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        assert recorded[path.name]["sha256"] == found
-        assert path.suffix == ".json" or manifest["sha256"][path.name] == found
+        answer = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert recorded[path.name]["sha256"] == answer
+        assert path.suffix == ".json" or manifest["sha256"][path.name] == answer
     reads = ask.audit_reads(audit).frame
     assert f"exported {name}.html" in set(reads.question)
     assert report.save("").files == ()
@@ -174,18 +177,18 @@ def test_nothing_is_written_over(audit: Audit, tmp_path: Path, monkeypatch: pyte
     """Reports of one title on two dates, and twice within a second, stand side by side."""
     monkeypatch.setattr("authz.audit.reports.report.as_pdf", lambda _: None)
     saved = [
-        Report(one, "Who could", [ask.orphans(one)]).save(tmp_path / "out")
-        for one in (audit, audit.at("2026-03-01"), replace(audit, opened=NOW), audit)
+        Report(opened, "Who could", [ask.orphans(opened)]).save(tmp_path / "out")
+        for opened in (audit, audit.at("2026-03-01"), replace(audit, opened=NOW), audit)
     ]
-    files = [path for one in saved for path in one.files]
+    files = [path for report in saved for path in report.files]
     assert len(set(files)) == len(files) == len(list((tmp_path / "out").iterdir())) == 16
     assert "as_of_20260228T220000Z" in saved[1].files[0].name
     assert "made_20260601T120000Z" in saved[2].files[0].name
     assert saved[3].files[0].stem == f"{saved[0].files[0].stem}_2"
-    for one in saved:
-        manifest = json.loads(one.files[-1].read_text())
+    for report in saved:
+        manifest = json.loads(report.files[-1].read_text())
         assert all(
-            hashlib.sha256(path.read_bytes()).hexdigest() == manifest["sha256"][path.name] for path in one.files[:-1]
+            hashlib.sha256(path.read_bytes()).hexdigest() == manifest["sha256"][path.name] for path in report.files[:-1]
         )
     with pytest.raises(InvalidInput, match="is there already; nothing is written over"):
         export(audit, files[0], b"")
@@ -210,10 +213,10 @@ def test_an_output_that_is_no_folder_is_refused(audit: Audit, tmp_path: Path) ->
 
 
 def printed_text(content: bytes, folder: Path) -> list[str]:
-    """The text of each page of a PDF."""
+    """Return the text of each page of a PDF."""
     (folder / "printed.pdf").write_bytes(content)
-    words = ["pdftotext", "-layout", str(folder / "printed.pdf"), "-"]
-    text: str = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    texts = ["pdftotext", "-layout", str(folder / "printed.pdf"), "-"]
+    text: str = subprocess.run(texts, check=True, capture_output=True, text=True).stdout
     return text.split("\f")[:-1]
 
 
@@ -231,13 +234,13 @@ def test_every_page_says_what_it_belongs_to(audit: Audit, tmp_path: Path) -> Non
     report = Report(audit, 'Who asked about "p-1" \\ </style>', patient="p-1")
     did = report.ask(ask.who_did, patient="p-1", since="2026-01-01")
     report.ask(ask.stale_shares)
-    report.parts += [replace(did, frame=framed(("patient", "why"), [("p-1", "why")] * 200, "UTC"))]
+    report.parts += [replace(did, frame=make_frame(ResultTable.of("patient why", [("p-1", "why")] * 200), "UTC"))]
     content = as_pdf(report.html())
     assert content is not None
     pages = printed_text(content, tmp_path)
     assert len(pages) > 2
     for number, text in enumerate(pages, 1):
-        said = " ".join(text.split())
+        joined = " ".join(text.split())
         for expected in (
             'Who asked about "p-1" \\ </style>',
             "PARTLY VERIFIED",
@@ -249,7 +252,7 @@ def test_every_page_says_what_it_belongs_to(audit: Audit, tmp_path: Path) -> Non
             f"made by: compliance, {audit.local(audit.opened)}",
             f"Page {number} of {len(pages)}",
         ):
-            assert expected in said, (number, expected, said)
+            assert expected in joined, (number, expected, joined)
 
 
 @pytest.mark.parametrize(("word", "exit_code"), [("VERIFIED", 0), ("PARTLY VERIFIED", 3), ("NOT VERIFIED", 1)])
@@ -264,27 +267,27 @@ def test_a_report_refuses_a_typing_error_at_once(audit: Audit) -> None:
     """Before the record is verified, which may take minutes."""
     with pytest.raises(InvalidInput, match=r"no patient P1; did you mean p-1\?"):
         Report(audit, "x", patient="P1")
-    assert not audit.known
+    assert audit.cache == AuditCache()
 
 
 def test_what_is_shown_is_escaped(audit: Audit) -> None:
     """Ids that are HTML are text on the page."""
-    found = ask.what_could_reach(audit, practitioner="alice")
-    page = Report(audit, "<i>x</i>", [found]).html()
+    answer = ask.what_could_reach(audit, practitioner="alice")
+    page = Report(audit, "<i>x</i>", [answer]).html()
     assert "&lt;b&gt;p&lt;/b&gt;" in page
     assert "<b>p" not in page
     assert "<i>x" not in page
-    assert "&lt;b&gt;" in found._repr_html_()
+    assert "&lt;b&gt;" in answer._repr_html_()
 
 
 WIDE = "at practitioner actor action resource_type resource allowed reason rule grant purpose client address owner"
 
 
 def wide_answer(audit: Audit, text: str) -> Answer:
-    """An answer of fourteen columns, each of them full."""
+    """Return an answer of fourteen columns, each of them full."""
     values = {"instant": to_micros(NOW), "truth": True, "number": 7}
     row = [values.get(COLUMNS[name][0], text) for name in WIDE.split()]
-    return Answer("Q0", "made", "Which?", framed(WIDE.split(), [row] * 3, "UTC"), 3, "things", NOW)
+    return Answer("Q0", "made", "Which?", make_frame(ResultTable.of(WIDE, [row] * 3), "UTC"), 3, "things", NOW)
 
 
 @pytest.mark.parametrize("text", ["x" * 128, "p-1", "患" * 128])
@@ -322,7 +325,7 @@ def test_a_table_that_moves_is_escaped_and_fetches_nothing(audit: Audit) -> None
     moving = as_interactive(answer.frame, 10)
     assert "<img" not in moving
     assert moving.count("<script") == 2
-    assert not re.search(r"(src|import|url)\W{1,3}https?://", moving + script())
+    assert not re.search(r"(src|import|url)\W{1,3}https?://", moving + datatable_script())
     assert not re.search(r"csvHtml5|excelHtml5|copyHtml5", moving)
     assert "taken" in moving
 
@@ -336,7 +339,7 @@ def test_a_page_prints_as_pdf(audit: Audit) -> None:
     assert printed.startswith(b"%PDF-")
 
 
-def contrast(one: str, other: str = "#ffffff") -> float:
+def contrast(first: str, second: str = "#ffffff") -> float:
     """WCAG's contrast of two colours."""
 
     def light(color: str) -> float:
@@ -344,7 +347,7 @@ def contrast(one: str, other: str = "#ffffff") -> float:
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    high, low = sorted((light(one), light(other)), reverse=True)
+    high, low = sorted((light(first), light(second)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 
@@ -357,14 +360,14 @@ def test_colours_stand_out() -> None:
 def test_charts_of_nothing_are_drawn(audit: Audit) -> None:
     """A chart of an empty answer says that nothing was found, and has no axis."""
     early = "2000-01-01"
-    made = [
+    empty_charts = [
         charts.spans(ask.ownership(audit, patient="p-1", as_of=early), "x"),
         charts.moments(ask.who_did(audit, patient="p-1", as_of=early), "x"),
         charts.bars([], [], "x", "things"),
         charts.volume(ask.volume(audit, as_of=early), "x"),
         charts.states(ask.access_review(audit, subscription="north", as_of=early), "x"),
     ]
-    for one in made:
-        assert one.png.startswith(b"\x89PNG")
-        assert one.caption == "x Nothing found."
-        assert one.png == made[0].png
+    for chart in empty_charts:
+        assert chart.png.startswith(b"\x89PNG")
+        assert chart.caption == "x Nothing found."
+        assert chart.png == empty_charts[0].png

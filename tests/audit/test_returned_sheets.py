@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from authz.audit.catalog.question import Answer, framed
-from authz.audit.questions import review_sheet
-from authz.audit.reports.cells import guarded, recovered
+from authz.audit.catalog.question import Answer, make_frame
+from authz.audit.catalog.result import ResultTable
+from authz.audit.reports.cells import protect_id, unprotect_id
 from authz.audit.reports.returned_sheets import LARGEST, MOST_LINES, SheetLine, read_sheet
 from authz.audit.reports.sheets import as_csv, as_xlsx
 from authz.errors import ImportRefused, InvalidInput
@@ -30,25 +30,31 @@ def read(content: bytes) -> list[SheetLine]:
     return read_sheet(content, "review_sheet", NEEDED, FOREIGN)
 
 
+COLUMNS = (
+    "grant standing_share patient patient_name practitioner name owner given_by reason since until accesses purposes "
+    "last_used verdict"
+)
+
+
 def answer(ids: tuple[str, ...], verdict: str = "keep") -> Answer:
-    """A sheet on a grant for each id, and a standing share; decided on already."""
+    """Return a sheet with a standing share and a grant for each id, all decided on."""
     rows: list[tuple[Any, ...]] = [
         (None, 9, None, None, "dan", None, "alice", "alice", "all", 0, 0, 0, None, None, verdict)
     ]
     rows += [
-        (number, None, one, None, one, None, "o", "o", "=why;\n'so'", 0, 0, 1, "TREAT", 0, verdict)
-        for number, one in enumerate(ids, 1)
+        (number, None, name, None, name, None, "o", "o", "=why;\n'so'", 0, 0, 1, "TREAT", 0, verdict)
+        for number, name in enumerate(ids, 1)
     ]
-    frame = framed(review_sheet.columns, rows, "UTC")
+    frame = make_frame(ResultTable.of(COLUMNS, rows), "UTC")
     return Answer("Q16", "review_sheet", "?", frame, len(rows), "live shares", NOW)
 
 
 def expected(ids: tuple[str, ...], verdict: str = "keep") -> list[dict[str, str]]:
-    """What is read of it."""
+    """Return the cells that are read from the sheet of `answer`."""
     shared = {"grant": "", "standing_share": "9", "patient": "", "practitioner": "dan", "verdict": verdict}
     grants = [
-        {"grant": str(number), "standing_share": "", "patient": one, "practitioner": one, "verdict": verdict}
-        for number, one in enumerate(ids, 1)
+        {"grant": str(number), "standing_share": "", "patient": name, "practitioner": name, "verdict": verdict}
+        for number, name in enumerate(ids, 1)
     ]
     return [shared, *grants]
 
@@ -58,7 +64,7 @@ def cells(lines: list[SheetLine]) -> list[dict[str, str]]:
 
 
 def typed_again(cell: str) -> str:
-    """What a spreadsheet makes of a cell of a CSV file that it opens and saves."""
+    """Return what a spreadsheet makes of a cell of a CSV file that it opens and saves."""
     if re.fullmatch(r"[+-]?\d[\d.,]*(e[+-]?\d+)?", cell, re.IGNORECASE):
         return f"{float(cell.replace(',', '')):.15g}".upper()
     if cell.casefold() in ("true", "false"):
@@ -71,7 +77,7 @@ def typed_again(cell: str) -> str:
 
 
 def table(content: bytes) -> list[list[str]]:
-    """The cells of our CSV as a spreadsheet holds them."""
+    """Return the cells of our CSV as a spreadsheet holds them."""
     return [[typed_again(cell) for cell in row] for row in csv.reader(io.StringIO(content.decode("utf-8-sig")))]
 
 
@@ -100,8 +106,8 @@ FORMS: dict[str, Callable[[list[list[str]]], bytes]] = {
     "a column of one's own": lambda rows: saved([["why not?", *row] for row in rows]).encode(),
     "other case and spaces": lambda rows: saved(
         [
-            [f" {one.upper().replace('_', ' ')}\u00a0" for one in rows[0]],
-            *([f"  {one} " for one in row] for row in rows[1:]),
+            [f" {cell.upper().replace('_', ' ')}\u00a0" for cell in rows[0]],
+            *([f"  {cell} " for cell in row] for row in rows[1:]),
         ]
     ).encode(),
 }
@@ -119,7 +125,7 @@ def test_lines_are_numbered_as_an_editor_does() -> None:
     text = (
         'sep=;\n\ngrant;standing_share;patient;practitioner;verdict;why\n1;;p-1;bob;keep;"a\nb"\n\n2;;p-2;bob;keep;\n'
     )
-    assert [one.line for one in read(text.encode())] == [4, 7]
+    assert [line.line for line in read(text.encode())] == [4, 7]
 
 
 VISIBLE = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
@@ -141,7 +147,7 @@ def is_id(text: str) -> bool:
 def test_every_id_comes_back(ids: list[str], form: str) -> None:
     """Whatever an id is, it comes back through a spreadsheet, as CSV and as a workbook."""
     sheet = answer(tuple(ids))
-    assert [recovered(guarded(one)) for one in ids] == ids
+    assert [unprotect_id(protect_id(name)) for name in ids] == ids
     assert cells(read(as_xlsx({}, [sheet]))) == expected(tuple(ids))
     try:
         content = FORMS[form](table(as_csv(sheet)))
@@ -151,7 +157,7 @@ def test_every_id_comes_back(ids: list[str], form: str) -> None:
 
 
 def workbook(change: Callable[[Any, Any], None]) -> bytes:
-    """The workbook of the notebook after somebody changed it."""
+    """Return the workbook of the notebook after somebody changed it."""
     book = openpyxl.load_workbook(io.BytesIO(as_xlsx({"record": "x"}, [answer(IDS, "")])))
     change(book, book.worksheets[-1])
     out = io.BytesIO()

@@ -19,15 +19,15 @@ from authz.settings import shipped_folder
 POLICIES = shipped_folder("policies")
 
 
-def run(*words: str, url: str = "", stdin: bytes = b"", exit_code: int = 0, **environment: str) -> str:
+def run(*arguments: str, url: str = "", stdin: bytes = b"", exit_code: int = 0, **environment: str) -> str:
     """Run `caregrant` as a user does; what it wrote to standard output, or to standard error when it refused."""
-    given = {name: value for name, value in os.environ.items() if not name.startswith("CAREGRANT_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CAREGRANT_")}
     done = subprocess.run(
-        [Path(sys.executable).with_name("caregrant"), *words, *(("--database", url) if url else ())],
+        [Path(sys.executable).with_name("caregrant"), *arguments, *(("--database", url) if url else ())],
         input=stdin,
         capture_output=True,
         check=False,
-        env=given | environment,
+        env=inherited | environment,
     )
     out, err = done.stdout.decode(), done.stderr.decode()
     assert done.returncode == exit_code, (out, err)
@@ -37,9 +37,9 @@ def run(*words: str, url: str = "", stdin: bytes = b"", exit_code: int = 0, **en
     return out or err
 
 
-def refused(*words: str, url: str = "", stdin: bytes = b"", **environment: str) -> str:
+def refused(*arguments: str, url: str = "", stdin: bytes = b"", **environment: str) -> str:
     """Run what is refused: exit 1 and one line."""
-    line = run(*words, url=url, stdin=stdin, exit_code=1, **environment)
+    line = run(*arguments, url=url, stdin=stdin, exit_code=1, **environment)
     assert line.startswith("caregrant: ")
     assert line.count("\n") == 1
     return line
@@ -47,7 +47,7 @@ def refused(*words: str, url: str = "", stdin: bytes = b"", **environment: str) 
 
 @pytest.fixture
 def clinic(sqlite_url: str) -> str:
-    """The URL of the demonstration clinic, an hour old."""
+    """Return the URL of the demonstration clinic, an hour old."""
     database = connect(sqlite_url)
     demo.fill(database, load(POLICIES).types, datetime.now(UTC) - timedelta(hours=1))
     close_all(database)
@@ -68,31 +68,31 @@ def test_from_nothing_to_a_decision(tmp_path: Path) -> None:
 
 def test_check_says_no_with_exit_1(clinic: str) -> None:
     """A denial is exit 1 and a sentence; --explain says which conditions fail, with their rules."""
-    asked = ("check", "practitioner:bob", "view", "patient:p-3")
-    assert run(*asked, url=clinic, exit_code=1) == "denied: no way to permit has all its conditions met\n"
-    told = run(*asked, "--explain", url=clinic, exit_code=1)
-    assert "UNMET  R2: there is no live grant" in told
-    assert told.index("R5 (does not permit)") < told.index("R3 (does not permit)"), "the nearest way first"
-    assert "has ended" in told
+    command = ("check", "practitioner:bob", "view", "patient:p-3")
+    assert run(*command, url=clinic, exit_code=1) == "denied: no way to permit has all its conditions met\n"
+    output = run(*command, "--explain", url=clinic, exit_code=1)
+    assert "UNMET  R2: there is no live grant" in output
+    assert output.index("R5 (does not permit)") < output.index("R3 (does not permit)"), "the nearest way first"
+    assert "has ended" in output
 
 
 def test_check_in_the_past(clinic: str) -> None:
     """--at asks about another instant, by the policy of then or by today's; a time without a zone is a usage error."""
     then = format_instant(datetime.now(UTC) - timedelta(days=60))
-    asked = ("check", "practitioner:bob", "view", "patient:p-3", "--at", then)
-    assert f"the policy of {then} is not known: no service had begun here by then" in refused(*asked, url=clinic)
-    assert run(*asked, "--todays-policy", url=clinic).startswith("allowed")
-    told = run("check", "practitioner:bob", "view", "patient:p-3", "--at", "2026-01-01", url=clinic, exit_code=2)
-    assert "RFC 3339" in told
+    command = ("check", "practitioner:bob", "view", "patient:p-3", "--at", then)
+    assert f"the policy of {then} is not known: no service had begun here by then" in refused(*command, url=clinic)
+    assert run(*command, "--todays-policy", url=clinic).startswith("allowed")
+    output = run("check", "practitioner:bob", "view", "patient:p-3", "--at", "2026-01-01", url=clinic, exit_code=2)
+    assert "RFC 3339" in output
 
 
 def test_json_is_for_programs(clinic: str) -> None:
     """Every command that answers has --json, and what it writes is one JSON value."""
-    told = json.loads(run("check", "practitioner:bob", "view", "patient:p-2", "--json", url=clinic))
-    assert (told["decision"], told["rule"], told["rules"]) == (True, "R5", ["R5", "R1", "R2"])
-    assert parse_instant(told["until"]) > datetime.now(UTC)
-    asked = ("check", "practitioner:noa", "view", "patient:p-2", "--explain", "--json")
-    denied = json.loads(run(*asked, url=clinic, exit_code=1))
+    output = json.loads(run("check", "practitioner:bob", "view", "patient:p-2", "--json", url=clinic))
+    assert (output["decision"], output["rule"], output["rules"]) == (True, "R5", ["R5", "R1", "R2"])
+    assert parse_instant(output["until"]) > datetime.now(UTC)
+    command = ("check", "practitioner:noa", "view", "patient:p-2", "--explain", "--json")
+    denied = json.loads(run(*command, url=clinic, exit_code=1))
     assert denied["ways"][0]["unmet"]
     assert json.loads(run("who", "view", "patient:p-1", "--json", url=clinic)) == ["alice", "bob", "carol"]
     assert "p-1" in json.loads(run("what", "practitioner:bob", "view", "patient", "--json", url=clinic))
@@ -143,22 +143,22 @@ def test_policy_check_and_show(tmp_path: Path) -> None:
     assert 'FROM "membership"' in shown
     assert "[colleague.polar:" in shown
     (tmp_path / "bad.polar").write_text('allow(p: Practitioner, "view", x: Patient) if x.ownr = p;\nfoo(;\n')
-    told = run("policy", "check", str(tmp_path), exit_code=1)
-    assert told.startswith("caregrant: ")
-    assert "bad.polar:2:" in told
+    output = run("policy", "check", str(tmp_path), exit_code=1)
+    assert output.startswith("caregrant: ")
+    assert "bad.polar:2:" in output
     assert "no directory that holds .polar files" in refused("policy", "check", str(tmp_path / "none"))
 
 
 def test_settings_come_from_the_environment(clinic: str, tmp_path: Path) -> None:
     """CAREGRANT_DATABASE and CAREGRANT_POLICIES are what the options are; an option wins."""
-    asked = ("check", "practitioner:alice", "view", "patient:p-1")
-    assert run(*asked, CAREGRANT_DATABASE=clinic).startswith("allowed")
+    command = ("check", "practitioner:alice", "view", "patient:p-1")
+    assert run(*command, CAREGRANT_DATABASE=clinic).startswith("allowed")
     none = f"sqlite:///{tmp_path}/none.db"
-    assert run(*asked, url=clinic, CAREGRANT_DATABASE=none).startswith("allowed")
-    assert "there is no database" in refused(*asked, CAREGRANT_DATABASE=none)
+    assert run(*command, url=clinic, CAREGRANT_DATABASE=none).startswith("allowed")
+    assert "there is no database" in refused(*command, CAREGRANT_DATABASE=none)
     (tmp_path / "open.polar").write_text('allow(_: Practitioner, "view", _: Patient);')
-    told = run("check", "practitioner:frank", "view", "patient:p-1", url=clinic, CAREGRANT_POLICIES=str(tmp_path))
-    assert told == "allowed: by a rule without a number\n"
+    output = run("check", "practitioner:frank", "view", "patient:p-1", url=clinic, CAREGRANT_POLICIES=str(tmp_path))
+    assert output == "allowed: by a rule without a number\n"
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_settings_come_from_the_environment(clinic: str, tmp_path: Path) -> None
 )
 def test_a_database_that_is_none(url: str, why: str) -> None:
     """A bad URL, or a server that is not there: one line, exit 1."""
-    asked = ("check", "practitioner:alice", "view", "patient:p-1")
-    assert why in run(*asked, url=url, exit_code=1)
+    command = ("check", "practitioner:alice", "view", "patient:p-1")
+    assert why in run(*command, url=url, exit_code=1)
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
@@ -184,30 +184,30 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert "not a database" in refused("migrate", url=f"sqlite:///{path}")
     assert path.read_bytes() == before
     (tmp_path / "empty.db").touch()
-    told = refused("check", "a:b", "view", "c:d", url=f"sqlite:///{tmp_path}/empty.db")
-    assert "lacks 0001_initial" in told
-    assert "caregrant migrate" in told
+    output = refused("check", "a:b", "view", "c:d", url=f"sqlite:///{tmp_path}/empty.db")
+    assert "lacks 0001_initial" in output
+    assert "caregrant migrate" in output
 
 
 def test_an_unknown_id_is_refused(clinic: str) -> None:
     """No list of nobody, and no denial, for an id that was mistyped: the error names the one that was meant."""
-    for words, why in (
+    for arguments, why in (
         (("who", "view", "patient:P1"), "no patient P1; did you mean p-1?"),
         (("what", "practitioner:ailce", "view", "patient"), "no practitioner ailce; did you mean alice?"),
         (("audit", "erase", "patient:p-1000"), "no patient p-1000; did you mean p-100?"),
     ):
-        assert why in refused(*words, url=clinic)
+        assert why in refused(*arguments, url=clinic)
 
 
 def test_a_decision_about_an_unknown_id_says_so(clinic: str) -> None:
     """A check is a decision, as an app gets it; that the id is not there is said beside it."""
     command: list[str | Path] = [Path(sys.executable).with_name("caregrant"), "check", "--json", "--database", clinic]
-    for words, why in (
+    for arguments, why in (
         (("practitioner:alice", "view", "document:d1"), "caregrant: no document d1; did you mean d-1?\n"),
         (("practitioner:bob@north.example", "view", "patient:p-1"), "did you mean bob?"),
         (("practitioner:alice", "view", "patient:p-1"), ""),
     ):
-        done = subprocess.run([*command, *words], capture_output=True, check=False, text=True)
+        done = subprocess.run([*command, *arguments], capture_output=True, check=False, text=True)
         assert json.loads(done.stdout)["decision"] is not bool(why)
         assert why in done.stderr
         assert bool(done.stderr) is bool(why)
@@ -216,11 +216,11 @@ def test_a_decision_about_an_unknown_id_says_so(clinic: str) -> None:
 def test_a_question_at_the_command_line(clinic: str) -> None:
     """Audit ask lists the questions, answers one as table, CSV or JSON, and refuses what it cannot ask."""
     assert "Q1  who_could  (patient, policy)\n" in run("audit", "ask")
-    told = run("audit", "ask", "who_could", "-p", "patient=p-1", url=clinic)
-    assert told.endswith("\nQ1 3 of 14 practitioners checked\n")
-    words = ("audit", "ask", "stale_shares", "-p", "open_days=1", "--format", "json")
+    output = run("audit", "ask", "who_could", "-p", "patient=p-1", url=clinic)
+    assert output.endswith("\nQ1 3 of 14 practitioners checked\n")
+    arguments = ("audit", "ask", "stale_shares", "-p", "open_days=1", "--format", "json")
     done = subprocess.run(
-        [Path(sys.executable).with_name("caregrant"), *words, "--database", clinic], capture_output=True, check=True
+        [Path(sys.executable).with_name("caregrant"), *arguments, "--database", clinic], capture_output=True, check=True
     )
     assert {json.loads(line)["patient"] for line in done.stdout.splitlines()} >= {"p-1", "p-2"}
     refusals: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -229,14 +229,14 @@ def test_a_question_at_the_command_line(clinic: str) -> None:
         (("stale_shares", "-p", "open_days=x"), "open_days: a whole number"),
         (("what_did",), "what_did needs practitioner"),
     )
-    for asked, why in refusals:
-        assert why in refused("audit", "ask", *asked, url=clinic)
+    for command, why in refusals:
+        assert why in refused("audit", "ask", *command, url=clinic)
 
 
 def test_usage_errors_are_exit_2() -> None:
     """A word too few, an unknown command and a subject without its type."""
-    for words in (("check",), ("fly",), ("check", "alice", "view", "patient:p-1"), ("serve", "--workers", "0")):
-        assert "Error" in run(*words, exit_code=2)
+    for arguments in (("check",), ("fly",), ("check", "alice", "view", "patient:p-1"), ("serve", "--workers", "0")):
+        assert "Error" in run(*arguments, exit_code=2)
 
 
 def test_help_is_help() -> None:
@@ -271,5 +271,5 @@ def test_the_same_on_postgresql(postgresql_url: str) -> None:
     """The demonstration clinic on PostgreSQL, through the command line alone."""
     assert "demonstration clinic" in run("demo", url=postgresql_url)
     assert run("who", "view", "patient:p-1", url=postgresql_url) == "alice\nbob\ncarol\n"
-    told = run("check", "practitioner:bob", "view", "patient:p-3", "--explain", url=postgresql_url, exit_code=1)
-    assert "UNMET  R2" in told
+    output = run("check", "practitioner:bob", "view", "patient:p-3", "--explain", url=postgresql_url, exit_code=1)
+    assert "UNMET  R2" in output

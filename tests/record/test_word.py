@@ -12,7 +12,7 @@ from authz.audit.export.log import log_lines
 from authz.audit.integrity.checkpoints import Signer, checkpoint, format_note
 from authz.audit.integrity.verdict import verdict_of
 from authz.audit.integrity.verification import verification, verify_database
-from authz.audit.verify import Facts, Verifier, batch_faults, describe_report
+from authz.audit.verify import FactComparison, LogVerifier, batch_faults, describe_report
 from authz.database import MIGRATIONS, Database, close_all, connect, migrate
 from authz.models import ErasedField, Event, PersonalSecret, RecordedDecision, Seal
 from authz.record import Actor, NewEvent, append, replay_facts, seal
@@ -318,14 +318,14 @@ def test_an_export_of_before_facts_proves_less(recorded: Database, signer: Signe
     checkpoint(recorded, signer, NOW)
     lines = [line for line in log_lines(recorded, signer.key.name) if not {"fact", "unsealed"} & set(line)]
     lines[0]["version"] = 1
-    report = Verifier((), signer.key).read(json.loads(canonical(line)) for line in lines)
+    report = LogVerifier((), signer.key).read(json.loads(canonical(line)) for line in lines)
     assert (report.verdict.word, report.proven) == ("PARTLY VERIFIED", report.leaves)
     assert "the facts are not in this export" in report.verdict.sentence
 
 
 def test_alike_facts_are_counted() -> None:
     """Two rows that are alike are told twice and stand twice; a third, or one that is missing, is found."""
-    facts = Facts(canonical)
+    facts = FactComparison(canonical)
     row = {"patient": "p", "started_at": "2026"}
     for event in (1, 2):
         facts.add_event(event, "grant:started", {"before": None, "after": row})
@@ -341,7 +341,7 @@ def test_alike_facts_are_counted() -> None:
 
 def test_trees_are_read_in_any_order() -> None:
     """An event may be read before the earlier event that it goes on from, which is in another tree."""
-    facts = Facts(canonical)
+    facts = FactComparison(canonical)
     facts.add_event(9, "patient:changed", {"after": {"patient": "p", "subscription": "city"}})
     facts.add_event(4, "patient:added", {"after": {"patient": "p", "subscription": "north"}})
     assert facts.compare("patient", {"patient": "p", "subscription": "city"}) == ("", "")

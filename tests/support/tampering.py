@@ -6,7 +6,7 @@ from datetime import datetime
 
 from authz.audit.export.log import log_lines
 from authz.audit.integrity.verification import verify_database
-from authz.audit.verify import LogReport, Verifier, VerifierKey, parse_notes
+from authz.audit.verify import LogReport, LogVerifier, VerifierKey, parse_notes
 from authz.callers.clients import add_client
 from authz.database import Database
 from authz.domain import to_micros
@@ -61,7 +61,7 @@ def judge(database: Database, kept: str = "", key: str | None = None, now: datet
     report = verify_database(database, kept, key, now=now)
     whom = VerifierKey.parse(key) if key else None
     lines = [json.loads(canonical(line)) for line in log_lines(database, whom.name if whom else "")]
-    alone = Verifier(parse_notes(kept), whom, now=None if now is None else to_micros(now)).read(lines)
+    alone = LogVerifier(parse_notes(kept), whom, now=None if now is None else to_micros(now)).read(lines)
     assert alone.verdict.word == report.verdict.word, (str(alone.verdict), str(report.verdict))
     assert (alone.proven, alone.leaves, alone.unsealed) == (report.proven, report.leaves, report.unsealed)
     return report

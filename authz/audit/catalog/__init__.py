@@ -1,1 +1,1 @@
-"""What a question of the audit is: its parameters, its columns, the ids that it knows."""
+"""What a question of the audit is: its parameters, its result, its columns, and the ids that exist."""

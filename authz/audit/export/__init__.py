@@ -1,1 +1,1 @@
-"""The record carried out: log, Parquet, FHIR."""
+"""The record as files: the log, Parquet, FHIR."""

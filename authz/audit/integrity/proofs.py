@@ -1,9 +1,11 @@
-"""Proofs for somebody who has a checkpoint and not the log: that a row is in it, that a later one goes on from it."""
+"""Proofs for somebody who has a checkpoint and not the log: a row is in the tree, a later tree extends an earlier."""
 
 from typing import Any
 
+from peewee import Expression
+
 from authz.audit.export.log import sealed_rows
-from authz.audit.integrity.checkpoints import format_note, kept
+from authz.audit.integrity.checkpoints import format_note, stored_checkpoints
 from authz.audit.verify import Malformed, Note, parse_notes
 from authz.database import Database, database_connection
 from authz.domain import to_micros
@@ -16,44 +18,55 @@ from authz.record.sealing import SEALED, decision_leaf_contents
 from authz.record.trees import consistency_proof, inclusion_proof
 
 Proof = dict[str, Any]
+"""A proof as JSON; ``verify.py --proof`` checks it."""
 
 
 def prove_event(database: Database, number: int) -> Proof:
-    """That an event is in the tree of the last checkpoint. Raises `NotFound`, and `InvalidInput` before one is."""
+    """Prove that an event is in the tree of the last checkpoint.
+
+    Raises `NotFound` if there is no such event, and `InvalidInput` if no checkpoint covers it yet.
+    """
     with database_connection(database):
-        found = Event.select(*(getattr(Event, name) for name in EVENT_FIELDS)).where(Event.id == number)
-        row = next(iter(found.tuples().execute(database)), None)
+        events = Event.select(*(getattr(Event, name) for name in EVENT_FIELDS)).where(Event.id == number)
+        row = next(iter(events.tuples().execute(database)), None)
         if row is None:
             raise NotFound
-        (content,) = event_leaf_contents(database, [(row[0], to_micros(row[1]), *row[2:])])
-        return _included(database, content["subscription"], MerkleLeaf.event == number, content)
+        (leaf,) = event_leaf_contents(database, [(row[0], to_micros(row[1]), *row[2:])])
+        return _prove_leaf(database, leaf["subscription"], MerkleLeaf.event == number, leaf)
 
 
 def prove_decision(database: Database, number: int) -> Proof:
-    """That a decision is in a batch, and the batch in the tree of the last checkpoint. Raises as above."""
+    """Prove that a decision is in a batch, and that the batch is in the tree of the last checkpoint.
+
+    Raises `NotFound` if there is no such decision, and `InvalidInput` if no checkpoint covers it yet.
+    """
     with database_connection(database):
-        decision = next(
-            iter(RecordedDecision.select().where(RecordedDecision.id == number).dicts().execute(database)), None
-        )
+        rows = RecordedDecision.select().where(RecordedDecision.id == number).dicts().execute(database)
+        decision = next(iter(rows), None)
         if decision is None:
             raise NotFound
-        where = (Seal.subscription == decision["subscription"], Seal.first <= number, Seal.last >= number)
-        found = Seal.select(*(getattr(Seal, name) for name in SEALED)).where(*where)
-        for seal in found.dicts().execute(database):
-            told = {**seal, "at": to_micros(seal["at"]), "root": bytes(seal["root"])}
-            rows = list(decision_leaf_contents(database, sealed_rows(database, told)))
-            at = next((index for index, row in enumerate(rows) if row["id"] == number), None)
-            if at is not None:
-                proof = _included(database, seal["subscription"], MerkleLeaf.seal == seal["id"], seal_leaf(told))
-                path = _path([leaf_hash(canonical(row)) for row in rows], at)
-                return {**proof, "row": rows[at], "row_number": at, "row_path": [one.hex() for one in path]}
+        covers = (Seal.subscription == decision["subscription"], Seal.first <= number, Seal.last >= number)
+        seals = Seal.select(*(getattr(Seal, name) for name in SEALED)).where(*covers)
+        for row in seals.dicts().execute(database):
+            seal = {**row, "at": to_micros(row["at"]), "root": bytes(row["root"])}
+            decisions = list(decision_leaf_contents(database, sealed_rows(database, seal)))
+            place = next((place for place, leaf in enumerate(decisions) if leaf["id"] == number), None)
+            if place is not None:
+                proof = _prove_leaf(database, seal["subscription"], MerkleLeaf.seal == seal["id"], seal_leaf(seal))
+                path = _path_in_batch([leaf_hash(canonical(leaf)) for leaf in decisions], place)
+                return {
+                    **proof,
+                    "row": decisions[place],
+                    "row_number": place,
+                    "row_path": [node.hex() for node in path],
+                }
     raise InvalidInput("this decision is not sealed yet; run: caregrant audit checkpoint")
 
 
 def prove_consistency(database: Database, since: str) -> list[Proof]:
-    """That the last checkpoint of each tree begins with those of `since`, a text of earlier ones.
+    """Prove that the last checkpoint of each tree extends the checkpoints in the text `since`.
 
-    Raises `InvalidInput` for a text that holds none, or one of a tree that is not here.
+    Raises `InvalidInput` for a text that holds no checkpoint, or the checkpoint of a tree that is not here.
     """
     try:
         earlier = parse_notes(since)
@@ -61,34 +74,32 @@ def prove_consistency(database: Database, since: str) -> list[Proof]:
         raise InvalidInput(str(error)) from error
     proofs: list[Proof] = []
     with database_connection(database):
-        last = {note.origin: (tree, note) for tree, note in kept(database).items()}
+        last = {note.origin: (tree, note) for tree, note in stored_checkpoints(database).items()}
         for old in earlier:
             tree, note = last.get(old.origin, ("", None))
             if note is None or old.size > note.size:
                 raise InvalidInput(f"there is no later checkpoint of {old.origin} here")
-            path = consistency_proof(database, tree, old.size, note.size)
-            proofs.append(
-                {"old": format_note(old), "checkpoint": format_note(note), "path": [one.hex() for one in path]}
-            )
+            path = [node.hex() for node in consistency_proof(database, tree, old.size, note.size)]
+            proofs.append({"old": format_note(old), "checkpoint": format_note(note), "path": path})
     return proofs
 
 
-def _included(database: Database, tree: str, which: Any, content: dict[str, Any]) -> Proof:
-    found = MerkleLeaf.select(MerkleLeaf.number).where(MerkleLeaf.tree == tree, which).tuples().execute(database)
-    number = next((one for (one,) in found), None)
-    note: Note | None = kept(database).get(tree)
+def _prove_leaf(database: Database, tree: str, condition: Expression, leaf: dict[str, Any]) -> Proof:
+    numbers = MerkleLeaf.select(MerkleLeaf.number).where(MerkleLeaf.tree == tree, condition).tuples().execute(database)
+    number = next((number for (number,) in numbers), None)
+    note: Note | None = stored_checkpoints(database).get(tree)
     if number is None or note is None or number >= note.size:
         raise InvalidInput("no checkpoint covers this yet; run: caregrant audit checkpoint")
-    path = [one.hex() for one in inclusion_proof(database, tree, number, note.size)]
-    return {"checkpoint": format_note(note), "number": number, "leaf": content, "path": path}
+    path = [node.hex() for node in inclusion_proof(database, tree, number, note.size)]
+    return {"checkpoint": format_note(note), "number": number, "leaf": leaf, "path": path}
 
 
-def _path(leaves: list[bytes], at: int) -> list[bytes]:
-    """The proof in the small tree of a batch."""
+def _path_in_batch(leaves: list[bytes], place: int) -> list[bytes]:
+    """Return the inclusion proof of a decision in the small tree of its batch."""
 
     def node(level: int, index: int) -> bytes:
         if level == 0:
             return leaves[index]
         return node_hash(node(level - 1, 2 * index), node(level - 1, 2 * index + 1))
 
-    return inclusion(node, at, len(leaves))
+    return inclusion(node, place, len(leaves))

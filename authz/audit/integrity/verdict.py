@@ -6,8 +6,10 @@ __all__ = ["LogVerdict", "verdict_of"]
 
 
 def verdict_of(report: LogReport, unproven: str = "") -> LogVerdict:
-    """The verdict on a verified record. `unproven`: a source of the same answers that no tree covers, such as Parquet
-    files; with one, VERIFIED becomes PARTLY VERIFIED.
+    """Return the verdict on a verified record.
+
+    `unproven` names a source of the same answers that no tree covers, such as Parquet files; then VERIFIED becomes
+    PARTLY VERIFIED.
     """
     verdict = report.verdict
     if not unproven:

@@ -1,13 +1,22 @@
-"""Is the record whole? The verifier's answer for a database, and what it was asked on."""
+"""Is the record of a database whole? The answer of the verifier, and when and how it was found."""
 
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from authz.audit.export.batches import reading
-from authz.audit.export.log import as_it_stands, log_lines
-from authz.audit.verify import Finding, LogReport, LogVerdict, Malformed, Note, Verifier, VerifierKey, parse_notes
+from authz.audit.export.batches import start_reading
+from authz.audit.export.log import log_lines, snapshot
+from authz.audit.verify import (
+    Finding,
+    LogReport,
+    LogVerdict,
+    LogVerifier,
+    Malformed,
+    Note,
+    VerifierKey,
+    parse_notes,
+)
 from authz.database import Database, database_connection
 from authz.domain import from_micros, to_micros
 from authz.errors import InvalidInput
@@ -16,8 +25,10 @@ from authz.record.leaves import canonical
 
 @dataclass(frozen=True)
 class Verification:
-    """What was verified: the report of the verifier, when the last checkpoint claims to be signed, and the seconds that
-    it took. `authz.audit.integrity.verdict.verdict_of(verification.report)` says what it is worth.
+    """The verification of a record: the report of the verifier, and the seconds that it took.
+
+    `checkpoint_at` is when the last checkpoint claims to be signed. `authz.audit.integrity.verdict.verdict_of` returns
+    the verdict on the report.
     """
 
     report: LogReport
@@ -26,22 +37,22 @@ class Verification:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The leaves of each tree, by its subscription (empty: of none)."""
-        return {tree.name: tree.grown.size for tree in self.report.trees}
+        """The leaves of each tree, by its subscription; the tree of no subscription has an empty name."""
+        return {tree.name: tree.builder.size for tree in self.report.trees}
 
     @property
     def roots(self) -> dict[str, str]:
         """The root of each tree, in hexadecimal."""
-        return {tree.name: tree.grown.root.hex() for tree in self.report.trees}
+        return {tree.name: tree.builder.root.hex() for tree in self.report.trees}
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong; what is proven is another question."""
+        """Whether nothing is wrong; how much is proven is another question."""
         return self.report.ok
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, first of all."""
+        """The first thing that is wrong, if any."""
         return None if self.report.ok else str(self.report.findings[0])
 
     @property
@@ -56,13 +67,7 @@ def verification(
     url: str = "",
     now: datetime | None = None,
 ) -> Verification:
-    """Verify the whole record. `checkpoint` is the text of checkpoints that somebody kept, `key` the verifier key that
-    they must be signed with; without one no signature is checked. `url` is where other processes find the same
-    database, to read a large record with all processors; `now` is the present, before which months were dropped.
-
-    Reads only, in memory that grows with the facts and not with the record. Raises `InvalidInput` for a checkpoint or a
-    key that is none, and `Unavailable`.
-    """
+    """Verify the whole record of a database, without writing to it. The arguments are those of `verify_database`."""
     began = time.monotonic()
     report = verify_database(database, checkpoint, key, url, now)
     seconds = time.monotonic() - began
@@ -70,7 +75,7 @@ def verification(
 
 
 def _last_signed(database: Database) -> datetime | None:
-    """When the last checkpoint claims to be signed; None for what is no instant: anybody may have written it."""
+    """Return when the last checkpoint claims to be signed; None if it claims no instant, for anybody may write it."""
     with database_connection(database):
         last = database.execute_sql("SELECT at FROM checkpoint ORDER BY id DESC LIMIT 1").fetchone()
     try:
@@ -87,23 +92,32 @@ def verify_database(
     now: datetime | None = None,
     waiting: int = 0,
 ) -> LogReport:
-    """The verifier's whole report on a database, as on its exported log; `waiting` answers are not in it yet."""
+    """Return the verifier's whole report on a database, as on its exported log.
+
+    `checkpoint` is the text of checkpoints that somebody kept. `key` is the verifier key by which they must be signed;
+    without a key no signature is checked. `url` is where other processes find the same database, to read a large record
+    on all processors. `now` is the present: a month cannot be dropped before its time. `waiting` answers are not in
+    the database yet.
+
+    The memory grows with the facts and not with the record. Raises `InvalidInput` for a text that is no checkpoint or
+    key, and `Unavailable`.
+    """
     try:
-        whom = VerifierKey.parse(key) if key else None
+        verifier_key = VerifierKey.parse(key) if key else None
         kept = parse_notes(checkpoint) if checkpoint else []
     except Malformed as error:
         raise InvalidInput(str(error)) from error
-    name = whom.name if whom else _name(kept)
-    with database_connection(database), as_it_stands(database), reading(database, url) as add_decisions:
+    name = verifier_key.name if verifier_key else _name_of_log(kept)
+    with database_connection(database), snapshot(database), start_reading(database, url) as add_decisions:
         micros = None if now is None else to_micros(now)
-        verifier = Verifier(kept, whom, apart=add_decisions, write=canonical, now=micros)
+        verifier = LogVerifier(kept, verifier_key, check_decisions=add_decisions, write=canonical, now=micros)
         try:
-            return verifier.read(log_lines(database, name, apart=True, waiting=waiting))
+            return verifier.read(log_lines(database, name, decisions=False, waiting=waiting))
         except Malformed as error:
             verifier.report.findings.append(Finding("unreadable row", "", "the database", str(error)))
             return verifier.report
 
 
-def _name(kept: Iterable[Note]) -> str:
-    """The log's name where no key tells it."""
+def _name_of_log(kept: Iterable[Note]) -> str:
+    """Return the name of the log from the checkpoints, if no key has it."""
     return next((note.origin.rpartition("/")[0] for note in kept), "")

@@ -1,10 +1,10 @@
-"""The questions of the audit (AUDIT.md 1.4), one function each, by subject. `docs/questions.md` lists them all.
+"""The questions of the audit (Q1–Q29), one function each, by subject.
 
-Each is called with an `authz.audit.session.Audit`, takes `as_of`, `tz` and its own parameters by name, and gives an
-`authz.audit.catalog.question.Answer`.
+`docs/questions.md` lists all of them. Each is called with an `authz.audit.session.Audit`, takes `as_of`, `tz` and
+its own parameters by name, and returns an `authz.audit.catalog.question.Answer`.
 """
 
-from authz.audit.catalog.question import Question
+from authz.audit.catalog.question import AuditQuestion
 from authz.audit.questions.access import access_over_time, what_could_reach, who_could, who_did
 from authz.audit.questions.changes import what_changed
 from authz.audit.questions.denials import denied_attempts
@@ -21,7 +21,7 @@ from authz.audit.questions.reviews import access_review, review_sheet, separatio
 from authz.audit.questions.shares import given_by_others, given_to_others, stale_shares, standing_shares
 from authz.audit.questions.volume import volume
 
-QUESTIONS: tuple[Question, ...] = (
+QUESTIONS: tuple[AuditQuestion, ...] = (
     who_could,
     access_over_time,
     who_did,

@@ -1,13 +1,15 @@
-"""Who could see a patient, who did, and what somebody could reach (Q1–Q3).
+"""Who could see a patient, who did, and what a practitioner could reach (Q1–Q3).
 
-Who could is asked of the PDP at that instant: no rule is written down a second time here.
+The policy decision point answers who could, for the instant asked about: no rule is written down a second time here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from authz.audit.catalog.question import Found, question
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.catalog.question import question
+from authz.audit.catalog.result import QuestionResult, ResultTable
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 from authz.models import Patient
 from authz.policy.compiler import Schema
 from authz.policy.compiler.schema import ToOne
@@ -15,19 +17,22 @@ from authz.policy.decision import Decision
 
 _CHUNK = 500
 _HOW = {"owner": "owner", "viewer": "share"}
+_WITNESS = "how rule grant standing_share from_whom since until policy_version"
 
 
-@question("Q1", "practitioner role how rule grant standing_share from_whom since until policy_version", "practitioners")
-def who_could(audit: Audit, *, patient: str, policy: str = "") -> Found:
-    """Who could see this patient at that instant, and by which rule and grant?
+@question(
+    "Q1",
+    "Who could see this patient at that instant, and by which rule and grant?",
+    "practitioners",
+)
+def who_could(audit: Audit, *, patient: str, policy: str = "") -> QuestionResult:
+    """Return one row for each practitioner, with the first rule that permits.
 
-    One row for each practitioner, with the first way that permits, by the policy that was in force then. `policy`
-    names another: ``today``, or a version.
+    The policy that was in force then answers. `policy` names another policy: ``today``, or a version.
     """
-    resource, decider = ("patient", patient), audit.decider(policy)
-    people = decider.search_subjects("practitioner", "view", resource, now=audit.now, limit=MOST_ROWS + 1)
-    asked = [(("practitioner", who), "view", resource) for who in people]
-    roles = _roles(
+    resource, pdp = ("patient", patient), audit.pdp_in_force(policy)
+    people = pdp.search_subjects("practitioner", "view", resource, now=audit.now, limit=MOST_ROWS + 1)
+    roles = _join_roles(
         audit.rows(
             """SELECT m.practitioner_id, m.role FROM membership m
             JOIN patient p ON p.subscription_id = m.subscription_id
@@ -53,24 +58,30 @@ def who_could(audit: Audit, *, patient: str, policy: str = "") -> Found:
             now=audit.micros,
         )
     )
-    answers = decider.evaluate_many(asked, now=audit.now)
+    evaluations = [(("practitioner", person), "view", resource) for person in people]
+    decisions = pdp.evaluate_many(evaluations, now=audit.now)
     rows = [
-        (who, roles.get(who), *_witness(decision, grants, shares), decider.version)
-        for who, decision in zip(people, answers, strict=True)
+        (person, roles.get(person), *_witness(decision, grants, shares), pdp.version)
+        for person, decision in zip(people, decisions, strict=True)
     ]
-    return Found(rows, audit.number("SELECT COUNT(*) FROM practitioner"))
+    table = ResultTable.of(f"practitioner role {_WITNESS}", rows)
+    return QuestionResult(table, audit.number("SELECT COUNT(*) FROM practitioner"))
 
 
-@question("Q1", "practitioner how grant standing_share from_whom since until ended_by end_cause", "grants and shares")
-def access_over_time(audit: Audit, *, patient: str) -> Found:
-    """What was ever given on this patient, to whom, from when until when, and who ended it?
+@question(
+    "Q1",
+    "What was ever given on this patient, to whom, from when until when, and who ended it?",
+    "grants and shares",
+)
+def access_over_time(audit: Audit, *, patient: str) -> QuestionResult:
+    """Return one row for each grant, and for each time in which a standing share held.
 
-    Grants, and the standing shares of those who owned the patient while they did; what each of them permits is for the
-    policy to say (`who_could`).
+    A standing share held while its owner owned the patient. The policy says what each of them permits (`who_could`).
     """
-    rows = audit.rows(
-        """SELECT practitioner_id AS who, CASE WHEN role = 'owner' THEN 'owner' ELSE 'share' END AS how, id AS held,
-            CAST(NULL AS BIGINT) AS share, given_by, started_at AS begun, ended_at AS ended, ended_by, end_cause
+    table = audit.table(
+        """SELECT practitioner_id AS practitioner, CASE WHEN role = 'owner' THEN 'owner' ELSE 'share' END AS how,
+            id AS "grant", CAST(NULL AS BIGINT) AS standing_share, given_by AS from_whom, started_at AS since,
+            ended_at AS until, ended_by, end_cause
         FROM "grant" WHERE patient_id = :patient AND started_at <= :now
         UNION ALL
         SELECT s.colleague_id, 'standing share', NULL, s.id, s.owner_id,
@@ -80,113 +91,130 @@ def access_over_time(audit: Audit, *, patient: str) -> Found:
         JOIN standing_share s ON s.owner_id = g.practitioner_id AND s.subscription_id = p.subscription_id
         WHERE g.patient_id = :patient AND g.role = 'owner' AND g.started_at <= :now AND s.started_at <= :now
             AND s.started_at < g.ended_at AND g.started_at < s.ended_at
-        ORDER BY begun, held, share LIMIT :most""",
+        ORDER BY since, "grant", standing_share LIMIT :most""",
         patient=patient,
         now=audit.micros,
         most=MOST_ROWS + 1,
     )
-    return Found(rows, len(rows))
+    return QuestionResult(table, len(table))
 
 
-@question("Q3", "patient subscription how rule grant standing_share from_whom since until policy_version", "patients")
-def what_could_reach(audit: Audit, *, practitioner: str, policy: str = "") -> Found:
-    """Everything that this practitioner could see at that instant, and how: owned, shared, or by a standing share.
+@question(
+    "Q3",
+    "Everything that this practitioner could see at that instant, and how: owned, shared, or by a standing share.",
+    "patients",
+)
+def what_could_reach(audit: Audit, *, practitioner: str, policy: str = "") -> QuestionResult:
+    """Return one row for each patient, with the first rule that permits.
 
-    By the policy that was in force then. `policy` names another: ``today``, or a version.
+    The policy that was in force then answers. `policy` names another policy: ``today``, or a version.
     """
-    who, decider = ("practitioner", practitioner), audit.decider(policy)
-    patients = decider.search_resources(who, "view", "patient", now=audit.now, limit=MOST_ROWS + 1)
-    answers = decider.evaluate_many([(who, "view", ("patient", one)) for one in patients], now=audit.now)
-    held = {"who": practitioner, "now": audit.micros}
+    subject, pdp = ("practitioner", practitioner), audit.pdp_in_force(policy)
+    patients = pdp.search_resources(subject, "view", "patient", now=audit.now, limit=MOST_ROWS + 1)
+    decisions = pdp.evaluate_many([(subject, "view", ("patient", patient)) for patient in patients], now=audit.now)
     grants = _by_id(
         audit.rows(
             """SELECT id, role, started_at, given_by FROM "grant"
-            WHERE practitioner_id = :who AND started_at <= :now AND ended_at > :now""",
-            **held,
+            WHERE practitioner_id = :practitioner AND started_at <= :now AND ended_at > :now""",
+            practitioner=practitioner,
+            now=audit.micros,
         )
     )
     shares = _by_id(
         audit.rows(
             """SELECT id, '', started_at, owner_id FROM standing_share
-            WHERE colleague_id = :who AND started_at <= :now AND ended_at > :now""",
-            **held,
+            WHERE colleague_id = :practitioner AND started_at <= :now AND ended_at > :now""",
+            practitioner=practitioner,
+            now=audit.micros,
         )
     )
     clinics = dict(_clinics(audit, patients))
     rows = [
-        (patient, clinics.get(patient), *_witness(decision, grants, shares), decider.version)
-        for patient, decision in zip(patients, answers, strict=True)
+        (patient, clinics.get(patient), *_witness(decision, grants, shares), pdp.version)
+        for patient, decision in zip(patients, decisions, strict=True)
     ]
-    return Found(rows, audit.number("SELECT COUNT(*) FROM patient"))
+    table = ResultTable.of(f"patient subscription {_WITNESS}", rows)
+    return QuestionResult(table, audit.number("SELECT COUNT(*) FROM patient"))
 
 
 @question(
     "Q2",
-    "at practitioner actor action resource_type resource allowed reason rule grant standing_share purpose client "
-    "address request_id policy_version decision",
+    "Who asked to do what with this patient or their documents, through which app, for what purpose, by which grant?",
     "decisions about this patient",
     days=365,
 )
-def who_did(audit: Audit, *, patient: str, since: When = None, until: When = None) -> Found:
-    """Who asked to do what with this patient or their documents, through which app, for what purpose, by which grant?
+def who_did(audit: Audit, *, patient: str, since: When = None, until: When = None) -> QuestionResult:
+    """Return one row for each decision, permit or denial, by default of the last year.
 
-    Both permits and denials, within a year unless said otherwise. A search is recorded with its size, not with each
-    patient that it listed.
+    A search is recorded with its size, not with each patient that it listed.
     """
     begin, end = audit.period(since, until)
-    mine = about(audit.vocabularies)
-    values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
-    rows = audit.decided(
-        f"""SELECT d.at, d.subject, NULLIF(d.actor, d.subject), d.action, d.resource_type, d.resource, d.allowed,
-        d.reason, d.rule, d."grant", d.standing_share, d.purpose, d.client_id, d.address, d.request_id,
-        d.policy_version, d.id
-        FROM ({mine}) a JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
+    resources = select_resources_of_patient(audit.schemas)
+    table = audit.decision_table(
+        f"""SELECT d.at AS at, d.subject AS practitioner, NULLIF(d.actor, d.subject) AS actor, d.action AS action,
+            d.resource_type AS resource_type, d.resource AS resource, d.allowed AS allowed, d.reason AS reason,
+            d.rule AS rule, d."grant" AS "grant", d.standing_share AS standing_share, d.purpose AS purpose,
+            d.client_id AS client, d.address AS address, d.request_id AS request_id,
+            d.policy_version AS policy_version, d.id AS decision
+        FROM ({resources}) a JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE d.at >= :since AND d.at < :until ORDER BY d.at, d.id LIMIT :most""",
-        **values,
+        patient=patient,
+        since=begin,
+        until=end,
+        most=MOST_ROWS + 1,
     )
-    every = f"""SELECT COUNT(*) FROM ({mine}) a
-        JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource"""
-    return Found(rows, int(audit.decided(every, patient=patient)[0][0]))
+    checked = audit.decision_number(
+        f"""SELECT COUNT(*) FROM ({resources}) a
+        JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource""",
+        patient=patient,
+    )
+    return QuestionResult(table, checked)
 
 
-def about(vocabularies: Iterable[Schema]) -> str:
-    """SQL for a patient and what belongs to them: entities that a relation of any of these vocabularies ties to the
-    patient, at any time.
+def select_resources_of_patient(schemas: Iterable[Schema]) -> str:
+    """Return SQL that selects the patient ``:patient``, and the entities that belong to the patient.
+
+    An entity belongs to a patient if a relation of any of these schemas leads from the entity to the patient, at any
+    time.
     """
-    ties = {
+    relations = {
         (kind.name, prop.name)
-        for types in vocabularies
-        for kind in types.types.values()
+        for schema in schemas
+        for kind in schema.types.values()
         if kind.declared
         for prop in kind.properties.values()
         if isinstance(prop, ToOne) and prop.target == "Patient"
     }
-    arms = ["SELECT 'patient' AS resource_type, :patient AS resource"]
-    arms += [
+    selects = ["SELECT 'patient' AS resource_type, :patient AS resource"]
+    selects += [
         f"""SELECT DISTINCT e.type, e.id FROM entity_link l JOIN entity e ON e.pk = l.entity_id
         WHERE l.target = :patient AND l.type = '{kind}' AND l.property = '{prop}'"""
-        for kind, prop in sorted(ties)
+        for kind, prop in sorted(relations)
     ]
-    return " UNION ALL ".join(arms)
+    return " UNION ALL ".join(selects)
 
 
 def _by_id(rows: Iterable[Sequence[Any]]) -> dict[int, Sequence[Any]]:
     return {row[0]: row[1:] for row in rows}
 
 
-def _roles(rows: Iterable[Sequence[Any]]) -> dict[str, str]:
+def _join_roles(rows: Iterable[Sequence[Any]]) -> dict[str, str]:
+    """Return the roles of each practitioner, such as ``member and auditor``."""
     roles: dict[str, str] = {}
-    for who, role in rows:
-        roles[who] = f"{roles[who]} and {role}" if who in roles else role
+    for practitioner, role in rows:
+        roles[practitioner] = f"{roles[practitioner]} and {role}" if practitioner in roles else role
     return roles
 
 
-def _witness(decision: Decision, grants: dict[int, Any], shares: dict[int, Any]) -> tuple[Any, ...]:
+def _witness(
+    decision: Decision, grants: Mapping[int, Sequence[Any]], shares: Mapping[int, Sequence[Any]]
+) -> tuple[Any, ...]:
+    """Return what permits a decision, as the columns `_WITNESS` without the last."""
     how, since, giver = "other", None, None
-    if decision.grant in grants:
+    if decision.grant is not None and decision.grant in grants:
         role, since, giver = grants[decision.grant]
         how = _HOW[role]
-    elif decision.standing_share in shares:
+    elif decision.standing_share is not None and decision.standing_share in shares:
         _, since, giver = shares[decision.standing_share]
         how = "standing share"
     return how, decision.rule, decision.grant, decision.standing_share, giver, since, decision.until_micros

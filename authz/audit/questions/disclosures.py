@@ -1,38 +1,38 @@
 """What a patient is told: the accounting of disclosures, and who consulted their record (Q5, Q6).
 
 To see a patient as a colleague of the same clinic is treatment, payment or operations, which 45 CFR 164.528(a)(1)
-leaves out of the accounting, as what the patient themself was shown. Which of these a disclosure was is known by the
-purpose that came with the question alone; without a purpose nobody can tell.
+leaves out of the accounting. So it does with what the patient was shown. The purpose that an app sends is the only sign
+of which kind a disclosure was; without a purpose nobody can tell.
 """
 
 import re
-from typing import Any
 
-from authz.audit.catalog.parameters import require_reason
-from authz.audit.catalog.question import Found, question
-from authz.audit.questions.access import about
+from authz.audit.catalog.question import question
+from authz.audit.catalog.result import QuestionResult, ResultTable
+from authz.audit.questions.access import select_resources_of_patient
 from authz.audit.questions.names import names_at_clinic
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 
 OPERATIONS = ("TREAT", "ETREAT", "BTG", "HPAYMT", "HOPERAT")
 """HL7 purposes of use that an accounting leaves out: treatment, payment, operations."""
 
 TO_THE_PATIENT = ("PATRQT",)
-"""HL7 purposes of use for which the patient themself was shown it."""
+"""HL7 purposes of use for which the patient was shown their own record."""
 
-_WORDS = re.compile("[:/#]")
+_SEPARATORS = re.compile("[:/#]")
 _SIX_YEARS = 6 * 365 + 2
 _CONSULTED = "d.allowed AND d.reason <> 'searched' AND d.action = 'view'"  # to ask who may view opens no record
 _ROLES = {"member": "works at", "manager": "manages", "auditor": "audits"}
 
 
 def _code(purpose: str) -> str:
-    """The code of a purpose that may come with its system, as in ``urn:…#TREAT``."""
-    return _WORDS.split(purpose)[-1].upper()
+    """Return the code of a purpose, which may come with its system, as in ``urn:…#TREAT``."""
+    return _SEPARATORS.split(purpose)[-1].upper()
 
 
 def disclosure_kind(subject_type: str, purpose: str) -> str:
-    """Which kind of disclosure it was, one of `authz.audit.catalog.parameters.DISCLOSURES`."""
+    """Return the kind of a disclosure, one of `authz.audit.catalog.parameters.DISCLOSURES`."""
     if subject_type == "patient" or _code(purpose) in TO_THE_PATIENT:
         return "to the patient"
     if not purpose:
@@ -40,45 +40,44 @@ def disclosure_kind(subject_type: str, purpose: str) -> str:
     return "operations" if _code(purpose) in OPERATIONS else "accountable"
 
 
-def _disclosed(audit: Audit, patient: str, since: When, until: When) -> list[tuple[Any, ...]]:
-    """Permitted views, summed up by recipient and purpose."""
+def _permitted_views(audit: Audit, patient: str, since: When, until: When) -> ResultTable:
+    """Return the permitted views of a patient, summed up by recipient and purpose, with the kind of each."""
     begin, end = audit.period(since, until)
-    return audit.decided(
-        f"""SELECT d.subject_type, d.subject, d.membership, d.client_id, d.purpose, d.action, d.resource_type,
-            COUNT(*), MIN(d.at), MAX(d.at)
-        FROM ({about(audit.vocabularies)}) a
+    table = audit.decision_table(
+        f"""SELECT d.subject AS practitioner, d.membership AS role, d.client_id AS client, d.purpose AS purpose,
+            d.action AS action, d.resource_type AS resource_type, COUNT(*) AS accesses, MIN(d.at) AS first,
+            MAX(d.at) AS last, NULL AS kind, NULL AS accountable, d.subject_type AS _subject_type
+        FROM ({select_resources_of_patient(audit.schemas)}) a
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE {_CONSULTED} AND d.at >= :since AND d.at < :until
-        GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 9, 2, 5, 7 LIMIT :most""",
+        GROUP BY 1, 2, 3, 4, 5, 6, d.subject_type ORDER BY 8, 1, 4, 6 LIMIT :most""",
         patient=patient,
         since=begin,
         until=end,
         most=MOST_ROWS + 1,
     )
+    for row in table.rows:
+        kind = disclosure_kind(row["_subject_type"], row["purpose"])
+        row["kind"] = kind
+        row["accountable"] = None if kind == "cannot tell" else kind == "accountable"
+    return table
 
 
 @question(
     "Q5",
-    "practitioner role client purpose action resource_type accesses first last kind accountable",
+    "To whom was this patient disclosed, when and for what purpose? Six years, unless said otherwise.",
     "permitted views of this patient",
     days=_SIX_YEARS,
 )
-def disclosures(audit: Audit, *, patient: str, since: When = None, until: When = None) -> Found:
-    """To whom was this patient disclosed, when and for what purpose? Six years, unless said otherwise.
-
-    Disclosures to one recipient for one purpose are summed up (164.528(b)(3)): the first, how many, the last.
-    """
-    told = []
-    for kind_of, who, role, client, purpose, *rest in _disclosed(audit, patient, since, until):
-        kind = disclosure_kind(kind_of, purpose)
-        accountable = None if kind == "cannot tell" else kind == "accountable"
-        told.append((who, role, client, purpose, *rest, kind, accountable))
-    return Found(told, sum(row[6] for row in told))
+def disclosures(audit: Audit, *, patient: str, since: When = None, until: When = None) -> QuestionResult:
+    """Return one row for each recipient and purpose (164.528(b)(3)): the first disclosure, how many, the last."""
+    table = _permitted_views(audit, patient, since, until)
+    return QuestionResult(table, sum(row["accesses"] for row in table.rows))
 
 
 @question(
     "Q5",
-    "first last accesses recipient name description resource_type purpose",
+    "Which disclosures of this patient belong into the accounting that the law gives them? (45 CFR 164.528.)",
     "permitted views of this patient",
     days=_SIX_YEARS,
 )
@@ -91,42 +90,50 @@ def accounting(
     until: When = None,
     names: bool = False,
     reason: str = "",
-) -> Found:
-    """Which disclosures of this patient belong into the accounting that the law gives them? (45 CFR 164.528.)
+) -> QuestionResult:
+    """Return one row for each recipient and purpose, by default of the last six years.
 
-    `kind` asks instead for those ``to the patient``, for ``operations``, or of which nobody ``cannot tell``.
-    Recipients are numbered, and named if `names` with a `reason`, which is recorded. Six years, unless said otherwise.
+    `kind` asks instead for the disclosures ``to the patient``, for ``operations``, or of which nobody ``cannot tell``.
+    Recipients have numbers, and names only with `names` and a `reason`, which is recorded.
     """
-    rows = _disclosed(audit, patient, since, until)
-    known = names_at_clinic(audit, patient, reason) if names else {}
-    described = _Descriptions(audit, patient)
+    views = _permitted_views(audit, patient, since, until)
+    names_by_id = names_at_clinic(audit, patient, reason) if names else {}
+    recipients = _Recipients(audit, patient)
     numbers: dict[str, str] = {}
-    told = []
-    for subject_type, who, role, client, purpose, _, resource_type, count, first, last in rows:
-        numbers.setdefault(who, f"recipient {len(numbers) + 1}")
-        if disclosure_kind(subject_type, purpose) == kind:
-            description = described.of(role, client)
-            told.append((first, last, count, numbers[who], known.get(who), description, resource_type, purpose))
-    return Found(told, sum(row[7] for row in rows))
+    rows = []
+    for view in views.rows:
+        who = view["practitioner"]
+        number = numbers.setdefault(who, f"recipient {len(numbers) + 1}")
+        if view["kind"] == kind:
+            description = recipients.describe(view["role"], view["client"])
+            period = (view["first"], view["last"], view["accesses"])
+            rows.append((*period, number, names_by_id.get(who), description, view["resource_type"], view["purpose"]))
+    table = ResultTable.of("first last accesses recipient name description resource_type purpose", rows)
+    return QuestionResult(table, sum(view["accesses"] for view in views.rows))
 
 
-class _Descriptions:
-    """What a recipient is, in words: their role at the patient's clinic, and the app that they used."""
+class _Recipients:
+    """Describes recipients: their role at the patient's clinic, and the app that they used."""
 
     def __init__(self, audit: Audit, patient: str) -> None:
-        found = audit.rows(
+        ((self._clinic,),) = audit.rows(
             "SELECT s.name FROM subscription s JOIN patient p ON p.subscription_id = s.id WHERE p.id = :patient",
             patient=patient,
         )
-        self._clinic = found[0][0]
         self._apps = dict(audit.rows("SELECT id, name FROM client"))
 
-    def of(self, role: str, client: int | None) -> str:
-        where = f"{_ROLES[role]} {self._clinic}" if role in _ROLES else f"does not work at {self._clinic}"
-        return where if client is None else f"{where}, with the app {self._apps.get(client, client)}"
+    def describe(self, role: str, client: int | None) -> str:
+        clinic = self._clinic
+        description = f"{_ROLES[role]} {clinic}" if role in _ROLES else f"does not work at {clinic}"
+        return description if client is None else f"{description}, with the app {self._apps.get(client, client)}"
 
 
-@question("Q6", "at who name role purpose action", "permitted decisions about this patient", days=_SIX_YEARS)
+@question(
+    "Q6",
+    "When was this patient's record consulted, for what purpose, and in what role? (GDPR 15; CJEU C-579/21.)",
+    "permitted decisions about this patient",
+    days=_SIX_YEARS,
+)
 def subject_access(
     audit: Audit,
     *,
@@ -135,27 +142,28 @@ def subject_access(
     until: When = None,
     names: bool = False,
     reason: str = "",
-) -> Found:
-    """When was this patient's record consulted, for what purpose, and in what role? (GDPR 15; CJEU C-579/21.)
+) -> QuestionResult:
+    """Return one row for each permitted view, by default of the last six years.
 
-    Employees are pseudonyms, unless `names` with a `reason` why they are indispensable, which is recorded. Six years,
-    unless said otherwise.
+    Employees have pseudonyms, and names only with `names` and a `reason` why the names are indispensable, which is
+    recorded.
     """
-    if names:
-        require_reason(reason)
+    names_by_id = names_at_clinic(audit, patient, reason) if names else {}
     begin, end = audit.period(since, until)
-    values = {"patient": patient, "since": begin, "until": end, "most": MOST_ROWS + 1}
-    consulted = f"""FROM ({about(audit.vocabularies)}) a
+    values = {"patient": patient, "since": begin, "until": end}
+    consulted = f"""FROM ({select_resources_of_patient(audit.schemas)}) a
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE {_CONSULTED} AND d.at >= :since AND d.at < :until"""
-    rows = audit.decided(
-        f"""SELECT d.at, d.subject, d.membership, d.purpose, d.action {consulted} ORDER BY d.at, d.id LIMIT :most""",
+    table = audit.decision_table(
+        f"""SELECT d.at AS at, NULL AS who, NULL AS name, d.membership AS role, d.purpose AS purpose,
+            d.action AS action, d.subject AS _subject
+        {consulted} ORDER BY d.at, d.id LIMIT :most""",
         **values,
+        most=MOST_ROWS + 1,
     )
     pseudonyms: dict[str, str] = {}
-    for _, who, *_ in rows:
-        pseudonyms.setdefault(who, f"employee {len(pseudonyms) + 1}")
-    known = names_at_clinic(audit, patient, reason) if names else {}
-    told = [(at, pseudonyms[who], known.get(who), *rest) for at, who, *rest in rows]
-    counted = audit.decided(f"SELECT COUNT(*) {consulted}", **values)
-    return Found(told, int(counted[0][0]))
+    for row in table.rows:
+        employee = row["_subject"]
+        row["who"] = pseudonyms.setdefault(employee, f"employee {len(pseudonyms) + 1}")
+        row["name"] = names_by_id.get(employee)
+    return QuestionResult(table, audit.decision_number(f"SELECT COUNT(*) {consulted}", **values))

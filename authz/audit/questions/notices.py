@@ -1,24 +1,30 @@
-"""Was the right party told? (Q19)"""
+"""Was the right party told? (Q19)."""
 
-from authz.audit.catalog.question import Found, question
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.catalog.question import question
+from authz.audit.catalog.result import QuestionResult
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 
 
 @question(
-    "Q19", "at patient practitioner grant missing", "grants and standing shares that began or were ended", days=365
+    "Q19",
+    "Who was not told of what they received, or of what was ended for them?",
+    "grants and standing shares that began or were ended",
+    days=365,
 )
-def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> Found:
-    """Who was not told of what they received, or of what was ended for them?
+def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> QuestionResult:
+    """Return one row for each notice that is not there.
 
-    A notice is written together with the change, so that it bears the same instant; imported history tells nobody. A
-    share that ended before it began counted for nobody.
+    A notice is written together with the change and has the same instant. Nobody is told of imported history. A share
+    that ended before it began counted for nobody.
     """
     begin, end = audit.period(since, until)
     values = {"since": begin, "until": end}
-    rows = audit.rows(
-        """SELECT c.at, c.patient, c.who, c.id, c.kind FROM (
-            SELECT started_at AS at, patient_id AS patient, practitioner_id AS who, id, CASE WHEN origin = 'share'
-                THEN 'share:received' ELSE 'transfer:received' END AS kind
+    table = audit.table(
+        """SELECT c.at AS at, c.patient AS patient, c.practitioner AS practitioner, c.id AS "grant", c.kind AS missing
+        FROM (
+            SELECT started_at AS at, patient_id AS patient, practitioner_id AS practitioner, id,
+                CASE WHEN origin = 'share' THEN 'share:received' ELSE 'transfer:received' END AS kind
             FROM "grant" WHERE origin IN ('share', 'transfer') AND started_at >= :since AND started_at < :until
             UNION ALL
             SELECT ended_at, patient_id, practitioner_id, id, 'share:ended' FROM "grant"
@@ -31,7 +37,7 @@ def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> 
             SELECT ended_at, '', colleague_id, NULL, 'standing_share:ended' FROM standing_share
             WHERE end_cause IN ('ended', 'given_up') AND ended_at > started_at
                 AND ended_at >= :since AND ended_at < :until) AS c
-        WHERE NOT EXISTS (SELECT 1 FROM notification n WHERE n.practitioner_id = c.who AND n.kind = c.kind
+        WHERE NOT EXISTS (SELECT 1 FROM notification n WHERE n.practitioner_id = c.practitioner AND n.kind = c.kind
             AND n.patient = c.patient AND n.at = c.at)
         ORDER BY 1, 4 LIMIT :most""",
         **values,
@@ -48,4 +54,4 @@ def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> 
                 AND ended_at >= :since AND ended_at < :until)""",
         **values,
     )
-    return Found(rows, checked)
+    return QuestionResult(table, checked)

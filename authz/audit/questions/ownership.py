@@ -1,69 +1,81 @@
-"""Whose patient: the chain of owners, what former owners still did, patients without a working owner (Q4, Q9, Q12)."""
+"""Who owns a patient: the chain of owners, what former owners did, patients without a working owner (Q4, Q9, Q12)."""
 
-from authz.audit.catalog.question import Found, question
-from authz.audit.session import MOST_ROWS, Audit, When
+from authz.audit.catalog.question import question
+from authz.audit.catalog.result import QuestionResult
+from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.times import When
 
 _MONTH = 30 * 86_400_000_000
 
 
-@question(
-    "Q4", "hop owner since until origin given_by end_cause previous_owner returned grant", "grants of this patient"
-)
-def ownership(audit: Audit, *, patient: str) -> Found:
-    """Who owned this patient, from when until when, and who moved them?"""
-    rows = audit.rows(
-        """SELECT practitioner_id, started_at, ended_at, origin, given_by, end_cause, id FROM "grant"
-        WHERE patient_id = :patient AND role = 'owner' AND started_at <= :now ORDER BY started_at, id""",
+@question("Q4", "Who owned this patient, from when until when, and who moved them?", "grants of this patient")
+def ownership(audit: Audit, *, patient: str) -> QuestionResult:
+    """Return one row for each owner of the patient, in order."""
+    table = audit.table(
+        """SELECT NULL AS hop, practitioner_id AS owner, started_at AS since, ended_at AS until, origin, given_by,
+            end_cause, NULL AS previous_owner, NULL AS returned, id AS "grant"
+        FROM "grant" WHERE patient_id = :patient AND role = 'owner' AND started_at <= :now ORDER BY started_at, id""",
         patient=patient,
         now=audit.micros,
     )
-    told = []
-    for hop, (owner, *life, grant) in enumerate(rows):
-        before = [row[0] for row in rows[:hop]]
-        told.append((hop + 1, owner, *life, before[-1] if before else None, owner in before, grant))
-    return Found(told, audit.number('SELECT COUNT(*) FROM "grant" WHERE patient_id = :patient', patient=patient))
+    owners: list[str] = []
+    for hop, row in enumerate(table.rows, 1):
+        row["hop"] = hop
+        row["previous_owner"] = owners[-1] if owners else None
+        row["returned"] = row["owner"] in owners
+        owners.append(row["owner"])
+    checked = audit.number('SELECT COUNT(*) FROM "grant" WHERE patient_id = :patient', patient=patient)
+    return QuestionResult(table, checked)
 
 
-@question("Q4", "patient hops owners returns hops_per_month first last", "patients", days=365)
-def transfer_chains(audit: Audit, *, since: When = None, until: When = None, hops: int = 2) -> Found:
-    """Which patients were handed on at least so many times, and which came back to somebody who had owned them?
+@question(
+    "Q4",
+    "Which patients were handed on at least so many times, and which came back to somebody who had owned them?",
+    "patients",
+    days=365,
+)
+def transfer_chains(audit: Audit, *, since: When = None, until: When = None, hops: int = 2) -> QuestionResult:
+    """Return one row for each patient with at least `hops` transfers, the last of them in the period.
 
-    Those with a transfer in the last year unless said otherwise; the chain is counted from its beginning.
+    The period is the last year by default. The chain is counted from its beginning.
     """
     begin, end = audit.period(since, until)
-    rows = audit.rows(
-        """WITH held AS (
+    table = audit.table(
+        """WITH owned AS (
             SELECT patient_id, practitioner_id, started_at,
                 ROW_NUMBER() OVER (PARTITION BY patient_id, practitioner_id ORDER BY started_at, id) AS turn
             FROM "grant" WHERE role = 'owner' AND started_at < :until)
-        SELECT patient_id, COUNT(*) - 1, COUNT(DISTINCT practitioner_id), SUM(CASE WHEN turn > 1 THEN 1 ELSE 0 END),
-            MIN(started_at), MAX(started_at)
-        FROM held GROUP BY patient_id HAVING COUNT(*) > :hops AND MAX(started_at) >= :since
+        SELECT patient_id AS patient, COUNT(*) - 1 AS hops, COUNT(DISTINCT practitioner_id) AS owners,
+            SUM(CASE WHEN turn > 1 THEN 1 ELSE 0 END) AS returns, NULL AS hops_per_month, MIN(started_at) AS first,
+            MAX(started_at) AS last
+        FROM owned GROUP BY patient_id HAVING COUNT(*) > :hops AND MAX(started_at) >= :since
         ORDER BY 2 DESC, 1 LIMIT :most""",
         since=begin,
         until=end,
         hops=hops,
         most=MOST_ROWS + 1,
     )
-    told = [(*row[:4], row[1] / max(1.0, (row[5] - row[4]) / _MONTH), *row[4:]) for row in rows]
-    return Found(told, audit.number("SELECT COUNT(*) FROM patient"))
+    for row in table.rows:
+        row["hops_per_month"] = row["hops"] / max(1.0, (row["last"] - row["first"]) / _MONTH)
+    return QuestionResult(table, audit.number("SELECT COUNT(*) FROM patient"))
 
 
 @question(
     "Q9",
-    "at practitioner action patient subscription rule grant ended lag decision",
+    "Who saw a patient that they had handed over, without anything that gave it to them again? There must be none.",
     "permitted views of patients",
     days=365,
 )
-def former_owner_access(audit: Audit, *, since: When = None, until: When = None) -> Found:
-    """Who saw a patient that they had handed over, without anything that gave it to them again? There must be none.
+def former_owner_access(audit: Audit, *, since: When = None, until: When = None) -> QuestionResult:
+    """Return one row for each such decision.
 
-    Compares the decisions with the grants and standing shares, apart from the policy.
+    Compares the decisions with the grants and standing shares, without asking the policy.
     """
     begin, end = audit.period(since, until)
-    rows = audit.decided(
-        """SELECT d.at, d.subject, d.action, d.resource, p.subscription_id, d.rule, d."grant", MAX(o.ended_at),
-            (d.at - MAX(o.ended_at)), d.id
+    table = audit.decision_table(
+        """SELECT d.at AS at, d.subject AS practitioner, d.action AS action, d.resource AS patient,
+            p.subscription_id AS subscription, d.rule AS rule, d."grant" AS "grant", MAX(o.ended_at) AS ended,
+            (d.at - MAX(o.ended_at)) AS lag, d.id AS decision
         FROM "grant" o
         JOIN patient p ON p.id = o.patient_id
         JOIN decision d ON d.resource_type = 'patient' AND d.resource = o.patient_id AND d.subject = o.practitioner_id
@@ -81,24 +93,24 @@ def former_owner_access(audit: Audit, *, since: When = None, until: When = None)
         until=end,
         most=MOST_ROWS + 1,
     )
-    told = [(*row[:8], row[8] // 1_000_000, row[9]) for row in rows]
-    return Found(told, permitted_views(audit, begin, end))
+    for row in table.rows:
+        row["lag"] //= 1_000_000
+    return QuestionResult(table, permitted_views(audit, begin, end))
 
 
 def permitted_views(audit: Audit, begin: int, end: int) -> int:
-    """How many permitted views of patients there are in a period."""
-    counted = audit.decided(
+    """Return how many permitted views of patients there are in a period."""
+    return audit.decision_number(
         """SELECT COUNT(*) FROM decision WHERE resource_type = 'patient' AND action = 'view' AND allowed
         AND reason <> 'searched' AND "at" >= :since AND "at" < :until""",
         since=begin,
         until=end,
     )
-    return int(counted[0][0])
 
 
 _ORPHANS = """
-SELECT p.id, p.subscription_id, 'no owner' AS why, NULL AS owner, CAST(NULL AS BIGINT) AS held,
-    CAST(NULL AS BIGINT) AS share, p.started_at
+SELECT p.id AS patient, p.subscription_id AS subscription, 'no owner' AS why, NULL AS owner,
+    CAST(NULL AS BIGINT) AS "grant", CAST(NULL AS BIGINT) AS standing_share, p.started_at AS since
 FROM patient p WHERE p.started_at <= :now AND p.ended_at > :now AND NOT EXISTS (
     SELECT 1 FROM "grant" g WHERE g.patient_id = p.id AND g.role = 'owner'
         AND g.started_at <= :now AND g.ended_at > :now)
@@ -130,11 +142,14 @@ FROM standing_share s WHERE s.started_at <= :now AND s.ended_at > :now AND NOT E
 """
 
 
-@question("Q12", "patient subscription why owner grant standing_share since", "patients")
-def orphans(audit: Audit) -> Found:
-    """Which patients have no owner who works there, or two, or had none for a time? Which standing shares are of
-    leavers?
-    """
-    rows = audit.rows(f"{_ORPHANS} ORDER BY 2, 1, 3, 5 LIMIT :most", now=audit.micros, most=MOST_ROWS + 1)
-    checked = "SELECT COUNT(*) FROM patient WHERE started_at <= :now AND ended_at > :now"
-    return Found(rows, audit.number(checked, now=audit.micros))
+@question(
+    "Q12",
+    "Which patients have no owner who works there, or two, or had none for a time? Which standing shares are of "
+    "leavers?",
+    "patients",
+)
+def orphans(audit: Audit) -> QuestionResult:
+    """Return one row for each fault, with the fault in `why`."""
+    table = audit.table(f"{_ORPHANS} ORDER BY 2, 1, 3, 5 LIMIT :most", now=audit.micros, most=MOST_ROWS + 1)
+    live = "SELECT COUNT(*) FROM patient WHERE started_at <= :now AND ended_at > :now"
+    return QuestionResult(table, audit.number(live, now=audit.micros))

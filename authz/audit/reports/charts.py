@@ -1,5 +1,6 @@
-"""Charts of answers, where people would rather look than read. Each needs nothing from elsewhere, and says in words
-what it shows; colours differ in lightness and in shape, and stand out from white by 4.5 to 1 at least.
+"""Charts of answers. Each fetches nothing, and its caption says in words what it shows.
+
+Colours also differ in lightness or shape, and have a contrast to white of at least 4.5 to 1.
 """
 
 import base64
@@ -35,24 +36,23 @@ NOTHING = "Nothing found"
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture (PNG) and what it shows, in words."""
+    """A picture (PNG), and a caption that says what it shows."""
 
     png: bytes
     caption: str
 
     def _repr_html_(self) -> str:
         source = base64.b64encode(self.png).decode()
-        words = escape(self.caption)
-        return (
-            f"<figure><img alt='{words}' src='data:image/png;base64,{source}'><figcaption>{words}</figcaption></figure>"
-        )
+        caption = escape(self.caption)
+        image = f"<img alt='{caption}' src='data:image/png;base64,{source}'>"
+        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
     def __repr__(self) -> str:
         return self.caption
 
 
 def spans(answer: Answer, caption: str) -> Chart:
-    """Who held what from when until when: a line for each practitioner (or owner)."""
+    """Draw who held what from when until when, a line for each practitioner (or owner)."""
     frame, now = answer.frame, pd.Timestamp(answer.as_of)
     if frame.empty:
         return _nothing(caption)
@@ -79,7 +79,7 @@ def spans(answer: Answer, caption: str) -> Chart:
 
 
 def moments(answer: Answer, caption: str) -> Chart:
-    """What was asked when, a line for each practitioner: a filled dot was permitted, a cross denied."""
+    """Draw what was asked when, a line for each practitioner: a dot was permitted, a cross denied."""
     frame = answer.frame
     if frame.empty:
         return _nothing(caption)
@@ -87,7 +87,7 @@ def moments(answer: Answer, caption: str) -> Chart:
     figure, axes = _figure(0.42 * len(people) + 1.5)
     for allowed, color, marker, label in ((True, BLUE, "o", "permitted"), (False, RED, "X", "denied")):
         some = frame[(frame.allowed == allowed) & frame.practitioner.isin(people)]
-        heights = [people.index(one) for one in some.practitioner]
+        heights = [people.index(name) for name in some.practitioner]
         axes.scatter(
             mdates.date2num(some["at"]), heights, s=54, color=color, marker=marker, alpha=0.8, linewidths=0, label=label
         )
@@ -98,17 +98,19 @@ def moments(answer: Answer, caption: str) -> Chart:
 
 
 def bars(names: Sequence[str], values: Sequence[float], caption: str, unit: str, marked: Sequence[bool] = ()) -> Chart:
-    """A bar for each name, the longest first; those that are marked stand out in red and with a star."""
+    """Draw a bar for each name, the longest first; a marked bar is red and has a star."""
     if not len(names):
         return _nothing(caption)
     marks = list(marked) or [False] * len(names)
-    order = sorted(range(len(names)), key=lambda at: -values[at])[:_MOST_BARS]
+    order = sorted(range(len(names)), key=lambda place: -values[place])[:_MOST_BARS]
     figure, axes = _figure(0.4 * len(order) + 1.2)
-    for row, at in enumerate(order):
-        axes.barh(row, values[at], height=0.6, color=RED if marks[at] else BLUE)
-        star = " ★" if marks[at] else ""
-        axes.annotate(f"{values[at]:,.0f}{star}", (values[at], row), (5, 0), textcoords="offset points", va="center")
-    _named(axes, [names[at] for at in order])
+    for row, place in enumerate(order):
+        axes.barh(row, values[place], height=0.6, color=RED if marks[place] else BLUE)
+        star = " ★" if marks[place] else ""
+        axes.annotate(
+            f"{values[place]:,.0f}{star}", (values[place], row), (5, 0), textcoords="offset points", va="center"
+        )
+    _named(axes, [names[place] for place in order])
     axes.set_xlabel(unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.12)
@@ -116,7 +118,7 @@ def bars(names: Sequence[str], values: Sequence[float], caption: str, unit: str,
 
 
 def volume(answer: Answer, caption: str) -> Chart:
-    """Each practitioner's days: how many on each, against what is usual; unusual days are large red diamonds."""
+    """Draw how much each practitioner did on each day; unusual days are large red diamonds."""
     frame = answer.frame
     if frame.empty:
         return _nothing(caption)
@@ -156,28 +158,28 @@ def volume(answer: Answer, caption: str) -> Chart:
 
 
 def states(answer: Answer, caption: str) -> Chart:
-    """How far a review is: one bar, a part for each state."""
+    """Draw how far a review is: one bar, with a part for each state."""
     if answer.frame.empty:
         return _nothing(caption)
     counts = answer.frame.state.value_counts()
     figure, axes = _figure(1.9)
-    left = 0
+    total = 0
     for state, color in _STATES.items():
         count = int(counts.get(state, 0))
         if count:
             axes.barh(
-                0, count, left=left, color=color, height=0.6, edgecolor="white", linewidth=2, label=f"{state}: {count}"
+                0, count, left=total, color=color, height=0.6, edgecolor="white", linewidth=2, label=f"{state}: {count}"
             )
-            left += count
+            total += count
     axes.set_yticks([])
     axes.set_xlabel("shares")
-    if left:
+    if total:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5, frameon=False)
     return _chart(figure, caption)
 
 
 def _nothing(caption: str) -> Chart:
-    """A chart of nothing: it says so, and has no axis that would speak of other days or counts."""
+    """Return a chart that says that nothing was found; it has no axis, which would show days or counts."""
     figure = Figure(figsize=(10.5, 1.1), layout="constrained", dpi=130)
     figure.text(0.5, 0.5, NOTHING, ha="center", va="center", fontsize=13, color=QUIET)
     return _chart(figure, f"{caption} {NOTHING}.")

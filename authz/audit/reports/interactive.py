@@ -1,6 +1,7 @@
-"""Tables in JupyterLab that can be sorted, filtered and scrolled: by itables, whose script is in the notebook itself.
+"""Tables in JupyterLab that can be sorted, filtered and scrolled, by itables; its script is in the notebook itself.
 
-What a cell shows then has two forms: this one, and the plain one for a page on which nothing runs (`PLAIN`).
+The output of a cell then has two forms: the table with its script, and a plain table (`PLAIN`) for a page without
+scripts.
 """
 
 from functools import cache
@@ -10,26 +11,26 @@ from itables import to_html_datatable
 from itables.javascript import generate_init_offline_itables_html
 from itables.utils import find_package_file
 
-from authz.audit.reports.tables import MOST_COLUMNS, arrange, heading, shown_cell
+from authz.audit.reports.tables import MOST_COLUMNS, arrange, format_cell, heading
 
 PLAIN = "application/vnd.caregrant.plain+html"
-"""The kind of output that holds the plain form of what a cell shows."""
+"""The kind of output that holds the plain form of a table."""
 
 _ROWS_A_PAGE = 15
 _STYLE = "<style>.dt-container tfoot input { width: 100%; min-width: 4rem; box-sizing: border-box; }</style>"
 
 
 @cache
-def script() -> str:
-    """What a notebook needs once, before its first table."""
+def datatable_script() -> str:
+    """Return the script that a notebook needs once, before its first table."""
     return generate_init_offline_itables_html(find_package_file("html", "dt_bundle.js")) + _STYLE
 
 
 def as_interactive(frame: pd.DataFrame, most: int) -> str:
-    """The first rows of a frame. Of many columns the last are hidden; a button shows them."""
+    """Return the first rows of a frame as a table; a button shows the columns beyond the tenth."""
     arranged, note = arrange(frame, most)
     texts = pd.DataFrame(
-        {heading(name): [shown_cell(name, value) for value in column] for name, column in arranged.head(most).items()},
+        {heading(name): [format_cell(name, value) for value in column] for name, column in arranged.head(most).items()},
         dtype="str",
     )
     hidden = list(range(MOST_COLUMNS, len(texts.columns)))

@@ -1,7 +1,7 @@
 """Letters to a patient, made from answers by templates that a clinic can change.
 
-The templates are in the folder of `CAREGRANT_LETTERS`; those that are not there are the shipped ones. They are Jinja in
-a sandbox, and everything that is put into them is escaped.
+The templates are in the folder of `CAREGRANT_LETTERS`; a template that is not there is the shipped one. They are Jinja
+templates in a sandbox, and every value in them is escaped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SUBJECT_ACCESS = "subject_access"
 ACCOUNTING = "accounting_of_disclosures"
 LETTERS = (SUBJECT_ACCESS, ACCOUNTING)
-"""The templates of letters, without their end."""
+"""The templates of letters, without ``.html``."""
 
 STYLE = """
 @page { size: A4 portrait; margin: 20mm 20mm 22mm; }
@@ -42,21 +42,22 @@ class Letter:
     body: str
 
     def _repr_html_(self) -> str:
-        left = "<style>section.letter th, section.letter td { text-align: left !important; }</style>"
-        return f"<section class='letter'>{left}{self.body}</section>"
+        style = "<style>section.letter th, section.letter td { text-align: left !important; }</style>"
+        return f"<section class='letter'>{style}{self.body}</section>"
 
     def __repr__(self) -> str:
         return "a letter; save the report, or look at it here"
 
 
 def write_letter(report: "Report", template: str, person: Answer, **answers: Answer) -> Letter:
-    """A letter to the patient whom `person` (`who_is`) names, with the rows of each of the answers, by name.
+    """Return a letter to the patient whom `person` (an answer of `who_is`) names.
 
-    Its period is that of the answers. Raises `InvalidInput` for a fault in the clinic's own template.
+    The template sees the rows of each of the answers, by name. The period is that of the answers. Raises `InvalidInput`
+    for a fault in the clinic's own template.
     """
-    who, parameters = _rows(person)[0], next(iter(answers.values())).parameters
+    addressee, parameters = _rows(person)[0], next(iter(answers.values())).parameters
     letter = {
-        **{name: who[name] for name in ("patient", "name", "clinic")},
+        **{name: addressee[name] for name in ("patient", "name", "clinic")},
         "since": pd.Timestamp(parameters["since"]),
         "until": pd.Timestamp(parameters["until"]),
         "made": report.audit.opened.astimezone(report.audit.tz),
@@ -66,7 +67,7 @@ def write_letter(report: "Report", template: str, person: Answer, **answers: Ans
         "color": report.header.color,
     }
     rows = {name: _rows(answer) for name, answer in answers.items()}
-    return Letter(_rendered(report.audit.letters, template, {"letter": letter, **rows}))
+    return Letter(_render(report.audit.letters, template, {"letter": letter, **rows}))
 
 
 def _rows(answer: Answer) -> list[dict[str, Any]]:
@@ -74,12 +75,12 @@ def _rows(answer: Answer) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-def _rendered(folder: str, template: str, values: Mapping[str, Any]) -> str:
+def _render(folder: str, template: str, values: Mapping[str, Any]) -> str:
     if folder and not Path(folder).is_dir():
         raise InvalidInput(f"CAREGRANT_LETTERS: {folder} is not a folder")
     folders: Sequence[str] = [*([folder] if folder else []), str(shipped_folder("letters"))]
     environment = SandboxedEnvironment(
-        loader=ChoiceLoader([FileSystemLoader(one) for one in folders]), autoescape=True, undefined=StrictUndefined
+        loader=ChoiceLoader([FileSystemLoader(path) for path in folders]), autoescape=True, undefined=StrictUndefined
     )
     try:
         return environment.get_template(f"{template}.html").render(values)

@@ -1,6 +1,6 @@
-"""The notebooks that come with this software: listed, laid out for JupyterLab, run without one.
+"""The shipped notebooks: list them, copy them for JupyterLab, run them without JupyterLab.
 
-They are kept as text (jupytext, ``py:percent``) without outputs; the cell tagged `parameters` is what a run changes.
+They are stored as text (jupytext, ``py:percent``) without outputs. A run changes the cell with the tag `parameters`.
 """
 
 import re
@@ -15,6 +15,7 @@ import jupytext
 import nbconvert
 import nbformat
 import papermill
+from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from authz.audit.reports.interactive import PLAIN
@@ -24,19 +25,19 @@ from authz.errors import InvalidInput, NotFound
 from authz.settings import shipped_folder
 
 SETTINGS = ".jupyterlab"
-"""Where JupyterLab keeps its settings for these notebooks, in their folder."""
+"""The folder, inside the folder of the notebooks, in which JupyterLab stores its settings."""
 
 QUIET = (
     f"--LabApp.user_settings_dir={SETTINGS}",
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
 )
-"""What keeps JupyterLab from asking anything of the world outside."""
+"""Options that keep JupyterLab from sending requests to other servers."""
 
 
 @dataclass(frozen=True)
 class ShippedNotebook:
-    """One notebook: its file, what its first heading says, and its parameters with their defaults."""
+    """One notebook: its file, its first heading, and its parameters with their defaults."""
 
     path: Path
     title: str
@@ -47,46 +48,46 @@ class ShippedNotebook:
         return self.path.stem.partition("_")[2]
 
 
-def listed() -> list[ShippedNotebook]:
-    """Every notebook, in reading order."""
+def list_notebooks() -> list[ShippedNotebook]:
+    """Return every notebook, in reading order."""
     return [_read(path) for path in sorted(shipped_folder("notebooks").glob("[0-9]*.py"))]
 
 
-def named(name: str) -> ShippedNotebook:
-    """The notebook of a name such as ``who_did``, ``03_who_did`` or ``3``. Raises `InvalidInput`."""
-    for one in listed():
-        number = one.path.stem.partition("_")[0]
-        if name in (one.name, one.path.stem, number, number.lstrip("0")):
-            return one
-    known = ", ".join(one.name for one in listed())
-    raise InvalidInput(f"there is no notebook {name!r}; there are {known}")
+def find_notebook(name: str) -> ShippedNotebook:
+    """Return the notebook of a name such as ``who_did``, ``03_who_did`` or ``3``. Raises `InvalidInput`."""
+    for notebook in list_notebooks():
+        number = notebook.path.stem.partition("_")[0]
+        if name in (notebook.name, notebook.path.stem, number, number.lstrip("0")):
+            return notebook
+    names = ", ".join(notebook.name for notebook in list_notebooks())
+    raise InvalidInput(f"there is no notebook {name!r}; there are {names}")
 
 
-def lay_out(folder: Path) -> list[Path]:
-    """Put every notebook into a folder for JupyterLab to open; one that stands there already is the reader's own."""
-    told = folder / SETTINGS / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    told.parent.mkdir(parents=True, exist_ok=True)
-    told.write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
-    made = []
-    for one in listed():
-        target = folder / f"{one.path.stem}.ipynb"
+def copy_notebooks(folder: Path) -> list[Path]:
+    """Copy every notebook into a folder for JupyterLab, unless the reader's own copy is there; return the new files."""
+    settings = folder / SETTINGS / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
+    copied = []
+    for notebook in list_notebooks():
+        target = folder / f"{notebook.path.stem}.ipynb"
         if not target.exists():
-            nbformat.write(jupytext.read(one.path), target)
-            made.append(target)
-    return made
+            nbformat.write(jupytext.read(notebook.path), target)
+            copied.append(target)
+    return copied
 
 
-def run(one: ShippedNotebook, parameters: Mapping[str, Any], *, progress: bool = False) -> Any:
-    """The notebook with its outputs, run in a kernel of its own.
+def run(notebook: ShippedNotebook, parameters: Mapping[str, Any], *, progress: bool = False) -> NotebookNode:
+    """Run a notebook in a kernel of its own and return it with its outputs.
 
-    Raises `InvalidInput` for a parameter that it does not have, and where a cell fails: with what the cell said.
+    Raises `InvalidInput` for a parameter that the notebook does not have, and with the error of a cell that fails.
     """
-    unknown = sorted(set(parameters) - set(one.parameters))
+    unknown = sorted(set(parameters) - set(notebook.parameters))
     if unknown:
-        raise InvalidInput(f"{one.name} has no parameter {unknown[0]!r}; it has {', '.join(one.parameters)}")
+        raise InvalidInput(f"{notebook.name} has no parameter {unknown[0]!r}; it has {', '.join(notebook.parameters)}")
     with tempfile.TemporaryDirectory(prefix="caregrant-notebook-") as folder:
         source, target = Path(folder, "in.ipynb"), Path(folder, "out.ipynb")
-        nbformat.write(jupytext.read(one.path), source)
+        nbformat.write(jupytext.read(notebook.path), source)
         try:
             papermill.execute_notebook(
                 source,
@@ -95,72 +96,74 @@ def run(one: ShippedNotebook, parameters: Mapping[str, Any], *, progress: bool =
                 kernel_name="python3",
                 progress_bar=progress,
                 cwd=folder,
-                # A cell's faults come as messages; a kernel logs that it was interrupted, as each is at its end.
+                # The errors of a cell come as messages. Each kernel is interrupted at its end, and would log that.
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except PapermillExecutionError as error:
             raise InvalidInput(f"{error.ename}: {error.evalue}") from error
-        return nbformat.read(target, as_version=4)
+        executed: NotebookNode = nbformat.read(target, as_version=4)
+        return executed
 
 
-def as_text(ran: Any) -> str:
-    """A notebook that was run, as a file for JupyterLab."""
-    text: str = nbformat.writes(_plain(ran))
+def as_text(executed: NotebookNode) -> str:
+    """Return a notebook that was run as a file for JupyterLab."""
+    text: str = nbformat.writes(_make_plain(executed))
     return text
 
 
-def _plain(ran: Any) -> Any:
-    """A notebook that was run, with the plain forms of what it shows, and with the header as it was at the end: it then
-    names the periods that were looked at.
+def _make_plain(executed: NotebookNode) -> NotebookNode:
+    """Return a notebook that was run with the plain form of each table, and with its last header.
+
+    The last header names the periods that were looked at.
     """
-    ran, said = deepcopy(ran), about(ran)
-    for cell in ran.cells:
+    plain, report = deepcopy(executed), report_of(executed)
+    for cell in plain.cells:
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
             if MIME in data:
-                data["text/html"] = said["header"]
+                data["text/html"] = report["header"]
             elif PLAIN in data:
                 data["text/html"] = data.pop(PLAIN)
-    return ran
+    return plain
 
 
-def about(ran: Any) -> dict[str, Any]:
-    """What a notebook that was run says of its report, as it was at the end."""
-    said = [
+def report_of(executed: NotebookNode) -> dict[str, Any]:
+    """Return the last report that a notebook showed, as `Report.serialize` makes it."""
+    reports = [
         output["data"][MIME]
-        for cell in ran.cells
+        for cell in executed.cells
         for output in cell.get("outputs", ())
         if MIME in output.get("data", {})
     ]
-    last: dict[str, Any] = said[-1]
+    last: dict[str, Any] = reports[-1]
     return last
 
 
-def as_html(one: ShippedNotebook, ran: Any) -> str:
-    """A notebook that was run, as a page to print: its words and outputs, without code, fetching nothing."""
+def as_html(notebook: ShippedNotebook, executed: NotebookNode) -> str:
+    """Return a notebook that was run as a page to print: its texts and outputs, without code."""
     exporter = nbconvert.HTMLExporter(
         template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
     )
     remover = nbconvert.preprocessors.TagRemovePreprocessor(remove_cell_tags={"save"}, enabled=True)
     exporter.register_preprocessor(remover, enabled=True)
     exporter.anchor_link_text = ""
-    body, _ = exporter.from_notebook_node(_plain(ran))
-    return page(one.title, body, Margins(*about(ran)["margins"]))
+    body, _ = exporter.from_notebook_node(_make_plain(executed))
+    return page(notebook.title, body, Margins(*report_of(executed)["margins"]))
 
 
-def typed(one: ShippedNotebook, given: Mapping[str, str]) -> dict[str, Any]:
-    """Parameters given as text, each of its default's type. Raises `InvalidInput`."""
-    made: dict[str, Any] = {}
-    for name, text in given.items():
-        default = one.parameters.get(name, "")
+def parse_parameters(notebook: ShippedNotebook, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return parameters with the types of their defaults. Raises `InvalidInput`."""
+    parameters: dict[str, Any] = {}
+    for name, text in texts.items():
+        default = notebook.parameters.get(name, "")
         try:
-            made[name] = _boolean(text) if isinstance(default, bool) else type(default)(text)
+            parameters[name] = _parse_boolean(text) if isinstance(default, bool) else type(default)(text)
         except ValueError as error:
             raise InvalidInput(f"{name} is of the kind of {default!r}, not {text!r}") from error
-    return made
+    return parameters
 
 
-def _boolean(text: str) -> bool:
+def _parse_boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"

@@ -1,4 +1,4 @@
-"""A page to print: HTML that needs nothing from elsewhere, and PDF where Chromium is installed."""
+"""A page to print: HTML that fetches nothing, and PDF if Chromium is installed."""
 
 import shutil
 import subprocess
@@ -70,7 +70,7 @@ _FLAGS = (
 
 
 class Margins(NamedTuple):
-    """What stands in the margins of every printed page, beside the page's number."""
+    """The texts in the margins of every printed page, beside the number of the page."""
 
     title: str
     verdict: str
@@ -80,7 +80,7 @@ class Margins(NamedTuple):
 
 
 def page(title: str, body: str, margins: Margins | None = None, style: str = "") -> str:
-    """A whole HTML page around a body; nothing in it is fetched, and nothing in it runs."""
+    """Return a whole HTML page around a body; the page fetches nothing and runs no script."""
     if margins is not None:
         texts = {name: _css_text(text) for name, text in margins._asdict().items() if name != "color"}
         style = f"{_MARGINS.format(**texts, color=margins.color)}{style}"
@@ -93,27 +93,30 @@ def page(title: str, body: str, margins: Margins | None = None, style: str = "")
 
 
 def _css_text(text: str) -> str:
-    """A text as a string of CSS, whatever is in it; a very long one is cut."""
+    """Return any text as a string of CSS; a very long text is cut."""
     cut = text if len(text) <= _LONGEST_MARGIN else f"{text[: _LONGEST_MARGIN - 1]}…"
-    return '"' + "".join(one if one.isalnum() or one in " .,:;-=()" else f"\\{ord(one):x} " for one in cut) + '"'
+    escaped = (
+        character if character.isalnum() or character in " .,:;-=()" else f"\\{ord(character):x} " for character in cut
+    )
+    return f'"{"".join(escaped)}"'
 
 
 def chromium() -> str | None:
-    """Where Chromium is, if it is."""
-    return next((found for name in _CHROMIUM if (found := shutil.which(name))), None)
+    """Return the path of Chromium, if it is installed."""
+    return next((path for name in _CHROMIUM if (path := shutil.which(name))), None)
 
 
 def as_pdf(html: str) -> bytes | None:
-    """A page as PDF, A4 across; None where Chromium is not installed or does not print it."""
+    """Return a page as PDF, A4 landscape; None if Chromium is not installed or does not print the page."""
     browser = chromium()
     if browser is None:
         return None
     with tempfile.TemporaryDirectory(prefix="caregrant-pdf-") as folder:
         source, target = Path(folder, "page.html"), Path(folder, "page.pdf")
         source.write_text(html, encoding="utf-8")
-        words = [browser, *_FLAGS, f"--user-data-dir={folder}/profile", f"--print-to-pdf={target}", source.as_uri()]
+        command = [browser, *_FLAGS, f"--user-data-dir={folder}/profile", f"--print-to-pdf={target}", source.as_uri()]
         try:
-            subprocess.run(words, check=True, capture_output=True, timeout=120)  # noqa: S603 - words of ours
+            subprocess.run(command, check=True, capture_output=True, timeout=120)  # noqa: S603 - a command of ours
         except (subprocess.SubprocessError, OSError):
             return None
         return target.read_bytes() if target.is_file() else None

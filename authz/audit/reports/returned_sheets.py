@@ -1,7 +1,7 @@
-"""A sheet that was filled in, as offices send it: CSV with any of their separators and encodings, or XLSX.
+"""Read a sheet that somebody filled in: CSV with any of the separators and encodings of offices, or XLSX.
 
-Columns are found by their names, in any order and case. What is ambiguous or damaged is refused with its line; nothing
-is guessed about an id or a number.
+Columns are found by their names, in any order and case. A line that is ambiguous or damaged is refused with its number;
+no id and no number is guessed.
 """
 
 import csv
@@ -13,7 +13,7 @@ from datetime import date, time
 from itertools import islice
 from typing import Any, NamedTuple
 
-from authz.audit.reports.cells import recovered
+from authz.audit.reports.cells import unprotect_id
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 
 LARGEST = 16 * 1024 * 1024
@@ -32,6 +32,7 @@ _LARGEST_EXACT = 10**15
 _FROM_THE_NOTEBOOK = "save it from the notebook, access review"
 
 SheetRow = tuple[int, list[Any]]
+"""The number of a line in the file, and its cells."""
 
 
 class SheetLine(NamedTuple):
@@ -76,37 +77,37 @@ def _lines(rows: Iterable[SheetRow], needed: Sequence[str], foreign: Sequence[st
         width = max(columns.values()) + 1
         if not all(map(_is_blank, row[width:])):
             raise ImportRefused(line, "the line has more cells than there are columns")
-        cells = {name: row[at] if at < len(row) else "" for name, at in columns.items() if name in needed}
-        yield SheetLine(line, {name: _text(line, name, cell) for name, cell in cells.items()})
+        cells = {name: row[place] if place < len(row) else "" for name, place in columns.items() if name in needed}
+        yield SheetLine(line, {name: _cell_text(line, name, cell) for name, cell in cells.items()})
 
 
 def _columns(line: int, row: Sequence[Any], needed: Sequence[str], foreign: Sequence[str]) -> dict[str, int]:
-    """Where each column is. Raises `ImportRefused`."""
-    named = _names(row)
+    """Return the place of each column in a row. Raises `ImportRefused`."""
+    names = _names(row)
     for name in needed:
-        if named.count(name) != 1:
-            count = "no column" if name not in named else "more than one column"
+        if names.count(name) != 1:
+            count = "no column" if name not in names else "more than one column"
             raise ImportRefused(line, f"the sheet has {count} {name}; {_FROM_THE_NOTEBOOK}")
     for name in foreign:
-        if name in named:
+        if name in names:
             raise ImportRefused(line, f"a sheet with a column {name} is not the one to decide on; {_FROM_THE_NOTEBOOK}")
-    return {name: at for at, name in enumerate(named) if name}
+    return {name: place for place, name in enumerate(names) if name}
 
 
 def _names(row: Sequence[Any]) -> list[str]:
     return ["_".join(str(cell or "").strip(_BLANK).casefold().replace("-", " ").split()) for cell in row]
 
 
-def _is_blank(cell: Any) -> bool:
+def _is_blank(cell: object) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip(_BLANK))
 
 
-def _text(line: int, column: str, cell: Any) -> str:
-    """The text of a cell. Raises `ImportRefused` for what a spreadsheet has made of it."""
+def _cell_text(line: int, column: str, cell: object) -> str:
+    """Return the text of a cell. Raises `ImportRefused` if a spreadsheet has changed the text to something else."""
     if cell is None:
         return ""
     if isinstance(cell, str):
-        return recovered(cell.strip(_BLANK))
+        return unprotect_id(cell.strip(_BLANK))
     if isinstance(cell, int | float) and not isinstance(cell, bool):
         if abs(cell) >= _LARGEST_EXACT or cell != int(cell):
             raise ImportRefused(line, f"{column} holds a number that is rounded, or is no whole one")
@@ -119,13 +120,13 @@ def _text(line: int, column: str, cell: Any) -> str:
 
 
 def _rows_of_text(content: bytes, needed: Sequence[str]) -> Iterator[SheetRow]:
-    text = _decoded(content)
+    text = _decode(content)
     if "\0" in text:
         raise InvalidInput("the file is no sheet: it holds NUL characters")
-    named = _SEPARATOR_LINE.match(text)
-    begin = 1 if named else 0
-    text = text[named.end() :] if named else text
-    separator = named[1] if named else _separator(text, needed)
+    declared = _SEPARATOR_LINE.match(text)
+    begin = 1 if declared else 0
+    text = text[declared.end() :] if declared else text
+    separator = declared[1] if declared else _separator(text, needed)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     line = begin
     while True:
@@ -140,26 +141,26 @@ def _rows_of_text(content: bytes, needed: Sequence[str]) -> Iterator[SheetRow]:
 
 
 def _separator(text: str, needed: Sequence[str]) -> str:
-    """The separator by which the first line that is not blank names most of the columns."""
+    """Return the separator by which the first line that is not blank names most of the columns."""
     head = next((line for line in text.splitlines() if not all(map(_is_blank, line.split(",")))), "")
     return max(_SEPARATORS, key=lambda mark: len(set(_names(next(csv.reader([head], delimiter=mark)))) & set(needed)))
 
 
-def _decoded(content: bytes) -> str:
-    """The text of a file, by its byte-order mark, as UTF-16 without one, as UTF-8, or as Windows writes it."""
+def _decode(content: bytes) -> str:
+    """Return the text of a file: by its byte-order mark, as UTF-16 without a mark, as UTF-8, or as Windows-1252."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if content.startswith(mark):
-            return _strictly(content, encoding)
+            return _decode_strictly(content, encoding)
     start = content[:200]
     if b"\0" in start:
-        return _strictly(content, "utf-16-le" if start[1:2] == b"\0" else "utf-16-be")
+        return _decode_strictly(content, "utf-16-le" if start[1:2] == b"\0" else "utf-16-be")
     try:
         return content.decode()
     except UnicodeDecodeError:
-        return _strictly(content, "cp1252")
+        return _decode_strictly(content, "cp1252")
 
 
-def _strictly(content: bytes, encoding: str) -> str:
+def _decode_strictly(content: bytes, encoding: str) -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -184,18 +185,19 @@ def _rows_of_workbook(content: bytes, name: str, needed: Sequence[str]) -> list[
         raise
     except Exception as error:  # openpyxl raises whatever a damaged part makes fail
         raise InvalidInput(f"the workbook is damaged: {error}") from error
-    meant = {title: rows for title, rows in sheets.items() if title.endswith(name)}
-    meant = meant or {title: rows for title, rows in sheets.items() if _has_columns(rows, needed)}
-    if len(meant) != 1:
-        raise InvalidInput(f"the workbook has {len(meant)} sheets that could be meant: {', '.join(meant or sheets)}")
-    return next(iter(meant.values()))
+    candidates = {title: rows for title, rows in sheets.items() if title.endswith(name)}
+    candidates = candidates or {title: rows for title, rows in sheets.items() if _has_columns(rows, needed)}
+    if len(candidates) != 1:
+        titles = ", ".join(candidates or sheets)
+        raise InvalidInput(f"the workbook has {len(candidates)} sheets that could be meant: {titles}")
+    return next(iter(candidates.values()))
 
 
 def _rows_of_sheet(sheet: Any) -> list[SheetRow]:
     rows: list[SheetRow] = []
-    sheet.reset_dimensions()  # else a row is as wide as the file says
+    sheet.reset_dimensions()  # otherwise a row is as wide as the file claims
     for line, row in enumerate(islice(sheet.iter_rows(max_col=_MOST_COLUMNS, values_only=True), _MOST_ROWS), 1):
-        if row.count(None) < len(row) and not all(map(_is_blank, row)):  # `count` is quick where a sheet is empty
+        if row.count(None) < len(row) and not all(map(_is_blank, row)):  # `count` is quick for empty rows
             rows.append((line, list(row)))
         if len(rows) > MOST_LINES + 1:
             break

@@ -1,4 +1,4 @@
-"""A frame as an HTML table for people: yes and no, instants to the second, nothing where there is nothing."""
+"""A frame as an HTML table for people: yes and no, instants to the second, an empty cell for a missing value."""
 
 from html import escape
 from typing import Any
@@ -6,18 +6,20 @@ from typing import Any
 import pandas as pd
 
 MOST_COLUMNS = 10
-"""A table with more columns is wide: those of `FIRST` come first."""
+"""A table with more columns is wide: the columns of `FIRST` come first."""
 
 FIRST = (
     *("change", "at", "day", "practitioner", "role", "what", "did", "action", "patient", "owner", "colleague", "how"),
     *("resource", "allowed", "why", "reason", "rule", "purpose", "given_by", "since", "until", "ended_by", "end_cause"),
 )
-"""The columns that say who, what, when and why: of a wide table they come first, in this order."""
+"""The columns that say who, what, when and why: in a wide table they come first, in this order."""
 
 
 def arrange(frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, str]:
-    """A frame as it is shown, and what is said below it: how many more rows there are, and which columns of many are
-    left out because they are empty throughout.
+    """Return a frame as people see it, and a note to put below it.
+
+    A wide table loses the columns that are empty throughout. The note lists them, and says how many rows there are
+    beyond `most`.
     """
     columns = list(frame.columns)
     empty = [name for name in columns if len(columns) > MOST_COLUMNS and len(frame) and frame[name].isna().all()]
@@ -32,7 +34,7 @@ def arrange(frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, str]:
 
 
 def as_table(frame: pd.DataFrame, most: int) -> str:
-    """The first rows of a frame; nothing of it runs."""
+    """Return the first rows of a frame as an HTML table without any script."""
     arranged, note = arrange(frame, most)
     head = "".join(f"<th scope='col'>{escape(heading(name))}</th>" for name in arranged.columns)
     rows = "".join(
@@ -44,23 +46,23 @@ def as_table(frame: pd.DataFrame, most: int) -> str:
 
 
 def heading(name: object) -> str:
-    """A column's name as people read it."""
+    """Return a column's name as people read it."""
     return str(name).replace("_", " ")
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, value: object) -> str:
     kind = " class='instant'" if isinstance(value, pd.Timestamp) else ""
-    return f"<td{kind}>{escape(shown_cell(name, value))}</td>"
+    return f"<td{kind}>{escape(format_cell(name, value))}</td>"
 
 
-def shown_cell(name: object, value: Any) -> str:
-    """One value of a column as people read it; of a policy's version the beginning."""
-    text = shown(value)
+def format_cell(name: object, value: object) -> str:
+    """Return one value of a column as people read it; a policy's version is cut to its beginning."""
+    text = format_value(value)
     return text[:12] if name == "policy_version" else text
 
 
-def shown(value: Any) -> str:
-    """One value as people read it."""
+def format_value(value: Any) -> str:
+    """Return one value as people read it."""
     if pd.isna(value):
         return ""
     if isinstance(value, pd.Timestamp):

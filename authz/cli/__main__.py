@@ -1,0 +1,5 @@
+"""Runs the command line: ``python -m authz.cli``."""
+
+from authz.cli import main
+
+main()
