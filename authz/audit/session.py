@@ -21,7 +21,7 @@ from authz.audit.exported_decisions import DecisionLog
 from authz.audit.integrity.checkpoints import trusted
 from authz.audit.integrity.verification import Verification, verification
 from authz.audit.permissions import fence, names_readable
-from authz.database import Database, answering, close_all, connect, masked_url, pending
+from authz.database import Database, answering, close_all, connect, masked_url, pending_migrations
 from authz.domain import from_micros, parse_instant, to_micros
 from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.models import PolicyText
@@ -207,7 +207,7 @@ def open_audit(
     writing = connect(chosen.database)
     if writing.dialect == "sqlite" and not Path(str(writing.database)).is_file():
         raise Unavailable(f"there is no database at {writing.database}; make one with: caregrant migrate")
-    lacking = pending(writing)
+    lacking = pending_migrations(writing)
     if lacking:
         close_all(writing)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import orjson
 
-from authz.database import Database, close_all, connect, pending
+from authz.database import Database, close_all, connect, pending_migrations
 from authz.domain import parse_instant
 from authz.errors import InvalidInput, Unavailable
 from authz.policy.decision import Ref
@@ -92,7 +92,7 @@ def settings(**given: object) -> Settings:
 def opened(url: str) -> Database:
     """The database of a URL, open and up to date. Raises `Unavailable` where migrations are pending."""
     database = connect(url)
-    lacking = pending(database)
+    lacking = pending_migrations(database)
     if lacking:
         close_all(database)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; run: caregrant migrate")

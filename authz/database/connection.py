@@ -63,14 +63,14 @@ def migrate(database: Database) -> list[str]:
     for logins that are not in the form of `normalise_login`.
     """
     with answering(database):
-        if LOGINS in pending(database):
+        if LOGINS in pending_migrations(database):
             require_normal_logins(database)
         with database.migrating():
             names: list[str] = Runner(database, str(MIGRATIONS)).up()
         return names
 
 
-def pending(database: Database) -> list[str]:
+def pending_migrations(database: Database) -> list[str]:
     """Return the names of the migrations that this database lacks. Raises `Unavailable` for a newer schema."""
     with answering(database):
         _require_known(database)

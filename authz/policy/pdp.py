@@ -28,7 +28,7 @@ from authz.database import (
     connect,
     discard_connection,
     own_connection,
-    pending,
+    pending_migrations,
 )
 from authz.domain import format_instant, to_micros
 from authz.errors import Fault, InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
@@ -73,7 +73,7 @@ def open_pdp(
     connected = connect(database) if limits is None else connect(database, limits=limits)
     if isinstance(connected, peewee.SqliteDatabase) and not Path(connected.database).is_file():
         raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
-    lacking = pending(connected)
+    lacking = pending_migrations(connected)
     if lacking:
         close_all(connected)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")

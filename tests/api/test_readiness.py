@@ -16,7 +16,7 @@ from flask import Flask
 
 from api.ops.readiness import CHECKS, CLOCK_TOLERANCE, SEALER_PATIENCE, Readiness
 from authz.callers.clients import add_client
-from authz.database import Database, answering, close_all, connect, known_version, migrate, pending
+from authz.database import Database, answering, close_all, connect, known_version, migrate, pending_migrations
 from authz.errors import Unavailable
 from authz.importing import demo
 from authz.models import Decision
@@ -108,7 +108,7 @@ def test_a_newer_schema_stops_the_service(flask: Flask, database: Database) -> N
     assert_problem(app.client.get("/readyz"), 503, "unavailable", "schema")
     assert app.client.get("/healthz").status_code == 200
     assert Decision.select().count(database) == before
-    for starts in (pending, migrate):
+    for starts in (pending_migrations, migrate):
         with pytest.raises(Unavailable, match="9999_later"):
             starts(database)
 
