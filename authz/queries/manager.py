@@ -1,7 +1,6 @@
-"""What an owner and a manager may see: who has access to a patient and through what, who works in a clinic, and what is
-shared there.
+"""What an owner and a manager may see.
 
-Each read is permitted by the PDP and recorded.
+Who has access to a patient and through what, who works in a clinic, and what is shared there. Each read is permitted by the PDP and recorded.
 """
 
 from collections.abc import Sequence
