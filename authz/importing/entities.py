@@ -21,7 +21,7 @@ def apply_entity(batch: ImportBatch, fields: Fields, _started: int) -> Outcome:
         if (before.properties, before.links) == (fields["properties"], links):
             return "unchanged"
         if before.started >= batch.now:
-            raise InvalidInput(f"the {key[0]} {key[1]} stands in this file already, with other properties")
+            raise InvalidInput(f"the {key[0]} {key[1]} is in this file already, with other properties")
     owner = _owner(batch, fields["links"].values(), before)
     batch.stored.entities[key] = EntityVersion(fields["properties"], links, batch.now, owner, before)
     batch.new_entities.append(key)

@@ -63,4 +63,4 @@ def _require_apart(lives: Sequence[Life], started: int, ended: int) -> None:
     for life in lives:
         if life.started < ended and started < life.ended:
             first, last = format_micros(life.started), format_micros(life.ended)
-            raise InvalidInput(f"contradicts one that is there from {first} until {last}")
+            raise InvalidInput(f"contradicts one that exists from {first} until {last}")

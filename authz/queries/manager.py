@@ -1,6 +1,7 @@
 """What an owner and a manager may see.
 
-Who has access to a patient and through what, who works in a clinic, and what is shared there. Each read is permitted by the PDP and recorded.
+Who has access to a patient and through what, who works in a clinic, and what is shared there. Each read is permitted by
+the PDP and recorded.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from authz.policy.decision import Decision
 from authz.policy.pdp import PDP
 from authz.policy.plan import Place
 from authz.queries import practitioner as practitioner_queries
+from authz.queries.patient_rows import owners_of
 from authz.queries.permission import record_search, require_permission
 from authz.record import Actor
 from authz.texts import LONGEST_SORT_KEY, sort_key
@@ -200,7 +202,7 @@ def _shares_after(pdp: PDP, actor: Actor, subscription: str, size: int, after: i
 
 def _with_owners(pdp: PDP, actor: Actor, rows: list[Row]) -> list[Row]:
     """Return shares as rows of `who_has_access`, with the patient and the names of the viewer and the owner."""
-    owners = practitioner_queries.owners_of(pdp, actor, [row["patient"] for row in rows])
+    owners = owners_of(pdp, actor, [row["patient"] for row in rows])
     people = practitioner_queries.people(pdp, [*owners.values(), *(row["practitioner"] for row in rows)])
     return [
         {

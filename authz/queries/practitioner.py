@@ -25,6 +25,7 @@ from authz.policy.decision import Ref
 from authz.policy.pdp import PDP
 from authz.policy.plan import Place
 from authz.queries.owned_patients import owned_patients
+from authz.queries.patient_rows import patient_rows
 from authz.queries.permission import is_permitted, record_search, require_permission
 from authz.record import Actor, Asked, record_decisions, searched
 from authz.texts import describe_patient, matches, words_of
@@ -90,7 +91,7 @@ def patients(
     with answering(pdp.database):
         while len(page) <= limit:
             candidates = _candidates(pdp, actor, action, role, replace(place, limit=size))
-            rows = {row["id"]: row for row in _visible_patients(pdp, actor, list(dict(candidates)), action)}
+            rows = {row["id"]: row for row in patient_rows(pdp, actor, list(dict(candidates)), action)}
             for patient, sort_key in candidates:
                 row = rows.get(patient)
                 if row is not None and role in (None, row["role"]) and (row["orphaned"] or not orphaned):
@@ -118,47 +119,6 @@ def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: Pl
     return pdp.list_resources(who, action, "patient", place, now=actor.now, tenant=actor.tenant, without=without)
 
 
-def _visible_patients(pdp: PDP, actor: Actor, ids: Sequence[str], action: str) -> list[Row]:
-    """Return those of these patients on which the practitioner may take the action, as they see them, ordered by id."""
-    query = Patient.select().where(is_among(pdp.database, Patient.id, list(ids))).order_by(Patient.id)
-    if actor.tenant is not None:
-        query = query.where(Patient.subscription == actor.tenant)
-    rows = list(query.dicts().execute(pdp.database))
-    owners = owners_of(pdp, actor, ids)
-    who = ("practitioner", actor.practitioner)
-    decisions = pdp.evaluate_many([(who, action, ("patient", row["id"])) for row in rows], now=actor.now)
-    owner_decisions = pdp.evaluate_many(
-        [(("practitioner", owners[row["id"]]), "receive", ("patient", row["id"])) for row in rows], now=actor.now
-    )
-    return [
-        {
-            "id": row["id"],
-            "name": row["name"],
-            "reference": row["reference"] or None,
-            "role": _role(owners[row["id"]], actor, action),
-            "owner": owners[row["id"]],
-            "until": decision.until,
-            "orphaned": not owner_decision.allowed,
-        }
-        for row, decision, owner_decision in zip(rows, decisions, owner_decisions, strict=True)
-        if decision.allowed
-    ]
-
-
-def owners_of(pdp: PDP, actor: Actor, patients: Sequence[str]) -> dict[str, str]:
-    """Return the present owner of each of these patients."""
-    query = Grant.select(Grant.patient, Grant.practitioner).where(
-        is_among(pdp.database, Grant.patient, list(patients)), Grant.role == "owner", live_at(Grant, actor.now)
-    )
-    return dict(query.tuples().execute(pdp.database))
-
-
-def _role(owner: str, actor: Actor, action: str) -> str:
-    if owner == actor.practitioner:
-        return "owner"
-    return "viewer" if action == "view" else "manager"
-
-
 def patient(pdp: PDP, actor: Actor, name: str, *, or_list_access: bool = False) -> Row:
     """Return one patient with the actions that the practitioner may take.
 
@@ -171,7 +131,7 @@ def patient(pdp: PDP, actor: Actor, name: str, *, or_list_access: bool = False) 
             action = "list_access"
             if not or_list_access or not is_permitted(pdp, actor, action, resource):
                 raise NotFound
-        rows = _visible_patients(pdp, actor, [name], action)
+        rows = patient_rows(pdp, actor, [name], action)
         if not rows:  # somebody has just taken the right away
             raise NotFound
         del rows[0]["orphaned"]

@@ -247,7 +247,7 @@ MALFORMED = {
     "undeclared property": (line("entity", type="document", id="x", properties={"size": 1}), "no property 'size'"),
     "property of a wrong type": (line("entity", type="document", id="x", properties={"title": 1}), "not a string"),
     "relation to nothing": (line("entity", type="document", id="x", properties={"patient": "p-9"}), "no patient p-9"),
-    "entity twice": (line("entity", type="document", id="d-1", properties={"title": "Other"}), "stands in this file"),
+    "entity twice": (line("entity", type="document", id="d-1", properties={"title": "Other"}), "is in this file"),
 }  # fmt: skip
 
 

@@ -226,7 +226,7 @@ def test_a_patients_end_to_come_counts_when_it_comes(database: Database) -> None
         (line("practitioner", id="bob", login="alice@north.example", name="Bob"), "that of alice"),
         (
             line("membership", practitioner="bob", subscription="north", role="member", started_at=SINCE),
-            "contradicts one that stands",
+            "contradicts one that exists",
         ),
     ],
 )
