@@ -61,11 +61,11 @@ def import_facts(
     nothing written, for a line that is malformed or contradicts what is there, and `Unavailable` for the database.
     """
     report, micros, done = ImportReport(), to_micros(now), 0
-    changed: set[tuple[object, ...]] = set()
+    changed_facts: set[tuple[object, ...]] = set()
     with _seekable(file) as whole, answering(database), _transaction(database):
         _hold_operations(database)
         for lines, size in _read_batches(whole, types):
-            _import_batch(ImportBatch(database, micros, lines, changed), lines, report)
+            _import_batch(ImportBatch(database, micros, lines, changed_facts), lines, report)
             done += size
             if progress is not None:
                 progress(done)

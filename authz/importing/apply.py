@@ -53,8 +53,8 @@ def _require_once(batch: ImportBatch, line: Line, outcome: Outcome) -> None:
     """Raise `InvalidInput` for a second change of one fact: such a file would change it to and fro every night."""
     key = (line.kind, *(line.fields.get(name) for name in _IDENTITY[line.kind]))
     if outcome == "changed":
-        if key in batch.changed or key in batch.begun:
+        if key in batch.changed_facts or key in batch.new_facts:
             raise InvalidInput(f"contradicts a line before it about the same {line.kind}")
-        batch.changed.add(key)
+        batch.changed_facts.add(key)
     elif outcome == "new":
-        batch.begun.add(key)
+        batch.new_facts.add(key)

@@ -17,16 +17,16 @@ from authz.importing.stored import StoredFacts
 class ImportBatch:
     """What the database holds about the things that some lines name, and what those lines add and change.
 
-    `changed` holds what earlier lines of the file changed, and grows by what the lines of this batch change. `now` is
-    the instant of the import in microseconds.
+    `changed_facts` holds what earlier lines of the file changed, and grows by what the lines of this batch change.
+    `now` is the instant of the import in microseconds.
     """
 
     def __init__(
-        self, database: Database, now: int, lines: Iterable[Line], changed: set[tuple[Any, ...]] | None = None
+        self, database: Database, now: int, lines: Iterable[Line], changed_facts: set[tuple[Any, ...]] | None = None
     ) -> None:
         self.database, self.now = database, now
-        self.changed: set[tuple[Any, ...]] = set() if changed is None else changed
-        self.begun: set[tuple[Any, ...]] = set()
+        self.changed_facts: set[tuple[Any, ...]] = set() if changed_facts is None else changed_facts
+        self.new_facts: set[tuple[Any, ...]] = set()
         self.new_subscriptions: list[tuple[str, str]] = []
         self.renamed_subscriptions: list[tuple[str, str]] = []
         self.new_practitioners: list[tuple[str, str, str]] = []

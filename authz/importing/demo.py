@@ -91,19 +91,19 @@ def _patients(ago: Callable[[int], str]) -> Iterator[Fact]:
 
 
 def _shares(ago: Callable[[int], str], in_three_months: str) -> Iterator[Fact]:
-    def viewer(patient: str, who: str, since: int, **more: str) -> Fact:
-        grant = {"patient": patient, "practitioner": who, "role": "viewer", "started_at": ago(since)}
-        return "grant", grant | more
+    def viewer(patient: str, practitioner: str, since: int, **other: str) -> Fact:
+        grant = {"patient": patient, "practitioner": practitioner, "role": "viewer", "started_at": ago(since)}
+        return "grant", grant | other
 
     yield viewer("p-1", "bob", 300, reason="knee group")
     yield viewer("p-2", "bob", 20, until=in_three_months, reason="holiday cover")
     yield viewer("p-3", "bob", 400, until=ago(30), reason="second opinion")
     # Bob looked after p-4 as a colleague, then as the owner; the patient came back to Alice.
     yield viewer("p-4", "bob", 700)
-    for who, since in (("bob", 500), ("alice", 100)):
-        yield "grant", {"patient": "p-4", "practitioner": who, "role": "owner", "started_at": ago(since)}
-    for number, who in ((7, "alice"), (8, "ivan"), (11, "alice"), (12, "noa"), (16, "alice"), (21, "carol")):
-        yield viewer(f"p-{number}", who, 90 + number)
+    for practitioner, since in (("bob", 500), ("alice", 100)):
+        yield "grant", {"patient": "p-4", "practitioner": practitioner, "role": "owner", "started_at": ago(since)}
+    for number, practitioner in ((7, "alice"), (8, "ivan"), (11, "alice"), (12, "noa"), (16, "alice"), (21, "carol")):
+        yield viewer(f"p-{number}", practitioner, 90 + number)
     yield viewer("p-70", "mei", 60)
     yield viewer("p-93", "gus", 60)
     yield (

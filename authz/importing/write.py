@@ -73,8 +73,8 @@ def _changed_grants(batch: ImportBatch) -> list[tuple[str, GrantLife]]:
     return read + cut_grants(batch)
 
 
-def _write_lives(batch: ImportBatch, changed: list[tuple[str, Key, Life]]) -> None:
-    for noun, _, life in changed:
+def _write_lives(batch: ImportBatch, lives: list[tuple[str, Key, Life]]) -> None:
+    for noun, _, life in lives:
         values: dict[str, int | str] = {"ended_at": life.ended}
         if noun == "standing_share":
             values["end_cause"] = life.end_cause
@@ -111,11 +111,11 @@ def _write_patients(batch: ImportBatch) -> None:
     )
 
 
-def _write_grants(batch: ImportBatch, changed: list[tuple[str, GrantLife]]) -> None:
+def _write_grants(batch: ImportBatch, grants: list[tuple[str, GrantLife]]) -> None:
     write_many(
         batch.database,
         'UPDATE "grant" SET ended_at = {}, end_cause = {} WHERE id = {}',
-        [(grant.ended, grant.end_cause, grant.id) for _, grant in changed],
+        [(grant.ended, grant.end_cause, grant.id) for _, grant in grants],
     )
     rows = [grant.row(patient) for patient, grant in batch.new_grants]
     if rows:

@@ -152,11 +152,15 @@ class Change:
     def _evaluate(self, questions: Sequence[tuple[str, str, Ref]]) -> list[Decision]:
         """Return decisions; what is outside the app's tenant is as unknown as what does not exist."""
         return self.pdp.evaluate_many(
-            [(("practitioner", who), action, self._within_tenant(resource)) for who, action, resource in questions],
+            [
+                (("practitioner", practitioner), action, self._within_tenant(resource))
+                for practitioner, action, resource in questions
+            ],
             now=self.now,
         )
 
     def _within_tenant(self, resource: Ref) -> Ref:
+        """Return the resource, or an unknown one in its place if the resource is outside the app's tenant."""
         return resource if self.is_in_tenant(resource) else (resource[0], str(uuid.uuid4()))
 
     def require_permission(self, action: str, resource: Ref, facts: PatientFacts | None = None) -> None:
@@ -165,12 +169,12 @@ class Change:
         Raises `Conflict` if they might when the request came, `Denied` if they may know of the resource, else
         `NotFound`.
         """
-        who = self.actor.practitioner
-        if self.evaluate(who, action, resource, facts).allowed:
+        practitioner = self.actor.practitioner
+        if self.evaluate(practitioner, action, resource, facts).allowed:
             return
         if resource in self.permitted_before and self.is_in_tenant(resource):
             raise Conflict(CHANGED_MEANWHILE)
-        raise refusal_of(action, resource[0], lambda other: self.evaluate(who, other, resource).allowed)
+        raise refusal_of(action, resource[0], lambda other: self.evaluate(practitioner, other, resource).allowed)
 
     def require_can_receive(self, colleague: Person, resource: Ref, facts: PatientFacts | None = None) -> None:
         """Refuse the change unless the colleague may receive here. Raises `NotEligible`, the same for every cause."""
@@ -220,8 +224,8 @@ class Change:
 
     def start_grant(self, patient: str, practitioner: str, role: str, **columns: Any) -> Row:
         """Insert a grant on a locked patient, live from now on; return its row."""
-        where = self.subscriptions[patient]
-        return self.start_fact("grant", where, patient=patient, practitioner=practitioner, role=role, **columns)
+        subscription = self.subscriptions[patient]
+        return self.start_fact("grant", subscription, patient=patient, practitioner=practitioner, role=role, **columns)
 
     def end_fact(self, noun: str, subscription: str, row: Row, cause: str = "") -> None:
         """End a fact now; its row stays."""

@@ -47,19 +47,19 @@ def add_patient(
     new_id = uuid.uuid4().hex if patient is None else parse_id(patient)
     name, reference = parse_text(name), reference and parse_reference(reference)
     with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
-        where = subscription or _only_clinic(change)
-        change.lock_subscription(where)
-        change.require_permission("add_patient", ("subscription", where))
+        subscription = subscription or _only_clinic(change)
+        change.lock_subscription(subscription)
+        change.require_permission("add_patient", ("subscription", subscription))
         if change.row(Patient.select().where(Patient.id == new_id)):
             raise Conflict("A patient with this id exists already.")
-        require_free_reference(change, where, new_id, reference)
-        row = {"id": new_id, "subscription": where, "name": name, "reference": reference}
+        require_free_reference(change, subscription, new_id, reference)
+        row = {"id": new_id, "subscription": subscription, "name": name, "reference": reference}
         key = search_key(name, reference)
         Patient.insert(**row, search_key=key, started_at=change.now).execute(change.database)
-        change.record_event("patient:added", where, {}, new_id)
+        change.record_event("patient:added", subscription, {}, new_id)
         owner = {"practitioner": actor.practitioner, "role": "owner", "origin": "created"}
-        grant = change.start_fact("grant", where, patient=new_id, **owner)
-        return change.complete(Added(new_id, name, reference, where, grant["id"]))
+        grant = change.start_fact("grant", subscription, patient=new_id, **owner)
+        return change.complete(Added(new_id, name, reference, subscription, grant["id"]))
 
 
 def edit_patient(
@@ -85,16 +85,16 @@ def edit_patient(
     with run_operation(pdp, actor, action="edit", resources=[resource], idempotency_key=idempotency_key) as change:
         change.lock_patients([patient])
         change.require_permission("edit", resource)
-        where = change.subscriptions[patient]
+        subscription = change.subscriptions[patient]
         (before,) = change.rows(Patient.select(Patient.name, Patient.reference).where(Patient.id == patient))
         after = {**before, **wanted}
         differing = [field for field in wanted if before[field] != after[field]]
         if differing:
-            require_free_reference(change, where, patient, after["reference"])
+            require_free_reference(change, subscription, patient, after["reference"])
             key = search_key(after["name"], after["reference"])
             Patient.update(**after, search_key=key).where(Patient.id == patient).execute(change.database)
-            change.record_event("patient:changed", where, {"changed": differing}, patient)
-        row = {"id": patient, **after, "reference": after["reference"] or None, "subscription": where}
+            change.record_event("patient:changed", subscription, {"changed": differing}, patient)
+        row = {"id": patient, **after, "reference": after["reference"] or None, "subscription": subscription}
         return change.complete(row)
 
 
@@ -111,17 +111,17 @@ def end_patient(
     with run_operation(pdp, actor, action="end", resources=[resource], idempotency_key=idempotency_key) as change:
         change.lock_patients([patient])
         change.require_permission("end", resource)
-        where = change.subscriptions[patient]
+        subscription = change.subscriptions[patient]
         unended = Grant.select().where(Grant.patient == patient, change.is_unended(Grant))
         grants = change.grants(unended.order_by(Grant.role, Grant.started_at))
         owner = grants[0].practitioner
         for grant in grants:
             change.end_grant(grant, "ended")
             if grant.role == "viewer":
-                change.notify("share:ended", grant.practitioner, owner, where, patient)
-        change.notify("patient:ended", owner, actor.practitioner, where, patient)
+                change.notify("share:ended", grant.practitioner, owner, subscription, patient)
+        change.notify("patient:ended", owner, actor.practitioner, subscription, patient)
         Patient.update(ended_at=change.now).where(Patient.id == patient).execute(change.database)
-        change.record_event("patient:ended", where, {}, patient, reason)
+        change.record_event("patient:ended", subscription, {}, patient, reason)
 
 
 def require_free_reference(change: Change, subscription: str, patient: str, reference: str) -> None:
@@ -137,9 +137,9 @@ def require_free_reference(change: Change, subscription: str, patient: str, refe
 
 def _only_clinic(change: Change) -> str:
     """Return the one subscription in which the practitioner may add patients."""
-    who = ("practitioner", change.actor.practitioner)
+    subject = ("practitioner", change.actor.practitioner)
     names = clinics_worked_in(change)
-    questions = [(who, "add_patient", ("subscription", name)) for name in names]
+    questions = [(subject, "add_patient", ("subscription", name)) for name in names]
     decisions = change.pdp.evaluate_many(questions, now=change.now)
     permitted = [name for name, decision in zip(names, decisions, strict=True) if decision.allowed]
     if not permitted:

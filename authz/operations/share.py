@@ -64,9 +64,9 @@ def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str,
     if any(grant.practitioner == viewer.id for grant in facts.grants):
         raise Conflict("This colleague has the patient already.")
     grant = change.start_grant(patient, viewer.id, "viewer", origin="share", reason=reason, ended_at=end)
-    owner, where = facts.grants[0].practitioner, change.subscriptions[patient]
-    change.notify("share:received", viewer.id, owner, where, patient)
-    change.notify("share:given", owner, viewer.id, where, patient)
+    owner, subscription = facts.grants[0].practitioner, change.subscriptions[patient]
+    change.notify("share:received", viewer.id, owner, subscription, patient)
+    change.notify("share:given", owner, viewer.id, subscription, patient)
     return Shared(patient, grant, viewer)
 
 
@@ -91,5 +91,5 @@ def end_viewer_grant(change: Change, grant: GrantRow, cause: str) -> None:
     """End a share that may be ended, and notify both sides."""
     owner = change.live_grants(grant.patient)[0].practitioner
     change.end_grant(grant, cause)
-    where = change.subscriptions[grant.patient]
-    change.notify_both("share:ended", grant.practitioner, owner, where, grant.patient)
+    subscription = change.subscriptions[grant.patient]
+    change.notify_both("share:ended", grant.practitioner, owner, subscription, grant.patient)

@@ -36,18 +36,18 @@ def share_all(
         parse_end(until, actor.now)
         _lock_own_shares(change)
         viewer = change.find_colleague(colleague)
-        where = subscription or _only_common_clinic(change, viewer.id)
-        change.lock_subscription(where)
-        change.require_permission("add_patient", ("subscription", where))
-        change.require_can_receive(viewer, ("subscription", where))
-        pair = {"owner": actor.practitioner, "colleague": viewer.id, "subscription": where}
+        subscription = subscription or _only_common_clinic(change, viewer.id)
+        change.lock_subscription(subscription)
+        change.require_permission("add_patient", ("subscription", subscription))
+        change.require_can_receive(viewer, ("subscription", subscription))
+        pair = {"owner": actor.practitioner, "colleague": viewer.id, "subscription": subscription}
         same = StandingShare.select().filter(**pair).where(change.is_unended(StandingShare))
         if same.exists(change.database):
             raise Conflict("Everything is shared with this colleague already.")
         end = parse_end(until, change.now)
-        row = change.start_fact("standing_share", where, **pair, content=content, ended_at=end)
-        change.notify("standing_share:received", viewer.id, actor.practitioner, where)
-        change.notify("standing_share:given", actor.practitioner, viewer.id, where)
+        row = change.start_fact("standing_share", subscription, **pair, content=content, ended_at=end)
+        change.notify("standing_share:received", viewer.id, actor.practitioner, subscription)
+        change.notify("standing_share:given", actor.practitioner, viewer.id, subscription)
         return change.complete(row)
 
 
@@ -57,9 +57,9 @@ def end_standing_share(
     """End a standing share now: by the owner, or by the colleague, who gives it up. Raises `NotFound`."""
     with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
         row = change.row(StandingShare.select().where(StandingShare.id == standing_share), lock=EXCLUSIVE)
-        where = str(uuid.uuid4()) if row is None else row["subscription"]  # the same questions if there is none
-        change.lock_subscription(where)
-        works_there = change.evaluate(actor.practitioner, "receive", ("subscription", where)).allowed
+        subscription = str(uuid.uuid4()) if row is None else row["subscription"]  # the same questions if there is none
+        change.lock_subscription(subscription)
+        works_there = change.evaluate(actor.practitioner, "receive", ("subscription", subscription)).allowed
         if row is None or actor.practitioner not in (row["owner"], row["colleague"]):
             raise NotFound
         if change.has_ended(row) or not works_there:
@@ -82,8 +82,8 @@ def _only_common_clinic(change: Change, colleague: str) -> str:
     """Return the one subscription in which the practitioner may add patients and the colleague may receive."""
     names = clinics_worked_in(change)
     questions = [
-        (("practitioner", who), action, ("subscription", name))
-        for who, action in ((change.actor.practitioner, "add_patient"), (colleague, "receive"))
+        (("practitioner", practitioner), action, ("subscription", name))
+        for practitioner, action in ((change.actor.practitioner, "add_patient"), (colleague, "receive"))
         for name in names
     ]
     allowed = [decision.allowed for decision in change.pdp.evaluate_many(questions, now=change.now)]

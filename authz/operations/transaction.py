@@ -58,8 +58,8 @@ def _permitted(pdp: PDP, actor: Actor, action: str, resources: Sequence[Ref]) ->
     """Return those of the resources on which the practitioner may take the action now."""
     if not action or not actor.practitioner:
         return frozenset()
-    who = ("practitioner", actor.practitioner)
-    decisions = pdp.evaluate_many([(who, action, resource) for resource in resources], now=actor.now)
+    subject = ("practitioner", actor.practitioner)
+    decisions = pdp.evaluate_many([(subject, action, resource) for resource in resources], now=actor.now)
     return frozenset(resource for resource, decision in zip(resources, decisions, strict=True) if decision.allowed)
 
 
@@ -68,7 +68,7 @@ def _claim(change: Change, idempotency_key: IdempotencyKey) -> None:
     try:
         idempotency_key.claim(change.database, change.actor.now)
     except ReplayedResponse as replayed:
-        where = ("subscription", replayed.subscription)
-        if change.actor.practitioner and not change.evaluate(change.actor.practitioner, "receive", where).allowed:
+        resource = ("subscription", replayed.subscription)
+        if change.actor.practitioner and not change.evaluate(change.actor.practitioner, "receive", resource).allowed:
             raise NotFound from None
         raise

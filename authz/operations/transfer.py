@@ -87,9 +87,9 @@ def _transfer_patient(
 
 def _notify(change: Change, patient: str, owner: str, previous: str, ended: Sequence[GrantRow]) -> None:
     """Notify the new and the previous owner, and both sides of each share that ended with the transfer."""
-    where = change.subscriptions[patient]
-    change.notify("transfer:received", owner, previous, where, patient)
-    change.notify("transfer:given", previous, owner, where, patient)
+    subscription = change.subscriptions[patient]
+    change.notify("transfer:received", owner, previous, subscription, patient)
+    change.notify("transfer:given", previous, owner, subscription, patient)
     for grant in ended:
         if grant.practitioner != owner:
-            change.notify_both("share:ended", grant.practitioner, previous, where, patient)
+            change.notify_both("share:ended", grant.practitioner, previous, subscription, patient)

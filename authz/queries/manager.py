@@ -115,8 +115,8 @@ def managed(pdp: PDP, actor: Actor) -> list[Row]:
     """Return the memberships of the practitioner in the subscriptions that they manage."""
     with answering(pdp.database):
         own: list[Row] = practitioner_queries.me(pdp, actor)["memberships"]
-        who = ("practitioner", actor.practitioner)
-        questions = [(who, "manage", ("subscription", membership["subscription"])) for membership in own]
+        subject = ("practitioner", actor.practitioner)
+        questions = [(subject, "manage", ("subscription", membership["subscription"])) for membership in own]
         decisions = pdp.evaluate_many(questions, now=actor.now)
         return [membership for membership, decision in zip(own, decisions, strict=True) if decision.allowed]
 
@@ -170,10 +170,10 @@ def shares(pdp: PDP, actor: Actor, subscription: str, *, limit: int, after: int 
     permitted: list[Row] = []
     with answering(pdp.database):
         require_permission(pdp, actor, "manage", ("subscription", subscription))
-        who = ("practitioner", actor.practitioner)
+        subject = ("practitioner", actor.practitioner)
         while len(permitted) <= limit:
             rows = _shares_after(pdp, actor, subscription, limit + 1, after)
-            questions = [(who, "list_access", ("patient", row["patient"])) for row in rows]
+            questions = [(subject, "list_access", ("patient", row["patient"])) for row in rows]
             decisions = pdp.evaluate_many(questions, now=actor.now)
             permitted += [row for row, decision in zip(rows, decisions, strict=True) if decision.allowed]
             if len(rows) <= limit:

@@ -42,11 +42,11 @@ def owned_patients(database: Database, actor: Actor, place: Place) -> list[Patie
 
 def _page(database: Database, sql: str, values: tuple[Any, ...], place: Place) -> list[PatientKey]:
     """Return the next ids and sort keys of one clinic."""
-    bound, place_values = list(values), place.values()
+    arguments, place_values = list(values), place.values()
 
     def placeholder(parameter: Parameter) -> str:
-        bound.append(place_values[parameter.name[0]])
+        arguments.append(place_values[parameter.name[0]])
         return "{}"
 
     order = listed(placeholder, by_name=place.by_name, dialect=database.dialect)
-    return [(patient, sort_key) for patient, sort_key in run(database, f"{sql} AND {order}", *bound).fetchall()]
+    return [(patient, sort_key) for patient, sort_key in run(database, f"{sql} AND {order}", *arguments).fetchall()]

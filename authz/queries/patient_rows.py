@@ -16,8 +16,8 @@ def patient_rows(pdp: PDP, actor: Actor, ids: Sequence[str], action: str) -> lis
         query = query.where(Patient.subscription == actor.tenant)
     rows = list(query.dicts().execute(pdp.database))
     owners = owners_of(pdp, actor, ids)
-    who = ("practitioner", actor.practitioner)
-    decisions = pdp.evaluate_many([(who, action, ("patient", row["id"])) for row in rows], now=actor.now)
+    subject = ("practitioner", actor.practitioner)
+    decisions = pdp.evaluate_many([(subject, action, ("patient", row["id"])) for row in rows], now=actor.now)
     owner_decisions = pdp.evaluate_many(
         [(("practitioner", owners[row["id"]]), "receive", ("patient", row["id"])) for row in rows], now=actor.now
     )

@@ -8,9 +8,9 @@ from authz.record import Actor, Asked, record_decisions, searched
 
 def is_permitted(pdp: PDP, actor: Actor, action: str, resource: Ref) -> bool:
     """Return whether the practitioner may do this, and record the decision."""
-    who = ("practitioner", actor.practitioner)
-    decision = pdp.evaluate(who, action, resource, now=actor.now, tenant=actor.tenant)
-    record_decisions(pdp.database, actor, [(Asked(who, action, resource), decision)])
+    subject = ("practitioner", actor.practitioner)
+    decision = pdp.evaluate(subject, action, resource, now=actor.now, tenant=actor.tenant)
+    record_decisions(pdp.database, actor, [(Asked(subject, action, resource), decision)])
     return decision.allowed
 
 
@@ -20,11 +20,11 @@ def require_permission(pdp: PDP, actor: Actor, action: str, resource: Ref) -> No
     Raises `Denied` if they may know of the resource, else `NotFound`.
     """
     if not is_permitted(pdp, actor, action, resource):
-        who = ("practitioner", actor.practitioner)
+        subject = ("practitioner", actor.practitioner)
         raise refusal_of(
             action,
             resource[0],
-            lambda other: pdp.evaluate(who, other, resource, now=actor.now, tenant=actor.tenant).allowed,
+            lambda other: pdp.evaluate(subject, other, resource, now=actor.now, tenant=actor.tenant).allowed,
         )
 
 

@@ -115,8 +115,8 @@ def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: Pl
     """
     if role == "owner":
         return owned_patients(pdp.database, actor, place)
-    who, without = ("practitioner", actor.practitioner), "R3" if role == "viewer" else ""
-    return pdp.list_resources(who, action, "patient", place, now=actor.now, tenant=actor.tenant, without=without)
+    subject, without = ("practitioner", actor.practitioner), "R3" if role == "viewer" else ""
+    return pdp.list_resources(subject, action, "patient", place, now=actor.now, tenant=actor.tenant, without=without)
 
 
 def patient(pdp: PDP, actor: Actor, name: str, *, or_list_access: bool = False) -> Row:
@@ -141,8 +141,8 @@ def patient(pdp: PDP, actor: Actor, name: str, *, or_list_access: bool = False) 
 
 def actions(pdp: PDP, actor: Actor, names: Sequence[str], *of: str) -> dict[str, set[str]]:
     """Return which of the actions `of` the practitioner may take on each of these patients, for a list to offer."""
-    who = ("practitioner", actor.practitioner)
-    questions = [(who, action, ("patient", name)) for name in names for action in of]
+    subject = ("practitioner", actor.practitioner)
+    questions = [(subject, action, ("patient", name)) for name in names for action in of]
     with answering(pdp.database):
         decisions = pdp.evaluate_many(questions, now=actor.now)
     permitted: dict[str, set[str]] = {name: set() for name in names}
@@ -217,8 +217,8 @@ def colleagues_for_all(pdp: PDP, actor: Actor, names: Sequence[str]) -> list[Row
             for resource in resources
         ]
         questions = [
-            Asked(("practitioner", ""), "receive", resource, size=len(found_for))
-            for resource, found_for in zip(resources, receivers, strict=True)
+            Asked(("practitioner", ""), "receive", resource, size=len(ids))
+            for resource, ids in zip(resources, receivers, strict=True)
         ]
         answer = searched(actor, pdp.version)
         record_decisions(pdp.database, actor, [(question, answer) for question in questions])
@@ -261,8 +261,8 @@ def _receiving_clinics(pdp: PDP, actor: Actor) -> list[str]:
 
 def _receiving(pdp: PDP, actor: Actor, subscriptions: Sequence[str]) -> list[str]:
     """Return those of these subscriptions in which the practitioner may receive now."""
-    who = ("practitioner", actor.practitioner)
-    questions: list[tuple[Ref, str, Ref]] = [(who, "receive", ("subscription", name)) for name in subscriptions]
+    subject = ("practitioner", actor.practitioner)
+    questions: list[tuple[Ref, str, Ref]] = [(subject, "receive", ("subscription", name)) for name in subscriptions]
     decisions = pdp.evaluate_many(questions, now=actor.now, tenant=actor.tenant)
     return [name for name, decision in zip(subscriptions, decisions, strict=True) if decision.allowed]
 
