@@ -1,6 +1,6 @@
 """Where the facts are: SQLite (WAL) or PostgreSQL, chosen by a URL, with the schema's migrations."""
 
-from authz.database.clock import ask_clock
+from authz.database.clock import check_clock
 from authz.database.connection import (
     Database,
     absolute_url,
@@ -33,7 +33,7 @@ __all__ = [
     "WriteLocked",
     "absolute_url",
     "answering",
-    "ask_clock",
+    "check_clock",
     "close_all",
     "connect",
     "discard_connection",

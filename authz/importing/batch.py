@@ -7,7 +7,7 @@ of one line.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from authz.database import Database, ask_clock
+from authz.database import Database, check_clock
 from authz.importing.lines import Line
 from authz.importing.lives import Fields, Outcome, change_end, match_life, require_line_span
 from authz.importing.rows import GrantLife, Key, Life, PatientState
@@ -36,7 +36,7 @@ class ImportBatch:
         self.new_grants: list[tuple[str, GrantLife]] = []
         self.new_entities: list[tuple[str, str]] = []
         self.leavers: set[tuple[str, str]] = set()
-        ask_clock(database)()
+        check_clock(database).result()
         self.stored = StoredFacts(database, lines)
 
     def put_life(

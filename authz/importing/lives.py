@@ -1,13 +1,12 @@
 """The rules for lives: a line begins one, changes the end of one, or repeats one; two of one key never overlap."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from authz.domain import FOREVER_MICROS, format_micros
 from authz.errors import InvalidInput
 from authz.importing.rows import Life
 
-AnyLife = TypeVar("AnyLife", bound=Life)
 Outcome = Literal["new", "changed", "unchanged", "ended"]
 Fields = dict[str, Any]
 """What a line says, by its fields; instants are microseconds."""
@@ -24,7 +23,7 @@ def require_line_span(fields: Fields, started: int) -> None:
     require_span(fields.get("until", FOREVER_MICROS), started)
 
 
-def match_life(lives: Sequence[AnyLife], fields: Fields, started: int, now: int) -> AnyLife | Literal["new", "ended"]:
+def match_life(lives: Sequence[Life], fields: Fields, started: int, now: int) -> Life | Literal["new", "ended"]:
     """Return the life that a line is about: by its start or, if the line gives none, the current one.
 
     If there is no such life, the line's is ``"new"`` or, for a line without a start, has ``"ended"`` here and stays so.

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import peewee
 
-from authz.database import answering, ask_clock, pipelined
+from authz.database import answering, check_clock, pipelined
 from authz.database.statements import OPERATIONS_LOCK, RECORD_LOCK, take_locks
 from authz.errors import CaregrantError, Conflict, NotFound
 from authz.operations.change import CHANGED_MEANWHILE, Change
@@ -39,11 +39,11 @@ def run_operation(
         try:
             with pipelined(pdp.database):
                 take_locks(pdp.database, OPERATIONS_LOCK, RECORD_LOCK)
-                require_same_clock = ask_clock(pdp.database)
+                clock = check_clock(pdp.database)
                 if idempotency_key is not None:
                     _claim(change, idempotency_key)
                 yield change
-                require_same_clock()
+                clock.result()
                 change.write_record()
                 if idempotency_key is not None:
                     idempotency_key.store(pdp.database, change.result, change.subscription)
