@@ -19,7 +19,7 @@ from authz.models import Event, Subscription
 from authz.policy.compiler import Vocabulary
 from authz.record import Actor, NewEvent, append
 
-Fact = tuple[str, dict[str, Any]]
+FactLine = tuple[str, dict[str, Any]]
 
 SUBSCRIPTIONS = {"north": "North Rehabilitation Clinic", "city": "City Physio", "harbour": "Harbour Physiotherapy"}
 """Two live clinics, and one (harbour) whose licence lapsed."""
@@ -51,7 +51,7 @@ BEGAN = timedelta(days=1200)
 """How long ago its clinics began."""
 
 
-def facts(now: datetime) -> Iterator[Fact]:
+def facts(now: datetime) -> Iterator[FactLine]:
     """Yield the lines of the import, in an order in which each refers only to earlier ones."""
 
     def ago(days: int) -> str:
@@ -71,7 +71,7 @@ def facts(now: datetime) -> Iterator[Fact]:
     yield from _content()
 
 
-def _patients(ago: Callable[[int], str]) -> Iterator[Fact]:
+def _patients(ago: Callable[[int], str]) -> Iterator[FactLine]:
     for number in range(1, 101):
         clinic = "north" if number <= 64 else "city" if number <= 92 else "harbour"
         owner = "alice" if number <= 6 else _OWNERS[clinic][number % len(_OWNERS[clinic])]
@@ -90,8 +90,8 @@ def _patients(ago: Callable[[int], str]) -> Iterator[Fact]:
         )
 
 
-def _shares(ago: Callable[[int], str], in_three_months: str) -> Iterator[Fact]:
-    def viewer(patient: str, practitioner: str, since: int, **other: str) -> Fact:
+def _shares(ago: Callable[[int], str], in_three_months: str) -> Iterator[FactLine]:
+    def viewer(patient: str, practitioner: str, since: int, **other: str) -> FactLine:
         grant = {"patient": patient, "practitioner": practitioner, "role": "viewer", "started_at": ago(since)}
         return "grant", grant | other
 
@@ -117,7 +117,7 @@ def _shares(ago: Callable[[int], str], in_three_months: str) -> Iterator[Fact]:
     )
 
 
-def _content() -> Iterator[Fact]:
+def _content() -> Iterator[FactLine]:
     plans = (("p-1", "alice", "Knee plan"), ("p-1", "bob", "Balance at home"), ("p-2", "alice", "Shoulder plan"))
     for number, (patient, author, title) in enumerate((*plans, ("p-70", "luis", "Back school")), 1):
         yield "entity", _document(f"d-{number}", patient=patient, author=author, title=title)

@@ -20,7 +20,7 @@ from authz.texts import parse_id
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReviewVerdict:
     """One line of a decided sheet: the share, as the reviewer saw it, and keep or revoke.
 
     `noun` says what `number` is: ``grant`` or ``standing_share``, which is of no one patient.
@@ -48,7 +48,7 @@ class Reviewed:
 
 
 @dataclass(frozen=True)
-class Source:
+class SheetSource:
     """Where verdicts come from: the SHA-256 of the sheet's file, and the account that ran the command."""
 
     sheet: str = ""
@@ -61,11 +61,17 @@ class Campaign:
 
     name: str
     due: datetime
-    source: Source
+    source: SheetSource
 
 
 def review(
-    pdp: PDP, *, actor: Actor, campaign: str, due: datetime, verdicts: Sequence[Verdict], source: Source = Source()
+    pdp: PDP,
+    *,
+    actor: Actor,
+    campaign: str,
+    due: datetime,
+    verdicts: Sequence[ReviewVerdict],
+    source: SheetSource = SheetSource(),
 ) -> Reviewed:
     """Carry out a decided sheet: all of it or nothing.
 
@@ -87,7 +93,7 @@ def review(
         return Reviewed(len(verdicts) - revoked, revoked)
 
 
-def _lock_shares(change: Change, verdicts: Sequence[Verdict]) -> dict[int, Row]:
+def _lock_shares(change: Change, verdicts: Sequence[ReviewVerdict]) -> dict[int, Row]:
     """Lock the standing shares, then patients and subscriptions, in the order of every operation.
 
     Return the standing shares by their numbers.
@@ -101,7 +107,7 @@ def _lock_shares(change: Change, verdicts: Sequence[Verdict]) -> dict[int, Row]:
     return standing
 
 
-def _decide(change: Change, verdict: Verdict, standing: dict[int, Row], campaign: Campaign) -> None:
+def _decide(change: Change, verdict: ReviewVerdict, standing: dict[int, Row], campaign: Campaign) -> None:
     """Record one verdict and carry it out. Raises `ImportRefused` and the refusals of an operation."""
     if verdict.verdict not in VERDICTS:
         raise ImportRefused(verdict.line, f"the verdict is keep or revoke, not {verdict.verdict!r}")
@@ -120,7 +126,7 @@ def _decide(change: Change, verdict: Verdict, standing: dict[int, Row], campaign
         _revoke(change, verdict, row, subscription)
 
 
-def _require_live_share(change: Change, verdict: Verdict, standing: dict[int, Row]) -> tuple[Row, str]:
+def _require_live_share(change: Change, verdict: ReviewVerdict, standing: dict[int, Row]) -> tuple[Row, str]:
     """Return the live share that a line names, and its subscription. Raises `ImportRefused` if there is none."""
     if verdict.noun == "standing_share":
         row = standing.get(verdict.number)
@@ -135,7 +141,7 @@ def _require_live_share(change: Change, verdict: Verdict, standing: dict[int, Ro
     return row, subscription
 
 
-def _record(change: Change, verdict: Verdict, subscription: str, campaign: Campaign) -> None:
+def _record(change: Change, verdict: ReviewVerdict, subscription: str, campaign: Campaign) -> None:
     columns = {
         "campaign": campaign.name,
         verdict.noun: verdict.number,
@@ -149,7 +155,7 @@ def _record(change: Change, verdict: Verdict, subscription: str, campaign: Campa
     change.record_event("review:given", subscription, body, verdict.patient)
 
 
-def _revoke(change: Change, verdict: Verdict, row: Row, subscription: str) -> None:
+def _revoke(change: Change, verdict: ReviewVerdict, row: Row, subscription: str) -> None:
     """End a share. Raises `ImportRefused` unless the reviewer may."""
     is_grant = verdict.noun == "grant"
     action = "end_share" if is_grant else "manage"
