@@ -99,7 +99,7 @@ def parse_line(number: int, text: bytes, types: Vocabulary) -> Line:
     """Parse a line. Raises `InvalidInput` for anything malformed, naming the field."""
     whole = parse_object(text)
     if len(whole) != 1:
-        raise InvalidInput(f"holds {len(whole)} things; a line is one of {', '.join(_KINDS)}")
+        raise InvalidInput(f"has {len(whole)} members; a line has one, which is one of {', '.join(_KINDS)}")
     ((kind, body),) = whole.items()
     if kind not in _KINDS:
         raise InvalidInput(f"is of the unknown kind {shown(kind)}; known are {', '.join(_KINDS)}")

@@ -82,7 +82,7 @@ def _retry_if_shares_added(operation: Callable[P, T]) -> Callable[P, T]:
                 return operation(*args, **kwargs)
             except SharesAdded:
                 continue
-        raise Conflict("This practitioner is given shares all the time; try again.")
+        raise Conflict("This practitioner is getting new shares at this moment; try again.")
 
     return repeated
 

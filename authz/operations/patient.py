@@ -77,7 +77,7 @@ def edit_patient(
     for a reference that another patient of the clinic has, `NotFound` and `Denied`.
     """
     if name is None and reference is None:
-        raise InvalidInput("name, reference: give what shall change")
+        raise InvalidInput("name, reference: give at least one of them")
     wanted = {} if name is None else {"name": parse_text(name)}
     if reference is not None:
         wanted["reference"] = reference and parse_reference(reference)
