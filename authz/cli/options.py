@@ -11,7 +11,7 @@ from authz.database import Database, close_all, connect, pending_migrations
 from authz.domain import parse_instant
 from authz.errors import InvalidInput, Unavailable
 from authz.policy.decision import Ref
-from authz.record import count_waiting
+from authz.record import drain_or_count
 from authz.settings import SETTINGS, Settings
 
 PORT = click.IntRange(1, 65_535)
@@ -97,7 +97,7 @@ def opened(url: str) -> Database:
         close_all(database)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; run: caregrant migrate")
     database.connect(reuse_if_open=True)
-    waiting = count_waiting(database)
+    waiting = drain_or_count(database)
     if waiting:
         click.echo(f"{waiting} answers wait in {database.database}-answers and are not part of what follows", err=True)
     return database

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import peewee
 
-from authz.database import Database, SqliteDatabase, answering, gather_statistics
+from authz.database import Database, SqliteDatabase, database_connection, gather_statistics
 from authz.database.statements import OPERATIONS_LOCK, take_exclusive_lock
 from authz.domain import to_micros
 from authz.errors import ImportRefused, InvalidInput, Unavailable
@@ -24,7 +24,7 @@ from authz.importing.batch import ImportBatch
 from authz.importing.lines import Line, parse_line
 from authz.importing.lives import Outcome
 from authz.importing.write import write_batch
-from authz.policy.compiler import Vocabulary
+from authz.policy.compiler import Schema
 
 LONGEST_LINE = 1 << 20
 """A longer line is refused without being read to its end."""
@@ -50,7 +50,7 @@ class ImportReport:
 def import_facts(
     database: Database,
     file: BinaryIO,
-    types: Vocabulary,
+    types: Schema,
     *,
     now: datetime,
     progress: Callable[[int], object] | None = None,
@@ -62,7 +62,7 @@ def import_facts(
     """
     report, micros, done = ImportReport(), to_micros(now), 0
     changed_facts: set[tuple[object, ...]] = set()
-    with _seekable(file) as whole, answering(database), _transaction(database):
+    with _seekable(file) as whole, database_connection(database), _transaction(database):
         _hold_operations(database)
         for lines, size in _read_batches(whole, types):
             _import_batch(ImportBatch(database, micros, lines, changed_facts), lines, report)
@@ -118,13 +118,13 @@ def _seekable(file: BinaryIO) -> Iterator[BinaryIO]:
 def _transaction(database: Database) -> Iterator[None]:
     """Run the block in the import's transaction, which waits longer for SQLite's write lock than a service does."""
     with (
-        database.patience(_LOCK_TIMEOUT_SECONDS) if isinstance(database, SqliteDatabase) else nullcontext(),
+        database.write_lock_timeout(_LOCK_TIMEOUT_SECONDS) if isinstance(database, SqliteDatabase) else nullcontext(),
         database.atomic(),
     ):
         yield
 
 
-def _read_batches(file: BinaryIO, types: Vocabulary) -> Iterator[tuple[list[Line], int]]:
+def _read_batches(file: BinaryIO, types: Schema) -> Iterator[tuple[list[Line], int]]:
     """Yield the lines of each batch, and the number of bytes read for it."""
     lines: list[Line] = []
     read = number = 0

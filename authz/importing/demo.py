@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import format_instant
 from authz.errors import Conflict
 from authz.importing import ImportReport, import_facts
 from authz.models import Event, Subscription
-from authz.policy.compiler import Vocabulary
+from authz.policy.compiler import Schema
 from authz.record import Actor, NewEvent, append
 
 FactLine = tuple[str, dict[str, Any]]
@@ -129,9 +129,9 @@ def _document(name: str, **properties: str) -> dict[str, Any]:
     return {"type": "document", "id": name, "properties": properties}
 
 
-def fill(database: Database, types: Vocabulary, now: datetime) -> ImportReport:
+def fill(database: Database, types: Schema, now: datetime) -> ImportReport:
     """Fill an empty database. Raises `Conflict` if it holds a subscription already."""
-    with answering(database):
+    with database_connection(database):
         if Subscription.select().exists(database):
             raise Conflict("this database is not empty; the demonstration clinic needs one of its own")
         known = [(kind, body) for kind, body in facts(now) if kind != "entity" or types.named(body["type"]) is not None]
@@ -144,6 +144,6 @@ def fill(database: Database, types: Vocabulary, now: datetime) -> ImportReport:
 
 def is_demo(database: Database) -> bool:
     """Return whether a database holds the demonstration clinic."""
-    with answering(database):
+    with database_connection(database):
         filled: bool = Event.select().where(Event.kind == "demo:filled").exists(database)
         return filled

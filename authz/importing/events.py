@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from authz.importing.batch import ImportBatch
 from authz.importing.rows import LIFE_MODELS, GrantLife, Key, Life, life_row, row_before
-from authz.record import NewEvent, changed
+from authz.record import NewEvent, fact_change
 
 
 def batch_events(
@@ -45,21 +45,21 @@ def _patient_events(batch: ImportBatch) -> Iterator[NewEvent]:
 def _life_events(batch: ImportBatch, changed_lives: list[tuple[str, Key, Life]]) -> Iterator[NewEvent]:
     for noun, key, life in changed_lives:
         after = life_row(noun, key, life)
-        body = changed(noun, row_before(after, life), after, **{noun: str(life.id)})
+        body = fact_change(noun, row_before(after, life), after, **{noun: str(life.id)})
         yield NewEvent(f"{noun}:{_verb(batch, life)}", after["subscription"], body)
     for noun in LIFE_MODELS:
         for row in (life_row(noun, key, life) for name, key, life in batch.new_lives if name == noun):
-            body = changed(noun, None, row)
+            body = fact_change(noun, None, row)
             yield NewEvent(f"{noun}:imported", row["subscription"], body, reason=row.get("reason", ""))
 
 
 def _grant_events(batch: ImportBatch, changed_grants: list[tuple[str, GrantLife]]) -> Iterator[NewEvent]:
     for patient, grant in changed_grants:
         after = grant.row(patient)
-        body = changed("grant", row_before(after, grant), after, grant=str(grant.id))
+        body = fact_change("grant", row_before(after, grant), after, grant=str(grant.id))
         yield NewEvent(f"grant:{_verb(batch, grant)}", _subscription_of(batch, patient), body, patient)
     for patient, grant in batch.new_grants:
-        body = changed("grant", None, grant.row(patient))
+        body = fact_change("grant", None, grant.row(patient))
         yield NewEvent("grant:imported", _subscription_of(batch, patient), body, patient, grant.reason)
 
 

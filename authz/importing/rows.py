@@ -6,7 +6,7 @@ from typing import Any
 
 from authz.domain import FOREVER_MICROS, Row
 from authz.models import Fact, Licence, Membership, StandingShare
-from authz.record import told_entity
+from authz.record import serialize_entity
 
 Key = tuple[str, ...]
 """The values that lives have in common: of a licence its subscription, of a membership three ids, and so on."""
@@ -132,7 +132,7 @@ class EntityVersion:
         kind, entity = key
         life = {"started_at": self.started, "ended_at": ended}
         row = {"type": kind, "id": entity, "properties": self.properties, "subscription": self.subscription, **life}
-        return told_entity(row, self.links)
+        return serialize_entity(row, self.links)
 
 
 def life_row(noun: str, key: Key, life: Life) -> Row:

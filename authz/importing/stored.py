@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from authz.database import Database
-from authz.database.statements import rows_of
+from authz.database.statements import select_in
 from authz.domain import FOREVER_MICROS
 from authz.errors import InvalidInput
 from authz.importing.lines import Line
@@ -50,7 +50,7 @@ class StoredFacts:
     def select(self, sql: str, names: set[str] | set[int], *, lock: bool = False, close: str = "") -> list[Any]:
         """Return the rows of a query that ends in a column, if that column is one of `names`."""
         ordered: Any = sorted(names)
-        return rows_of(self._database, sql, ordered, lock=lock, close=close) if names else []
+        return select_in(self._database, sql, ordered, lock=lock, close=close) if names else []
 
     def _people(self, column: str, names: set[str]) -> list[Any]:
         return self.select(f"SELECT id, login, name FROM practitioner WHERE {column}", names)

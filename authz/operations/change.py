@@ -26,8 +26,8 @@ from authz.operations.notices import NOTICES, NewNotice, insert_notices
 from authz.policy.decision import Decision, Ref
 from authz.policy.pdp import PDP
 from authz.policy.refusal import refusal_of
-from authz.record import NOUNS, Actor, Asked, NewEvent, append, changed, record_decisions
-from authz.texts import is_named
+from authz.record import NOUNS, Actor, NewEvent, RecordedQuestion, append, fact_change, record_decisions
+from authz.texts import is_stored_id
 
 T = TypeVar("T")
 _LONGEST_WAIT = timedelta(minutes=1)
@@ -59,8 +59,8 @@ class Change:
         self.subscriptions: dict[str, str] = {}
         self.subscription = ""
         self.result: object = None
-        self._permitted: list[tuple[Asked, Decision]] = []
-        self._refused: list[tuple[Asked, Decision]] = []
+        self._permitted: list[tuple[RecordedQuestion, Decision]] = []
+        self._refused: list[tuple[RecordedQuestion, Decision]] = []
         self._events: list[NewEvent] = []
         self._notices: list[NewNotice] = []
 
@@ -76,7 +76,7 @@ class Change:
         return self._require_other(person) if person else self.find_colleague(login)
 
     def _lock(self, patients: Iterable[str], login: str | None) -> Person | None:
-        named = sorted({patient for patient in patients if is_named(patient)})
+        named = sorted({patient for patient in patients if is_stored_id(patient)})
         if not named:
             return None
         locked_patients = ask_patients(self.database, named)
@@ -145,7 +145,7 @@ class Change:
             decision = facts.decisions[practitioner, action]
         else:
             (decision,) = self._evaluate([(practitioner, action, resource)])
-        question = Asked(("practitioner", practitioner), action, resource)
+        question = RecordedQuestion(("practitioner", practitioner), action, resource)
         (self._permitted if decision.allowed else self._refused).append((question, decision))
         return decision
 
@@ -218,7 +218,7 @@ class Change:
         if noun in ("grant", "standing_share"):
             row = {"given_by": self.actor.practitioner, "reason": "", "ended_by": "", "end_cause": "", **row}
         row["id"] = insert_row(self.database, NOUNS[noun], row)
-        body = changed(noun, None, row, **{noun: str(row["id"])})
+        body = fact_change(noun, None, row, **{noun: str(row["id"])})
         self.record_event(f"{noun}:started", subscription, body, str(columns.get("patient", "")), row.get("reason", ""))
         return row
 
@@ -234,7 +234,7 @@ class Change:
             after |= {"ended_by": self.actor.practitioner, "end_cause": cause}
         columns: Row = {name: after[name] for name in ("ended_at", "ended_by", "end_cause") if name in after}
         update_row(self.database, NOUNS[noun], row["id"], columns)
-        body = changed(noun, row, after, **{noun: str(row["id"])})
+        body = fact_change(noun, row, after, **{noun: str(row["id"])})
         self.record_event(f"{noun}:ended", subscription, body, str(row.get("patient", "")))
 
     def end_grant(self, grant: GrantRow, cause: str) -> None:
@@ -267,7 +267,7 @@ class Change:
     def write_record(self) -> None:
         """Write notifications, decisions and events, last of all: those who append events take turns."""
         insert_notices(self.database, self._notices, actor=self.actor.practitioner, at=self.now)
-        record_decisions(self.database, self.actor, self._permitted, announced=True)
+        record_decisions(self.database, self.actor, self._permitted, record_locked=True)
         append(self.database, self.actor, self._events, self.now)
 
     def record_refusals(self) -> None:

@@ -17,10 +17,10 @@ from authz.operations.transaction import run_operation
 from authz.policy.compiler import Type
 from authz.policy.compiler.schema import ToOne
 from authz.policy.decision import Ref
-from authz.policy.entity_properties import typed
+from authz.policy.entity_properties import parse_properties
 from authz.policy.pdp import PDP
-from authz.record import Actor, told_entity
-from authz.texts import is_named, parse_id, parse_stored_id, shown
+from authz.record import Actor, serialize_entity
+from authz.texts import is_stored_id, parse_id, parse_stored_id, quote_value
 
 Relations = dict[str, Ref]
 """What each relation of an entity leads to."""
@@ -65,7 +65,7 @@ def _put(
     declared = _require_declared(pdp, kind)
     if actor.tenant is None:
         parse_stored_id(entity)
-    values, relations = typed(declared, pdp.policy.types, properties)
+    values, relations = parse_properties(declared, pdp.policy.types, properties)
     links = {name: target for name, (_, target) in relations.items()}
     with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
         before = _lock_version(change, kind, entity)
@@ -110,7 +110,7 @@ def _require_targets(change: Change, relations: Relations) -> None:
     """Raise `InvalidInput` for a relation to a patient, practitioner or subscription that does not exist here."""
     for name, target in relations.items():
         if target[0] in _STORED and not change.pdp.exists(target, tenant=change.actor.tenant):
-            raise InvalidInput(f"{name}: there is no {target[0]} {shown(target[1])}")
+            raise InvalidInput(f"{name}: there is no {target[0]} {quote_value(target[1])}")
 
 
 def _lock_version(change: Change, kind: str, entity: str) -> Version | None:
@@ -121,7 +121,7 @@ def _lock_version(change: Change, kind: str, entity: str) -> Version | None:
     query = Entity.select().where(Entity.type == kind, Entity.id == entity, Entity.ended_at == FOREVER)
     if change.actor.tenant is not None:  # in the statement, so that the time does not tell what another clinic has
         query = query.where(Entity.subscription == change.actor.tenant)
-    row = change.row(query, lock=EXCLUSIVE) if is_named(entity) else None
+    row = change.row(query, lock=EXCLUSIVE) if is_stored_id(entity) else None
     if row is None:
         return None
     if row["subscription"]:
@@ -142,7 +142,7 @@ def _start(change: Change, version: Version, relations: Relations) -> None:
     key = Entity.insert(**row).execute(change.database)
     for name, target in version.links.items():
         EntityLink.insert(entity=key, property=name, type=row["type"], target=target).execute(change.database)
-    body = {"type": row["type"], "id": row["id"], "before": None, "after": told_entity(row, version.links)}
+    body = {"type": row["type"], "id": row["id"], "before": None, "after": serialize_entity(row, version.links)}
     change.record_event("entity:started", row["subscription"], body, _only_patient(relations))
 
 
@@ -154,8 +154,8 @@ def _end(change: Change, declared: Type, version: Version) -> None:
     body = {
         "type": row["type"],
         "id": row["id"],
-        "before": told_entity(row, links),
-        "after": told_entity(after, links),
+        "before": serialize_entity(row, links),
+        "after": serialize_entity(after, links),
     }
     patient = _only_patient(_relations(change.pdp, declared, links))
     change.record_event("entity:ended", row["subscription"], body, patient)

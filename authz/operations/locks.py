@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from authz.database import Database
 from authz.database.pending import Pending
-from authz.database.statements import among, ask_rows
-from authz.texts import is_named
+from authz.database.statements import execute_in, in_clause
+from authz.texts import is_stored_id
 
 # Row locks of PostgreSQL. Neither keeps others from referring to the row.
 EXCLUSIVE, SHARED = "FOR NO KEY UPDATE", "FOR SHARE"
@@ -30,21 +30,21 @@ def lock_clause(database: Database, lock: str) -> str:
 def ask_patients(database: Database, patients: Sequence[str]) -> Pending[dict[str, str]]:
     """Lock patients; the result is the subscription of each one that exists."""
     sql = "SELECT id, subscription_id FROM patient WHERE id"
-    cursor = ask_rows(database, sql, sorted(patients), lock=EXCLUSIVE, close=" ORDER BY id")
+    cursor = execute_in(database, sql, sorted(patients), lock=EXCLUSIVE, close=" ORDER BY id")
     return Pending(lambda: dict(cursor.fetchall()))
 
 
 def ask_subscription(database: Database, subscription: str, lock: str) -> Pending[LockedSubscriptions]:
     """Lock a subscription, so that its memberships do not change during the transaction."""
-    if not is_named(subscription):
+    if not is_stored_id(subscription):
         return Pending(lambda: LockedSubscriptions(False, None))
-    condition, values = among(database, [subscription])
+    condition, values = in_clause(database, [subscription])
     return _ask_subscriptions(database, condition, values, lock)
 
 
 def ask_subscriptions_of(database: Database, patients: Sequence[str]) -> Pending[LockedSubscriptions]:
     """Lock the subscriptions of patients, shared with other operations."""
-    condition, values = among(database, sorted(patients))
+    condition, values = in_clause(database, sorted(patients))
     of_patients = f"IN (SELECT subscription_id FROM patient WHERE id {condition})"
     return _ask_subscriptions(database, of_patients, values, SHARED)
 

@@ -19,7 +19,7 @@ from authz.operations.locks import EXCLUSIVE
 from authz.operations.transaction import run_operation
 from authz.policy.pdp import PDP
 from authz.record import Actor
-from authz.texts import is_named, parse_id, parse_stored_id, parse_text, search_key
+from authz.texts import is_stored_id, parse_id, parse_stored_id, parse_text, search_key
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -187,7 +187,7 @@ def _require_known(change: Change, subscription: str, practitioner: str) -> None
     if change.actor.practitioner or change.actor.tenant is not None:
         here = (Membership.practitioner == practitioner, Membership.subscription == subscription)
         known = Membership.select(Membership.id).where(*here).limit(1)
-    if not is_named(practitioner) or change.row(known) is None:
+    if not is_stored_id(practitioner) or change.row(known) is None:
         raise NotFound
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from authz.database.statements import is_among
+from authz.database.statements import in_condition
 from authz.domain import VERDICTS, Row
 from authz.errors import CaregrantError, ImportRefused
 from authz.models import Grant, Review, StandingShare
@@ -99,7 +99,7 @@ def _lock_shares(change: Change, verdicts: Sequence[ReviewVerdict]) -> dict[int,
     Return the standing shares by their numbers.
     """
     numbers = [verdict.number for verdict in verdicts if verdict.noun == "standing_share"]
-    query = StandingShare.select().where(is_among(change.database, StandingShare.id, numbers))
+    query = StandingShare.select().where(in_condition(change.database, StandingShare.id, numbers))
     standing = {row["id"]: row for row in change.rows(query.order_by(StandingShare.id), lock=EXCLUSIVE)}
     change.lock_patients(verdict.patient for verdict in verdicts if verdict.noun == "grant")
     for subscription in sorted({row["subscription"] for row in standing.values()}):

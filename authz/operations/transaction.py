@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import peewee
 
-from authz.database import answering, check_clock, pipelined
+from authz.database import check_clock, database_connection, pipelined
 from authz.database.statements import OPERATIONS_LOCK, RECORD_LOCK, take_locks
 from authz.errors import CaregrantError, Conflict, NotFound
 from authz.operations.change import CHANGED_MEANWHILE, Change
@@ -34,7 +34,7 @@ def run_operation(
     `KeyReused` for one that came with another request, and `Unavailable`, also if this clock is not the database's.
     """
     change = Change(pdp, actor)
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         change.permitted_before = _permitted(pdp, actor, action, resources)
         try:
             with pipelined(pdp.database):
@@ -67,8 +67,8 @@ def _claim(change: Change, idempotency_key: IdempotencyKey) -> None:
     """Claim the key. A stored answer is only for those who may still receive where it was given (T15)."""
     try:
         idempotency_key.claim(change.database, change.actor.now)
-    except ReplayedResponse as replayed:
-        resource = ("subscription", replayed.subscription)
+    except ReplayedResponse as replay_facts:
+        resource = ("subscription", replay_facts.subscription)
         if change.actor.practitioner and not change.evaluate(change.actor.practitioner, "receive", resource).allowed:
             raise NotFound from None
         raise

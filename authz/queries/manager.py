@@ -10,14 +10,14 @@ from datetime import datetime
 
 import peewee
 
-from authz.database import answering
-from authz.database.statements import is_among
+from authz.database import database_connection
+from authz.database.statements import in_condition
 from authz.domain import FOREVER, Row
 from authz.errors import NotFound
 from authz.models import Grant, Membership, Patient, Practitioner, StandingShare, live_at
 from authz.policy.decision import Decision
 from authz.policy.pdp import PDP
-from authz.policy.plan import Place
+from authz.policy.plan import PagePosition
 from authz.queries import practitioner as practitioner_queries
 from authz.queries.patient_rows import owners_of
 from authz.queries.permission import record_search, require_permission
@@ -32,7 +32,7 @@ def who_has_access(pdp: PDP, actor: Actor, name: str) -> list[Row]:
     the `standing_share`, the `rule`, and whether they may `view` now: the grant of somebody who left does not end.
     Raises as `practitioner_queries.access`.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         grants = practitioner_queries.access(pdp, actor, name)
         viewers = pdp.search_subjects("practitioner", "view", ("patient", name), now=actor.now)
         holders = [grant["practitioner"] for grant in grants]
@@ -46,7 +46,7 @@ def own_access(pdp: PDP, actor: Actor, name: str) -> Row:
 
     Raises `NotFound` unless they view the patient.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         practitioner_queries.patient(pdp, actor, name)
         query = Grant.select().where(
             Grant.patient == name, Grant.practitioner == actor.practitioner, live_at(Grant, actor.now)
@@ -78,7 +78,7 @@ def _access_by_rule(pdp: PDP, name: str, practitioners: Sequence[str], now: date
     questions = [(("practitioner", practitioner), "view", ("patient", name)) for practitioner in practitioners]
     decisions = pdp.evaluate_many(questions, now=now)
     numbers = [decision.standing_share for decision in decisions if decision.standing_share is not None]
-    query = StandingShare.select().where(is_among(pdp.database, StandingShare.id, numbers))
+    query = StandingShare.select().where(in_condition(pdp.database, StandingShare.id, numbers))
     shares = {share["id"]: share for share in query.dicts().execute(pdp.database)}
     return [
         _access_by_decision(practitioner, decision, shares.get(decision.standing_share))
@@ -113,7 +113,7 @@ def _with_people(pdp: PDP, rows: list[Row]) -> list[Row]:
 
 def managed(pdp: PDP, actor: Actor) -> list[Row]:
     """Return the memberships of the practitioner in the subscriptions that they manage."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         own: list[Row] = practitioner_queries.me(pdp, actor)["memberships"]
         subject = ("practitioner", actor.practitioner)
         questions = [(subject, "manage", ("subscription", membership["subscription"])) for membership in own]
@@ -121,12 +121,12 @@ def managed(pdp: PDP, actor: Actor) -> list[Row]:
         return [membership for membership, decision in zip(own, decisions, strict=True) if decision.allowed]
 
 
-def members(pdp: PDP, actor: Actor, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
+def members(pdp: PDP, actor: Actor, subscription: str, place: PagePosition) -> tuple[list[Row], tuple[str, str] | None]:
     """Return a page of those who work under a subscription, by name, and the place after it, None if there are no more.
 
     Raises `Denied` for a practitioner who only works there, and `NotFound` for anybody else.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         require_permission(pdp, actor, "manage", ("subscription", subscription))
         key = peewee.fn.SUBSTR(Practitioner.search_key, 1, LONGEST_SORT_KEY)
         query = (
@@ -151,13 +151,13 @@ def members(pdp: PDP, actor: Actor, subscription: str, place: Place) -> tuple[li
 
 
 def orphaned_patients(
-    pdp: PDP, actor: Actor, subscription: str, place: Place
+    pdp: PDP, actor: Actor, subscription: str, place: PagePosition
 ) -> tuple[list[Row], tuple[str, str] | None]:
     """Return a page of the patients whose owner does not work here any more (T14), and the place after it.
 
     Raises as `members`.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         require_permission(pdp, actor, "manage", ("subscription", subscription))
         return practitioner_queries.patients(pdp, replace(actor, tenant=subscription), place, orphaned=True)
 
@@ -168,7 +168,7 @@ def shares(pdp: PDP, actor: Actor, subscription: str, *, limit: int, after: int 
     Only of patients whose access the practitioner may list. Raises as `members`.
     """
     permitted: list[Row] = []
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         require_permission(pdp, actor, "manage", ("subscription", subscription))
         subject = ("practitioner", actor.practitioner)
         while len(permitted) <= limit:

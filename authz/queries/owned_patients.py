@@ -13,8 +13,8 @@ from authz.database import Database
 from authz.database.statements import run
 from authz.domain import to_micros
 from authz.models import Membership
-from authz.policy.compiler import SORT_KEY, Parameter, listed
-from authz.policy.plan import Place
+from authz.policy.compiler import SORT_KEY, Parameter, page_sql
+from authz.policy.plan import PagePosition
 from authz.record import Actor
 
 PatientKey = tuple[str, str]
@@ -26,7 +26,7 @@ _BY_GRANTS = f"{_AMONG} AND listed.id IN (SELECT held.patient_id FROM {_HELD})"
 _BY_NAMES = f"{_AMONG} AND EXISTS (SELECT 1 FROM {_HELD} AND held.patient_id = listed.id)"
 
 
-def owned_patients(database: Database, actor: Actor, place: Place) -> list[PatientKey]:
+def owned_patients(database: Database, actor: Actor, place: PagePosition) -> list[PatientKey]:
     """Return the ids with the sort keys, from a place in the list."""
     now = to_micros(actor.now)
     values = (actor.practitioner, now, now)
@@ -40,7 +40,7 @@ def owned_patients(database: Database, actor: Actor, place: Place) -> list[Patie
     return list(islice(merge(*pages, key=order), place.limit))
 
 
-def _page(database: Database, sql: str, values: tuple[Any, ...], place: Place) -> list[PatientKey]:
+def _page(database: Database, sql: str, values: tuple[Any, ...], place: PagePosition) -> list[PatientKey]:
     """Return the next ids and sort keys of one clinic."""
     arguments, place_values = list(values), place.values()
 
@@ -48,5 +48,5 @@ def _page(database: Database, sql: str, values: tuple[Any, ...], place: Place) -
         arguments.append(place_values[parameter.name[0]])
         return "{}"
 
-    order = listed(placeholder, by_name=place.by_name, dialect=database.dialect)
+    order = page_sql(placeholder, by_name=place.by_name, dialect=database.dialect)
     return [(patient, sort_key) for patient, sort_key in run(database, f"{sql} AND {order}", *arguments).fetchall()]

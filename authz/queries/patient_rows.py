@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from authz.database.statements import is_among
+from authz.database.statements import in_condition
 from authz.domain import Row
 from authz.models import Grant, Patient, live_at
 from authz.policy.pdp import PDP
@@ -11,7 +11,7 @@ from authz.record import Actor
 
 def patient_rows(pdp: PDP, actor: Actor, ids: Sequence[str], action: str) -> list[Row]:
     """Return those of these patients on which the practitioner may take the action, as they see them, ordered by id."""
-    query = Patient.select().where(is_among(pdp.database, Patient.id, list(ids))).order_by(Patient.id)
+    query = Patient.select().where(in_condition(pdp.database, Patient.id, list(ids))).order_by(Patient.id)
     if actor.tenant is not None:
         query = query.where(Patient.subscription == actor.tenant)
     rows = list(query.dicts().execute(pdp.database))
@@ -39,7 +39,7 @@ def patient_rows(pdp: PDP, actor: Actor, ids: Sequence[str], action: str) -> lis
 def owners_of(pdp: PDP, actor: Actor, patients: Sequence[str]) -> dict[str, str]:
     """Return the present owner of each of these patients."""
     query = Grant.select(Grant.patient, Grant.practitioner).where(
-        is_among(pdp.database, Grant.patient, list(patients)), Grant.role == "owner", live_at(Grant, actor.now)
+        in_condition(pdp.database, Grant.patient, list(patients)), Grant.role == "owner", live_at(Grant, actor.now)
     )
     return dict(query.tuples().execute(pdp.database))
 

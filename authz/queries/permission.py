@@ -3,14 +3,14 @@
 from authz.policy.decision import Ref
 from authz.policy.pdp import PDP
 from authz.policy.refusal import refusal_of
-from authz.record import Actor, Asked, record_decisions, searched
+from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 
 
 def is_permitted(pdp: PDP, actor: Actor, action: str, resource: Ref) -> bool:
     """Return whether the practitioner may do this, and record the decision."""
     subject = ("practitioner", actor.practitioner)
     decision = pdp.evaluate(subject, action, resource, now=actor.now, tenant=actor.tenant)
-    record_decisions(pdp.database, actor, [(Asked(subject, action, resource), decision)])
+    record_decisions(pdp.database, actor, [(RecordedQuestion(subject, action, resource), decision)])
     return decision.allowed
 
 
@@ -30,5 +30,5 @@ def require_permission(pdp: PDP, actor: Actor, action: str, resource: Ref) -> No
 
 def record_search(pdp: PDP, actor: Actor, action: str, resource: Ref, size: int | None = None) -> None:
     """Record that the practitioner searched, and how many were found."""
-    question = Asked(("practitioner", actor.practitioner), action, resource, size=size)
-    record_decisions(pdp.database, actor, [(question, searched(actor, pdp.version))])
+    question = RecordedQuestion(("practitioner", actor.practitioner), action, resource, size=size)
+    record_decisions(pdp.database, actor, [(question, search_decision(actor, pdp.version))])

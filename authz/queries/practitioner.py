@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from authz.database import answering
-from authz.database.statements import is_among, rows_of
+from authz.database import database_connection
+from authz.database.statements import in_condition, select_in
 from authz.domain import FOREVER, Row, normalise_login, to_micros
 from authz.errors import NotFound
 from authz.models import (
@@ -23,12 +23,12 @@ from authz.models import (
 )
 from authz.policy.decision import Ref
 from authz.policy.pdp import PDP
-from authz.policy.plan import Place
+from authz.policy.plan import PagePosition
 from authz.queries.owned_patients import owned_patients
 from authz.queries.patient_rows import patient_rows
 from authz.queries.permission import is_permitted, record_search, require_permission
-from authz.record import Actor, Asked, record_decisions, searched
-from authz.texts import describe_patient, matches, words_of
+from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
+from authz.texts import describe_patient, matches_search, search_words
 
 _CHUNK = 500
 _LARGEST_CHUNK = 16_000
@@ -45,14 +45,14 @@ def by_login(pdp: PDP, login: str, tenant: str | None) -> str | None:
     if tenant is not None:  # in the same statement, so that the time does not tell who works elsewhere
         sql += f" AND id IN (SELECT practitioner_id FROM membership WHERE subscription_id = {mark})"
         values.append(tenant)
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         rows = pdp.database.execute_sql(sql, values).fetchall()
     return str(rows[0][0]) if rows else None
 
 
 def me(pdp: PDP, actor: Actor) -> Row:
     """Return the practitioner and their live memberships."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         columns = (Practitioner.id, Practitioner.login, Practitioner.name)
         own = Practitioner.select(*columns).where(Practitioner.id == actor.practitioner)
         (row,) = own.dicts().execute(pdp.database)
@@ -61,7 +61,7 @@ def me(pdp: PDP, actor: Actor) -> Row:
         )
         roles = {role["subscription"]: role["role"] for role in memberships.dicts().execute(pdp.database)}
         clinics = Subscription.select(Subscription.id, Subscription.name).where(
-            is_among(pdp.database, Subscription.id, list(roles))
+            in_condition(pdp.database, Subscription.id, list(roles))
         )
         names = dict(clinics.order_by(Subscription.id).tuples().execute(pdp.database))
     listed = [
@@ -73,7 +73,7 @@ def me(pdp: PDP, actor: Actor) -> Row:
 
 
 def patients(
-    pdp: PDP, actor: Actor, place: Place, *, q: str = "", role: str | None = None, orphaned: bool = False
+    pdp: PDP, actor: Actor, place: PagePosition, *, q: str = "", role: str | None = None, orphaned: bool = False
 ) -> tuple[list[Row], tuple[str, str] | None]:
     """Return a page of the patients that the practitioner may view, and the place after which the next page begins.
 
@@ -85,10 +85,10 @@ def patients(
     action, limit = "transfer" if orphaned else "view", place.limit
     page: list[tuple[Row, str]] = []
     size = max(limit + 1, _CHUNK) if orphaned else limit + 1
-    place = replace(place, words=tuple(words_of(q)), text=q)
+    place = replace(place, words=tuple(search_words(q)), text=q)
     if q.strip() and not place.words:  # signs alone, none of which is in any key
         place = replace(place, words=(q.strip(),))
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         while len(page) <= limit:
             candidates = _candidates(pdp, actor, action, role, replace(place, limit=size))
             rows = {row["id"]: row for row in patient_rows(pdp, actor, list(dict(candidates)), action)}
@@ -107,7 +107,7 @@ def patients(
     return [row for row, _ in page[:limit]], following
 
 
-def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: Place) -> list[tuple[str, str]]:
+def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: PagePosition) -> list[tuple[str, str]]:
     """Return ids among which the requested patients are, with their sort keys, in order.
 
     What one owns is found by its grants, and what one does not own by the rules other than the owner's (R3), so that
@@ -124,7 +124,7 @@ def patient(pdp: PDP, actor: Actor, name: str, *, or_list_access: bool = False) 
 
     Raises `NotFound` unless the practitioner may view the patient or, with `or_list_access`, may list who has access.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         resource: Ref = ("patient", name)
         action = "view"
         if not is_permitted(pdp, actor, action, resource):
@@ -143,7 +143,7 @@ def actions(pdp: PDP, actor: Actor, names: Sequence[str], *of: str) -> dict[str,
     """Return which of the actions `of` the practitioner may take on each of these patients, for a list to offer."""
     subject = ("practitioner", actor.practitioner)
     questions = [(subject, action, ("patient", name)) for name in names for action in of]
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         decisions = pdp.evaluate_many(questions, now=actor.now)
     permitted: dict[str, set[str]] = {name: set() for name in names}
     for (_, action, (_, name)), decision in zip(questions, decisions, strict=True):
@@ -154,11 +154,11 @@ def actions(pdp: PDP, actor: Actor, names: Sequence[str], *of: str) -> dict[str,
 
 def names(pdp: PDP, actor: Actor, ids: Sequence[str]) -> dict[str, str]:
     """Return how to name those of these patients that the practitioner may view, or whose access they may list."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         known: set[str] = set()
         for action in ("view", "list_access"):
             questions = [
-                Asked(("practitioner", actor.practitioner), action, ("patient", patient))
+                RecordedQuestion(("practitioner", actor.practitioner), action, ("patient", patient))
                 for patient in sorted(set(ids) - known)
             ]
             pairs = [(question.subject, question.action, question.resource) for question in questions]
@@ -167,7 +167,7 @@ def names(pdp: PDP, actor: Actor, ids: Sequence[str]) -> dict[str, str]:
             record_decisions(pdp.database, actor, answers)
             known |= {question.resource[1] for question, decision in answers if decision.allowed}
         query = Patient.select(Patient.id, Patient.name, Patient.reference)
-        query = query.where(is_among(pdp.database, Patient.id, sorted(known)))
+        query = query.where(in_condition(pdp.database, Patient.id, sorted(known)))
         rows = list(query.tuples().execute(pdp.database))
     return {patient: describe_patient(name, reference) for patient, name, reference in rows}
 
@@ -177,7 +177,7 @@ def access(pdp: PDP, actor: Actor, name: str) -> list[Row]:
 
     Raises `NotFound` or, if the practitioner may only view the patient, `Denied`.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         require_permission(pdp, actor, "list_access", ("patient", name))
         live = Grant.select().where(Grant.patient == name, live_at(Grant, actor.now))
         return list(live.order_by(Grant.role, Grant.id).dicts().execute(pdp.database))
@@ -188,7 +188,7 @@ def colleagues(pdp: PDP, actor: Actor, *, name: str | None = None, q: str = "") 
 
     Raises `NotFound` and `Denied` unless the practitioner may list who has access to the patient.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         resources: list[Ref] = [("patient", name)] if name is not None else []
         if name is not None:
             require_permission(pdp, actor, "list_access", ("patient", name))
@@ -202,7 +202,7 @@ def colleagues(pdp: PDP, actor: Actor, *, name: str | None = None, q: str = "") 
         } - {actor.practitioner}
         record_search(pdp, actor, "receive", ("patient", name or ""), len(receivers))
         rows = people(pdp, sorted(receivers)).values()
-    return [row for row in rows if matches(row["search_key"], q)]
+    return [row for row in rows if matches_search(row["search_key"], q)]
 
 
 def colleagues_for_all(pdp: PDP, actor: Actor, names: Sequence[str]) -> list[Row]:
@@ -211,16 +211,16 @@ def colleagues_for_all(pdp: PDP, actor: Actor, names: Sequence[str]) -> list[Row
     One search for each patient, so the cost grows with their number alone.
     """
     resources: list[Ref] = [("patient", name) for name in names]
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         receivers = [
             set(pdp.search_subjects("practitioner", "receive", resource, now=actor.now)) - {actor.practitioner}
             for resource in resources
         ]
         questions = [
-            Asked(("practitioner", ""), "receive", resource, size=len(ids))
+            RecordedQuestion(("practitioner", ""), "receive", resource, size=len(ids))
             for resource, ids in zip(resources, receivers, strict=True)
         ]
-        answer = searched(actor, pdp.version)
+        answer = search_decision(actor, pdp.version)
         record_decisions(pdp.database, actor, [(question, answer) for question in questions])
     common = set.intersection(*receivers) if receivers else set()
     return list(people(pdp, sorted(common)).values())
@@ -231,15 +231,15 @@ def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
     if not names:
         return {}
     columns = ("id", "login", "name", "search_key")
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         sql = f"SELECT {', '.join(columns)} FROM practitioner WHERE id"
-        rows = [dict(zip(columns, row, strict=True)) for row in rows_of(pdp.database, sql, sorted(set(names)))]
+        rows = [dict(zip(columns, row, strict=True)) for row in select_in(pdp.database, sql, sorted(set(names)))]
     return {row["id"]: row for row in sorted(rows, key=lambda row: (row["search_key"], row["id"]))}
 
 
 def standing_shares(pdp: PDP, actor: Actor) -> list[Row]:
     """Return the live standing shares that the practitioner gave or was given, where they still work."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         query = StandingShare.select().where(
             (StandingShare.owner == actor.practitioner) | (StandingShare.colleague == actor.practitioner),
             live_at(StandingShare, actor.now),
@@ -275,7 +275,7 @@ def _own_notifications(pdp: PDP, actor: Actor) -> tuple[Any, Any]:
 
 def notifications(pdp: PDP, actor: Actor, *, unread: bool, limit: int, before: int | None) -> tuple[list[Row], bool]:
     """Return a page of the practitioner's notifications, the newest first, and whether there are more."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         query = Notification.select().where(*_own_notifications(pdp, actor)).order_by(Notification.id.desc())
         if unread:
             query = query.where(Notification.read_at == FOREVER)
@@ -287,7 +287,7 @@ def notifications(pdp: PDP, actor: Actor, *, unread: bool, limit: int, before: i
 
 def unread(pdp: PDP, actor: Actor) -> int:
     """Return how many of the practitioner's last notifications are unread; at most the last 1000 are counted."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         last = Notification.select(Notification.read_at).where(*_own_notifications(pdp, actor))
         last = last.order_by(Notification.id.desc()).limit(_MOST_UNREAD)
         return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
@@ -295,14 +295,14 @@ def unread(pdp: PDP, actor: Actor) -> int:
 
 def mark_all_read(pdp: PDP, actor: Actor, newest: int) -> None:
     """Mark the practitioner's notifications as read, up to the number `newest` that they saw."""
-    with answering(pdp.database), pdp.database.atomic():
+    with database_connection(pdp.database), pdp.database.atomic():
         unread = (*_own_notifications(pdp, actor), Notification.read_at == FOREVER, Notification.id <= newest)
         Notification.update(read_at=to_micros(actor.now)).where(*unread).execute(pdp.database)
 
 
 def mark_read(pdp: PDP, actor: Actor, notification: int) -> Row:
     """Mark one of the practitioner's notifications as read; again changes nothing. Raises `NotFound`."""
-    with answering(pdp.database), pdp.database.atomic():
+    with database_connection(pdp.database), pdp.database.atomic():
         own = (Notification.id == notification, *_own_notifications(pdp, actor))
         unread = Notification.read_at == FOREVER
         Notification.update(read_at=to_micros(actor.now)).where(*own, unread).execute(pdp.database)

@@ -30,7 +30,7 @@ from authz.operations import (
     transfer,
 )
 from authz.policy.pdp import PDP
-from authz.record import Actor, replayed
+from authz.record import Actor, replay_facts
 from tests.support import people
 from tests.support.acting import POLICY, login, pdp_of
 from tests.support.people import NOW
@@ -156,7 +156,7 @@ def test_one_wins(database: Database, database_url: str, case: str) -> None:
     owners = Grant.select().where(Grant.patient == "p-1", Grant.role == "owner", Grant.ended_at > Grant.started_at)
     live = [grant for grant in owners.execute(database) if grant.ended_at.year == 9999]
     assert len(live) == 1
-    assert [difference for difference in replayed(database)[1] if difference.side == "told"] == []
+    assert [difference for difference in replay_facts(database)[1] if difference.side == "told"] == []
     events = list(Event.select().order_by(Event.id).offset(began).execute(database))
     for clinic in {event.subscription for event in events}:
         instants = [event.at for event in events if event.subscription == clinic]
