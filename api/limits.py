@@ -6,7 +6,7 @@ A list is refused before any work is done for it, and charged to the caller's ra
 from dataclasses import dataclass
 
 from authz.domain import LONGEST_LOGIN
-from authz.operations.transaction import LONGEST_REASON, MOST_AT_ONCE
+from authz.operations.inputs import LONGEST_REASON, MOST_AT_ONCE
 from authz.settings import Settings
 from authz.strict_json import DEEPEST
 from authz.texts import LONGEST_ID, LONGEST_REFERENCE, LONGEST_TEXT

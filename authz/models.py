@@ -17,6 +17,7 @@ from peewee import (
     BooleanField,
     Check,
     CompositeKey,
+    Expression,
     ForeignKeyField,
     IntegerField,
     Model,
@@ -83,6 +84,11 @@ class Fact(Table):
 
     started_at = InstantField()
     ended_at = InstantField(default=FOREVER_MICROS)
+
+
+def live_at(model: type[Fact], now: datetime) -> Expression:
+    """Return the condition that a row of this fact is live at an instant: begun, and not ended."""
+    return (model.started_at <= now) & (model.ended_at > now)
 
 
 class Subscription(Table):

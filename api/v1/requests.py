@@ -14,7 +14,7 @@ from api.limits import LONGEST_QUERY, MOST_ERRORS
 from api.request_context import body
 from authz.domain import MEMBERSHIP_ROLES, parse_instant
 from authz.errors import InvalidInput, NotFound
-from authz.operations.transaction import MOST_AT_ONCE
+from authz.operations.inputs import MOST_AT_ONCE
 from authz.policy.plan import PagePosition
 from authz.texts import LONGEST_SORT_KEY, is_stored_id, parse_number
 

@@ -1,11 +1,11 @@
 """The demonstration clinic: small, believable, and with an example of every rule.
 
-It is told as an import file, so that what fills it is what fills a real one; the history reaches back some years
-from the instant given.
+It is written as an import file, so that the demonstration is filled as a real clinic is. Its history reaches back some
+years from the given instant.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from authz.models import Event, Subscription
 from authz.policy.compiler import Schema
 from authz.record import Actor, NewEvent, append
 
-Fact = tuple[str, dict[str, Any]]
+FactLine = tuple[str, dict[str, Any]]
 
 SUBSCRIPTIONS = {"north": "North Rehabilitation Clinic", "city": "City Physio", "harbour": "Harbour Physiotherapy"}
 """Two live clinics, and one (harbour) whose licence lapsed."""
@@ -51,54 +51,59 @@ BEGAN = timedelta(days=1200)
 """How long ago its clinics began."""
 
 
-def facts(now: datetime) -> Iterator[Fact]:
-    """The lines of the import, in an order in which each refers only to earlier ones."""
+def facts(now: datetime) -> Iterator[FactLine]:
+    """Yield the lines of the import, in an order in which each refers only to earlier ones."""
 
     def ago(days: int) -> str:
         return format_instant(now - timedelta(days=days))
 
-    for one, name in SUBSCRIPTIONS.items():
-        life = {"until": ago(40)} if one == "harbour" else {}
-        yield "subscription", {"id": one, "name": name, "started_at": format_instant(now - BEGAN), **life}
-    for one, (name, where, role) in PEOPLE.items():
-        yield "practitioner", {"id": one, "login": f"{one}@{where}.example", "name": name}
-        life = {"until": ago(200)} if one == "erin" else {}
-        yield "membership", {"practitioner": one, "subscription": where, "role": role, "started_at": ago(1100), **life}
+    for subscription, name in SUBSCRIPTIONS.items():
+        life = {"until": ago(40)} if subscription == "harbour" else {}
+        fields = {"id": subscription, "name": name, "started_at": format_instant(now - BEGAN)}
+        yield "subscription", fields | life
+    for practitioner, (name, clinic, role) in PEOPLE.items():
+        yield "practitioner", {"id": practitioner, "login": f"{practitioner}@{clinic}.example", "name": name}
+        life = {"until": ago(200)} if practitioner == "erin" else {}
+        fields = {"practitioner": practitioner, "subscription": clinic, "role": role, "started_at": ago(1100)}
+        yield "membership", fields | life
+    yield from _patients(ago)
+    yield from _shares(ago, format_instant(now + timedelta(days=90)))
+    yield from _content()
+
+
+def _patients(ago: Callable[[int], str]) -> Iterator[FactLine]:
     for number in range(1, 101):
-        where = "north" if number <= 64 else "city" if number <= 92 else "harbour"
-        owner = "alice" if number <= 6 else _OWNERS[where][number % len(_OWNERS[where])]
+        clinic = "north" if number <= 64 else "city" if number <= 92 else "harbour"
+        owner = "alice" if number <= 6 else _OWNERS[clinic][number % len(_OWNERS[clinic])]
         name = f"{_GIVEN[number % 10]} {_FAMILY[number // 10 % 10]}"
-        reference = {"reference": f"{where[0].upper()}-{20_000 + 7 * number}"} if number % 5 else {}
+        reference = {"reference": f"{clinic[0].upper()}-{20_000 + 7 * number}"} if number % 5 else {}
         yield (
             "patient",
             {
                 "id": f"p-{number}",
-                "subscription": where,
+                "subscription": clinic,
                 "name": name,
                 "owner": owner,
                 "started_at": ago(1000 - number),
                 **reference,
             },
         )
-    yield from _shares(ago, format_instant(now + timedelta(days=90)))
-    yield from _content()
 
 
-def _shares(ago: Any, in_three_months: str) -> Iterator[Fact]:
-    def viewer(patient: str, who: str, since: int, **more: str) -> Fact:
-        said = {"patient": patient, "practitioner": who, "role": "viewer", "started_at": ago(since)}
-        return "grant", said | more
+def _shares(ago: Callable[[int], str], in_three_months: str) -> Iterator[FactLine]:
+    def viewer(patient: str, practitioner: str, since: int, **other: str) -> FactLine:
+        grant = {"patient": patient, "practitioner": practitioner, "role": "viewer", "started_at": ago(since)}
+        return "grant", grant | other
 
     yield viewer("p-1", "bob", 300, reason="knee group")
     yield viewer("p-2", "bob", 20, until=in_three_months, reason="holiday cover")
     yield viewer("p-3", "bob", 400, until=ago(30), reason="second opinion")
     # Bob looked after p-4 as a colleague, then as the owner; the patient came back to Alice.
     yield viewer("p-4", "bob", 700)
-    for who, since in (("bob", 500), ("alice", 100)):
-        said = {"patient": "p-4", "practitioner": who, "role": "owner", "started_at": ago(since)}
-        yield "grant", said
-    for number, who in ((7, "alice"), (8, "ivan"), (11, "alice"), (12, "noa"), (16, "alice"), (21, "carol")):
-        yield viewer(f"p-{number}", who, 90 + number)
+    for practitioner, since in (("bob", 500), ("alice", 100)):
+        yield "grant", {"patient": "p-4", "practitioner": practitioner, "role": "owner", "started_at": ago(since)}
+    for number, practitioner in ((7, "alice"), (8, "ivan"), (11, "alice"), (12, "noa"), (16, "alice"), (21, "carol")):
+        yield viewer(f"p-{number}", practitioner, 90 + number)
     yield viewer("p-70", "mei", 60)
     yield viewer("p-93", "gus", 60)
     yield (
@@ -112,7 +117,7 @@ def _shares(ago: Any, in_three_months: str) -> Iterator[Fact]:
     )
 
 
-def _content() -> Iterator[Fact]:
+def _content() -> Iterator[FactLine]:
     plans = (("p-1", "alice", "Knee plan"), ("p-1", "bob", "Balance at home"), ("p-2", "alice", "Shoulder plan"))
     for number, (patient, author, title) in enumerate((*plans, ("p-70", "luis", "Back school")), 1):
         yield "entity", _document(f"d-{number}", patient=patient, author=author, title=title)
@@ -125,12 +130,12 @@ def _document(name: str, **properties: str) -> dict[str, Any]:
 
 
 def fill(database: Database, types: Schema, now: datetime) -> ImportReport:
-    """Fill an empty database. Raises `Conflict` when it holds a subscription already."""
+    """Fill an empty database. Raises `Conflict` if it holds a subscription already."""
     with database_connection(database):
         if Subscription.select().exists(database):
             raise Conflict("this database is not empty; the demonstration clinic needs one of its own")
-        told = [fact for fact in facts(now) if fact[0] != "entity" or types.named(fact[1]["type"]) is not None]
-        lines = b"".join(orjson.dumps({kind: said}) + b"\n" for kind, said in told)
+        known = [(kind, body) for kind, body in facts(now) if kind != "entity" or types.named(body["type"]) is not None]
+        lines = b"".join(orjson.dumps({kind: body}) + b"\n" for kind, body in known)
         with database.atomic():
             report = import_facts(database, io.BytesIO(lines), types, now=now)
             append(database, Actor("", now), [NewEvent("demo:filled", "", {})])
@@ -138,7 +143,7 @@ def fill(database: Database, types: Schema, now: datetime) -> ImportReport:
 
 
 def is_demo(database: Database) -> bool:
-    """Whether a database holds the demonstration clinic."""
+    """Return whether a database holds the demonstration clinic."""
     with database_connection(database):
-        found: bool = Event.select().where(Event.kind == "demo:filled").exists(database)
-        return found
+        filled: bool = Event.select().where(Event.kind == "demo:filled").exists(database)
+        return filled

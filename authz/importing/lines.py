@@ -1,4 +1,4 @@
-"""One line of an import file: what each kind may and must say, checked without a database."""
+"""One line of an import file: the fields of each kind, checked without a database."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from authz.texts import parse_reference, parse_stored_id, parse_text, quote_valu
 
 @dataclass(slots=True)
 class Line:
-    """A line that says something well formed; instants are microseconds, `until` is for ever where left out."""
+    """A well-formed line and its fields; instants are microseconds, `until` is for ever if the line gives none."""
 
     number: int
     kind: str
-    said: dict[str, Any]
+    fields: dict[str, Any]
 
 
 def _instant(value: object) -> int:
     return to_micros(parse_instant(value))
 
 
-def _truth(value: object) -> bool:
+def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise InvalidInput(f"{quote_value(value)} is neither true nor false")
     return value
@@ -39,10 +39,10 @@ def _reference(value: object) -> str:
     return parse_reference(value) if value != "" else ""
 
 
-def _one_of(words: tuple[str, ...]) -> Callable[[object], str]:
+def _one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
     def parse(value: object) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise InvalidInput(f"{quote_value(value)} is none of {', '.join(words)}")
+        if not isinstance(value, str) or value not in choices:
+            raise InvalidInput(f"{quote_value(value)} is none of {', '.join(choices)}")
         return value
 
     return parse
@@ -55,6 +55,7 @@ def _properties(value: object) -> dict[str, Any]:
 
 
 Field = tuple[Callable[[object], Any], bool]
+"""How the value of a field is parsed, and whether each line has the field."""
 _LIFE: dict[str, Field] = {"started_at": (_instant, False), "until": (_instant, False)}
 _KINDS: dict[str, dict[str, Field]] = {
     "subscription": {"id": (parse_stored_id, True), "name": (parse_text, True), **_LIFE},
@@ -84,7 +85,7 @@ _KINDS: dict[str, dict[str, Field]] = {
         "owner": (parse_stored_id, True),
         "colleague": (parse_stored_id, True),
         "subscription": (parse_stored_id, True),
-        "content": (_truth, False),
+        "content": (_boolean, False),
         "reason": (_reason, False),
         **_LIFE,
     },
@@ -95,37 +96,37 @@ _REQUIRED = {kind: [name for name, (_, required) in fields.items() if required] 
 
 
 def parse_line(number: int, text: bytes, types: Schema) -> Line:
-    """The line as what it says. Raises `InvalidInput` for anything malformed, naming the field."""
+    """Parse a line. Raises `InvalidInput` for anything malformed, naming the field."""
     whole = parse_object(text)
     if len(whole) != 1:
-        raise InvalidInput(f"holds {len(whole)} things; a line is one of {', '.join(_KINDS)}")
+        raise InvalidInput(f"has {len(whole)} members; a line has one, which is one of {', '.join(_KINDS)}")
     ((kind, body),) = whole.items()
-    fields = _KINDS.get(kind)
-    if fields is None:
+    if kind not in _KINDS:
         raise InvalidInput(f"is of the unknown kind {quote_value(kind)}; known are {', '.join(_KINDS)}")
     if not isinstance(body, dict):
         raise InvalidInput(f"{kind} is not a JSON object but {quote_value(body)}")
-    said = _said(kind, body, fields)
-    if "until" in fields:
-        said.setdefault("until", FOREVER_MICROS)
+    fields = _parse_fields(kind, body)
+    if "until" in _KINDS[kind]:
+        fields.setdefault("until", FOREVER_MICROS)
     if kind == "entity":
-        declared = types.named(said["type"])
+        declared = types.named(fields["type"])
         if declared is None or not declared.declared:
-            raise InvalidInput(f"types.toml declares no type {quote_value(said['type'])}")
-        said["properties"], said["links"] = parse_properties(declared, types, said.get("properties", {}))
-    return Line(number, kind, said)
+            raise InvalidInput(f"types.toml declares no type {quote_value(fields['type'])}")
+        fields["properties"], fields["links"] = parse_properties(declared, types, fields.get("properties", {}))
+    return Line(number, kind, fields)
 
 
-def _said(kind: str, body: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
-    said = {}
+def _parse_fields(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Parse the fields of a line. Raises `InvalidInput` for one that is unknown, malformed or missing."""
+    parsers, fields = _KINDS[kind], {}
     for name, value in body.items():
-        if name not in fields:
-            raise InvalidInput(f"{kind} has the unknown field {quote_value(name)}; known are {', '.join(fields)}")
+        if name not in parsers:
+            raise InvalidInput(f"{kind} has the unknown field {quote_value(name)}; known are {', '.join(parsers)}")
         try:
-            said[name] = fields[name][0](value)
+            fields[name] = parsers[name][0](value)
         except InvalidInput as error:
             raise InvalidInput(f"{kind}.{name}: {error}") from error
     for name in _REQUIRED[kind]:
-        if name not in said:
+        if name not in fields:
             raise InvalidInput(f"{kind} lacks {name}")
-    return said
+    return fields

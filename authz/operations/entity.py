@@ -1,27 +1,37 @@
-"""Entities of the types that a policy directory declares: as an app says that they are, version after version.
+"""Entities of the types that a policy folder declares, version after version, with the properties that an app gives.
 
-A change of properties ends the version that stands and starts another, so that the past stays the past. A policy reads
+A change of properties ends the current version and starts another, so that the past stays the past. A policy reads
 only what its type declares; anything else is refused.
 """
 
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 from authz.domain import FOREVER, Row
 from authz.errors import InvalidInput, NotFound
 from authz.models import Entity, EntityLink, Membership, Patient
+from authz.operations.change import Change
 from authz.operations.idempotency import IdempotencyKey
-from authz.operations.transaction import EXCLUSIVE, Change, perform
+from authz.operations.locks import EXCLUSIVE
+from authz.operations.transaction import run_operation
 from authz.policy.compiler import Type
 from authz.policy.compiler.schema import ToOne
+from authz.policy.decision import Ref
 from authz.policy.entity_properties import parse_properties
 from authz.policy.pdp import PDP
 from authz.record import Actor, serialize_entity
 from authz.texts import is_stored_id, parse_id, parse_stored_id, quote_value
 
-Leads = dict[str, tuple[str, str]]
-"""The type and the id that each relation leads to."""
+Relations = dict[str, Ref]
+"""What each relation of an entity leads to."""
 _STORED = ("patient", "practitioner", "subscription")
+
+
+class Version(NamedTuple):
+    """A stored version of an entity: its row, and the id that each relation leads to."""
+
+    row: Row
+    links: dict[str, str]
 
 
 def add_entity(
@@ -32,7 +42,7 @@ def add_entity(
 
 
 def put_entity(pdp: PDP, *, actor: Actor, kind: str, entity: str, properties: dict[str, Any]) -> Row:
-    """How an entity shall be from now on; what is so already changes nothing.
+    """Set the properties of an entity from now on; if they are so already, nothing changes.
 
     The operator may choose the id of a new entity; a key of one subscription changes what that subscription has.
     Raises `NotFound` for a type that is not declared and, for such a key, any other entity, whether or not it is there;
@@ -46,126 +56,157 @@ def _put(
     pdp: PDP,
     actor: Actor,
     kind: str,
-    one: str,
+    entity: str,
     properties: dict[str, Any],
     *,
     new: bool,
     idempotency_key: IdempotencyKey | None = None,
 ) -> Row:
-    declared = _declared(pdp, kind)
+    declared = _require_declared(pdp, kind)
     if actor.tenant is None:
-        parse_stored_id(one)
-    values, leads = parse_properties(declared, pdp.policy.types, properties)
-    links = {name: target for name, (_, target) in leads.items()}
-
-    def work(change: Change) -> Row:
-        before, was = _open(change, kind, one)
+        parse_stored_id(entity)
+    values, relations = parse_properties(declared, pdp.policy.types, properties)
+    links = {name: target for name, (_, target) in relations.items()}
+    with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
+        before = _lock_version(change, kind, entity)
         if before is None:
             if actor.tenant is not None and not new:
                 raise NotFound
-            parse_id(one)
-        for name, ref in leads.items():
-            if ref[0] in _STORED and not pdp.exists(ref, tenant=actor.tenant):
-                raise InvalidInput(f"{name}: there is no {ref[0]} {quote_value(ref[1])}")
-        owner = _owner(change, leads, before)
+            parse_id(entity)
+        _require_targets(change, relations)
+        owner = _owner(change, relations, before)
         if owner:
-            change.enter(owner)
-        if before is None or (before["properties"], was, before["subscription"]) != (values, links, owner):
+            change.lock_subscription(owner)
+        if before is None or not _is_same(before, values, links, owner):
             if before is not None:
-                _end(change, _leads(pdp, declared, was), before, was)
-            row: Row = {"type": kind, "id": one, "properties": values, "subscription": owner}
-            row |= {"started_at": change.now, "ended_at": FOREVER}
-            pk = Entity.insert(**row).execute(change.database)
-            for name, (_, target) in leads.items():
-                EntityLink.insert(entity=pk, property=name, type=kind, target=target).execute(change.database)
-            body = {"type": kind, "id": one, "before": None, "after": serialize_entity(row, links)}
-            change.happened("entity:started", owner, body, _patient(leads))
-        if actor.tenant is not None and not pdp.exists((kind, one), now=change.now, tenant=actor.tenant):
+                _end(change, declared, before)
+            row = {"type": kind, "id": entity, "properties": values, "subscription": owner}
+            _start(change, Version(row, links), relations)
+        if actor.tenant is not None and not pdp.exists((kind, entity), now=change.now, tenant=actor.tenant):
             raise InvalidInput("properties: nothing in them leads to the subscription of this key")
-        return {"type": kind, "id": one, "properties": {name: properties[name] for name in (*values, *links)}}
-
-    return perform(pdp, actor, work, idempotency_key=idempotency_key)
+        stored = {name: properties[name] for name in (*values, *links)}
+        return change.complete({"type": kind, "id": entity, "properties": stored})
 
 
 def end_entity(pdp: PDP, *, actor: Actor, kind: str, entity: str) -> None:
-    """An entity is no more, from now on. Raises `NotFound`."""
-    declared = _declared(pdp, kind)
-
-    def work(change: Change) -> None:
-        row, links = _open(change, kind, entity)
-        if row is None:
+    """End an entity now. Raises `NotFound`."""
+    declared = _require_declared(pdp, kind)
+    with run_operation(pdp, actor) as change:
+        version = _lock_version(change, kind, entity)
+        if version is None:
             raise NotFound
-        _end(change, _leads(pdp, declared, links), row, links)
-
-    perform(pdp, actor, work)
+        _end(change, declared, version)
 
 
-def _declared(pdp: PDP, kind: str) -> Type:
-    found = pdp.policy.types.named(kind)
-    if found is None or not found.declared:
+def _require_declared(pdp: PDP, kind: str) -> Type:
+    """Return a type that the policy's folder declares. Raises `NotFound`."""
+    declared = pdp.policy.types.named(kind)
+    if declared is None or not declared.declared:
         raise NotFound
-    return found
+    return declared
 
 
-def _open(change: Change, kind: str, one: str) -> tuple[Row | None, dict[str, str]]:
-    """The version that stands, held, and its relations; None if there is none that the caller may change."""
-    query = Entity.select().where(Entity.type == kind, Entity.id == one, Entity.ended_at == FOREVER)
+def _require_targets(change: Change, relations: Relations) -> None:
+    """Raise `InvalidInput` for a relation to a patient, practitioner or subscription that does not exist here."""
+    for name, target in relations.items():
+        if target[0] in _STORED and not change.pdp.exists(target, tenant=change.actor.tenant):
+            raise InvalidInput(f"{name}: there is no {target[0]} {quote_value(target[1])}")
+
+
+def _lock_version(change: Change, kind: str, entity: str) -> Version | None:
+    """Lock the current version and return it; None if there is none that the caller may change.
+
+    The change is then not before the start of this version.
+    """
+    query = Entity.select().where(Entity.type == kind, Entity.id == entity, Entity.ended_at == FOREVER)
     if change.actor.tenant is not None:  # in the statement, so that the time does not tell what another clinic has
         query = query.where(Entity.subscription == change.actor.tenant)
-    row = change.row(query, lock=EXCLUSIVE) if is_stored_id(one) else None
+    row = change.row(query, lock=EXCLUSIVE) if is_stored_id(entity) else None
     if row is None:
-        return None, {}
+        return None
     if row["subscription"]:
-        change.enter(row["subscription"])
+        change.lock_subscription(row["subscription"])
     change.now = max(change.now, row["started_at"])
-    found = change.rows(EntityLink.select().where(EntityLink.entity == row["pk"]))
-    return row, {link["property"]: link["target"] for link in found}
+    links = change.rows(EntityLink.select().where(EntityLink.entity == row["pk"]))
+    return Version(row, {link["property"]: link["target"] for link in links})
 
 
-def _leads(pdp: PDP, declared: Type, links: dict[str, str]) -> Leads:
-    """Stored relations with the types that they lead to; one that the type does not declare any more is left out."""
-    related = {name: declared.properties.get(name) for name in links}
-    names = {name: pdp.policy.types.types[one.target].name for name, one in related.items() if isinstance(one, ToOne)}
-    return {name: (kind, links[name]) for name, kind in names.items()}
+def _is_same(version: Version, values: dict[str, Any], links: dict[str, str], owner: str) -> bool:
+    """Return whether a version has these properties, relations and this subscription."""
+    return (version.row["properties"], version.links, version.row["subscription"]) == (values, links, owner)
 
 
-def _patient(leads: Leads) -> str:
-    """The one patient that an entity leads to; empty if it leads to none, or to several."""
-    patients = {one for kind, one in leads.values() if kind == "patient"}
+def _start(change: Change, version: Version, relations: Relations) -> None:
+    """Insert a version that counts from now on."""
+    row = {**version.row, "started_at": change.now, "ended_at": FOREVER}
+    key = Entity.insert(**row).execute(change.database)
+    for name, target in version.links.items():
+        EntityLink.insert(entity=key, property=name, type=row["type"], target=target).execute(change.database)
+    body = {"type": row["type"], "id": row["id"], "before": None, "after": serialize_entity(row, version.links)}
+    change.record_event("entity:started", row["subscription"], body, _only_patient(relations))
+
+
+def _end(change: Change, declared: Type, version: Version) -> None:
+    """End a version now."""
+    row, links = version
+    after = {**row, "ended_at": change.now}
+    Entity.update(ended_at=change.now).where(Entity.pk == row["pk"]).execute(change.database)
+    body = {
+        "type": row["type"],
+        "id": row["id"],
+        "before": serialize_entity(row, links),
+        "after": serialize_entity(after, links),
+    }
+    patient = _only_patient(_relations(change.pdp, declared, links))
+    change.record_event("entity:ended", row["subscription"], body, patient)
+
+
+def _relations(pdp: PDP, declared: Type, links: dict[str, str]) -> Relations:
+    """Return stored relations with the types that they lead to.
+
+    Relations that the type does not declare any more are left out.
+    """
+    properties = {name: declared.properties.get(name) for name in links}
+    types = pdp.policy.types.types
+    return {
+        name: (types[declared_property.target].name, links[name])
+        for name, declared_property in properties.items()
+        if isinstance(declared_property, ToOne)
+    }
+
+
+def _only_patient(relations: Relations) -> str:
+    """Return the one patient that an entity leads to; empty if it leads to none, or to several."""
+    patients = {target for kind, target in relations.values() if kind == "patient"}
     return patients.pop() if len(patients) == 1 else ""
 
 
-def _owner(change: Change, leads: Leads, before: Row | None) -> str:
-    """The clinic that an entity belongs to from now on: the one whose key writes it. What the operator writes belongs
-    to the one clinic that it leads to, else to the one that it belonged to; what leads to several is the operator's.
+def _owner(change: Change, relations: Relations, before: Version | None) -> str:
+    """Return the subscription that an entity belongs to from now on; empty: the operator's.
+
+    What a clinic's key writes belongs to that clinic. What the operator writes belongs to the one clinic that it leads
+    to, else to the one that it belonged to; what leads to several is the operator's.
     """
     if change.actor.tenant is not None:
         return change.actor.tenant
-    clinics = _clinics_of_things(change, leads)
-    for kind, one in leads.values():
+    clinics = _clinics_of_patients(change, relations)
+    for kind, target in relations.values():
         if kind not in _STORED:
-            theirs = Entity.select(Entity.subscription).where(Entity.type == kind, Entity.id == one)
-            row = change.row(theirs.where(Entity.ended_at == FOREVER))
+            query = Entity.select(Entity.subscription).where(Entity.type == kind, Entity.id == target)
+            row = change.row(query.where(Entity.ended_at == FOREVER))
             clinics |= {row["subscription"]} if row is not None and row["subscription"] else set()
-    people = sorted({one for kind, one in leads.values() if kind == "practitioner"})
+    practitioners = sorted({target for kind, target in relations.values() if kind == "practitioner"})
     if not clinics and before is not None:
-        return str(before["subscription"])
-    if not clinics and people:
-        worked = Membership.select(Membership.subscription).where(Membership.practitioner.in_(people)).distinct()
-        clinics = {row["subscription"] for row in change.rows(worked)}
+        return str(before.row["subscription"])
+    if not clinics and practitioners:
+        worked = Membership.select(Membership.subscription).where(Membership.practitioner.in_(practitioners))
+        clinics = {row["subscription"] for row in change.rows(worked.distinct())}
     return clinics.pop() if len(clinics) == 1 else ""
 
 
-def _clinics_of_things(change: Change, leads: Leads) -> set[str]:
-    """The subscriptions of the patients and subscriptions that an entity leads to."""
-    patients = sorted({one for kind, one in leads.values() if kind == "patient"})
+def _clinics_of_patients(change: Change, relations: Relations) -> set[str]:
+    """Return the subscriptions of the patients that an entity leads to, and those that it leads to itself."""
+    patients = sorted({target for kind, target in relations.values() if kind == "patient"})
     rows = change.rows(Patient.select(Patient.subscription).where(Patient.id.in_(patients))) if patients else []
-    return {row["subscription"] for row in rows} | {one for kind, one in leads.values() if kind == "subscription"}
-
-
-def _end(change: Change, leads: Leads, row: Row, links: dict[str, str]) -> None:
-    after = {**row, "ended_at": change.now}
-    Entity.update(ended_at=change.now).where(Entity.pk == row["pk"]).execute(change.database)
-    told = {"before": serialize_entity(row, links), "after": serialize_entity(after, links)}
-    body = {"type": row["type"], "id": row["id"], **told}
-    change.happened("entity:ended", row["subscription"], body, _patient(leads))
+    direct = {target for kind, target in relations.values() if kind == "subscription"}
+    return direct | {row["subscription"] for row in rows}

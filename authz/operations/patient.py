@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 from authz.domain import Row
 from authz.errors import Conflict, InvalidInput, NotFound
-from authz.models import Grant, Membership, Patient
+from authz.models import Grant, Patient
+from authz.operations.change import Change
+from authz.operations.clinics import clinics_worked_in
 from authz.operations.idempotency import IdempotencyKey
-from authz.operations.transaction import Change, bounded, perform
+from authz.operations.inputs import parse_reason
+from authz.operations.transaction import run_operation
 from authz.policy.pdp import PDP
 from authz.record import Actor
 from authz.texts import parse_id, parse_reference, parse_text, search_key
@@ -15,7 +18,7 @@ from authz.texts import parse_id, parse_reference, parse_text, search_key
 
 @dataclass(frozen=True)
 class Added:
-    """A new patient, and the grant that makes the one who added them the owner."""
+    """A new patient, and the number of the grant that makes the practitioner who added the patient the owner."""
 
     patient: str
     name: str
@@ -34,32 +37,29 @@ def add_patient(
     subscription: str | None = None,
     idempotency_key: IdempotencyKey | None = None,
 ) -> Added:
-    """Add a patient to a subscription; without one named, to the only one that the practitioner works under.
+    """Add a patient to a subscription; if none is named, to the only one that they work under.
 
     `patient` is an id that the operator chose: whoever lets a caller choose one lets it learn which are taken.
-    Raises `InvalidInput` for a malformed name, reference or id, and where the subscription must be named; `NotFound`
+    Raises `InvalidInput` for a malformed name, reference or id, and if the subscription must be named; `NotFound`
     for a subscription where they may not add patients; `Conflict` for an id that is taken, and for a reference that
     another patient of that subscription has.
     """
-    one = uuid.uuid4().hex if patient is None else parse_id(patient)
+    new_id = uuid.uuid4().hex if patient is None else parse_id(patient)
     name, reference = parse_text(name), reference and parse_reference(reference)
-
-    def work(change: Change) -> Added:
-        where = subscription or _only_clinic(change)
-        change.enter(where)
-        change.permit("add_patient", ("subscription", where))
-        if change.row(Patient.select().where(Patient.id == one)):
+    with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
+        subscription = subscription or _only_clinic(change)
+        change.lock_subscription(subscription)
+        change.require_permission("add_patient", ("subscription", subscription))
+        if change.row(Patient.select().where(Patient.id == new_id)):
             raise Conflict("A patient with this id exists already.")
-        require_free_reference(change, where, one, reference)
-        row = {"id": one, "subscription": where, "name": name, "reference": reference}
+        require_free_reference(change, subscription, new_id, reference)
+        row = {"id": new_id, "subscription": subscription, "name": name, "reference": reference}
         key = search_key(name, reference)
         Patient.insert(**row, search_key=key, started_at=change.now).execute(change.database)
-        change.happened("patient:added", where, {}, one)
+        change.record_event("patient:added", subscription, {}, new_id)
         owner = {"practitioner": actor.practitioner, "role": "owner", "origin": "created"}
-        grant = change.start("grant", where, patient=one, **owner)
-        return Added(one, name, reference, where, grant["id"])
-
-    return perform(pdp, actor, work, idempotency_key=idempotency_key)
+        grant = change.start_fact("grant", subscription, patient=new_id, **owner)
+        return change.complete(Added(new_id, name, reference, subscription, grant["id"]))
 
 
 def edit_patient(
@@ -73,64 +73,61 @@ def edit_patient(
 ) -> Row:
     """Give a patient another display name or reference (empty: none); what is the same changes nothing.
 
-    The event tells neither. Raises `InvalidInput` for a malformed name or reference or if nothing is given, `Conflict`
+    The event holds neither. Raises `InvalidInput` for a malformed name or reference or if neither is given, `Conflict`
     for a reference that another patient of the clinic has, `NotFound` and `Denied`.
     """
     if name is None and reference is None:
-        raise InvalidInput("name, reference: give what shall change")
+        raise InvalidInput("name, reference: give at least one of them")
     wanted = {} if name is None else {"name": parse_text(name)}
     if reference is not None:
         wanted["reference"] = reference and parse_reference(reference)
-
-    def work(change: Change) -> Row:
-        change.permit("edit", ("patient", patient))
-        where = change.subscriptions[patient]
-        (row,) = change.rows(Patient.select(Patient.name, Patient.reference).where(Patient.id == patient))
-        after = {**row, **wanted}
-        differing = [field for field in wanted if row[field] != after[field]]
+    resource = ("patient", patient)
+    with run_operation(pdp, actor, action="edit", resources=[resource], idempotency_key=idempotency_key) as change:
+        change.lock_patients([patient])
+        change.require_permission("edit", resource)
+        subscription = change.subscriptions[patient]
+        (before,) = change.rows(Patient.select(Patient.name, Patient.reference).where(Patient.id == patient))
+        after = {**before, **wanted}
+        differing = [field for field in wanted if before[field] != after[field]]
         if differing:
-            require_free_reference(change, where, patient, after["reference"])
+            require_free_reference(change, subscription, patient, after["reference"])
             key = search_key(after["name"], after["reference"])
             Patient.update(**after, search_key=key).where(Patient.id == patient).execute(change.database)
-            change.happened("patient:changed", where, {"changed": differing}, patient)
-        return {"id": patient, **after, "reference": after["reference"] or None, "subscription": where}
-
-    return perform(pdp, actor, work, idempotency_key=idempotency_key, action="edit", patients=[patient])
+            change.record_event("patient:changed", subscription, {"changed": differing}, patient)
+        row = {"id": patient, **after, "reference": after["reference"] or None, "subscription": subscription}
+        return change.complete(row)
 
 
 def end_patient(
     pdp: PDP, *, actor: Actor, patient: str, reason: str = "", idempotency_key: IdempotencyKey | None = None
 ) -> None:
-    """The patient leaves the clinic now: every grant ends, and nobody may do anything to the patient any more.
+    """End a patient, who leaves the clinic now: every grant ends, and nobody may do anything to the patient any more.
 
     Documents follow the patient. The id stays taken, and the record stays. Raises `NotFound`, `Denied` and
     `InvalidInput`.
     """
-    why = bounded(reason)
-
-    def work(change: Change) -> None:
-        change.permit("end", ("patient", patient))
-        where = change.subscriptions[patient]
-        left = Grant.select().where(
-            Grant.patient == patient, Grant.ended_at > change.now, Grant.ended_at > Grant.started_at
-        )
-        rows = change.rows(left.order_by(Grant.role, Grant.started_at))
-        owner = rows[0]["practitioner"]
-        for row in rows:
-            change.end("grant", where, row, "ended")
-            if row["role"] == "viewer":
-                change.notify("share:ended", row["practitioner"], owner, where, patient)
-        change.notify("patient:ended", owner, actor.practitioner, where, patient)
+    reason = parse_reason(reason)
+    resource = ("patient", patient)
+    with run_operation(pdp, actor, action="end", resources=[resource], idempotency_key=idempotency_key) as change:
+        change.lock_patients([patient])
+        change.require_permission("end", resource)
+        subscription = change.subscriptions[patient]
+        unended = Grant.select().where(Grant.patient == patient, change.is_unended(Grant))
+        grants = change.grants(unended.order_by(Grant.role, Grant.started_at))
+        owner = grants[0].practitioner
+        for grant in grants:
+            change.end_grant(grant, "ended")
+            if grant.role == "viewer":
+                change.notify("share:ended", grant.practitioner, owner, subscription, patient)
+        change.notify("patient:ended", owner, actor.practitioner, subscription, patient)
         Patient.update(ended_at=change.now).where(Patient.id == patient).execute(change.database)
-        change.happened("patient:ended", where, {}, patient, why)
-
-    perform(pdp, actor, work, idempotency_key=idempotency_key, action="end", patients=[patient])
+        change.record_event("patient:ended", subscription, {}, patient, reason)
 
 
 def require_free_reference(change: Change, subscription: str, patient: str, reference: str) -> None:
-    """Raise `Conflict` if another patient who is in this subscription now, or will be, has this reference.
+    """Raise `Conflict` if another patient of this subscription, of now or of later, has this reference.
 
-    The database's own rule stands behind this one, for two changes at once.
+    A unique index of the database decides between two changes at once.
     """
     if reference:
         same = (Patient.subscription == subscription, Patient.reference == reference, Patient.id != patient)
@@ -139,18 +136,14 @@ def require_free_reference(change: Change, subscription: str, patient: str, refe
 
 
 def _only_clinic(change: Change) -> str:
-    mine = (
-        Membership.select(Membership.subscription)
-        .where(Membership.practitioner == change.actor.practitioner)
-        .distinct()
-    )
-    who = ("practitioner", change.actor.practitioner)
-    where: list[str] = sorted(row["subscription"] for row in change.rows(mine))
-    asked = [(who, "add_patient", ("subscription", name)) for name in where if change.actor.tenant in (None, name)]
-    answers = change.pdp.evaluate_many(asked, now=change.now)
-    where = [name for (_, _, (_, name)), decision in zip(asked, answers, strict=True) if decision.allowed]
-    if not where:
+    """Return the one subscription in which the practitioner may add patients."""
+    subject = ("practitioner", change.actor.practitioner)
+    names = clinics_worked_in(change)
+    questions = [(subject, "add_patient", ("subscription", name)) for name in names]
+    decisions = change.pdp.evaluate_many(questions, now=change.now)
+    permitted = [name for name, decision in zip(names, decisions, strict=True) if decision.allowed]
+    if not permitted:
         raise NotFound
-    if len(where) > 1:
+    if len(permitted) > 1:
         raise InvalidInput("subscription: you work under several; name one")
-    return where[0]
+    return permitted[0]

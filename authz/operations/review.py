@@ -1,4 +1,4 @@
-"""The access review: somebody else decides on each share, keep or revoke, and it is carried out (AUDIT.md Q16)."""
+"""The access review: somebody else decides on each share, keep or revoke, and the decision is carried out (Q16)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,12 @@ from authz.database.statements import in_condition
 from authz.domain import VERDICTS, Row
 from authz.errors import CaregrantError, ImportRefused
 from authz.models import Grant, Review, StandingShare
-from authz.operations.share import end_one
-from authz.operations.standing_share import end_standing
-from authz.operations.transaction import EXCLUSIVE, Change, perform
+from authz.operations.change import Change
+from authz.operations.grants import GrantRow
+from authz.operations.locks import EXCLUSIVE
+from authz.operations.share import end_viewer_grant
+from authz.operations.standing_share import end_standing_share_row
+from authz.operations.transaction import run_operation
 from authz.policy.pdp import PDP
 from authz.record import Actor
 from authz.texts import parse_id
@@ -32,12 +35,13 @@ class ReviewVerdict:
 
     @property
     def share(self) -> str:
+        """Return the share as messages name it: what it is, and its number."""
         return f"{self.noun.replace('_', ' ')} {self.number}"
 
 
 @dataclass(frozen=True)
 class Reviewed:
-    """How many shares were kept and how many revoked."""
+    """The numbers of shares that were kept and revoked."""
 
     kept: int
     revoked: int
@@ -51,6 +55,15 @@ class SheetSource:
     ran_by: str = ""
 
 
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign of reviews: its name, until when it is due, and where its verdicts come from."""
+
+    name: str
+    due: datetime
+    source: SheetSource
+
+
 def review(
     pdp: PDP,
     *,
@@ -60,88 +73,98 @@ def review(
     verdicts: Sequence[ReviewVerdict],
     source: SheetSource = SheetSource(),
 ) -> Reviewed:
-    """Carry out a decided sheet: all of it or nothing, each line recorded with its reviewer (who acts), verdict and
-    `source`.
+    """Carry out a decided sheet: all of it or nothing.
 
-    The reviewer must be permitted `audit` on the clinic and, to revoke, `end_share` on the patient or, for a standing
-    share, `manage` on the clinic; nobody decides on a share that they hold, gave, or give as the owner. Raises
-    `ImportRefused` with the first line at fault.
+    Each line is recorded with its reviewer (who acts), verdict and `source`. The reviewer must be permitted `audit` on
+    the clinic and, to revoke, `end_share` on the patient or, for a standing share, `manage` on the clinic; nobody
+    decides on a share that they hold, gave, or give as the owner. Raises `ImportRefused` with the first line at fault.
     """
     parse_id(campaign)
-
-    def work(change: Change) -> Reviewed:
-        standing = _standing(change, verdicts)
-        change.lock(sorted({one.patient for one in verdicts if one.noun == "grant"}))
-        for where in sorted({row["subscription"] for row in standing.values()}):
-            change.enter(where)
-        for one in verdicts:
+    with run_operation(pdp, actor) as change:
+        standing = _lock_shares(change, verdicts)
+        for verdict in verdicts:
             try:
-                _decide(change, one, standing, campaign, due, source)
+                _decide(change, verdict, standing, Campaign(campaign, due, source))
             except ImportRefused:
                 raise
             except CaregrantError as error:
-                raise ImportRefused(one.line, str(error)) from error
-        revoked = sum(one.verdict == "revoke" for one in verdicts)
+                raise ImportRefused(verdict.line, str(error)) from error
+        revoked = sum(verdict.verdict == "revoke" for verdict in verdicts)
         return Reviewed(len(verdicts) - revoked, revoked)
 
-    return perform(pdp, actor, work)
+
+def _lock_shares(change: Change, verdicts: Sequence[ReviewVerdict]) -> dict[int, Row]:
+    """Lock the standing shares, then patients and subscriptions, in the order of every operation.
+
+    Return the standing shares by their numbers.
+    """
+    numbers = [verdict.number for verdict in verdicts if verdict.noun == "standing_share"]
+    query = StandingShare.select().where(in_condition(change.database, StandingShare.id, numbers))
+    standing = {row["id"]: row for row in change.rows(query.order_by(StandingShare.id), lock=EXCLUSIVE)}
+    change.lock_patients(verdict.patient for verdict in verdicts if verdict.noun == "grant")
+    for subscription in sorted({row["subscription"] for row in standing.values()}):
+        change.lock_subscription(subscription)
+    return standing
 
 
-def _standing(change: Change, verdicts: Sequence[ReviewVerdict]) -> dict[int, Row]:
-    """The standing shares that are spoken of, locked before their subscriptions, as those who end them do."""
-    numbers = [one.number for one in verdicts if one.noun == "standing_share"]
-    found = (
-        StandingShare.select()
-        .where(in_condition(change.database, StandingShare.id, numbers))
-        .order_by(StandingShare.id)
-    )
-    return {row["id"]: row for row in change.rows(found, lock=EXCLUSIVE)}
+def _decide(change: Change, verdict: ReviewVerdict, standing: dict[int, Row], campaign: Campaign) -> None:
+    """Record one verdict and carry it out. Raises `ImportRefused` and the refusals of an operation."""
+    if verdict.verdict not in VERDICTS:
+        raise ImportRefused(verdict.line, f"the verdict is keep or revoke, not {verdict.verdict!r}")
+    reviewer = change.actor.practitioner
+    row, subscription = _require_live_share(change, verdict, standing)
+    change.require_permission("audit", ("subscription", subscription))
+    is_grant = verdict.noun == "grant"
+    owner = change.live_grants(verdict.patient)[0].practitioner if is_grant else row["owner"]
+    if reviewer in (verdict.practitioner, row["given_by"], owner):
+        raise ImportRefused(verdict.line, f"{reviewer} holds or gave this share; somebody else reviews it")
+    number_column = Review.grant if is_grant else Review.standing_share
+    if change.row(Review.select().where(Review.campaign == campaign.name, number_column == verdict.number)):
+        raise ImportRefused(verdict.line, f"{verdict.share} was decided on in {campaign.name} already")
+    _record(change, verdict, subscription, campaign)
+    if verdict.verdict == "revoke":
+        _revoke(change, verdict, row, subscription)
 
 
-def _decide(
-    change: Change, one: ReviewVerdict, standing: dict[int, Row], campaign: str, due: datetime, source: SheetSource
-) -> None:
-    if one.verdict not in VERDICTS:
-        raise ImportRefused(one.line, f"the verdict is keep or revoke, not {one.verdict!r}")
-    row, where = _share(change, one, standing)
-    change.permit("audit", ("subscription", where))
-    owner = row["owner"] if one.noun == "standing_share" else change.live_grants(one.patient)[0]["practitioner"]
-    if change.actor.practitioner in (one.practitioner, row["given_by"], owner):
-        raise ImportRefused(one.line, f"{change.actor.practitioner} holds or gave this share; somebody else reviews it")
-    which = Review.grant if one.noun == "grant" else Review.standing_share
-    if change.row(Review.select().where(Review.campaign == campaign, which == one.number)):
-        raise ImportRefused(one.line, f"{one.share} was decided on in {campaign} already")
-    told = {"campaign": campaign, one.noun: one.number, "reviewer": change.actor.practitioner, "verdict": one.verdict}
-    number = Review.insert(at=change.now, subscription=where, due_at=due, **told).execute(change.database)
-    whence = {name: value for name, value in vars(source).items() if value}
-    body = {**told, "review": str(number), one.noun: str(one.number), **whence}
-    change.happened("review:given", where, body, one.patient)
-    if one.verdict == "revoke":
-        _revoke(change, one, row, where)
-
-
-def _share(change: Change, one: ReviewVerdict, standing: dict[int, Row]) -> tuple[Row, str]:
-    """The live share that a line speaks of, and its subscription."""
-    if one.noun == "standing_share":
-        row = standing.get(one.number)
-        where, holder = (row["subscription"], row["colleague"]) if row else ("", "")
+def _require_live_share(change: Change, verdict: ReviewVerdict, standing: dict[int, Row]) -> tuple[Row, str]:
+    """Return the live share that a line names, and its subscription. Raises `ImportRefused` if there is none."""
+    if verdict.noun == "standing_share":
+        row = standing.get(verdict.number)
+        subscription, holder = (row["subscription"], row["colleague"]) if row else ("", "")
     else:
-        row = change.row(
-            Grant.select().where(Grant.id == one.number, Grant.patient == one.patient, Grant.role == "viewer")
-        )
-        where, holder = change.subscriptions.get(one.patient, ""), row["practitioner"] if row else ""
-    live = row is not None and not change.has_ended(row)
-    if row is None or not live or not where or holder != one.practitioner:
-        of = f" of {one.patient}" if one.patient else ""
-        raise ImportRefused(one.line, f"{one.share} is no live share{of} with {one.practitioner}")
-    return row, where
+        of_patient = (Grant.id == verdict.number, Grant.patient == verdict.patient, Grant.role == "viewer")
+        row = change.row(Grant.select().where(*of_patient))
+        subscription, holder = change.subscriptions.get(verdict.patient, ""), row["practitioner"] if row else ""
+    if row is None or change.has_ended(row) or not subscription or holder != verdict.practitioner:
+        of = f" of {verdict.patient}" if verdict.patient else ""
+        raise ImportRefused(verdict.line, f"{verdict.share} is no live share{of} with {verdict.practitioner}")
+    return row, subscription
 
 
-def _revoke(change: Change, one: ReviewVerdict, row: Row, where: str) -> None:
-    standing = one.noun == "standing_share"
-    asked = ("manage", ("subscription", where)) if standing else ("end_share", ("patient", one.patient))
-    if not change.ask(change.actor.practitioner, *asked).allowed:
+def _record(change: Change, verdict: ReviewVerdict, subscription: str, campaign: Campaign) -> None:
+    columns = {
+        "campaign": campaign.name,
+        verdict.noun: verdict.number,
+        "reviewer": change.actor.practitioner,
+        "verdict": verdict.verdict,
+    }
+    insert = Review.insert(at=change.now, subscription=subscription, due_at=campaign.due, **columns)
+    number = insert.execute(change.database)
+    source = {name: value for name, value in vars(campaign.source).items() if value}
+    body = {**columns, "review": str(number), verdict.noun: str(verdict.number), **source}
+    change.record_event("review:given", subscription, body, verdict.patient)
+
+
+def _revoke(change: Change, verdict: ReviewVerdict, row: Row, subscription: str) -> None:
+    """End a share. Raises `ImportRefused` unless the reviewer may."""
+    is_grant = verdict.noun == "grant"
+    action = "end_share" if is_grant else "manage"
+    resource = ("patient", verdict.patient) if is_grant else ("subscription", subscription)
+    if not change.evaluate(change.actor.practitioner, action, resource).allowed:
         raise ImportRefused(
-            one.line, f"{change.actor.practitioner} may audit here, but not end this share; a manager may"
+            verdict.line, f"{change.actor.practitioner} may audit here, but not end this share; a manager may"
         )
-    (end_standing if standing else end_one)(change, row, "ended")
+    if is_grant:
+        end_viewer_grant(change, GrantRow(**row), "ended")
+    else:
+        end_standing_share_row(change, row, "ended")

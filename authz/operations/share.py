@@ -7,8 +7,13 @@ from datetime import datetime
 from authz.domain import Row
 from authz.errors import Conflict, NotFound
 from authz.models import Grant
+from authz.operations.change import Change
+from authz.operations.colleague import Person
+from authz.operations.grants import GrantRow
 from authz.operations.idempotency import IdempotencyKey
-from authz.operations.transaction import Change, Person, bounded, check_several, each, in_future, perform
+from authz.operations.inputs import parse_end, parse_reason, require_distinct
+from authz.operations.refusals import Refusals
+from authz.operations.transaction import run_operation
 from authz.policy.pdp import PDP
 from authz.record import Actor
 
@@ -34,35 +39,35 @@ def share(
 ) -> list[Shared]:
     """Share patients with the colleague of this login: all of them or none.
 
-    Raises `NotFound`, `Denied`, `NotEligible` and `Conflict` (the colleague has them already) for one patient,
+    Raises `NotFound`, `Denied`, `NotEligible` and `Conflict` (the colleague has the patient already) for one patient,
     `BatchRefused` for several; `SelfTarget` and `InvalidInput`.
     """
-    why = bounded(reason)
-    check_several(patients)
+    reason = parse_reason(reason)
+    require_distinct(patients)
+    resources = [("patient", patient) for patient in patients]
+    with run_operation(pdp, actor, action="share", resources=resources, idempotency_key=idempotency_key) as change:
+        viewer = change.lock_with_colleague(patients, colleague)
+        end = parse_end(until, change.now)
+        shared, refusals = [], Refusals(patients)
+        for patient in patients:
+            with refusals.collect(patient):
+                shared.append(_share_patient(change, patient, viewer, reason=reason, end=end))
+        refusals.require_none()
+        return change.complete(shared)
 
-    def work(change: Change) -> list[Shared]:
-        end = in_future(until, change.now)
-        viewer = change.colleague(colleague)
 
-        def one(patient: str) -> Shared:
-            change.foresee(patient, [(actor.practitioner, "share"), (viewer.id, "receive")])
-            change.permit("share", ("patient", patient))
-            where = change.subscriptions[patient]
-            change.receive(viewer, ("patient", patient))
-            live = change.live_grants(patient)
-            if any(grant["practitioner"] == viewer.id for grant in live):
-                raise Conflict("This colleague has the patient already.")
-            columns = {"practitioner": viewer.id, "role": "viewer", "origin": "share", "reason": why, "ended_at": end}
-            grant = change.start("grant", where, patient=patient, **columns)
-            change.notify("share:received", viewer.id, live[0]["practitioner"], where, patient)
-            change.notify("share:given", live[0]["practitioner"], viewer.id, where, patient)
-            return Shared(patient, grant, viewer)
-
-        return each(patients, one)
-
-    return perform(
-        pdp, actor, work, idempotency_key=idempotency_key, action="share", patients=patients, colleague=colleague
-    )
+def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str, end: datetime) -> Shared:
+    resource = ("patient", patient)
+    facts = change.prefetch(patient, (change.actor.practitioner, "share"), (viewer.id, "receive"))
+    change.require_permission("share", resource, facts)
+    change.require_can_receive(viewer, resource, facts)
+    if any(grant.practitioner == viewer.id for grant in facts.grants):
+        raise Conflict("This colleague has the patient already.")
+    grant = change.start_grant(patient, viewer.id, "viewer", origin="share", reason=reason, ended_at=end)
+    owner, subscription = facts.grants[0].practitioner, change.subscriptions[patient]
+    change.notify("share:received", viewer.id, owner, subscription, patient)
+    change.notify("share:given", owner, viewer.id, subscription, patient)
+    return Shared(patient, grant, viewer)
 
 
 def end_share(
@@ -72,23 +77,19 @@ def end_share(
 
     Raises `NotFound` for what is no live share of this patient or not theirs to know, `Denied` for a colleague's.
     """
-
-    def work(change: Change) -> None:
-        found = Grant.select().where(Grant.id == grant, Grant.patient == patient, Grant.role == "viewer")
-        row = change.row(found)
-        mine = row is not None and row["practitioner"] == actor.practitioner
-        change.permit("give_up" if mine else "end_share", ("patient", patient))
+    with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
+        change.lock_patients([patient])
+        row = change.row(Grant.select().where(Grant.id == grant, Grant.patient == patient, Grant.role == "viewer"))
+        own = row is not None and row["practitioner"] == actor.practitioner
+        change.require_permission("give_up" if own else "end_share", ("patient", patient))
         if row is None or change.has_ended(row):
             raise NotFound
-        end_one(change, row, "given_up" if mine else "ended")
-
-    perform(pdp, actor, work, idempotency_key=idempotency_key, patients=[patient])
+        end_viewer_grant(change, GrantRow(**row), "given_up" if own else "ended")
 
 
-def end_one(change: Change, row: Row, cause: str) -> None:
-    """End a share that may be ended, and tell both sides."""
-    patient, where = row["patient"], change.subscriptions[row["patient"]]
-    owner = change.live_grants(patient)[0]["practitioner"]
-    change.end("grant", where, row, cause)
-    change.notify("share:ended", row["practitioner"], owner, where, patient)
-    change.notify("share:ended", owner, row["practitioner"], where, patient)
+def end_viewer_grant(change: Change, grant: GrantRow, cause: str) -> None:
+    """End a share that may be ended, and notify both sides."""
+    owner = change.live_grants(grant.patient)[0].practitioner
+    change.end_grant(grant, cause)
+    subscription = change.subscriptions[grant.patient]
+    change.notify_both("share:ended", grant.practitioner, owner, subscription, grant.patient)

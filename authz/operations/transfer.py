@@ -5,8 +5,13 @@ from dataclasses import dataclass
 
 from authz.domain import Row
 from authz.errors import Conflict
+from authz.operations.change import Change
+from authz.operations.colleague import Person
+from authz.operations.grants import GrantRow
 from authz.operations.idempotency import IdempotencyKey
-from authz.operations.transaction import Change, bounded, check_several, each, perform
+from authz.operations.inputs import parse_reason, require_distinct
+from authz.operations.refusals import Refusals
+from authz.operations.transaction import run_operation
 from authz.policy.pdp import PDP
 from authz.record import Actor
 
@@ -39,43 +44,52 @@ def transfer(
     Others' shares stay and are the new owner's from then on, unless `end_shares`. Raises as `share` does.
 
     `receiver` is the id that the login stands for, and `holders` the ids of those with a grant on each patient, as the
-    caller saw them: if something else holds, a `Conflict` says so and nothing is done.
+    caller saw them: if either has changed, a `Conflict` says so and nothing is done.
     """
-    why = bounded(reason)
-    check_several(patients)
-
-    def work(change: Change) -> list[Transferred]:
-        person = change.colleague(colleague)
-        owner = person.id
-        if receiver not in (None, owner):
+    reason = parse_reason(reason)
+    require_distinct(patients)
+    resources = [("patient", patient) for patient in patients]
+    with run_operation(pdp, actor, action="transfer", resources=resources, idempotency_key=idempotency_key) as change:
+        owner = change.lock_with_colleague(patients, colleague)
+        if receiver not in (None, owner.id):
             raise Conflict("This e-mail is another colleague's now.")
+        transferred, refusals = [], Refusals(patients)
+        for patient in patients:
+            expected = None if holders is None else set(holders[patient])
+            with refusals.collect(patient):
+                transferred.append(
+                    _transfer_patient(change, patient, owner, reason=reason, end_shares=end_shares, holders=expected)
+                )
+        refusals.require_none()
+        return change.complete(transferred)
 
-        def one(patient: str) -> Transferred:
-            change.foresee(patient, [(actor.practitioner, "transfer"), (owner, "receive")])
-            change.permit("transfer", ("patient", patient))
-            where = change.subscriptions[patient]
-            change.receive(person, ("patient", patient))
-            sender, *shares = change.live_grants(patient)
-            if holders is not None and {one["practitioner"] for one in (sender, *shares)} != set(holders[patient]):
-                raise Conflict("Who has access has changed in the meantime.")
-            if sender["practitioner"] == owner:
-                raise Conflict("This colleague is the owner already.")
-            ended = [one for one in shares if end_shares or one["practitioner"] == owner]
-            kept = tuple(one for one in shares if one not in ended)
-            for grant in (sender, *ended):
-                change.end("grant", where, grant, "transfer")
-            columns = {"practitioner": owner, "role": "owner", "origin": "transfer", "reason": why}
-            change.start("grant", where, patient=patient, **columns)
-            change.notify("transfer:received", owner, sender["practitioner"], where, patient)
-            change.notify("transfer:given", sender["practitioner"], owner, where, patient)
-            for grant in ended:
-                if grant["practitioner"] != owner:
-                    change.notify("share:ended", grant["practitioner"], sender["practitioner"], where, patient)
-                    change.notify("share:ended", sender["practitioner"], grant["practitioner"], where, patient)
-            return Transferred(patient, owner, sender["practitioner"], kept)
 
-        return each(patients, one)
+def _transfer_patient(
+    change: Change, patient: str, owner: Person, *, reason: str, end_shares: bool, holders: set[str] | None
+) -> Transferred:
+    resource = ("patient", patient)
+    facts = change.prefetch(patient, (change.actor.practitioner, "transfer"), (owner.id, "receive"))
+    change.require_permission("transfer", resource, facts)
+    change.require_can_receive(owner, resource, facts)
+    if holders is not None and {grant.practitioner for grant in facts.grants} != holders:
+        raise Conflict("Who has access has changed in the meantime.")
+    previous, *shares = facts.grants
+    if previous.practitioner == owner.id:
+        raise Conflict("This colleague is the owner already.")
+    ended = [grant for grant in shares if end_shares or grant.practitioner == owner.id]
+    for grant in (previous, *ended):
+        change.end_grant(grant, "transfer")
+    change.start_grant(patient, owner.id, "owner", origin="transfer", reason=reason)
+    _notify(change, patient, owner.id, previous.practitioner, ended)
+    kept = tuple(grant._asdict() for grant in shares if grant not in ended)
+    return Transferred(patient, owner.id, previous.practitioner, kept)
 
-    return perform(
-        pdp, actor, work, idempotency_key=idempotency_key, action="transfer", patients=patients, colleague=colleague
-    )
+
+def _notify(change: Change, patient: str, owner: str, previous: str, ended: Sequence[GrantRow]) -> None:
+    """Notify the new and the previous owner, and both sides of each share that ended with the transfer."""
+    subscription = change.subscriptions[patient]
+    change.notify("transfer:received", owner, previous, subscription, patient)
+    change.notify("transfer:given", previous, owner, subscription, patient)
+    for grant in ended:
+        if grant.practitioner != owner:
+            change.notify_both("share:ended", grant.practitioner, previous, subscription, patient)

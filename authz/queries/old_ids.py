@@ -1,4 +1,4 @@
-"""Ids that were stored under the wider rule of before 0.2, for an operator who upgrades."""
+"""Ids that were stored under the wider rule of versions before 0.2, for an operator who upgrades."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from authz.texts import parse_id
 
 
 def outside_the_rule(database: Database) -> Iterator[tuple[str, str]]:
-    """The kind and the id of everything whose id a path cannot name, or which could not be stored today."""
+    """Yield the kind and the id of everything whose id the rule of today refuses."""
     with database_connection(database):
         for model in (Subscription, Practitioner, Patient):
             yield from _outside(database, model._meta.table_name, model.select(model.id))

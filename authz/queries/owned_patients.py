@@ -1,7 +1,8 @@
-"""The patients whose owner somebody is, in the order of a list; whether they may view them is asked afterwards.
+"""The patients whose owner somebody is, in the order of a list. The caller asks whether they may view them.
 
-Few are found by their grants and sorted. Of many a page is read in the order of names in each clinic where they have
-worked, which an index keeps: no grant crosses clinics, and nobody owns a patient of a clinic where they never worked.
+If they own few, the patients are found by their grants and sorted. If they own many, a page is read in the order of
+names in each clinic where they have worked, which an index keeps: no grant crosses clinics, and nobody owns a patient
+of a clinic where they never worked.
 """
 
 from heapq import merge
@@ -25,26 +26,27 @@ _BY_GRANTS = f"{_AMONG} AND listed.id IN (SELECT held.patient_id FROM {_HELD})"
 _BY_NAMES = f"{_AMONG} AND EXISTS (SELECT 1 FROM {_HELD} AND held.patient_id = listed.id)"
 
 
-def owned(database: Database, actor: Actor, place: PagePosition) -> list[PatientKey]:
-    """The ids with the sort keys, from a place in the list."""
+def owned_patients(database: Database, actor: Actor, place: PagePosition) -> list[PatientKey]:
+    """Return the ids with the sort keys, from a place in the list."""
     now = to_micros(actor.now)
-    mine = (actor.practitioner, now, now)
-    some = run(database, f"SELECT COUNT(*) FROM (SELECT 1 FROM {_HELD} LIMIT {_FEW + 1}) AS counted", *mine)
-    ((count,),) = some.fetchall()
+    values = (actor.practitioner, now, now)
+    counted = run(database, f"SELECT COUNT(*) FROM (SELECT 1 FROM {_HELD} LIMIT {_FEW + 1}) AS counted", *values)
+    ((count,),) = counted.fetchall()
     sql = _BY_GRANTS if count <= _FEW or not place.by_name else _BY_NAMES
     worked = Membership.select(Membership.subscription).where(Membership.practitioner == actor.practitioner).distinct()
     clinics = sorted(name for (name,) in worked.tuples().execute(database) if actor.tenant in (None, name))
-    pages = [_page(database, sql, (clinic, *mine), place) for clinic in clinics]
+    pages = [_page(database, sql, (clinic, *values), place) for clinic in clinics]
     order = (lambda row: (row[1], row[0])) if place.by_name else (lambda row: row)
     return list(islice(merge(*pages, key=order), place.limit))
 
 
 def _page(database: Database, sql: str, values: tuple[Any, ...], place: PagePosition) -> list[PatientKey]:
-    told, given = list(values), dict(place.values())
+    """Return the next ids and sort keys of one clinic."""
+    arguments, place_values = list(values), place.values()
 
-    def hole(parameter: Parameter) -> str:
-        told.append(given[parameter.name[0]])
+    def placeholder(parameter: Parameter) -> str:
+        arguments.append(place_values[parameter.name[0]])
         return "{}"
 
-    rest = page_sql(hole, by_name=place.by_name, dialect=database.dialect)
-    return [(one, key) for one, key in run(database, f"{sql} AND {rest}", *told).fetchall()]
+    order = page_sql(placeholder, by_name=place.by_name, dialect=database.dialect)
+    return [(patient, sort_key) for patient, sort_key in run(database, f"{sql} AND {order}", *arguments).fetchall()]

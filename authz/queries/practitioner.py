@@ -1,6 +1,6 @@
-"""What a practitioner may see: their patients, who has access, their colleagues, their notices. Reads, through the PDP.
+"""What a practitioner may see: their patients, who has access, their colleagues, their notifications.
 
-Whatever is listed was permitted first and narrowed down afterwards, by what the reader may read (T23).
+Each list is permitted by the PDP first and then restricted to what the reader may read (T23).
 """
 
 from collections.abc import Sequence
@@ -10,337 +10,305 @@ from typing import Any
 from authz.database import database_connection
 from authz.database.statements import in_condition, select_in
 from authz.domain import FOREVER, Row, normalise_login, to_micros
-from authz.errors import Denied, NotFound
-from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
-from authz.policy.decision import Decision, Ref
+from authz.errors import NotFound
+from authz.models import (
+    Grant,
+    Membership,
+    Notification,
+    Patient,
+    Practitioner,
+    StandingShare,
+    Subscription,
+    live_at,
+)
+from authz.policy.decision import Ref
 from authz.policy.pdp import PDP
 from authz.policy.plan import PagePosition
-from authz.queries.owned_patients import owned
+from authz.queries.owned_patients import owned_patients
+from authz.queries.patient_rows import patient_rows
+from authz.queries.permission import is_permitted, record_search, require_permission
 from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from authz.texts import describe_patient, matches_search, search_words
 
 _CHUNK = 500
 _LARGEST_CHUNK = 16_000
-_BELL = 1000
+_MOST_UNREAD = 1000
 
 
 def by_login(pdp: PDP, login: str, tenant: str | None) -> str | None:
-    """The id of the practitioner with a login; for a key of one subscription, only of those who have worked there."""
-    mark, asked = pdp.database.param, [normalise_login(login)]
+    """Return the id of the practitioner with a login, None if there is none.
+
+    For a key of one subscription there are only those who have worked in that subscription.
+    """
+    mark, values = pdp.database.param, [normalise_login(login)]
     sql = f"SELECT id FROM practitioner WHERE login = {mark}"
     if tenant is not None:  # in the same statement, so that the time does not tell who works elsewhere
         sql += f" AND id IN (SELECT practitioner_id FROM membership WHERE subscription_id = {mark})"
-        asked.append(tenant)
+        values.append(tenant)
     with database_connection(pdp.database):
-        return next((str(one) for (one,) in pdp.database.execute_sql(sql, asked).fetchall()), None)
+        rows = pdp.database.execute_sql(sql, values).fetchall()
+    return str(rows[0][0]) if rows else None
 
 
 def me(pdp: PDP, actor: Actor) -> Row:
-    """The practitioner and their live memberships of live subscriptions."""
+    """Return the practitioner and their live memberships."""
     with database_connection(pdp.database):
         columns = (Practitioner.id, Practitioner.login, Practitioner.name)
-        (mine,) = (
-            Practitioner.select(*columns).where(Practitioner.id == actor.practitioner).dicts().execute(pdp.database)
+        own = Practitioner.select(*columns).where(Practitioner.id == actor.practitioner)
+        (row,) = own.dicts().execute(pdp.database)
+        memberships = Membership.select(Membership.subscription, Membership.role).where(
+            Membership.practitioner == actor.practitioner, live_at(Membership, actor.now)
         )
-        lives = Membership.select(Membership.subscription, Membership.role).where(
-            Membership.practitioner == actor.practitioner,
-            Membership.started_at <= actor.now,
-            Membership.ended_at > actor.now,
+        roles = {role["subscription"]: role["role"] for role in memberships.dicts().execute(pdp.database)}
+        clinics = Subscription.select(Subscription.id, Subscription.name).where(
+            in_condition(pdp.database, Subscription.id, list(roles))
         )
-        held = {row["subscription"]: row["role"] for row in lives.dicts().execute(pdp.database)}
-        names = (
-            Subscription.select()
-            .where(in_condition(pdp.database, Subscription.id, list(held)))
-            .order_by(Subscription.id)
-        )
-        clinics = [
-            {"subscription": row["id"], "name": row["name"], "role": held[row["id"]]}
-            for row in names.dicts().execute(pdp.database)
-            if actor.tenant in (None, row["id"])
-        ]
-    return {**mine, "memberships": clinics}
+        names = dict(clinics.order_by(Subscription.id).tuples().execute(pdp.database))
+    listed = [
+        {"subscription": subscription, "name": name, "role": roles[subscription]}
+        for subscription, name in names.items()
+        if actor.tenant in (None, subscription)
+    ]
+    return {**row, "memberships": listed}
 
 
 def patients(
-    pdp: PDP, actor: Actor, place: PagePosition, *, q: str = "", role: str | None = None, left: bool = False
+    pdp: PDP, actor: Actor, place: PagePosition, *, q: str = "", role: str | None = None, orphaned: bool = False
 ) -> tuple[list[Row], tuple[str, str] | None]:
-    """A page of the patients that the practitioner may view, by name, reference and id, or by id alone; and the place
-    (sort key and id) after which the next page begins, None if there is no more.
+    """Return a page of the patients that the practitioner may view, and the place after which the next page begins.
 
-    Each word of `q` occurs in the name or the reference, or `q` is the id; `role` is ``owner`` or ``viewer``. `left`
-    lists instead the patients that a manager may transfer because their owner works there no more (T14).
+    The page is ordered by name, reference and id, or by id alone. The place is a sort key and an id, None if there are
+    no more patients. Each word of `q` occurs in the name or the reference, or `q` is the id; `role` is ``owner`` or
+    ``viewer``. `orphaned` lists instead the patients that a manager may transfer because their owner does not work
+    there any more (T14).
     """
-    action, limit = "transfer" if left else "view", place.limit
-    found: list[Row] = []
-    size = max(limit + 1, _CHUNK) if left else limit + 1
+    action, limit = "transfer" if orphaned else "view", place.limit
+    page: list[tuple[Row, str]] = []
+    size = max(limit + 1, _CHUNK) if orphaned else limit + 1
     place = replace(place, words=tuple(search_words(q)), text=q)
     if q.strip() and not place.words:  # signs alone, none of which is in any key
         place = replace(place, words=(q.strip(),))
     with database_connection(pdp.database):
-        while len(found) <= limit:
-            some = _candidates(pdp, actor, action, role, replace(place, limit=size))
-            keys = dict(some)
-            told = {row["id"]: row for row in _told(pdp, actor, list(keys), action) if _wanted(row, role, left)}
-            found += [{**told[one], "sort_key": key} for one, key in some if one in told]
-            if len(some) < size:
+        while len(page) <= limit:
+            candidates = _candidates(pdp, actor, action, role, replace(place, limit=size))
+            rows = {row["id"]: row for row in patient_rows(pdp, actor, list(dict(candidates)), action)}
+            for patient, sort_key in candidates:
+                row = rows.get(patient)
+                if row is not None and role in (None, row["role"]) and (row["orphaned"] or not orphaned):
+                    page.append((row, sort_key))
+            if len(candidates) < size:
                 break
-            after, key = some[-1]
+            after, key = candidates[-1]
             place, size = replace(place, after=after, key=key), min(4 * size, _LARGEST_CHUNK)
-        _record_search(pdp, actor, action, ("patient", ""), min(len(found), limit))
-    more = len(found) > limit
-    keys = {row["id"]: row.pop("sort_key") for row in found if row.pop("left") in (True, False)}
-    last = found[limit - 1]["id"] if more else ""
-    return found[:limit], (keys[last], last) if more else None
+        record_search(pdp, actor, action, ("patient", ""), min(len(page), limit))
+    for row, _ in page:
+        del row["orphaned"]
+    following = (page[limit - 1][1], page[limit - 1][0]["id"]) if len(page) > limit else None
+    return [row for row, _ in page[:limit]], following
 
 
 def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: PagePosition) -> list[tuple[str, str]]:
-    """Ids among which the patients asked for are, with their sort keys, in order: what one owns is found by its grants,
-    and what is shared with one by the policy's role `viewer`, so that neither hides among many of the other.
+    """Return ids among which the requested patients are, with their sort keys, in order.
+
+    What one owns is found by its grants, and what is shared with one by the policy's role `viewer`, so that neither hides
+    among many of the other.
     """
     if role == "owner":
-        return owned(pdp.database, actor, place)
-    who = ("practitioner", actor.practitioner)
+        return owned_patients(pdp.database, actor, place)
+    subject = ("practitioner", actor.practitioner)
     if role == "viewer":
-        return pdp.list_resources_of_role(who, role, "patient", place, now=actor.now, tenant=actor.tenant)
-    return pdp.list_resources(who, action, "patient", place, now=actor.now, tenant=actor.tenant)
-
-
-def _wanted(row: Row, role: str | None, left: bool) -> bool:
-    return role in (None, row["role"]) and (row["left"] or not left)
-
-
-def _told(pdp: PDP, actor: Actor, ids: Sequence[str], action: str) -> list[Row]:
-    """Patients as the practitioner sees them, in the order of their ids."""
-    rows = Patient.select().where(in_condition(pdp.database, Patient.id, list(ids))).order_by(Patient.id)
-    if actor.tenant is not None:
-        rows = rows.where(Patient.subscription == actor.tenant)
-    found = list(rows.dicts().execute(pdp.database))
-    owned = Grant.select(Grant.patient, Grant.practitioner).where(
-        in_condition(pdp.database, Grant.patient, list(ids)),
-        Grant.role == "owner",
-        Grant.started_at <= actor.now,
-        Grant.ended_at > actor.now,
-    )
-    owners = {row["patient"]: row["practitioner"] for row in owned.dicts().execute(pdp.database)}
-    who = ("practitioner", actor.practitioner)
-    held = pdp.evaluate_many([(who, action, ("patient", row["id"])) for row in found], now=actor.now)
-    works = pdp.evaluate_many(
-        [(("practitioner", owners[row["id"]]), "receive", ("patient", row["id"])) for row in found], now=actor.now
-    )
-    return [
-        {
-            "id": row["id"],
-            "name": row["name"],
-            "reference": row["reference"] or None,
-            "role": _role(owners[row["id"]], actor, action),
-            "owner": owners[row["id"]],
-            "until": decision.until,
-            "left": not owner.allowed,
-        }
-        for row, decision, owner in zip(found, held, works, strict=True)
-        if decision.allowed
-    ]
-
-
-def _role(owner: str, actor: Actor, action: str) -> str:
-    if owner == actor.practitioner:
-        return "owner"
-    return "viewer" if action == "view" else "manager"
+        return pdp.list_resources_of_role(subject, role, "patient", place, now=actor.now, tenant=actor.tenant)
+    return pdp.list_resources(subject, action, "patient", place, now=actor.now, tenant=actor.tenant)
 
 
 def patient(pdp: PDP, actor: Actor, name: str, *, or_list_access: bool = False) -> Row:
-    """One patient with the actions that the practitioner may take.
+    """Return one patient with the actions that the practitioner may take.
 
-    Raises `NotFound` unless they may view it; where it is `overseen`, unless they may view it or list its access.
+    Raises `NotFound` unless the practitioner may view the patient or, with `or_list_access`, may list who has access.
     """
     with database_connection(pdp.database):
+        resource: Ref = ("patient", name)
         action = "view"
-        try:
-            _permit(pdp, actor, ("view",), name)
-        except NotFound:
-            if not or_list_access:
-                raise
+        if not is_permitted(pdp, actor, action, resource):
             action = "list_access"
-            _permit(pdp, actor, (action,), name)
-        rows = _told(pdp, actor, [name], action)
+            if not or_list_access or not is_permitted(pdp, actor, action, resource):
+                raise NotFound
+        rows = patient_rows(pdp, actor, [name], action)
         if not rows:  # somebody has just taken the right away
             raise NotFound
-        del rows[0]["left"]
-        actions = pdp.search_actions(("practitioner", actor.practitioner), ("patient", name), now=actor.now)
+        del rows[0]["orphaned"]
+        actions = pdp.search_actions(("practitioner", actor.practitioner), resource, now=actor.now)
         return {**rows[0], "actions": actions}
 
 
 def actions(pdp: PDP, actor: Actor, names: Sequence[str], *of: str) -> dict[str, set[str]]:
-    """Which of these actions the practitioner may take on each of these patients, for a list to offer them."""
-    asked = [(("practitioner", actor.practitioner), action, ("patient", name)) for name in names for action in of]
+    """Return which of the actions `of` the practitioner may take on each of these patients, for a list to offer."""
+    subject = ("practitioner", actor.practitioner)
+    questions = [(subject, action, ("patient", name)) for name in names for action in of]
     with database_connection(pdp.database):
-        answers = pdp.evaluate_many(asked, now=actor.now)
-    found: dict[str, set[str]] = {name: set() for name in names}
-    for (_, action, (_, name)), decision in zip(asked, answers, strict=True):
+        decisions = pdp.evaluate_many(questions, now=actor.now)
+    permitted: dict[str, set[str]] = {name: set() for name in names}
+    for (_, action, (_, name)), decision in zip(questions, decisions, strict=True):
         if decision.allowed:
-            found[name].add(action)
-    return found
+            permitted[name].add(action)
+    return permitted
 
 
 def names(pdp: PDP, actor: Actor, ids: Sequence[str]) -> dict[str, str]:
-    """How to name those of these patients that the practitioner may know: who view them, or list their access."""
+    """Return how to name those of these patients that the practitioner may view, or whose access they may list."""
     with database_connection(pdp.database):
         known: set[str] = set()
         for action in ("view", "list_access"):
-            asked = [
-                RecordedQuestion(("practitioner", actor.practitioner), action, ("patient", one))
-                for one in sorted(set(ids) - known)
+            questions = [
+                RecordedQuestion(("practitioner", actor.practitioner), action, ("patient", patient))
+                for patient in sorted(set(ids) - known)
             ]
-            answers = pdp.evaluate_many([(one.subject, one.action, one.resource) for one in asked], now=actor.now)
-            record_decisions(pdp.database, actor, zip(asked, answers, strict=True))
-            known |= {one.resource[1] for one, decision in zip(asked, answers, strict=True) if decision.allowed}
-        which = in_condition(pdp.database, Patient.id, sorted(known))
-        named = Patient.select(Patient.id, Patient.name, Patient.reference).where(which).tuples().execute(pdp.database)
-        return {one: describe_patient(name, reference) for one, name, reference in named}
+            pairs = [(question.subject, question.action, question.resource) for question in questions]
+            decisions = pdp.evaluate_many(pairs, now=actor.now)
+            answers = list(zip(questions, decisions, strict=True))
+            record_decisions(pdp.database, actor, answers)
+            known |= {question.resource[1] for question, decision in answers if decision.allowed}
+        query = Patient.select(Patient.id, Patient.name, Patient.reference)
+        query = query.where(in_condition(pdp.database, Patient.id, sorted(known)))
+        rows = list(query.tuples().execute(pdp.database))
+    return {patient: describe_patient(name, reference) for patient, name, reference in rows}
 
 
 def access(pdp: PDP, actor: Actor, name: str) -> list[Row]:
-    """The live grants of a patient, the owner's first. Raises `NotFound` or, for who may view only, `Denied`."""
+    """Return the live grants of a patient, the owner's first.
+
+    Raises `NotFound` or, if the practitioner may only view the patient, `Denied`.
+    """
     with database_connection(pdp.database):
-        _permit(pdp, actor, ("list_access", "view"), name)
-        live = Grant.select().where(Grant.patient == name, Grant.started_at <= actor.now, Grant.ended_at > actor.now)
+        require_permission(pdp, actor, "list_access", ("patient", name))
+        live = Grant.select().where(Grant.patient == name, live_at(Grant, actor.now))
         return list(live.order_by(Grant.role, Grant.id).dicts().execute(pdp.database))
 
 
-def _permit(pdp: PDP, actor: Actor, actions: tuple[str, ...], name: str) -> None:
-    """Go on if the first of these actions is permitted; of the others, one makes a refusal open."""
-    who, resource = ("practitioner", actor.practitioner), ("patient", name)
-    answers = [pdp.evaluate(who, action, resource, now=actor.now, tenant=actor.tenant) for action in actions]
-    _record(pdp, actor, actions[0], resource, answers[0])
-    if not answers[0].allowed:
-        raise Denied(actions[0]) if any(one.allowed for one in answers) else NotFound
-
-
-def _record(pdp: PDP, actor: Actor, action: str, resource: Ref, decision: Decision) -> None:
-    record_decisions(
-        pdp.database, actor, [(RecordedQuestion(("practitioner", actor.practitioner), action, resource), decision)]
-    )
-
-
-def _record_search(pdp: PDP, actor: Actor, action: str, resource: Ref, size: int) -> None:
-    asked = RecordedQuestion(("practitioner", actor.practitioner), action, resource, size=size)
-    record_decisions(pdp.database, actor, [(asked, search_decision(actor, pdp.version))])
-
-
 def colleagues(pdp: PDP, actor: Actor, *, name: str | None = None, q: str = "") -> list[Row]:
-    """Who may receive a patient that the practitioner may transfer or share; without one, who may receive in any of
-    their clinics. Never themselves. Raises `NotFound`.
+    """Return who may receive the patient `name`, or anything in a clinic of the practitioner; never the practitioner.
+
+    Raises `NotFound` and `Denied` unless the practitioner may list who has access to the patient.
     """
     with database_connection(pdp.database):
+        resources: list[Ref] = [("patient", name)] if name is not None else []
         if name is not None:
-            _permit(pdp, actor, ("list_access", "view"), name)
-            resources: list[Ref] = [("patient", name)]
+            require_permission(pdp, actor, "list_access", ("patient", name))
         else:
-            mine = [row["subscription"] for row in me(pdp, actor)["memberships"]]
-            who = ("practitioner", actor.practitioner)
-            asked: list[Any] = [(who, "receive", ("subscription", one)) for one in mine]
-            answers = pdp.evaluate_many(asked, now=actor.now)
-            resources = [("subscription", one) for one, may in zip(mine, answers, strict=True) if may.allowed]
-        found = {who for one in resources for who in pdp.search_subjects("practitioner", "receive", one, now=actor.now)}
-        _record_search(pdp, actor, "receive", ("patient", name or ""), len(found - {actor.practitioner}))
-        rows = list(people(pdp, sorted(found - {actor.practitioner})).values())
+            own = [membership["subscription"] for membership in me(pdp, actor)["memberships"]]
+            resources = [("subscription", subscription) for subscription in _receiving(pdp, actor, own)]
+        receivers = {
+            receiver
+            for resource in resources
+            for receiver in pdp.search_subjects("practitioner", "receive", resource, now=actor.now)
+        } - {actor.practitioner}
+        record_search(pdp, actor, "receive", ("patient", name or ""), len(receivers))
+        rows = people(pdp, sorted(receivers)).values()
     return [row for row in rows if matches_search(row["search_key"], q)]
 
 
 def colleagues_for_all(pdp: PDP, actor: Actor, names: Sequence[str]) -> list[Row]:
-    """Return who may receive every one of these patients, which the practitioner may know. Never themselves.
+    """Return who may receive every one of these patients, which the practitioner may know; never the practitioner.
 
     One search for each patient, so the cost grows with their number alone.
     """
+    resources: list[Ref] = [("patient", name) for name in names]
     with database_connection(pdp.database):
-        answers = [
-            set(pdp.search_subjects("practitioner", "receive", ("patient", one), now=actor.now)) for one in names
+        receivers = [
+            set(pdp.search_subjects("practitioner", "receive", resource, now=actor.now)) - {actor.practitioner}
+            for resource in resources
         ]
-        sizes = [len(found - {actor.practitioner}) for found in answers]
-        who = ("practitioner", "")
-        asked = [
-            RecordedQuestion(who, "receive", ("patient", one), size=size)
-            for one, size in zip(names, sizes, strict=True)
+        questions = [
+            RecordedQuestion(("practitioner", ""), "receive", resource, size=len(ids))
+            for resource, ids in zip(resources, receivers, strict=True)
         ]
-        record_decisions(pdp.database, actor, [(one, search_decision(actor, pdp.version)) for one in asked])
-    common = set.intersection(*answers) - {actor.practitioner} if answers else set()
+        answer = search_decision(actor, pdp.version)
+        record_decisions(pdp.database, actor, [(question, answer) for question in questions])
+    common = set.intersection(*receivers) if receivers else set()
     return list(people(pdp, sorted(common)).values())
 
 
 def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
-    """Practitioners by id, in the order of their names."""
+    """Return practitioners by id, in the order of their names."""
     if not names:
         return {}
-    with database_connection(pdp.database):
-        found = select_in(
-            pdp.database, "SELECT id, login, name, search_key FROM practitioner WHERE id", sorted(set(names))
-        )
     columns = ("id", "login", "name", "search_key")
-    return {row[0]: dict(zip(columns, row, strict=True)) for row in sorted(found, key=lambda row: (row[3], row[0]))}
+    with database_connection(pdp.database):
+        sql = f"SELECT {', '.join(columns)} FROM practitioner WHERE id"
+        rows = [dict(zip(columns, row, strict=True)) for row in select_in(pdp.database, sql, sorted(set(names)))]
+    return {row["id"]: row for row in sorted(rows, key=lambda row: (row["search_key"], row["id"]))}
 
 
 def standing_shares(pdp: PDP, actor: Actor) -> list[Row]:
-    """The live standing shares that the practitioner gave or was given, where they still work."""
+    """Return the live standing shares that the practitioner gave or was given, where they still work."""
     with database_connection(pdp.database):
-        found = StandingShare.select().where(
+        query = StandingShare.select().where(
             (StandingShare.owner == actor.practitioner) | (StandingShare.colleague == actor.practitioner),
-            StandingShare.started_at <= actor.now,
-            StandingShare.ended_at > actor.now,
+            live_at(StandingShare, actor.now),
+            StandingShare.subscription.in_(_receiving_clinics(pdp, actor)),
         )
-        found = found.where(StandingShare.subscription.in_(_clinics(pdp, actor)))
-        rows = list(found.order_by(StandingShare.id).dicts().execute(pdp.database))
-        _record_search(pdp, actor, "receive", ("subscription", ""), len(rows))
+        rows = list(query.order_by(StandingShare.id).dicts().execute(pdp.database))
+        record_search(pdp, actor, "receive", ("subscription", ""), len(rows))
     return rows
 
 
-def _clinics(pdp: PDP, actor: Actor) -> list[str]:
-    """The subscriptions where the practitioner may receive now, within the app's bound; they are told of these."""
-    mine = Membership.select(Membership.subscription).where(Membership.practitioner == actor.practitioner).distinct()
-    names: list[str] = sorted(name for (name,) in mine.tuples().execute(pdp.database))
-    asked: list[Any] = [(("practitioner", actor.practitioner), "receive", ("subscription", name)) for name in names]
-    answers = pdp.evaluate_many(asked, now=actor.now, tenant=actor.tenant)
-    return [name for name, decision in zip(names, answers, strict=True) if decision.allowed]
+def _receiving_clinics(pdp: PDP, actor: Actor) -> list[str]:
+    """Return the subscriptions in which the practitioner may receive now, as far as the app's key reaches.
+
+    The practitioner is notified of changes in these.
+    """
+    own = Membership.select(Membership.subscription).where(Membership.practitioner == actor.practitioner).distinct()
+    return _receiving(pdp, actor, sorted(name for (name,) in own.tuples().execute(pdp.database)))
 
 
-def _notices(pdp: PDP, actor: Actor) -> tuple[Any, Any]:
-    """Which notices are the practitioner's to read: their own, of where they still work."""
-    return Notification.practitioner == actor.practitioner, Notification.subscription.in_(_clinics(pdp, actor))
+def _receiving(pdp: PDP, actor: Actor, subscriptions: Sequence[str]) -> list[str]:
+    """Return those of these subscriptions in which the practitioner may receive now."""
+    subject = ("practitioner", actor.practitioner)
+    questions: list[tuple[Ref, str, Ref]] = [(subject, "receive", ("subscription", name)) for name in subscriptions]
+    decisions = pdp.evaluate_many(questions, now=actor.now, tenant=actor.tenant)
+    return [name for name, decision in zip(subscriptions, decisions, strict=True) if decision.allowed]
+
+
+def _own_notifications(pdp: PDP, actor: Actor) -> tuple[Any, Any]:
+    """Return the conditions of the practitioner's own notifications, of the clinics in which they still work."""
+    clinics = _receiving_clinics(pdp, actor)
+    return Notification.practitioner == actor.practitioner, Notification.subscription.in_(clinics)
 
 
 def notifications(pdp: PDP, actor: Actor, *, unread: bool, limit: int, before: int | None) -> tuple[list[Row], bool]:
-    """A page of the practitioner's notices, the newest first; whether there are more."""
+    """Return a page of the practitioner's notifications, the newest first, and whether there are more."""
     with database_connection(pdp.database):
-        found = Notification.select().where(*_notices(pdp, actor)).order_by(Notification.id.desc())
+        query = Notification.select().where(*_own_notifications(pdp, actor)).order_by(Notification.id.desc())
         if unread:
-            found = found.where(Notification.read_at == FOREVER)
+            query = query.where(Notification.read_at == FOREVER)
         if before is not None:
-            found = found.where(Notification.id < before)
-        rows = list(found.limit(limit + 1).dicts().execute(pdp.database))
+            query = query.where(Notification.id < before)
+        rows = list(query.limit(limit + 1).dicts().execute(pdp.database))
     return rows[:limit], len(rows) > limit
 
 
 def unread(pdp: PDP, actor: Actor) -> int:
-    """How many of the practitioner's last notices are unread."""
+    """Return how many of the practitioner's last notifications are unread; at most the last 1000 are counted."""
     with database_connection(pdp.database):
-        last = Notification.select(Notification.read_at).where(*_notices(pdp, actor))
-        last = last.order_by(Notification.id.desc()).limit(_BELL)
+        last = Notification.select(Notification.read_at).where(*_own_notifications(pdp, actor))
+        last = last.order_by(Notification.id.desc()).limit(_MOST_UNREAD)
         return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
 
 
 def mark_all_read(pdp: PDP, actor: Actor, newest: int) -> None:
-    """Mark one's own notices as read, up to the `newest` that was seen."""
+    """Mark the practitioner's notifications as read, up to the number `newest` that they saw."""
     with database_connection(pdp.database), pdp.database.atomic():
-        seen = (*_notices(pdp, actor), Notification.read_at == FOREVER, Notification.id <= newest)
-        Notification.update(read_at=to_micros(actor.now)).where(*seen).execute(pdp.database)
+        unread = (*_own_notifications(pdp, actor), Notification.read_at == FOREVER, Notification.id <= newest)
+        Notification.update(read_at=to_micros(actor.now)).where(*unread).execute(pdp.database)
 
 
 def mark_read(pdp: PDP, actor: Actor, notification: int) -> Row:
-    """Mark one's own notice as read; again changes nothing. Raises `NotFound`."""
+    """Mark one of the practitioner's notifications as read; again changes nothing. Raises `NotFound`."""
     with database_connection(pdp.database), pdp.database.atomic():
-        mine = (Notification.id == notification, *_notices(pdp, actor))
+        own = (Notification.id == notification, *_own_notifications(pdp, actor))
         unread = Notification.read_at == FOREVER
-        Notification.update(read_at=to_micros(actor.now)).where(*mine, unread).execute(pdp.database)
-        rows: list[Row] = list(Notification.select().where(*mine).dicts().execute(pdp.database))
+        Notification.update(read_at=to_micros(actor.now)).where(*own, unread).execute(pdp.database)
+        rows: list[Row] = list(Notification.select().where(*own).dicts().execute(pdp.database))
     if not rows:
         raise NotFound
     return rows[0]

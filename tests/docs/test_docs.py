@@ -21,7 +21,7 @@ from authz.callers.clients import SCOPES
 from authz.cli import caregrant
 from authz.domain import REASONS
 from authz.importing.lines import _KINDS
-from authz.operations.transaction import NOTICES
+from authz.operations.notices import NOTICES
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP
 from authz.record import KINDS

@@ -66,7 +66,7 @@ def test_every_rule_shows(clinic: Database) -> None:
 
 def test_most_patients_have_the_clinics_own_number(clinic: Database) -> None:
     """The pages show a reference beside the name; some patients have none."""
-    references = [one for (one,) in Patient.select(Patient.reference).tuples().execute(clinic)]
+    references = [reference for (reference,) in Patient.select(Patient.reference).tuples().execute(clinic)]
     assert (len(references), references.count("")) == (100, 20)
     assert len(set(references)) == 81
     visitor = Visitor(service(clinic), "alice")

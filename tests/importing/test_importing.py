@@ -108,7 +108,7 @@ def test_what_was_imported_can_be_replayed(database: Database) -> None:
     assert kinds[-3:] == ["grant:ended", "grant:ended", "grant:imported"]
     assert replay_facts(database)[1] == []
     Grant.update(end_cause="expired").where(Grant.practitioner == "alice").execute(database)
-    assert [one.side for one in replay_facts(database)[1]] == ["stored", "told"]
+    assert [difference.side for difference in replay_facts(database)[1]] == ["stored", "told"]
 
 
 def test_the_same_file_twice_changes_nothing(database: Database) -> None:
@@ -178,16 +178,16 @@ def test_a_changed_entity_is_a_new_version(database: Database) -> None:
     assert versions[0].ended_at == versions[1].started_at == NOW + timedelta(minutes=5)
 
 
-def line(kind: str, **said: Any) -> Any:
-    return {kind: said}
+def line(kind: str, **fields: Any) -> Any:
+    return {kind: fields}
 
 
-def with_patient(**said: Any) -> Any:
-    return line("patient", **{"id": "p-2", "subscription": "north", "name": "Pat", "owner": "alice"} | said)
+def with_patient(**fields: Any) -> Any:
+    return line("patient", **{"id": "p-2", "subscription": "north", "name": "Pat", "owner": "alice"} | fields)
 
 
-def with_grant(**said: Any) -> Any:
-    return line("grant", **{"patient": "p-1", "practitioner": "bob", "role": "viewer"} | said)
+def with_grant(**fields: Any) -> Any:
+    return line("grant", **{"patient": "p-1", "practitioner": "bob", "role": "viewer"} | fields)
 
 
 MALFORMED = {
@@ -198,8 +198,8 @@ MALFORMED = {
     "a member twice": (b'{"patient": {"id": "p-2", "id": "p-3"}}', "holds the member 'id' twice"),
     "not a number": (b'{"patient": {"id": NaN}}', "is not JSON: NaN"),
     "a lone surrogate": (b'{"practitioner": {"id": "x", "login": "x@x", "name": "\\ud800"}}', "surrogate"),
-    "two kinds": ({"patient": {}, "grant": {}}, "holds 2 things"),
-    "nothing": ({}, "holds 0 things"),
+    "two kinds": ({"patient": {}, "grant": {}}, "has 2 members"),
+    "nothing": ({}, "has 0 members"),
     "unknown kind": (line("nurse", id="n"), "unknown kind 'nurse'"),
     "a body that is a list": ({"patient": []}, "patient is not a JSON object"),
     "unknown field": (with_patient(diagnosis="secret"), "unknown field 'diagnosis'"),
@@ -247,7 +247,7 @@ MALFORMED = {
     "undeclared property": (line("entity", type="document", id="x", properties={"size": 1}), "no property 'size'"),
     "property of a wrong type": (line("entity", type="document", id="x", properties={"title": 1}), "not a string"),
     "relation to nothing": (line("entity", type="document", id="x", properties={"patient": "p-9"}), "no patient p-9"),
-    "entity twice": (line("entity", type="document", id="d-1", properties={"title": "Other"}), "stands in this file"),
+    "entity twice": (line("entity", type="document", id="d-1", properties={"title": "Other"}), "is in this file"),
 }  # fmt: skip
 
 
@@ -280,11 +280,11 @@ class Endless(io.RawIOBase):
     """A file whose second line is a gigabyte long, made while it is read."""
 
     def __init__(self) -> None:
-        self.given = 0
+        self.lines_read = 0
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        self.given += 1
-        if self.given == 1:
+        self.lines_read += 1
+        if self.lines_read == 1:
             return json.dumps(CLINIC[0]).encode() + b"\n"
         assert size is not None
         assert 0 < size <= 2 * LONGEST_LINE
@@ -310,10 +310,10 @@ def test_a_real_file_of_a_gigabyte(sqlite_database: Database, types: Schema, tmp
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
-def test_stretches_and_progress(sqlite_database: Database, types: Schema) -> None:
-    """A file longer than one stretch: a fault far down undoes everything, and progress ends at the file's size."""
+def test_batches_and_progress(sqlite_database: Database, types: Schema) -> None:
+    """A file longer than one batch: a fault far down undoes everything, and progress ends at the file's size."""
     many = [with_patient(id=f"n-{number}") for number in range(4500)]
-    text = b"\n".join(json.dumps(one).encode() for one in (*CLINIC, *many))
+    text = b"\n".join(json.dumps(fact).encode() for fact in (*CLINIC, *many))
     with pytest.raises(ImportRefused, match=f"line {len(CLINIC) + len(many) + 1}: "):
         import_facts(sqlite_database, io.BytesIO(text + b"\n{"), types, now=NOW)
     assert not any(stored(sqlite_database).values())

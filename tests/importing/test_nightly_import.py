@@ -97,7 +97,7 @@ DIFFERENT: dict[str, tuple[Any, Expected]] = {
 
 
 def _kinds(database: Database, after: int) -> list[str]:
-    return [one.kind for one in Event.select().where(Event.id > after).order_by(Event.id).execute(database)]
+    return [event.kind for event in Event.select().where(Event.id > after).order_by(Event.id).execute(database)]
 
 
 def _last(database: Database) -> int:
@@ -128,7 +128,7 @@ def test_a_difference_is_an_event_and_the_second_time_nothing(database: Database
 def _nobody_has_two_roles(database: Database) -> None:
     now = NOW + timedelta(minutes=20)
     live = Membership.select().where(Membership.started_at <= now, Membership.ended_at > now).execute(database)
-    pairs = [(one.practitioner_id, one.subscription_id) for one in live]
+    pairs = [(row.practitioner_id, row.subscription_id) for row in live]
     assert len(pairs) == len(set(pairs))
 
 
@@ -226,7 +226,7 @@ def test_a_patients_end_to_come_counts_when_it_comes(database: Database) -> None
         (line("practitioner", id="bob", login="alice@north.example", name="Bob"), "that of alice"),
         (
             line("membership", practitioner="bob", subscription="north", role="member", started_at=SINCE),
-            "contradicts one that stands",
+            "contradicts one that exists",
         ),
     ],
 )

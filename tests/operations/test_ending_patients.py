@@ -55,8 +55,10 @@ def test_an_ended_patient_is_nobodys_and_stays_in_the_past(clinic: Clinic) -> No
     assert clinic.viewers(later=10) == []
     assert clinic.viewers(later=9) == before
     for action in ("view", "list_access", "receive", "end", "edit"):
-        found = clinic.pdp.search_subjects("practitioner", action, ("patient", "p-1"), now=NOW + timedelta(seconds=10))
-        assert found == [], action
+        subjects = clinic.pdp.search_subjects(
+            "practitioner", action, ("patient", "p-1"), now=NOW + timedelta(seconds=10)
+        )
+        assert subjects == [], action
     document = ("document", "by-alice")
     assert not clinic.pdp.evaluate(("practitioner", "alice"), "view", document, now=NOW + timedelta(seconds=10)).allowed
     assert clinic.holders(later=10) == []
@@ -69,4 +71,4 @@ def test_an_ended_patient_is_nobodys_and_stays_in_the_past(clinic: Clinic) -> No
     with pytest.raises(Conflict):
         add_patient(clinic.pdp, actor=by("alice", 11), name="Again", patient="p-1", subscription="north")
     reasons = Event.select().where(Event.kind == "patient:ended").execute(clinic.database)
-    assert [one.reason for one in reasons] == ["moved away"]
+    assert [event.reason for event in reasons] == ["moved away"]

@@ -47,13 +47,14 @@ def test_a_document_follows_its_patient(database: Database) -> None:
     bob, doc = ("practitioner", "bob"), ("document", "d-1")
     pdp = pdp_of(database)
     for later, patient in ((1, "p-1"), (2, "p-oscar"), (2, "p-1"), (3, "p-1")):
-        said = {"patient": patient, "title": "Knee"}
+        properties = {"patient": patient, "title": "Knee"}
         assert (
-            put_entity(pdp, actor=by("", later), kind="document", entity="d-1", properties=said)["properties"] == said
+            put_entity(pdp, actor=by("", later), kind="document", entity="d-1", properties=properties)["properties"]
+            == properties
         )
     end_entity(pdp, actor=by("", 4), kind="document", entity="d-1")
     at = [NOW + timedelta(seconds=later) for later in (0, 1, 2, 3.9, 4)]
-    assert [pdp.evaluate(bob, "view", doc, now=one).allowed for one in at] == [False, True, True, True, False]
+    assert [pdp.evaluate(bob, "view", doc, now=instant).allowed for instant in at] == [False, True, True, True, False]
     with pytest.raises(NotFound):
         end_entity(pdp, actor=by("", 5), kind="document", entity="d-1")
     kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
@@ -68,12 +69,14 @@ def test_what_it_does_is_recorded_and_can_be_replayed(admin: Person, database: D
     assert (last.kind, last.subscription, last.patient) == ("entity:started", "north", "p-1")
     assert last.body["after"]["links"] == {"patient": "p-1", "author": "bob"}
     assert "plan" not in str([event.body for event in Event.select().execute(database)])
-    told = [one for one in replay_facts(database)[1] if '"d-1"' in one.row]
-    assert told == []
+    assert [difference for difference in replay_facts(database)[1] if '"d-1"' in difference.row] == []
     Entity.update(properties={"title": "Arm plan"}).where(Entity.id == "d-1", Entity.ended_at == FOREVER).execute(
         database
     )
-    assert sorted(one.side for one in replay_facts(database)[1] if '"d-1"' in one.row) == ["stored", "told"]
+    assert sorted(difference.side for difference in replay_facts(database)[1] if '"d-1"' in difference.row) == [
+        "stored",
+        "told",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -129,31 +132,31 @@ def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, databa
 def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, database: Database) -> None:
     """T33: whoever else its people work for, a clinic's key takes over nothing; its own clinic goes on changing it."""
     north, city = (app(flask, database, "admin", tenant=clinic) for clinic in ("north", "city"))
-    mine = answered(post(north, author="mia"), 201)["id"]  # mia works in both clinics
-    assert_problem(put(city, mine, author="frank"), 404, "not-found")
-    assert_problem(city.call("DELETE", f"/v1/entities/document/{mine}"), 404, "not-found")
-    answered(put(north, mine, author="mia", title="still North's"))
-    rows = Entity.select().where(Entity.id == mine).order_by(Entity.pk).execute(database)
+    own = answered(post(north, author="mia"), 201)["id"]  # mia works in both clinics
+    assert_problem(put(city, own, author="frank"), 404, "not-found")
+    assert_problem(city.call("DELETE", f"/v1/entities/document/{own}"), 404, "not-found")
+    answered(put(north, own, author="mia", title="still North's"))
+    rows = Entity.select().where(Entity.id == own).order_by(Entity.pk).execute(database)
     assert [row.subscription for row in rows] == ["north", "north"]
     last = Event.select().order_by(Event.id.desc()).limit(1).execute(database)[0]
     assert (last.subscription, last.body["after"]["subscription"]) == ("north", "north")
-    assert [one for one in replay_facts(database)[1] if mine in one.row] == []
+    assert [difference for difference in replay_facts(database)[1] if own in difference.row] == []
     # A decision asked within the other clinic knows no more of it.
-    pdp, doc = pdp_of(database), ("document", mine)
+    pdp, doc = pdp_of(database), ("document", own)
     mia, later = ("practitioner", "mia"), FOREVER - timedelta(days=1)
-    asked = [pdp.evaluate(mia, "view", doc, now=later, tenant=one) for one in (None, "north", "city")]
-    assert [one.allowed for one in asked] == [True, True, False]
-    Entity.update(subscription="city").where(Entity.id == mine).execute(database)
-    assert [one for one in replay_facts(database)[1] if mine in one.row] != []
+    decisions = [pdp.evaluate(mia, "view", doc, now=later, tenant=tenant) for tenant in (None, "north", "city")]
+    assert [decision.allowed for decision in decisions] == [True, True, False]
+    Entity.update(subscription="city").where(Entity.id == own).execute(database)
+    assert [difference for difference in replay_facts(database)[1] if own in difference.row] != []
 
 
 def test_t33_ids_are_the_operators(flask: Flask, admin: Person, database: Database) -> None:
     """T33: a clinic's key cannot tell by a chosen id what others have, nor take it before they do."""
     city = app(flask, database, "admin", tenant="city")
     answered(put(admin, "taken", patient="p-1"))
-    told = [put(city, one, patient="p-city") for one in ("taken", "free", "a b")]
-    assert len({(answer.status_code, answer.data) for answer in told}) == 1
-    assert_problem(told[0], 404, "not-found")
+    answers = [put(city, name, patient="p-city") for name in ("taken", "free", "a b")]
+    assert len({(answer.status_code, answer.data) for answer in answers}) == 1
+    assert_problem(answers[0], 404, "not-found")
     assert Entity.select().where(Entity.id == "free").count(database) == 0
 
 
@@ -162,9 +165,9 @@ def older(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entities that events of before 0.2 began, which tell no clinic; some were changed and ended since."""
 
     def as_before(row: Any, links: Any) -> dict[str, Any]:
-        told = serialize_entity(row, links)
-        del told["subscription"]
-        return told
+        contents = serialize_entity(row, links)
+        del contents["subscription"]
+        return contents
 
     with monkeypatch.context() as before:
         before.setattr(entity_operations, "told_entity", as_before)
@@ -187,7 +190,7 @@ OLDER: dict[str, dict[str, str]] = {
 def test_events_of_before_tell_no_clinic(database: Database) -> None:
     """A version that an older event began has the clinic that its relations prove; of some nobody can say."""
     replay = replay_facts(database)
-    assert [one for one in replay.differences if any(f'"{name}"' in one.row for name in OLDER)] == []
+    assert [each for each in replay.differences if any(f'"{name}"' in each.row for name in OLDER)] == []
     assert replay.unproven == ["document:d-authors"]
 
 
@@ -209,8 +212,8 @@ def test_a_clinic_that_the_upgrade_cannot_have_given(
 ) -> None:
     """An old version moved to another clinic in the table is a difference, as far as the relations prove it."""
     Entity.update(subscription=clinic).where(Entity.id == name).execute(database)
-    found = [one.side for one in replay_facts(database).differences if f'"{name}"' in one.row]
-    assert sorted(set(found)) == sides
+    differences = replay_facts(database).differences
+    assert sorted({difference.side for difference in differences if f'"{name}"' in difference.row}) == sides
 
 
 @pytest.mark.parametrize(
@@ -235,31 +238,31 @@ LIFE = (to_micros(people.LONG_AGO), FOREVER_MICROS)
 
 
 def crowd(database: Database) -> None:
-    """The cast among many others in clinics of ten, each with a patient of their own and a document of it."""
+    """Fill a database with the cast among many others in clinics of ten, each with a patient and a document of it."""
     people.fill(database)
-    spans, given = ("started_at", "ended_at"), ("given_by", "reason", "ended_by", "end_cause")
+    spans, others = ("started_at", "ended_at"), ("given_by", "reason", "ended_by", "end_cause")
     names = {f"x-{number}": f"clinic-{number // 10}" for number in range(MANY)}
     clinics = sorted(set(names.values()))
     with database.atomic():
-        insert_rows(database, Subscription, ("id", "name"), [(one, "") for one in clinics])
-        insert_rows(database, Licence, ("subscription", *spans), [(one, *LIFE) for one in clinics])
-        logins = [(one, f"{one}@clinic.example", "") for one in names]
+        insert_rows(database, Subscription, ("id", "name"), [(clinic, "") for clinic in clinics])
+        insert_rows(database, Licence, ("subscription", *spans), [(clinic, *LIFE) for clinic in clinics])
+        logins = [(name, f"{name}@clinic.example", "") for name in names]
         insert_rows(database, Practitioner, ("id", "login", "name"), logins)
-        works = [(one, clinic, "member", *LIFE) for one, clinic in names.items()]
+        works = [(name, clinic, "member", *LIFE) for name, clinic in names.items()]
         insert_rows(database, Membership, ("practitioner", "subscription", "role", *spans), works)
-        patients = [(one, clinic, "", *LIFE) for one, clinic in names.items()]
+        patients = [(name, clinic, "", *LIFE) for name, clinic in names.items()]
         insert_rows(database, Patient, ("id", "subscription", "name", *spans), patients)
-        owns = [(one, one, "owner", "created", "", "", "", "", *LIFE) for one in names]
-        insert_rows(database, Grant, ("patient", "practitioner", "role", "origin", *given, *spans), owns)
-        rows = [("document", one, "{}", *LIFE) for one in names]
+        owns = [(name, name, "owner", "created", "", "", "", "", *LIFE) for name in names]
+        insert_rows(database, Grant, ("patient", "practitioner", "role", "origin", *others, *spans), owns)
+        rows = [("document", name, "{}", *LIFE) for name in names]
         insert_rows(database, Entity, ("type", "id", "properties", *spans), rows)
         keys = Entity.select(Entity.pk, Entity.id).where(Entity.id.in_(list(names))).tuples().execute(database)
-        links = [(key, which, "document", one) for key, one in keys for which in ("patient", "author")]
+        links = [(key, relation, "document", name) for key, name in keys for relation in ("patient", "author")]
         insert_rows(database, EntityLink, ("entity", "property", "type", "target"), links)
 
 
 def statements(pdp: PDP, tenant: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The SQL, with its arguments, of every kind of question about documents."""
+    """Yield the SQL, with its arguments, of every kind of question about documents."""
     ends = ("practitioner", "", "document")  # every action
     kinds: tuple[Question, ...] = ("evaluation", "evaluations", "resources", "subjects", "actions")
     plans = [planned.plan for kind in kinds if (planned := pdp._plans.plan(kind, *ends, tenant))]
@@ -272,19 +275,19 @@ def statements(pdp: PDP, tenant: str | None) -> Iterator[tuple[str, dict[str, An
 
 
 def read_through(database: Database, sql: str, values: dict[str, Any]) -> list[str]:
-    """The steps of a statement's plan that read a table, or all of a type, instead of looking rows up."""
+    """Return the steps of a statement's plan that read a table, or all of a type, instead of looking rows up."""
     if database.dialect == "sqlite":
         steps = [step for *_, step in database.connection().execute(f"EXPLAIN QUERY PLAN {sql}", values)]
         return [step for step in steps if re.search(r"SCAN [tl]\d|SCAN entity|AUTOMATIC|\(type=\? AND id>\?\)", step)]
-    ((told,),) = database.connection().execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", values).fetchall()
-    waiting, found = [told[0]["Plan"]], []
+    ((plan,),) = database.connection().execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", values).fetchall()
+    waiting, scans = [plan[0]["Plan"]], []
     for step in waiting:
         waiting += step.get("Plans", [])
         table = step.get("Relation Name")
         rows = step["Actual Rows"] * step["Actual Loops"] + step.get("Rows Removed by Filter", 0)
         if table in ("entity", "entity_link", "grant", "patient") and (step["Node Type"] == "Seq Scan" or rows > 100):
-            found.append(f"{step['Node Type']} on {table}: {rows} rows")
-    return found
+            scans.append(f"{step['Node Type']} on {table}: {rows} rows")
+    return scans
 
 
 @pytest.mark.parametrize("tenant", [None, "north"])
@@ -292,12 +295,12 @@ def test_a_relation_is_looked_up_and_never_scanned(database: Database, tenant: s
     """Whatever is asked about documents, of entities, links, grants and patients only those in question are read."""
     crowd(database)
     gather_statistics(database)
-    asked = statements(pdp_of(database), tenant)
-    assert [step for sql, values in asked for step in read_through(database, sql, values)] == []
+    questions = statements(pdp_of(database), tenant)
+    assert [step for sql, values in questions for step in read_through(database, sql, values)] == []
 
 
 def test_nor_is_it_before_there_are_statistics(sqlite_database: Database) -> None:
     """SQLite keeps statistics only where it is told to: a service that was filled since its start has none."""
     crowd(sqlite_database)
-    asked = statements(pdp_of(sqlite_database), None)
-    assert [step for sql, values in asked for step in read_through(sqlite_database, sql, values)] == []
+    questions = statements(pdp_of(sqlite_database), None)
+    assert [step for sql, values in questions for step in read_through(sqlite_database, sql, values)] == []

@@ -50,10 +50,10 @@ def clinic(database: Any) -> Clinic:
     return Clinic(database)
 
 
-def _live(clinic: Clinic, who: str) -> tuple[int, int]:
+def _live(clinic: Clinic, practitioner: str) -> tuple[int, int]:
     """How many shares and standing shares somebody holds or gives that have no end, or a later one."""
-    shares = Grant.select().where(Grant.practitioner == who, Grant.role == "viewer", Grant.ended_at > NOW)
-    ends = (StandingShare.owner == who) | (StandingShare.colleague == who)
+    shares = Grant.select().where(Grant.practitioner == practitioner, Grant.role == "viewer", Grant.ended_at > NOW)
+    ends = (StandingShare.owner == practitioner) | (StandingShare.colleague == practitioner)
     standing = StandingShare.select().where(ends, StandingShare.ended_at > NOW + timedelta(seconds=3))
     return shares.where(Grant.ended_at > NOW + timedelta(seconds=3)).count(clinic.database), standing.count(
         clinic.database
@@ -123,7 +123,7 @@ def test_owned_patients_come_back_with_their_owner(clinic: Clinic) -> None:
     assert clinic.viewers(later=2) == ["alice", "bob"]
 
 
-@pytest.mark.parametrize("who", [by("dan", 1), by("", 1, tenant="north")])
+@pytest.mark.parametrize("actor", [by("dan", 1), by("", 1, tenant="north")])
 @pytest.mark.parametrize(
     "change",
     [
@@ -133,13 +133,13 @@ def test_owned_patients_come_back_with_their_owner(clinic: Clinic) -> None:
         lambda pdp, actor: put_membership(pdp, actor=actor, role="manager", until=NOW + timedelta(days=1), **DAN),
     ],
 )
-def test_the_last_manager_stays(clinic: Clinic, change: Any, who: Any) -> None:
+def test_the_last_manager_stays(clinic: Clinic, change: Any, actor: Any) -> None:
     """Neither a manager nor a clinic's key leaves a clinic without a manager; the operator may."""
     with pytest.raises(Conflict, match="manager"):
-        change(clinic.pdp, who)
+        change(clinic.pdp, actor)
     assert clinic.events() == []
     put_membership(clinic.pdp, actor=by("dan", 1), subscription="north", practitioner="oscar", role="manager")
-    change(clinic.pdp, who)
+    change(clinic.pdp, actor)
     put_membership(clinic.pdp, actor=by("", 1), subscription="north", practitioner="oscar", role="member")
 
 
@@ -166,7 +166,7 @@ def test_what_takes_access_away_works_after_a_clock_ahead(clinic: Clinic) -> Non
     for row in (*Grant.select().execute(clinic.database), *StandingShare.select().execute(clinic.database)):
         assert row.started_at <= row.ended_at
     norths = Event.select().where(Event.subscription == "north").order_by(Event.id).execute(clinic.database)
-    instants = [one.at for one in norths]
+    instants = [event.at for event in norths]
     assert instants == sorted(instants)
     assert clinic.unaccounted() == []
 
@@ -174,8 +174,8 @@ def test_what_takes_access_away_works_after_a_clock_ahead(clinic: Clinic) -> Non
 def _verdict(clinic: Clinic, noun: str) -> ReviewVerdict:
     share = StandingShare.select().where(StandingShare.colleague == "carol").execute(clinic.database)[0]
     number = clinic.grant("bob") if noun == "grant" else share.id
-    patient, who = ("p-1", "bob") if noun == "grant" else ("", "carol")
-    return ReviewVerdict(2, noun, number, patient, who, "revoke")
+    patient, practitioner = ("p-1", "bob") if noun == "grant" else ("", "carol")
+    return ReviewVerdict(2, noun, number, patient, practitioner, "revoke")
 
 
 def _reviews(clinic: Clinic, noun: str) -> None:
@@ -183,13 +183,13 @@ def _reviews(clinic: Clinic, noun: str) -> None:
 
 
 def _imports(clinic: Clinic, kind: str, **fact: str) -> None:
-    """An import that ends a fact now, or gives another role."""
+    """Import a line that ends a fact now, or gives another role."""
     import_facts(clinic.database, BytesIO(orjson.dumps({kind: fact})), POLICY.types, now=NOW + timedelta(seconds=60))
 
 
 def _standing_of(clinic: Clinic, colleague: str) -> int:
-    found = StandingShare.select().where(StandingShare.colleague == colleague).execute(clinic.database)
-    return int(found[0].id)
+    shares = StandingShare.select().where(StandingShare.colleague == colleague).execute(clinic.database)
+    return int(shares[0].id)
 
 
 ENDED = format_instant(NOW + timedelta(seconds=30))
@@ -263,13 +263,13 @@ TAKES_AWAY: dict[str, tuple[str, Callable[[Clinic], object]]] = {
 @pytest.mark.parametrize("name", list(TAKES_AWAY))
 def test_every_end_works_after_a_clock_ahead(clinic: Clinic, name: str) -> None:
     """Whatever takes access away is carried out at once though the clinic's last event is a day ahead."""
-    who, take = TAKES_AWAY[name]
+    practitioner, take = TAKES_AWAY[name]
     share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
     assert clinic.last_event().at == NOW + timedelta(days=1)
-    assert who in clinic.viewers(later=59)
+    assert practitioner in clinic.viewers(later=59)
     take(clinic)
-    assert who not in clinic.viewers(later=61)
-    assert who not in clinic.viewers(later=DAY + 1)
+    assert practitioner not in clinic.viewers(later=61)
+    assert practitioner not in clinic.viewers(later=DAY + 1)
     assert clinic.unaccounted() == []
 
 
@@ -344,7 +344,7 @@ def test_a_node_with_another_clock_writes_nothing(
     clinic = Clinic(database)
     monkeypatch.setattr(clock, "time_ns", lambda: time.time_ns() + seconds * 1_000_000_000)
     try:
-        with pytest.raises(Unavailable, match=r"clock says .* the database's .* more than 5 s"):
+        with pytest.raises(Unavailable, match=r"clock of this machine says .* the database .* more than 5 s"):
             share(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"))
         assert clinic.events() == []
     finally:
@@ -374,10 +374,11 @@ def _many(clinic: Clinic, count: int) -> None:
     begun: datetime = NOW - timedelta(days=1)
     with clinic.database.atomic():
         for number in range(count):
-            one = {"patient": f"m-{number}", "started_at": begun}
-            Patient.insert(id=one["patient"], subscription="north", name="M", started_at=begun).execute(clinic.database)
-            Grant.insert(practitioner="oscar", role="owner", origin="created", **one).execute(clinic.database)
-            Grant.insert(practitioner="bob", role="viewer", origin="share", **one).execute(clinic.database)
+            patient = f"m-{number}"
+            grant = {"patient": patient, "started_at": begun}
+            Patient.insert(id=patient, subscription="north", name="M", started_at=begun).execute(clinic.database)
+            Grant.insert(practitioner="oscar", role="owner", origin="created", **grant).execute(clinic.database)
+            Grant.insert(practitioner="bob", role="viewer", origin="share", **grant).execute(clinic.database)
 
 
 def test_who_may_not_manage_learns_nothing(clinic: Clinic) -> None:

@@ -53,10 +53,10 @@ class Life(RuleBasedStateMachine):
         self.expired: set[str] = set()
         self.live = True
         put_subscription(self.pdp, actor=self.actor(""), subscription=self.here, name="Clinic")
-        for one in ("alice", "bob", "carol"):
-            name = self.id(one)
-            put_practitioner(self.pdp, actor=self.actor(""), practitioner=name, login=login(name), name=one)
-            self.join(one, "member")
+        for short in ("alice", "bob", "carol"):
+            name = self.id(short)
+            put_practitioner(self.pdp, actor=self.actor(""), practitioner=name, login=login(name), name=short)
+            self.join(short, "member")
         for patient, owner in PATIENTS.items():
             fact = {"id": self.id(patient), "subscription": self.here, "name": "Pat", "owner": self.id(owner)}
             told(self.database, line("patient", **fact), later=self.minutes)
@@ -79,8 +79,8 @@ class Life(RuleBasedStateMachine):
         return self.live and self.roles.get(who) in PRACTISE
 
     def leaves(self, who: str) -> None:
-        self.shares = {one for one in self.shares if one[1] != who}
-        self.standing = {one for one in self.standing if who not in one}
+        self.shares = {share for share in self.shares if share[1] != who}
+        self.standing = {pair for pair in self.standing if who not in pair}
 
     def takes(self, who: str, role: str | None) -> None:
         before = self.roles.get(who)
@@ -99,7 +99,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(who=WHO)
     def leave(self, who: str) -> None:
-        """A leave by the operator is never refused, whatever a clock has written."""
+        """End a membership: the operator is never refused, whatever a clock has written."""
         if who in self.roles:
             end_membership(self.pdp, actor=self.actor(""), subscription=self.here, practitioner=self.id(who))
             self.takes(who, None)
@@ -137,7 +137,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(who=WHO, out=OUT, back=BACK)
     def leave_and_come_back(self, who: str, out: str, back: str) -> None:
-        """What a leave must end shows when the practitioner is back: both together come often enough to be tried."""
+        """Leave and come back: both together come often enough to be tried."""
         if out == "auditor":
             self.join(who, "auditor")
         elif out == "import":
@@ -180,11 +180,11 @@ class Life(RuleBasedStateMachine):
 
     @rule(patient=st.sampled_from(sorted(PATIENTS)), to=WHO)
     def end_share(self, patient: str, to: str) -> None:
-        """An owner who practises ends any share that has not ended, also one that begins tomorrow."""
+        """End any share that has not ended, also one that begins tomorrow, as an owner who practises."""
         actor = self.actor(PATIENTS[patient])
-        mine = (Grant.patient == self.id(patient), Grant.practitioner == self.id(to), Grant.role == "viewer")
+        same = (Grant.patient == self.id(patient), Grant.practitioner == self.id(to), Grant.role == "viewer")
         lasting = (Grant.ended_at > actor.now, Grant.ended_at > Grant.started_at)
-        rows = list(Grant.select().where(*mine, *lasting).execute(self.database))
+        rows = list(Grant.select().where(*same, *lasting).execute(self.database))
         if not self.practises(PATIENTS[patient]):
             return
         for row in rows:
@@ -199,29 +199,29 @@ class Life(RuleBasedStateMachine):
         if self.practises(owner):
             for row in list(rows.execute(self.database)):
                 end_standing_share(self.pdp, actor=actor, standing_share=row.id)
-            self.standing = {one for one in self.standing if one[0] != owner}
+            self.standing = {pair for pair in self.standing if pair[0] != owner}
 
     @invariant()
     def who_sees_is_who_the_rules_give(self) -> None:
         at = NOW + timedelta(minutes=self.minutes)
         for patient, owner in PATIENTS.items():
-            given = {owner} | {who for one, who in self.shares if one == patient}
+            viewers = {owner} | {who for shared, who in self.shares if shared == patient}
             if self.practises(owner):
-                given |= {who for giver, who in self.standing if giver == owner}
+                viewers |= {who for giver, who in self.standing if giver == owner}
             seen = self.pdp.search_subjects("practitioner", "view", ("patient", self.id(patient)), now=at)
-            assert sorted(seen) == sorted(self.id(who) for who in given if self.practises(who))
+            assert sorted(seen) == sorted(self.id(who) for who in viewers if self.practises(who))
 
     @invariant()
     def who_left_holds_nothing(self) -> None:
         """R11: at the instant of the leave, not only when the practitioner is back."""
         at = NOW + timedelta(minutes=self.minutes)
-        gone = {"alice", "bob", "carol"} - {one for one, role in self.roles.items() if role in PRACTISE} - self.expired
+        gone = {"alice", "bob", "carol"} - {who for who, role in self.roles.items() if role in PRACTISE} - self.expired
         for who in map(self.id, gone):
             held = (Grant.practitioner == who, Grant.role == "viewer")
             standing = (StandingShare.owner == who) | (StandingShare.colleague == who)
-            for model, mine in ((Grant, held), (StandingShare, (standing,))):
+            for model, conditions in ((Grant, held), (StandingShare, (standing,))):
                 lasting = (model.ended_at > at, model.ended_at > model.started_at)
-                assert not model.select().where(*mine, *lasting).exists(self.database)
+                assert not model.select().where(*conditions, *lasting).exists(self.database)
 
     @invariant()
     def one_role_each(self) -> None:
@@ -229,14 +229,14 @@ class Life(RuleBasedStateMachine):
         live = Membership.select().where(
             Membership.subscription == self.here, Membership.started_at <= at, Membership.ended_at > at
         )
-        rows = {one.practitioner_id: one.role for one in live.execute(self.database)}
+        rows = {row.practitioner_id: row.role for row in live.execute(self.database)}
         assert rows == {self.id(who): role for who, role in self.roles.items()}
         assert live.count(self.database) == len(rows)
 
     @invariant()
     def events_go_forward_within_the_clinic(self) -> None:
         rows = Event.select(Event.at).where(Event.subscription == self.here).order_by(Event.id)
-        instants = [one.at for one in rows.execute(self.database)]
+        instants = [row.at for row in rows.execute(self.database)]
         assert instants == sorted(instants)
 
     @invariant()

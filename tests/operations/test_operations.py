@@ -46,7 +46,7 @@ def clinic(database: Database) -> Clinic:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "arguments",
     [
         {"until": NOW - timedelta(days=1)},
         {"colleague": "nobody@clinic.example"},
@@ -54,11 +54,11 @@ def clinic(database: Database) -> Clinic:
         {"actor": by("oscar")},
     ],
 )
-def test_a_refusal_sees_what_others_do_meanwhile(clinic: Clinic, database_url: str, asked: dict[str, Any]) -> None:
+def test_a_refusal_sees_what_others_do_meanwhile(clinic: Clinic, database_url: str, arguments: dict[str, Any]) -> None:
     """Nothing is left unread by it that would keep an old state of the facts in sight, as long as it is looked at."""
     first: dict[str, Any] = {"actor": by("alice"), "patients": ["p-1"], "colleague": login("oscar")}
     with pytest.raises(CaregrantError) as refused:
-        share(clinic.pdp, **{**first, **asked})
+        share(clinic.pdp, **{**first, **arguments})
     other = connect(database_url)
     Subscription.insert(id="new", name="New").execute(other)
     close_all(other)
@@ -132,7 +132,7 @@ def test_transfer_keeps_others_shares(clinic: Clinic) -> None:
     """The sender loses the patient at one instant, others' shares stay, a share to the recipient is absorbed."""
     (done,) = transfer(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("bob"), reason="moving")
     assert (done.owner, done.previous_owner) == ("bob", "alice")
-    assert [one["practitioner"] for one in done.kept_shares] == ["erin"]
+    assert [share["practitioner"] for share in done.kept_shares] == ["erin"]
     assert clinic.holders() == [("bob", "owner"), ("erin", "viewer")]
     assert clinic.events() == ["grant:ended:transfer", "grant:ended:transfer", "grant:started"]
     assert clinic.told("bob") == [("transfer:received", "p-1")]
@@ -208,8 +208,8 @@ def test_memberships(clinic: Clinic) -> None:
     with pytest.raises(NotFound):
         end_membership(clinic.pdp, actor=by("dan"), **zed)
     put_membership(clinic.pdp, actor=by("dan"), role="member", **zed)
-    joined, left = "membership:started", "membership:ended"
-    assert clinic.events() == ["practitioner:added", joined, left, joined, left, joined]
+    joined, departed = "membership:started", "membership:ended"
+    assert clinic.events() == ["practitioner:added", joined, departed, joined, departed, joined]
     for who, error in (("alice", Denied), ("frank", NotFound)):
         with pytest.raises(error):
             put_membership(clinic.pdp, actor=by(who), role="manager", **zed)
@@ -246,14 +246,14 @@ INELIGIBLE = ["none@clinic.example", login("frank"), login("erin"), login("heidi
 @pytest.mark.parametrize("recipient", INELIGIBLE)
 def test_t5_one_refusal_for_every_recipient_who_cannot(clinic: Clinic, recipient: str) -> None:
     """T5: each is the same refusal, word for word; nothing changes, and the attempt is recorded."""
-    for work in (share, transfer):
+    for operation in (share, transfer):
         with pytest.raises(NotEligible) as refused:
-            work(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=recipient)
+            operation(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=recipient)
         assert str(refused.value) == "Nobody with this login can receive here."
     with pytest.raises(NotEligible):
         share_all(clinic.pdp, actor=by("alice"), colleague=recipient)
     assert clinic.events() == []
-    assert [one[1:] for one in clinic.decisions() if one[1] == "receive"][:2] == [("receive", False)] * 2
+    assert [decision[1:] for decision in clinic.decisions() if decision[1] == "receive"][:2] == [("receive", False)] * 2
 
 
 def test_t8_a_lapsed_clinic_receives_nothing(clinic: Clinic) -> None:
@@ -322,22 +322,20 @@ class Named(NamedTuple):
 NORTHS, NOBODYS = Named("p-1", "p-oscar", "north", 4, 1), Named("p-none", "p-no", "none", 10**9, 10**9)
 OSCAR = login("oscar")
 ABOUT: dict[str, Callable[[PDP, Actor, Named], object]] = {
-    "share": lambda pdp, actor, one: share(pdp, actor=actor, patients=[one.patient], colleague=OSCAR),
-    "share several": lambda pdp, actor, one: share(
-        pdp, actor=actor, patients=[one.patient, one.another], colleague=OSCAR
+    "share": lambda pdp, actor, of: share(pdp, actor=actor, patients=[of.patient], colleague=OSCAR),
+    "share several": lambda pdp, actor, of: share(pdp, actor=actor, patients=[of.patient, of.another], colleague=OSCAR),
+    "transfer": lambda pdp, actor, of: transfer(pdp, actor=actor, patients=[of.patient], colleague=OSCAR),
+    "end a share": lambda pdp, actor, of: end_share(pdp, actor=actor, patient=of.patient, grant=of.grant),
+    "add a patient": lambda pdp, actor, of: add_patient(pdp, actor=actor, name="New", subscription=of.subscription),
+    "share everything": lambda pdp, actor, of: share_all(
+        pdp, actor=actor, subscription=of.subscription, colleague=OSCAR
     ),
-    "transfer": lambda pdp, actor, one: transfer(pdp, actor=actor, patients=[one.patient], colleague=OSCAR),
-    "end a share": lambda pdp, actor, one: end_share(pdp, actor=actor, patient=one.patient, grant=one.grant),
-    "add a patient": lambda pdp, actor, one: add_patient(pdp, actor=actor, name="New", subscription=one.subscription),
-    "share everything": lambda pdp, actor, one: share_all(
-        pdp, actor=actor, subscription=one.subscription, colleague=OSCAR
+    "end all shared": lambda pdp, actor, of: end_standing_share(pdp, actor=actor, standing_share=of.standing_share),
+    "give a role": lambda pdp, actor, of: put_membership(
+        pdp, actor=actor, subscription=of.subscription, practitioner="bob", role="manager"
     ),
-    "end all shared": lambda pdp, actor, one: end_standing_share(pdp, actor=actor, standing_share=one.standing_share),
-    "give a role": lambda pdp, actor, one: put_membership(
-        pdp, actor=actor, subscription=one.subscription, practitioner="bob", role="manager"
-    ),
-    "end a role": lambda pdp, actor, one: end_membership(
-        pdp, actor=actor, subscription=one.subscription, practitioner="bob"
+    "end a role": lambda pdp, actor, of: end_membership(
+        pdp, actor=actor, subscription=of.subscription, practitioner="bob"
     ),
 }
 
@@ -354,7 +352,7 @@ def test_t1_the_time_tells_nothing(sqlite_database: Database, what: str) -> None
         with pytest.raises((NotFound, BatchRefused)):
             ABOUT[what](pdp, actor, named)
         sqlite_database.connection().set_trace_callback(None)
-        return [re.sub(r"'[^']*'|\b\d+\b", "?", one) for one in taken]
+        return [re.sub(r"'[^']*'|\b\d+\b", "?", statement) for statement in taken]
 
     statements(by("frank"), NOBODYS)  # the first of a process opens the spool of its answers
     alike = statements(by("frank"), NOBODYS)
@@ -378,9 +376,9 @@ def test_t2_a_share_of_another_patient(clinic: Clinic) -> None:
 def test_t3_an_apps_bound_goes_first(clinic: Clinic) -> None:
     """T3: through a key of another clinic the owner's own patient is not there."""
     tenant = by("alice", client=None, tenant="city")
-    for work in (share, transfer):
+    for operation in (share, transfer):
         with pytest.raises(NotFound):
-            work(clinic.pdp, actor=tenant, patients=["p-1"], colleague=login("oscar"))
+            operation(clinic.pdp, actor=tenant, patients=["p-1"], colleague=login("oscar"))
     with pytest.raises(NotFound):
         end_share(clinic.pdp, actor=tenant, patient="p-1", grant=clinic.grant("bob"))
     with pytest.raises((NotFound, NotEligible)):
@@ -404,15 +402,15 @@ def test_conflicts(clinic: Clinic) -> None:
 
 def test_t17_several_at_once_all_or_none(clinic: Clinic) -> None:
     """T17: one that refuses stops all; each has its reason, which tells nothing of other clinics; then all go."""
-    mine = [add_patient(clinic.pdp, actor=by("alice"), name="X", patient=f"m-{n}").patient for n in range(3)]
-    asked = [*mine, "p-city", "p-none", "p-1"]
+    own = [add_patient(clinic.pdp, actor=by("alice"), name="X", patient=f"m-{n}").patient for n in range(3)]
+    patients = [*own, "p-city", "p-none", "p-1"]
     with pytest.raises(BatchRefused) as refused:
-        share(clinic.pdp, actor=by("alice"), patients=asked, colleague=login("bob"))
+        share(clinic.pdp, actor=by("alice"), patients=patients, colleague=login("bob"))
     reasons = [(at, str(error)) for at, error in refused.value.refusals]
     assert [at for at, _ in reasons] == [3, 4, 5]
     assert reasons[0][1] == reasons[1][1]
     assert clinic.events() == ["patient:added", "grant:started"] * 3
-    assert len(transfer(clinic.pdp, actor=by("alice"), patients=mine, colleague=login("bob"))) == 3
+    assert len(transfer(clinic.pdp, actor=by("alice"), patients=own, colleague=login("bob"))) == 3
     for wrong in ([], ["m-0", "m-0"], [f"n-{n}" for n in range(501)]):
         with pytest.raises(InvalidInput):
             share(clinic.pdp, actor=by("alice"), patients=wrong, colleague=login("oscar"))

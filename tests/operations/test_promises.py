@@ -76,24 +76,24 @@ class Machine(RuleBasedStateMachine):
     def by(self, who: str) -> Actor:
         return Actor(who, NOW + timedelta(seconds=self.later))
 
-    def _try(self, work: Any, who: str, ends: str | None = None, **said: Any) -> None:
+    def _try(self, operation: Any, who: str, ends: str | None = None, **arguments: Any) -> None:
         """Do it or be refused; where it takes away, nobody may see more afterwards than before."""
         before = self._seen()
         try:
-            work(self.pdp, actor=self.by(who), **said)
+            operation(self.pdp, actor=self.by(who), **arguments)
         except CaregrantError:
             assert self._seen() == before
         else:
             gained = self._seen() - before
             assert not ends or not gained
-            if work is transfer:
-                taker = said["colleague"].split("@")[0]
-                assert (who, said["patients"][0]) not in gained
-                assert all((taker, one) in self._seen() for one in said["patients"])
+            if operation is transfer:
+                taker = arguments["colleague"].split("@")[0]
+                assert (who, arguments["patients"][0]) not in gained
+                assert all((taker, patient) in self._seen() for patient in arguments["patients"])
 
     def _seen(self) -> set[tuple[str, str]]:
         held = self.pdp.matrix("practitioner", "view", "patient", now=NOW + timedelta(seconds=self.later))
-        return {(one.subject, one.resource) for one in held}
+        return {(entry.subject, entry.resource) for entry in held}
 
     @rule(seconds=st.integers(0, 3))
     def wait(self, seconds: int) -> None:
@@ -108,8 +108,8 @@ class Machine(RuleBasedStateMachine):
     def end_share(self, who: str, number: int) -> None:
         grants = list(Grant.select().where(Grant.role == "viewer").order_by(Grant.id.desc()).execute(self.database))
         if number < len(grants):
-            one = grants[number]
-            self._try(end_share, who, ends="share", patient=one.patient_id, grant=one.id)
+            grant = grants[number]
+            self._try(end_share, who, ends="share", patient=grant.patient_id, grant=grant.id)
 
     @rule(who=PEOPLE, patients=st.lists(PATIENTS, min_size=1, max_size=2, unique=True), to=PEOPLE, end=st.booleans())
     def transfer(self, who: str, patients: list[str], to: str, end: bool) -> None:
@@ -147,23 +147,23 @@ class Machine(RuleBasedStateMachine):
             owned = Grant.select().where(
                 Grant.patient == patient.id, Grant.role == "owner", Grant.ended_at > Grant.started_at
             )
-            lives = sorted((one.started_at, one.ended_at) for one in owned.execute(self.database))
+            lives = sorted((grant.started_at, grant.ended_at) for grant in owned.execute(self.database))
             assert lives[0][0] == patient.started_at
             assert lives[-1][1].year == 9999
-            assert all(one[1] == other[0] for one, other in itertools.pairwise(lives))
+            assert all(earlier[1] == later[0] for earlier, later in itertools.pairwise(lives))
 
     @invariant()
     def nobody_sees_without_a_grant_and_a_membership(self) -> None:
         at = NOW + timedelta(seconds=self.later)
         works = {
-            (one.practitioner_id, one.subscription_id)
-            for one in Membership.select()
+            (membership.practitioner_id, membership.subscription_id)
+            for membership in Membership.select()
             .where(Membership.started_at <= at, Membership.ended_at > at, Membership.role != "auditor")
             .execute(self.database)
         }
-        where = {one.id: one.subscription_id for one in Patient.select().execute(self.database)}
+        clinics = {patient.id: patient.subscription_id for patient in Patient.select().execute(self.database)}
         for who, patient in self._seen():
-            assert (who, where[patient]) in works
+            assert (who, clinics[patient]) in works
 
     @invariant()
     def searches_agree_with_evaluations(self) -> None:
@@ -171,7 +171,7 @@ class Machine(RuleBasedStateMachine):
         seen = self._seen()
         for patient in Patient.select().execute(self.database):
             listed = self.pdp.search_subjects("practitioner", "view", ("patient", patient.id), now=at)
-            assert listed == sorted(who for who, one in seen if one == patient.id)
+            assert listed == sorted(who for who, seen_patient in seen if seen_patient == patient.id)
             for who in (*ROOMS, "gus"):
                 allowed = self.pdp.evaluate(("practitioner", who), "view", ("patient", patient.id), now=at).allowed
                 assert allowed == (who in listed)

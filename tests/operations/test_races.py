@@ -93,7 +93,7 @@ def _import_or_join(pdp: PDP, actor: Actor, number: int) -> Any:
 
 
 def _import(pdp: PDP, actor: Actor, fact: dict[str, Any]) -> Any:
-    """A file of two stretches, which tells a fact in its last line."""
+    """Import a file of two batches, with a fact on its last line."""
     new = [{"practitioner": {"id": f"n-{at}", "login": f"n-{at}@x.example", "name": "N"}} for at in range(2500)]
     lines = b"\n".join(orjson.dumps(line) for line in (*new, fact))
     return import_facts(pdp.database, io.BytesIO(lines), POLICY.types, now=actor.now)
@@ -124,7 +124,7 @@ def race(url: str, case: str, first: int, begin: float) -> list[tuple[int, str]]
     pdp = pdp_of(connect(url))
     barrier = threading.Barrier(THREADS)
 
-    def one(number: int) -> tuple[int, str]:
+    def run_one(number: int) -> tuple[int, str]:
         pdp.database.connect(reuse_if_open=True)
         barrier.wait()
         time.sleep(max(0.0, begin - time.time()))
@@ -140,7 +140,7 @@ def race(url: str, case: str, first: int, begin: float) -> list[tuple[int, str]]
         return number, "done"
 
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(one, range(first, first + THREADS)))
+        return list(pool.map(run_one, range(first, first + THREADS)))
 
 
 @pytest.mark.parametrize("case", list(CASES))
@@ -151,20 +151,20 @@ def test_one_wins(database: Database, database_url: str, case: str) -> None:
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
         begin = time.time() + 1.8
         futures = [pool.submit(race, database_url, case, at * THREADS, begin) for at in range(PROCESSES)]
-        told = [one for future in futures for one in future.result()]
-    _check(case, told, database)
+        answers = [answer for future in futures for answer in future.result()]
+    _check(case, answers, database)
     owners = Grant.select().where(Grant.patient == "p-1", Grant.role == "owner", Grant.ended_at > Grant.started_at)
-    live = [one for one in owners.execute(database) if one.ended_at.year == 9999]
+    live = [grant for grant in owners.execute(database) if grant.ended_at.year == 9999]
     assert len(live) == 1
-    assert [one for one in replay_facts(database)[1] if one.side == "told"] == []
+    assert [difference for difference in replay_facts(database)[1] if difference.side == "told"] == []
     events = list(Event.select().order_by(Event.id).offset(began).execute(database))
-    for clinic in {one.subscription for one in events}:
-        instants = [one.at for one in events if one.subscription == clinic]
+    for clinic in {event.subscription for event in events}:
+        instants = [event.at for event in events if event.subscription == clinic]
         assert instants == sorted(instants)
 
 
-def _check(case: str, told: list[tuple[int, str]], database: Any) -> None:
-    counted = Counter(answer for _, answer in told)
+def _check(case: str, answers: list[tuple[int, str]], database: Any) -> None:
+    counted = Counter(answer for _, answer in answers)
     outrun = {"Conflict", "NotFound", "Denied"}
     if case == "same key":
         (grant,) = Grant.select().where(Grant.practitioner == "oscar", Grant.patient == "p-1").execute(database)
@@ -180,6 +180,6 @@ def _check(case: str, told: list[tuple[int, str]], database: Any) -> None:
     if case in ("all/all", "import/transfer"):
         assert counted["done"] == 2, counted
         return
-    transfers = [answer for number, answer in told if number % 2 == 0 or case == "transfer/transfer"]
+    transfers = [answer for number, answer in answers if number % 2 == 0 or case == "transfer/transfer"]
     assert transfers.count("done") <= 1, counted
     assert 1 <= counted["done"] <= 2, counted

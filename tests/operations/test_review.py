@@ -30,7 +30,7 @@ DUE = NOW + timedelta(days=30)
 
 @pytest.fixture
 def clinic(database: Database) -> Clinic:
-    """The cast; Alice has shared p-1 with Oscar, too."""
+    """Return the cast; Alice has shared p-1 with Oscar, too."""
     fill(database)
     made = Clinic(database)
     share(made.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"))
@@ -42,9 +42,9 @@ def line(clinic: Clinic, who: str, verdict: str, number: int = 2) -> ReviewVerdi
 
 
 def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> ReviewVerdict:
-    """A line on the standing share that somebody has."""
-    found = StandingShare.select(StandingShare.id).where(StandingShare.colleague == who).tuples()
-    return ReviewVerdict(number, "standing_share", next(iter(found.execute(clinic.database)))[0], "", who, verdict)
+    """Return a line on the standing share that somebody has."""
+    shares = StandingShare.select(StandingShare.id).where(StandingShare.colleague == who).tuples()
+    return ReviewVerdict(number, "standing_share", next(iter(shares.execute(clinic.database)))[0], "", who, verdict)
 
 
 def carry_out(clinic: Clinic, *verdicts: ReviewVerdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
@@ -99,17 +99,17 @@ def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_ur
     made = Clinic(sqlite_database)
     share(made.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), reason="second opinion")
     for later, who, purpose in ((1, "oscar", "TREAT"), (2, "oscar", "ETREAT"), (3, "oscar", "TREAT"), (4, "carol", "")):
-        asked = RecordedQuestion(("practitioner", who), "view", ("patient", "p-1"), purpose=purpose)
+        question = RecordedQuestion(("practitioner", who), "view", ("patient", "p-1"), purpose=purpose)
         at = NOW + timedelta(seconds=later)
-        decision = made.pdp.evaluate(asked.subject, "view", asked.resource, now=at)
-        record_decisions(sqlite_database, by(who, later), [(asked, decision)])
+        decision = made.pdp.evaluate(question.subject, "view", question.resource, now=at)
+        record_decisions(sqlite_database, by(who, later), [(question, decision)])
     audit = open_audit(sqlite_url, as_of=NOW + timedelta(minutes=1))
     sheet = ask.review_sheet(audit, subscription="north").frame
-    told = {(row.practitioner, row.patient): row for row in sheet.itertuples() if row.patient == "p-1"}
-    oscar = told["oscar", "p-1"]
+    rows = {(row.practitioner, row.patient): row for row in sheet.itertuples() if row.patient == "p-1"}
+    oscar = rows["oscar", "p-1"]
     assert (oscar.owner, oscar.given_by, oscar.reason) == ("alice", "alice", "second opinion")
     assert (oscar.accesses, oscar.purposes, oscar.last_used) == (3, "ETREAT, TREAT", NOW + timedelta(seconds=3))
-    assert (told["bob", "p-1"].accesses, told["bob", "p-1"].last_used is pd.NaT) == (0, True)
+    assert (rows["bob", "p-1"].accesses, rows["bob", "p-1"].last_used is pd.NaT) == (0, True)
     carol = next(row for row in sheet.itertuples() if row.practitioner == "carol")
     assert (carol.owner, carol.accesses, carol.last_used) == ("alice", 1, NOW + timedelta(seconds=4))
     assert sheet.name.isna().all()
@@ -120,8 +120,8 @@ def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_ur
     named = ask.review_sheet(audit, subscription="north", names=True, reason=why).frame
     row = next(row for row in named.itertuples() if row.practitioner == "oscar")
     assert (row.name, row.patient_name) == tuple(
-        model.select(model.name).where(model.id == one).tuples().execute(sqlite_database)[0][0]
-        for model, one in ((Practitioner, "oscar"), (Patient, "p-1"))
+        model.select(model.name).where(model.id == name).tuples().execute(sqlite_database)[0][0]
+        for model, name in ((Practitioner, "oscar"), (Patient, "p-1"))
     )
     last = Event.select().where(Event.kind == "audit:read").order_by(Event.id.desc()).execute(sqlite_database)[0]
     assert (last.reason, last.body["parameters"]["names"]) == (why, True)
@@ -204,29 +204,29 @@ def test_from_the_sheet_to_the_state(sqlite_database: Database, sqlite_url: str,
     path = tmp_path / "sheet.csv"
     sheet = ask.review_sheet(audit, subscription="north")
     path.write_bytes(as_csv(sheet))
-    words = ("audit", "review", str(path), "--reviewer", "dan", "--campaign", "spring", "--due", "2030-01-31")
-    assert "line 2: the verdict is keep or revoke, not ''" in refused(*words, url=sqlite_url)
+    command = ("audit", "review", str(path), "--reviewer", "dan", "--campaign", "spring", "--due", "2030-01-31")
+    assert "line 2: the verdict is keep or revoke, not ''" in refused(*command, url=sqlite_url)
     lines = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
-        writer.writerows({**one, "verdict": "Revoke " if one["practitioner"] == "bob" else "keep"} for one in lines)
-    assert run(*words, url=sqlite_url, CAREGRANT_READER="olga") == f"kept {len(lines) - 1}, revoked 1\n"
-    given = Event.select(Event.body).where(Event.kind == "review:given").tuples().execute(sqlite_database)
-    bodies = [body for (body,) in given]
+        writer.writerows({**row, "verdict": "Revoke " if row["practitioner"] == "bob" else "keep"} for row in lines)
+    assert run(*command, url=sqlite_url, CAREGRANT_READER="olga") == f"kept {len(lines) - 1}, revoked 1\n"
+    events = Event.select(Event.body).where(Event.kind == "review:given").tuples().execute(sqlite_database)
+    bodies = [body for (body,) in events]
     assert len(bodies) == len(lines)
-    assert {(one["reviewer"], one["ran_by"]) for one in bodies} == {("dan", "olga")}
-    assert {one["sheet"] for one in bodies} == {hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert {(body["reviewer"], body["ran_by"]) for body in bodies} == {("dan", "olga")}
+    assert {body["sheet"] for body in bodies} == {hashlib.sha256(path.read_bytes()).hexdigest()}
     exported = run("audit", "export", "--format", "fhir-r4", url=sqlite_url)
     assert exported.count(bodies[0]["sheet"]) == len(bodies)
-    told = ask.access_review(open_audit(sqlite_url), subscription="north").frame
-    assert set(told.state[told.practitioner == "bob"]) == {"revoked"}
-    assert set(told.state) == {"kept", "revoked"}
+    frame = ask.access_review(open_audit(sqlite_url), subscription="north").frame
+    assert set(frame.state[frame.practitioner == "bob"]) == {"revoked"}
+    assert set(frame.state) == {"kept", "revoked"}
     path.write_text("patient,verdict\n")
-    assert "line 1: the sheet has no column grant" in refused(*words, url=sqlite_url)
+    assert "line 1: the sheet has no column grant" in refused(*command, url=sqlite_url)
     for number in ("1,2", ",", "x,", "-1,", "1.5,", "9" * 25 + ",", ",9999999999999999999", "\u0661,"):
         path.write_text(f"grant,standing_share,patient,practitioner,verdict\n{number},p-1,bob,keep\n")
-        assert "line 2: a line has the number of a grant or of a standing share" in refused(*words, url=sqlite_url)
+        assert "line 2: a line has the number of a grant or of a standing share" in refused(*command, url=sqlite_url)
     audit.close()
 
 
@@ -239,11 +239,13 @@ def test_a_large_sheet_is_carried_out_in_bounded_statements(clinic: Clinic) -> N
     life = (to_micros(NOW - timedelta(days=1)), FOREVER_MICROS)
     patients = [f"m-{number}" for number in range(LINES)]
     roles = (("oscar", "owner", "created"), ("bob", "viewer", "share"))
-    held = [(one, *role, *life) for one in patients for role in roles]
+    held = [(patient, *role, *life) for patient in patients for role in roles]
     texts = ("given_by", "reason", "ended_by", "end_cause")
     with clinic.database.atomic():
         columns = ("id", "subscription", "name", "reference", "search_key", "started_at", "ended_at")
-        insert_rows(clinic.database, Patient, columns, [(one, "north", "M", "", "m", *life) for one in patients])
+        insert_rows(
+            clinic.database, Patient, columns, [(patient, "north", "M", "", "m", *life) for patient in patients]
+        )
         names = ("patient", "practitioner", "role", "origin", "started_at", "ended_at", *texts)
         insert_rows(clinic.database, Grant, names, [(*row, "", "", "", "") for row in held])
     shares = Grant.select(Grant.id, Grant.patient).where(Grant.practitioner == "bob", Grant.patient.startswith("m-"))

@@ -1,0 +1,142 @@
+"""What the database holds about the things that some lines name: read once for all of them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from authz.database import Database
+from authz.database.statements import select_in
+from authz.domain import FOREVER_MICROS
+from authz.errors import InvalidInput
+from authz.importing.lines import Line
+from authz.importing.rows import (
+    GRANT_COLUMNS,
+    KEY_COLUMNS,
+    OTHER_COLUMNS,
+    SPAN,
+    EntityVersion,
+    Key,
+    Life,
+    PatientState,
+    stored_grant,
+)
+
+_NAMING_FIELDS = ("subscription", "practitioner", "patient", "owner", "colleague", "login")
+
+
+class StoredFacts:
+    """The facts that lines refer to, by their ids; lines that are applied change them in memory."""
+
+    def __init__(self, database: Database, lines: Iterable[Line]) -> None:
+        self._database = database
+        names = _names(lines)
+        people = names["practitioner"] | names["owner"] | names["colleague"]
+        self.subscriptions: dict[str, str] = dict(
+            self.select("SELECT id, name FROM subscription WHERE id", names["subscription"])
+        )
+        self.licences = self._lives("licence", names["subscription"])
+        self.practitioners = {name: (login, full) for name, login, full in self._people("id", people)}
+        self.logins: dict[str, str] = {login: name for name, login, _ in self._people("login", names["login"])}
+        self.memberships = self._lives("membership", people)
+        self.belongs = {key[:2] for key in self.memberships}
+        self.patients = self._patients(names["patient"])
+        self.standing_shares = self._lives("standing_share", names["owner"])
+        self.entities = self._entities(names["entity"])
+        known = self.select("SELECT type, id FROM entity WHERE id", names["entity"])
+        self.ended_entities = {(kind, entity) for kind, entity in known if (kind, entity) not in self.entities}
+
+    def select(self, sql: str, names: set[str] | set[int], *, lock: bool = False, close: str = "") -> list[Any]:
+        """Return the rows of a query that ends in a column, if that column is one of `names`."""
+        ordered: Any = sorted(names)
+        return select_in(self._database, sql, ordered, lock=lock, close=close) if names else []
+
+    def _people(self, column: str, names: set[str]) -> list[Any]:
+        return self.select(f"SELECT id, login, name FROM practitioner WHERE {column}", names)
+
+    def _lives(self, noun: str, names: set[str]) -> dict[Key, list[Life]]:
+        """Return lives by key, in order; the first column of the key is looked up."""
+        keys, other = KEY_COLUMNS[noun], OTHER_COLUMNS[noun]
+        columns = [name if name == "role" else f"{name}_id" for name in keys]
+        lives: dict[Key, list[Life]] = defaultdict(list)
+        listed = ", ".join([*SPAN, "id", *columns, *other])
+        for started, ended, number, *values in self.select(f"SELECT {listed} FROM {noun} WHERE {columns[0]}", names):
+            rest = dict(zip(other, values[len(keys) :], strict=True))
+            cause = rest.pop("end_cause", "")
+            lives[tuple(values[: len(keys)])].append(Life(started, ended, number, rest, cause))
+        for same_key in lives.values():
+            same_key.sort(key=lambda life: (life.started, life.ended))
+        return lives
+
+    def _patients(self, names: set[str]) -> dict[str, PatientState]:
+        sql = "SELECT id, subscription_id, name, reference, started_at, ended_at FROM patient WHERE id"
+        patients = {patient: PatientState(*columns) for patient, *columns in self.select(sql, names, lock=True)}
+        for patient, *columns in self.select(f'SELECT {GRANT_COLUMNS} FROM "grant" WHERE patient_id', names):
+            patients[patient].grants.append(stored_grant(columns))
+        return patients
+
+    def _entities(self, names: set[str]) -> dict[tuple[str, str], EntityVersion]:
+        entities: dict[tuple[str, str], EntityVersion] = {}
+        versions: dict[int, EntityVersion] = {}
+        current = f"FROM entity WHERE ended_at = {FOREVER_MICROS} AND id"
+        for number, kind, entity, properties, started, subscription in self.select(
+            f"SELECT pk, type, id, properties, started_at, subscription {current}", names
+        ):
+            stored = orjson.loads(properties) if isinstance(properties, str) else properties
+            entities[kind, entity] = versions[number] = EntityVersion(stored, {}, started, subscription)
+        for number, name, target in self.select(
+            f"SELECT entity_id, property, target FROM entity_link WHERE entity_id IN (SELECT pk {current}",
+            names,
+            close=")",
+        ):
+            versions[number].links[name] = target
+        return entities
+
+    def has(self, line: Line) -> bool:
+        """Return whether the row that a line names by its id exists."""
+        if line.kind == "entity":
+            return (line.fields["type"], line.fields["id"]) in self.entities
+        rows: dict[str, Mapping[str, Any]] = {
+            "subscription": self.subscriptions,
+            "practitioner": self.practitioners,
+            "patient": self.patients,
+        }
+        return line.fields["id"] in rows[line.kind]
+
+    def require_subscription(self, name: str) -> None:
+        """Raise `InvalidInput` unless the subscription exists."""
+        _require("subscription", name, self.subscriptions)
+
+    def require_practitioner(self, name: str) -> None:
+        """Raise `InvalidInput` unless the practitioner exists."""
+        _require("practitioner", name, self.practitioners)
+
+    def require_patient(self, name: str) -> PatientState:
+        """Return a patient. Raises `InvalidInput` unless the patient exists."""
+        _require("patient", name, self.patients)
+        return self.patients[name]
+
+    def require_membership(self, practitioner: str, subscription: str) -> None:
+        """Raise `InvalidInput` unless the practitioner has, or has had, a membership of the subscription."""
+        if (practitioner, subscription) not in self.belongs:
+            raise InvalidInput(f"{practitioner} has no membership of the subscription {subscription}")
+
+
+def _names(lines: Iterable[Line]) -> dict[str, set[str]]:
+    """Return the names on lines, by the field or the kind that names them."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for line in lines:
+        for key in _NAMING_FIELDS:
+            if key in line.fields:
+                names[key].add(line.fields[key])
+        for target, name in line.fields.get("links", {}).values():
+            names[target].add(name)
+            names["entity"].add(name)
+        names[line.kind].add(line.fields.get("id", ""))
+    return names
+
+
+def _require(kind: str, name: str, rows: dict[str, Any]) -> None:
+    if name not in rows:
+        raise InvalidInput(f"there is no {kind} {name} on a line before this one, nor in the database")

@@ -1,0 +1,275 @@
+"""A change under way: what an operation locks, asks, changes and records inside its transaction."""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import peewee
+
+from authz.database.statements import insert_row, update_row
+from authz.domain import FOREVER, Row, from_micros
+from authz.errors import Conflict, NotEligible, SelfTarget
+from authz.models import Fact
+from authz.operations.colleague import Person, ask_person
+from authz.operations.grants import GrantRow, ask_live_grants
+from authz.operations.locks import (
+    SHARED,
+    LockedSubscriptions,
+    ask_patients,
+    ask_subscription,
+    ask_subscriptions_of,
+    lock_clause,
+)
+from authz.operations.notices import NOTICES, NewNotice, insert_notices
+from authz.policy.decision import Decision, Ref
+from authz.policy.pdp import PDP
+from authz.policy.refusal import refusal_of
+from authz.record import NOUNS, Actor, NewEvent, RecordedQuestion, append, fact_change, record_decisions
+from authz.texts import is_stored_id
+
+T = TypeVar("T")
+_LONGEST_WAIT = timedelta(minutes=1)
+CHANGED_MEANWHILE = "Somebody else has changed this in the meantime."
+
+
+@dataclass(frozen=True)
+class PatientFacts:
+    """What `Change.prefetch` asked about one patient at once: decisions by practitioner and action, and live grants.
+
+    A decision is recorded when it is required, not before: what is not required was no answer.
+    """
+
+    decisions: Mapping[tuple[str, str], Decision]
+    grants: Sequence[GrantRow]
+
+
+class Change:
+    """A change under way. `now` is its instant: not before any other change of the patients that are locked.
+
+    `subscriptions` holds the subscription of each locked patient, `subscription` the last one that was locked.
+    `permitted_before` holds the resources on which the operation was permitted when the request came.
+    """
+
+    def __init__(self, pdp: PDP, actor: Actor) -> None:
+        self.pdp, self.actor, self.now = pdp, actor, actor.now
+        self.database = pdp.database
+        self.permitted_before: frozenset[Ref] = frozenset()
+        self.subscriptions: dict[str, str] = {}
+        self.subscription = ""
+        self.result: object = None
+        self._permitted: list[tuple[RecordedQuestion, Decision]] = []
+        self._refused: list[tuple[RecordedQuestion, Decision]] = []
+        self._events: list[NewEvent] = []
+        self._notices: list[NewNotice] = []
+
+    # Locks.
+
+    def lock_patients(self, patients: Iterable[str]) -> None:
+        """Lock these patients, in one order for everybody, and then their subscriptions, as `lock_subscription`."""
+        self._lock(patients, login=None)
+
+    def lock_with_colleague(self, patients: Iterable[str], login: str) -> Person:
+        """Lock as `lock_patients`, and return the colleague, as `find_colleague`, after the same wait."""
+        person = self._lock(patients, login)
+        return self._require_other(person) if person else self.find_colleague(login)
+
+    def _lock(self, patients: Iterable[str], login: str | None) -> Person | None:
+        named = sorted({patient for patient in patients if is_stored_id(patient)})
+        if not named:
+            return None
+        locked_patients = ask_patients(self.database, named)
+        locked = ask_subscriptions_of(self.database, named)
+        person = None if login is None else ask_person(self.database, login)
+        self.subscriptions |= locked_patients.result()
+        self.subscription = max(self.subscriptions.values(), default="")
+        colleague = person.result() if person else None
+        self._follow(locked.result())
+        return colleague
+
+    def lock_patients_only(self, patients: Sequence[str]) -> None:
+        """Lock these patients, for an operation that then locks their one subscription exclusively."""
+        if patients:
+            self.subscriptions |= ask_patients(self.database, patients).result()
+
+    def lock_subscription(self, subscription: str, lock: str = SHARED) -> bool:
+        """Lock a subscription so that its memberships do not change meanwhile; return whether it exists.
+
+        This change is then no earlier than the last event of the subscription, for which its request may have waited.
+        """
+        self.subscription = subscription
+        locked = ask_subscription(self.database, subscription, lock).result()
+        self._follow(locked)
+        return locked.exist
+
+    def _follow(self, locked: LockedSubscriptions) -> None:
+        """Set the instant of this change to that of the last event, if a wait explains the difference.
+
+        An event further ahead was written by a wrong clock and does not move what is true now: what ends now ends now.
+        """
+        if locked.last_event is None:
+            return
+        last = from_micros(locked.last_event)
+        if last - self.actor.now <= _LONGEST_WAIT:
+            self.now = max(self.now, last)
+
+    # Questions.
+
+    def find_colleague(self, login: str) -> Person:
+        """Return the practitioner with this login, whatever they may do. Raises `SelfTarget`."""
+        return self._require_other(ask_person(self.database, login).result())
+
+    def _require_other(self, person: Person) -> Person:
+        if person.id == self.actor.practitioner:
+            raise SelfTarget
+        return person
+
+    def is_in_tenant(self, resource: Ref) -> bool:
+        """Return whether a patient or subscription exists for the app's key."""
+        kind, name = resource
+        return self.actor.tenant in (None, self.subscriptions.get(name) if kind == "patient" else name)
+
+    def prefetch(self, patient: str, *questions: tuple[str, str]) -> PatientFacts:
+        """Ask these questions about a patient, each a practitioner and an action, and for the live grants, at once."""
+        live = ask_live_grants(self.database, patient, self.now)
+        decisions = self._evaluate([(practitioner, action, ("patient", patient)) for practitioner, action in questions])
+        return PatientFacts(dict(zip(questions, decisions, strict=True)), live.result())
+
+    def evaluate(self, practitioner: str, action: str, resource: Ref, facts: PatientFacts | None = None) -> Decision:
+        """Return the PDP's decision inside this transaction, from `facts` if given.
+
+        A permit is recorded with the change, a denial if the change is undone.
+        """
+        if facts is not None:
+            decision = facts.decisions[practitioner, action]
+        else:
+            (decision,) = self._evaluate([(practitioner, action, resource)])
+        question = RecordedQuestion(("practitioner", practitioner), action, resource)
+        (self._permitted if decision.allowed else self._refused).append((question, decision))
+        return decision
+
+    def _evaluate(self, questions: Sequence[tuple[str, str, Ref]]) -> list[Decision]:
+        """Return decisions; what is outside the app's tenant is as unknown as what does not exist."""
+        return self.pdp.evaluate_many(
+            [
+                (("practitioner", practitioner), action, self._within_tenant(resource))
+                for practitioner, action, resource in questions
+            ],
+            now=self.now,
+        )
+
+    def _within_tenant(self, resource: Ref) -> Ref:
+        """Return the resource, or an unknown one in its place if the resource is outside the app's tenant."""
+        return resource if self.is_in_tenant(resource) else (resource[0], str(uuid.uuid4()))
+
+    def require_permission(self, action: str, resource: Ref, facts: PatientFacts | None = None) -> None:
+        """Refuse the change unless the practitioner who acts may do this.
+
+        Raises `Conflict` if they might when the request came, `Denied` if they may know of the resource, else
+        `NotFound`.
+        """
+        practitioner = self.actor.practitioner
+        if self.evaluate(practitioner, action, resource, facts).allowed:
+            return
+        if resource in self.permitted_before and self.is_in_tenant(resource):
+            raise Conflict(CHANGED_MEANWHILE)
+        raise refusal_of(action, resource[0], lambda other: self.evaluate(practitioner, other, resource).allowed)
+
+    def require_can_receive(self, colleague: Person, resource: Ref, facts: PatientFacts | None = None) -> None:
+        """Refuse the change unless the colleague may receive here. Raises `NotEligible`, the same for every cause."""
+        if not self.evaluate(colleague.id, "receive", resource, facts).allowed:
+            raise NotEligible
+
+    # Facts.
+
+    def rows(self, query: Any, *, lock: str = "") -> list[Row]:
+        """Return the rows of a query; `lock` (`EXCLUSIVE`, `SHARED`) holds them until the transaction ends."""
+        if clause := lock_clause(self.database, lock):
+            query = query.for_update(clause)
+        return list(query.dicts().execute(self.database))
+
+    def row(self, query: Any, *, lock: str = "") -> Row | None:
+        """Return the first row of a query, or None."""
+        return next(iter(self.rows(query, lock=lock)), None)
+
+    def grants(self, query: Any) -> list[GrantRow]:
+        """Return the grants of a query of `authz.models.Grant`."""
+        return [GrantRow(**row) for row in self.rows(query)]
+
+    def live_grants(self, patient: str) -> list[GrantRow]:
+        """Return the grants of a patient that are live now; the owner's comes first."""
+        return ask_live_grants(self.database, patient, self.now).result()
+
+    def is_unended(self, model: type[Fact]) -> peewee.Expression:
+        """Return the condition that a row has not ended, and will begin if it has not yet.
+
+        A row may end before it begins if it was ended while the clock that began it stood ahead.
+        """
+        return (model.ended_at > self.now) & (model.ended_at > model.started_at)
+
+    def has_ended(self, row: Row) -> bool:
+        """Return whether a row has ended, or will never begin."""
+        return bool(row["ended_at"] <= max(self.now, row["started_at"]))
+
+    def start_fact(self, noun: str, subscription: str, /, **columns: Any) -> Row:
+        """Insert a fact that is live from now on; return its row."""
+        row = {"started_at": self.now, "ended_at": FOREVER, **columns}
+        if noun in ("grant", "standing_share"):
+            row = {"given_by": self.actor.practitioner, "reason": "", "ended_by": "", "end_cause": "", **row}
+        row["id"] = insert_row(self.database, NOUNS[noun], row)
+        body = fact_change(noun, None, row, **{noun: str(row["id"])})
+        self.record_event(f"{noun}:started", subscription, body, str(columns.get("patient", "")), row.get("reason", ""))
+        return row
+
+    def start_grant(self, patient: str, practitioner: str, role: str, **columns: Any) -> Row:
+        """Insert a grant on a locked patient, live from now on; return its row."""
+        subscription = self.subscriptions[patient]
+        return self.start_fact("grant", subscription, patient=patient, practitioner=practitioner, role=role, **columns)
+
+    def end_fact(self, noun: str, subscription: str, row: Row, cause: str = "") -> None:
+        """End a fact now; its row stays."""
+        after = {**row, "ended_at": max(self.now, row["started_at"])}
+        if noun in ("grant", "standing_share"):
+            after |= {"ended_by": self.actor.practitioner, "end_cause": cause}
+        columns: Row = {name: after[name] for name in ("ended_at", "ended_by", "end_cause") if name in after}
+        update_row(self.database, NOUNS[noun], row["id"], columns)
+        body = fact_change(noun, row, after, **{noun: str(row["id"])})
+        self.record_event(f"{noun}:ended", subscription, body, str(row.get("patient", "")))
+
+    def end_grant(self, grant: GrantRow, cause: str) -> None:
+        """End a grant of a locked patient now."""
+        self.end_fact("grant", self.subscriptions[grant.patient], grant._asdict(), cause)
+
+    # The record.
+
+    def record_event(
+        self, kind: str, subscription: str, body: Mapping[str, Any], patient: str = "", reason: str = ""
+    ) -> None:
+        """Add an event to the record of this change."""
+        self._events.append(NewEvent(kind, subscription, body, patient, reason))
+
+    def notify(self, kind: str, practitioner: str, colleague: str, subscription: str, patient: str = "") -> None:
+        """Notify a practitioner of this change, of which `colleague` is the other side."""
+        assert kind in NOTICES, kind
+        self._notices.append(NewNotice(kind, practitioner, colleague, subscription, patient))
+
+    def notify_both(self, kind: str, first: str, second: str, subscription: str, patient: str = "") -> None:
+        """Notify both sides of this change alike."""
+        self.notify(kind, first, second, subscription, patient)
+        self.notify(kind, second, first, subscription, patient)
+
+    def complete(self, result: T) -> T:
+        """Keep what the operation returns, to be stored with its idempotency key; return it."""
+        self.result = result
+        return result
+
+    def write_record(self) -> None:
+        """Write notifications, decisions and events, last of all: those who append events take turns."""
+        insert_notices(self.database, self._notices, actor=self.actor.practitioner, at=self.now)
+        record_decisions(self.database, self.actor, self._permitted, record_locked=True)
+        append(self.database, self.actor, self._events, self.now)
+
+    def record_refusals(self) -> None:
+        """Record the denials of a change that was undone."""
+        record_decisions(self.database, self.actor, self._refused)
