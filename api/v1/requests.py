@@ -16,7 +16,7 @@ from authz.domain import MEMBERSHIP_ROLES, parse_instant
 from authz.errors import InvalidInput, NotFound
 from authz.operations.transaction import MOST_AT_ONCE
 from authz.policy.plan import Place
-from authz.texts import LONGEST_SORT_KEY, is_named, parse_number
+from authz.texts import LONGEST_SORT_KEY, is_stored_id, parse_number
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST = 200
@@ -247,7 +247,7 @@ def place(limit: int) -> Place:
         return Place(limit, after(), by_name=by_name)
     kind, _, rest = _decoded().partition("\n")
     key, _, last = rest.rpartition("\n")
-    if kind != "name" or not is_named(last) or len(key) > LONGEST_SORT_KEY or "\0" in key:
+    if kind != "name" or not is_stored_id(last) or len(key) > LONGEST_SORT_KEY or "\0" in key:
         raise InvalidInput("cursor: is none that was given out")
     return Place(limit, last, key)
 
@@ -255,7 +255,7 @@ def place(limit: int) -> Place:
 def after() -> str:
     """What the request's `cursor` says. Raises `InvalidInput` for one that is none of ours."""
     last = _decoded()
-    if last and not is_named(last):
+    if last and not is_stored_id(last):
         raise InvalidInput("cursor: is none that was given out")
     return last
 

@@ -16,7 +16,7 @@ from authz.cli.audit_export import drop, erase_command, export
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.record import count_waiting, replayed
+from authz.record import drain_or_count, replay_facts
 from authz.texts import parse_number
 
 
@@ -31,7 +31,7 @@ def audit() -> None:
 @setting("database")
 def replay(check: bool, as_json: bool, database: str | None) -> None:
     """Rebuild the facts from the events alone, and tell where the tables say otherwise."""
-    read, differences, unproven = replayed(opened(settings(database=database).database))
+    read, differences, unproven = replay_facts(opened(settings(database=database).database))
     if as_json:
         write_json({"events": read, "differences": [vars(one) for one in differences], "unproven": unproven})
     else:
@@ -98,7 +98,7 @@ def verify(
         remembered, key = trusted(chosen.checkpoint_key)
         known = f"{known}\n{remembered}"
     connected = opened(chosen.database)
-    report = verified(connected, known, key, chosen.database, now(), count_waiting(connected))
+    report = verified(connected, known, key, chosen.database, now(), drain_or_count(connected))
     verdict = verdict_of(report)
     if as_json:
         trees = [

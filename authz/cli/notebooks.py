@@ -92,7 +92,9 @@ def _handed_on(database: str | None, policies: str | None, letters: str | None =
     url = absolute_url(chosen.database)
     key = str(Path(chosen.checkpoint_key).absolute()) if chosen.checkpoint_key else ""
     folder = str(Path(chosen.letters).absolute()) if chosen.letters else ""
-    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key, letters=folder)
+    chosen.export_to_environment(
+        database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key, letters=folder
+    )
     reached = connect(url)
     if reached.dialect == "sqlite" and not Path(str(reached.database)).is_file():
         raise Unavailable(f"there is no database at {reached.database}; make one with: caregrant migrate")

@@ -1,22 +1,22 @@
-"""Where the facts are: SQLite (WAL) or PostgreSQL, chosen by a URL, with the schema's migrations."""
+"""The database: SQLite (WAL) or PostgreSQL, chosen by a URL, with the migrations of the schema."""
 
-from authz.database.clock import ask_clock
+from authz.database.clock import check_clock
 from authz.database.connection import (
     Database,
     absolute_url,
-    answering,
     close_all,
     connect,
+    database_connection,
     discard_connection,
     gather_statistics,
     migrate,
-    own_connection,
-    pending,
+    pending_migrations,
     pipelined,
     schema_version,
+    unpooled_connection,
     write_back,
 )
-from authz.database.faults import FAULTS, WriteLocked, wrapped
+from authz.database.faults import FAULTS, WriteLocked, peewee_errors
 from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase
 from authz.database.schema_version import MIGRATIONS, known_version
@@ -32,19 +32,19 @@ __all__ = [
     "SqliteDatabase",
     "WriteLocked",
     "absolute_url",
-    "answering",
-    "ask_clock",
+    "check_clock",
     "close_all",
     "connect",
+    "database_connection",
     "discard_connection",
     "gather_statistics",
     "known_version",
     "masked_url",
     "migrate",
-    "own_connection",
-    "pending",
+    "peewee_errors",
+    "pending_migrations",
     "pipelined",
     "schema_version",
-    "wrapped",
+    "unpooled_connection",
     "write_back",
 ]

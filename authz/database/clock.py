@@ -1,12 +1,12 @@
-"""The clock of this process against the clock of the database's server, before anything is written.
+"""Compare the clock of this process with the clock of the database server, before anything is written.
 
-The processes of an SQLite file share one machine and one clock: there is nothing to compare.
+The processes that use an SQLite file run on one machine with one clock: there is nothing to compare.
 """
 
-from collections.abc import Callable
 from time import time_ns
 from typing import Any
 
+from authz.database.pending import Pending
 from authz.domain import format_micros
 from authz.errors import Unavailable
 
@@ -15,23 +15,22 @@ TOLERANCE_SECONDS = 5
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
-def ask_clock(database: Any) -> Callable[[], None]:
-    """Ask PostgreSQL for its clock; what is returned raises `Unavailable` if this process's clock is another.
+def check_clock(database: Any) -> Pending[None]:
+    """Ask PostgreSQL for its time; the result raises `Unavailable` if the clock of this process differs too much.
 
-    Inside a pipeline the question is on its way, so that it costs no wait of its own. It is read before the transaction
-    ends.
+    Inside a pipeline the query costs no extra wait. Read the result before the transaction ends.
     """
     if database.dialect != "postgresql":
-        return lambda: None
-    before, asked = time_ns() // 1000, database.execute_sql(_NOW)
+        return Pending(lambda: None)
+    before, cursor = time_ns() // 1000, database.execute_sql(_NOW)
 
     def require_same_clock() -> None:
-        ((server,),) = asked.fetchall()
+        ((server,),) = cursor.fetchall()
         after, tolerance = time_ns() // 1000, TOLERANCE_SECONDS * 1_000_000
         if not before - tolerance <= server <= after + tolerance:
             raise Unavailable(
-                f"this machine's clock says {format_micros(after)}, the database's {format_micros(server)}: "
-                f"they differ by more than {TOLERANCE_SECONDS} s, and nothing is written"
+                f"the clock of this machine says {format_micros(after)}, the clock of the database "
+                f"{format_micros(server)}: they differ by more than {TOLERANCE_SECONDS} s, and nothing is written"
             )
 
-    return require_same_clock
+    return Pending(require_same_clock)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import peewee
 
-from authz.database import Database, SqliteDatabase, answering, gather_statistics
+from authz.database import Database, SqliteDatabase, database_connection, gather_statistics
 from authz.database.statements import OPERATIONS_LOCK, take_exclusive_lock
 from authz.domain import to_micros
 from authz.errors import ImportRefused, InvalidInput, Unavailable
@@ -58,7 +58,7 @@ def import_facts(
     """
     report, moment, done = ImportReport(), to_micros(now), 0
     changed: set[tuple[object, ...]] = set()
-    with _at_hand(file) as whole, answering(database), _beginning(database):
+    with _at_hand(file) as whole, database_connection(database), _beginning(database):
         _hold_operations(database)
         for lines, read in _stretches(whole, types):
             stretch = ImportBatch(database, moment, lines, changed)
@@ -110,7 +110,10 @@ def _at_hand(file: BinaryIO) -> Iterator[BinaryIO]:
 @contextmanager
 def _beginning(database: Database) -> Iterator[None]:
     """Begin the import's transaction. On SQLite it waits longer for the write lock than a service does."""
-    with database.patience(_PATIENCE) if isinstance(database, SqliteDatabase) else nullcontext(), database.atomic():
+    with (
+        database.write_lock_timeout(_PATIENCE) if isinstance(database, SqliteDatabase) else nullcontext(),
+        database.atomic(),
+    ):
         yield
 
 

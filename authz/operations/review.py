@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from authz.database.statements import is_among
+from authz.database.statements import in_condition
 from authz.domain import VERDICTS, Row
 from authz.errors import CaregrantError, ImportRefused
 from authz.models import Grant, Review, StandingShare
@@ -85,7 +85,9 @@ def _standing(change: Change, verdicts: Sequence[Verdict]) -> dict[int, Row]:
     """The standing shares that are spoken of, locked before their subscriptions, as those who end them do."""
     numbers = [one.number for one in verdicts if one.noun == "standing_share"]
     found = (
-        StandingShare.select().where(is_among(change.database, StandingShare.id, numbers)).order_by(StandingShare.id)
+        StandingShare.select()
+        .where(in_condition(change.database, StandingShare.id, numbers))
+        .order_by(StandingShare.id)
     )
     return {row["id"]: row for row in change.rows(found, lock=EXCLUSIVE)}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from authz.database import Database
-from authz.database.statements import lock_by_moments
+from authz.database.statements import lock_with_retries
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def append_only_disabled(database: Database, table: str, timing: str) -> Iterato
     """Rows of this table may change (`timing`: UPDATE or DELETE) inside this block of the transaction."""
     if database.dialect == "postgresql":
         name = "decision_append_only" if table.startswith("decision") else f"{table}_append_only"
-        lock_by_moments(database, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        lock_with_retries(database, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
         database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER {name}")
         yield
         database.execute_sql(f"ALTER TABLE {table} ENABLE TRIGGER {name}")

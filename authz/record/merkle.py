@@ -40,7 +40,7 @@ class Frontier:
             root = node_hash(left, root)
         return root
 
-    def grown(self, leaves: Sequence[bytes]) -> tuple["Frontier", list[tuple[int, int, list[bytes]]]]:
+    def append(self, leaves: Sequence[bytes]) -> tuple["Frontier", list[tuple[int, int, list[bytes]]]]:
         """The tree with the hashes of more leaves, and the nodes that became complete: level, first index, hashes."""
         old = dict(zip(_levels(self.size), self.nodes, strict=True))
         completed: list[tuple[int, int, list[bytes]]] = []

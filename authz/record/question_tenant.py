@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any
 
 from authz.database import Database, pipelined
-from authz.database.statements import RECORD_LOCK, by_statement
-from authz.models import Decision
+from authz.database.statements import RECORD_LOCK, statement_batches
+from authz.models import RecordedDecision
 
 COLUMNS = (
     "at",
@@ -62,7 +62,7 @@ _DURABLE = {True: "current_setting('synchronous_commit')", False: "'off'"}
 
 @cache
 def _insert(columns: tuple[str, ...], count: int, param: str, first: str = "") -> str:
-    fields = [Decision._meta.fields[name] for name in columns]
+    fields = [RecordedDecision._meta.fields[name] for name in columns]
     names = ", ".join(f'"{field.column_name}"' for field in fields)
     row = ", ".join(f"CAST({param} AS {_TYPES.get(field.field_type, 'TEXT')})" for field in fields)
     text = _INSERT.replace("{first}", first).replace("{after}", ", recording" if first else "")
@@ -71,7 +71,7 @@ def _insert(columns: tuple[str, ...], count: int, param: str, first: str = "") -
 
 def insert_decisions(database: Database, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert answers, each a tuple in the order of `columns`, with where they belong. Raises Peewee's errors."""
-    for some in by_statement(rows):
+    for some in statement_batches(rows):
         sql = _insert(columns, len(some), database.param)
         database.execute_sql(sql, [value for row in some for value in row])
 
@@ -82,7 +82,7 @@ def record_alone(
     """Insert answers on PostgreSQL, in a transaction of their own: one statement, if one takes them all. `durable`: not
     before they are on the disk, as the server is set. Raises Peewee's errors.
     """
-    portions = list(by_statement(rows))
+    portions = list(statement_batches(rows))
     with pipelined(database) if len(portions) > 1 else nullcontext():
         for some in portions:
             sql = _insert(columns, len(some), database.param, _FIRST.format(_DURABLE[durable]))

@@ -14,9 +14,9 @@ from authz.audit.export.fhir import Release, resources
 from authz.callers.clients import add_client, find_client
 from authz.database import Database
 from authz.domain import format_instant, to_micros
-from authz.models import Decision, Event, Grant, StandingShare
-from authz.policy.decision import Decision as Decided
-from authz.record import Actor, Asked, record_decisions
+from authz.models import Event, Grant, RecordedDecision, StandingShare
+from authz.policy.decision import Decision
+from authz.record import Actor, RecordedQuestion, record_decisions
 from tests.support.people import NOW
 from tests.support.recorded import record
 
@@ -44,11 +44,11 @@ def asked(database: Database) -> Database:
         Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.role == "viewer").tuples().execute(database)[0][0]
     )
     given = [
-        Decided(True, "permitted", "f" * 64, to_micros(NOW), ("R5",), grant),
-        Decided(True, "permitted", "f" * 64, to_micros(NOW), ("R4",), None, 1),
-        Decided(False, "denied", "f" * 64, to_micros(NOW)),
+        Decision(True, "permitted", "f" * 64, to_micros(NOW), ("R5",), grant),
+        Decision(True, "permitted", "f" * 64, to_micros(NOW), ("R4",), None, 1),
+        Decision(False, "denied", "f" * 64, to_micros(NOW)),
     ]
-    question = Asked(("practitioner", "bob"), "view", ("patient", "p-1"), purpose="TREAT")
+    question = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"), purpose="TREAT")
     record_decisions(database, actor, [(question, one) for one in given])
     return database
 
@@ -63,7 +63,7 @@ def test_every_resource_is_valid(release: Release, asked: Database) -> None:
         names.add((one["resourceType"], one["id"]))
         MODELS[release][one["resourceType"]].model_validate_json(orjson.dumps(one))
     assert counted["Consent"] == Grant.select().count(asked) + StandingShare.select().count(asked)
-    assert counted["AuditEvent"] == Event.select().count(asked) + Decision.select().count(asked)
+    assert counted["AuditEvent"] == Event.select().count(asked) + RecordedDecision.select().count(asked)
     assert len(names) == counted.total()
 
 
@@ -73,7 +73,7 @@ def told(database: Database, release: Release) -> dict[str, dict[str, Any]]:
 
 def test_a_decision_follows_balp_where_it_can(asked: Database) -> None:
     """A permit by a grant claims the profile, with four agents and two entities; a denial without a grant does not."""
-    last = Decision.select().count(asked)
+    last = RecordedDecision.select().count(asked)
     found = told(asked, "r4")
     by_grant, by_share, denied = (found[f"decision-{last - ago}"] for ago in (2, 1, 0))
     for permit in (by_grant, by_share):

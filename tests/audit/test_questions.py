@@ -21,11 +21,10 @@ from authz.audit.questions.disclosures import disclosure_kind
 from authz.audit.session import Audit, open_audit
 from authz.database import Database, close_all, connect, migrate
 from authz.errors import InvalidInput, Unavailable
-from authz.models import Decision, Event, Grant, Patient, Review
+from authz.models import Event, Grant, Patient, RecordedDecision, Review
 from authz.policy.plan import Place
 from authz.queries import practitioner as practitioner_queries
-from authz.record import Actor, Asked, record_decisions
-from authz.record import searched as a_search
+from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from tests.support.acting import by, pdp_of
 from tests.support.history import BEGIN, END, STRICT, History, Ledger, Span, week_of
 from tests.support.people import NOW, add, fill
@@ -122,7 +121,10 @@ def test_q2_who_did(known: Known) -> None:
             if one.patient == patient and since <= one.at < to
         ]
         assert set(found.frame.client) <= {1}
-        assert Decision.select().where(Decision.resource == patient).count(known.history.database) == found.checked
+        assert (
+            RecordedDecision.select().where(RecordedDecision.resource == patient).count(known.history.database)
+            == found.checked
+        )
         seen += len(told)
     assert seen > 50
 
@@ -333,8 +335,8 @@ def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
 
 def searched(database: Database, actor: Actor) -> None:
     """An app searches for Alice who may view p-1."""
-    asked = Asked(("practitioner", ""), "view", ("patient", "p-1"), size=2)
-    record_decisions(database, actor, [(asked, a_search(actor, "f" * 64))])
+    asked = RecordedQuestion(("practitioner", ""), "view", ("patient", "p-1"), size=2)
+    record_decisions(database, actor, [(asked, search_decision(actor, "f" * 64))])
 
 
 def test_q6_subject_access(known: Known) -> None:
@@ -559,7 +561,7 @@ def test_q20_replayed_decisions(known: Known) -> None:
     }
     told = {}
     for number, allowed, now_allowed in rows(found, "decision", "allowed", "replayed_allowed"):
-        row = Decision.select().where(Decision.id == number).execute(known.history.database)[0]
+        row = RecordedDecision.select().where(RecordedDecision.id == number).execute(known.history.database)[0]
         told[row.request_id] = (allowed, now_allowed)
     assert told == expected
     assert any(now for _, now in told.values())
@@ -652,7 +654,7 @@ def test_every_answer_has_its_columns_and_types(known: Known) -> None:
 def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
     """Every question about decisions finds on the exported months what it finds in the database, to the last value."""
     exported = list(export_parquet(known.history.database, tmp_path / "decisions", END))
-    assert sum(one.decisions for one in exported) == Decision.select().count(known.history.database)
+    assert sum(one.decisions for one in exported) == RecordedDecision.select().count(known.history.database)
     there = open_audit(known.audit.url, as_of=END, reader="compliance", parquet=tmp_path / "decisions")
     patient = known.ledger.given[5].patient
     asked = [

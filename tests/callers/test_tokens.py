@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
 from authz.callers.signed_tokens import BadToken
-from authz.callers.tokens import Tokens, sign
+from authz.callers.tokens import Tokens, sign_token
 from authz.database import Database
 from authz.errors import InvalidInput, Unavailable
 from authz.settings import Settings
@@ -207,7 +207,7 @@ def test_over_http(provider: KeyServer, sqlite_database: Database) -> None:
 def test_a_development_token(tmp_path: Path) -> None:
     """The development key signs and verifies its own tokens alone; its file is its owner's only."""
     one, other = (Settings(development_key=str(tmp_path / name)) for name in ("one", "other"))
-    token = sign(one, "Alice@Clinic.example", NOW, 60)
+    token = sign_token(one, "Alice@Clinic.example", NOW, 60)
     assert Tokens(one).login_of(token, NOW) == "alice@clinic.example"
     assert (tmp_path / "one").stat().st_mode & 0o077 == 0
     for strange in (Tokens(other), Tokens(Settings())):
@@ -216,7 +216,7 @@ def test_a_development_token(tmp_path: Path) -> None:
     with pytest.raises(BadToken):
         Tokens(one).login_of(token, NOW + timedelta(seconds=91))
     with pytest.raises(InvalidInput, match="CAREGRANT_DEVELOPMENT_KEY"):
-        sign(Settings(), "alice@clinic.example", NOW, 60)
+        sign_token(Settings(), "alice@clinic.example", NOW, 60)
     (tmp_path / "broken").write_text("{}")
     with pytest.raises(InvalidInput, match="no signing key"):
         Tokens(Settings(development_key=str(tmp_path / "broken")))

@@ -7,14 +7,14 @@ import peewee
 import psycopg
 import pytest
 
-from authz.database import Database, Limits, answering, close_all, connect, pipelined
+from authz.database import Database, Limits, close_all, connect, database_connection, pipelined
 from authz.database.pool import Pool
 from authz.database.sessions import Session, open_session
 from authz.database.statements import (
     OPERATIONS_LOCK,
     end_frozen_clients,
     insert_rows,
-    lock_by_moments,
+    lock_with_retries,
     take_exclusive_lock,
     take_locks,
 )
@@ -23,7 +23,7 @@ from authz.models import Subscription
 from authz.settings import Settings
 from tests.support.services import until
 
-SHORT = Limits(statement=200, lock=100, idle=300, held=600)
+SHORT = Limits(statement=200, lock=100, idle=300, connection=600)
 
 
 def settings_of(database: Database) -> dict[str, str]:
@@ -62,7 +62,7 @@ def test_what_the_url_holds_goes_before(postgresql_url: str) -> None:
 
 
 def ask(database: Database, sql: str) -> None:
-    with answering(database):
+    with database_connection(database):
         database.execute_sql(sql).fetchone()
 
 
@@ -167,7 +167,7 @@ def _refused(pool: Pool, error: type[Exception]) -> None:
 
 def test_an_import_waits_for_operations_by_moments(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While an operation is frozen, others of its kind go on within each pause; then the import has its turn."""
-    monkeypatch.setattr("authz.database.statements._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("authz.database.statements._LOCK_PAUSE_SECONDS", 0.05)
     frozen, importing, other = (connect(postgresql_url) for _ in range(3))
     done = threading.Event()
 
@@ -197,17 +197,17 @@ def test_an_import_waits_for_operations_by_moments(postgresql_url: str, monkeypa
 
 def test_a_month_is_dropped_by_moments(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who reads the decisions for long keeps a month from being dropped, and answers wait behind it for a moment."""
-    monkeypatch.setattr("authz.database.statements._TRIES", 3)
-    monkeypatch.setattr("authz.database.statements._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("authz.database.statements._LOCK_TRIES", 3)
+    monkeypatch.setattr("authz.database.statements._LOCK_PAUSE_SECONDS", 0.05)
     reading, dropping = connect(postgresql_url), connect(postgresql_url)
     began = time.monotonic()
     with reading.atomic():
         reading.execute_sql("SELECT count(*) FROM decision")
         with pytest.raises(peewee.OperationalError, match="lock timeout"), dropping.atomic():
-            lock_by_moments(dropping, "LOCK TABLE decision IN ACCESS EXCLUSIVE MODE")
+            lock_with_retries(dropping, "LOCK TABLE decision IN ACCESS EXCLUSIVE MODE")
     assert time.monotonic() - began < 3
     with dropping.atomic():
-        lock_by_moments(dropping, "LOCK TABLE decision IN ACCESS EXCLUSIVE MODE")
+        lock_with_retries(dropping, "LOCK TABLE decision IN ACCESS EXCLUSIVE MODE")
         assert settings_of(dropping)["idle_in_transaction_session_timeout"] == "10s"
     close_all(reading)
     close_all(dropping)

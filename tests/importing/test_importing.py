@@ -30,11 +30,11 @@ from authz.models import (
 )
 from authz.policy.compiler import Vocabulary, load
 from authz.policy.pdp import PDP
-from authz.record import replayed
-from authz.settings import shipped
+from authz.record import replay_facts
+from authz.settings import shipped_folder
 from tests.support.people import NOW
 
-POLICY = load(shipped("policies"))
+POLICY = load(shipped_folder("policies"))
 BEFORE = format_instant(NOW - timedelta(days=400))
 SINCE = format_instant(NOW - timedelta(days=100))
 LATER = format_instant(NOW + timedelta(days=100))
@@ -102,13 +102,13 @@ def test_every_new_fact_has_an_event_of_ids_only(database: Database) -> None:
 def test_what_was_imported_can_be_replayed(database: Database) -> None:
     """The events of two imports, the second with the next owner, rebuild the facts; a row without one is found out."""
     told(database, *CLINIC)
-    assert replayed(database)[1] == []
+    assert replay_facts(database)[1] == []
     told(database, {"grant": {"patient": "p-1", "practitioner": "bob", "role": "owner"}}, later=1)
     kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
     assert kinds[-3:] == ["grant:ended", "grant:ended", "grant:imported"]
-    assert replayed(database)[1] == []
+    assert replay_facts(database)[1] == []
     Grant.update(end_cause="expired").where(Grant.practitioner == "alice").execute(database)
-    assert [one.side for one in replayed(database)[1]] == ["stored", "told"]
+    assert [one.side for one in replay_facts(database)[1]] == ["stored", "told"]
 
 
 def test_the_same_file_twice_changes_nothing(database: Database) -> None:

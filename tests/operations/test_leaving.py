@@ -12,7 +12,7 @@ import pytest
 from authz import operations
 from authz.callers.clients import add_client, find_client, list_clients, revoke_client, revoke_clients, rotate_client
 from authz.database import clock, close_all, connect
-from authz.database.statements import is_among
+from authz.database.statements import in_condition
 from authz.domain import format_instant
 from authz.errors import Conflict, Denied, ImportRefused, Unavailable
 from authz.importing import import_facts
@@ -401,5 +401,5 @@ def test_names_of_more_people_than_a_statement_takes_values(clinic: Clinic) -> N
     """What pages read about many rows is one value too."""
     ids = [f"x-{number}" for number in range(66_000)]
     assert practitioner_queries.people(clinic.pdp, [*ids, "bob"])["bob"]["name"] == "Bob"
-    condition = is_among(clinic.database, Patient.id, [*ids, "p-1"])
+    condition = in_condition(clinic.database, Patient.id, [*ids, "p-1"])
     assert Patient.select().where(condition).count(clinic.database) == 1

@@ -20,7 +20,7 @@ from authz.domain import FOREVER_MICROS, to_micros
 from authz.errors import ImportRefused, InvalidInput
 from authz.models import Event, Grant, Patient, Practitioner, Review, StandingShare
 from authz.operations import Reviewed, Verdict, review, share
-from authz.record import Asked, record_decisions
+from authz.record import RecordedQuestion, record_decisions
 from tests.cli.test_cli import refused, run
 from tests.support.acting import Clinic, by, login
 from tests.support.people import NOW, add, fill
@@ -99,7 +99,7 @@ def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_ur
     made = Clinic(sqlite_database)
     share(made.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), reason="second opinion")
     for later, who, purpose in ((1, "oscar", "TREAT"), (2, "oscar", "ETREAT"), (3, "oscar", "TREAT"), (4, "carol", "")):
-        asked = Asked(("practitioner", who), "view", ("patient", "p-1"), purpose=purpose)
+        asked = RecordedQuestion(("practitioner", who), "view", ("patient", "p-1"), purpose=purpose)
         at = NOW + timedelta(seconds=later)
         decision = made.pdp.evaluate(asked.subject, "view", asked.resource, now=at)
         record_decisions(sqlite_database, by(who, later), [(asked, decision)])

@@ -23,7 +23,7 @@ from authz.audit.integrity.proofs import prove_consistency, prove_decision, prov
 from authz.audit.integrity.verification import verification
 from authz.database import MIGRATIONS, Database, close_all, connect, migrate
 from authz.errors import InvalidInput, NotFound
-from authz.models import Answer, Decision, Event, Patient, PersonalSecret, Seal
+from authz.models import Event, IdempotentResponse, Patient, PersonalSecret, RecordedDecision, Seal
 from authz.record import Actor, seal
 from authz.record.erasure import ERASED_NAME, erase
 from authz.record.leaves import canonical
@@ -43,7 +43,7 @@ def test_the_reference_leaves_have_the_reference_root() -> None:
     """The trees are those of RFC 6962: the eight leaves of its reference implementation give its root."""
     leaves = [leaf_hash(bytes.fromhex(one)) for one in REFERENCE]
     root = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
-    assert Frontier().grown(leaves)[0].root.hex() == root
+    assert Frontier().append(leaves)[0].root.hex() == root
     assert verify.root_of(leaves).hex() == root
 
 
@@ -54,7 +54,7 @@ def test_roots_agree_with_another_implementation() -> None:
     other, edge, random_ = InmemoryTree(algorithm="sha256"), Frontier(), random.Random(6)
     while edge.size < 70:
         some = [str(edge.size + at).encode() for at in range(random_.choice((1, 1, 2, 5, 16)))]
-        edge, _ = edge.grown([leaf_hash(one) for one in some])
+        edge, _ = edge.append([leaf_hash(one) for one in some])
         for one in some:
             other.append_entry(one)
         assert edge.root == other.get_root()
@@ -164,7 +164,11 @@ def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Sign
     kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
     erased = erase(recorded, Actor("", NOW), "practitioner:bob")
     assert erased.decisions == sum(number % 3 > 0 for number in range(ASKED))
-    assert not Decision.select().where(Decision.actor == "bob", Decision.address != "").exists(recorded)
+    assert (
+        not RecordedDecision.select()
+        .where(RecordedDecision.actor == "bob", RecordedDecision.address != "")
+        .exists(recorded)
+    )
     assert Event.select().where(Event.address == "192.0.2.7").count(recorded) > 0
     assert erase(recorded, Actor("", NOW), "patient:p-5").events == 1
     assert not Event.select().where(Event.reason == "on leave").exists(recorded)
@@ -189,12 +193,14 @@ def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Si
     ).execute(recorded)
     answered = {"caller": "x", "fingerprint": "", "status": 201, "created_at": NOW, "subscription": "north"}
     for one in ("p-5", "p-55"):
-        Answer.insert(key=one, body=f'{{"id":"{one}","name":"Zoltan Unique"}}', **answered).execute(recorded)
+        IdempotentResponse.insert(key=one, body=f'{{"id":"{one}","name":"Zoltan Unique"}}', **answered).execute(
+            recorded
+        )
     before = Event.select().count(recorded)
     assert erase(recorded, Actor("", NOW), "patient:p-5").patient == 2
     row = Patient.select().where(Patient.id == "p-5").execute(recorded)[0]
     assert (row.name, row.reference, row.search_key.strip()) == (ERASED_NAME, "", "(erased)")
-    assert [one.key for one in Answer.select().execute(recorded)] == ["p-55"]
+    assert [one.key for one in IdempotentResponse.select().execute(recorded)] == ["p-55"]
     changed, erased = Event.select().order_by(Event.id).offset(before).execute(recorded)
     assert (changed.kind, changed.patient, changed.body["changed"]) == ("patient:changed", "p-5", ["name", "reference"])
     assert ERASED_NAME not in str(changed.body)

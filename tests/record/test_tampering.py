@@ -14,8 +14,8 @@ from authz.audit.integrity.checkpoints import Signer, checkpoint, full
 from authz.audit.integrity.verification import verification, verified
 from authz.database import FAULTS, Database, close_all, connect, migrate
 from authz.errors import Conflict
-from authz.models import Decision, Event, Leaf, Seal
-from authz.record import replayed, seal
+from authz.models import Event, MerkleLeaf, RecordedDecision, Seal
+from authz.record import replay_facts, seal
 from authz.record.merkle import Frontier
 from tests.support.people import NOW
 from tests.support.recorded import ANSWERS, answer, record
@@ -39,16 +39,16 @@ def truncate(database: Database) -> None:
     lines = [line for line in log_lines(database) if "hash" in line or "tree" in line]
     begin = next(at for at, line in enumerate(lines) if line.get("tree") == "north")
     leaves = [bytes.fromhex(line["hash"]) for line in lines[begin + 1 :][: lines[begin]["size"]]][:-5]
-    edge, _ = Frontier().grown(leaves)
-    gone = Leaf.select(Leaf.event).where(Leaf.tree == "north", Leaf.number >= edge.size)
+    edge, _ = Frontier().append(leaves)
+    gone = MerkleLeaf.select(MerkleLeaf.event).where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size)
     Event.delete().where(Event.id.in_([one for (one,) in gone.tuples().execute(database) if one])).execute(database)
-    seals = Leaf.select(Leaf.seal).where(Leaf.tree == "north", Leaf.number >= edge.size)
+    seals = MerkleLeaf.select(MerkleLeaf.seal).where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size)
     for (one,) in list(seals.tuples().execute(database)):
         for number, last in Seal.select(Seal.first, Seal.last).where(Seal.id == one).tuples().execute(database):
-            which = (Decision.subscription == "north", Decision.id.between(number, last))
-            Decision.delete().where(*which).execute(database)
+            which = (RecordedDecision.subscription == "north", RecordedDecision.id.between(number, last))
+            RecordedDecision.delete().where(*which).execute(database)
         Seal.delete().where(Seal.id == one).execute(database)
-    Leaf.delete().where(Leaf.tree == "north", Leaf.number >= edge.size).execute(database)
+    MerkleLeaf.delete().where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size).execute(database)
     database.execute_sql(f"DELETE FROM node WHERE tree = 'north' AND (number + 1) * 16 > {edge.size} AND level = 4")
     database.execute_sql(
         f"UPDATE tree SET size = {database.param}, edge = {database.param} WHERE name = 'north'",
@@ -208,7 +208,7 @@ def test_a_forged_body_stops_no_reader(recorded: Database, body: str) -> None:
     unlock(recorded)
     (number,) = recorded.execute_sql("SELECT id FROM event WHERE kind = 'grant:started' LIMIT 1").fetchone()
     recorded.execute_sql(f"UPDATE event SET body = '{body}' WHERE id = {number}")
-    differences = replayed(recorded).differences
+    differences = replay_facts(recorded).differences
     assert "grant" in {one.noun for one in differences}
     assert sum(1 for line in log_lines(recorded) if line.get("row") == f"event {number}") == 1
     assert any(one["id"] == f"event-{number}" for one in fhir.resources(recorded, "r4", NOW))

@@ -14,8 +14,8 @@ from authz.audit.integrity.verdict import verdict_of
 from authz.audit.integrity.verification import verification, verified
 from authz.audit.verify import Facts, Verifier, batch_faults, described
 from authz.database import MIGRATIONS, Database, close_all, connect, migrate
-from authz.models import Decision, Erased, Event, PersonalSecret, Seal
-from authz.record import Actor, NewEvent, append, replayed, seal
+from authz.models import ErasedField, Event, PersonalSecret, RecordedDecision, Seal
+from authz.record import Actor, NewEvent, append, replay_facts, seal
 from authz.record.commitments import commitment
 from authz.record.erasure import erase
 from authz.record.events import enter_existing
@@ -116,8 +116,8 @@ def test_a_source_that_no_tree_covers_lowers_the_word(recorded: Database, signer
 
 def drop_this_month(database: Database, **more: Any) -> None:
     """Delete the decisions of the present month, and record that it was dropped, as a forger would."""
-    where = (Decision.asked_at >= datetime(2026, 6, 1, tzinfo=UTC),)
-    count = Decision.delete().where(*where).execute(database)
+    where = (RecordedDecision.asked_at >= datetime(2026, 6, 1, tzinfo=UTC),)
+    count = RecordedDecision.delete().where(*where).execute(database)
     seals = Seal.select().where(Seal.month == MONTH).count(database)
     body = {"month": MONTH, "decisions": count, "seals": seals, "retention_years": 6, **more}
     with database.atomic():
@@ -144,7 +144,9 @@ def test_a_month_is_not_dropped_by_an_event_alone(recorded: Database, more: dict
 def test_a_drop_in_the_future_is_early(recorded: Database) -> None:
     """A forger who sets the event into the time when the month would be over is found by who knows the present."""
     unlock(recorded)
-    count = Decision.delete().where(Decision.asked_at >= datetime(2026, 6, 1, tzinfo=UTC)).execute(recorded)
+    count = (
+        RecordedDecision.delete().where(RecordedDecision.asked_at >= datetime(2026, 6, 1, tzinfo=UTC)).execute(recorded)
+    )
     seals = Seal.select().where(Seal.month == MONTH).count(recorded)
     body = {"month": MONTH, "decisions": count, "seals": seals, "retention_years": 6}
     late = NOW + timedelta(days=7 * 366)
@@ -168,12 +170,12 @@ def erase_silently(database: Database, whose: str) -> None:
     ((secret,),) = (
         PersonalSecret.select(PersonalSecret.value).where(PersonalSecret.whose == whose).tuples().execute(database)
     )
-    models: dict[str, Any] = {"decision": Decision, "event": Event}
+    models: dict[str, Any] = {"decision": RecordedDecision, "event": Event}
     for noun, model in models.items():
         which = (model.actor == whose.partition(":")[2], model.address != "")
         for number, text in list(model.select(model.id, model.address).where(*which).tuples().execute(database)):
             held = commitment(bytes(secret), noun, number, "address", text)
-            Erased.insert(noun=noun, row=number, field="address", commitment=held).execute(database)
+            ErasedField.insert(noun=noun, row=number, field="address", commitment=held).execute(database)
         model.update(address="").where(*which).execute(database)
     PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(database)
 
@@ -202,7 +204,7 @@ def test_a_text_beside_its_commitment_is_compared(recorded: Database, table: str
     )
     unlock(recorded)
     held = commitment(bytes(secret), table, number, "address", text)
-    Erased.insert(noun=table, row=number, field="address", commitment=held).execute(recorded)
+    ErasedField.insert(noun=table, row=number, field="address", commitment=held).execute(recorded)
     recorded.execute_sql(f"UPDATE {table} SET address = '203.0.113.9' WHERE id = {number}")
     assert "changed row" in kinds(recorded)
     PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(recorded)
@@ -229,7 +231,7 @@ def sealed(numbers: range) -> tuple[dict[str, Any], bytes, bytes, list[tuple[int
     rows = [(number, leaf_hash(str(number).encode())) for number in numbers]
     content = {"id": 1, "first": numbers[0], "last": numbers[-1], "count": len(rows)}
     leaves = [leaf for _, leaf in rows]
-    return content, Frontier().grown(leaves)[0].root, b"".join(leaf[:8] for leaf in leaves), rows
+    return content, Frontier().append(leaves)[0].root, b"".join(leaf[:8] for leaf in leaves), rows
 
 
 def test_each_row_is_named() -> None:
@@ -301,10 +303,10 @@ def test_an_upgrade_tells_what_stands(database_url: str) -> None:
     report = judge(database)
     assert (report.findings, report.facts, report.adopted) == ([], 4, 4)
     assert "4 were first told by an upgrade" in report.verdict.sentence
-    assert replayed(database)[1] == []
+    assert replay_facts(database)[1] == []
     sql("UPDATE practitioner SET login = 'eve@north.example'")(database)
     assert kinds(database) == {"changed fact"}
-    assert {(one.noun, one.side) for one in replayed(database)[1]} == {
+    assert {(one.noun, one.side) for one in replay_facts(database)[1]} == {
         ("practitioner", "told"),
         ("practitioner", "stored"),
     }

@@ -14,7 +14,7 @@ from authz.callers.clients import add_client
 from authz.database import Database
 from authz.domain import FOREVER, to_micros
 from authz.errors import NotEligible
-from authz.models import Decision, Event, Grant, Membership, Review
+from authz.models import Event, Grant, Membership, RecordedDecision, Review
 from authz.operations import (
     Verdict,
     add_patient,
@@ -30,11 +30,11 @@ from authz.operations import (
     transfer,
 )
 from authz.policy.compiler import compile_texts, load
-from authz.policy.decision import Decision as Decided
+from authz.policy.decision import Decision
 from authz.policy.pdp import PDP
-from authz.record import Actor, Asked, record_decisions
-from authz.record.policies import policy_loaded
-from authz.settings import shipped
+from authz.record import Actor, RecordedQuestion, record_decisions
+from authz.record.policies import record_policy_loaded
+from authz.settings import shipped_folder
 
 BEGIN = datetime(2023, 6, 1, 8, tzinfo=UTC)
 END = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -132,16 +132,18 @@ class History:
         self.ledger = Ledger()
         self.now = BEGIN
         self._requests = 0
-        self.pdp = PDP(database, load(shipped("policies")))
+        self.pdp = PDP(database, load(shipped_folder("policies")))
         texts = {
-            path.name: path.read_text() for path in sorted(shipped("policies").glob("*.*")) if path.suffix != ".md"
+            path.name: path.read_text()
+            for path in sorted(shipped_folder("policies").glob("*.*"))
+            if path.suffix != ".md"
         }
         texts["patient.polar"] = texts["patient.polar"].replace(
             "shared_by_owner(practitioner, patient) and", "false and"
         )
         self.strict = PDP(database, compile_texts(texts))
         add_client(database, name="records", scopes=("decide", "act"), subscription=None, now=BEGIN)
-        policy_loaded(database, Actor("", BEGIN), self.pdp.policy, "policies")
+        record_policy_loaded(database, Actor("", BEGIN), self.pdp.policy, "policies")
         self._found()
         for week in range(WEEKS):
             with database.atomic():
@@ -240,7 +242,7 @@ class History:
         actor = self.by(who)
         pdp = self.strict if strict else self.pdp
         decision = pdp.evaluate(("practitioner", who), "view", ("patient", patient), now=actor.now)
-        asked = Asked(("practitioner", who), "view", ("patient", patient), purpose=purpose)
+        asked = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose=purpose)
         record_decisions(self.database, actor, [(asked, decision)])
         self.ledger.given.append(Given(actor.now, who, patient, decision.allowed, purpose, actor.request_id, strict))
         return decision.allowed
@@ -261,11 +263,11 @@ class History:
             case 60:
                 self.lapse("harbour", live=False)
             case 80:
-                policy_loaded(self.database, self.by(""), self.strict.policy, "strict")
+                record_policy_loaded(self.database, self.by(""), self.strict.policy, "strict")
             case 82:
                 self.lapse("harbour", live=True)
             case 86:
-                policy_loaded(self.database, Actor("", self.now), self.pdp.policy, "policies")
+                record_policy_loaded(self.database, Actor("", self.now), self.pdp.policy, "policies")
             case 90:
                 self.leave("erin", "north")
             case 95:
@@ -415,11 +417,11 @@ class History:
     def _forge(self, name: str, who: str, patient: str) -> None:
         """A permit that no policy gave."""
         actor = self.by(who)
-        decided = Decided(True, "permitted", self.pdp.version, to_micros(actor.now), ("R5",))
-        asked = Asked(("practitioner", who), "view", ("patient", patient), purpose="TREAT")
+        decided = Decision(True, "permitted", self.pdp.version, to_micros(actor.now), ("R5",))
+        asked = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose="TREAT")
         record_decisions(self.database, actor, [(asked, decided)])
         self.ledger.given.append(Given(actor.now, who, patient, True, "TREAT", actor.request_id, False, forged=True))
-        number = Decision.select(Decision.id).order_by(Decision.id.desc()).limit(1)
+        number = RecordedDecision.select(RecordedDecision.id).order_by(RecordedDecision.id.desc()).limit(1)
         self.ledger.planted[name] = number.execute(self.database)[0].id
 
 

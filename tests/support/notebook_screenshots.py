@@ -27,7 +27,7 @@ from authz.importing import demo
 from authz.operations import put_subscription
 from authz.policy.compiler import load
 from authz.record import Actor
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.acting import pdp_of
 from tests.support.browser import CHROMIUM, FLAGS
 from tests.support.consulted import consult
@@ -51,7 +51,7 @@ def make_record(name: str, folder: Path) -> dict[str, Any]:
     database.execute_sql("PRAGMA synchronous = 0")
     now = datetime.now(UTC)
     if name == "demonstration":
-        demo.fill(database, load(shipped("policies")).types, now - timedelta(hours=1))
+        demo.fill(database, load(shipped_folder("policies")).types, now - timedelta(hours=1))
         consult(database, now)
     elif name == "history":
         History(database)

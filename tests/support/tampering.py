@@ -14,7 +14,7 @@ from authz.models import Grant, Review
 from authz.record import Actor, NewEvent, append
 from authz.record.adoption import adopt_facts
 from authz.record.erasure import erase
-from authz.record.facts import NOUNS, standing_facts
+from authz.record.facts import NOUNS, stored_facts
 from authz.record.leaves import canonical
 from tests.support.people import NOW
 from tests.support.recorded import record
@@ -71,6 +71,6 @@ def tell_facts(database: Database) -> None:
     """Append the events of facts that a test wrote without any."""
     with database.atomic():
         adopt_facts(database, NOW)
-        for noun, _, row in standing_facts(database):
+        for noun, _, row in stored_facts(database):
             if noun in (*NOUNS, "entity"):
                 append(database, Actor("", NOW), [NewEvent(f"{noun}:imported", "", {"before": None, "after": row})])

@@ -16,7 +16,7 @@ from peewee import fn
 
 from authz.audit.export.log import origin_of
 from authz.audit.verify import Key, Malformed, Note, consistent, key_id, notes_in
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.database.statements import CHECKPOINT_LOCK, take_locks
 from authz.errors import Conflict, InvalidInput, Unavailable
 from authz.models import Checkpoint
@@ -133,8 +133,8 @@ def checkpoint(database: Database, signer: Signer, now: datetime) -> list[Note]:
     """
     seal(database, now)
     notes: list[Note] = []
-    with answering(database), database.atomic():
-        take_locks(database, CHECKPOINT_LOCK, alone=True)
+    with database_connection(database), database.atomic():
+        take_locks(database, CHECKPOINT_LOCK, exclusive=True)
         remembered, stored = signer.last(), kept(database)
         there = trees(database)
         lost = set(remembered) - {origin_of(signer.key.name, tree) for tree in there}

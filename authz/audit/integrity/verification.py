@@ -8,7 +8,7 @@ from datetime import datetime
 from authz.audit.export.batches import reading
 from authz.audit.export.log import as_it_stands, log_lines
 from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verdict, Verifier, notes_in
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import from_micros, to_micros
 from authz.errors import InvalidInput
 from authz.record.leaves import canonical
@@ -71,7 +71,7 @@ def verification(
 
 def _last_signed(database: Database) -> datetime | None:
     """When the last checkpoint claims to be signed; None for what is no instant: anybody may have written it."""
-    with answering(database):
+    with database_connection(database):
         last = database.execute_sql("SELECT at FROM checkpoint ORDER BY id DESC LIMIT 1").fetchone()
     try:
         return from_micros(last[0]) if last else None
@@ -94,7 +94,7 @@ def verified(
     except Malformed as error:
         raise InvalidInput(str(error)) from error
     name = whom.name if whom else _name(kept)
-    with answering(database), as_it_stands(database), reading(database, url) as add_decisions:
+    with database_connection(database), as_it_stands(database), reading(database, url) as add_decisions:
         micros = None if now is None else to_micros(now)
         verifier = Verifier(kept, whom, apart=add_decisions, write=canonical, now=micros)
         try:

@@ -21,7 +21,7 @@ from authz.audit.reports.interactive import PLAIN
 from authz.audit.reports.printed import Margins, page
 from authz.audit.reports.report import MIME
 from authz.errors import InvalidInput, NotFound
-from authz.settings import shipped
+from authz.settings import shipped_folder
 
 SETTINGS = ".jupyterlab"
 """Where JupyterLab keeps its settings for these notebooks, in their folder."""
@@ -49,7 +49,7 @@ class Shipped:
 
 def listed() -> list[Shipped]:
     """Every notebook, in reading order."""
-    return [_read(path) for path in sorted(shipped("notebooks").glob("[0-9]*.py"))]
+    return [_read(path) for path in sorted(shipped_folder("notebooks").glob("[0-9]*.py"))]
 
 
 def named(name: str) -> Shipped:
