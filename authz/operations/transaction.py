@@ -317,7 +317,7 @@ class Change:
     def close(self) -> None:
         """Write what was gathered, last of all: events take turns."""
         insert_rows(self.database, Notification, _NOTIFIED, self._notices)
-        record_decisions(self.database, self.actor, self._permitted, announced=True)
+        record_decisions(self.database, self.actor, self._permitted, record_locked=True)
         append(self.database, self.actor, self._happened, self.now)
 
     def record_refusals(self) -> None:

@@ -4,7 +4,7 @@ from authz.record.change_feed import read_events
 from authz.record.decision_log import MODES, DecisionLog, PendingRows, get_decision_log, set_decision_log
 from authz.record.decision_rows import RecordedQuestion, record_decisions, search_decision
 from authz.record.events import KINDS, Actor, NewEvent, append
-from authz.record.facts import NOUNS, fact_change, serialize_entity, told
+from authz.record.facts import NOUNS, fact_change, serialize_entity, serialize_fact
 from authz.record.partitions import create_partitions
 from authz.record.policies import keep_policy, list_served_policies, record_policy_loaded
 from authz.record.replay import Difference, replay_facts
@@ -36,6 +36,6 @@ __all__ = [
     "seal",
     "search_decision",
     "serialize_entity",
+    "serialize_fact",
     "set_decision_log",
-    "told",
 ]

@@ -1,5 +1,7 @@
-"""The record is append-only by triggers. Dropping a month whose time is over and erasing a person lift one table's, in
-one transaction, and put it back; both are explicit commands, and events of their own.
+"""Disable the trigger that keeps one table of the record append-only, for the length of a block.
+
+Only two explicit commands do so, each in one transaction, and each records an event: dropping a month after its
+retention period, and erasing a person.
 """
 
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from authz.database.statements import lock_with_retries
 
 @contextmanager
 def append_only_disabled(database: Database, table: str, timing: str) -> Iterator[None]:
-    """Rows of this table may change (`timing`: UPDATE or DELETE) inside this block of the transaction."""
+    """Allow changes to this table (`timing`: UPDATE or DELETE) inside this block of the transaction."""
     if database.dialect == "postgresql":
         name = "decision_append_only" if table.startswith("decision") else f"{table}_append_only"
         lock_with_retries(database, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
@@ -21,7 +23,7 @@ def append_only_disabled(database: Database, table: str, timing: str) -> Iterato
         return
     trigger = f"{table}_{timing.lower()}"
     sql = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?"
-    (written,) = database.execute_sql(sql, (trigger,)).fetchone()
+    (create_trigger,) = database.execute_sql(sql, (trigger,)).fetchone()
     database.execute_sql(f"DROP TRIGGER {trigger}")
     yield
-    database.execute_sql(written)
+    database.execute_sql(create_trigger)

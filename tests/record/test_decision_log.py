@@ -89,7 +89,7 @@ def test_one_bad_row_fails_alone(database: Database) -> None:
     log = get_decision_log(database)
     good, bad = (log_module.PendingRows([_row(client)]) for client in (None, 10**6))
     log._queue += [good, bad]
-    log._write_all()
+    log._write_queue()
     assert (good.done, good.error) == (True, None)
     assert isinstance(bad.error, Unavailable)
     assert RecordedDecision.select().count(database) == 1
@@ -102,7 +102,7 @@ def test_a_fault_of_ours_records_nobody(database: Database, monkeypatch: pytest.
     log._queue += waiting
     monkeypatch.setattr(log, "_commit", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        log._write_all()
+        log._write_queue()
     assert [type(one.error) for one in waiting] == [Unavailable, Unavailable]
 
 
@@ -169,10 +169,10 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
     answer(database, "slow")
     answer(other, "quick")
     with pytest.raises(Unavailable, match="lock timeout"):
-        seal(other, NOW, patience="50ms")
+        seal(other, NOW, lock_timeout="50ms")
     assert Seal.select().count(other) == 0
     transaction.__exit__(None, None, None)
-    assert seal(other, NOW, patience="50ms") == 2
+    assert seal(other, NOW, lock_timeout="50ms") == 2
     close_all(database)
     close_all(other)
 

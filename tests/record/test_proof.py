@@ -28,7 +28,7 @@ from authz.record import Actor, seal
 from authz.record.erasure import ERASED_NAME, erase
 from authz.record.leaves import canonical
 from authz.record.merkle import Frontier, consistency, inclusion, leaf_hash, node_hash
-from authz.record.trees import nodes_of, trees
+from authz.record.trees import node_reader, trees
 from tests.support.people import NOW
 from tests.support.recorded import ANSWERS, ASKED, answer, record
 
@@ -127,7 +127,7 @@ def test_stored_nodes_make_the_proofs(recorded: Database, signer: Signer) -> Non
     answer(recorded, NOW, range(1))
     with pytest.raises(InvalidInput, match="not sealed"):
         prove_decision(recorded, ANSWERS + 1)
-    nodes = nodes_of(recorded, "north")
+    nodes = node_reader(recorded, "north")
     assert nodes(3, 1) == node_hash(nodes(2, 2), nodes(2, 3))
 
 

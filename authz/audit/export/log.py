@@ -15,7 +15,7 @@ from authz.database import Database, database_connection
 from authz.database.statements import run, select_in
 from authz.models import Event, MerkleLeaf, MerkleNode, RecordedDecision, Seal
 from authz.record.events import event_leaf_contents
-from authz.record.facts import stored_facts, unreadable
+from authz.record.facts import stored_facts, unreadable_nouns
 from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, parse_document, seal_leaf, stored_bytes
 from authz.record.merkle import Frontier
 from authz.record.partitions import month_bounds
@@ -76,7 +76,7 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False, waitin
             yield from _stray_decisions(database, sealed)
         yield from _wrong_checkpoints(notes)
         yield from _wrong_nodes(database)
-        yield from ({"unread": noun} for noun in unreadable(database))
+        yield from ({"unread": noun} for noun in unreadable_nouns(database))
         yield from ({"fact": noun, "id": key, "row": row} for noun, key, row in stored_facts(database))
         yield {"unsealed": count_unsealed(database) + waiting}
 
