@@ -13,6 +13,7 @@ import orjson
 import peewee
 
 from authz.database import Database, peewee_errors
+from authz.domain import Values
 
 _MOST_ROWS = 64
 _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 60, 0.5
@@ -134,7 +135,7 @@ def end_frozen_clients(database: Database, milliseconds: int) -> int:
     return int(run(database, _FROZEN, milliseconds).fetchone()[0])
 
 
-def write_many(database: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
+def write_many(database: Database, sql: str, rows: list[Values]) -> None:
     """Execute a statement once for each row; ``{}`` in it stands for a value. Raises Peewee's errors."""
     if rows:
         with peewee_errors:
@@ -159,22 +160,20 @@ def update_row(database: Database, model: type[peewee.Model], row_id: int, row: 
     database.execute_sql(sql, [*values, row_id])
 
 
-def insert_rows(
-    database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
-) -> None:
+def insert_rows(database: Database, model: type[peewee.Model], fields: tuple[str, ...], rows: Sequence[Values]) -> None:
     """Insert many rows of a model, each a tuple in the order of `fields`. Raises Peewee's errors."""
     columns = tuple(model._meta.fields[name].column_name for name in fields)
     insert_values(database, model._meta.table_name, columns, rows)
 
 
-def insert_values(database: Database, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+def insert_values(database: Database, table: str, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
     """Insert many rows of a table that has no model, each a tuple in the order of `columns`. Raises Peewee's errors."""
     for batch in statement_batches(rows):
         sql = _values(table, columns, len(batch), database.param)
         database.execute_sql(sql, [value for row in batch for value in row])
 
 
-def statement_batches(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+def statement_batches(rows: Sequence[Values]) -> Iterator[Sequence[Values]]:
     """Yield the rows in batches for one statement each.
 
     A statement costs more than a row, and SQLite's driver lets other threads run before each. The size of a batch is a

@@ -1,4 +1,4 @@
-"""The record: what was answered and what was changed, append only. It holds ids, never names or clinical text."""
+"""The record: which answers were given and what was changed, append only; ids, never names or clinical text."""
 
 from authz.record.change_feed import read_events
 from authz.record.decision_log import MODES, DecisionLog, PendingRows, get_decision_log, set_decision_log

@@ -1,13 +1,11 @@
 """The change feed: events after the last one that a reader has seen, in the order of commits."""
 
-from typing import Any
-
 from authz.database import Database, database_connection
-from authz.domain import format_instant
+from authz.domain import Row, format_instant
 from authz.models import Event
 
 
-def read_events(database: Database, *, after: int, limit: int, subscription: str | None = None) -> list[dict[str, Any]]:
+def read_events(database: Database, *, after: int, limit: int, subscription: str | None = None) -> list[Row]:
     """Return up to `limit` events with ids above `after`, of one subscription or of all.
 
     Ids are in the order of commits (`append`), so that no event appears later before the last id read.

@@ -14,6 +14,7 @@ import orjson
 
 from authz.database import Database
 from authz.database.statements import insert_values
+from authz.domain import Values
 from authz.record.commitments import address_owner, reason_owner
 from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf, seal_leaf
 
@@ -25,17 +26,17 @@ _EVENT_COLUMNS = (*EVENT_FIELDS[1:], "leaf", "whose_address", "whose_reason", "a
 _SEAL_COLUMNS = ("after", "at", "subscription", "month", "first", "last", "upto", "count", "root", "marks", "leaf")
 
 
-def queue_events(database: Database, rows: Sequence[tuple[Any, ...]]) -> None:
+def queue_events(database: Database, rows: Sequence[Values]) -> None:
     """Queue events, each a tuple of `EVENT_FIELDS` without the id. Raises Peewee's errors, also at COMMIT."""
     insert_values(database, "pending_event", _EVENT_COLUMNS, [_event_row(row) for row in rows])
 
 
-def _event_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
+def _event_row(row: Values) -> Values:
     event = dict(zip(EVENT_FIELDS, (PLACEHOLDER, *row), strict=True))
     body = canonical(event["body"])
     address = address_owner(event["actor"], event["client"]) if event["address"] else ""
     reason = reason_owner(event["patient"], event["body"]) if event["reason"] else ""
-    leaf = canonical(event_leaf({**event, "at": PLACEHOLDER, "body": orjson.Fragment(body)}, PLACEHOLDER, PLACEHOLDER))  # type: ignore[arg-type]
+    leaf = canonical(event_leaf({**event, "at": PLACEHOLDER, "body": orjson.Fragment(body)}, PLACEHOLDER, PLACEHOLDER))
     # The server stores these for a person who has no secret yet.
     new_secrets = [secrets.token_bytes(_SECRET_BYTES) if person else None for person in (address, reason)]
     return (*row[:-1], body.decode(), leaf.decode(), address, reason, *new_secrets)

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import peewee
 
 from authz.database import Database, SqliteDatabase, WriteLocked, database_connection
 from authz.database.statements import RECORD_LOCK, take_locks
+from authz.domain import Values
 from authz.errors import CaregrantError, InvalidInput, Unavailable
 from authz.record.question_tenant import ANSWER_COLUMNS, insert_decisions, insert_in_own_transaction
 from authz.record.spool import Spool, drain_portion, open_spool
@@ -38,14 +38,12 @@ WRITE_SECONDS = 5.0
 _SQLITE_LOCK_SECONDS = 0.2
 _RETRY_SECONDS = 0.1
 
-StoredRow = tuple[Any, ...]
-
 
 @dataclass(eq=False)
 class PendingRows:
     """Rows that wait for their commit; `done` after the attempt, with an `error` if it failed."""
 
-    rows: Sequence[StoredRow]
+    rows: Sequence[Values]
     done: bool = False
     error: CaregrantError | None = None
 
@@ -72,7 +70,7 @@ class DecisionLog:
         if self.mode == "buffered":
             self._buffer = _Buffer(self._commit)
 
-    def record(self, rows: Sequence[StoredRow], *, record_locked: bool = False) -> None:
+    def record(self, rows: Sequence[Values], *, record_locked: bool = False) -> None:
         """Record answers; `record_locked`: the transaction holds `RECORD_LOCK`. Raises `Unavailable`."""
         if not rows or self.mode == "off":
             return
@@ -150,7 +148,7 @@ class DecisionLog:
             return error
         return None
 
-    def _commit(self, rows: Sequence[StoredRow]) -> None:
+    def _commit(self, rows: Sequence[Values]) -> None:
         if not isinstance(self.database, SqliteDatabase):
             self._insert(rows)
             return
@@ -172,7 +170,7 @@ class DecisionLog:
             self._spool = open_spool(database, fsync=self.fsync)
         return self._spool
 
-    def _insert(self, rows: Sequence[StoredRow]) -> None:
+    def _insert(self, rows: Sequence[Values]) -> None:
         """Commit answers, on SQLite after some of the spooled ones."""
         with database_connection(self.database):
             if not isinstance(self.database, SqliteDatabase):
@@ -208,14 +206,14 @@ def _is_row_error(error: Unavailable) -> bool:
 class _Buffer:
     """Rows that wait up to the limits of the buffer; while they cannot be written, no more rows are accepted."""
 
-    def __init__(self, commit: Callable[[Sequence[StoredRow]], None]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Values]], None]) -> None:
         self._commit = commit
-        self._rows: list[StoredRow] = []
+        self._rows: list[Values] = []
         self._lock = threading.Lock()
         self._failed = False
         self._timer: threading.Timer | None = None
 
-    def add(self, rows: Sequence[StoredRow]) -> None:
+    def add(self, rows: Sequence[Values]) -> None:
         with self._lock:
             self._rows.extend(rows)
             if self._failed or len(self._rows) >= BUFFERED_ROWS:

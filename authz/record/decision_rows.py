@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from authz.database import Database
-from authz.domain import to_micros
+from authz.domain import Values, to_micros
 from authz.policy.decision import Decision, Ref
 from authz.record.decision_log import get_decision_log
 from authz.record.events import Actor
@@ -47,7 +46,7 @@ def record_decisions(
     get_decision_log(database).record(rows, record_locked=record_locked)
 
 
-def _row(actor: Actor, question: RecordedQuestion, decision: Decision) -> tuple[Any, ...]:
+def _row(actor: Actor, question: RecordedQuestion, decision: Decision) -> Values:
     """Return the columns of an answer, without its tenant (`question_tenant`)."""
     return (
         decision.evaluated_micros,

@@ -15,7 +15,7 @@ import orjson
 
 from authz.database import Database
 from authz.database.statements import insert_rows
-from authz.domain import to_micros
+from authz.domain import Row, Values, to_micros
 from authz.models import Event
 from authz.record.commit_queue import queue_events
 from authz.record.commitments import address_owner, commitment, erased_commitments, read_secrets, reason_owner
@@ -143,7 +143,7 @@ def _keyed_facts(database: Database, events: Iterable[NewEvent]) -> dict[tuple[s
     return {(noun, key): row for noun in keys for key, row in serialize_keyed(database, noun, keys[noun]).items()}
 
 
-def _append(database: Database, rows: list[tuple[Any, ...]]) -> None:
+def _append(database: Database, rows: list[Values]) -> None:
     """Append rows of `EVENT_FIELDS` without an id to SQLite, which has one writer at a time."""
     (last,) = database.execute_sql("SELECT COALESCE(max(id), 0) FROM event").fetchone()
     names = orjson.dumps(sorted({row[2] for row in rows})).decode()
@@ -159,7 +159,7 @@ def _append(database: Database, rows: list[tuple[Any, ...]]) -> None:
     append_leaves(database, "event", _leaves(event_leaf_contents(database, numbered, secrets), bodies))
 
 
-def _persons(rows: Iterable[tuple[Any, ...]]) -> set[str]:
+def _persons(rows: Iterable[Values]) -> set[str]:
     """Return the persons whose personal fields these events hold; each event is a tuple of `EVENT_FIELDS`."""
     persons = set()
     for actor, client, address, patient, reason, body in map(_PERSONAL, rows):
@@ -170,7 +170,7 @@ def _persons(rows: Iterable[tuple[Any, ...]]) -> set[str]:
     return persons
 
 
-def _leaves(contents: Iterable[dict[str, Any]], bodies: Iterable[bytes]) -> Iterator[tuple[str, int, bytes]]:
+def _leaves(contents: Iterable[Row], bodies: Iterable[bytes]) -> Iterator[tuple[str, int, bytes]]:
     """Yield the tree, id and leaf hash of events, from the contents of their leaves and their encoded bodies."""
     for leaf, body in zip(contents, bodies, strict=True):
         leaf["body"] = orjson.Fragment(body)
@@ -178,8 +178,8 @@ def _leaves(contents: Iterable[dict[str, Any]], bodies: Iterable[bytes]) -> Iter
 
 
 def event_leaf_contents(
-    database: Database, rows: Sequence[tuple[Any, ...]], secrets: Mapping[str, bytes] | None = None
-) -> Iterator[dict[str, Any]]:
+    database: Database, rows: Sequence[Values], secrets: Mapping[str, bytes] | None = None
+) -> Iterator[Row]:
     """Yield the contents of the leaves of events, each a tuple of `EVENT_FIELDS`; new events pass their `secrets`."""
     events = [dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows]
     erased: dict[tuple[int, str], str] = {}

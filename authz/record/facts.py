@@ -77,9 +77,7 @@ KEYED: dict[str, KeyedFact] = {
 # As events serialize them.
 
 
-def fact_change(
-    noun: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, **more: str
-) -> dict[str, Any]:
+def fact_change(noun: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, **more: str) -> Row:
     """Return the body of an event about a fact: the serialized row before and after; `more` identifies the row."""
     return {**more, "before": before and serialize_fact(noun, before), "after": after and serialize_fact(noun, after)}
 
@@ -209,7 +207,7 @@ def read_pages(database: Database, select: str, key: str) -> Iterator[list[Seque
 
 
 def _stored_entities(database: Database, rows: list[Sequence[Any]]) -> Iterator[FactRow]:
-    links: dict[int, dict[str, Any]] = defaultdict(dict)
+    links: dict[int, Row] = defaultdict(dict)
     types: dict[int, set[Any]] = defaultdict(set)
     sql = "SELECT entity_id, property, type, target FROM entity_link WHERE entity_id"
     for version, name, kind, target in select_in(database, sql, [row[0] for row in rows]):

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from authz.domain import Row
+
 VERSION = 1
 
 EVENT_FIELDS = (
@@ -95,7 +97,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
         raise ValueError("a name stands twice")
 
 
-def event_leaf(row: Mapping[str, Any], address: str, reason: str) -> dict[str, Any]:
+def event_leaf(row: Mapping[str, Any], address: str | orjson.Fragment, reason: str | orjson.Fragment) -> Row:
     """Return the content of the leaf of an event, a row of `EVENT_FIELDS`; `address` and `reason` are commitments."""
     return {**row, "v": VERSION, "type": "event", "address": address, "reason": reason}
 
@@ -105,12 +107,12 @@ def parse_boolean(stored: object) -> object:
     return bool(stored) if type(stored) in (bool, int) and stored in (0, 1) else stored
 
 
-def decision_leaf(row: Mapping[str, Any], address: str) -> dict[str, Any]:
+def decision_leaf(row: Mapping[str, Any], address: str) -> Row:
     """Return the content of the leaf of a decision in the tree of its batch; `address` is a commitment."""
     return {**row, "v": VERSION, "type": "decision", "allowed": parse_boolean(row["allowed"]), "address": address}
 
 
-def seal_leaf(row: Mapping[str, Any]) -> dict[str, Any]:
+def seal_leaf(row: Mapping[str, Any]) -> Row:
     """Return the content of the leaf of a sealed batch of decisions: which, how many, and the root over them."""
     columns = {name: row[name] for name in ("id", "at", "subscription", "month", "first", "last", "upto", "count")}
     return {**columns, "v": VERSION, "type": "seal", "root": stored_bytes(row["root"]).hex()}

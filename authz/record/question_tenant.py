@@ -7,10 +7,10 @@ instant.
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
-from typing import Any
 
 from authz.database import Database, pipelined
 from authz.database.statements import RECORD_LOCK, statement_batches
+from authz.domain import Values
 from authz.models import RecordedDecision
 
 ANSWER_COLUMNS = (
@@ -69,7 +69,7 @@ def _insert(columns: tuple[str, ...], count: int, param: str, first: str = "") -
     return text.replace("{columns}", names).replace("{rows}", ", ".join([f"({row})"] * count))
 
 
-def insert_decisions(database: Database, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+def insert_decisions(database: Database, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
     """Insert answers, each a tuple in the order of `columns`, with their tenant. Raises Peewee's errors."""
     for batch in statement_batches(rows):
         sql = _insert(columns, len(batch), database.param)
@@ -77,7 +77,7 @@ def insert_decisions(database: Database, columns: tuple[str, ...], rows: Sequenc
 
 
 def insert_in_own_transaction(
-    database: Database, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]], *, durable: bool
+    database: Database, columns: tuple[str, ...], rows: Sequence[Values], *, durable: bool
 ) -> None:
     """Insert answers on PostgreSQL in a transaction of their own, which is a single statement if possible.
 

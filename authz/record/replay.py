@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from authz.database import Database, database_connection
+from authz.domain import Row
 from authz.models import Event
 from authz.record.facts import KEYED, NOUNS, read_pages, stored_facts, unreadable_nouns
 from authz.record.leaves import canonical, parse_document
@@ -39,7 +40,7 @@ class _RowChange:
     noun: str
     digest: bytes
     sign: int
-    row: dict[str, Any] | None = None
+    row: Row | None = None
 
 
 class Replay(NamedTuple):
@@ -112,7 +113,7 @@ def _row_changes(database: Database) -> Iterator[_RowChange]:
         yield _row_change(noun, row, -1)
 
 
-def _adopted_facts(body: dict[str, Any]) -> list[tuple[str, Any]]:
+def _adopted_facts(body: Row) -> list[tuple[str, Any]]:
     """Return the facts in an event of the upgrade: noun and row."""
     facts = body.get("facts")
     if not isinstance(facts, list):
@@ -139,5 +140,5 @@ def _counted_digest(database: Database, counts: Counter[bytes], unproven: set[st
     return change.digest
 
 
-def _row_change(noun: str, row: dict[str, Any], sign: int) -> _RowChange:
+def _row_change(noun: str, row: Row, sign: int) -> _RowChange:
     return _RowChange(noun, blake2b(canonical([noun, row]), digest_size=16).digest(), sign, row)

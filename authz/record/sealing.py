@@ -9,13 +9,12 @@ since the last checkpoint that somebody keeps, and a checkpoint seals first (doc
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 import peewee
 
 from authz.database import Database, database_connection
 from authz.database.statements import insert_rows
-from authz.domain import to_micros
+from authz.domain import Row, to_micros
 from authz.errors import Unavailable
 from authz.models import RecordedDecision, Seal
 from authz.record.commit_queue import queue_seals
@@ -104,7 +103,7 @@ def _seal_batch(database: Database, now: datetime, upto: int) -> int:
     return len(rows)
 
 
-def _append_seals(database: Database, after: int, seals: Sequence[dict[str, Any]]) -> None:
+def _append_seals(database: Database, after: int, seals: Sequence[Row]) -> None:
     """Append seals of the decisions after the id `after`, unless another process sealed these first."""
     if last_sealed(database) != after:
         return
@@ -115,7 +114,7 @@ def _append_seals(database: Database, after: int, seals: Sequence[dict[str, Any]
     append_leaves(database, "seal", leaves)
 
 
-def decisions(database: Database, after: int, upto: int, limit: int) -> list[dict[str, Any]]:
+def decisions(database: Database, after: int, upto: int, limit: int) -> list[Row]:
     """Return up to `limit` decisions with ids above `after` up to `upto`, as they are stored, in the order of ids."""
     query = RecordedDecision.select(*_COLUMNS).order_by(RecordedDecision.id).limit(limit)
     query = query.where(RecordedDecision.id > after, RecordedDecision.id <= upto)
@@ -123,9 +122,7 @@ def decisions(database: Database, after: int, upto: int, limit: int) -> list[dic
     return [dict(zip(DECISION_FIELDS, row, strict=True)) for row in database.execute_sql(sql, values).fetchall()]
 
 
-def decision_leaf_contents(
-    database: Database, rows: Sequence[dict[str, Any]], *, create: bool = False
-) -> Iterator[dict[str, Any]]:
+def decision_leaf_contents(database: Database, rows: Sequence[Row], *, create: bool = False) -> Iterator[Row]:
     """Yield the contents of the leaves of decisions. `create`: create the missing secrets of persons."""
     persons = [address_owner(row["actor"], row["client"]) if row["address"] else "" for row in rows]
     secrets = read_secrets(database, set(persons) - {""}, create=create)

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from authz.database import Database, SqliteDatabase, WriteLocked, database_connection
+from authz.domain import Values
 from authz.errors import Unavailable
 from authz.record.question_tenant import ANSWER_COLUMNS, insert_decisions
 
@@ -40,8 +40,6 @@ _ENTRY = struct.Struct(">III")
 _LOCK_SECONDS = 1.0
 _RETRY_SECONDS = 0.002
 
-StoredRow = tuple[Any, ...]
-
 
 @dataclass(frozen=True)
 class SpoolPortion:
@@ -49,10 +47,10 @@ class SpoolPortion:
 
     batch: str
     upto: int
-    entries: list[list[StoredRow]]
+    entries: list[list[Values]]
 
     @property
-    def rows(self) -> list[StoredRow]:
+    def rows(self) -> list[Values]:
         return [row for entry in self.entries for row in entry]
 
 
@@ -69,7 +67,7 @@ class Spool:
     _whole: tuple[str, int] = field(default=("", 0))
     """The batch, and the offset up to which this process has checked the entries."""
 
-    def append(self, rows: Sequence[StoredRow]) -> None:
+    def append(self, rows: Sequence[Values]) -> None:
         """Append an entry with these answers."""
         payload = orjson.dumps(rows)
         entry = _entry_head(payload) + payload
@@ -88,7 +86,7 @@ class Spool:
         with self._locked() as file:
             current, end = self._end(file)
             at = taken if current == batch else _HEAD.size
-            entries: list[list[StoredRow]] = []
+            entries: list[list[Values]] = []
             count = 0
             while current and at < end and count < most:
                 entry, at = _read_entry(file, at)
@@ -193,7 +191,7 @@ def _write(file: int, data: bytes, at: int) -> None:
         raise
 
 
-def _read_entry(file: int, at: int) -> tuple[list[StoredRow], int]:
+def _read_entry(file: int, at: int) -> tuple[list[Values], int]:
     length, _, _ = _ENTRY.unpack(os.pread(file, _ENTRY.size, at))
     rows = orjson.loads(os.pread(file, length, at + _ENTRY.size))
     return [tuple(row) for row in rows], at + _ENTRY.size + length

@@ -11,6 +11,7 @@ from typing import Any
 
 from authz.database import Database
 from authz.database.statements import insert_rows, run, select_in
+from authz.domain import Values
 from authz.models import MerkleLeaf, MerkleNode, MerkleTree
 from authz.record.leaves import stored_bytes
 from authz.record.merkle import Frontier, ReadNode, consistency, inclusion, node_hash
@@ -33,8 +34,8 @@ def append_leaves(database: Database, noun: str, leaves: Iterable[tuple[str, int
     for tree, row, leaf in leaves:
         by_tree[tree].append((row, leaf))
     frontiers = _read_frontiers(database, sorted(by_tree))
-    leaf_rows: list[tuple[Any, ...]] = []
-    node_rows: list[tuple[Any, ...]] = []
+    leaf_rows: list[Values] = []
+    node_rows: list[Values] = []
     for tree, new_leaves in by_tree.items():
         frontier = frontiers.get(tree, Frontier())
         leaf_rows += [(tree, frontier.size + at, row, leaf) for at, (row, leaf) in enumerate(new_leaves)]

@@ -134,7 +134,7 @@ def test_keys_are_listed_rotated_and_revoked(database: Database) -> None:
 
 
 def counted(auditor: App, name: str) -> float:
-    """A counter's value as Prometheus reads it."""
+    """Return the value of a counter as Prometheus reads it."""
     text = auditor.client.get("/metrics", headers={"Authorization": f"Bearer {auditor.key}"}).text
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
     return float(found[1]) if found else 0

@@ -48,7 +48,7 @@ def test_a_revoked_key_finds_nothing_from_that_instant(database: Database) -> No
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"scopes": ("decide", "root")}, "'root' is no scope"),
+        ({"scopes": ("decide", "root")}, "'root' is not a scope"),
         ({"scopes": ()}, "at least one scope"),
         ({"subscription": "nowhere"}, "no subscription nowhere"),
         ({"name": ""}, "1 to 500 characters"),

@@ -204,7 +204,7 @@ def test_the_development_token(tmp_path: Path) -> None:
 
 
 def old_logins(database: Database, logins: dict[str, str]) -> None:
-    """A database as the release before left it: with these logins, and without the migration that asks for them."""
+    """Return a database of the release before: with these logins, and without the migration that checks them."""
     rows = [(who, mail, "N") for who, mail in logins.items()]
     Practitioner.insert_many(rows, [Practitioner.id, Practitioner.login, Practitioner.name]).execute(database)
     database.execute_sql("DELETE FROM schema_migration WHERE name = '0010_logins'")

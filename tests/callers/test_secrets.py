@@ -23,7 +23,7 @@ PROVIDER = {"issuer": "https://id.example", "oidc_client": "pages", "public_url"
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory in which the process stands, and which is its home."""
+    """Return a folder that is the working directory and the home of the process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "secrets").mkdir()
@@ -107,7 +107,7 @@ def test_a_key_is_its_owners(here: Path, caplog: pytest.LogCaptureFixture) -> No
         assert caplog.text == ""
         (here / "development").chmod(0o644)
         Tokens(Settings(development_key="development"))
-    assert "development holds a secret" in caplog.text
+    assert "development contains a secret" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["nowhere/key", "/dev/null/key"])

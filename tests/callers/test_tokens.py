@@ -34,7 +34,7 @@ GOOD = {
 
 
 def token_of(provider: KeyServer, key: RSAKey | None = None, **claims: Any) -> str:
-    """A token of the provider: good, but for these claims (None takes one away)."""
+    """Return a token of the provider that is valid except for these claims; None removes a claim."""
     return provider.sign({name: value for name, value in (GOOD | claims).items() if value is not None}, key)
 
 
@@ -83,7 +83,7 @@ def test_a_claim_that_is_wrong(provider: KeyServer, tokens: Tokens, claims: dict
 
 
 def coded(part: dict[str, Any] | bytes) -> str:
-    """A part of a token."""
+    """Encode a part of a token."""
     content = part if isinstance(part, bytes) else json.dumps(part).encode()
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
@@ -158,7 +158,7 @@ def test_keys_in_a_file(provider: KeyServer, tmp_path: Path) -> None:
         file.write_text(content)
         with pytest.raises(InvalidInput, match="CAREGRANT_JWKS"):
             Tokens(settings)
-    with pytest.raises(InvalidInput, match=r"CAREGRANT_JWKS: the file .*missing cannot serve"):
+    with pytest.raises(InvalidInput, match=r"CAREGRANT_JWKS: the file .*missing cannot be used"):
         Tokens(Settings(jwks=str(tmp_path / "missing"), issuer=ISSUER))
 
 

@@ -69,7 +69,7 @@ def test_from_nothing_to_a_decision(tmp_path: Path) -> None:
 def test_check_says_no_with_exit_1(clinic: str) -> None:
     """A denial is exit 1 and a sentence; --explain says which conditions fail, with their rules."""
     asked = ("check", "practitioner:bob", "view", "patient:p-3")
-    assert run(*asked, url=clinic, exit_code=1) == "denied: no way to permit has all its conditions met\n"
+    assert run(*asked, url=clinic, exit_code=1) == "denied: no rule has all its conditions met\n"
     told = run(*asked, "--explain", url=clinic, exit_code=1)
     assert "UNMET  R2: there is no live grant" in told
     assert told.index("R5 (does not permit)") < told.index("R3 (does not permit)"), "the nearest way first"

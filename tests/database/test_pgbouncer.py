@@ -19,7 +19,7 @@ from tests.support.services import Caller, check_nothing_lost, clinic, service
 
 @pytest.fixture(params=["", "options"])
 def pooled_url(postgresql_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The database through a pooler that refuses our options, and one that drops them without a word."""
+    """Return the database through a pooler that refuses our options, and one that ignores them."""
     if pgbouncer.binary() is None:
         if os.environ.get("CI") == "true":
             pytest.fail("PgBouncer is not installed, and CI leaves no test out")

@@ -23,7 +23,7 @@ ROOT = os.geteuid() == 0
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A file system of some megabytes."""
+    """Mount a file system of some megabytes."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True)
     try:
@@ -33,7 +33,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def clinic(file: Path) -> str:
-    """The demonstration clinic in a file; the key of an app."""
+    """Create the demonstration clinic in a file; return the key of an app."""
     database, began = connect(f"sqlite:///{file}"), datetime.now(UTC) - timedelta(hours=1)
     migrate(database)
     demo.fill(database, load(shipped_folder("policies")).types, began)

@@ -28,7 +28,7 @@ LINKS = {
 
 
 def filled_as_before(database: Database, folder: Path) -> None:
-    """A database of the release before, with a few rows."""
+    """Return a database of the release before, with a few rows."""
     for script in sorted(MIGRATIONS.glob("00*.py")):
         if script.name < "0011":
             shutil.copy(script, folder)
@@ -57,7 +57,7 @@ def filled_as_before(database: Database, folder: Path) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def older_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database without any table."""
+    """Return an empty database without any table."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/older.db"
         return

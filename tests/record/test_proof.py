@@ -216,7 +216,7 @@ def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Si
 
 @pytest.fixture
 def exported(sqlite_url: str, signer: Signer, tmp_path: Path) -> Iterator[Path]:
-    """The log and a checkpoint as files, and the verifier as a lone script beside them."""
+    """Write the log and a checkpoint to files, next to a copy of the verifier script."""
     database = connect(sqlite_url)
     database.connect()
     record(database)
@@ -229,7 +229,7 @@ def exported(sqlite_url: str, signer: Signer, tmp_path: Path) -> Iterator[Path]:
 
 
 def lone(where: Path, *given: str) -> subprocess.CompletedProcess[str]:
-    """The script in an interpreter that finds nothing of ours."""
+    """Run the script in an interpreter that cannot import this project."""
     return subprocess.run(
         [sys.executable, "-P", "lone.py", *given], cwd=where, capture_output=True, text=True, check=False
     )

@@ -35,7 +35,7 @@ def swap(database: Database) -> None:
 
 
 def truncate(database: Database) -> None:
-    """The last leaves of a tree go, with their rows, and the tree is told to be what it was before."""
+    """Delete the last leaves of a tree with their rows, and store the tree as it was before them."""
     lines = [line for line in log_lines(database) if "hash" in line or "tree" in line]
     begin = next(at for at, line in enumerate(lines) if line.get("tree") == "north")
     leaves = [bytes.fromhex(line["hash"]) for line in lines[begin + 1 :][: lines[begin]["size"]]][:-5]

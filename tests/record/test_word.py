@@ -30,7 +30,7 @@ MONTH = f"{NOW:%Y-%m}"
 
 
 def words(database: Database, *given: Any, **more: Any) -> tuple[str, int]:
-    """The word of both verifiers, and the leaves that are proven."""
+    """Return the verdicts of both verifiers, and the leaves that are proven."""
     report = judge(database, *given, **more)
     return report.verdict.word, report.proven
 
@@ -227,7 +227,7 @@ def test_a_true_erasure_stays_verified(recorded: Database, signer: Signer) -> No
 
 
 def sealed(numbers: range) -> tuple[dict[str, Any], bytes, bytes, list[tuple[int, bytes]]]:
-    """A seal over rows of these ids: its content, root, marks, rows."""
+    """Build a seal over rows with these ids; return its content, root, marks and rows."""
     rows = [(number, leaf_hash(str(number).encode())) for number in numbers]
     content = {"id": 1, "first": numbers[0], "last": numbers[-1], "count": len(rows)}
     leaves = [leaf for _, leaf in rows]
