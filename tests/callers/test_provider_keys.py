@@ -36,8 +36,8 @@ def tokens_of(provider: KeyServer, algorithms: str = "RS256 ES256") -> Tokens:
 
 def public(key: Any, **members: Any) -> dict[str, Any]:
     """Return a public key as a provider publishes it; None removes a member."""
-    said = {**key.as_dict(private=False), **members}
-    return {name: value for name, value in said.items() if value is not None}
+    members = {**key.as_dict(private=False), **members}
+    return {name: value for name, value in members.items() if value is not None}
 
 
 EC = public(ECKey.generate_key("P-256", auto_kid=True))

@@ -163,7 +163,7 @@ def test_keys_in_a_file(provider: KeyServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("values", "why"),
     [
         ({"jwks": "https://id.example/jwks", "issuer": ISSUER, "development_key": "key"}, "refused"),
         ({"oidc_client": "pages", "issuer": ISSUER, "development_key": "key"}, "refused beside an identity provider"),
@@ -178,10 +178,10 @@ def test_keys_in_a_file(provider: KeyServer, tmp_path: Path) -> None:
         ({"jwks": "https://id.example/jwks", "issuer": ISSUER, "algorithms": " "}, "public-key"),
     ],
 )
-def test_settings_that_are_refused(given: dict[str, Any], why: str) -> None:
+def test_settings_that_are_refused(values: dict[str, Any], why: str) -> None:
     """Nothing starts with settings under which a token could count that should not."""
     with pytest.raises(InvalidInput, match=why):
-        Tokens(Settings(**given))
+        Tokens(Settings(**values))
 
 
 def test_over_http(provider: KeyServer, sqlite_database: Database) -> None:

@@ -31,17 +31,21 @@ def pooled_url(postgresql_url: str, request: pytest.FixtureRequest) -> Iterator[
 def test_a_service_behind_it_loses_nothing(postgresql_url: str, pooled_url: str) -> None:
     """Two services and eight apps, twenty rounds each, over four server processes: no refusal; the record is whole."""
     key = clinic(pooled_url)
-    with service(pooled_url) as (here, _), service(pooled_url) as (there, _), ThreadPoolExecutor(8) as pool:
-        callers = [Caller((here, there)[number % 2], key, f"c{number}") for number in range(8)]
+    with (
+        service(pooled_url) as (first, _),
+        service(pooled_url) as (second, _),
+        ThreadPoolExecutor(8) as pool,
+    ):
+        callers = [Caller((first, second)[number % 2], key, f"c{number}") for number in range(8)]
 
-        def work(one: Caller) -> None:
+        def use(caller: Caller) -> None:
             for _ in range(20):
-                one.ask()
-                one.change()
-                one.must_not()
+                caller.ask()
+                caller.change()
+                caller.must_not()
 
-        list(pool.map(work, callers))
-    assert {status for one in callers for status in one.answers.refused()} == set()
+        list(pool.map(use, callers))
+    assert {status for caller in callers for status in caller.answers.refused()} == set()
     database = connect(pooled_url)
     check_nothing_lost(database, *callers)
     create_partitions(database, datetime.now(UTC))
@@ -50,8 +54,8 @@ def test_a_service_behind_it_loses_nothing(postgresql_url: str, pooled_url: str)
     close_all(database)
     for url in (pooled_url, postgresql_url):
         reading = connect(url, read_only=True)
-        found = verification(reading)
-        assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
+        verified = verification(reading)
+        assert (verified.ok, verified.problem, verified.report.unsealed) == (True, None, 0)
         close_all(reading)
 
 

@@ -51,10 +51,10 @@ def test_every_session_has_limits(postgresql_url: str) -> None:
 
 
 def test_what_the_url_holds_goes_before(postgresql_url: str) -> None:
-    asked = "options=-c%20statement_timeout%3D7s%20-c%20work_mem%3D5MB&connect_timeout=9&application_name=mine"
-    database = connect(f"{postgresql_url}?{asked}", limits=SHORT)
-    told = settings_of(database)
-    assert (told["statement_timeout"], told["lock_timeout"], told["TimeZone"]) == ("7s", "100ms", "UTC")
+    options = "options=-c%20statement_timeout%3D7s%20-c%20work_mem%3D5MB&connect_timeout=9&application_name=mine"
+    database = connect(f"{postgresql_url}?{options}", limits=SHORT)
+    settings = settings_of(database)
+    assert (settings["statement_timeout"], settings["lock_timeout"], settings["TimeZone"]) == ("7s", "100ms", "UTC")
     assert database.execute_sql("SHOW work_mem").fetchone()[0] == "5MB"
     assert database.execute_sql("SHOW application_name").fetchone()[0].endswith("; mine")
     assert psycopg.conninfo.conninfo_to_dict(database.connection().info.dsn)["connect_timeout"] == "9"
@@ -94,9 +94,9 @@ def test_a_pipeline_whose_client_is_frozen_ends(postgresql_url: str, reads: bool
     def change() -> None:
         with pipelined(database):
             take_locks(database, OPERATIONS_LOCK)
-            asked = database.execute_sql("UPDATE subscription SET name = 'N' RETURNING id")
+            cursor = database.execute_sql("UPDATE subscription SET name = 'N' RETURNING id")
             if reads:
-                asked.fetchone()
+                cursor.fetchone()
             until(lambda: _ended(other), 10)
 
     with pytest.raises(peewee.OperationalError):
@@ -168,7 +168,7 @@ def test_an_import_waits_for_operations_in_short_tries(postgresql_url: str, monk
     frozen, importing, other = (connect(postgresql_url) for _ in range(3))
     done = threading.Event()
 
-    def work() -> None:
+    def import_facts() -> None:
         with importing.atomic():
             take_exclusive_lock(importing, OPERATIONS_LOCK)
             insert_rows(importing, Subscription, ("id", "name"), [("north", "North")])
@@ -177,7 +177,7 @@ def test_an_import_waits_for_operations_in_short_tries(postgresql_url: str, monk
 
     with frozen.atomic():
         take_locks(frozen, OPERATIONS_LOCK)
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=import_facts)
         thread.start()
         for _ in range(5):
             with other.atomic():  # would fail after the lock limit of the session if the import waited without end

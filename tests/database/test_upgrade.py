@@ -75,11 +75,11 @@ def test_an_upgrade_derives_what_is_new(older_url: str, tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     filled_as_before(database, tmp_path / "scripts")
     close_all(database)
-    told = CliRunner().invoke(caregrant, ["migrate", "--database", older_url])
-    assert told.exit_code == 0, told.output
-    assert "the subscription 'a/b' keeps its id" in told.output
-    assert "the patient '.' keeps its id" in told.output
-    assert told.output.count("keeps its id") == 2
+    result = CliRunner().invoke(caregrant, ["migrate", "--database", older_url])
+    assert result.exit_code == 0, result.output
+    assert "the subscription 'a/b' keeps its id" in result.output
+    assert "the patient '.' keeps its id" in result.output
+    assert result.output.count("keeps its id") == 2
     owners = dict(Entity.select(Entity.id, Entity.subscription).tuples().execute(database))
     assert owners == {
         "of-north": "north",

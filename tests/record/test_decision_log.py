@@ -216,15 +216,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_who_seals_ends_with_the_service(sqlite_url: str, tmp_path: Path) -> None:
     """A service that is killed leaves nobody behind who holds its database."""
-    made = subprocess.run(
+    service = subprocess.run(
         [sys.executable, "-c", _ORPHAN, sqlite_url, str(tmp_path / "sealing")],
         capture_output=True,
         timeout=60,
         check=False,
     )
-    left = Path(f"/proc/{int(made.stdout)}")
+    process = Path(f"/proc/{int(service.stdout)}")
     for _ in range(200):
-        if not left.exists() or "\nState:\tZ" in (left / "status").read_text():
+        if not process.exists() or "\nState:\tZ" in (process / "status").read_text():
             break
         threading.Event().wait(0.05)
     else:

@@ -53,9 +53,9 @@ def test_roots_agree_with_another_implementation() -> None:
 
     other, edge, random_ = InmemoryTree(algorithm="sha256"), Frontier(), random.Random(6)
     while edge.size < 70:
-        some = [str(edge.size + at).encode() for at in range(random_.choice((1, 1, 2, 5, 16)))]
-        edge, _ = edge.append([leaf_hash(one) for one in some])
-        for one in some:
+        entries = [str(edge.size + at).encode() for at in range(random_.choice((1, 1, 2, 5, 16)))]
+        edge, _ = edge.append([leaf_hash(one) for one in entries])
+        for one in entries:
             other.append_entry(one)
         assert edge.root == other.get_root()
 
@@ -99,12 +99,12 @@ def test_leaves_are_canonical(value: Any) -> None:
 
 def test_every_row_is_in_a_tree(recorded: Database) -> None:
     """Events and sealed answers are all covered, each in its subscription's tree; what is not sealed is counted."""
-    found = verification(recorded)
-    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
-    assert set(found.sizes) == {"", "north", "city", "harbour"}
+    verified = verification(recorded)
+    assert (verified.ok, verified.problem, verified.report.unsealed) == (True, None, 0)
+    assert set(verified.sizes) == {"", "north", "city", "harbour"}
     seals = Seal.select().count(recorded)
-    assert found.report.rows == Event.select().count(recorded) + ANSWERS + seals
-    assert {name: edge.root.hex() for name, edge in trees(recorded).items()} == found.roots
+    assert verified.report.rows == Event.select().count(recorded) + ANSWERS + seals
+    assert {name: edge.root.hex() for name, edge in trees(recorded).items()} == verified.roots
     answer(recorded, NOW, range(3))
     assert verification(recorded).report.unsealed == 3
     assert seal(recorded, NOW) == 3
@@ -237,18 +237,18 @@ def lone(where: Path, *given: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_verifier_runs_alone(exported: Path, signer: Signer) -> None:
     """Without our code it finds an exported log whole, and a changed line not."""
-    said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
-    assert (said.returncode, said.stderr) == (0, "")
-    assert "\nVERIFIED: " in said.stdout
+    verifier = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
+    assert (verifier.returncode, verifier.stderr) == (0, "")
+    assert "\nVERIFIED: " in verifier.stdout
     text = (exported / "log").read_text()
     (exported / "log").write_text(text.replace('"actor": "alice"', '"actor": "erin"', 1))
-    said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
-    assert said.returncode == 1
-    assert "NOT VERIFIED: changed row: event " in said.stdout
+    verifier = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
+    assert verifier.returncode == 1
+    assert "NOT VERIFIED: changed row: event " in verifier.stdout
     hidden = [{**one, "rows": None} if "rows" in one else one for one in map(json.loads, text.splitlines())]
     (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in hidden))
-    said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
-    assert "NOT VERIFIED: deleted row: decisions " in said.stdout
+    verifier = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
+    assert "NOT VERIFIED: deleted row: decisions " in verifier.stdout
     (exported / "log").write_text("".join(text.splitlines(keepends=True)[:-1]))
     assert lone(exported, "log").stderr == "verify: the log is damaged: its end is not there\n"
     bare = [{name: value for name, value in one.items() if name != "rows"} for one in hidden]

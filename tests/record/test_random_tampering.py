@@ -48,11 +48,11 @@ def covered_columns() -> list[Cell]:
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, str]]:
     """Return a record with a row in each table, without its triggers, and the key."""
-    there = tmp_path_factory.mktemp("sealed")
-    database = connect(f"sqlite:///{there}/caregrant.db")
+    folder = tmp_path_factory.mktemp("sealed")
+    database = connect(f"sqlite:///{folder}/caregrant.db")
     migrate(database)
     fill_all(database)
-    signer = Signer.make(str(there / "key"), "clinic.example/log")
+    signer = Signer.make(str(folder / "key"), "clinic.example/log")
     checkpoint(database, signer, NOW)
     unlock(database)
     yield database, str(signer.key)

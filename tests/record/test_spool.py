@@ -263,10 +263,10 @@ def test_no_lock_is_held_while_a_pipe_is_read(sqlite_url: str, sqlite_database: 
 
 def test_decisions_go_on_beside_an_import(tmp_path: Path) -> None:
     """A real service and a real import: no answer is refused or pauses for a second, and each is recorded once."""
-    found = measure(tmp_path, 4000)
-    assert found["longest pause in seconds"] < 1
-    assert found["largest spool in bytes"] > 0
-    assert [found[name] for name in ("refused", "answers not in the record", "answers twice in the record")] == [
+    measured = measure(tmp_path, 4000)
+    assert measured["longest pause in seconds"] < 1
+    assert measured["largest spool in bytes"] > 0
+    assert [measured[name] for name in ("refused", "answers not in the record", "answers twice in the record")] == [
         0,
         0,
         0,
@@ -278,8 +278,8 @@ def test_everything_is_killed_amid_an_import(tmp_path: Path) -> None:
     url, port = f"sqlite:///{tmp_path}/clinic.db", free_port()
     key = fill(url)
     write_patients(tmp_path / "facts.ndjson", 20_000)
-    words = [str(COMMAND), "serve", "--workers", "2", "--database", url, "--port", str(port)]
-    server = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    arguments = [str(COMMAND), "serve", "--workers", "2", "--database", url, "--port", str(port)]
+    server = subprocess.Popen(arguments, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     spool = tmp_path / "clinic.db-answers"
     try:
         _wait_until_it_listens(port)
@@ -299,15 +299,15 @@ def test_everything_is_killed_amid_an_import(tmp_path: Path) -> None:
     wait_until_nobody_listens(port)
     for caller in callers:
         caller.join(30)
-    there = recorded(url)
+    stored = recorded(url)
     answered = {one for caller in callers for one in caller.answered}
     assert answered
-    assert answered <= set(there)
-    assert len(there) == len(set(there))
+    assert answered <= set(stored)
+    assert len(stored) == len(set(stored))
     database = connect(url)
     assert not Patient.select().where(Patient.subscription == "big").exists(database)
     close_all(database)
-    assert RecordedDecision.select().count(database) == len(there)
+    assert RecordedDecision.select().count(database) == len(stored)
 
 
 def _wait_until_it_listens(port: int) -> None:
