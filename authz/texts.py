@@ -108,7 +108,9 @@ def _parse_display_text(value: object, noun: str, longest: int) -> str:
             if before == " " and _begins_with_mark(character):
                 raise InvalidInput(f"{noun} has a combining mark without a letter before it: {quote_value(value)}")
         else:
-            raise InvalidInput(f"{noun} contains no control or invisible characters, unlike {quote_value(value)}")
+            raise InvalidInput(
+                f"{noun} contains no control characters and no invisible ones, unlike {quote_value(value)}"
+            )
         before = character
     return text
 

@@ -29,8 +29,8 @@ def check_clock(database: Any) -> Pending[None]:
         after, tolerance = time_ns() // 1000, TOLERANCE_SECONDS * 1_000_000
         if not before - tolerance <= server <= after + tolerance:
             raise Unavailable(
-                f"the clock of this machine says {format_micros(after)}, the clock of the database "
-                f"{format_micros(server)}: they differ by more than {TOLERANCE_SECONDS} s, and nothing is written"
+                f"this machine's clock says {format_micros(after)}, the database's {format_micros(server)}: "
+                f"they differ by more than {TOLERANCE_SECONDS} s, and nothing is written"
             )
 
     return Pending(require_same_clock)

@@ -131,7 +131,7 @@ def test_client_list_rotate_and_revoke(clinic: str) -> None:
     assert json.loads(run("client", "rotate", number, "--json", url=clinic))["client"] == int(number)
     assert run("client", "revoke", number, url=clinic) == ""
     assert "night app: decide for north, 60 requests a minute, revoked at " in run("client", "list", url=clinic)
-    assert "nothing here" in refused("client", "rotate", number, url=clinic)
+    assert "does not exist" in refused("client", "rotate", number, url=clinic)
 
 
 def test_policy_check_and_show(tmp_path: Path) -> None:
