@@ -133,7 +133,7 @@ def _explained(app: Caller, question: Question, decision: Decision) -> Explanati
     decider, at = pdp().of_version(decision.policy_version), decision.evaluated_at
     who, action, what = asked.subject, asked.action, asked.resource
     told = decider.explain(who, action, what, now=at, request=request, tenant=clinic)
-    return Explanation(decision, told.ways)
+    return Explanation(decision, told.derivations)
 
 
 def _until(semantic: Semantic, given: list[Given]) -> list[Given]:
@@ -161,7 +161,7 @@ def _told(given: Given, question: Question | Faulty) -> Row:
     elif question.explain:
         context |= _why_not(explained)
     if isinstance(question, Question) and question.explain:
-        context["ways"] = explained.told()
+        context["ways"] = explained.serialize()
     return {"decision": decision.allowed, "context": context}
 
 

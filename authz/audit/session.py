@@ -25,7 +25,7 @@ from authz.database import Database, close_all, connect, database_connection, ma
 from authz.domain import from_micros, parse_instant, to_micros
 from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.models import PolicyText
-from authz.policy.compiler import Vocabulary, load, vocabulary
+from authz.policy.compiler import Schema, load, read_schema
 from authz.policy.pdp import PDP
 from authz.record import Actor, NewEvent, append, drain_or_count
 from authz.settings import Settings
@@ -99,13 +99,13 @@ class Audit:
         return self.pdp.in_force(self.now)
 
     @property
-    def vocabularies(self) -> list[Vocabulary]:
+    def vocabularies(self) -> list[Schema]:
         """The types of today's policy, and of each that served and is kept: the record speaks of all of them."""
         if "vocabularies" not in self.known:
             kept = PolicyText.select(PolicyText.files).tuples().iterator(self.database)
             declared = {str(files.get("types.toml", "")) for (files,) in kept if isinstance(files, dict)}
             self.known["vocabularies"] = [self.pdp.policy.types, *_understood(sorted(declared))]
-        vocabularies: list[Vocabulary] = self.known["vocabularies"]
+        vocabularies: list[Schema] = self.known["vocabularies"]
         return vocabularies
 
     @property
@@ -222,11 +222,11 @@ def open_audit(
     return Audit(reading, writing, pdp, chosen.database, now, zone, who, log, key, present, chosen.letters)
 
 
-def _understood(declarations: Iterable[str]) -> Iterator[Vocabulary]:
+def _understood(declarations: Iterable[str]) -> Iterator[Schema]:
     """The vocabularies of declarations, without those that this release does not understand any more."""
     for text in declarations:
         with suppress(PolicyRefused):
-            yield vocabulary(text)
+            yield read_schema(text)
 
 
 def time_zone(name: str) -> ZoneInfo:

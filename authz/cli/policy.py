@@ -8,7 +8,7 @@ import click
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.database import connect
 from authz.errors import InvalidInput, PolicyUnknown
-from authz.policy.compiler import CompiledPolicy, Query, Writer, clauses, compile_texts, load
+from authz.policy.compiler import CompiledPolicy, Query, SqlWriter, clauses, compile_texts, load
 from authz.policy.history import kept_texts
 from authz.record import Actor, keep_policy, list_served_policies
 
@@ -61,7 +61,7 @@ def show_policy(
         for name, content in compiled.texts.items():
             click.echo(f"# {name}\n{content}")
         return
-    writer = Writer(compiled.types, connect(chosen.database).dialect) if sql else None  # type: ignore[arg-type]
+    writer = SqlWriter(compiled.types, connect(chosen.database).dialect) if sql else None  # type: ignore[arg-type]
     for (subject, resource), queries in compiled.queries.items():
         kind = compiled.types.types[resource].name
         for one in compiled.actions(resource) or ["(any action)"]:

@@ -21,7 +21,7 @@ from authz.domain import to_micros
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import ImportBatch, Outcome
-from authz.policy.compiler import Vocabulary
+from authz.policy.compiler import Schema
 
 LONGEST_LINE = 1 << 20
 """A longer line is refused without being read to its end."""
@@ -46,7 +46,7 @@ class ImportReport:
 def import_facts(
     database: Database,
     file: BinaryIO,
-    types: Vocabulary,
+    types: Schema,
     *,
     now: datetime,
     progress: Callable[[int], object] | None = None,
@@ -117,7 +117,7 @@ def _beginning(database: Database) -> Iterator[None]:
         yield
 
 
-def _stretches(file: BinaryIO, types: Vocabulary) -> Iterator[tuple[list[Line], int]]:
+def _stretches(file: BinaryIO, types: Schema) -> Iterator[tuple[list[Line], int]]:
     lines: list[Line] = []
     read = number = 0
     while text := file.readline(LONGEST_LINE + 1):

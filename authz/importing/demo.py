@@ -16,7 +16,7 @@ from authz.domain import format_instant
 from authz.errors import Conflict
 from authz.importing import ImportReport, import_facts
 from authz.models import Event, Subscription
-from authz.policy.compiler import Vocabulary
+from authz.policy.compiler import Schema
 from authz.record import Actor, NewEvent, append
 
 Fact = tuple[str, dict[str, Any]]
@@ -124,7 +124,7 @@ def _document(name: str, **properties: str) -> dict[str, Any]:
     return {"type": "document", "id": name, "properties": properties}
 
 
-def fill(database: Database, types: Vocabulary, now: datetime) -> ImportReport:
+def fill(database: Database, types: Schema, now: datetime) -> ImportReport:
     """Fill an empty database. Raises `Conflict` when it holds a subscription already."""
     with database_connection(database):
         if Subscription.select().exists(database):

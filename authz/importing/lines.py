@@ -6,8 +6,8 @@ from typing import Any
 
 from authz.domain import FOREVER_MICROS, GRANT_ROLES, MEMBERSHIP_ROLES, normalise_login, parse_instant, to_micros
 from authz.errors import InvalidInput
-from authz.policy.compiler import Vocabulary
-from authz.policy.entity_properties import typed
+from authz.policy.compiler import Schema
+from authz.policy.entity_properties import parse_properties
 from authz.strict_json import parse_object
 from authz.texts import parse_reference, parse_stored_id, parse_text, quote_value
 
@@ -94,7 +94,7 @@ _KINDS: dict[str, dict[str, Field]] = {
 _REQUIRED = {kind: [name for name, (_, required) in fields.items() if required] for kind, fields in _KINDS.items()}
 
 
-def parse_line(number: int, text: bytes, types: Vocabulary) -> Line:
+def parse_line(number: int, text: bytes, types: Schema) -> Line:
     """The line as what it says. Raises `InvalidInput` for anything malformed, naming the field."""
     whole = parse_object(text)
     if len(whole) != 1:
@@ -112,7 +112,7 @@ def parse_line(number: int, text: bytes, types: Vocabulary) -> Line:
         declared = types.named(said["type"])
         if declared is None or not declared.declared:
             raise InvalidInput(f"types.toml declares no type {quote_value(said['type'])}")
-        said["properties"], said["links"] = typed(declared, types, said.get("properties", {}))
+        said["properties"], said["links"] = parse_properties(declared, types, said.get("properties", {}))
     return Line(number, kind, said)
 
 

@@ -14,7 +14,7 @@ from authz.operations.idempotency import IdempotencyKey
 from authz.operations.transaction import EXCLUSIVE, Change, perform
 from authz.policy.compiler import Type
 from authz.policy.compiler.schema import ToOne
-from authz.policy.entity_properties import typed
+from authz.policy.entity_properties import parse_properties
 from authz.policy.pdp import PDP
 from authz.record import Actor, serialize_entity
 from authz.texts import is_stored_id, parse_id, parse_stored_id, quote_value
@@ -55,7 +55,7 @@ def _put(
     declared = _declared(pdp, kind)
     if actor.tenant is None:
         parse_stored_id(one)
-    values, leads = typed(declared, pdp.policy.types, properties)
+    values, leads = parse_properties(declared, pdp.policy.types, properties)
     links = {name: target for name, (_, target) in leads.items()}
 
     def work(change: Change) -> Row:

@@ -5,15 +5,15 @@ from typing import Any
 
 from authz.domain import parse_instant, to_micros
 from authz.errors import InvalidInput
-from authz.policy.compiler import Type, Vocabulary
+from authz.policy.compiler import Schema, Type
 from authz.policy.compiler.schema import Scalar, ToMany, ToOne
 from authz.texts import parse_stored_id, quote_value
 
 _LONGEST_PROPERTY = 10_000
 
 
-def typed(
-    declared: Type, types: Vocabulary, properties: Mapping[str, Any]
+def parse_properties(
+    declared: Type, types: Schema, properties: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
     """The values of an entity as they are stored, and its relations as (type, id) by property; null is absent.
 

@@ -36,8 +36,8 @@ from authz.policy.compiler import (
     Clause,
     CompiledPolicy,
     Query,
+    SqlWriter,
     Statement,
-    Writer,
     clauses,
     load,
     restrict_facts_to_tenant,
@@ -45,7 +45,7 @@ from authz.policy.compiler import (
 )
 from authz.policy.decision import Decision, Derivation, Explanation, MatrixEntry, Ref
 from authz.policy.history import PolicyHistory
-from authz.policy.plan import BASIC, Place, Plan, Properties, WrongType
+from authz.policy.plan import BASIC, PagePosition, Plan, Properties, WrongType
 from authz.settings import shipped_folder
 from authz.texts import is_stored_id
 
@@ -91,7 +91,7 @@ class PDP:
         self.policy = policy
         self.version = policy.version
         self._clock = clock
-        self._writer = Writer(policy.types, database.dialect)  # type: ignore[arg-type]
+        self._writer = SqlWriter(policy.types, database.dialect)  # type: ignore[arg-type]
         self._plans: dict[tuple[Any, ...], tuple[Plan, tuple[Query, ...]] | None] = {}
         self._explained: dict[tuple[Any, ...], tuple[int, Plan, list[tuple[Query, list[Clause]]]]] = {}
         self._history = PolicyHistory(database, self._by)
@@ -297,7 +297,7 @@ class PDP:
         subject: Ref,
         action: str,
         resource_type: str,
-        place: Place,
+        place: PagePosition,
         *,
         now: datetime,
         tenant: str | None = None,

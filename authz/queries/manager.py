@@ -15,7 +15,7 @@ from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Patient, Practitioner, StandingShare
 from authz.policy.decision import Decision, Ref
 from authz.policy.pdp import PDP
-from authz.policy.plan import Place
+from authz.policy.plan import PagePosition
 from authz.queries import practitioner as practitioner_queries
 from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from authz.texts import LONGEST_SORT_KEY, sort_key
@@ -119,7 +119,7 @@ def managed(pdp: PDP, actor: Actor) -> list[Row]:
         return [one for one, decision in zip(mine, answers, strict=True) if decision.allowed]
 
 
-def members(pdp: PDP, actor: Actor, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
+def members(pdp: PDP, actor: Actor, subscription: str, place: PagePosition) -> tuple[list[Row], tuple[str, str] | None]:
     """A page of those who work under a subscription, by name, and the place after it, None if there is no more.
 
     Raises `Denied` for who only works there, and `NotFound` for anybody else.
@@ -159,7 +159,7 @@ def _manage(pdp: PDP, actor: Actor, subscription: str) -> None:
         raise Denied("manage") if any(known) else NotFound
 
 
-def left(pdp: PDP, actor: Actor, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
+def left(pdp: PDP, actor: Actor, subscription: str, place: PagePosition) -> tuple[list[Row], tuple[str, str] | None]:
     """A page of the patients whose owner works here no more (T14), and the place after it. Raises as `members`."""
     with database_connection(pdp.database):
         _manage(pdp, actor, subscription)

@@ -14,7 +14,7 @@ from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
 from authz.policy.decision import Decision, Ref
 from authz.policy.pdp import PDP
-from authz.policy.plan import Place
+from authz.policy.plan import PagePosition
 from authz.queries.owned_patients import owned
 from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from authz.texts import describe_patient, matches_search, search_words
@@ -62,7 +62,7 @@ def me(pdp: PDP, actor: Actor) -> Row:
 
 
 def patients(
-    pdp: PDP, actor: Actor, place: Place, *, q: str = "", role: str | None = None, left: bool = False
+    pdp: PDP, actor: Actor, place: PagePosition, *, q: str = "", role: str | None = None, left: bool = False
 ) -> tuple[list[Row], tuple[str, str] | None]:
     """A page of the patients that the practitioner may view, by name, reference and id, or by id alone; and the place
     (sort key and id) after which the next page begins, None if there is no more.
@@ -93,7 +93,7 @@ def patients(
     return found[:limit], (keys[last], last) if more else None
 
 
-def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: Place) -> list[tuple[str, str]]:
+def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: PagePosition) -> list[tuple[str, str]]:
     """Ids among which the patients asked for are, with their sort keys, in order: what one owns is found by its grants,
     and what one does not own by the rules other than the owner's (R3), so that neither hides among many of the other.
     """
@@ -146,7 +146,7 @@ def _role(owner: str, actor: Actor, action: str) -> str:
     return "viewer" if action == "view" else "manager"
 
 
-def patient(pdp: PDP, actor: Actor, name: str, *, overseen: bool = False) -> Row:
+def patient(pdp: PDP, actor: Actor, name: str, *, or_list_access: bool = False) -> Row:
     """One patient with the actions that the practitioner may take.
 
     Raises `NotFound` unless they may view it; where it is `overseen`, unless they may view it or list its access.
@@ -156,7 +156,7 @@ def patient(pdp: PDP, actor: Actor, name: str, *, overseen: bool = False) -> Row
         try:
             _permit(pdp, actor, ("view",), name)
         except NotFound:
-            if not overseen:
+            if not or_list_access:
                 raise
             action = "list_access"
             _permit(pdp, actor, (action,), name)

@@ -73,7 +73,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
     return made
 
 
-def executed(one: notebooks.Shipped, **parameters: Any) -> dict[str, Any]:
+def executed(one: notebooks.ShippedNotebook, **parameters: Any) -> dict[str, Any]:
     """What a notebook's cells leave behind, run one after the other without a kernel."""
     left: dict[str, Any] = {}
     for cell in jupytext.read(one.path).cells:
@@ -91,7 +91,7 @@ def test_they_are_numbered_in_reading_order() -> None:
 
 
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
-def test_each_follows_the_habit(one: notebooks.Shipped) -> None:
+def test_each_follows_the_habit(one: notebooks.ShippedNotebook) -> None:
     """No outputs; a kernel's language; parameters first; only the audit's desk is imported; something is asserted."""
     text = one.path.read_text()
     cells = jupytext.read(one.path).cells
@@ -109,7 +109,7 @@ def test_each_follows_the_habit(one: notebooks.Shipped) -> None:
 
 @pytest.mark.parametrize("where", ["demo", "history"])
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
-def test_each_runs(one: notebooks.Shipped, where: str, databases: dict[str, tuple[str, str]]) -> None:
+def test_each_runs(one: notebooks.ShippedNotebook, where: str, databases: dict[str, tuple[str, str]]) -> None:
     """Every cell runs, every assertion holds; the tampered history's record is not whole, the demonstration's is."""
     url, as_of = databases[where]
     left = executed(one, database=url, as_of=as_of, output="")
@@ -141,7 +141,7 @@ TYPOS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
 def test_a_typing_error_in_any_parameter_is_refused(
-    one: notebooks.Shipped, databases: dict[str, tuple[str, str]]
+    one: notebooks.ShippedNotebook, databases: dict[str, tuple[str, str]]
 ) -> None:
     """No notebook answers a question that was mistyped: the error names the parameter, or the id that was meant."""
     for name in one.parameters:

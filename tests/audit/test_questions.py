@@ -22,7 +22,7 @@ from authz.audit.session import Audit, open_audit
 from authz.database import Database, close_all, connect, migrate
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Event, Grant, Patient, RecordedDecision, Review
-from authz.policy.plan import Place
+from authz.policy.plan import PagePosition
 from authz.queries import practitioner as practitioner_queries
 from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from tests.support.acting import by, pdp_of
@@ -309,11 +309,11 @@ def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
     add(sqlite_database, Patient, id="p-2", subscription="north", name="Another patient")
     add(sqlite_database, Grant, patient="p-2", practitioner="alice", role="owner", origin="created")
     pdp, actor = pdp_of(sqlite_database), by("alice")
-    mine, _ = practitioner_queries.patients(pdp, actor, Place(limit=100))
+    mine, _ = practitioner_queries.patients(pdp, actor, PagePosition(limit=100))
     people = practitioner_queries.colleagues(pdp, by("alice", 1), name="p-1")
     anybody = practitioner_queries.colleagues(pdp, by("alice", 2))
-    practitioner_queries.patients(pdp, by("bob", 3), Place(limit=100))
-    practitioner_queries.patients(pdp, by("alice", 4), Place(limit=1), q="patient")
+    practitioner_queries.patients(pdp, by("bob", 3), PagePosition(limit=100))
+    practitioner_queries.patients(pdp, by("alice", 4), PagePosition(limit=1), q="patient")
     searched(sqlite_database, by("alice", 5))
     audit = open_audit(sqlite_url, as_of=NOW + timedelta(hours=1), reader="compliance")
     found = ask.names_shown(audit, practitioner="alice")

@@ -28,7 +28,7 @@ from authz.models import (
     SpoolPosition,
     StandingShare,
 )
-from authz.policy.compiler import Vocabulary, load
+from authz.policy.compiler import Schema, load
 from authz.policy.pdp import PDP
 from authz.record import replay_facts
 from authz.settings import shipped_folder
@@ -56,7 +56,7 @@ CLINIC: list[Any] = [
 
 
 @pytest.fixture
-def types() -> Vocabulary:
+def types() -> Schema:
     return POLICY.types
 
 
@@ -291,14 +291,14 @@ class Endless(io.RawIOBase):
         return b"x" * size
 
 
-def test_a_line_of_a_gigabyte_is_refused_unread(sqlite_database: Database, types: Vocabulary) -> None:
+def test_a_line_of_a_gigabyte_is_refused_unread(sqlite_database: Database, types: Schema) -> None:
     """A line beyond the limit is refused by its number after a limit's worth of bytes."""
     with pytest.raises(ImportRefused, match=f"line 2: is longer than {LONGEST_LINE} bytes"):
         import_facts(sqlite_database, Endless(), types, now=NOW)  # type: ignore[arg-type]
     assert not any(stored(sqlite_database).values())
 
 
-def test_a_real_file_of_a_gigabyte(sqlite_database: Database, types: Vocabulary, tmp_path: Path) -> None:
+def test_a_real_file_of_a_gigabyte(sqlite_database: Database, types: Schema, tmp_path: Path) -> None:
     """The same with a real (sparse) file: memory does not grow with the line."""
     path = tmp_path / "long.ndjson"
     with path.open("wb") as file:
@@ -310,7 +310,7 @@ def test_a_real_file_of_a_gigabyte(sqlite_database: Database, types: Vocabulary,
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
-def test_stretches_and_progress(sqlite_database: Database, types: Vocabulary) -> None:
+def test_stretches_and_progress(sqlite_database: Database, types: Schema) -> None:
     """A file longer than one stretch: a fault far down undoes everything, and progress ends at the file's size."""
     many = [with_patient(id=f"n-{number}") for number in range(4500)]
     text = b"\n".join(json.dumps(one).encode() for one in (*CLINIC, *many))

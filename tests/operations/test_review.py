@@ -19,7 +19,7 @@ from authz.database.statements import insert_rows
 from authz.domain import FOREVER_MICROS, to_micros
 from authz.errors import ImportRefused, InvalidInput
 from authz.models import Event, Grant, Patient, Practitioner, Review, StandingShare
-from authz.operations import Reviewed, Verdict, review, share
+from authz.operations import Reviewed, ReviewVerdict, review, share
 from authz.record import RecordedQuestion, record_decisions
 from tests.cli.test_cli import refused, run
 from tests.support.acting import Clinic, by, login
@@ -37,17 +37,17 @@ def clinic(database: Database) -> Clinic:
     return made
 
 
-def line(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict:
-    return Verdict(number, "grant", clinic.grant(who), "p-1", who, verdict)
+def line(clinic: Clinic, who: str, verdict: str, number: int = 2) -> ReviewVerdict:
+    return ReviewVerdict(number, "grant", clinic.grant(who), "p-1", who, verdict)
 
 
-def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict:
+def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> ReviewVerdict:
     """A line on the standing share that somebody has."""
     found = StandingShare.select(StandingShare.id).where(StandingShare.colleague == who).tuples()
-    return Verdict(number, "standing_share", next(iter(found.execute(clinic.database)))[0], "", who, verdict)
+    return ReviewVerdict(number, "standing_share", next(iter(found.execute(clinic.database)))[0], "", who, verdict)
 
 
-def carry_out(clinic: Clinic, *verdicts: Verdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
+def carry_out(clinic: Clinic, *verdicts: ReviewVerdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
     actor = by(by_whom, later=60)
     return review(clinic.pdp, actor=actor, campaign=campaign, due=DUE, verdicts=verdicts)
 
@@ -248,7 +248,7 @@ def test_a_large_sheet_is_carried_out_in_bounded_statements(clinic: Clinic) -> N
         insert_rows(clinic.database, Grant, names, [(*row, "", "", "", "") for row in held])
     shares = Grant.select(Grant.id, Grant.patient).where(Grant.practitioner == "bob", Grant.patient.startswith("m-"))
     verdicts = [
-        Verdict(line, "grant", number, patient, "bob", "keep" if line % 100 else "revoke")
+        ReviewVerdict(line, "grant", number, patient, "bob", "keep" if line % 100 else "revoke")
         for line, (number, patient) in enumerate(shares.tuples().execute(clinic.database), 1)
     ]
     sizes: list[int] = []

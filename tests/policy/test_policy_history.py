@@ -402,7 +402,7 @@ def test_few_policies_stay_compiled(clinic: Database, monkeypatch: pytest.Monkey
     pdp = PDP(clinic, POLICY)
     for day, name in enumerate(names):
         for _ in range(3):
-            told = pdp.explain(OSCAR, "view", PATIENT, at=NOW + timedelta(days=day, hours=1)).ways
+            told = pdp.explain(OSCAR, "view", PATIENT, at=NOW + timedelta(days=day, hours=1)).derivations
             assert name in str(told)
     assert len(compiled) == len(names)
     assert pdp._history._remembered.cache_info().currsize == 8

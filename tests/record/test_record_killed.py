@@ -66,9 +66,9 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
         answers += len(answered)
     database = connect(database_url)
     seal(database, datetime.now(UTC))
-    verified = verification(database)
-    assert (verified.ok, verified.problem, verified.report.unsealed) == (True, None, 0)
-    assert verified.report.rows > answers
+    verify_database = verification(database)
+    assert (verify_database.ok, verify_database.problem, verify_database.report.unsealed) == (True, None, 0)
+    assert verify_database.report.rows > answers
     assert Event.select().where(Event.kind == "policy:loaded").count(database) == 1
     close_all(database)
 

@@ -10,8 +10,8 @@ import pytest
 
 from authz.audit.export import batches, fhir
 from authz.audit.export.log import log_lines
-from authz.audit.integrity.checkpoints import Signer, checkpoint, full
-from authz.audit.integrity.verification import verification, verified
+from authz.audit.integrity.checkpoints import Signer, checkpoint, format_note
+from authz.audit.integrity.verification import verification, verify_database
 from authz.database import FAULTS, Database, close_all, connect, migrate
 from authz.errors import Conflict
 from authz.models import Event, MerkleLeaf, RecordedDecision, Seal
@@ -175,7 +175,7 @@ def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     migrate(database)
     fill_all(database)
     key = Signer.make(str(folder / "key"), "clinic.example/log")
-    yield database, "\n".join(full(note) for note in checkpoint(database, key, NOW)), str(key.key)
+    yield database, "\n".join(format_note(note) for note in checkpoint(database, key, NOW)), str(key.key)
     close_all(database)
 
 
@@ -217,7 +217,7 @@ def test_a_forged_body_stops_no_reader(recorded: Database, body: str) -> None:
 
 def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several processes that share the decisions find what one finds, whatever is wrong and wherever they meet."""
-    monkeypatch.setattr(batches, "WORTH_A_PROCESS", 20)
+    monkeypatch.setattr(batches, "LEAST_DECISIONS", 20)
     monkeypatch.setattr(batches, "_MOST", 3)
     database = connect(database_url)
     migrate(database)
@@ -225,7 +225,7 @@ def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.Mo
     for hours in (0, 0, 1):  # the last batch is an hour before the others
         answer(database, NOW - timedelta(hours=hours), range(30))
         seal(database, NOW)
-    before = verified(database, url=database_url)
+    before = verify_database(database, url=database_url)
     unlock(database)
     sql(
         "UPDATE decision SET allowed = NOT allowed WHERE id IN (7, 100)",
@@ -233,9 +233,9 @@ def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.Mo
         "DELETE FROM decision WHERE subscription = '' AND id > 130",
         "UPDATE decision SET subscription = 'nowhere' WHERE id = 140",
     )(database)
-    one = verified(database)
+    one = verify_database(database)
     monkeypatch.delattr(batches, "read_span")  # nothing is read here
-    several = verified(database, url=database_url)
+    several = verify_database(database, url=database_url)
     close_all(database)
     assert [(found.kind, found.where) for found in before.findings] == [
         ("clock set back", f"decision {number}") for number in (124, 125, 126)
@@ -265,7 +265,7 @@ def test_a_rewritten_history_is_found_by_who_kept_a_checkpoint(
     recorded: Database, signer: Signer, tmp_path: Path
 ) -> None:
     """A history made anew agrees with itself, under a key of its own too; not with an old checkpoint or the old key."""
-    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     rewrite(recorded)
     assert verification(recorded).ok
     assert (verification(recorded, kept).problem or "").startswith(("rewritten history: ", "truncated tail: "))
@@ -281,8 +281,8 @@ def test_a_rewritten_history_is_found_by_who_kept_a_checkpoint(
 def test_a_forged_checkpoint_is_found(recorded: Database, signer: Signer) -> None:
     """A checkpoint with another root, and the signature of the first, is forged: kept or in the database."""
     note = next(one for one in checkpoint(recorded, signer, NOW) if one.origin.endswith("/north"))
-    forged = full(note).replace(base64.b64encode(note.root).decode(), base64.b64encode(bytes(32)).decode())
-    assert "forged checkpoint: " in str(verified(recorded, forged, str(signer.key)).findings[0])
+    forged = format_note(note).replace(base64.b64encode(note.root).decode(), base64.b64encode(bytes(32)).decode())
+    assert "forged checkpoint: " in str(verify_database(recorded, forged, str(signer.key)).findings[0])
     unlock(recorded)
     parameter = recorded.param
     recorded.execute_sql(f"UPDATE checkpoint SET note = {parameter} WHERE tree = 'north'", (forged,))

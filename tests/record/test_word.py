@@ -9,10 +9,10 @@ import pytest
 from playhouse.migrations import Runner
 
 from authz.audit.export.log import log_lines
-from authz.audit.integrity.checkpoints import Signer, checkpoint, full
+from authz.audit.integrity.checkpoints import Signer, checkpoint, format_note
 from authz.audit.integrity.verdict import verdict_of
-from authz.audit.integrity.verification import verification, verified
-from authz.audit.verify import Facts, Verifier, batch_faults, described
+from authz.audit.integrity.verification import verification, verify_database
+from authz.audit.verify import Facts, Verifier, batch_faults, describe_report
 from authz.database import MIGRATIONS, Database, close_all, connect, migrate
 from authz.models import ErasedField, Event, PersonalSecret, RecordedDecision, Seal
 from authz.record import Actor, NewEvent, append, replay_facts, seal
@@ -49,14 +49,14 @@ def test_verified_is_every_leaf_of_every_tree(recorded: Database, signer: Signer
     kept = checkpoint(recorded, signer, NOW)
     leaves = sum(note.size for note in kept)
     assert word_of(recorded, "", key) == ("VERIFIED", leaves)
-    north = next(full(note) for note in kept if note.origin.endswith("/north"))
+    north = next(format_note(note) for note in kept if note.origin.endswith("/north"))
     report = judge(recorded, north)
     assert (report.verdict.word, report.verdict.exit_code) == ("PARTLY VERIFIED", 3)
     assert "no checkpoint of the tree -, city, harbour" in report.verdict.sentence
     answer(recorded, NOW, range(3))
     assert "3 decisions wait for a seal" in judge(recorded, "", key).verdict.sentence
     seal(recorded, NOW)
-    assert "7 decisions wait for a seal" in verified(recorded, "", key, waiting=7).verdict.sentence
+    assert "7 decisions wait for a seal" in verify_database(recorded, "", key, waiting=7).verdict.sentence
     report = judge(recorded, "", key)
     assert (report.verdict.word, report.proven) == ("PARTLY VERIFIED", leaves)
     assert "leaves after the last checkpoint: 1 of -, 1 of city, 1 of north" in report.verdict.sentence
@@ -72,7 +72,7 @@ def test_what_nobody_can_believe_proves_nothing(recorded: Database, signer: Sign
 
 def test_a_tree_made_anew_without_its_checkpoints_is_not_proven(recorded: Database, signer: Signer) -> None:
     """An event is left out, tree and nodes are made to agree, its checkpoints are deleted: nothing is proven."""
-    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     unlock(recorded)
     sql("DELETE FROM event WHERE kind = 'audit:read' OR kind = 'demo:filled'")(recorded)
     for table in ("leaf", "node", "tree", "seal", "checkpoint"):
@@ -94,8 +94,8 @@ def test_the_time_of_a_checkpoint_is_unsigned(recorded: Database, signer: Signer
     recorded.execute_sql(f"UPDATE checkpoint SET at = {recorded.param}", (4102444800000000,))
     report = judge(recorded, "", str(signer.key))
     assert report.verdict.word == "VERIFIED"
-    assert not any("2100" in line for line in described(report))
-    assert any("the last of 2026-06-01T12:00:00+00:00" in line for line in described(report))
+    assert not any("2100" in line for line in describe_report(report))
+    assert any("the last of 2026-06-01T12:00:00+00:00" in line for line in describe_report(report))
 
 
 def test_a_source_that_no_tree_covers_lowers_the_word(recorded: Database, signer: Signer) -> None:
@@ -328,25 +328,25 @@ def test_alike_facts_are_counted() -> None:
     facts = Facts(canonical)
     row = {"patient": "p", "started_at": "2026"}
     for event in (1, 2):
-        facts.tell(event, "grant:started", {"before": None, "after": row})
-    assert [facts.check("grant", row)[0] for _ in range(3)] == ["", "", "fact without an event"]
+        facts.add_event(event, "grant:started", {"before": None, "after": row})
+    assert [facts.compare("grant", row)[0] for _ in range(3)] == ["", "", "fact without an event"]
     assert list(facts.missing()) == []
-    facts.tell(3, "grant:started", {"after": row})
-    facts.tell(4, "grant:ended", {"before": row, "after": {**row, "ended_at": "2027"}})
-    assert facts.check("grant", {**row, "ended_at": "2027"}) == ("", "")
+    facts.add_event(3, "grant:started", {"after": row})
+    facts.add_event(4, "grant:ended", {"before": row, "after": {**row, "ended_at": "2027"}})
+    assert facts.compare("grant", {**row, "ended_at": "2027"}) == ("", "")
     assert list(facts.missing()) == []
-    facts.tell(5, "grant:ended", {"before": row, "after": None})
+    facts.add_event(5, "grant:ended", {"before": row, "after": None})
     assert [why for _, why in facts.missing()] == ["the event ends what no event began"]
 
 
 def test_trees_are_read_in_any_order() -> None:
     """An event may be read before the earlier event that it goes on from, which is in another tree."""
     facts = Facts(canonical)
-    facts.tell(9, "patient:changed", {"after": {"patient": "p", "subscription": "city"}})
-    facts.tell(4, "patient:added", {"after": {"patient": "p", "subscription": "north"}})
-    assert facts.check("patient", {"patient": "p", "subscription": "city"}) == ("", "")
-    facts.tell(8, "entity:ended", {"before": {"id": "d", "subscription": "x"}, "after": None})
-    facts.tell(3, "entity:started", {"before": None, "after": {"id": "d", "subscription": "x"}})
-    facts.tell(3, "entity:started", {"before": None, "after": {"id": "of before 0.2"}})
-    facts.tell(9, "entity:ended", {"before": {"id": "of before 0.2", "subscription": "y"}, "after": None})
+    facts.add_event(9, "patient:changed", {"after": {"patient": "p", "subscription": "city"}})
+    facts.add_event(4, "patient:added", {"after": {"patient": "p", "subscription": "north"}})
+    assert facts.compare("patient", {"patient": "p", "subscription": "city"}) == ("", "")
+    facts.add_event(8, "entity:ended", {"before": {"id": "d", "subscription": "x"}, "after": None})
+    facts.add_event(3, "entity:started", {"before": None, "after": {"id": "d", "subscription": "x"}})
+    facts.add_event(3, "entity:started", {"before": None, "after": {"id": "of before 0.2"}})
+    facts.add_event(9, "entity:ended", {"before": {"id": "of before 0.2", "subscription": "y"}, "after": None})
     assert [why for _, why in facts.missing()] == []

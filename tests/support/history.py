@@ -16,7 +16,7 @@ from authz.domain import FOREVER, to_micros
 from authz.errors import NotEligible
 from authz.models import Event, Grant, Membership, RecordedDecision, Review
 from authz.operations import (
-    Verdict,
+    ReviewVerdict,
     add_patient,
     end_membership,
     end_share,
@@ -310,12 +310,12 @@ class History:
         """Dan decides on every share of the north, but for his own: each third is revoked; standing shares are kept."""
         shares = [(one, span) for one, span in self.ledger.live_shares(self.now) if self.ledger.clinic[one] == "north"]
         verdicts = [
-            Verdict(at + 2, "grant", span.number, patient, span.who, "revoke" if at % 3 == 0 else "keep")
+            ReviewVerdict(at + 2, "grant", span.number, patient, span.who, "revoke" if at % 3 == 0 else "keep")
             for at, (patient, span) in enumerate(shares)
         ]
         for clinic, span in self.ledger.standing:
             if clinic == "north" and span.live(self.now):
-                verdicts.append(Verdict(len(verdicts) + 2, "standing_share", span.number, "", span.to, "keep"))
+                verdicts.append(ReviewVerdict(len(verdicts) + 2, "standing_share", span.number, "", span.to, "keep"))
                 self.ledger.kept_standing.add(span.number)
         actor = self.by("dan")
         due = actor.now + timedelta(days=14)

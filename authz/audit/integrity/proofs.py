@@ -3,8 +3,8 @@
 from typing import Any
 
 from authz.audit.export.log import sealed_rows
-from authz.audit.integrity.checkpoints import full, kept
-from authz.audit.verify import Malformed, Note, notes_in
+from authz.audit.integrity.checkpoints import format_note, kept
+from authz.audit.verify import Malformed, Note, parse_notes
 from authz.database import Database, database_connection
 from authz.domain import to_micros
 from authz.errors import InvalidInput, NotFound
@@ -56,7 +56,7 @@ def prove_consistency(database: Database, since: str) -> list[Proof]:
     Raises `InvalidInput` for a text that holds none, or one of a tree that is not here.
     """
     try:
-        earlier = notes_in(since)
+        earlier = parse_notes(since)
     except Malformed as error:
         raise InvalidInput(str(error)) from error
     proofs: list[Proof] = []
@@ -67,7 +67,9 @@ def prove_consistency(database: Database, since: str) -> list[Proof]:
             if note is None or old.size > note.size:
                 raise InvalidInput(f"there is no later checkpoint of {old.origin} here")
             path = consistency_proof(database, tree, old.size, note.size)
-            proofs.append({"old": full(old), "checkpoint": full(note), "path": [one.hex() for one in path]})
+            proofs.append(
+                {"old": format_note(old), "checkpoint": format_note(note), "path": [one.hex() for one in path]}
+            )
     return proofs
 
 
@@ -78,7 +80,7 @@ def _included(database: Database, tree: str, which: Any, content: dict[str, Any]
     if number is None or note is None or number >= note.size:
         raise InvalidInput("no checkpoint covers this yet; run: caregrant audit checkpoint")
     path = [one.hex() for one in inclusion_proof(database, tree, number, note.size)]
-    return {"checkpoint": full(note), "number": number, "leaf": content, "path": path}
+    return {"checkpoint": format_note(note), "number": number, "leaf": content, "path": path}
 
 
 def _path(leaves: list[bytes], at: int) -> list[bytes]:
