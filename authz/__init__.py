@@ -1,6 +1,6 @@
-"""Caregrant: who may view, share or transfer a patient, decided from compiled policies.
+"""Caregrant decides who may view, share or transfer a patient, by compiled policies.
 
-The public door: `open_pdp` for reads, and what its answers are made of.
+This module is the public interface: `open_pdp`, and the classes of its answers and errors.
 """
 
 from authz.errors import CaregrantError, InvalidInput, PolicyRefused, PolicyUnknown, Unavailable

@@ -1,7 +1,7 @@
-"""The words of the field, each defined once: roles, origins, logins and instants.
+"""The values of the domain, each defined once: roles, origins, logins and instants.
 
-It knows no database, no policy and no HTTP. An instant is UTC with microseconds; a fact's life is
-half-open, ``[started_at, ended_at)``; "for ever" is one fixed instant, never nothing.
+This module knows no database, no policy and no HTTP. An instant is UTC with microseconds. The life of a fact is
+half-open, ``[started_at, ended_at)``; "no end" is the fixed instant `FOREVER`, never null.
 """
 
 import re
@@ -18,7 +18,10 @@ from authz.errors import InvalidInput
 from authz.texts import quote_value
 
 Row = dict[str, Any]
-"""The columns of a row of the database, by their names."""
+"""The values of a row of the database, by the names of its columns."""
+Values = tuple[Any, ...]
+"""The values of a row of the database, in the order of its columns."""
+
 MEMBERSHIP_ROLES = ("member", "manager", "auditor")
 GRANT_ROLES = ("owner", "viewer")
 GRANT_ORIGINS = ("created", "transfer", "share", "emergency", "imported")
@@ -41,7 +44,7 @@ _VALID = codepoint_classes["PVALID"]
 
 
 def to_micros(instant: datetime) -> int:
-    """An aware instant as whole microseconds since 1970-01-01T00:00:00Z, the form in which it is stored.
+    """Return an aware instant as whole microseconds since 1970-01-01T00:00:00Z, the form in which it is stored.
 
     Raises `InvalidInput` for a naive datetime: a time without its zone is not an instant.
     """
@@ -51,7 +54,7 @@ def to_micros(instant: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """The instant, in UTC, that `to_micros` stored."""
+    """Return the instant, in UTC, for the microseconds of `to_micros`."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
@@ -59,9 +62,9 @@ FOREVER_MICROS = to_micros(FOREVER)
 
 
 def parse_instant(text: object) -> datetime:
-    """The instant that an RFC 3339 (section 5.6) date-time says, in UTC; digits below a microsecond are cut.
+    """Parse a date-time by RFC 3339, section 5.6, into UTC; digits below a microsecond are cut off.
 
-    Raises `InvalidInput` for anything else, a time without an offset among it.
+    Raises `InvalidInput` for anything else, also for a time without an offset.
     """
     match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
     if match is None:
@@ -77,23 +80,22 @@ def parse_instant(text: object) -> datetime:
 
 
 def format_instant(instant: datetime) -> str:
-    """An instant as RFC 3339 in UTC: ``2030-01-01T00:00:00Z``, with microseconds where it has any."""
+    """Return an instant by RFC 3339 in UTC: ``2030-01-01T00:00:00Z``, with microseconds if it has any."""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @lru_cache(maxsize=1000)
 def format_micros(micros: int) -> str:
-    """An instant as it is stored, as `format_instant` writes it; in a batch and in an import it is often the same."""
+    """Return a stored instant as `format_instant` does; cached, because a batch or an import repeats the same one."""
     return format_instant(from_micros(micros))
 
 
 def normalise_login(value: object) -> str:
-    """Return a login e-mail in the one form that is stored and compared; the only function that compares logins.
+    """Return a login e-mail in its normal form, in which logins are stored and compared; no other function does this.
 
-    The form is lower case, NFC, with the domain as IDNA 2008 writes it for people (`müller.example` for
-    `xn--mller-kva.example`). Nothing else is folded: a login that NFKC or case folding would change beyond plain lower
-    case, and one with characters that cannot be seen, is refused, because it may be another person's mailbox (T6).
-    Raises `InvalidInput` with the reason.
+    The form is lower case, NFC, with the domain in the Unicode form of IDNA 2008 (`müller.example` for
+    `xn--mller-kva.example`). A login is refused if NFKC or case folding would change it beyond plain lower case, or if
+    it has invisible characters, because it may be another person's mailbox (T6). Raises `InvalidInput` with the reason.
     """
     if not isinstance(value, str):
         raise InvalidInput(f"a login is a string, not {quote_value(value)}")
@@ -104,48 +106,48 @@ def normalise_login(value: object) -> str:
 
 @lru_cache(maxsize=4096)
 def _normal_login(login: str) -> str:
-    """`normalise_login` of a string of bounded length; remembered, because every token brings one."""
+    """Normalise a login of bounded length; cached, because every token contains one."""
     text = login.lower() if login.isascii() else _lower_case(login)
     try:
         address = validate_email(text, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
-        raise _no_login(login, str(error)) from error
-    typed, unicode, ascii_ = (
+        raise _invalid_login(login, str(error)) from error
+    labels, unicode, ascii_ = (
         domain.split(".") for domain in (text.rpartition("@")[2], address.domain, address.ascii_domain)
     )
     spellings = list(zip(unicode, ascii_, strict=True))
-    if len(typed) != len(spellings) or any(label not in of for label, of in zip(typed, spellings, strict=True)):
-        raise _no_login(login, "its domain is another spelling of a domain")
+    if len(labels) != len(spellings) or any(label not in both for label, both in zip(labels, spellings, strict=True)):
+        raise _invalid_login(login, "its domain is another spelling of a domain")
     if any(unicodedata.category(character) == "Cf" for character in address.normalized):
-        raise _no_login(login, "it holds a character that cannot be seen")
+        raise _invalid_login(login, "it contains an invisible character")
     return address.normalized
 
 
 def _lower_case(login: str) -> str:
-    """Lower case, character by character, of a login in which no other folding is possible. Raises `InvalidInput`."""
+    """Return a login in lower case. Raises `InvalidInput` if another folding could change a character."""
     for character in login:
         if len(character.lower()) != 1 or unicodedata.normalize("NFKC", character) != character:
-            raise _no_login(login, f"{character!r} is another spelling of other characters")
+            raise _invalid_login(login, f"{character!r} is another spelling of other characters")
     text = unicodedata.normalize("NFC", "".join(character.lower() for character in login))
     for character in text.rpartition("@")[0]:
         if character.isascii():
             continue
         if character.casefold() != character or not intranges_contain(ord(character), _VALID):
-            raise _no_login(login, f"{character!r} cannot be part of a login")
+            raise _invalid_login(login, f"{character!r} cannot be part of a login")
     return text
 
 
-def _no_login(login: str, why: str) -> InvalidInput:
+def _invalid_login(login: str, why: str) -> InvalidInput:
     return InvalidInput(f"{quote_value(login)} is not an e-mail address that can be a login: {why[:_LONGEST_REASON]}")
 
 
 REASONS = {
-    "permitted": "every condition of one way to permit is met; `rule` and the witness say which",
-    "denied": "no way to permit has all its conditions met",
-    "unknown_type": "the policy speaks of no such type of subject or resource",
-    "unknown_action": "no rule speaks of this action on this type of resource",
-    "searched": "a search, which answers with all that is permitted",
-    "malformed": "an item of a batch lacks a part of its question, or has one of another form",
-    "wrong_type": "a value that came with the request is not of the type that the policy compares it with",
+    "permitted": "all conditions of a rule are met; `rule` and the witness identify which",
+    "denied": "no rule has all its conditions met",
+    "unknown_type": "the policy has no such type of subject or resource",
+    "unknown_action": "no rule of the policy names this action on this type of resource",
+    "searched": "a search; its answer is everything that is permitted",
+    "malformed": "an item of a batch lacks a part of its question, or a part has the wrong form",
+    "wrong_type": "a value in the request has another type than the policy compares it with",
 }
-"""Why a decision is what it is; every decision carries one of these."""
+"""The reasons of decisions; every decision has one of these."""

@@ -1,21 +1,21 @@
-"""Every error that this software raises on purpose, in one small tree.
+"""All errors that this software raises on purpose, in one small tree.
 
 CaregrantError
-├── InvalidInput          what was given is malformed; says what and where
+├── InvalidInput          a malformed value; the text says what and where
 │   └── ImportRefused     a line of an import file, with its number
-├── PolicyRefused         a policy directory that must not be loaded, with file, line and column
-├── PolicyUnknown         the policy of a past instant, or of a version, is not known here
-├── Conflict              the state does not allow it: it stands already, or somebody was faster
-├── NotFound              not there, or not the caller's to know
-├── Denied                known to the caller, but no rule permits it
-├── NotEligible           the colleague cannot receive: one refusal for every cause
+├── PolicyRefused         a policy folder that must not be loaded, with file, line and column
+├── PolicyUnknown         the policy of a past instant, or of a version, is not stored here
+├── Conflict              the stored state does not allow the change
+├── NotFound              the thing does not exist, or the caller may not know it
+├── Denied                the caller knows the thing, but no rule permits the action
+├── NotEligible           the colleague cannot receive: one text for every cause
 ├── SelfTarget            a share or transfer to oneself
-├── KeyReused             the same Idempotency-Key came with another request
-├── BatchRefused          several patients at once: which, and why
-├── TooMany               the caller asks more often than it may
-└── Unavailable           the database cannot answer: never a decision
+├── KeyReused             the same Idempotency-Key with another request
+├── BatchRefused          several patients at once: which were refused, and why
+├── TooMany               the caller has sent more requests than its rate
+└── Unavailable           the database cannot answer: there is no decision
 
-None of them is an HTTP status or an exit code; `api` and `cli` map them.
+The tree has no HTTP statuses and no exit codes; `api` and `cli` map the errors to them.
 """
 
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class CaregrantError(Exception):
 
 
 class InvalidInput(CaregrantError):
-    """A value given by a caller or a file is malformed."""
+    """A malformed value from a caller or a file."""
 
 
 class ImportRefused(InvalidInput):
-    """An import file was refused as a whole; `line` is the number of the first line at fault."""
+    """An import file that was refused as a whole; `line` is the number of the first faulty line."""
 
     def __init__(self, line: int, why: str) -> None:
         super().__init__(f"line {line}: {why}")
@@ -39,7 +39,7 @@ class ImportRefused(InvalidInput):
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """One thing wrong in a policy directory, and where it stands (line and column from 1, 0 if unknown)."""
+    """One fault in a policy folder and its place; line and column count from 1, 0 if unknown."""
 
     file: str
     line: int
@@ -52,7 +52,7 @@ class Fault:
 
 
 class PolicyRefused(CaregrantError):
-    """A policy directory outside what can be compiled: nothing of it is loaded. `faults` lists every reason."""
+    """A policy folder that cannot be compiled; nothing of it is loaded. `faults` lists every reason."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = sorted(set(faults))
@@ -60,29 +60,29 @@ class PolicyRefused(CaregrantError):
 
 
 class PolicyUnknown(CaregrantError):
-    """The policy of a past instant, or of a version, is not known: no decision of that time can be made."""
+    """The policy of a past instant, or of a version, is not stored: decisions of that time cannot be made."""
 
 
 class Conflict(CaregrantError):
-    """The database already holds something that contradicts the request."""
+    """A request that contradicts the stored state."""
 
 
 class NotFound(CaregrantError):
-    """There is no such thing, or it is not the caller's to know: nobody can tell which."""
+    """A thing that does not exist, or that the caller may not know: the answer does not tell which (T1)."""
 
     def __init__(self) -> None:
-        super().__init__("There is nothing here, or it is not yours to know.")
+        super().__init__("This does not exist, or you do not have access to it.")
 
 
 class Denied(CaregrantError):
-    """The caller may know the resource, but no rule permits this action on it."""
+    """An action that no rule permits, on a resource that the caller may know."""
 
     def __init__(self, action: str) -> None:
-        super().__init__(f"You may not {action.replace('_', ' ')} this.")
+        super().__init__(f"You do not have permission for this action: {action.replace('_', ' ')}.")
 
 
 class NotEligible(CaregrantError):
-    """The colleague named cannot receive: unknown, of another clinic, lapsed, not a login. One text for all (T5)."""
+    """A colleague who cannot receive: unknown, of another clinic, lapsed, or no login; one text for all (T5)."""
 
     def __init__(self) -> None:
         super().__init__("Nobody with this login can receive here.")
@@ -96,27 +96,30 @@ class SelfTarget(CaregrantError):
 
 
 class KeyReused(CaregrantError):
-    """The same `Idempotency-Key` came with another request (T16)."""
+    """An `Idempotency-Key` that was used with another request before (T16)."""
 
     def __init__(self) -> None:
-        super().__init__("This Idempotency-Key came with another request before.")
+        super().__init__("This Idempotency-Key was used with another request before.")
 
 
 class BatchRefused(CaregrantError):
-    """Several patients at once, of which some refuse: nothing was done. `refusals` says which, by place, and why."""
+    """A request about several patients of which some were refused: nothing was done.
+
+    `refusals` holds the places of these patients in the request, and why.
+    """
 
     def __init__(self, refusals: list[tuple[int, CaregrantError]]) -> None:
-        super().__init__("Nothing was done: not every patient allows it.")
+        super().__init__("Nothing was done: the request was refused for some of the patients.")
         self.refusals = refusals
 
 
 class TooMany(CaregrantError):
-    """The caller has sent as many requests as it may; `seconds` until it may send more."""
+    """A caller that has reached its rate; it may send more requests after `seconds`."""
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(f"This caller has sent as many requests as it may; again in {seconds} s.")
+        super().__init__(f"This caller has reached its limit of requests; try again in {seconds} s.")
         self.seconds = seconds
 
 
 class Unavailable(CaregrantError):
-    """The database cannot answer now; there is no decision, neither permit nor deny."""
+    """A database that cannot answer now; there is no decision, neither permit nor deny."""

@@ -1,7 +1,7 @@
-"""Secrets and keys in files: which value of a setting names a file, how it is read, and how a new one is written.
+"""Secrets and keys in files: which value of a setting names a file, and how such a file is read and written.
 
-A value that names a file never serves as the secret itself: a path is no secret. Whoever can read the file has the
-secret, so that a file that others can read is told of in the log.
+A value that names a file is never used as the secret itself, because a path is no secret. Anybody who can read the file
+has the secret, so that the log warns of a file that other accounts can use.
 """
 
 import logging
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from authz.errors import InvalidInput
 
-_LARGEST = 1 << 16
+_LARGEST_FILE = 1 << 16
 _SHORTEST_KEY = 32
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -24,7 +24,7 @@ def read_secret(value: str, variable: str) -> str:
     """Return the secret that a setting holds: the content of the file that it names, or else the value itself.
 
     A value names a file if it begins with `/`, `./`, `../`, `~` or `file:`, and if there is such a file or the
-    directory for it. White space around the content does not count. Raises `InvalidInput` for a file that is missing,
+    directory for it. White space around the content is ignored. Raises `InvalidInput` for a file that is missing,
     cannot be read, or is empty.
     """
     path = _named_file(value)
@@ -40,7 +40,7 @@ def read_secret(value: str, variable: str) -> str:
 
 
 def read_key(value: str, variable: str) -> str:
-    """Return the key that signs, as `read_secret`. Raises `InvalidInput` for one that could be guessed, too."""
+    """Return a signing key as `read_secret` does. Raises `InvalidInput` also for a key that is easy to guess."""
     key = read_secret(value, variable)
     if len(key) < _SHORTEST_KEY:
         raise InvalidInput(
@@ -56,22 +56,22 @@ def read_private(path: str) -> str:
     try:
         with Path(path).open("rb") as file:
             if os.fstat(file.fileno()).st_mode & _OTHERS:
-                _log.warning("%s holds a secret, and more accounts than its owner's may use it: chmod 600", path)
-            content = file.read(_LARGEST + 1)
+                _log.warning("%s contains a secret, and accounts other than its owner can use it: chmod 600", path)
+            content = file.read(_LARGEST_FILE + 1)
         text = content.decode().strip()
     except OSError as error:
         raise InvalidInput(f"the file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InvalidInput(f"the file {path} holds no text") from error
-    if len(content) > _LARGEST:
-        raise InvalidInput(f"the file {path} is larger than {_LARGEST} bytes")
+    if len(content) > _LARGEST_FILE:
+        raise InvalidInput(f"the file {path} is larger than {_LARGEST_FILE} bytes")
     return text
 
 
 def write_private(path: str, text: str) -> None:
-    """Write a secret whole into a new file that only its owner may read.
+    """Write a secret into a new file that only its owner may read; the file appears with its whole content.
 
-    Raises `FileExistsError` if there is one already: a key is never written over another; and `InvalidInput`.
+    Raises `FileExistsError` if the file exists, because a key never replaces another, and `InvalidInput`.
     """
     draft = f"{path}.{secrets.token_hex(8)}"
     try:
@@ -88,7 +88,7 @@ def write_private(path: str, text: str) -> None:
 
 
 def _named_file(value: str) -> Path | None:
-    """Return the file that a value names, if it names one."""
+    """Return the file that a value names, or None."""
     if value.startswith("file:"):
         return Path(value.removeprefix("file:").removeprefix("//")).expanduser()
     if value.startswith(("/", "./", "../", "~")):

@@ -1,194 +1,204 @@
-"""The one reader of the environment: every setting with its type, its default and a sentence.
+"""The settings: each with its type, default and a sentence; no other module reads the environment.
 
-`SETTINGS` is what `docs/settings.md` must list; a test compares the two.
+`docs/settings.md` must list `SETTINGS`; a test compares the two.
 """
 
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 from authz.errors import InvalidInput
+
+T = TypeVar("T", str, int, bool)
 
 _LARGEST = 2**31 - 1  # what every setting's unit and PostgreSQL's own settings can hold
 _HERE = Path(__file__).resolve().parent
 
 
 def shipped_folder(name: str) -> Path:
-    """The directory `name` that comes with this software: inside the wheel, or beside it in a checkout."""
+    """Return the folder `name` that ships with this software: inside the wheel, or next to `authz` in a checkout."""
     packaged = _HERE / "data" / name
     return packaged if packaged.is_dir() else _HERE.parent / name
 
 
-def _setting(default: object, variable: str, sentence: str) -> object:
-    return field(default=default, metadata={"variable": variable, "sentence": sentence})
+def _setting(default: T, variable: str, sentence: str) -> T:
+    """Return a dataclass field with a default, its environment variable, and a sentence that describes it."""
+    setting: T = field(default=default, metadata={"variable": variable, "sentence": sentence})
+    return setting
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A frozen configuration; `Settings.from_environment` reads one, nothing else does."""
+    """A frozen configuration; only `Settings.from_environment` reads the environment."""
 
-    database: str = _setting(  # type: ignore[assignment]
+    database: str = _setting(
         "sqlite:///caregrant.db",
         "CAREGRANT_DATABASE",
-        "Where the facts are: sqlite:///path or postgresql://user@host/name.",
+        "The database with the facts: sqlite:///path or postgresql://user@host/name.",
     )
-    policies: str = _setting(  # type: ignore[assignment]
+    policies: str = _setting(
         str(shipped_folder("policies")),
         "CAREGRANT_POLICIES",
-        "The directory of the .polar files and types.toml; the shipped policies by default.",
+        "The folder of the .polar files and types.toml; by default the shipped policies.",
     )
-    policy_version: str = _setting(  # type: ignore[assignment]
+    policy_version: str = _setting(
         "",
         "CAREGRANT_POLICY_VERSION",
-        "The version of the policies (caregrant policy check --json) that alone is served; none: whatever is there.",
+        "The only policy version that is served (see caregrant policy check --json); none: any version.",
     )
-    max_body: int = _setting(  # type: ignore[assignment]
-        1_048_576, "CAREGRANT_MAX_BODY", "The largest request body that is read, in bytes."
+    max_body: int = _setting(1_048_576, "CAREGRANT_MAX_BODY", "The largest request body that is read, in bytes.")
+    receive_seconds: int = _setting(
+        10,
+        "CAREGRANT_RECEIVE_SECONDS",
+        "How many seconds the head of a request, and then its body, may take to arrive.",
     )
-    receive_seconds: int = _setting(  # type: ignore[assignment]
-        10, "CAREGRANT_RECEIVE_SECONDS", "How many seconds a request's head, and then its body, may take to come."
-    )
-    trusted_proxies: str = _setting(  # type: ignore[assignment]
+    trusted_proxies: str = _setting(
         "",
         "CAREGRANT_TRUSTED_PROXIES",
-        "The addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed, with spaces between.",
+        "The addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are trusted, separated by spaces.",
     )
-    rate: int = _setting(  # type: ignore[assignment]
+    rate: int = _setting(
         600_000,
         "CAREGRANT_RATE",
-        "How many requests a caller may send in a minute, where its key has no rate of its own; 0: any number.",
+        "How many requests a caller may send in a minute, if its key has no rate of its own; 0: no limit.",
     )
-    public_url: str = _setting(  # type: ignore[assignment]
+    public_url: str = _setting(
         "",
         "CAREGRANT_PUBLIC_URL",
-        "The https URL at which callers and browsers reach the service; on a loopback address its own.",
+        "The https URL at which callers and browsers reach the service; a service on a loopback address needs none.",
     )
-    metadata_key: str = _setting(  # type: ignore[assignment]
+    metadata_key: str = _setting(
         "",
         "CAREGRANT_METADATA_KEY",
-        "The file of the key (a private JWK, P-256) that signs the AuthZEN metadata, made if missing; none: unsigned.",
+        "The file of the key (a private JWK, P-256) that signs the AuthZEN metadata, created if missing; none: no "
+        "signature.",
     )
-    jwks: str = _setting(  # type: ignore[assignment]
+    jwks: str = _setting(
         "",
         "CAREGRANT_JWKS",
-        "The identity provider's keys (JWKS): an https URL or a file; without it no practitioner's token counts.",
+        "The identity provider's keys (JWKS), an https URL or a file; without it no practitioner's token is accepted.",
     )
-    issuer: str = _setting(  # type: ignore[assignment]
-        "", "CAREGRANT_ISSUER", "The issuer (iss) whose tokens count; needed with CAREGRANT_JWKS."
+    issuer: str = _setting(
+        "", "CAREGRANT_ISSUER", "The issuer (iss) whose tokens are accepted; required with CAREGRANT_JWKS."
     )
-    audience: str = _setting(  # type: ignore[assignment]
-        "caregrant", "CAREGRANT_AUDIENCE", "The audience (aud) that a token must name."
+    audience: str = _setting("caregrant", "CAREGRANT_AUDIENCE", "The audience (aud) that a token must contain.")
+    algorithms: str = _setting(
+        "RS256 ES256", "CAREGRANT_ALGORITHMS", "The accepted signature algorithms, separated by spaces."
     )
-    algorithms: str = _setting(  # type: ignore[assignment]
-        "RS256 ES256", "CAREGRANT_ALGORITHMS", "The signature algorithms that count, with spaces between."
-    )
-    development_key: str = _setting(  # type: ignore[assignment]
+    development_key: str = _setting(
         "",
         "CAREGRANT_DEVELOPMENT_KEY",
-        "The file of the key that caregrant token signs with, made if missing; refused with CAREGRANT_JWKS.",
+        "The file of the key with which caregrant token signs, created if missing; refused together with "
+        "CAREGRANT_JWKS.",
     )
-    oidc_client: str = _setting(  # type: ignore[assignment]
+    oidc_client: str = _setting(
         "",
         "CAREGRANT_OIDC_CLIENT",
-        "The client id of the pages at the identity provider CAREGRANT_ISSUER; without it nobody signs in there.",
+        "The client id of the pages at the identity provider CAREGRANT_ISSUER; without it nobody can sign in.",
     )
-    oidc_secret: str = _setting(  # type: ignore[assignment]
-        "", "CAREGRANT_OIDC_SECRET", "The client's secret at the identity provider, or a file that holds it."
+    oidc_secret: str = _setting(
+        "", "CAREGRANT_OIDC_SECRET", "The client secret at the identity provider, or a file that contains it."
     )
-    session_key: str = _setting(  # type: ignore[assignment]
+    session_key: str = _setting(
         "",
         "CAREGRANT_SESSION_KEY",
-        "The secret that signs the pages' cookies, 32 characters or more, or a file that holds it.",
+        "The secret that signs the cookies of the pages, 32 characters or more, or a file that contains it.",
     )
-    demo_sign_in: bool = _setting(  # type: ignore[assignment]
+    demo_sign_in: bool = _setting(
         False,
         "CAREGRANT_DEMO_SIGN_IN",
-        "true: whoever comes may be any of the demonstration clinic's people; caregrant demo --serve sets it.",
+        "true: anybody can sign in as any person of the demonstration clinic; caregrant demo --serve sets it.",
     )
-    reader: str = _setting(  # type: ignore[assignment]
-        "", "CAREGRANT_READER", "Who is recorded as reading the audit; the account of the operating system by default."
+    reader: str = _setting(
+        "",
+        "CAREGRANT_READER",
+        "The name that is recorded as the reader of the audit; by default the account of the operating system.",
     )
-    letters: str = _setting(  # type: ignore[assignment]
+    letters: str = _setting(
         "",
         "CAREGRANT_LETTERS",
-        "The folder of a clinic's own letters to patients; what is not in it is the shipped one.",
+        "The folder of a clinic's own letters to patients; the shipped letter is used for each that is missing.",
     )
 
-    log_format: str = _setting(  # type: ignore[assignment]
-        "text", "CAREGRANT_LOG_FORMAT", "How a service writes its log: text or json, one line an entry."
+    log_format: str = _setting(
+        "text", "CAREGRANT_LOG_FORMAT", "The format of a service's log: text or json, one line for each entry."
     )
-    decision_log: str = _setting(  # type: ignore[assignment]
+    decision_log: str = _setting(
         "durable",
         "CAREGRANT_DECISION_LOG",
-        "When an answer is recorded: durable, before it is given; buffered, within a second after; off, never.",
+        "When an answer is recorded: durable, before it is sent; buffered, within a second after; off, never.",
     )
-    fsync: bool = _setting(  # type: ignore[assignment]
+    fsync: bool = _setting(
         False,
         "CAREGRANT_FSYNC",
-        "true: a recorded answer survives a loss of power, as changes always do, not only the death of the process.",
+        "true: a recorded answer survives a loss of power, as changes always do; false: only the death of the process.",
     )
-    retention: int = _setting(  # type: ignore[assignment]
-        6, "CAREGRANT_RETENTION", "For how many years answers are kept; only then may a month of them be dropped."
+    retention: int = _setting(
+        6,
+        "CAREGRANT_RETENTION",
+        "For how many years decisions are kept; after that time a month of them can be dropped.",
     )
-    checkpoint_key: str = _setting(  # type: ignore[assignment]
+    checkpoint_key: str = _setting(
         "",
         "CAREGRANT_CHECKPOINT_KEY",
-        "The file of the key that signs checkpoints, out of reach of who can write to the database; who only verifies "
-        "has the verifier key in it.",
+        "The file of the key that signs checkpoints, which accounts with write access to the database must not "
+        "read; to verify, a file with the verifier key.",
     )
-    statement_timeout: int = _setting(  # type: ignore[assignment]
+    statement_timeout: int = _setting(
         5_000,
         "CAREGRANT_STATEMENT_TIMEOUT",
-        "How long a statement of the service may take on PostgreSQL, in milliseconds.",
+        "The time limit of a statement of the service on PostgreSQL, in milliseconds.",
     )
-    lock_timeout: int = _setting(  # type: ignore[assignment]
+    lock_timeout: int = _setting(
         750,
         "CAREGRANT_LOCK_TIMEOUT",
         "How long a statement of the service waits for a lock on PostgreSQL, in milliseconds.",
     )
-    idle_timeout: int = _setting(  # type: ignore[assignment]
+    idle_timeout: int = _setting(
         2_000,
         "CAREGRANT_IDLE_TIMEOUT",
-        "After how many milliseconds PostgreSQL ends a transaction of the service that does nothing.",
+        "After how many milliseconds PostgreSQL ends an idle transaction of the service.",
     )
-    connection_timeout: int = _setting(  # type: ignore[assignment]
+    connection_timeout: int = _setting(
         10_000,
         "CAREGRANT_CONNECTION_TIMEOUT",
-        "After how many milliseconds a request loses its connection to PostgreSQL: its server does not answer.",
+        "After how many milliseconds a request loses its connection to PostgreSQL because the server does not answer.",
     )
 
     def __post_init__(self) -> None:
         for name in ("statement_timeout", "lock_timeout", "idle_timeout", "connection_timeout"):
             if getattr(self, name) < 1:  # 0 is no limit for PostgreSQL
                 raise InvalidInput(f"CAREGRANT_{name.upper()} is a number of milliseconds above 0")
-        for one in fields(self):
-            if type(one.default) is int and not 0 <= getattr(self, one.name) <= _LARGEST:
-                raise InvalidInput(f"{one.metadata['variable']} is a whole number from 0 to {_LARGEST}")
+        for setting in fields(self):
+            if type(setting.default) is int and not 0 <= getattr(self, setting.name) <= _LARGEST:
+                raise InvalidInput(f"{setting.metadata['variable']} is a whole number from 0 to {_LARGEST}")
 
     @classmethod
-    def from_environment(cls, **given: object) -> "Settings":
-        """The settings given by name (those that are not None), else the environment, else the default.
+    def from_environment(cls, **overrides: object) -> "Settings":
+        """Return the settings: each from `overrides` if it is not None, else from the environment, else its default.
 
         Raises `InvalidInput` for a value of the wrong type.
         """
-        values: dict[str, object] = {}
-        for one in fields(cls):
-            value = given.get(one.name)
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            value = overrides.get(setting.name)
             if value is None:
-                value = os.environ.get(one.metadata["variable"]) or None
+                value = os.environ.get(setting.metadata["variable"]) or None
             if value is not None:
-                values[one.name] = _converted(value, one.default, one.metadata["variable"])
-        return cls(**values)  # type: ignore[arg-type]
+                values[setting.name] = _converted(value, setting.default, setting.metadata["variable"])
+        return cls(**values)
 
-    def export_to_environment(self, **instead: str) -> None:
-        """Put these settings, but for those named, into the environment of the processes that this one starts."""
-        for one in fields(self):
-            value = instead.get(one.name, getattr(self, one.name))
-            if value != one.default:
-                os.environ[one.metadata["variable"]] = str(value)
+    def export_to_environment(self, **overrides: str) -> None:
+        """Set the environment variables of these settings, with overrides, for processes that this one starts."""
+        for setting in fields(self):
+            value = overrides.get(setting.name, getattr(self, setting.name))
+            if value != setting.default:
+                os.environ[setting.metadata["variable"]] = str(value)
 
 
 def _converted(value: object, default: object, variable: str) -> object:
+    """Convert a value to the type of the default. Raises `InvalidInput`."""
     if isinstance(default, bool):
         if str(value).lower() not in ("true", "false"):
             raise InvalidInput(f"{variable} is true or false, not {value!r}")
@@ -201,4 +211,7 @@ def _converted(value: object, default: object, variable: str) -> object:
         raise InvalidInput(f"{variable} is a whole number, not {str(value)[:80]!r}") from error
 
 
-SETTINGS = {one.metadata["variable"]: (one.default, one.metadata["sentence"]) for one in fields(Settings)}
+SETTINGS = {
+    setting.metadata["variable"]: (setting.default, setting.metadata["sentence"]) for setting in fields(Settings)
+}
+"""The default and the sentence of each setting, by its environment variable."""

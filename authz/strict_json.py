@@ -1,7 +1,7 @@
-"""Strict JSON in: an object in I-JSON (RFC 7493), where a reader that forgives would lose or invent something.
+"""A strict parser of JSON objects, by I-JSON (RFC 7493): a tolerant parser would lose or invent data.
 
-Refused beyond what is no JSON at all: a member that stands twice (one of the two would be lost), NaN and infinity,
-numbers beyond a double, unpaired surrogates, and nesting that no honest sender needs.
+It refuses a member that occurs twice (one of the two would be lost), NaN and infinity, numbers beyond a double,
+unpaired surrogates, and nesting that no honest sender needs.
 """
 
 import json
@@ -16,7 +16,7 @@ DEEPEST = 64
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """The JSON object in UTF-8 bytes. Raises `InvalidInput` for anything else, saying what and where."""
+    """Parse a JSON object from UTF-8 bytes. Raises `InvalidInput` for anything else, with what is wrong and where."""
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -38,39 +38,39 @@ def parse_object(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
         counts = Counter(name for name, _ in pairs)
-        twice = next(name for name in made if counts[name] > 1)
-        raise InvalidInput(f"holds the member {quote_value(twice)} twice")
-    return made
+        repeated = next(name for name in members if counts[name] > 1)
+        raise InvalidInput(f"contains the member {quote_value(repeated)} twice")
+    return members
 
 
-def _finite(text: str) -> float:
+def _parse_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise InvalidInput(f"the number {quote_value(text)} is too large")
     return number
 
 
-def _whole(text: str) -> int:
-    _finite(text)
+def _parse_int(text: str) -> int:
+    _parse_float(text)
     return int(text)
 
 
-def _constant(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
     raise InvalidInput(f"is not JSON: {text}")
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether a value is nested too deeply, a value in the innermost brackets counted: level by level, no recursion."""
+    """Return whether a value is nested too deeply; the innermost values count as a level. It does not recurse."""
     level = [value]
     for _ in range(DEEPEST - 1):
         level = [
             inner
-            for one in level
-            for inner in (one.values() if type(one) is dict else one)
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
             if type(inner) is dict or type(inner) is list
         ]
         if not level:
@@ -82,7 +82,12 @@ def _refuse_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput("holds an unpaired surrogate") from error
+        raise InvalidInput("contains an unpaired surrogate") from error
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_float=_finite, parse_int=_whole, parse_constant=_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_members,
+    parse_float=_parse_float,
+    parse_int=_parse_int,
+    parse_constant=_refuse_constant,
+)

@@ -73,7 +73,7 @@ def test_a_setting(monkeypatch: pytest.MonkeyPatch, variable: str, number: str) 
 
 @pytest.mark.parametrize("number", list(NUMBERS))
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         "audit erase client:{}",
         "audit prove event:{}",
@@ -84,18 +84,20 @@ def test_a_setting(monkeypatch: pytest.MonkeyPatch, variable: str, number: str) 
         "token alice@clinic.example --ttl {}",
     ],
 )
-def test_an_argument(sqlite_url: str, words: str, number: str) -> None:
+def test_an_argument(sqlite_url: str, arguments: str, number: str) -> None:
     """A number at the command line is refused in a sentence."""
-    told = CliRunner().invoke(caregrant, [*words.format(NUMBERS[number]).split(), "--database", sqlite_url])
-    assert told.exception is None or isinstance(told.exception, CaregrantError | SystemExit), told.exception
+    result = CliRunner().invoke(caregrant, [*arguments.format(NUMBERS[number]).split(), "--database", sqlite_url])
+    assert result.exception is None or isinstance(result.exception, CaregrantError | SystemExit), result.exception
 
 
-@pytest.mark.parametrize("words", ["serve --port {}", "serve --workers {}", "demo --port {}", "notebooks --port {}"])
-def test_an_argument_of_a_server(sqlite_url: str, words: str) -> None:
+@pytest.mark.parametrize(
+    "arguments", ["serve --port {}", "serve --workers {}", "demo --port {}", "notebooks --port {}"]
+)
+def test_an_argument_of_a_server(sqlite_url: str, arguments: str) -> None:
     """A port or a number of processes that cannot be is refused before anything is made or begun."""
     for number in (LONG, WIDE, "0", "70000"):
-        told = CliRunner().invoke(caregrant, [*words.format(number).split(), "--database", sqlite_url])
-        assert told.exit_code == 2, told.output
+        result = CliRunner().invoke(caregrant, [*arguments.format(number).split(), "--database", sqlite_url])
+        assert result.exit_code == 2, result.output
 
 
 @pytest.mark.parametrize("number", list(NUMBERS))
@@ -106,7 +108,7 @@ def test_files(sqlite_database: Database, tmp_path: Path, number: str) -> None:
     sheet.write_text(
         f"grant,standing_share,patient,practitioner,verdict\n{NUMBERS[number]},,p-1,bob,keep\n", encoding="utf-8"
     )
-    words = [
+    arguments = [
         "audit",
         "review",
         str(sheet),
@@ -119,8 +121,8 @@ def test_files(sqlite_database: Database, tmp_path: Path, number: str) -> None:
         "--database",
         url,
     ]
-    told = CliRunner().invoke(caregrant, words)
-    assert isinstance(told.exception, ImportRefused), told.output
+    result = CliRunner().invoke(caregrant, arguments)
+    assert isinstance(result.exception, ImportRefused), result.output
     types = compile_texts({"a.polar": 'allow(_: Practitioner, "view", _: Patient);', "types.toml": TYPES}).types
     line = f'{{"entity": {{"type": "document", "id": "d", "properties": {{"pages": {NUMBERS[number]}}}}}}}'
     with pytest.raises(ImportRefused, match="line 1"):

@@ -129,11 +129,11 @@ def test_what_a_search_finds(database: Database) -> None:
         people.add(database, Patient, id=f"n-{number}", subscription="north", name=parse_text(name))
         people.add(database, Grant, patient=f"n-{number}", practitioner="alice", role="owner", origin="created")
     alice = app_of(database, "alice")
-    for number, (name, q, found) in enumerate(pairs):
-        assert matches_search(search_key(parse_text(name)), q) is found, (name, q)
+    for number, (name, q, expected) in enumerate(pairs):
+        assert matches_search(search_key(parse_text(name)), q) is expected, (name, q)
         for role in ("", "&role=owner"):
             listed = ids(alice.get(f"/v1/patients?limit=200&q={quote(q)}{role}"))
-            assert (f"n-{number}" in listed) is found, (name, q)
+            assert (f"n-{number}" in listed) is expected, (name, q)
     shared = app_of(database, "carol")  # sees the same by a standing share
     assert ids(shared.get("/v1/patients?q=novak+aaron&role=viewer")) == ids(alice.get("/v1/patients?q=novak+aaron"))
 
@@ -179,12 +179,12 @@ def test_lists_are_by_name(as_: As, database: Database) -> None:
 
 
 def walked(who: Person, query: str) -> list[str]:
-    found, cursor = [], ""
+    expected, cursor = [], ""
     while cursor is not None:
         page = who.get(f"/v1/patients?limit=2&cursor={cursor}{query}")
-        found += ids(page)
+        expected += ids(page)
         cursor = page["next"]
-    return found
+    return expected
 
 
 ALPHABET = some.one_of(

@@ -1,1 +1,1 @@
-"""Who may call: apps and their keys, tokens of the identity provider, rates."""
+"""Callers: apps and their keys, tokens of the identity provider, and rates."""

@@ -1,6 +1,6 @@
-"""Apps that may ask, and their bearer keys: a key is shown once and kept only as a hash.
+"""Apps and their bearer keys: a key is shown once, and only its hash is kept.
 
-A key holds 256 random bits, so that one round of SHA-256 is enough and a check costs a microsecond.
+A key has 256 random bits, so that one round of SHA-256 is enough and a check costs a microsecond.
 """
 
 import hashlib
@@ -8,10 +8,9 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from authz.database import Database, database_connection
-from authz.domain import to_micros
+from authz.domain import Row, to_micros
 from authz.errors import InvalidInput, NotFound
 from authz.models import Client, Subscription
 from authz.record import Actor, NewEvent, append
@@ -23,14 +22,14 @@ SCOPES = {
     "admin": "provision subscriptions, practitioners, memberships and entities",
     "audit": "ask about past instants, have decisions explained, read the record",
 }
-"""What an app may be allowed to do; each is given by name, none includes another."""
+"""What an app may be allowed to do; each scope is granted by name, and none includes another."""
 
 _PREFIX = "cg_"
 
 
 @dataclass(frozen=True)
 class Caller:
-    """An app whose key was good: its id, its scopes, the one subscription that it is bound to, and its rate, if any."""
+    """An app that sent a valid key: its id, scopes, the one subscription that its key serves, and its rate, if any."""
 
     id: int
     name: str
@@ -48,21 +47,22 @@ def add_client(
     rate: int | None = None,
     now: datetime,
 ) -> str:
-    """Register an app; its bearer key, which cannot be had again. `rate`: requests a minute, where not the usual.
+    """Register an app and return its bearer key, which cannot be read again.
 
-    Raises `InvalidInput` for an unknown scope or subscription, or a name that is no text.
+    `rate` is in requests a minute; None: the default rate. Raises `InvalidInput` for an unknown scope or subscription,
+    or a malformed name.
     """
     wanted = sorted(set(scopes))
     for scope in wanted:
         if scope not in SCOPES:
-            raise InvalidInput(f"{quote_value(scope)} is no scope; known are {', '.join(SCOPES)}")
+            raise InvalidInput(f"{quote_value(scope)} is not a scope; the scopes are {', '.join(SCOPES)}")
     if not wanted:
         raise InvalidInput("an app needs at least one scope")
     key = _new_key()
     with database_connection(database), database.atomic():
         if subscription is not None:
-            found = Subscription.select().where(Subscription.id == parse_stored_id(subscription))
-            if not found.exists(database):
+            query = Subscription.select().where(Subscription.id == parse_stored_id(subscription))
+            if not query.exists(database):
                 raise InvalidInput(f"there is no subscription {subscription}")
         row = {"name": parse_text(name), "scopes": " ".join(wanted), "subscription": subscription, "rate": rate}
         client = Client.insert(**row, key_hash=_hash(key), created_at=now).execute(database)
@@ -72,18 +72,18 @@ def add_client(
 
 
 def find_client(database: Database, key: str, *, now: datetime) -> Caller | None:
-    """The app that a key belongs to, or None for a key that is unknown or revoked."""
+    """Return the app that a key belongs to, or None for a key that is unknown or revoked."""
     with database_connection(database):
-        found = database.execute_sql(_FIND[database.dialect], (_hash(key), to_micros(now))).fetchone()
-    if found is None:
+        row = database.execute_sql(_FIND[database.dialect], (_hash(key), to_micros(now))).fetchone()
+    if row is None:
         return None
-    client, name, scopes, subscription, rate = found
+    client, name, scopes, subscription, rate = row
     return Caller(client, name, frozenset(scopes.split()), subscription, rate)
 
 
-def list_clients(database: Database) -> list[dict[str, Any]]:
-    """Every app that was ever registered, in order; nothing of its key."""
-    shown_columns = (
+def list_clients(database: Database) -> list[Row]:
+    """Return every app that was ever registered, in the order of ids, without its key hash."""
+    columns = (
         Client.id,
         Client.name,
         Client.scopes,
@@ -93,48 +93,51 @@ def list_clients(database: Database) -> list[dict[str, Any]]:
         Client.revoked_at,
     )
     with database_connection(database):
-        return list(Client.select(*shown_columns).order_by(Client.id).dicts().execute(database))
+        return list(Client.select(*columns).order_by(Client.id).dicts().execute(database))
 
 
 def rotate_client(database: Database, *, client: int, now: datetime) -> str:
-    """A new key for an app; the old one is good for nothing from now on. Raises `NotFound` for one that is not live."""
+    """Replace the key of an app and return the new key; the old one is invalid at once.
+
+    Raises `NotFound` for an app that does not exist or is revoked.
+    """
     key = _new_key()
     with database_connection(database), database.atomic():
-        row = _live(database, client, now)
+        row = _live_client(database, client, now)
         Client.update(key_hash=_hash(key)).where(Client.id == client).execute(database)
-        append(database, Actor("", now), [_happened("client:rotated", row)])
+        append(database, Actor("", now), [_client_event("client:rotated", row)])
     return key
 
 
 def revoke_client(database: Database, *, client: int, now: datetime) -> None:
-    """Revoke an app's key, at once and for good. Raises `NotFound` for one that is not live."""
+    """Revoke an app's key, at once and for ever. Raises `NotFound` for an app that does not exist or is revoked."""
     with database_connection(database), database.atomic():
-        _revoke(database, _live(database, client, now), now)
+        _revoke(database, _live_client(database, client, now), now)
 
 
 def revoke_clients(database: Database, *, name: str, now: datetime) -> int:
-    """Revoke every key of the apps with this name, at once; how many there were."""
+    """Revoke the keys of all apps with this name, at once; return how many there were."""
     with database_connection(database), database.atomic():
         live = Client.select().where((Client.name == name) & (Client.revoked_at > now))
-        found = list(live.dicts().execute(database))
-        for row in found:
+        rows = list(live.dicts().execute(database))
+        for row in rows:
             _revoke(database, row, now)
-        return len(found)
+        return len(rows)
 
 
-def _live(database: Database, client: int, now: datetime) -> dict[str, Any]:
-    found = Client.select().where((Client.id == client) & (Client.revoked_at > now))
-    for row in found.dicts().execute(database):
+def _live_client(database: Database, client: int, now: datetime) -> Row:
+    query = Client.select().where((Client.id == client) & (Client.revoked_at > now))
+    for row in query.dicts().execute(database):
         return dict(row)
     raise NotFound
 
 
-def _revoke(database: Database, row: dict[str, Any], now: datetime) -> None:
+def _revoke(database: Database, row: Row, now: datetime) -> None:
     Client.update(revoked_at=now).where(Client.id == row["id"]).execute(database)
-    append(database, Actor("", now), [_happened("client:revoked", row)])
+    append(database, Actor("", now), [_client_event("client:revoked", row)])
 
 
-def _happened(kind: str, row: dict[str, Any]) -> NewEvent:
+def _client_event(kind: str, row: Row) -> NewEvent:
     return NewEvent(kind, row["subscription"] or "", {"app": str(row["id"])})
 
 

@@ -1,7 +1,7 @@
-"""HTTP requests to the identity provider, with a limit for the total time and the size of an answer, and no redirects.
+"""HTTP requests to the identity provider, with limits for the total time and the size of a response, and no redirects.
 
-A timeout of a socket counts from one byte to the next, so that a peer that sends a byte now and then holds a caller for
-hours. Here a timer closes the connection when the time is over, whatever the peer does.
+A socket timeout counts from one byte to the next, so that a peer that sends a byte now and then could delay a caller
+for hours. Here a timer closes the connection when the time is over, whatever the peer does.
 """
 
 import io
@@ -16,13 +16,13 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 LARGEST_ANSWER = 1 << 20
-"""The largest answer that is read, in bytes."""
+"""The largest response body that is read, in bytes."""
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Carries out one request at a time within `seconds`.
+    """Sends one request at a time, each within `seconds`.
 
-    Raises `requests.RequestException` for an answer that takes longer, is larger than `LARGEST_ANSWER` or redirects.
+    Raises `requests.RequestException` for a response that takes longer, is larger than `LARGEST_ANSWER` or redirects.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -32,24 +32,24 @@ class BoundedAdapter(HTTPAdapter):
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Make connections that tell their socket."""
+        """Use connections that report their socket."""
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = _pools(self)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Make connections through a proxy of the environment that tell their socket."""
+        """Use connections that report their socket also through a proxy of the environment."""
         manager = super().proxy_manager_for(proxy, **options)
         manager.pool_classes_by_scheme = _pools(self)
         return manager
 
-    def hold(self, opened: socket.socket) -> None:
-        """Remember a socket that is to be closed when the time is over."""
+    def track_socket(self, opened: socket.socket) -> None:
+        """Remember a socket, which is closed when the time is over."""
         self._sockets.append(opened)
         if self._over.is_set():
             self._close()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """Send a request and read its answer."""
+        """Send a request and read its response."""
         timer = threading.Timer(self.seconds, self._end)
         timer.daemon = True
         timer.start()
@@ -57,7 +57,7 @@ class BoundedAdapter(HTTPAdapter):
             response = super().send(request, *args, **{**options, "stream": True, "timeout": self.seconds})
             if response.is_redirect:
                 raise requests.TooManyRedirects("the answer is a redirect, which is not followed")
-            response.raw = io.BytesIO(self._content(response))
+            response.raw = io.BytesIO(self._read_body(response))
         except urllib3.exceptions.HTTPError as error:
             raise requests.ConnectionError(error) from error
         finally:
@@ -67,7 +67,7 @@ class BoundedAdapter(HTTPAdapter):
             raise requests.Timeout(f"the answer took longer than {self.seconds} s")
         return response
 
-    def _content(self, response: requests.Response) -> bytes:
+    def _read_body(self, response: requests.Response) -> bytes:
         content = bytearray()
         for chunk in response.raw.stream(1 << 16, decode_content=True):
             content += chunk
@@ -86,17 +86,17 @@ class BoundedAdapter(HTTPAdapter):
 
 
 def _pools(adapter: BoundedAdapter) -> dict[str, type]:
-    """Return the classes of urllib3's pools by scheme, whose connections hand their socket to an adapter."""
+    """Return urllib3's pool classes by scheme, with connections that report their socket to an adapter."""
 
     class Plain(HTTPConnection):
         def connect(self) -> None:
             super().connect()
-            adapter.hold(self.sock)
+            adapter.track_socket(self.sock)
 
     class Tls(HTTPSConnection):
         def connect(self) -> None:
             super().connect()
-            adapter.hold(self.sock)
+            adapter.track_socket(self.sock)
 
     return {
         "http": type("PlainPool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": Plain}),
@@ -105,13 +105,13 @@ def _pools(adapter: BoundedAdapter) -> dict[str, type]:
 
 
 def limit_time(session: requests.Session, seconds: float) -> None:
-    """Let a session take part in nothing longer than `seconds`, request by request."""
+    """Limit each request of a session to `seconds`."""
     for scheme in ("https://", "http://"):
         session.mount(scheme, BoundedAdapter(seconds))
 
 
 def get(url: str, seconds: float) -> bytes:
-    """Return the body of a successful answer. Raises `requests.RequestException`."""
+    """Return the body of a successful response. Raises `requests.RequestException`."""
     with requests.Session() as session:
         limit_time(session, seconds)
         response = session.get(url, headers={"Accept": "application/json"})

@@ -1,8 +1,8 @@
-"""The identity provider's published keys (a JWK set, RFC 7517), kept, renewed and chosen for a token.
+"""The published keys of the identity provider (a JWK set, RFC 7517): cached, renewed, and chosen for a token.
 
-A key that cannot verify a signature here is left out, whatever makes it so: an unknown type or curve, another use, a
-malformed value (RFC 7517, section 5). No request waits for another's: one fetch at a time runs, in a thread of its own,
-at most one every half a minute, and only the caller that began it waits for it, for a limited time.
+A key that cannot verify a signature here is ignored, for whatever cause: an unknown type or curve, another use, a
+malformed value (RFC 7517, section 5). One fetch at a time runs, in its own thread, at most once in half a minute. Only
+the request that began the fetch waits for it, for a limited time.
 """
 
 import json
@@ -25,11 +25,11 @@ _FRESH = timedelta(minutes=10)
 _AGAIN = timedelta(seconds=30)
 _STALE = timedelta(hours=1)
 _FETCH_SECONDS = 5.0
-_PATIENCE_SECONDS = 3.0
+_WAIT_SECONDS = 3.0
 _MOST_KEYS = 100
 _LONGEST_REASON = 200
 _SMALLEST_MODULUS = 2048 // 6
-"""The characters of an RSA modulus of 2048 bits in base64url; shorter keys are not safe."""
+"""The length of an RSA modulus of 2048 bits in base64url; shorter keys are not safe."""
 _CURVES = {
     "ES256": "P-256",
     "ES384": "P-384",
@@ -41,28 +41,28 @@ _CURVES = {
 _KINDS = ("RSA", "EC", "OKP")
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _NOT_NEEDED = ("key_ops", "x5c", "x5u", "x5t", "x5t#S256")
-"""Members of a key that do not count for a verification, but that the library refuses in forms unknown to it."""
+"""Members of a key that a verification does not need; the library refuses unknown forms of them."""
 
 _log = logging.getLogger("caregrant")
 
 
-class NoKey(Exception):
-    """No key of the provider fits a token's header."""
+class NoMatchingKey(Exception):
+    """No key of the provider matches the header of a token."""
 
 
 def usable_keys(content: bytes) -> tuple[Key, ...]:
-    """Return the keys of a JWK set that can verify a signature. Raises `ValueError` if it is none or has none."""
+    """Return the keys of a JWK set that can verify a signature. Raises `ValueError` if there are none."""
     document = json.loads(content)
-    listed = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(listed, list):
-        raise ValueError("it is no JWK set (RFC 7517)")
-    keys = [key for one in listed[:_MOST_KEYS] if (key := _usable(one)) is not None]
+    values = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(values, list):
+        raise ValueError("it is not a JWK set (RFC 7517)")
+    keys = [key for value in values[:_MOST_KEYS] if (key := _usable_key(value)) is not None]
     if not keys:
-        raise ValueError("no key in it can verify a signature here")
+        raise ValueError("it has no key that can verify a signature here")
     return tuple(keys)
 
 
-def _usable(value: object) -> Key | None:
+def _usable_key(value: object) -> Key | None:
     """Return the public part of a key if it can verify signatures, else None."""
     if not isinstance(value, dict) or value.get("kty") not in _KINDS or value.get("use", "sig") != "sig":
         return None
@@ -80,22 +80,23 @@ def _usable(value: object) -> Key | None:
     return key
 
 
-def fitting(keys: tuple[Key, ...], header: Mapping[str, Any]) -> tuple[Key, ...]:
-    """Return the keys with which a token of this header may be verified: of its `kid`, or the only one of its kind.
+def matching_keys(keys: tuple[Key, ...], header: Mapping[str, Any]) -> tuple[Key, ...]:
+    """Return the keys that may verify a token with this header: those of its `kid`, or the only one for its algorithm.
 
-    A header without `kid` may mean any key (RFC 7515, section 4.1.4), but only one is tried. Raises `NoKey`.
+    A header without `kid` may mean any key (RFC 7515, section 4.1.4), but only a single one is tried. Raises
+    `NoMatchingKey`.
     """
-    kind = [key for key in keys if _fits(key, header["alg"])]
+    matching = [key for key in keys if _matches_algorithm(key, header["alg"])]
     if "kid" in header:
-        kind = [key for key in kind if key.get("kid") == header["kid"]]
-    elif len(kind) > 1:
-        kind = []
-    if not kind:
-        raise NoKey
-    return tuple(kind)
+        matching = [key for key in matching if key.get("kid") == header["kid"]]
+    elif len(matching) > 1:
+        matching = []
+    if not matching:
+        raise NoMatchingKey
+    return tuple(matching)
 
 
-def _fits(key: Key, algorithm: str) -> bool:
+def _matches_algorithm(key: Key, algorithm: str) -> bool:
     if key.get("alg", algorithm) != algorithm:
         return False
     if algorithm in _CURVES:
@@ -107,34 +108,34 @@ def _fits(key: Key, algorithm: str) -> bool:
 class ProviderKeys:
     """The keys at a URL or in a file: fresh for ten minutes, and renewed earlier for a token of an unknown key.
 
-    While the provider cannot be reached the keys that were read last serve for an hour, and then none.
+    While the provider cannot be reached, the last keys are used for an hour, and then none.
     """
 
     source: str
     _keys: tuple[Key, ...] = ()
-    _read: datetime | None = None
-    _tried: datetime | None = None
+    _read_at: datetime | None = None
+    _tried_at: datetime | None = None
     _fetching: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def current(self, now: datetime, *, lacking: bool = False) -> tuple[Key, ...]:
-        """Return the keys; `lacking` asks for newer ones. Raises `Unavailable` if there are none to rely on."""
-        done = self._begin(now, lacking)
+    def current(self, now: datetime, *, unknown_key: bool = False) -> tuple[Key, ...]:
+        """Return the keys; `unknown_key` fetches newer ones. Raises `Unavailable` without recent keys."""
+        done = self._begin_fetch(now, unknown_key)
         if done is not None:
-            done.wait(_PATIENCE_SECONDS)
+            done.wait(_WAIT_SECONDS)
         with self._lock:
-            if self._read is None or now - self._read > _STALE:
+            if self._read_at is None or now - self._read_at > _STALE:
                 raise Unavailable("the identity provider's keys cannot be read")
             return self._keys
 
-    def _begin(self, now: datetime, lacking: bool) -> threading.Event | None:
+    def _begin_fetch(self, now: datetime, unknown_key: bool) -> threading.Event | None:
         """Begin a fetch if one is due; return the event that it sets at its end."""
         with self._lock:
-            old = lacking or self._read is None or now - self._read > _FRESH
-            waits = self._tried is not None and timedelta(0) <= now - self._tried < _AGAIN
-            if self._fetching or waits or not old:
+            old = unknown_key or self._read_at is None or now - self._read_at > _FRESH
+            tried_lately = self._tried_at is not None and timedelta(0) <= now - self._tried_at < _AGAIN
+            if self._fetching or tried_lately or not old:
                 return None
-            self._fetching, self._tried = True, now
+            self._fetching, self._tried_at = True, now
         done = threading.Event()
         threading.Thread(target=self._fetch, args=(now, done), name="provider-keys", daemon=True).start()
         return done
@@ -142,14 +143,14 @@ class ProviderKeys:
     def _fetch(self, now: datetime, done: threading.Event) -> None:
         keys: tuple[Key, ...] = ()
         try:
-            keys = usable_keys(_content(self.source))
+            keys = usable_keys(_read_source(self.source))
         except (OSError, ValueError, RecursionError) as error:
-            _log.warning("the identity provider's keys cannot be read: %s", _reason(error))
+            _log.warning("the identity provider's keys cannot be read: %s", _describe_fault(error))
         finally:
             with self._lock:
                 self._fetching = False
                 if keys:
-                    self._keys, self._read = keys, now
+                    self._keys, self._read_at = keys, now
             done.set()
 
 
@@ -158,17 +159,17 @@ def require_keys_in(path: str) -> None:
     try:
         usable_keys(Path(path).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"CAREGRANT_JWKS: the file {path} cannot serve: {_reason(error)}") from error
+        raise InvalidInput(f"CAREGRANT_JWKS: the file {path} cannot be used: {_describe_fault(error)}") from error
 
 
-def _content(source: str) -> bytes:
+def _read_source(source: str) -> bytes:
     if source.startswith(("https://", "http://")):
         return outbound.get(source, _FETCH_SECONDS)
     return Path(source).read_bytes()
 
 
-def _reason(error: Exception) -> str:
-    """A fault in words, without the parts of an answer."""
+def _describe_fault(error: Exception) -> str:
+    """Describe a fault, without parts of the answer."""
     if isinstance(error, requests.RequestException):
         return f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}"
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):

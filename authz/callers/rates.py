@@ -1,10 +1,10 @@
-"""How often a caller may ask: so many requests a minute, counted over every process on one database.
+"""The rate of a caller: requests a minute, counted over all processes on one database.
 
-Each process counts by itself and adds to the database what it counted, at the latest after a second or a sixtieth of
-the rate; then it learns what the others counted. So a caller gets through at most that sixtieth too much for each
-process, and a decision costs no statement more (docs/decisions/0010-rates-in-the-database.md). While another process
-holds SQLite's write lock each counts alone, and adds its count afterwards: until then a caller gets through at most its
-rate in each process (docs/decisions/0058).
+Each process counts by itself, and adds its count to the database at the latest after a second or a sixtieth of the
+rate; then it reads the sum of all processes. So a caller can exceed its rate by at most that sixtieth for each process,
+and a decision needs no additional statement (docs/decisions/0010-rates-in-the-database.md). While another process holds
+SQLite's write lock, each process counts alone and adds its count afterwards: until then a caller can send at most its
+rate to each process (docs/decisions/0058).
 """
 
 import threading
@@ -18,69 +18,72 @@ from authz.errors import TooMany, Unavailable
 
 _MINUTE = 60
 _MANY_CALLERS = 10_000
-_PATIENCE = 0.02
+_LOCK_SECONDS = 0.02
 _RETRY_SECONDS = 0.25
 
 
 @dataclass
 class _Count:
-    """A caller's minute: what the database knows, what was counted here since, when it was last told, and until when
-    it is left alone because it was locked.
+    """The count of a caller in one minute.
+
+    `stored` is the sum in the database when it was last read, `unstored` the requests counted here since. `stored_at`
+    is when this process last wrote, `retry_at` when it may write again after the database was locked.
     """
 
     minute: int
-    known: int = 0
-    here: int = 0
-    told: float = 0
-    retry: float = 0
+    stored: int = 0
+    unstored: int = 0
+    stored_at: float = 0
+    retry_at: float = 0
 
 
 class Rates:
-    """Counts the requests of callers; `usual` is the rate of those who have none of their own, 0 none at all."""
+    """Counts the requests of callers; `default_rate` is for callers without a rate of their own, 0: no limit."""
 
-    def __init__(self, database: Database, usual: int) -> None:
+    def __init__(self, database: Database, default_rate: int) -> None:
         self._database = database
-        self._usual = usual
+        self._default_rate = default_rate
         self._counts: dict[str, _Count] = {}
         self._lock = threading.Lock()
 
     def spend(self, caller: str, now: datetime, *, rate: int | None = None, requests: int = 1) -> None:
-        """Count a caller's requests. Raises `TooMany` beyond the rate, and `Unavailable`."""
-        most = self._usual if rate is None else rate
+        """Count requests of a caller. Raises `TooMany` above the rate, and `Unavailable`."""
+        most = self._default_rate if rate is None else rate
         if not most or not requests:
             return
         at = now.timestamp()
         minute = int(at) // _MINUTE
         with self._lock:
-            count = self._of(caller, minute)
-            count.here += requests
-            telling = 0
-            over = count.known + count.here - requests >= most
-            if not over and at >= count.retry and (at - count.told >= 1 or count.here * _MINUTE >= most):
-                telling, count.here, count.told = count.here, 0, at
-        if telling:
-            total = self._add(caller, minute, telling)
+            count = self._count_of(caller, minute)
+            count.unstored += requests
+            to_store = 0
+            over = count.stored + count.unstored - requests >= most
+            due = at - count.stored_at >= 1 or count.unstored * _MINUTE >= most
+            if not over and at >= count.retry_at and due:
+                to_store, count.unstored, count.stored_at = count.unstored, 0, at
+        if to_store:
+            total = self._add(caller, minute, to_store)
             with self._lock:
                 if total is None:
-                    count.here, count.retry = count.here + telling, at + _RETRY_SECONDS
+                    count.unstored, count.retry_at = count.unstored + to_store, at + _RETRY_SECONDS
                 else:
-                    count.known = max(count.known, total)
-        if over or count.known + count.here > most:
+                    count.stored = max(count.stored, total)
+        if over or count.stored + count.unstored > most:
             raise TooMany(_MINUTE - int(at) % _MINUTE)
 
-    def _of(self, caller: str, minute: int) -> _Count:
+    def _count_of(self, caller: str, minute: int) -> _Count:
         count = self._counts.get(caller)
         if count is None or count.minute != minute:
             if len(self._counts) > _MANY_CALLERS:
-                self._counts = {name: one for name, one in self._counts.items() if one.minute == minute}
+                self._counts = {name: count for name, count in self._counts.items() if count.minute == minute}
             count = self._counts[caller] = _Count(minute)
         return count
 
     def _add(self, caller: str, minute: int, requests: int) -> int | None:
-        """Add to the caller's sum of this minute; the sum, of every process, or None while SQLite's lock is taken."""
+        """Add to the caller's sum of this minute; return the sum of all processes, None if SQLite is locked."""
         sql, values = _ADD.replace("?", self._database.param), (caller, minute, requests)
         try:
-            with database_connection(self._database), _alone(self._database):
+            with database_connection(self._database), _short_transaction(self._database):
                 (total,) = self._database.execute_sql(sql, values).fetchone()
         except Unavailable as error:
             if isinstance(error.__cause__, WriteLocked):
@@ -90,12 +93,12 @@ class Rates:
 
 
 @contextmanager
-def _alone(database: Database) -> Iterator[None]:
-    """On SQLite a transaction that hardly waits for others; on PostgreSQL the statement is one by itself."""
+def _short_transaction(database: Database) -> Iterator[None]:
+    """Run a transaction with a short wait for the lock on SQLite; on PostgreSQL the statement needs none."""
     if not isinstance(database, SqliteDatabase):
         yield
         return
-    with database.write_lock_timeout(_PATIENCE), database.atomic():
+    with database.write_lock_timeout(_LOCK_SECONDS), database.atomic():
         yield
 
 

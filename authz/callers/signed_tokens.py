@@ -1,7 +1,7 @@
 """Signed tokens (JWT, RFC 7519) of an identity provider: their form, their signature, and the login in their claims.
 
-Bearer tokens and the ID tokens of the sign-in are verified here alike. A refusal names the part or the claim that is
-missing or wrong, and never a value.
+Bearer tokens and the ID tokens of the sign-in are verified in the same way. A refusal names the part or the claim that
+is missing or wrong, but never a value.
 """
 
 import base64
@@ -17,7 +17,7 @@ from joserfc.errors import BadSignatureError, ClaimError, ExpiredTokenError, Jos
 from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry
 
-from authz.callers.provider_keys import NoKey, ProviderKeys, fitting
+from authz.callers.provider_keys import NoMatchingKey, ProviderKeys, matching_keys
 from authz.domain import normalise_login
 from authz.errors import CaregrantError, InvalidInput
 
@@ -26,19 +26,19 @@ _PART = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 class BadToken(CaregrantError):
-    """A token that is not good; the text says why, and nothing of the token."""
+    """A token that is not valid; the text says why, without parts of the token."""
 
 
 @dataclass(frozen=True)
 class VerifiedToken:
-    """A token with a good signature; what it claims has yet to be judged."""
+    """A token with a valid signature; its claims are not checked yet."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
 
 
 class SignatureVerifier:
-    """Verifies the signatures of one provider's tokens (RFC 7515), with its keys and the algorithms that count."""
+    """Verifies the signatures of one provider's tokens (RFC 7515), with its keys and the accepted algorithms."""
 
     def __init__(self, keys: ProviderKeys, algorithms: Sequence[str]) -> None:
         self._keys = keys
@@ -47,16 +47,16 @@ class SignatureVerifier:
     def verify(self, token: str, now: datetime) -> VerifiedToken:
         """Verify a signature. Raises `BadToken`, and `Unavailable` without the provider's keys.
 
-        A token that is malformed, or of an algorithm that does not count, is refused before the provider is asked.
+        A token that is malformed, or of an algorithm that is not accepted, is refused before the keys are read.
         """
         header = parse_header(token, self._algorithms)
         keys = self._keys.current(now)
         try:
-            chosen = fitting(keys, header)
-        except NoKey:
+            chosen = matching_keys(keys, header)
+        except NoMatchingKey:
             try:
-                chosen = fitting(self._keys.current(now, lacking=True), header)
-            except NoKey as error:
+                chosen = matching_keys(self._keys.current(now, unknown_key=True), header)
+            except NoMatchingKey as error:
                 raise BadToken("kid: the provider has no such key for this algorithm") from error
         return decode(token, header, chosen)
 
@@ -64,8 +64,8 @@ class SignatureVerifier:
 def parse_header(token: str, algorithms: Sequence[str]) -> dict[str, Any]:
     """Return the header of a signed token (RFC 7515, section 7.1), not verified.
 
-    Raises `BadToken` for another form, for an algorithm that is not among these, and for an extension that the header
-    calls critical.
+    Raises `BadToken` for another form, for an algorithm that is not among `algorithms`, and for an extension that the
+    header marks as critical.
     """
     parts = token.split(".", 3) if len(token) <= _LONGEST_TOKEN else []
     if len(parts) != 3 or not all(_PART.fullmatch(part) for part in parts):
@@ -77,14 +77,14 @@ def parse_header(token: str, algorithms: Sequence[str]) -> dict[str, Any]:
     if not isinstance(header, dict) or not isinstance(header.get("kid", ""), str):
         raise BadToken("malformed header")
     if header.get("alg") not in algorithms:
-        raise BadToken("alg is none that counts here")
+        raise BadToken("alg is not accepted here")
     if "crit" in header or header.get("b64", True) is not True:
-        raise BadToken("crit is not understood")
+        raise BadToken("crit is not supported")
     return header
 
 
 def decode(token: str, header: Mapping[str, Any], keys: Iterable[Key]) -> VerifiedToken:
-    """Verify a token with each of the keys until one fits. Raises `BadToken`."""
+    """Verify a token with each of the keys until one matches. Raises `BadToken`."""
     registry = JWSRegistry(algorithms=[header["alg"]], strict_check_header=False)
     for key in keys:
         try:
@@ -109,7 +109,7 @@ def describe_fault(error: Exception) -> str:
 
 
 def verified_login(claims: Mapping[str, Any]) -> str:
-    """Return the login of claims: the e-mail, which the provider has verified. Raises `BadToken`."""
+    """Return the login in the claims: the e-mail address that the provider has verified. Raises `BadToken`."""
     for claim in ("email", "email_verified"):
         if claims.get(claim) is None:
             raise BadToken(f"{claim} is missing")

@@ -1,7 +1,7 @@
 """Practitioners' tokens: JWTs (RFC 7519) that an identity provider signed, verified by its published keys (RFC 7517).
 
-The e-mail claim, verified by the provider, is the login. Pinned are the issuer, the audience, the algorithms and that a
-token expires. In development a key of one's own stands in for the provider; never beside one.
+The e-mail claim, verified by the provider, is the login. The issuer, the audience and the algorithms are pinned, and
+each token must expire. In development a local key replaces the provider; both together are refused.
 """
 
 import json
@@ -35,7 +35,7 @@ _PUBLIC_KEY = ("RS", "PS", "ES", "Ed")
 
 
 class Tokens:
-    """Verifies practitioners' tokens by the settings: of a provider, of the development key, or none at all."""
+    """Verifies practitioners' tokens by the settings: those of a provider, of the development key, or none."""
 
     def __init__(self, settings: Settings) -> None:
         require_no_development_beside(settings)
@@ -43,12 +43,12 @@ class Tokens:
         self._issuer = settings.issuer if settings.jwks else _DEVELOPMENT
         self._audience = settings.audience
         self._provider = None
-        self._own = None
+        self._development_key = None
         if settings.jwks:
             _require_jwks(settings)
             self._provider = SignatureVerifier(ProviderKeys(settings.jwks), algorithms)
         elif settings.development_key:
-            self._own = signing_key(settings.development_key)
+            self._development_key = signing_key(settings.development_key)
 
     def login_of(self, token: str, now: datetime) -> str:
         """Return the login of a token. Raises `BadToken`, and `Unavailable` without the provider's keys."""
@@ -67,15 +67,15 @@ class Tokens:
         return verified_login(claims)
 
     def _verified(self, token: str, now: datetime) -> VerifiedToken:
-        if self._own is not None:
-            return decode(token, parse_header(token, ["ES256"]), [self._own])
+        if self._development_key is not None:
+            return decode(token, parse_header(token, ["ES256"]), [self._development_key])
         if self._provider is None:
             raise BadToken("no identity provider is configured")
         return self._provider.verify(token, now)
 
 
 def require_no_development_beside(settings: Settings) -> None:
-    """Raise `InvalidInput` for a development key, or the demonstration's sign-in, in a service of real people."""
+    """Raise `InvalidInput` for a development key or the demonstration's sign-in in a service for real people."""
     development = {
         "CAREGRANT_DEVELOPMENT_KEY": settings.development_key,
         "CAREGRANT_DEMO_SIGN_IN": settings.demo_sign_in,
@@ -91,15 +91,15 @@ def require_no_development_beside(settings: Settings) -> None:
 def parse_algorithms(text: str) -> list[str]:
     """Return the names of signature algorithms in a text. Raises `InvalidInput` for one that uses a shared secret."""
     algorithms = text.split()
-    if not algorithms or any(one[:2] not in _PUBLIC_KEY for one in algorithms):
-        raise InvalidInput(f"CAREGRANT_ALGORITHMS names no public-key algorithm: {text!r}")
+    if not algorithms or any(algorithm[:2] not in _PUBLIC_KEY for algorithm in algorithms):
+        raise InvalidInput(f"CAREGRANT_ALGORITHMS must contain only public-key algorithms, not {text!r}")
     return algorithms
 
 
 def _require_jwks(settings: Settings) -> None:
-    """Raise `InvalidInput` for keys that nobody should believe or that are not there."""
+    """Raise `InvalidInput` for a source of keys that cannot be trusted or read."""
     if not settings.issuer:
-        raise InvalidInput("CAREGRANT_JWKS needs CAREGRANT_ISSUER, the issuer whose tokens count")
+        raise InvalidInput("CAREGRANT_JWKS requires CAREGRANT_ISSUER, the issuer whose tokens are accepted")
     url = urlsplit(settings.jwks)
     if url.scheme == "http" and url.hostname not in ("127.0.0.1", "localhost", "::1"):
         raise InvalidInput("CAREGRANT_JWKS must be an https URL or a file")
@@ -108,22 +108,22 @@ def _require_jwks(settings: Settings) -> None:
 
 
 def signing_key(path: str) -> ECKey:
-    """Return the key in a file that only its owner may read, made if there is none. Raises `InvalidInput`."""
+    """Return the key in a file that only its owner may read, created if it is missing. Raises `InvalidInput`."""
     if not Path(path).exists():
-        made = ECKey.generate_key("P-256", auto_kid=True)
-        with suppress(FileExistsError):  # another process was faster: its key counts
-            write_private(path, json.dumps(made.as_dict(private=True)))
+        new_key = ECKey.generate_key("P-256", auto_kid=True)
+        with suppress(FileExistsError):  # another process was faster: its key is used
+            write_private(path, json.dumps(new_key.as_dict(private=True)))
     try:
         key = ECKey.import_key(json.loads(read_private(path)))
     except (ValueError, KeyError, TypeError, JoseError) as error:
-        raise InvalidInput(f"{path} holds no signing key") from error
+        raise InvalidInput(f"{path} contains no signing key") from error
     if not key.is_private:
-        raise InvalidInput(f"{path} holds no signing key, but a public one")
+        raise InvalidInput(f"{path} contains no signing key, but a public one")
     return key
 
 
 def sign_token(settings: Settings, login: str, now: datetime, seconds: int) -> str:
-    """A token for a login, signed with the development key. Raises `InvalidInput` where there is none."""
+    """Return a token for a login, signed with the development key. Raises `InvalidInput` if none is set."""
     if not settings.development_key:
         raise InvalidInput("set CAREGRANT_DEVELOPMENT_KEY to a file; caregrant serve must know the same one")
     Tokens(settings)

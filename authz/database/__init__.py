@@ -1,4 +1,4 @@
-"""Where the facts are: SQLite (WAL) or PostgreSQL, chosen by a URL, with the schema's migrations."""
+"""The database: SQLite (WAL) or PostgreSQL, chosen by a URL, with the migrations of the schema."""
 
 from authz.database.clock import check_clock
 from authz.database.connection import (
@@ -16,7 +16,7 @@ from authz.database.connection import (
     unpooled_connection,
     write_back,
 )
-from authz.database.faults import FAULTS, WriteLocked, wrapped
+from authz.database.faults import FAULTS, WriteLocked, peewee_errors
 from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase
 from authz.database.schema_version import MIGRATIONS, known_version
@@ -32,19 +32,19 @@ __all__ = [
     "SqliteDatabase",
     "WriteLocked",
     "absolute_url",
-    "database_connection",
     "check_clock",
     "close_all",
     "connect",
+    "database_connection",
     "discard_connection",
     "gather_statistics",
     "known_version",
     "masked_url",
     "migrate",
-    "unpooled_connection",
+    "peewee_errors",
     "pending_migrations",
     "pipelined",
     "schema_version",
-    "wrapped",
+    "unpooled_connection",
     "write_back",
 ]

@@ -1,6 +1,6 @@
-"""Where the facts are: SQLite (WAL) or PostgreSQL, chosen by a URL, with the schema's migrations.
+"""Connections to the database: SQLite (WAL) or PostgreSQL, chosen by a URL, with the migrations of the schema.
 
-It knows how to connect, to migrate and to say that a database cannot answer; it knows no policy.
+This module connects, migrates, and turns a driver's error into `Unavailable`; it knows no policy.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from playhouse.migrations import Runner
 
-from authz.database.faults import FAULTS, WriteLocked, wrapped
+from authz.database.faults import FAULTS, WriteLocked, peewee_errors
 from authz.database.logins import require_normal_logins
 from authz.database.masking import masked_url
 from authz.database.postgresql import PostgresqlDatabase, open_postgresql
@@ -31,11 +31,11 @@ _NO_URL = "'{}' is not a database URL such as sqlite:///caregrant.db or postgres
 
 
 def connect(url: str, *, read_only: bool = False, limits: Limits = LONG) -> Database:
-    """The database at ``sqlite:///path`` (four slashes for an absolute path) or ``postgresql://…``; not opened yet.
-    `limits` are those of each of its sessions on PostgreSQL.
+    """Return the database at ``sqlite:///path`` (four slashes: an absolute path) or ``postgresql://…``, not opened yet.
 
-    `read_only`: the database itself refuses every change, a transaction sees one state of it, and a sort that is larger
-    than memory goes to disk. Raises `InvalidInput` for another form of URL, and `Unavailable` without the driver.
+    `limits` apply to each session on PostgreSQL. `read_only`: the database itself refuses every change, a transaction
+    sees one state of it, and a sort that is larger than memory goes to disk. Raises `InvalidInput` for another form of
+    URL, and `Unavailable` without the driver.
     """
     try:
         parts = urlsplit(url)
@@ -49,7 +49,7 @@ def connect(url: str, *, read_only: bool = False, limits: Limits = LONG) -> Data
 
 
 def absolute_url(url: str) -> str:
-    """The same database for a process that works in another directory."""
+    """Return a URL of the same database that is valid in every working directory."""
     database = connect(url)
     if isinstance(database, SqliteDatabase):
         return f"sqlite:///{quote(str(Path(database.database).absolute()))}"
@@ -74,7 +74,8 @@ def pending_migrations(database: Database) -> list[str]:
     """Return the names of the migrations that this database lacks. Raises `Unavailable` for a newer schema."""
     with database_connection(database):
         _require_known(database)
-        return [one.name for one in Runner(database, str(MIGRATIONS)).status() if one.path and not one.applied]
+        statuses = Runner(database, str(MIGRATIONS)).status()
+        return [migration.name for migration in statuses if migration.path and not migration.applied]
 
 
 def schema_version(database: Database) -> str:
@@ -85,7 +86,7 @@ def schema_version(database: Database) -> str:
 
 
 def _require_known(database: Database) -> None:
-    newer = [one.name for one in Runner(database, str(MIGRATIONS)).status() if not one.path]
+    newer = [migration.name for migration in Runner(database, str(MIGRATIONS)).status() if not migration.path]
     if newer:
         raise Unavailable(
             f"the schema of this database has {', '.join(newer)}, which this release does not know: run a newer release"
@@ -93,9 +94,9 @@ def _require_known(database: Database) -> None:
 
 
 def gather_statistics(database: Database) -> None:
-    """Tell the planner how the tables have grown: with the statistics of an empty clinic it would read whole tables.
+    """Refresh the planner's statistics: with those of an empty database the planner would read whole tables.
 
-    Some milliseconds on SQLite (a sample is read); PostgreSQL does this by itself too, but later.
+    It takes some milliseconds on SQLite, which reads a sample. PostgreSQL also does this by itself, but later.
     """
     with database_connection(database), database.atomic():
         if database.dialect == "sqlite":
@@ -104,9 +105,10 @@ def gather_statistics(database: Database) -> None:
 
 
 def write_back(database: Database) -> None:
-    """Move what SQLite's log holds into its file, so that no commit has to. PostgreSQL does so itself.
+    """Move SQLite's write-ahead log into the database file, so that no commit has to. PostgreSQL does so itself.
 
-    Others write meanwhile, but for a moment at the end, after which the log begins anew. Nobody is waited for.
+    Other connections can write in the meantime, except for a moment at the end, when the log is reset. This function
+    waits for no other connection.
     """
     if isinstance(database, SqliteDatabase):
         with database_connection(database):
@@ -115,7 +117,7 @@ def write_back(database: Database) -> None:
 
 @contextmanager
 def database_connection(database: Database) -> Iterator[Any]:
-    """The driver's own connection, opened if need be; what the driver raises becomes `Unavailable`."""
+    """Provide this thread's connection of the driver, opened if needed; errors of the driver become `Unavailable`."""
     opened = False
     try:
         opened = database.connect(reuse_if_open=True)
@@ -130,12 +132,13 @@ def database_connection(database: Database) -> Iterator[Any]:
 
 
 def discard_connection(database: Database, error: BaseException | None = None) -> None:
-    """Close this thread's connection after a fault, so that the next question opens another. One of PostgreSQL's goes
-    back to the pool, unless the error says that it must not be used again.
+    """Close this thread's connection after a fault, so that the next query opens another.
+
+    A connection to PostgreSQL returns to the pool, unless the error shows that it must not be used again.
     """
     try:
         if isinstance(database, PostgresqlDatabase) and error is not None:
-            database.mark_unfit(error)
+            database.mark_unusable(error)
         if not database.in_transaction():
             database.close()
     except FAULTS:
@@ -151,15 +154,16 @@ def close_all(database: Database) -> None:
 
 
 def unpooled_connection(database: PostgresqlDatabase) -> Any:
-    """A connection of the driver's outside the pool, for a stream that its reader may leave half-way."""
-    with wrapped:
+    """Open a connection outside the pool, for a stream that its reader may abandon half-way."""
+    with peewee_errors:
         return database.open_session()
 
 
 def pipelined(database: Database) -> AbstractContextManager[Any]:
-    """A transaction that does not wait for PostgreSQL's answer to each statement. What one raises comes where the next
-    rows are fetched, at the latest at the end. Peewee's own queries wait. Inside another transaction it is as that is:
-    what fails there undoes both.
+    """Return a transaction that does not wait for the answer of PostgreSQL to each statement.
+
+    The error of a statement is raised when rows are next fetched, at the latest at the end. Peewee's own queries wait.
+    Inside another transaction it is `Database.atomic`, and a failure undoes both.
     """
     if isinstance(database, PostgresqlDatabase) and not database.in_transaction():
         return database.pipelined()

@@ -1,12 +1,12 @@
-"""What drivers raise when a database cannot answer."""
+"""The errors that drivers raise if a database cannot answer."""
 
 import sqlite3
 from contextlib import AbstractContextManager
 
 import peewee
 
-wrapped: AbstractContextManager[None] = vars(peewee)["__exception_wrapper__"]
-"""Turns what a driver raises into Peewee's errors, as Peewee does for its own statements."""
+peewee_errors: AbstractContextManager[None] = vars(peewee)["__exception_wrapper__"]
+"""Turns a driver's error into one of Peewee's, as Peewee does for its own statements."""
 
 
 class WriteLocked(peewee.OperationalError):
@@ -14,13 +14,13 @@ class WriteLocked(peewee.OperationalError):
 
 
 def _driver_errors() -> tuple[type[Exception], ...]:
-    ours = (peewee.OperationalError, peewee.InterfaceError, peewee.DatabaseError)
+    errors = (peewee.OperationalError, peewee.InterfaceError, peewee.DatabaseError, sqlite3.Error)
     try:
         import psycopg  # noqa: PLC0415
     except ImportError:
-        return (*ours, sqlite3.Error)
-    return (*ours, sqlite3.Error, psycopg.Error)
+        return errors
+    return (*errors, psycopg.Error)
 
 
 FAULTS = _driver_errors()
-"""What a driver raises when it cannot answer; `peewee.IntegrityError` is one, so catch that first."""
+"""The errors of a database that cannot answer; `peewee.IntegrityError` is one of them, so catch that first."""

@@ -1,15 +1,15 @@
-"""The check before an upgrade that every stored login is in the form in which logins are compared since release 0.2."""
+"""The check, before an upgrade, that every stored login has the form in which release 0.2 compares logins."""
 
 from typing import Any
 
 from authz.domain import normalise_login
 from authz.errors import InvalidInput
 
-_NAMED = 20
+_MOST_NAMED = 20
 
 
 def require_normal_logins(database: Any) -> None:
-    """Refuse an upgrade if a stored login is another one, or none, by `normalise_login`; write nothing.
+    """Refuse an upgrade if `normalise_login` changes or refuses a stored login; write nothing.
 
     Raises `InvalidInput` with the ids of the practitioners, never their logins. A database without the table is new.
     """
@@ -28,9 +28,9 @@ def require_normal_logins(database: Any) -> None:
             faults.append(f"{practitioner} (has another spelling now)")
     faults += [f"{' and '.join(ids)} (are one login now)" for ids in holders.values() if len(ids) > 1]
     if faults:
-        more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+        more = f" and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
         raise InvalidInput(
             "the schema was not changed, because logins are compared in another form now. Give each of these "
             "practitioners the login of their identity provider (PUT /v1/practitioners/<id> of the release that ran "
-            f"until now), then migrate again: {', '.join(faults[:_NAMED])}{more}"
+            f"until now), then migrate again: {', '.join(faults[:_MOST_NAMED])}{more}"
         )

@@ -1,4 +1,4 @@
-"""Database URLs as they may be shown: without a password, whatever their form."""
+"""Database URLs that may be displayed: without a password, whatever their form."""
 
 import re
 
@@ -6,7 +6,7 @@ _SECRETS = re.compile(r"((?:ssl)?pass(?:word|file)?)=[^&\s]*", re.IGNORECASE)
 
 
 def masked_url(url: str) -> str:
-    """Return a URL with its password replaced by ``***``: also of a URL that is malformed."""
+    """Return a URL with its password replaced by ``***``, even if the URL is malformed."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, separator, rest = url.partition(":")

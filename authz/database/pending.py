@@ -1,4 +1,4 @@
-"""A query under way: sent, and not yet waited for."""
+"""A query under way: it was sent, and its rows were not read yet."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -7,9 +7,9 @@ T = TypeVar("T")
 
 
 class Pending(Generic[T]):
-    """A query that a database works on; inside `pipelined` several are under way at once.
+    """A query that the database works on; inside `pipelined` several are under way at the same time.
 
-    `read` fetches the rows and makes the result of them. It is called once, by the first `result`.
+    `read` fetches the rows and returns the result. The first call of `result` calls it once.
     """
 
     def __init__(self, read: Callable[[], T]) -> None:
@@ -17,7 +17,7 @@ class Pending(Generic[T]):
         self._result: T
 
     def result(self) -> T:
-        """Wait for the rows and return the result; the same at each call. Raises what the query raises."""
+        """Wait for the rows and return the result, the same at each call. Raises the errors of the query."""
         if self._read is not None:
             self._result = self._read()
             self._read = None

@@ -1,9 +1,9 @@
-"""The connections of a process: lent to one thread each, kept for the next, never waited for without an end.
+"""A pool of connections: each is lent to one thread, then kept for the next; no wait is without an end.
 
-No lock is held while a server is waited for. A server that did not answer a moment ago is asked by one thread at a
-time; others are refused at once. A connection that was lent for too long is cut off by a thread that watches, and the
-thread that waits on it gets an error: a server that is paused, or a network that swallows everything, answers nothing,
-and no limit of the server's applies.
+No lock is held while a thread waits for a server. If a server did not answer a moment ago, one thread at a time tries
+to connect; the others are refused at once. A watchdog thread cuts off a connection that was lent for too long, and the
+thread that waits on the connection gets an error. A paused server, or a network that drops every packet, does not
+answer at all, and no time limit of the server applies then.
 """
 
 import os
@@ -23,29 +23,33 @@ if TYPE_CHECKING:
 _OLDEST_SECONDS = 300.0
 _RETRY_SECONDS = 0.5
 _SLOW_SECONDS = 0.5
-_LOOKS = 20
+_CHECKS = 20
+"""How often the watchdog looks within the time limit of a connection."""
 
 
 class Pool:
-    """At most `size` sessions, each made by `open_session`; `held` is after how many milliseconds one is cut off."""
+    """At most `size` sessions, each opened by `open_session`.
 
-    def __init__(self, open_session: Callable[[], "Session"], size: int, held: int | None) -> None:
+    A session that is lent for longer than `limit` milliseconds is cut off; None: no limit.
+    """
+
+    def __init__(self, open_session: Callable[[], "Session"], size: int, limit: int | None) -> None:
         self._open_session = open_session
         self._size = size
-        self._held = None if held is None else held / 1000
+        self._limit = None if limit is None else limit / 1000
         self._lock = threading.Lock()
         self._idle: list[Session] = []
         self._lent: dict[Session, float] = {}
         self._opened: dict[Session, float] = {}
         self._opening = 0
-        self._failed: Exception | None = None
-        self._retry = 0.0
+        self._error: Exception | None = None
+        self._retry_at = 0.0
         self._watching = False
 
     def take(self) -> "Session":
         """Lend a session. Raises psycopg's errors, `Unavailable` and, if all are lent, `peewee.OperationalError`."""
         while session := self._take_idle():
-            if not _is_readable(session) and session.fit:
+            if not _is_readable(session) and session.usable:
                 return session
             self.discard(session)
         return self._open()
@@ -58,8 +62,8 @@ class Pool:
                 return session
             if len(self._lent) + self._opening >= self._size:
                 raise peewee.OperationalError(f"all {self._size} connections to the database are in use")
-            if self._failed is not None and (self._opening or time.monotonic() < self._retry):
-                raise peewee.OperationalError(f"the database did not answer a moment ago: {self._failed}")
+            if self._error is not None and (self._opening or time.monotonic() < self._retry_at):
+                raise peewee.OperationalError(f"the database did not answer a moment ago: {self._error}")
             self._opening += 1
             return None
 
@@ -74,8 +78,8 @@ class Pool:
             with self._lock:
                 self._opening -= 1
                 now = time.monotonic()
-                self._retry = now + (_RETRY_SECONDS if now - began > _SLOW_SECONDS else 0)
-                self._failed = failed
+                self._retry_at = now + (_RETRY_SECONDS if now - began > _SLOW_SECONDS else 0)
+                self._error = failed
         with self._lock:
             self._opened[session] = time.monotonic()
             self._lend(session)
@@ -83,21 +87,21 @@ class Pool:
 
     def _lend(self, session: "Session") -> None:
         self._lent[session] = time.monotonic()
-        if self._held is not None and not self._watching:
+        if self._limit is not None and not self._watching:
             self._watching = True
-            threading.Thread(target=self._watch, args=(self._held,), name="connections", daemon=True).start()
+            threading.Thread(target=self._watch, args=(self._limit,), name="connections", daemon=True).start()
 
     def give_back(self, session: "Session") -> None:
-        """Keep a session for the next, or close it: one that is old, unfit, or inside a transaction."""
+        """Keep a session for the next thread, or close it if it is old, unusable, or inside a transaction."""
         old = time.monotonic() - self._opened.get(session, 0) > _OLDEST_SECONDS
-        if old or not session.fit:
+        if old or not session.usable:
             self.discard(session)
             return
         with self._lock:
             if self._lent.pop(session, None) is not None:
                 self._idle.append(session)
                 return
-        self.discard(session)  # the pool was closed meanwhile
+        self.discard(session)  # the pool was closed in the meantime
 
     def discard(self, session: "Session") -> None:
         """Close a session."""
@@ -116,21 +120,21 @@ class Pool:
             with suppress(Exception):
                 session.close()
 
-    def _watch(self, held: float) -> None:
+    def _watch(self, limit: float) -> None:
         while True:
-            time.sleep(held / _LOOKS)
-            before = time.monotonic() - held
+            time.sleep(limit / _CHECKS)
+            latest = time.monotonic() - limit
             with self._lock:
                 if not self._lent:
                     self._watching = False
                     return
-                overdue = [session for session, since in self._lent.items() if since < before]
+                overdue = [session for session, lent_at in self._lent.items() if lent_at < latest]
                 for session in overdue:
                     _cut_off(session)
 
 
 def _is_readable(session: "Session") -> bool:
-    """Whether a session that asked for nothing got something: its server ended it, or changed its settings."""
+    """Return whether an idle session has received data: its server ended it, or changed its settings."""
     try:
         poll = select.poll()
         poll.register(session.fileno(), select.POLLIN)
@@ -140,7 +144,7 @@ def _is_readable(session: "Session") -> bool:
 
 
 def _cut_off(session: "Session") -> None:
-    """Shut a session's socket down: whoever waits on it is told that the connection is lost."""
-    session.unfit = True
-    with suppress(Exception), socket.socket(fileno=os.dup(session.fileno())) as wire:
-        wire.shutdown(socket.SHUT_RDWR)
+    """Shut down the socket of a session: a thread that waits on the socket gets the error of a lost connection."""
+    session.broken = True
+    with suppress(Exception), socket.socket(fileno=os.dup(session.fileno())) as connection:
+        connection.shutdown(socket.SHUT_RDWR)

@@ -1,11 +1,11 @@
-"""The schema's version: the last migration. A service works with the one that it knows, and with no other."""
+"""The version of the schema is its last migration. A service works only with the version that it knows."""
 
 from functools import cache
 from pathlib import Path
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 MIGRATING = "migrating"
-"""What a connection says of itself while it migrates: its database is between two versions."""
+"""The name of a connection that migrates: its database is between two versions."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""How long a session of PostgreSQL may take. The server keeps the first three limits, this process the last."""
+"""Time limits of a session of PostgreSQL. The server enforces the first three, this process the last."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,21 @@ from authz.settings import Settings
 
 @dataclass(frozen=True)
 class Limits:
-    """Milliseconds for a statement, for the wait for a lock, and for a transaction whose client does nothing; and for
-    which time a request may hold a connection, None for any (docs/operations.md).
+    """The limits in milliseconds.
 
-    The defaults are for commands and notebooks: long, and never without an end.
+    `statement`: for one statement; `lock`: for the wait for a lock; `idle`: for a transaction whose client does
+    nothing; `connection`: for a request that keeps a connection, None for no limit (docs/operations.md). The defaults
+    are for commands and notebooks: long, but never without an end.
     """
 
     statement: int = 3_600_000
     lock: int = 10_000
     idle: int = 60_000
-    held: int | None = None
+    connection: int | None = None
 
     @classmethod
     def of_service(cls, settings: Settings) -> "Limits":
-        """The limits of a service that has these settings."""
+        """Return the limits of a service with these settings."""
         return cls(
             settings.statement_timeout, settings.lock_timeout, settings.idle_timeout, settings.connection_timeout
         )

@@ -1,8 +1,9 @@
-"""One session of PostgreSQL, through psycopg 3: its limits, its pipelines, and the pooler that may stand before it.
+"""One session of PostgreSQL, through psycopg 3: its limits, its pipelines, and a pooler between it and the server.
 
-A *shared* session goes through a pooler such as PgBouncer, which may give each transaction another server process.
-Nothing that is set for a session lasts there: limits are set in each transaction, and no statement is prepared
-(docs/decisions/0057). Such a session is known by the number of its server process, which is not the pooler's.
+A *shared* session goes through a pooler such as PgBouncer, which may use another server process for each transaction.
+Session settings do not last there: limits are set in each transaction, and no statement is prepared
+(docs/decisions/0057). A session is shared if the number of its server process differs from the one that the driver got
+at the connection.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ _CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-"""For libpq; seconds, but for the last, in milliseconds. What the URL holds goes before."""
+"""Parameters of libpq, in seconds; the last one in milliseconds. Those of the URL have precedence."""
 
 _SERVER = {"timezone": "UTC", "tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
 _READ_ONLY = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
@@ -33,20 +34,20 @@ _REFUSED = "unsupported startup parameter"
 
 
 class Session(psycopg.Connection[Any]):
-    """A connection in autocommit mode. `unfit`: a fault was seen, after which it shall not be used again."""
+    """A connection in autocommit mode. `broken`: a fault was seen, and the connection must not be used again."""
 
     shared = False
-    unfit = False
+    broken = False
     _limits = Limits()
     _read_only = False
     _open_pipeline: psycopg.Pipeline | None = None
 
     def begin(self, isolation_level: str | None = None) -> None:
-        """Begin a transaction; a shared session sets its limits with it."""
-        for statement in self._beginning(isolation_level):
+        """Begin a transaction; a shared session also sets its limits."""
+        for statement in self._begin_statements(isolation_level):
             psycopg.Cursor(self).execute(statement)
 
-    def _beginning(self, isolation_level: str | None) -> Iterable[str]:
+    def _begin_statements(self, isolation_level: str | None) -> Iterable[str]:
         level = isolation_level or ("REPEATABLE READ" if self.shared and self._read_only else "")
         begin = f"BEGIN ISOLATION LEVEL {level}" if level else "BEGIN"
         if not self.shared:
@@ -57,7 +58,7 @@ class Session(psycopg.Connection[Any]):
 
     @contextmanager
     def pipelined(self) -> Iterator[psycopg.Pipeline]:
-        """A block whose statements are sent without waiting; reading rows waits."""
+        """Send the statements of this block without waiting; reading rows waits."""
         with self.pipeline() as pipeline:
             self._open_pipeline = pipeline
             try:
@@ -67,7 +68,7 @@ class Session(psycopg.Connection[Any]):
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """A block whose statements keep the limits: in a shared session it is a transaction, sent as a whole."""
+        """Apply the limits to the statements of this block; a shared session sends it as one transaction."""
         if not self.shared or self.info.transaction_status != TransactionStatus.IDLE or self._open_pipeline:
             yield
             return
@@ -81,20 +82,22 @@ class Session(psycopg.Connection[Any]):
                 self.rollback()
 
     def sync(self) -> None:
-        """Send what a pipeline holds and take the answers. The server then sees a transaction that waits for its
-        client, which it ends after a while; after a mere flush it would wait for ever.
+        """Send the statements of the pipeline with a Sync message, and read the answers.
+
+        The server then sees an idle transaction, which it ends after the idle limit. After a mere flush the server
+        would wait for ever.
         """
         if self._open_pipeline is not None:
             self._open_pipeline.sync()
 
     @property
-    def fit(self) -> bool:
-        """Whether another may use it."""
-        return not self.unfit and not self.closed and self.info.transaction_status == TransactionStatus.IDLE
+    def usable(self) -> bool:
+        """Whether another thread may use the session."""
+        return not self.broken and not self.closed and self.info.transaction_status == TransactionStatus.IDLE
 
 
 class SessionCursor(psycopg.Cursor[Any]):
-    """A cursor whose statements keep the limits of its session, and whose reads inside a pipeline send a Sync."""
+    """A cursor that applies the limits of its session; inside a pipeline, reading rows sends a Sync."""
 
     @property
     def session(self) -> Session:
@@ -134,17 +137,16 @@ class SessionCursor(psycopg.Cursor[Any]):
 
 
 def open_session(url: str, limits: Limits, *, read_only: bool) -> Session:
-    """Open a session. Raises psycopg's errors, and `Unavailable` for options that a pooler would not hand on."""
-    given = conninfo_to_dict(url)
-    theirs = str(given.pop("options", ""))
-    options = {**_SERVER, **_timeouts(limits), **(_READ_ONLY if read_only else {})}
-    ours = " ".join(f"-c {name}={value}" for name, value in options.items())
-    given["application_name"] = "; ".join(
-        filter(None, (f"caregrant {known_version()}", str(given.get("application_name") or "")))
-    )
-    arguments: dict[str, Any] = {**_CONNECTION, **given, "autocommit": True, "cursor_factory": SessionCursor}
+    """Open a session. Raises psycopg's errors, and `Unavailable` for options that a pooler would not pass on."""
+    parameters = conninfo_to_dict(url)
+    url_options = str(parameters.pop("options", ""))
+    settings = {**_SERVER, **_timeouts(limits), **(_READ_ONLY if read_only else {})}
+    options = " ".join([*(f"-c {name}={value}" for name, value in settings.items()), url_options]).strip()
+    name = str(parameters.get("application_name") or "")
+    parameters["application_name"] = "; ".join(filter(None, (f"caregrant {known_version()}", name)))
+    arguments: dict[str, Any] = {**_CONNECTION, **parameters, "autocommit": True, "cursor_factory": SessionCursor}
     try:
-        session = Session.connect(**arguments, options=f"{ours} {theirs}".strip())
+        session = Session.connect(**arguments, options=options)
     except psycopg.OperationalError as error:
         if _REFUSED not in str(error):
             raise
@@ -152,21 +154,21 @@ def open_session(url: str, limits: Limits, *, read_only: bool) -> Session:
     try:
         (process,) = psycopg.Cursor(session).execute("SELECT pg_backend_pid()").fetchone() or (None,)
         if process != session.info.backend_pid:
-            _share(session, limits, read_only=read_only, options=theirs)
+            _mark_shared(session, limits, read_only=read_only, url_options=url_options)
     except BaseException:
         session.close()
         raise
     return session
 
 
-def _share(session: Session, limits: Limits, *, read_only: bool, options: str) -> None:
-    if options:
+def _mark_shared(session: Session, limits: Limits, *, read_only: bool, url_options: str) -> None:
+    if url_options:
         raise Unavailable(
-            "a pooler such as PgBouncer does not hand on the options of a database URL: set them with ALTER ROLE"
+            "a pooler such as PgBouncer does not pass on the options of a database URL: set them with ALTER ROLE"
         )
     session.shared, session._limits, session._read_only = True, limits, read_only
     session.prepare_threshold = None
-    psycopg.Cursor(session).execute("SET timezone = 'UTC'")  # poolers keep this one for each client
+    psycopg.Cursor(session).execute("SET timezone = 'UTC'")  # a pooler keeps this setting for each client
 
 
 def _timeouts(limits: Limits) -> dict[str, int]:
@@ -177,17 +179,17 @@ def _timeouts(limits: Limits) -> dict[str, int]:
     }
 
 
-_HARMLESS = ("22", "23", "40", "42", "55", "57014")
+_HARMLESS_STATES = ("22", "23", "40", "42", "55", "57014")
 
 
-def leaves_fit(error: BaseException) -> bool:
-    """Whether a session may be used again after an error: the server refused a statement, and not the session.
+def is_reusable_after(error: BaseException) -> bool:
+    """Return whether a session may be used again after an error: the server refused a statement, not the session.
 
-    Not after 25006 (the session is read-only now), nor after what the driver itself raised.
+    Not after 25006 (the session has become read-only), nor after an error of the driver itself.
     """
     driver = getattr(error, "orig", None) or error  # Peewee's error holds the driver's
     state: str = getattr(driver, "sqlstate", None) or ""
-    return state.startswith(_HARMLESS)
+    return state.startswith(_HARMLESS_STATES)
 
 
-__all__: Sequence[str] = ("Session", "leaves_fit", "open_session")
+__all__: Sequence[str] = ("Session", "is_reusable_after", "open_session")

@@ -1,4 +1,4 @@
-"""SQLite (WAL): its pragmas, and transactions that take the write lock at once."""
+"""SQLite (WAL): pragmas, and transactions that take the write lock at once."""
 
 import os
 import sqlite3
@@ -36,41 +36,42 @@ _READ_ONLY_PRAGMAS = {
 
 
 class SqliteDatabase(peewee.SqliteDatabase):
-    """SQLite with transactions that take the write lock at once (a deferred one may fail half-way).
+    """SQLite with transactions that take the write lock at once; a deferred transaction may fail half-way.
 
-    Threads of one process wait for each other here: SQLite's own waiting sleeps, and lets the lock lie idle meanwhile.
+    The threads of one process wait for a lock of this process first: SQLite itself waits by sleeping, and leaves its
+    lock unused in that time.
     """
 
     dialect = "sqlite"
     decision_log: Any = None
-    """How answers are recorded here; `authz.record` keeps it."""
+    """The decision log of this database, which `authz.record` sets."""
     authorizer: Any = None
-    """What each connection asks before it does anything (SQLite's authorizer), if there is one."""
+    """The authorizer callback of SQLite that each connection uses, if there is one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._writes = options.get("lock_type") == "IMMEDIATE"
-        self._turn = threading.Lock()
-        self._own = threading.local()
-        self._opened: tuple[int, int] | None = None
+        self._thread_lock = threading.Lock()
+        self._thread = threading.local()
+        self._file_id: tuple[int, int] | None = None
         self.schema = known_version()
         self.register_function(lambda: self.schema, "caregrant_schema", 0)
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        """Connect; a file that is not there is made for its owner alone, whatever the umask says."""
+        """Connect; create a missing file with access for its owner alone, whatever the umask says."""
         if reuse_if_open and not self.is_closed():
             return False
         path = str(self.database)
         if self._writes and path != ":memory:":
-            if self._opened is None:
+            if self._file_id is None:
                 with suppress(FileExistsError, FileNotFoundError):
                     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self.require_same_file()
-        fresh = super().connect(reuse_if_open)
-        self._own.busy_timeout = _BUSY_MILLISECONDS
-        if self._writes and self._opened is None and Path(path).exists():
-            self._opened = _identity(path)
-        return fresh
+        connected = super().connect(reuse_if_open)
+        self._thread.busy_timeout = _BUSY_MILLISECONDS
+        if self._writes and self._file_id is None and Path(path).exists():
+            self._file_id = _file_id(path)
+        return connected
 
     def _add_conn_hooks(self, conn: Any) -> None:
         super()._add_conn_hooks(conn)  # type: ignore[misc]
@@ -78,14 +79,14 @@ class SqliteDatabase(peewee.SqliteDatabase):
             conn.set_authorizer(self.authorizer)
 
     def require_same_file(self) -> None:
-        """Raise `peewee.OperationalError` if the path leads to another file than the one opened first, or to none.
+        """Raise `peewee.OperationalError` if the path names another file than the one opened first, or none.
 
-        What is written to a deleted file is gone with its last process.
+        Data written to a deleted file is lost when the last process closes the file.
         """
-        if self._opened is None:
+        if self._file_id is None:
             return
         try:
-            same = _identity(str(self.database)) == self._opened
+            same = _file_id(str(self.database)) == self._file_id
         except OSError:
             same = False
         if not same:
@@ -93,7 +94,7 @@ class SqliteDatabase(peewee.SqliteDatabase):
 
     @contextmanager
     def migrating(self) -> Iterator[None]:
-        """Say that this process's connections migrate."""
+        """Mark the connections of this process as migrating."""
         self.schema = MIGRATING
         try:
             yield
@@ -102,36 +103,37 @@ class SqliteDatabase(peewee.SqliteDatabase):
 
     @contextmanager
     def transaction(self, lock_type: str | None = None) -> Iterator[Any]:  # type: ignore[override]
-        """A transaction, alone among this process's threads. Raises `WriteLocked` if others do not let it begin in
-        time.
+        """Run a transaction that excludes the other threads of this process.
+
+        Raises `WriteLocked` if another transaction holds the lock for longer than the write lock timeout.
         """
         if self._writes:
             self.require_same_file()
-            patience = self._patience()
-            if not self._turn.acquire(blocking=False):
+            timeout = self._lock_milliseconds()
+            if not self._thread_lock.acquire(blocking=False):
                 began = time.monotonic()
-                if not self._turn.acquire(timeout=patience / 1000):
+                if not self._thread_lock.acquire(timeout=timeout / 1000):
                     raise WriteLocked("database is locked")
-                patience = max(0, patience - int(1000 * (time.monotonic() - began)))
-            self._own.left = patience
+                timeout = max(0, timeout - int(1000 * (time.monotonic() - began)))
+            self._thread.remaining_milliseconds = timeout
         try:
-            with super().transaction(lock_type) as begun:
-                yield begun
+            with super().transaction(lock_type) as transaction:
+                yield transaction
         finally:
             if self._writes:
-                self._turn.release()
+                self._thread_lock.release()
 
     def rollback(self) -> None:
-        """Undo, unless SQLite did so itself, as it does on a full disk: its error is the one to be told."""
+        """Roll back, unless SQLite already did, as on a full disk: then the first error must reach the caller."""
         if self.is_closed() or self.connection().in_transaction:
             super().rollback()
 
     def begin(self, lock_type: str | None = None) -> None:
-        """Begin; on a connection that writes, with the write lock. Raises `WriteLocked`."""
+        """Begin a transaction; on a connection that writes, with the write lock. Raises `WriteLocked`."""
         if not self._writes or lock_type == "DEFERRED":
             super().begin(lock_type)
             return
-        self.wait_at_most(self._own.left)
+        self.set_busy_timeout(self._thread.remaining_milliseconds)
         try:
             super().begin(lock_type)
         except peewee.OperationalError as error:
@@ -139,43 +141,45 @@ class SqliteDatabase(peewee.SqliteDatabase):
                 raise WriteLocked("database is locked") from error
             raise
         finally:
-            if self._own.left < _SHORTEST_MILLISECONDS:
-                self.wait_at_most(_BUSY_MILLISECONDS)
+            if self._thread.remaining_milliseconds < _SHORTEST_MILLISECONDS:
+                self.set_busy_timeout(_BUSY_MILLISECONDS)
 
     @contextmanager
-    def patience(self, seconds: float) -> Iterator[None]:
-        """Let this thread's transactions wait for the write lock at most so long, instead of the usual time."""
-        before, self._own.write_lock_timeout = self._patience(), int(1000 * seconds)
+    def write_lock_timeout(self, seconds: float) -> Iterator[None]:
+        """Let this thread's transactions wait for the write lock for at most `seconds`, instead of the usual time."""
+        before, self._thread.lock_milliseconds = self._lock_milliseconds(), int(1000 * seconds)
         try:
             yield
         finally:
-            self._own.write_lock_timeout = before
+            self._thread.lock_milliseconds = before
 
-    def _patience(self) -> int:
-        return int(getattr(self._own, "patience", _BUSY_MILLISECONDS))
+    def _lock_milliseconds(self) -> int:
+        return int(getattr(self._thread, "lock_milliseconds", _BUSY_MILLISECONDS))
 
-    def wait_at_most(self, milliseconds: int) -> None:
-        """Set how long this thread's connection waits for a lock. What is set stays, as long as no reader could fail
-        of it: setting it anew for each answer costs more than a lookup.
+    def set_busy_timeout(self, milliseconds: int) -> None:
+        """Set how long this thread's connection waits for a lock.
+
+        The value stays set while no reader could fail because of it: setting it for each answer costs more than the
+        comparison here.
         """
-        if getattr(self._own, "busy_timeout", None) != milliseconds and not self.is_closed():
+        if getattr(self._thread, "busy_timeout", None) != milliseconds and not self.is_closed():
             self.execute_sql(f"PRAGMA busy_timeout = {milliseconds}")
-            self._own.busy_timeout = milliseconds
+            self._thread.busy_timeout = milliseconds
 
 
 def is_busy(error: peewee.OperationalError) -> bool:
-    """Whether another connection holds a lock, rather than that the database fails."""
+    """Return whether the error means that another connection holds a lock, not that the database failed."""
     cause = error.__cause__ or error.__context__
     return isinstance(cause, sqlite3.OperationalError) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def _identity(path: str) -> tuple[int, int]:
-    found = os.stat(path)  # noqa: PTH116 - for each transaction, where a Path costs as much as a small statement
-    return found.st_dev, found.st_ino
+def _file_id(path: str) -> tuple[int, int]:
+    status = os.stat(path)  # noqa: PTH116 - once for each transaction; a Path costs as much as a small statement
+    return status.st_dev, status.st_ino
 
 
 def open_sqlite(path: str, *, read_only: bool) -> SqliteDatabase:
-    """The database in a file; not opened yet. `read_only`: the database itself refuses every change."""
+    """Return the database in a file, not opened yet. `read_only`: the database itself refuses every change."""
     if read_only:
         return _read_only_sqlite(path)
     return SqliteDatabase(
@@ -199,8 +203,8 @@ def _read_only_sqlite(path: str) -> SqliteDatabase:
 
 
 def write_back_log(database: SqliteDatabase) -> None:
-    """Move what the log holds into the file, without waiting for anybody."""
-    database.wait_at_most(0)
+    """Move the write-ahead log into the database file, without waiting for other connections."""
+    database.set_busy_timeout(0)
     for mode in ("PASSIVE", "RESTART"):
         database.execute_sql(f"PRAGMA wal_checkpoint({mode})")
-    database.wait_at_most(_BUSY_MILLISECONDS)
+    database.set_busy_timeout(_BUSY_MILLISECONDS)

@@ -1,10 +1,10 @@
-"""The record: what was answered and what was changed, append only. It holds ids, never names or clinical text."""
+"""The record: which answers were given and what was changed, append only; ids, never names or clinical text."""
 
 from authz.record.change_feed import read_events
 from authz.record.decision_log import MODES, DecisionLog, PendingRows, get_decision_log, set_decision_log
 from authz.record.decision_rows import RecordedQuestion, record_decisions, search_decision
 from authz.record.events import KINDS, Actor, NewEvent, append
-from authz.record.facts import NOUNS, fact_change, serialize_entity, told
+from authz.record.facts import NOUNS, fact_change, serialize_entity, serialize_fact
 from authz.record.partitions import create_partitions
 from authz.record.policies import keep_policy, list_served_policies, record_policy_loaded
 from authz.record.replay import Difference, replay_facts
@@ -16,26 +16,26 @@ __all__ = [
     "MODES",
     "NOUNS",
     "Actor",
-    "RecordedQuestion",
     "DecisionLog",
     "Difference",
     "NewEvent",
     "PendingRows",
+    "RecordedQuestion",
     "append",
-    "fact_change",
-    "drain_or_count",
-    "set_decision_log",
-    "keep_policy",
-    "get_decision_log",
     "create_partitions",
+    "drain_or_count",
+    "drain_spool",
+    "fact_change",
+    "get_decision_log",
+    "keep_policy",
     "list_served_policies",
-    "record_policy_loaded",
     "read_events",
     "record_decisions",
+    "record_policy_loaded",
     "replay_facts",
     "seal",
     "search_decision",
-    "drain_spool",
-    "told",
     "serialize_entity",
+    "serialize_fact",
+    "set_decision_log",
 ]

@@ -1,6 +1,6 @@
-"""Facts that no event told before an upgrade: it tells them once, as they stand. What they were before is not known.
+"""Record, in an upgrade, the stored facts that no event contains yet; their earlier states are not known.
 
-An event adopts some at a time, and is in the tree of no subscription: `decisions/0081`.
+Each event adopts several facts, and is in the tree of no subscription (docs/decisions/0081).
 """
 
 from datetime import datetime
@@ -8,21 +8,21 @@ from datetime import datetime
 from peewee import chunked
 
 from authz.database import Database
-from authz.record.commitments import secrets_of
+from authz.record.commitments import read_secrets
 from authz.record.events import Actor, NewEvent, append
-from authz.record.facts import KEYED, WHOSE, standing_keyed
+from authz.record.facts import DIGEST_OWNER, KEYED, stored_keyed_facts
 
 _FACTS = 200
 """The most facts of one event, so that a reader of the feed gets no body without a limit."""
 
 
 def adopt_facts(database: Database, now: datetime) -> int:
-    """Tell every fact with an id as it stands; return how many. Run once, in the transaction of the upgrade."""
+    """Record every stored fact with an id; return how many. It runs once, in the transaction of the upgrade."""
     if not any(database.execute_sql(f"SELECT 1 FROM {noun} LIMIT 1").fetchone() for noun in KEYED):
         return 0
-    secrets_of(database, [WHOSE], make=True)
+    read_secrets(database, [DIGEST_OWNER], create=True)
     count = 0
-    for facts in chunked(standing_keyed(database), _FACTS):
+    for facts in chunked(stored_keyed_facts(database), _FACTS):
         count += len(facts)
         body = {"facts": [[noun, row] for noun, _, row in facts]}
         append(database, Actor("", now), [NewEvent("facts:adopted", "", body)])

@@ -1,27 +1,29 @@
-"""The record is append-only by triggers. Dropping a month whose time is over and erasing a person lift one table's, in
-one transaction, and put it back; both are explicit commands, and events of their own.
+"""Disable the trigger that keeps one table of the record append-only, for the length of a block.
+
+Only two explicit commands do so, each in one transaction, and each records an event: dropping a month after its
+retention period, and erasing a person.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from authz.database import Database
-from authz.database.statements import lock_by_moments
+from authz.database.statements import lock_with_retries
 
 
 @contextmanager
 def append_only_disabled(database: Database, table: str, timing: str) -> Iterator[None]:
-    """Rows of this table may change (`timing`: UPDATE or DELETE) inside this block of the transaction."""
+    """Allow changes to this table (`timing`: UPDATE or DELETE) inside this block of the transaction."""
     if database.dialect == "postgresql":
         name = "decision_append_only" if table.startswith("decision") else f"{table}_append_only"
-        lock_by_moments(database, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        lock_with_retries(database, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
         database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER {name}")
         yield
         database.execute_sql(f"ALTER TABLE {table} ENABLE TRIGGER {name}")
         return
     trigger = f"{table}_{timing.lower()}"
     sql = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?"
-    (written,) = database.execute_sql(sql, (trigger,)).fetchone()
+    (create_trigger,) = database.execute_sql(sql, (trigger,)).fetchone()
     database.execute_sql(f"DROP TRIGGER {trigger}")
     yield
-    database.execute_sql(written)
+    database.execute_sql(create_trigger)

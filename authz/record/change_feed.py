@@ -1,20 +1,18 @@
-"""The change feed: events after one that a reader has seen, in the order in which they were committed."""
-
-from typing import Any
+"""The change feed: events after the last one that a reader has seen, in the order of commits."""
 
 from authz.database import Database, database_connection
-from authz.domain import format_instant
+from authz.domain import Row, format_instant
 from authz.models import Event
 
 
-def read_events(database: Database, *, after: int, limit: int, subscription: str | None = None) -> list[dict[str, Any]]:
-    """Up to `limit` events with ids above `after`, of one subscription or of all.
+def read_events(database: Database, *, after: int, limit: int, subscription: str | None = None) -> list[Row]:
+    """Return up to `limit` events with ids above `after`, of one subscription or of all.
 
-    Ids are in the order of commits (`append`), so that nothing appears later behind the last id read.
+    Ids are in the order of commits (`append`), so that no event appears later before the last id read.
     """
-    found = Event.select().where(Event.id > after).order_by(Event.id).limit(limit)
+    query = Event.select().where(Event.id > after).order_by(Event.id).limit(limit)
     if subscription is not None:
-        found = found.where(Event.subscription == subscription)
+        query = query.where(Event.subscription == subscription)
     with database_connection(database):
         return [
             {
@@ -28,5 +26,5 @@ def read_events(database: Database, *, after: int, limit: int, subscription: str
                 "request_id": event.request_id or None,
                 **event.body,
             }
-            for event in found.execute(database)
+            for event in query.execute(database)
         ]

@@ -1,8 +1,8 @@
-"""Commitments to personal fields: the tree covers an address or a reason without holding it.
+"""Commitments to personal fields: the tree covers an address or a reason without containing it.
 
-Each person has a secret of 32 random bytes; the commitment to a field of a row is the HMAC-SHA-256, under that secret,
-of table, row, field and text. While the secret is there anybody who holds it can check the text. Erasing a person
-deletes the secret: what remains is a number that tells nothing, and the tree stands.
+Each person has a secret of 32 random bytes. The commitment to a field of a row is the HMAC-SHA-256, under that secret,
+of table, row, field and text. Anybody who has the secret can check the text. To erase a person is to delete the secret:
+the commitment that remains reveals nothing, and the tree is unchanged.
 """
 
 import hmac
@@ -15,20 +15,20 @@ from authz.database.statements import select_in, write_many
 from authz.models import ErasedField
 from authz.record.leaves import canonical, stored_bytes
 
-_PERSON, _STRIPES = 0x70657273, 64  # as authz/migrations/0008_commit_order.py has them
-_FOUND = "SELECT whose, value FROM personal_secret WHERE whose"
-_MADE = "INSERT INTO personal_secret (whose, value) VALUES ({}, {}) ON CONFLICT (whose) DO NOTHING"
+_PERSON_LOCK, _STRIPES = 0x70657273, 64  # as authz/migrations/0008_commit_order.py has them
+_SELECT = "SELECT whose, value FROM personal_secret WHERE whose"
+_INSERT = "INSERT INTO personal_secret (whose, value) VALUES ({}, {}) ON CONFLICT (whose) DO NOTHING"
 
 
-def whose_address(actor: str, client: int | None) -> str:
-    """Whose an address is: the practitioner's who acted, else the app's, else the operator's."""
+def address_owner(actor: str, client: int | None) -> str:
+    """Return the person whose address it is: the practitioner who acted, else the app, else the operator."""
     if actor:
         return f"practitioner:{actor}"
     return "operator" if client is None else f"client:{client}"
 
 
-def whose_reason(patient: str, body: Mapping[str, Any]) -> str:
-    """Whose data the reason of an event is: the patient's it is about; of a standing share, its owner's."""
+def reason_owner(patient: str, body: Mapping[str, Any]) -> str:
+    """Return the person whom the reason of an event is about: the patient, or the owner of a standing share."""
     after = body.get("after") if isinstance(body, Mapping) else None
     owner = after.get("owner") if isinstance(after, Mapping) else None
     if patient or not owner:
@@ -36,37 +36,39 @@ def whose_reason(patient: str, body: Mapping[str, Any]) -> str:
     return f"practitioner:{owner}"
 
 
-def secrets_of(database: Database, whose: Iterable[str], *, make: bool = False) -> dict[str, bytes]:
-    """The secrets of these persons; `make` makes those that are not there. Others are left out."""
-    wanted = sorted(set(whose))
+def read_secrets(database: Database, persons: Iterable[str], *, create: bool = False) -> dict[str, bytes]:
+    """Return the secrets of these persons; `create` creates the missing ones, else they are left out."""
+    wanted = sorted(set(persons))
     if not wanted:
         return {}
-    rows = select_in(database, _FOUND, wanted)
-    if make and len(rows) < len(wanted):
-        fresh = sorted(set(wanted) - {name for name, _ in rows})
-        write_many(database, _MADE, [(name, secrets.token_bytes(32)) for name in fresh])
-        rows += select_in(database, _FOUND, fresh)
-    return {name: stored_bytes(value) for name, value in rows}
+    rows = select_in(database, _SELECT, wanted)
+    if create and len(rows) < len(wanted):
+        missing = sorted(set(wanted) - {person for person, _ in rows})
+        write_many(database, _INSERT, [(person, secrets.token_bytes(32)) for person in missing])
+        rows += select_in(database, _SELECT, missing)
+    return {person: stored_bytes(value) for person, value in rows}
 
 
-def lock_person(database: Database, whose: str) -> None:
-    """Wait until no event that holds personal fields of this person is being committed, and keep others from beginning,
-    until the transaction ends. PostgreSQL's advisory lock; on SQLite whoever writes is alone.
+def lock_person(database: Database, person: str) -> None:
+    """Lock the personal fields of this person: no event that contains one is committed until the transaction ends.
+
+    It is an advisory lock of PostgreSQL; SQLite has one writer at a time.
     """
     if database.dialect == "postgresql":
-        database.execute_sql("SELECT pg_advisory_xact_lock(%s, hashtext(%s) & %s)", (_PERSON, whose, _STRIPES - 1))
+        sql = "SELECT pg_advisory_xact_lock(%s, hashtext(%s) & %s)"
+        database.execute_sql(sql, (_PERSON_LOCK, person, _STRIPES - 1))
 
 
 def commitment(secret: bytes | None, noun: str, row: int, field: str, text: str) -> str:
-    """The commitment to a field, in hexadecimal; to nothing it is nothing."""
+    """Return the commitment to a field, in hexadecimal; empty for an empty text."""
     if not text:
         return ""
     return hmac.digest(secret or b"", canonical([noun, row, field, text]), "sha256").hex()
 
 
-def erased(database: Database, noun: str, first: int, last: int) -> dict[tuple[int, str], str]:
-    """The commitments that remain of erased fields of the rows with these ids, by row and field."""
-    found = ErasedField.select(ErasedField.row, ErasedField.field, ErasedField.commitment).where(
+def erased_commitments(database: Database, noun: str, first: int, last: int) -> dict[tuple[int, str], str]:
+    """Return the commitments to erased fields of the rows with ids from `first` to `last`, by row and field."""
+    query = ErasedField.select(ErasedField.row, ErasedField.field, ErasedField.commitment).where(
         ErasedField.noun == noun, ErasedField.row.between(first, last)
     )
-    return {(row, field): kept for row, field, kept in found.tuples().execute(database)}
+    return {(row, field): commitment for row, field, commitment in query.tuples().execute(database)}

@@ -1,9 +1,9 @@
-"""How answers get into the database: each waits for its commit, and answers given at the same time share one.
+"""The decision log: each answer waits for its commit, and answers given at the same time share a commit.
 
-Threads that come while one is writing leave their rows; the first of them to get its turn writes all that are there
-then. A thread that has several requests before it can hold their answers back and write them together. No thread of its
-own, no delay: with one request at a time each is its own transaction. On SQLite, while another process holds the write
-lock, answers are recorded in the spool.
+A thread adds its rows to a queue. While one thread writes, others add theirs; the first of these to get the write lock
+writes all rows of the queue. A thread that has several requests to answer can defer their commits and write them
+together. The log needs no thread of its own and adds no delay: with one request at a time each answer is its own
+transaction. On SQLite, while another process holds the write lock of the database, answers are recorded in the spool.
 """
 
 import threading
@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import peewee
 
 from authz.database import Database, SqliteDatabase, WriteLocked, database_connection
 from authz.database.statements import RECORD_LOCK, take_locks
+from authz.domain import Values
 from authz.errors import CaregrantError, InvalidInput, Unavailable
-from authz.record.question_tenant import COLUMNS, insert_decisions, record_alone
+from authz.record.question_tenant import ANSWER_COLUMNS, insert_decisions, insert_in_own_transaction
 from authz.record.spool import Spool, drain_portion, open_spool
 
 MODES = {
@@ -26,46 +26,43 @@ MODES = {
     "buffered": "an answer is committed within a second after it was given: the death of the process loses those",
     "off": "no answer is recorded; changes are",
 }
-"""What `CAREGRANT_DECISION_LOG` may say."""
+"""The values of `CAREGRANT_DECISION_LOG`."""
 
 BUFFERED_SECONDS = 1.0
 BUFFERED_ROWS = 10_000
-"""The loss window of `buffered`: so long, and so many rows; beyond them an answer waits for its commit."""
+"""The limits of the buffer of `buffered`, in time and rows; beyond them an answer waits for its commit."""
 
-_PATIENCE = 0.2
+WRITE_SECONDS = 5.0
+"""How long an answer waits for a write of other threads."""
+
+_SQLITE_LOCK_SECONDS = 0.2
 _RETRY_SECONDS = 0.1
-
-StoredRow = tuple[Any, ...]
-
-
-PATIENCE_SECONDS = 5.0
-"""How long an answer waits for those that are being recorded."""
 
 
 @dataclass(eq=False)
 class PendingRows:
-    """Rows that wait for their commit; `done` when it was tried, `error` if it failed."""
+    """Rows that wait for their commit; `done` after the attempt, with an `error` if it failed."""
 
-    rows: Sequence[StoredRow]
+    rows: Sequence[Values]
     done: bool = False
     error: CaregrantError | None = None
 
 
 @dataclass
 class DecisionLog:
-    """The decision log of one open database. `fsync`: on the disk, too, when it is committed."""
+    """The decision log of one open database. `fsync`: a commit returns after the rows are on the disk."""
 
     database: Database
     mode: str = "durable"
     fsync: bool = True
-    _turn: threading.Lock = field(default_factory=threading.Lock)
-    _gate: threading.Lock = field(default_factory=threading.Lock)
+    _write_lock: threading.Lock = field(default_factory=threading.Lock)
+    _queue_lock: threading.Lock = field(default_factory=threading.Lock)
     _queue: list[PendingRows] = field(default_factory=list)
     _buffer: "_Buffer | None" = None
     _spool: Spool | None = None
-    _own: threading.local = field(default_factory=threading.local)
+    _thread: threading.local = field(default_factory=threading.local)
     _retry_at: float = 0
-    """When the write lock, which was taken, is tried again; 0: it was free."""
+    """When SQLite's write lock is tried again after another process held it; 0: it was free."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -73,90 +70,91 @@ class DecisionLog:
         if self.mode == "buffered":
             self._buffer = _Buffer(self._commit)
 
-    def record(self, rows: Sequence[StoredRow], *, record_locked: bool = False) -> None:
-        """Record answers; `announced`: their transaction holds `RECORD_LOCK`. Raises `Unavailable`."""
+    def record(self, rows: Sequence[Values], *, record_locked: bool = False) -> None:
+        """Record answers; `record_locked`: the transaction holds `RECORD_LOCK`. Raises `Unavailable`."""
         if not rows or self.mode == "off":
             return
         if self.database.in_transaction():
             with database_connection(self.database):
                 if not record_locked:
                     take_locks(self.database, RECORD_LOCK)
-                insert_decisions(self.database, COLUMNS, rows)
+                insert_decisions(self.database, ANSWER_COLUMNS, rows)
         elif self._buffer is not None:
             self._buffer.add(rows)
         else:
-            waiting = PendingRows(rows)
-            held: list[PendingRows] | None = getattr(self._own, "held", None)
-            if held is not None:
-                held.append(waiting)
+            pending = PendingRows(rows)
+            deferred: list[PendingRows] | None = getattr(self._thread, "deferred", None)
+            if deferred is not None:
+                deferred.append(pending)
                 return
-            self.commit([waiting])
-            if waiting.error is not None:
-                raise Unavailable(str(waiting.error)) from waiting.error
+            self.commit([pending])
+            if pending.error is not None:
+                raise Unavailable(str(pending.error)) from pending.error
 
     @contextmanager
-    def holding(self) -> Iterator[list[PendingRows]]:
-        """A block in which this thread's answers are held back: `commit` them before any of them is given."""
-        held: list[PendingRows] = []
-        self._own.held = held
+    def deferring_commits(self) -> Iterator[list[PendingRows]]:
+        """Defer the commits of this thread's answers in a block: `commit` them before any answer is sent."""
+        deferred: list[PendingRows] = []
+        self._thread.deferred = deferred
         try:
-            yield held
+            yield deferred
         finally:
-            self._own.held = None
+            self._thread.deferred = None
 
     def flush(self) -> None:
-        """Commit what is buffered."""
+        """Commit the buffered rows."""
         if self._buffer is not None:
             self._buffer.flush()
 
-    def commit(self, mine: Sequence[PendingRows]) -> None:
-        """Commit answers, together with those of other threads. Each of them learns whether it failed."""
-        with self._gate:
-            self._queue.extend(mine)
-        if not self._turn.acquire(timeout=PATIENCE_SECONDS):
-            with self._gate:
-                for one in mine:
-                    with suppress(ValueError):  # else it is being written: recorded, and not answered
-                        self._queue.remove(one)
-                    one.error = Unavailable("the record is busy")
+    def commit(self, pending: Sequence[PendingRows]) -> None:
+        """Commit answers, together with those of other threads; set the `error` of each that failed."""
+        with self._queue_lock:
+            self._queue.extend(pending)
+        if not self._write_lock.acquire(timeout=WRITE_SECONDS):
+            with self._queue_lock:
+                for answer in pending:
+                    with suppress(ValueError):  # not in the queue: it is being written, will be recorded but not sent
+                        self._queue.remove(answer)
+                    answer.error = Unavailable("the record is busy")
             return
         try:
-            if not all(one.done for one in mine):
-                self._write_all()
+            if not all(answer.done for answer in pending):
+                self._write_queue()
         finally:
-            self._turn.release()
+            self._write_lock.release()
 
-    def _write_all(self) -> None:
-        """Write what everybody left; what one row's fault undoes is tried singly, so that it is one failure."""
-        with self._gate:
-            together, self._queue = self._queue, []
+    def _write_queue(self) -> None:
+        """Write the rows of all threads; if the database refuses one row, write each answer separately."""
+        with self._queue_lock:
+            queue, self._queue = self._queue, []
         try:
-            self._commit([row for one in together for row in one.rows])
+            self._commit([row for answer in queue for row in answer.rows])
         except Unavailable as error:
-            for one in together:
-                one.error = self._tried(one) if len(together) > 1 and _of_a_row(error) else error
+            for answer in queue:
+                answer.error = self._commit_separately(answer) if len(queue) > 1 and _is_row_error(error) else error
         except BaseException as error:
-            for one in together:
-                one.error = Unavailable(f"the record failed: {error!r}")
+            for answer in queue:
+                answer.error = Unavailable(f"the record failed: {error!r}")
             raise
         finally:
-            for one in together:
-                one.done = True
+            for answer in queue:
+                answer.done = True
 
-    def _tried(self, one: PendingRows) -> CaregrantError | None:
+    def _commit_separately(self, answer: PendingRows) -> CaregrantError | None:
+        """Commit one answer; return the error if it fails."""
         try:
-            self._commit(one.rows)
+            self._commit(answer.rows)
         except Unavailable as error:
             return error
         return None
 
-    def _commit(self, rows: Sequence[StoredRow]) -> None:
+    def _commit(self, rows: Sequence[Values]) -> None:
         if not isinstance(self.database, SqliteDatabase):
             self._insert(rows)
             return
         if time.monotonic() >= self._retry_at:
             try:
-                with self.database.write_lock_timeout(0 if self._retry_at else _PATIENCE):
+                with self.database.write_lock_timeout(0 if self._retry_at else _SQLITE_LOCK_SECONDS):
                     self._insert(rows)
             except Unavailable as error:
                 if not isinstance(error.__cause__, WriteLocked):
@@ -172,69 +170,60 @@ class DecisionLog:
             self._spool = open_spool(database, fsync=self.fsync)
         return self._spool
 
-    def _insert(self, rows: Sequence[StoredRow]) -> None:
-        """Commit answers; before them some of those that wait in the spool."""
+    def _insert(self, rows: Sequence[Values]) -> None:
+        """Commit answers, on SQLite after some of the spooled ones."""
         with database_connection(self.database):
-            if self.database.dialect == "postgresql":
-                record_alone(self.database, COLUMNS, rows, durable=self.fsync)
+            if not isinstance(self.database, SqliteDatabase):
+                insert_in_own_transaction(self.database, ANSWER_COLUMNS, rows, durable=self.fsync)
                 return
-            self._relax(True)
-            try:
-                with self.database.atomic():
-                    taken = self._take_in()
-                    insert_decisions(self.database, COLUMNS, rows)
-            finally:
-                self._relax(False)
-        if taken is not None:
-            taken()
-
-    def _take_in(self) -> Callable[[], None] | None:
-        """Take in some answers of the spool; what is to be done after the commit."""
-        if not isinstance(self.database, SqliteDatabase):
-            return None
-        spool = self._spool_of(self.database)
-        if not spool.size():
-            return None
-        portion = drain_portion(self.database, spool)
-
-        def empty() -> None:
-            with suppress(Unavailable):  # the answers are in the database, and the next can empty the file
+            spool = self._spool_of(self.database)
+            with self._without_sync(), self.database.atomic():
+                portion = drain_portion(self.database, spool) if spool.size() else None
+                insert_decisions(self.database, ANSWER_COLUMNS, rows)
+        if portion is not None:
+            with suppress(Unavailable):  # the answers are in the database, and another commit can empty the file
                 spool.empty(portion.batch, portion.upto)
 
-        return empty
+    @contextmanager
+    def _without_sync(self) -> Iterator[None]:
+        """Let SQLite commit without waiting for the disk in this block, unless `fsync` is set."""
+        self._set_synchronous("NORMAL")
+        try:
+            yield
+        finally:
+            self._set_synchronous("FULL")
 
-    def _relax(self, on: bool) -> None:
-        """SQLite's way of not waiting for the disk, for this connection until it is taken back."""
+    def _set_synchronous(self, mode: str) -> None:
         if not self.fsync and not self.database.is_closed():
-            self.database.execute_sql(f"PRAGMA synchronous = {'NORMAL' if on else 'FULL'}")
+            self.database.execute_sql(f"PRAGMA synchronous = {mode}")
 
 
-def _of_a_row(error: Unavailable) -> bool:
-    """Whether the database refused a row, rather than to answer at all."""
+def _is_row_error(error: Unavailable) -> bool:
+    """Return whether the database refused a row, and did not fail as a whole."""
     return isinstance(error.__cause__, peewee.IntegrityError | peewee.DataError)
 
 
 class _Buffer:
-    """Rows that wait, at most so long and so many. While they cannot be written, nothing more is taken."""
+    """Rows that wait up to the limits of the buffer; while they cannot be written, no more rows are accepted."""
 
-    def __init__(self, commit: Callable[[Sequence[StoredRow]], None]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Values]], None]) -> None:
         self._commit = commit
-        self._rows: list[StoredRow] = []
+        self._rows: list[Values] = []
         self._lock = threading.Lock()
         self._failed = False
         self._timer: threading.Timer | None = None
 
-    def add(self, rows: Sequence[StoredRow]) -> None:
+    def add(self, rows: Sequence[Values]) -> None:
         with self._lock:
             self._rows.extend(rows)
             if self._failed or len(self._rows) >= BUFFERED_ROWS:
                 try:
                     self._write()
                 except Unavailable:
-                    del self._rows[-len(rows) :]  # these answers are not given
+                    del self._rows[-len(rows) :]  # these answers are not sent
                     raise
             elif self._timer is None:
-                self._timer = threading.Timer(BUFFERED_SECONDS, self._tick)
+                self._timer = threading.Timer(BUFFERED_SECONDS, self._write_on_timer)
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -242,7 +231,7 @@ class _Buffer:
         with self._lock:
             self._write()
 
-    def _tick(self) -> None:
+    def _write_on_timer(self) -> None:
         with self._lock:
             self._timer = None
             try:
@@ -259,12 +248,12 @@ class _Buffer:
 
 
 def set_decision_log(database: Database, mode: str, *, fsync: bool) -> DecisionLog:
-    """Keep the decision log of a database in this way. Raises `InvalidInput` for a mode that there is not."""
+    """Give a database a decision log with this mode and return it. Raises `InvalidInput` for an unknown mode."""
     log = database.decision_log = DecisionLog(database, mode, fsync)
     return log
 
 
 def get_decision_log(database: Database) -> DecisionLog:
-    """The decision log of a database; durable unless it was said otherwise."""
-    found: DecisionLog | None = database.decision_log
-    return set_decision_log(database, "durable", fsync=True) if found is None else found
+    """Return the decision log of a database; a durable one if none was set."""
+    log: DecisionLog | None = database.decision_log
+    return set_decision_log(database, "durable", fsync=True) if log is None else log

@@ -1,26 +1,25 @@
-"""One row for every answer given, written before the answer leaves."""
+"""Record one row for every answer, before the answer is sent."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from authz.database import Database
-from authz.domain import to_micros
+from authz.domain import Values, to_micros
 from authz.policy.decision import Decision, Ref
 from authz.record.decision_log import get_decision_log
 from authz.record.events import Actor
 
-_LONGEST = 128
+_LONGEST_ID = 128
 _PURPOSE = re.compile(r"[\w.:/#-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class RecordedQuestion:
-    """A question: may this subject do this to this resource?
+    """The question that a decision answers: subject, action and resource, as the record keeps them.
 
-    `purpose` is what the caller gave as `context.purpose`, whatever it is; `size` how many a search found.
+    `purpose` is the caller's `context.purpose`, of any type; `size` is the number of results of a search.
     """
 
     subject: Ref
@@ -31,27 +30,30 @@ class RecordedQuestion:
 
 
 def record_decisions(
-    database: Database, actor: Actor, given: Iterable[tuple[RecordedQuestion, Decision]], *, record_locked: bool = False
+    database: Database,
+    actor: Actor,
+    decisions: Iterable[tuple[RecordedQuestion, Decision]],
+    *,
+    record_locked: bool = False,
 ) -> None:
-    """Record answers to whoever asked (`act`: a practitioner, an app, or both). Searches are `searched`.
+    """Record the decisions that `actor` asked for; a search is recorded as a `search_decision`.
 
-    Inside a transaction they belong to it (`announced`: it holds `RECORD_LOCK`); else they are committed when this
-    returns, together with what other threads answer at that moment (`log`). Raises `Unavailable` if that fails: then
-    the answers must not be given.
+    Inside a transaction the rows are part of it (`record_locked`: it holds `RECORD_LOCK`); else they are committed when
+    this returns, together with those of other threads (`decision_log`). Raises `Unavailable` if that fails: then the
+    answers must not be sent.
     """
-    get_decision_log(database).record(
-        [_row(actor, asked, decision) for asked, decision in given], record_locked=record_locked
-    )
+    rows = [_row(actor, question, decision) for question, decision in decisions]
+    get_decision_log(database).record(rows, record_locked=record_locked)
 
 
-def _row(actor: Actor, asked: RecordedQuestion, decision: Decision) -> tuple[Any, ...]:
-    """The columns of an answer, but for where it belongs (`tenancy`)."""
+def _row(actor: Actor, question: RecordedQuestion, decision: Decision) -> Values:
+    """Return the columns of an answer, without its tenant (`question_tenant`)."""
     return (
         decision.evaluated_micros,
         to_micros(actor.now),
         actor.client,
         actor.request_id,
-        *(_word(part) for part in (*asked.subject, asked.action, *asked.resource)),
+        *(_id_or_mask(part) for part in (*question.subject, question.action, *question.resource)),
         decision.allowed,
         decision.reason,
         decision.rule or "",
@@ -60,23 +62,23 @@ def _row(actor: Actor, asked: RecordedQuestion, decision: Decision) -> tuple[Any
         decision.policy_version,
         actor.practitioner,
         actor.address,
-        _purpose(asked.purpose),
-        asked.size,
+        _purpose_or_mask(question.purpose),
+        question.size,
     )
 
 
 def search_decision(actor: Actor, policy_version: str, at: datetime | None = None) -> Decision:
-    """What the record says of a search that was answered, about now or a past instant."""
+    """Return the decision with which a search is recorded that was answered about `at` (default: now)."""
     return Decision(True, "searched", policy_version, to_micros(at or actor.now))
 
 
-def _word(text: str) -> str:
-    """What was asked about, as far as it can be an id or a name of a type: the record keeps no free text."""
-    return text if len(text) <= _LONGEST and text.isprintable() else "?"
+def _id_or_mask(text: str) -> str:
+    """Return a text that can be an id or the name of a type or action, else ``?``: the record holds no free text."""
+    return text if len(text) <= _LONGEST_ID and text.isprintable() else "?"
 
 
-def _purpose(said: object) -> str:
-    """A purpose of use such as TREAT or urn:…: one word. Anything else is free text, and kept out."""
-    if said is None or said == "":
+def _purpose_or_mask(purpose: object) -> str:
+    """Return a purpose of use that is one word, such as TREAT or urn:…, else ``?``: the record holds no free text."""
+    if purpose is None or purpose == "":
         return ""
-    return said if isinstance(said, str) and _PURPOSE.fullmatch(said) else "?"
+    return purpose if isinstance(purpose, str) and _PURPOSE.fullmatch(purpose) else "?"

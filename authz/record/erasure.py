@@ -1,8 +1,9 @@
-"""Erasing a person's addresses and reasons from the record: the text and the secret go, the commitments stay.
+"""Erase a person's addresses and reasons from the record: text and secret are deleted, the commitments stay.
 
-A person is ``practitioner:ID`` (the addresses they asked from, their reasons for sharing everything), ``patient:ID``
-(the reasons given about them, their name and reference) or ``client:ID`` (the addresses of an app). No event holds a
-name or a reference: these stand in the patient's row, and for a day in the answers that are kept for repeated requests.
+A person is ``practitioner:ID`` (the addresses of their requests, and their reasons for sharing everything),
+``patient:ID`` (the reasons given about them, their name and reference) or ``client:ID`` (the addresses of an app). No
+event contains a name or a reference; these are in the patient's row and, for a day, in the stored responses to requests
+with an idempotency key.
 """
 
 from dataclasses import dataclass
@@ -24,90 +25,92 @@ from authz.models import (
     StandingShare,
 )
 from authz.record.append_only import append_only_disabled
-from authz.record.commitments import commitment, lock_person, secrets_of, whose_reason
+from authz.record.commitments import commitment, lock_person, read_secrets, reason_owner
 from authz.record.events import Actor, NewEvent, append
 from authz.record.sealing import seal
 from authz.texts import parse_number, quote_value, search_key
 
 ERASED_NAME = "(erased)"
-"""The name of a patient whose name was erased; the id stays, so that the record says whom it is about."""
+"""The name of a patient whose name was erased; the id stays, so that the record still identifies the patient."""
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """How many fields were erased, of events, of decisions and of the patient's own."""
+    """How many fields were erased in events, in decisions and in the patient's row."""
 
     events: int
     decisions: int
     patient: int
 
 
-def erase(database: Database, actor: Actor, whose: str) -> Erasure:
-    """Erase a person's addresses and reasons, of a patient name and reference too, and record that it was done, by id.
+def erase(database: Database, actor: Actor, person: str) -> Erasure:
+    """Erase a person's addresses and reasons, for a patient also name and reference; record an event with the id.
 
-    Raises `InvalidInput` for what is no person, `NotFound` if nothing of them is stored.
+    Raises `InvalidInput` for a malformed person, and `NotFound` if nothing of the person is stored.
     """
-    kind, _, name = whose.partition(":")
+    kind, _, name = person.partition(":")
     if kind not in ("practitioner", "patient", "client") or not name:
-        raise InvalidInput(f"{quote_value(whose)} is not practitioner:ID, patient:ID or client:ID")
+        raise InvalidInput(f"{quote_value(person)} is not practitioner:ID, patient:ID or client:ID")
     if kind == "client":
         parse_number(name)
     seal(database, actor.now)
     with database_connection(database), database.atomic():
-        lock_person(database, whose)
-        secret = secrets_of(database, [whose]).get(whose)
+        lock_person(database, person)
+        secret = read_secrets(database, [person]).get(person)
         fields = _erase_names(database, actor, name) if kind == "patient" else 0
         if secret is None and not fields:
             raise NotFound
         events = decisions = 0
         if kind != "patient":
-            events += _erase(database, secret, Event, "address", _asked_by(Event, kind, name))
-            decisions += _erase(database, secret, RecordedDecision, "address", _asked_by(RecordedDecision, kind, name))
+            events += _erase_field(database, secret, Event, "address", _is_from(Event, kind, name))
+            from_person = _is_from(RecordedDecision, kind, name)
+            decisions += _erase_field(database, secret, RecordedDecision, "address", from_person)
         if kind == "patient":
-            events += _erase(database, secret, Event, "reason", Event.patient == name)
+            events += _erase_field(database, secret, Event, "reason", Event.patient == name)
             Grant.update(reason="").where(Grant.patient == name).execute(database)
         elif kind == "practitioner":
-            events += _erase(
-                database, secret, Event, "reason", in_condition(database, Event.id, _of_shares(database, name))
-            )
+            of_shares = in_condition(database, Event.id, _share_events(database, name))
+            events += _erase_field(database, secret, Event, "reason", of_shares)
             StandingShare.update(reason="").where(StandingShare.owner == name).execute(database)
-        PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(database)
-        body = {"whose": whose, "events": events, "decisions": decisions, "patient": fields}
+        PersonalSecret.delete().where(PersonalSecret.whose == person).execute(database)
+        body = {"whose": person, "events": events, "decisions": decisions, "patient": fields}
         append(database, actor, [NewEvent("record:erased", "", body)])
     return Erasure(events, decisions, fields)
 
 
 def _erase_names(database: Database, actor: Actor, patient: str) -> int:
-    """Erase a patient's name and reference, with an event as for any other name; return how many of both there were."""
-    columns = (Patient.subscription, Patient.name, Patient.reference)
-    found = Patient.select(*columns).where(Patient.id == patient, Patient.name != ERASED_NAME).tuples()
-    for where, _, reference in found.execute(database):
+    """Erase a patient's name and reference and append the usual event; return how many of the two there were."""
+    query = Patient.select(Patient.subscription, Patient.reference)
+    query = query.where(Patient.id == patient, Patient.name != ERASED_NAME)
+    for subscription, reference in query.tuples().execute(database):
         erased = {"name": ERASED_NAME, "reference": "", "search_key": search_key(ERASED_NAME, "")}
         Patient.update(erased).where(Patient.id == patient).execute(database)
-        IdempotentResponse.delete().where(IdempotentResponse.body.contains(orjson.dumps(patient).decode())).execute(
-            database
-        )
-        changed = ["name", "reference"] if reference else ["name"]
-        append(database, actor, [NewEvent("patient:changed", where, {"changed": changed}, patient)])
-        return len(changed)
+        has_patient = IdempotentResponse.body.contains(orjson.dumps(patient).decode())
+        IdempotentResponse.delete().where(has_patient).execute(database)
+        fields = ["name", "reference"] if reference else ["name"]
+        append(database, actor, [NewEvent("patient:changed", subscription, {"changed": fields}, patient)])
+        return len(fields)
     return 0
 
 
-def _asked_by(model: Any, kind: str, name: str) -> Any:
+def _is_from(model: Any, kind: str, name: str) -> Any:
+    """Return the condition that a row of the record comes from this practitioner or app."""
     return model.actor == name if kind == "practitioner" else (model.actor == "") & (model.client == int(name))
 
 
-def _of_shares(database: Database, owner: str) -> list[int]:
-    """The events with a reason for sharing everything, of an owner."""
-    found = Event.select(Event.id, Event.body).where(Event.patient == "", Event.reason != "").tuples().execute(database)
-    return [number for number, body in found if whose_reason("", body) == f"practitioner:{owner}"]
+def _share_events(database: Database, owner: str) -> list[int]:
+    """Return the ids of the events with this owner's reasons for sharing everything."""
+    query = Event.select(Event.id, Event.body).where(Event.patient == "", Event.reason != "")
+    events = query.tuples().execute(database)
+    return [event for event, body in events if reason_owner("", body) == f"practitioner:{owner}"]
 
 
-def _erase(database: Database, secret: bytes | None, model: Any, field: str, which: Any) -> int:
+def _erase_field(database: Database, secret: bytes | None, model: Any, field: str, condition: Any) -> int:
+    """Replace a field of the rows that meet the condition by its commitment; return how many rows had a text."""
     noun, column = model._meta.table_name, getattr(model, field)
-    found = list(model.select(model.id, column).where(which, column != "").tuples().execute(database))
-    kept = [(noun, row, field, commitment(secret, noun, row, field, text)) for row, text in found]
-    insert_rows(database, ErasedField, ("noun", "row", "field", "commitment"), kept)
+    rows = list(model.select(model.id, column).where(condition, column != "").tuples().execute(database))
+    commitments = [(noun, row, field, commitment(secret, noun, row, field, text)) for row, text in rows]
+    insert_rows(database, ErasedField, ("noun", "row", "field", "commitment"), commitments)
     with append_only_disabled(database, noun, "UPDATE"):
-        model.update(**{field: ""}).where(which, column != "").execute(database)
-    return len(found)
+        model.update(**{field: ""}).where(condition, column != "").execute(database)
+    return len(rows)

@@ -1,7 +1,7 @@
-"""Events: what changed, who did it, for whom, through which app. Appended in the change's own transaction.
+"""Events: what changed, who changed it, through which app; appended in the transaction of the change.
 
-A kind is ``noun:verb``; `KINDS` lists all. The body of a change to a fact is the row before and after (null: there
-was none), without display names and free text, so that the facts can be rebuilt from the events alone.
+A kind is ``noun:verb``; `KINDS` lists all. The body of an event about a fact holds the row before and after the change
+(null: there was no row), without display names and free text, so that the facts can be rebuilt from the events alone.
 """
 
 from collections import defaultdict
@@ -15,60 +15,60 @@ import orjson
 
 from authz.database import Database
 from authz.database.statements import insert_rows
-from authz.domain import to_micros
+from authz.domain import Row, Values, to_micros
 from authz.models import Event
 from authz.record.commit_queue import queue_events
-from authz.record.commitments import commitment, erased, secrets_of, whose_address, whose_reason
-from authz.record.facts import KEYED, tell_keyed
+from authz.record.commitments import address_owner, commitment, erased_commitments, read_secrets, reason_owner
+from authz.record.facts import KEYED, serialize_keyed
 from authz.record.leaves import EVENT_FIELDS, canonical, event_leaf
 from authz.record.merkle import leaf_hash
-from authz.record.trees import extend
+from authz.record.trees import append_leaves
 
 KINDS = {
     "subscription:added": "a subscription was provisioned",
-    "subscription:renamed": "its display name was changed",
-    "subscription:imported": "it came with an import",
-    "licence:started": "a subscription is live from here",
-    "licence:ended": "a subscription lapsed",
-    "licence:changed": "an import gave the licence another end",
-    "licence:imported": "a subscription's licence came with an import",
+    "subscription:renamed": "the display name of a subscription was changed",
+    "subscription:imported": "an import added a subscription",
+    "licence:started": "a licence began: its subscription is live",
+    "licence:ended": "a licence ended: its subscription lapsed",
+    "licence:changed": "an import changed the end of a licence",
+    "licence:imported": "an import added a licence",
     "practitioner:added": "a practitioner was provisioned",
-    "practitioner:changed": "the login or the name was changed",
-    "practitioner:imported": "they came with an import",
-    "membership:started": "a practitioner works under a subscription from here, in one role",
-    "membership:ended": "they do not any more",
-    "membership:imported": "it came with an import",
-    "membership:changed": "an import gave it another end",
+    "practitioner:changed": "the login or the name of a practitioner was changed",
+    "practitioner:imported": "an import added a practitioner",
+    "membership:started": "a membership began: a practitioner works under a subscription, in one role",
+    "membership:ended": "a membership ended",
+    "membership:imported": "an import added a membership",
+    "membership:changed": "an import changed the end of a membership",
     "patient:added": "a patient was added",
-    "patient:imported": "they came with an import",
-    "patient:changed": "the name or the end was changed; the body says which",
-    "patient:ended": "they left the clinic",
-    "grant:started": "a practitioner holds a role on a patient from here",
-    "grant:ended": "they do not any more; `end_cause` says why",
-    "grant:imported": "it came with an import",
-    "grant:changed": "an import gave it another end",
-    "standing_share:started": "an owner shares everything with a colleague from here",
-    "standing_share:ended": "they do not any more",
-    "standing_share:imported": "it came with an import",
-    "standing_share:changed": "an import gave it another end",
-    "entity:started": "a version of an entity of a declared type counts from here",
-    "entity:ended": "it does not any more",
-    "entity:imported": "a version of an entity of a declared type came with an import",
-    "review:given": "a share or standing share was decided on in an access review: keep or revoke",
-    "audit:read": "a question of the audit was answered, with its parameters and how many rows",
+    "patient:imported": "an import added a patient",
+    "patient:changed": "the name, the reference or the end of a patient was changed; the body names which",
+    "patient:ended": "a patient left the clinic",
+    "grant:started": "a grant began: a practitioner holds a role on a patient",
+    "grant:ended": "a grant ended; `end_cause` names the cause",
+    "grant:imported": "an import added a grant",
+    "grant:changed": "an import changed the end of a grant",
+    "standing_share:started": "a standing share began: an owner shares everything with a colleague",
+    "standing_share:ended": "a standing share ended",
+    "standing_share:imported": "an import added a standing share",
+    "standing_share:changed": "an import changed the end of a standing share",
+    "entity:started": "a version of an entity of a declared type began",
+    "entity:ended": "a version of an entity of a declared type ended",
+    "entity:imported": "an import added a version of an entity of a declared type",
+    "review:given": "an access review gave a verdict on a grant or a standing share: keep or revoke",
+    "audit:read": "a question of the audit was answered; the body holds its parameters and the number of rows",
     "audit:exported": "answers of the audit were written to a file",
     "client:added": "an app got a key",
-    "client:rotated": "an app got another key, and its old one is good no more",
-    "client:revoked": "an app's key was revoked",
-    "policy:loaded": "a service began to decide by another policy version than the last",
-    "policy:kept": "the text of a policy that decides or decided here was kept; its version is its hash",
-    "decisions:dropped": "the answers of a month whose time is over were dropped, after they were exported",
-    "record:erased": "a person's addresses and reasons, of a patient the name too, were erased; the trees stand",
-    "facts:adopted": "an upgrade told facts of before their events told them, as they stood",
-    "demo:filled": "the demonstration clinic was made",
+    "client:rotated": "an app got another key; its old key is not valid any more",
+    "client:revoked": "the key of an app was revoked",
+    "policy:loaded": "a service began to decide by another policy version than before",
+    "policy:kept": "the text of a policy that decides or decided here was stored; its version is its hash",
+    "decisions:dropped": "the decisions of a month were dropped after the retention period and an export",
+    "record:erased": "a person's addresses and reasons were erased, and a patient's name; the trees are unchanged",
+    "facts:adopted": "an upgrade recorded, as they were then, facts that no event had recorded before",
+    "demo:filled": "the demonstration clinic was created",
 }
 
-_CHUNK = 1000
+_PAGE = 1000
 _PERSONAL = itemgetter(*map(EVENT_FIELDS.index, ("actor", "client", "address", "patient", "reason", "body")))
 _LATEST = """SELECT value, (SELECT at FROM event WHERE subscription = value ORDER BY id DESC LIMIT 1)
     FROM json_each(?)"""
@@ -76,10 +76,10 @@ _LATEST = """SELECT value, (SELECT at FROM event WHERE subscription = value ORDE
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts, when, and how it came: the practitioner (empty for the operator), the app, the request, the address.
+    """Who acts, when, and through what: the practitioner (empty: the operator), app, request and network address.
 
-    `tenant` is the one subscription that the app's key serves, None for all; `batch` joins the events of one request
-    about several patients.
+    `tenant` is the one subscription that the app's key serves, None for all; `batch` is the same in all events of one
+    request about several patients.
     """
 
     practitioner: str
@@ -101,48 +101,50 @@ class NewEvent(NamedTuple):
     reason: str = ""
 
 
-def append(database: Database, actor: Actor, happened: Iterable[NewEvent], at: datetime | None = None) -> None:
-    """Append events, in order, each with its leaf, in the transaction under way. Ids are in the order of commits: a
-    reader who goes on after the last id that it saw misses none. Nor does time go back from one to the next of a
-    subscription: `at` is when the change counts from, or when the subscription's event before it was; a wrong instant
-    of one subscription is none of another. On PostgreSQL ids, leaves and `at` are given by COMMIT (`queueing`), so that
-    the transaction itself does not see its events.
+def append(database: Database, actor: Actor, events: Iterable[NewEvent], at: datetime | None = None) -> None:
+    """Append events, in order, each with its leaf, in the transaction under way.
+
+    Ids are in the order of commits: a reader that continues after the last id it has seen misses none. The instant of
+    an event is `at` (default: `actor.now`), or that of the event before it in the same subscription if that is later:
+    time does not go back within a subscription, and a wrong instant of one subscription does not affect another. On
+    PostgreSQL, COMMIT assigns ids, leaves and instants (`commit_queue`), so that the transaction itself does not see
+    its events.
     """
-    told = list(happened)
-    if not told:
+    events = list(events)
+    if not events:
         return
     when, who = to_micros(at or actor.now), (actor.practitioner, actor.client, actor.request_id, actor.address)
-    facts = _keyed_facts(database, told)
+    facts = _keyed_facts(database, events)
     rows = []
-    for one in told:
-        assert one.kind in KINDS, one.kind
-        body = {**one.body, "batch": actor.batch} if actor.batch else one.body
-        fact = facts.get(_fact_of(one))
+    for event in events:
+        assert event.kind in KINDS, event.kind
+        body = {**event.body, "batch": actor.batch} if actor.batch else event.body
+        fact = facts.get(_fact_key(event))
         if fact:
             body = {**body, "after": fact}
-        rows.append((when, one.kind, one.subscription, one.patient, *who, one.reason, body))
+        rows.append((when, event.kind, event.subscription, event.patient, *who, event.reason, body))
     (queue_events if database.dialect == "postgresql" else _append)(database, rows)
 
 
-def _fact_of(one: NewEvent) -> tuple[str, str]:
-    """The fact of `KEYED` that an event is about: its noun and id; empty: none."""
-    noun = one.kind.partition(":")[0]
+def _fact_key(event: NewEvent) -> tuple[str, str]:
+    """Return the noun and id of the fact of `KEYED` that an event is about; both empty if there is none."""
+    noun = event.kind.partition(":")[0]
     if noun not in KEYED:
         return "", ""
-    return noun, one.patient if noun == "patient" else one.body["app" if noun == "client" else noun]
+    return noun, event.patient if noun == "patient" else event.body["app" if noun == "client" else noun]
 
 
-def _keyed_facts(database: Database, happened: Iterable[NewEvent]) -> dict[tuple[str, str], Any]:
-    """The facts with an id that these events are about, as they stand now."""
+def _keyed_facts(database: Database, events: Iterable[NewEvent]) -> dict[tuple[str, str], Any]:
+    """Return the facts of `KEYED` that these events are about, as they are stored now."""
     keys: dict[str, set[str]] = defaultdict(set)
-    for noun, key in map(_fact_of, happened):
+    for noun, key in map(_fact_key, events):
         if noun:
             keys[noun].add(key)
-    return {(noun, key): row for noun in keys for key, row in tell_keyed(database, noun, keys[noun]).items()}
+    return {(noun, key): row for noun in keys for key, row in serialize_keyed(database, noun, keys[noun]).items()}
 
 
-def _append(database: Database, rows: list[tuple[Any, ...]]) -> None:
-    """Append rows of `EVENT_FIELDS` without an id; whoever writes to SQLite is alone."""
+def _append(database: Database, rows: list[Values]) -> None:
+    """Append rows of `EVENT_FIELDS` without an id to SQLite, which has one writer at a time."""
     (last,) = database.execute_sql("SELECT COALESCE(max(id), 0) FROM event").fetchone()
     names = orjson.dumps(sorted({row[2] for row in rows})).decode()
     latest = {name: at or 0 for name, at in database.execute_sql(_LATEST, (names,)).fetchall()}
@@ -151,63 +153,63 @@ def _append(database: Database, rows: list[tuple[Any, ...]]) -> None:
         for place, (when, kind, subscription, *row) in enumerate(rows)
     ]
     bodies = [canonical(body) for *_, body in numbered]
-    secrets = secrets_of(database, _whose(numbered), make=True)
+    secrets = read_secrets(database, _persons(numbered), create=True)
     stored = [(*row[:-1], body.decode()) for row, body in zip(numbered, bodies, strict=True)]
     insert_rows(database, Event, EVENT_FIELDS, stored)
-    extend(database, "event", _leaves(event_leaf_contents(database, numbered, secrets), bodies))
+    append_leaves(database, "event", _leaves(event_leaf_contents(database, numbered, secrets), bodies))
 
 
-def _whose(rows: Iterable[tuple[Any, ...]]) -> set[str]:
-    """Whose personal fields events hold, each a tuple of `EVENT_FIELDS`."""
-    whose = set()
+def _persons(rows: Iterable[Values]) -> set[str]:
+    """Return the persons whose personal fields these events hold; each event is a tuple of `EVENT_FIELDS`."""
+    persons = set()
     for actor, client, address, patient, reason, body in map(_PERSONAL, rows):
         if address:
-            whose.add(whose_address(actor, client))
+            persons.add(address_owner(actor, client))
         if reason:
-            whose.add(whose_reason(patient, body))
-    return whose
+            persons.add(reason_owner(patient, body))
+    return persons
 
 
-def _leaves(told: Iterable[dict[str, Any]], bodies: Iterable[bytes]) -> Iterator[tuple[str, int, bytes]]:
-    """The tree, the id and the leaf's hash of events, given what their leaves tell and the bytes of their bodies."""
-    for leaf, body in zip(told, bodies, strict=True):
+def _leaves(contents: Iterable[Row], bodies: Iterable[bytes]) -> Iterator[tuple[str, int, bytes]]:
+    """Yield the tree, id and leaf hash of events, from the contents of their leaves and their encoded bodies."""
+    for leaf, body in zip(contents, bodies, strict=True):
         leaf["body"] = orjson.Fragment(body)
         yield leaf["subscription"], leaf["id"], leaf_hash(canonical(leaf))
 
 
 def event_leaf_contents(
-    database: Database, rows: Sequence[tuple[Any, ...]], secrets: Mapping[str, bytes] | None = None
-) -> Iterator[dict[str, Any]]:
-    """What the leaves of events, each a tuple of `EVENT_FIELDS`, tell. `secrets` are given for events that are new."""
-    dicts = [dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows]
-    gone: dict[tuple[int, str], str] = {}
+    database: Database, rows: Sequence[Values], secrets: Mapping[str, bytes] | None = None
+) -> Iterator[Row]:
+    """Yield the contents of the leaves of events, each a tuple of `EVENT_FIELDS`; new events pass their `secrets`."""
+    events = [dict(zip(EVENT_FIELDS, row, strict=True)) for row in rows]
+    erased: dict[tuple[int, str], str] = {}
     if secrets is None:
-        secrets = secrets_of(database, _whose(rows))
-        gone = erased(database, "event", dicts[0]["id"], dicts[-1]["id"]) if dicts else {}
-    for row in dicts:
-        number, address, reason = row["id"], row["address"], row["reason"]
+        secrets = read_secrets(database, _persons(rows))
+        erased = erased_commitments(database, "event", events[0]["id"], events[-1]["id"]) if events else {}
+    for event in events:
+        number, address, reason = event["id"], event["address"], event["reason"]
         if address:
-            secret = secrets.get(whose_address(row["actor"], row["client"]))
+            secret = secrets.get(address_owner(event["actor"], event["client"]))
             address = commitment(secret, "event", number, "address", address)
         if reason:
-            secret = secrets.get(whose_reason(row["patient"], row["body"]))
+            secret = secrets.get(reason_owner(event["patient"], event["body"]))
             reason = commitment(secret, "event", number, "reason", reason)
-        if gone:
-            address = address or gone.get((number, "address"), "")
-            reason = reason or gone.get((number, "reason"), "")
-        yield event_leaf(row, address, reason)
+        if erased:
+            address = address or erased.get((number, "address"), "")
+            reason = reason or erased.get((number, "reason"), "")
+        yield event_leaf(event, address, reason)
 
 
 def enter_existing(database: Database) -> None:
-    """Put events that are in no tree yet into theirs: those of before there were trees."""
+    """Append the events that are older than the trees to their trees."""
     after = 0
     while True:
-        found = Event.select(*(getattr(Event, name) for name in EVENT_FIELDS)).where(Event.id > after)
-        rows = list(found.order_by(Event.id).limit(_CHUNK).tuples().execute(database))
+        query = Event.select(*(getattr(Event, name) for name in EVENT_FIELDS)).where(Event.id > after)
+        rows = list(query.order_by(Event.id).limit(_PAGE).tuples().execute(database))
         if not rows:
             return
         after = rows[-1][0]
         stored = [(row[0], to_micros(row[1]), *row[2:]) for row in rows]
         bodies = [canonical(body) for *_, body in rows]
-        told = event_leaf_contents(database, stored, secrets_of(database, _whose(stored), make=True))
-        extend(database, "event", _leaves(told, bodies))
+        contents = event_leaf_contents(database, stored, read_secrets(database, _persons(stored), create=True))
+        append_leaves(database, "event", _leaves(contents, bodies))

@@ -1,7 +1,8 @@
-"""The bytes of a leaf, version 1: what of the record the trees cover. docs/audit.md tells them to an outside verifier.
+"""The bytes of a leaf, version 1, that is, what the trees cover; docs/audit.md describes them for outside verifiers.
 
-A row is told as a JSON object and written by RFC 8785. Personal fields stand in it as commitments (`commitments`), so
-that a person's data may be erased and the tree still stands. What is here is frozen: another form is another version.
+A row becomes a JSON object, encoded by RFC 8785. It contains commitments instead of personal fields (`commitments`), so
+that a person's data can be erased without a change to the tree. The format is frozen: another format is another
+version.
 """
 
 import json
@@ -9,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+
+from authz.domain import Row
 
 VERSION = 1
 
@@ -25,7 +28,7 @@ EVENT_FIELDS = (
     "reason",
     "body",
 )
-"""The columns of an event, in the order in which they are written; its leaf tells all."""
+"""The columns of an event, in the order of `event_leaf`; its leaf contains all."""
 
 DECISION_FIELDS = (
     "id",
@@ -51,30 +54,32 @@ DECISION_FIELDS = (
     "subscription",
     "membership",
 )
-"""The columns of a decision that its leaf tells: all."""
+"""The columns of a decision; its leaf contains all."""
 
 
 def canonical(value: Any) -> bytes:
-    """A value by RFC 8785, as far as the record holds values: ASCII keys, strings, whole numbers below 2^53, booleans,
-    null. For these orjson writes the same bytes as the canonical form, forty times as fast as the library in Python;
-    the tests compare the two.
+    """Encode a value of the record by RFC 8785: ASCII keys, strings, integers below 2^53, booleans and null.
+
+    For these values orjson writes the canonical bytes, forty times as fast as the library in Python; the tests compare
+    the two.
     """
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=foreign)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=mark_foreign)
 
 
-def foreign(value: object) -> dict[str, str]:
-    """Write a value of a type that the record never holds: the row's hash then differs from the recorded one."""
+def mark_foreign(value: object) -> dict[str, str]:
+    """Return a JSON form for a value of a type that the record never holds, so that the hash of its row differs."""
     return {"foreign": f"{type(value).__name__} {value!r}"}
 
 
 def stored_bytes(stored: Any) -> bytes:
-    """Bytes as they are stored; what is none is shown, and differs."""
-    return bytes(stored) if isinstance(stored, bytes | bytearray | memoryview) else canonical(foreign(stored))
+    """Return stored bytes; a value of another type becomes other bytes, so that its hash differs."""
+    return bytes(stored) if isinstance(stored, bytes | bytearray | memoryview) else canonical(mark_foreign(stored))
 
 
 def parse_document(stored: Any) -> Any:
-    """Read a JSON document as SQL reads it. A text that is none, or in which a name stands twice, so that readers may
-    differ about it, is shown as it is stored.
+    """Parse a JSON document as SQL does.
+
+    A text that is no JSON, or that contains a name twice, so that readers may disagree, is marked as foreign.
     """
     if not isinstance(stored, str | bytes):
         return stored
@@ -83,7 +88,7 @@ def parse_document(stored: Any) -> Any:
         if canonical(parsed) != (stored.encode() if isinstance(stored, str) else stored):
             json.loads(stored, object_pairs_hook=_unique)
     except ValueError:
-        return foreign(stored)
+        return mark_foreign(stored)
     return parsed
 
 
@@ -92,22 +97,22 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
         raise ValueError("a name stands twice")
 
 
-def event_leaf(row: Mapping[str, Any], address: str, reason: str) -> dict[str, Any]:
-    """What the leaf of an event, a row of `EVENT_FIELDS`, tells; `address` and `reason` are the commitments to them."""
+def event_leaf(row: Mapping[str, Any], address: str | orjson.Fragment, reason: str | orjson.Fragment) -> Row:
+    """Return the content of the leaf of an event, a row of `EVENT_FIELDS`; `address` and `reason` are commitments."""
     return {**row, "v": VERSION, "type": "event", "address": address, "reason": reason}
 
 
-def truth(stored: object) -> object:
-    """Read a stored truth value: SQLite keeps 0 and 1. Anything else stays as it is stored and hashes otherwise."""
+def parse_boolean(stored: object) -> object:
+    """Return a stored boolean, 0 or 1 on SQLite, as bool; anything else is returned, so that its hash differs."""
     return bool(stored) if type(stored) in (bool, int) and stored in (0, 1) else stored
 
 
-def decision_leaf(row: Mapping[str, Any], address: str) -> dict[str, Any]:
-    """What a decision's own leaf, in the tree of its batch, tells."""
-    return {**row, "v": VERSION, "type": "decision", "allowed": truth(row["allowed"]), "address": address}
+def decision_leaf(row: Mapping[str, Any], address: str) -> Row:
+    """Return the content of the leaf of a decision in the tree of its batch; `address` is a commitment."""
+    return {**row, "v": VERSION, "type": "decision", "allowed": parse_boolean(row["allowed"]), "address": address}
 
 
-def seal_leaf(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the leaf of a sealed batch of decisions tells: which they are, how many, and the root over them."""
-    told = {name: row[name] for name in ("id", "at", "subscription", "month", "first", "last", "upto", "count")}
-    return {**told, "v": VERSION, "type": "seal", "root": stored_bytes(row["root"]).hex()}
+def seal_leaf(row: Mapping[str, Any]) -> Row:
+    """Return the content of the leaf of a sealed batch of decisions: which, how many, and the root over them."""
+    columns = {name: row[name] for name in ("id", "at", "subscription", "month", "first", "last", "upto", "count")}
+    return {**columns, "v": VERSION, "type": "seal", "root": stored_bytes(row["root"]).hex()}

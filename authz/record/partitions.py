@@ -1,7 +1,7 @@
-"""The months of the decision log: what a month is, and on PostgreSQL the partition of each.
+"""The months of the decision log, and on PostgreSQL the partition of each month.
 
-Rows go by `asked_at`. A month without a partition of its own has its rows in the partition `decision_rest`, so that an
-answer never fails for want of one.
+The month of a row is that of its `asked_at`. Rows of a month without a partition are in the partition `decision_rest`,
+so that recording an answer never fails because a partition is missing.
 """
 
 from datetime import UTC, datetime
@@ -12,64 +12,63 @@ import peewee
 from authz.database import Database, database_connection
 from authz.domain import from_micros, to_micros
 
-_AHEAD = 2
-# One statement: a client that is frozen amid several would hold the table, and every answer with it.
+_MONTHS_AHEAD = 2
+# One statement: a client that is frozen between several would keep the table locked, and delay every answer.
 _PARTITION = """DO $$ BEGIN
     SET LOCAL lock_timeout = '200ms';
     CREATE TABLE {name} PARTITION OF decision FOR VALUES FROM ({begin}) TO ({end});
     CREATE TRIGGER decision_truncate BEFORE TRUNCATE ON {name}
         FOR EACH STATEMENT EXECUTE FUNCTION caregrant_append_only();
 END $$"""
-_DAY = 86_400_000_000
+_DAY_MICROS = 86_400_000_000
 
 
 def month_of_instant(micros: int) -> str:
-    """The month of an instant, such as 2026-06 (UTC)."""
-    return _month(micros // _DAY)
+    """Return the month (UTC) of an instant, such as 2026-06."""
+    return _month_of_day(micros // _DAY_MICROS)
 
 
 @lru_cache(maxsize=1000)
-def _month(day: int) -> str:
-    return from_micros(day * _DAY).strftime("%Y-%m")
+def _month_of_day(day: int) -> str:
+    return from_micros(day * _DAY_MICROS).strftime("%Y-%m")
 
 
 def month_bounds(month: str) -> tuple[int, int]:
-    """A month's first instant and the next month's, in microseconds."""
+    """Return the first instant of a month and that of the next month, in microseconds."""
     first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    return to_micros(first), to_micros(following(first))
+    return to_micros(first), to_micros(next_month(first))
 
 
-def following(first: datetime) -> datetime:
-    """The beginning of the month after."""
+def next_month(first: datetime) -> datetime:
+    """Return the first instant of the next month."""
     return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1, day=1)
 
 
 def create_partitions(database: Database, now: datetime) -> list[str]:
-    """Make the partitions of this month and the next two that are not there; the months made. Nothing on SQLite."""
-    made: list[str] = []
+    """Create the missing partitions of this month and the next two; return their months. It does nothing on SQLite."""
+    created: list[str] = []
     if database.dialect != "postgresql":
-        return made
+        return created
     first = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    for _ in range(_AHEAD + 1):
+    for _ in range(_MONTHS_AHEAD + 1):
         month = first.strftime("%Y-%m")
         with database_connection(database):
-            if not database.table_exists(partition(month)) and _make(database, month):
-                made.append(month)
-        first = following(first)
-    return made
+            if not database.table_exists(partition_name(month)) and _create_partition(database, month):
+                created.append(month)
+        first = next_month(first)
+    return created
 
 
-def partition(month: str) -> str:
-    """The name of a month's partition."""
+def partition_name(month: str) -> str:
+    """Return the name of the partition of a month."""
     return f"decision_{month.replace('-', '_')}"
 
 
-def _make(database: Database, month: str) -> bool:
+def _create_partition(database: Database, month: str) -> bool:
     begin, end = month_bounds(month)
-    name = partition(month)
     try:
-        database.execute_sql(_PARTITION.format(name=name, begin=begin, end=end))
+        database.execute_sql(_PARTITION.format(name=partition_name(month), begin=begin, end=end))
     except peewee.DatabaseError:
-        # Another process made it, or rows of this month stand in the partition of the rest already.
+        # Another process was faster, or the partition of the rest already has rows of this month.
         return False
     return True

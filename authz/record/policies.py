@@ -1,7 +1,7 @@
-"""Which policies have decided here: an event when a service begins with another version, and the text of each.
+"""The policies that have decided here: an event if a service begins with another version, and the text of each.
 
-A text is kept once. The event `policy:kept` names its version, which is its hash, so that a text that is changed or
-deleted shows (`authz.record.replay`).
+A text is stored once. The event `policy:kept` contains its version, which is its hash, so that `authz.record.replay`
+detects a text that was changed or deleted.
 """
 
 from typing import NamedTuple
@@ -18,10 +18,10 @@ _LOADED = "policy:loaded"
 
 
 def record_policy_loaded(database: Database, actor: Actor, policy: CompiledPolicy, source: str) -> bool:
-    """Record that a service decides by this policy from now on, loaded from `source`; false where it is the last told.
-    Its text is kept.
+    """Record that a service decides by this policy from now on, loaded from `source`, and store the text.
 
-    Raises `Unavailable`: a service that cannot record must not begin.
+    Return whether it was recorded; not if the last record names the same version. Raises `Unavailable`: a service that
+    cannot record must not begin.
     """
     with database_connection(database), database.atomic():
         take_exclusive_lock(database, POLICY_LOCK)
@@ -35,16 +35,14 @@ def record_policy_loaded(database: Database, actor: Actor, policy: CompiledPolic
 
 
 def keep_policy(database: Database, actor: Actor, policy: CompiledPolicy) -> bool:
-    """Keep the text of a policy that decides or decided here; false where it is kept already. Raises `Unavailable`."""
+    """Store the text of a policy that decides or decided here; return whether it was new. Raises `Unavailable`."""
     with database_connection(database), database.atomic():
         take_exclusive_lock(database, POLICY_LOCK)
         return _keep(database, actor, policy)
 
 
-class Period(NamedTuple):
-    """A policy in force: its version, from when until when (None: still), where it was loaded from, and whether its
-    text is kept.
-    """
+class PolicyPeriod(NamedTuple):
+    """A time in which one policy was in force; `until` is None while it is. `kept`: its text is stored."""
 
     version: str
     since: str
@@ -53,18 +51,18 @@ class Period(NamedTuple):
     kept: bool
 
 
-def list_served_policies(database: Database) -> list[Period]:
-    """Return which policy was in force here from when until when, the first one first."""
+def list_served_policies(database: Database) -> list[PolicyPeriod]:
+    """Return the times in which policies were in force here, the earliest first."""
     with database_connection(database):
         loaded = Event.select(Event.at, Event.body).where(Event.kind == _LOADED)
         rows = list(loaded.order_by(Event.at, Event.id).tuples().execute(database))
         kept = {version for (version,) in PolicyText.select(PolicyText.version).tuples().execute(database)}
     begins = [format_instant(at) for at, _ in rows]
-    named = [version_loaded(body) for _, body in rows]
+    loads = [version_loaded(body) for _, body in rows]
     ends = [*begins[1:], None]
     return [
-        Period(version, since, until, source, version in kept)
-        for (version, source), since, until in zip(named, begins, ends, strict=False)
+        PolicyPeriod(version, since, until, source, version in kept)
+        for (version, source), since, until in zip(loads, begins, ends, strict=False)
     ]
 
 

@@ -1,19 +1,19 @@
-"""Where a question belongs: the subscription of the resource asked about, and the subject's membership there.
+"""The tenant of a question: the subscription of its resource, and the membership of its subject there.
 
-Looked up by the statement that records the answer, so that a reader of the record need not rebuild the facts of that
+The statement that records the answer looks them up, so that a reader of the record need not rebuild the facts of that
 instant.
 """
 
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
-from typing import Any
 
 from authz.database import Database, pipelined
-from authz.database.statements import RECORD_LOCK, by_statement
+from authz.database.statements import RECORD_LOCK, statement_batches
+from authz.domain import Values
 from authz.models import RecordedDecision
 
-COLUMNS = (
+ANSWER_COLUMNS = (
     "at",
     "asked_at",
     "client",
@@ -34,11 +34,11 @@ COLUMNS = (
     "purpose",
     "size",
 )
-"""What is known of an answer when it comes; subscription and membership are looked up."""
+"""The columns that the caller knows; subscription and membership are looked up."""
 
-# An entity of a declared type belongs where the patient of its relation `patient` does; of several roles the one that
-# may most counts.
-_INSERT = """WITH {first}asked ({columns}) AS (VALUES {rows}), placed AS (SELECT asked.*, CASE resource_type
+# An entity of a declared type belongs to the subscription of the patient of its relation `patient`. Of several roles
+# the strongest counts.
+_INSERT = """WITH {first}asked ({columns}) AS (VALUES {rows}), located AS (SELECT asked.*, CASE resource_type
         WHEN 'patient' THEN (SELECT subscription_id FROM patient WHERE id = resource)
         WHEN 'subscription' THEN (SELECT id FROM subscription WHERE id = resource)
         ELSE (SELECT p.subscription_id FROM entity e
@@ -50,14 +50,14 @@ SELECT {columns}, COALESCE(place, ''), COALESCE((SELECT m.role FROM membership m
     WHERE subject_type = 'practitioner' AND m.practitioner_id = subject AND m.subscription_id = place
     AND m.started_at <= at AND at < m.ended_at
     ORDER BY CASE m.role WHEN 'manager' THEN 1 WHEN 'member' THEN 2 ELSE 3 END LIMIT 1), '')
-FROM placed{after}"""
+FROM located{after}"""
 _TYPES = {"BIGINT": "BIGINT", "BOOL": "BOOLEAN"}
 
 
-# On PostgreSQL a statement can be a whole transaction: the lock comes before the ids, which the rows get last.
-_FIRST = f"""recording AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({RECORD_LOCK}),
+# On PostgreSQL a statement can be a whole transaction: it takes the lock before the rows get their ids.
+_LOCK_FIRST = f"""recording AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({RECORD_LOCK}),
     set_config('synchronous_commit', {{}}, true)), """
-_DURABLE = {True: "current_setting('synchronous_commit')", False: "'off'"}
+_SYNCHRONOUS_COMMIT = {True: "current_setting('synchronous_commit')", False: "'off'"}
 
 
 @cache
@@ -69,21 +69,22 @@ def _insert(columns: tuple[str, ...], count: int, param: str, first: str = "") -
     return text.replace("{columns}", names).replace("{rows}", ", ".join([f"({row})"] * count))
 
 
-def insert_decisions(database: Database, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert answers, each a tuple in the order of `columns`, with where they belong. Raises Peewee's errors."""
-    for some in by_statement(rows):
-        sql = _insert(columns, len(some), database.param)
-        database.execute_sql(sql, [value for row in some for value in row])
+def insert_decisions(database: Database, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
+    """Insert answers, each a tuple in the order of `columns`, with their tenant. Raises Peewee's errors."""
+    for batch in statement_batches(rows):
+        sql = _insert(columns, len(batch), database.param)
+        database.execute_sql(sql, [value for row in batch for value in row])
 
 
-def record_alone(
-    database: Database, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]], *, durable: bool
+def insert_in_own_transaction(
+    database: Database, columns: tuple[str, ...], rows: Sequence[Values], *, durable: bool
 ) -> None:
-    """Insert answers on PostgreSQL, in a transaction of their own: one statement, if one takes them all. `durable`: not
-    before they are on the disk, as the server is set. Raises Peewee's errors.
+    """Insert answers on PostgreSQL in a transaction of their own, which is a single statement if possible.
+
+    `durable`: return only after the answers are on the disk, by the settings of the server. Raises Peewee's errors.
     """
-    portions = list(by_statement(rows))
-    with pipelined(database) if len(portions) > 1 else nullcontext():
-        for some in portions:
-            sql = _insert(columns, len(some), database.param, _FIRST.format(_DURABLE[durable]))
-            database.execute_sql(sql, [value for row in some for value in row])
+    batches = list(statement_batches(rows))
+    with pipelined(database) if len(batches) > 1 else nullcontext():
+        for batch in batches:
+            sql = _insert(columns, len(batch), database.param, _LOCK_FIRST.format(_SYNCHRONOUS_COMMIT[durable]))
+            database.execute_sql(sql, [value for row in batch for value in row])

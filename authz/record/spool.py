@@ -1,11 +1,11 @@
-"""The spool: answers that are recorded while another process holds SQLite's write lock.
+"""The spool: a file for answers that are recorded while another process holds SQLite's write lock.
 
-A file beside the database, `<database>-answers`: a head, then entries of length, checksums and JSON. Each entry is one
-write under a lock of the file, and is an answer's record as soon as it is written. The next holder of the write lock
-takes entries into the database and stores how far, in one transaction (`spool_position`). So each is there once,
-wherever a process is killed. A file that is taken in whole becomes empty, and the next entry begins another batch.
+The file `<database>-answers` has a head, then entries of length, checksums and JSON. Each entry is one write under a
+lock of the file, and its answers are recorded as soon as it is written. The next holder of the write lock moves entries
+into the database and stores the position, in one transaction (`spool_position`). So each answer is recorded once, at
+whatever point a process is killed. After the last entry the file is truncated, and the next entry begins another batch.
 
-An entry that ends before its length was never answered, and is dropped (docs/decisions/0058).
+An incomplete entry belongs to answers that were never given, and is dropped (docs/decisions/0058).
 """
 
 import errno
@@ -19,57 +19,56 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from authz.database import Database, SqliteDatabase, WriteLocked, database_connection
+from authz.domain import Values
 from authz.errors import Unavailable
-from authz.record.question_tenant import COLUMNS, insert_decisions
+from authz.record.question_tenant import ANSWER_COLUMNS, insert_decisions
 
 MOST_BYTES = 256 << 20
-"""The largest spool: what it cannot hold is not answered."""
+"""The size limit of the spool; a question whose answer does not fit is not answered."""
 
 PORTION = 1000
-"""How many answers one transaction takes in, about: the write lock is held for some tens of milliseconds."""
+"""About how many answers one transaction drains: it holds the write lock for some tens of milliseconds."""
 
 _MARK = b"caregrant answers 1\n"
 _HEAD = struct.Struct(f"{len(_MARK)}s32s32s")
 _ENTRY = struct.Struct(">III")
 """Length and checksum of the JSON, and the checksum of these two."""
 _LOCK_SECONDS = 1.0
-_LOOK_SECONDS = 0.002
-
-StoredRow = tuple[Any, ...]
+_RETRY_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
-class Portion:
-    """Some answers of a batch: `entries` are their rows, `upto` is the byte after them."""
+class SpoolPortion:
+    """Some entries of a batch; `upto` is the offset of the byte after them."""
 
     batch: str
     upto: int
-    entries: list[list[StoredRow]]
+    entries: list[list[Values]]
 
     @property
-    def rows(self) -> list[StoredRow]:
+    def rows(self) -> list[Values]:
         return [row for entry in self.entries for row in entry]
 
 
 @dataclass
 class Spool:
-    """The spool of one SQLite database. `owner` is the id that the database has; `fsync`: entries survive a loss of
-    power. Every method raises `Unavailable`.
+    """The spool of one SQLite database. Every method raises `Unavailable`.
+
+    `owner` is the id of the database; `fsync`: entries survive a loss of power.
     """
 
     path: str
     owner: str
     fsync: bool = True
     _whole: tuple[str, int] = field(default=("", 0))
-    """The batch and the byte up to which this process knows that entries are whole."""
+    """The batch, and the offset up to which this process has checked the entries."""
 
-    def append(self, rows: Sequence[StoredRow]) -> None:
-        """Record answers."""
+    def append(self, rows: Sequence[Values]) -> None:
+        """Append an entry with these answers."""
         payload = orjson.dumps(rows)
         entry = _entry_head(payload) + payload
         with self._locked() as file:
@@ -82,26 +81,27 @@ class Spool:
                 os.fsync(file)
             self._whole = batch or head[-32:].decode(), end + len(head) + len(entry)
 
-    def read(self, batch: str, taken: int, most: int) -> Portion:
-        """The entries after what was `taken` of `batch`, until they are `most` answers."""
+    def read(self, batch: str, taken: int, most: int) -> SpoolPortion:
+        """Return the entries after the first `taken` bytes of `batch`, until they hold `most` answers."""
         with self._locked() as file:
-            there, end = self._end(file)
-            at = taken if there == batch else _HEAD.size
-            portion, count = Portion(there, at, []), 0
-            while there and at < end and count < most:
-                entry, at = _entry(file, at)
-                portion.entries.append(entry)
+            current, end = self._end(file)
+            at = taken if current == batch else _HEAD.size
+            entries: list[list[Values]] = []
+            count = 0
+            while current and at < end and count < most:
+                entry, at = _read_entry(file, at)
+                entries.append(entry)
                 count += len(entry)
-            return Portion(there, at, portion.entries)
+            return SpoolPortion(current, at, entries)
 
     def empty(self, batch: str, taken: int) -> None:
-        """Empty the file if all of it was taken in."""
+        """Truncate the file if all of it was drained."""
         with self._locked() as file:
             if self._end(file) == (batch, taken):
                 os.ftruncate(file, 0)
 
     def size(self) -> int:
-        """How many bytes wait, or are taken in already."""
+        """Return the size of the file in bytes, drained entries included."""
         try:
             return os.stat(self.path).st_size  # noqa: PTH116 - before each answer
         except FileNotFoundError:
@@ -125,7 +125,7 @@ class Spool:
         return _HEAD.pack(_MARK, self.owner.encode(), secrets.token_hex(16).encode())
 
     def _end(self, file: int) -> tuple[str, int]:
-        """The batch and where its whole entries end, after what was cut off in writing is removed. ("", 0): none."""
+        """Remove an incomplete entry; return the batch and where its last complete entry ends. ("", 0): no batch."""
         size = os.fstat(file).st_size
         head = os.pread(file, _HEAD.size, 0)
         if len(head) < _HEAD.size:
@@ -146,43 +146,43 @@ class Spool:
         return name, end
 
     def _following(self, file: int, at: int, size: int) -> int | None:
-        """Where the entry at a byte ends; None if it was cut off."""
+        """Return where the entry at an offset ends; None if it is incomplete."""
         head = os.pread(file, _ENTRY.size, at)
         if len(head) < _ENTRY.size:
             return None
-        length, checksum, of_head = _ENTRY.unpack(head)
+        length, checksum, head_checksum = _ENTRY.unpack(head)
         end = at + _ENTRY.size + length
-        if length and of_head == zlib.crc32(head[:8]):
+        if length and head_checksum == zlib.crc32(head[:8]):
             if end > size:
                 return None
             if zlib.crc32(os.pread(file, length, at + _ENTRY.size)) == checksum:
                 return int(end)
-        if not any(os.pread(file, size - at, at)):  # zeros: power was lost before the disk had it
+        if not any(os.pread(file, size - at, at)):  # zeros: power was lost before the entry was on the disk
             return None
         raise Unavailable(f"{self.path} is damaged at byte {at}: keep a copy of it, then move it away")
 
 
 def _entry_head(payload: bytes) -> bytes:
-    told = _ENTRY.pack(len(payload), zlib.crc32(payload), 0)[:8]
-    return told + struct.pack(">I", zlib.crc32(told))
+    head = _ENTRY.pack(len(payload), zlib.crc32(payload), 0)[:8]
+    return head + struct.pack(">I", zlib.crc32(head))
 
 
 def _lock(file: int, path: str) -> None:
-    """Lock the file. Nobody holds it for longer than a read or a write of some entries."""
-    until = time.monotonic() + _LOCK_SECONDS
+    """Lock the file. A process holds the lock only while it reads or writes some entries."""
+    deadline = time.monotonic() + _LOCK_SECONDS
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise Unavailable(f"{path} is locked by a process that does not go on") from None
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_RETRY_SECONDS)
         else:
             return
 
 
 def _write(file: int, data: bytes, at: int) -> None:
-    """Write all of `data` or nothing. Raises `OSError`, for example if the disk is full."""
+    """Write all of `data`, or nothing. Raises `OSError`, for example if the disk is full."""
     try:
         if os.pwrite(file, data, at) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -191,33 +191,33 @@ def _write(file: int, data: bytes, at: int) -> None:
         raise
 
 
-def _entry(file: int, at: int) -> tuple[list[StoredRow], int]:
+def _read_entry(file: int, at: int) -> tuple[list[Values], int]:
     length, _, _ = _ENTRY.unpack(os.pread(file, _ENTRY.size, at))
     rows = orjson.loads(os.pread(file, length, at + _ENTRY.size))
     return [tuple(row) for row in rows], at + _ENTRY.size + length
 
 
 def open_spool(database: SqliteDatabase, *, fsync: bool = True) -> Spool:
-    """The spool of a database. Raises `Unavailable`."""
+    """Return the spool of a database. Raises `Unavailable`."""
     with database_connection(database):
         (owner,) = database.execute_sql("SELECT owner FROM spool_position").fetchone()
     return Spool(f"{database.database}-answers", owner, fsync)
 
 
-def drain_portion(database: SqliteDatabase, spool: Spool) -> Portion:
-    """Insert some of the answers that wait, inside a transaction; `spool.empty` follows its commit."""
+def drain_portion(database: SqliteDatabase, spool: Spool) -> SpoolPortion:
+    """Insert some of the spooled answers, inside a transaction; call `spool.empty` after its commit."""
     batch, taken = database.execute_sql("SELECT batch, taken FROM spool_position").fetchone()
     portion = spool.read(batch, taken, PORTION)
     if portion.entries:
-        insert_decisions(database, COLUMNS, portion.rows)
+        insert_decisions(database, ANSWER_COLUMNS, portion.rows)
         database.execute_sql("UPDATE spool_position SET batch = ?, taken = ?", (portion.batch, portion.upto))
     return portion
 
 
 def drain_spool(database: Database) -> int:
-    """Take in every answer that waits, some in each transaction; how many they were.
+    """Move every spooled answer into the database, some in each transaction; return how many there were.
 
-    Raises `Unavailable`, also if the write lock stays taken: what was taken in until then is there.
+    Raises `Unavailable`, also if the write lock is not free; the answers of earlier transactions stay recorded.
     """
     if not isinstance(database, SqliteDatabase) or not Path(f"{database.database}-answers").exists():
         return 0
@@ -233,9 +233,9 @@ def drain_spool(database: Database) -> int:
 
 
 def drain_or_count(database: Database) -> int:
-    """Take in the answers that wait, if the write lock is free within the usual time; else return how many wait.
+    """Drain the spool and return 0; if the write lock stays taken, return how many answers are spooled.
 
-    Raises `Unavailable` for anything else.
+    Raises `Unavailable` for every other fault.
     """
     try:
         drain_spool(database)

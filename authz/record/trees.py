@@ -1,7 +1,7 @@
-"""The trees as they are stored: one for each subscription, and one for what belongs to none (its name is empty).
+"""The stored Merkle trees: one for each subscription, and one with an empty name for leaves of no subscription.
 
-A leaf is an event or a sealed batch of decisions. Of the nodes every fourth level is kept, the rest is computed: a
-proof reads some rows of sixteen. Trees grow in one order: whoever appends holds the write lock (SQLite), or the
+A leaf covers an event or a sealed batch of decisions. Every fourth level of nodes is stored, the others are computed: a
+proof reads a few times sixteen rows. Leaves are appended in one order: the writer holds the write lock (SQLite), or the
 database appends inside COMMIT, under an advisory lock (PostgreSQL).
 """
 
@@ -11,91 +11,87 @@ from typing import Any
 
 from authz.database import Database
 from authz.database.statements import insert_rows, run, select_in
+from authz.domain import Values
 from authz.models import MerkleLeaf, MerkleNode, MerkleTree
 from authz.record.leaves import stored_bytes
-from authz.record.merkle import Frontier, NodeOf, consistency, inclusion, node_hash
+from authz.record.merkle import Frontier, ReadNode, consistency, inclusion, node_hash
 
 STRIDE = 4
-"""Nodes of every so many levels are kept."""
+"""The distance between the levels whose nodes are stored."""
 
-_HASH = 32
-_GROW = """INSERT INTO tree (edge, size, name) VALUES ({}, {}, {})
+_HASH_BYTES = 32
+_STORE_TREE = """INSERT INTO tree (edge, size, name) VALUES ({}, {}, {})
     ON CONFLICT (name) DO UPDATE SET edge = excluded.edge, size = excluded.size"""
 
 
-def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes]]) -> None:
-    """Append leaves, each a tree, the number of its row (`noun`: ``event`` or ``seal``), and its hash, in their order.
+def append_leaves(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes]]) -> None:
+    """Append leaves in their order; each is a tree, the id of its row (`noun`: ``event`` or ``seal``), and a hash.
 
-    For SQLite, whose writers take turns, and for migrations; PostgreSQL does the same inside COMMIT (`caregrant_grow`).
+    It serves SQLite, which has one writer at a time, and migrations; PostgreSQL does the same inside COMMIT
+    (`caregrant_grow`).
     """
     by_tree: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
     for tree, row, leaf in leaves:
         by_tree[tree].append((row, leaf))
-    edges = _edges(database, sorted(by_tree))
-    told: list[tuple[Any, ...]] = []
-    nodes: list[tuple[Any, ...]] = []
-    for tree, fresh in by_tree.items():
-        edge = edges.get(tree, Frontier())
-        told += [(tree, edge.size + at, row, leaf) for at, (row, leaf) in enumerate(fresh)]
-        edge, completed = edge.append([leaf for _, leaf in fresh])
+    frontiers = _read_frontiers(database, sorted(by_tree))
+    leaf_rows: list[Values] = []
+    node_rows: list[Values] = []
+    for tree, new_leaves in by_tree.items():
+        frontier = frontiers.get(tree, Frontier())
+        leaf_rows += [(tree, frontier.size + at, row, leaf) for at, (row, leaf) in enumerate(new_leaves)]
+        frontier, completed = frontier.append([leaf for _, leaf in new_leaves])
         for level, first, hashes in completed:
             if level % STRIDE == 0:
-                nodes += [(tree, level, first + at, one) for at, one in enumerate(hashes)]
-        run(database, _GROW, b"".join(edge.nodes), edge.size, tree)
-    insert_rows(database, MerkleLeaf, ("tree", "number", noun, "hash"), told)
-    insert_rows(database, MerkleNode, ("tree", "level", "number", "hash"), nodes)
+                node_rows += [(tree, level, first + at, node) for at, node in enumerate(hashes)]
+        run(database, _STORE_TREE, b"".join(frontier.nodes), frontier.size, tree)
+    insert_rows(database, MerkleLeaf, ("tree", "number", noun, "hash"), leaf_rows)
+    insert_rows(database, MerkleNode, ("tree", "level", "number", "hash"), node_rows)
 
 
-def _edges(database: Database, names: list[str]) -> dict[str, Frontier]:
-    """The trees of these names that are there."""
-    found = select_in(database, "SELECT name, size, edge FROM tree WHERE name", names) if names else []
-    return {name: _edge(size, stored_bytes(edge)) for name, size, edge in found}
+def _read_frontiers(database: Database, names: list[str]) -> dict[str, Frontier]:
+    """Return the frontiers of the trees with these names that exist."""
+    rows = select_in(database, "SELECT name, size, edge FROM tree WHERE name", names) if names else []
+    return {name: _frontier(size, stored_bytes(edge)) for name, size, edge in rows}
 
 
-def _edge(size: Any, edge: bytes) -> Frontier:
-    return Frontier(
-        size if isinstance(size, int) else 0, tuple(edge[at : at + _HASH] for at in range(0, len(edge), _HASH))
-    )
+def _frontier(size: Any, edge: bytes) -> Frontier:
+    hashes = tuple(edge[at : at + _HASH_BYTES] for at in range(0, len(edge), _HASH_BYTES))
+    return Frontier(size if isinstance(size, int) else 0, hashes)
 
 
 def trees(database: Database) -> dict[str, Frontier]:
-    """Every tree, by its name, in order."""
-    found = (
-        MerkleTree.select(MerkleTree.name, MerkleTree.size, MerkleTree.edge)
-        .order_by(MerkleTree.name)
-        .tuples()
-        .execute(database)
-    )
-    return {name: _edge(size, stored_bytes(edge)) for name, size, edge in found}
+    """Return every tree by its name, in the order of the names."""
+    query = MerkleTree.select(MerkleTree.name, MerkleTree.size, MerkleTree.edge).order_by(MerkleTree.name)
+    return {name: _frontier(size, stored_bytes(edge)) for name, size, edge in query.tuples().execute(database)}
 
 
-def nodes_of(database: Database, tree: str) -> NodeOf:
-    """The nodes of a tree as a proof asks for them."""
+def node_reader(database: Database, tree: str) -> ReadNode:
+    """Return the function with which a proof reads the nodes of a tree."""
 
-    def node(level: int, index: int) -> bytes:
-        kept = level - level % STRIDE
-        first, count = index << (level - kept), 1 << (level - kept)
-        hashes = kept_hashes(database, tree, kept, first, count)
+    def read_node(level: int, index: int) -> bytes:
+        stored_level = level - level % STRIDE
+        first, count = index << (level - stored_level), 1 << (level - stored_level)
+        hashes = kept_hashes(database, tree, stored_level, first, count)
         while len(hashes) > 1:
             hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
         return hashes[0]
 
-    return node
+    return read_node
 
 
 def kept_hashes(database: Database, tree: str, level: int, first: int, count: int) -> list[bytes]:
-    """The hashes that are stored of some nodes of a level, in order; level 0 are the leaves."""
+    """Return the stored hashes of `count` nodes of a level, in order; level 0 is the leaves."""
     table = f"node WHERE level = {level} AND" if level else "leaf WHERE"
     sql = f"SELECT hash FROM {table} tree = {{0}} AND number >= {{0}} AND number < {{0}} ORDER BY number"
-    found = database.execute_sql(sql.format(database.param), (tree, first, first + count)).fetchall()
-    return [stored_bytes(one) for (one,) in found]
+    rows = database.execute_sql(sql.format(database.param), (tree, first, first + count)).fetchall()
+    return [stored_bytes(stored) for (stored,) in rows]
 
 
 def inclusion_proof(database: Database, tree: str, number: int, size: int) -> list[bytes]:
-    """The proof that a leaf is in the tree of `size` leaves."""
-    return inclusion(nodes_of(database, tree), number, size)
+    """Return the proof that leaf `number` is in the tree of `size` leaves."""
+    return inclusion(node_reader(database, tree), number, size)
 
 
 def consistency_proof(database: Database, tree: str, old: int, new: int) -> list[bytes]:
-    """The proof that the tree of `new` leaves begins with that of `old`."""
-    return consistency(nodes_of(database, tree), old, new)
+    """Return the proof that the tree of `new` leaves begins with the tree of `old` leaves."""
+    return consistency(node_reader(database, tree), old, new)

@@ -14,13 +14,13 @@ from api.gateway.proxies import Proxies
 from authz.database import Database
 from authz.domain import to_micros
 from authz.errors import Unavailable
-from authz.models import Decision
-from authz.policy.decision import Decision as Decided
+from authz.models import RecordedDecision
+from authz.policy.decision import Decision
 from authz.record import Actor, DecisionLog, RecordedQuestion, record_decisions, set_decision_log
 from tests.support.people import NOW
 
 ASKED = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
-DENIED = Decided(False, "denied", "f" * 64, to_micros(NOW))
+DENIED = Decision(False, "denied", "f" * 64, to_micros(NOW))
 REQUESTS = 5
 
 
@@ -118,5 +118,10 @@ def test_without_a_record_nobody_is_answered(
 
 
 def recorded(service: Service) -> list[str]:
-    rows = Decision.select(Decision.request_id).order_by(Decision.request_id).tuples().execute(service.database)
+    rows = (
+        RecordedDecision.select(RecordedDecision.request_id)
+        .order_by(RecordedDecision.request_id)
+        .tuples()
+        .execute(service.database)
+    )
     return [name for (name,) in rows]

@@ -161,7 +161,7 @@ def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
         (("audit", "checkpoint"), "CAREGRANT_CHECKPOINT_KEY"),
         (("audit", "key", "--new", "x"), "say where"),
         (("audit", "prove", "event:200"), "no checkpoint covers this yet"),
-        (("audit", "prove", "event:100000"), "There is nothing here"),
+        (("audit", "prove", "event:100000"), "This does not exist"),
         (("audit", "verify", "--key", "nonsense"), "no verifier key"),
         (("audit", "erase", "somebody"), "is not practitioner:ID"),
         (("audit", "drop", "yesterday", "--exported", "x"), "no month"),

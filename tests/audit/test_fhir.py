@@ -15,8 +15,8 @@ from authz.audit.export.fhir_resources import Release
 from authz.callers.clients import add_client, find_client
 from authz.database import Database
 from authz.domain import format_instant, to_micros
-from authz.models import Decision, Event, Grant, StandingShare
-from authz.policy.decision import Decision as Decided
+from authz.models import Event, Grant, RecordedDecision, StandingShare
+from authz.policy.decision import Decision
 from authz.record import Actor, RecordedQuestion, record_decisions
 from tests.support.people import NOW
 from tests.support.recorded import record
@@ -45,9 +45,9 @@ def decided_record(database: Database) -> Database:
         Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.role == "viewer").tuples().execute(database)[0][0]
     )
     decisions = [
-        Decided(True, "permitted", "f" * 64, to_micros(NOW), ("R5",), grant),
-        Decided(True, "permitted", "f" * 64, to_micros(NOW), ("R4",), None, 1),
-        Decided(False, "denied", "f" * 64, to_micros(NOW)),
+        Decision(True, "permitted", "f" * 64, to_micros(NOW), ("R5",), grant),
+        Decision(True, "permitted", "f" * 64, to_micros(NOW), ("R4",), None, 1),
+        Decision(False, "denied", "f" * 64, to_micros(NOW)),
     ]
     question = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"), purpose="TREAT")
     record_decisions(database, actor, [(question, decided) for decided in decisions])
@@ -64,7 +64,7 @@ def test_every_resource_is_valid(release: Release, decided_record: Database) -> 
         names.add((resource["resourceType"], resource["id"]))
         MODELS[release][resource["resourceType"]].model_validate_json(orjson.dumps(resource))
     assert counted["Consent"] == Grant.select().count(decided_record) + StandingShare.select().count(decided_record)
-    assert counted["AuditEvent"] == Event.select().count(decided_record) + Decision.select().count(decided_record)
+    assert counted["AuditEvent"] == Event.select().count(decided_record) + RecordedDecision.select().count(decided_record)
     assert len(names) == counted.total()
 
 
@@ -74,7 +74,7 @@ def resources_of(database: Database, release: Release) -> dict[str, dict[str, An
 
 def test_a_decision_follows_balp_where_it_can(decided_record: Database) -> None:
     """A permit by a grant claims the profile, with four agents and two entities; a denial without a grant does not."""
-    last = Decision.select().count(decided_record)
+    last = RecordedDecision.select().count(decided_record)
     resources_by_id = resources_of(decided_record, "r4")
     by_grant, by_share, denied = (resources_by_id[f"decision-{last - ago}"] for ago in (2, 1, 0))
     for permit in (by_grant, by_share):

@@ -24,8 +24,7 @@ from authz.errors import InvalidInput, Unavailable
 from authz.models import Event, Grant, Patient, Practitioner, RecordedDecision, Review
 from authz.policy.plan import PagePosition
 from authz.queries import practitioner as practitioner_queries
-from authz.record import Actor, RecordedQuestion, record_decisions
-from authz.record import searched as a_search
+from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from tests.support.acting import by, pdp_of
 from tests.support.history import BEGIN, END, STRICT, History, Ledger, Span, week_of
 from tests.support.people import NOW, add, fill
@@ -348,7 +347,7 @@ def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
 def searched(database: Database, actor: Actor) -> None:
     """Record that an app searched, for Alice, who may view p-1."""
     search = RecordedQuestion(("practitioner", ""), "view", ("patient", "p-1"), size=2)
-    record_decisions(database, actor, [(search, a_search(actor, "f" * 64))])
+    record_decisions(database, actor, [(search, search_decision(actor, "f" * 64))])
 
 
 def test_q6_subject_access(known: Known) -> None:

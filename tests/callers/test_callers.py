@@ -38,16 +38,16 @@ def spent(rates: Rates, caller: str, times: int, at: datetime = HALF_PAST, rate:
 
 def test_a_rate_is_counted_over_every_process(database: Database, database_url: str) -> None:
     """Two processes on one database let through one rate, to a sixtieth; the next minute is a new one."""
-    here, there = Rates(database, 600), Rates(connect(database_url), 600)
-    assert spent(here, "a", 300) == 300
-    assert 290 <= spent(there, "a", 1000) <= 310
-    assert spent(here, "a", 1000) <= 10
-    assert spent(here, "b", 5) == 5
+    process, other_process = Rates(database, 600), Rates(connect(database_url), 600)
+    assert spent(process, "a", 300) == 300
+    assert 290 <= spent(other_process, "a", 1000) <= 310
+    assert spent(process, "a", 1000) <= 10
+    assert spent(process, "b", 5) == 5
     with pytest.raises(TooMany) as refused:
-        there.spend("a", HALF_PAST)
+        other_process.spend("a", HALF_PAST)
     assert refused.value.seconds == 30
-    assert spent(there, "a", 700, HALF_PAST + timedelta(seconds=30)) == 600
-    close_all(there._database)
+    assert spent(other_process, "a", 700, HALF_PAST + timedelta(seconds=30)) == 600
+    close_all(other_process._database)
 
 
 def test_a_rate_of_its_own(sqlite_database: Database) -> None:
@@ -95,18 +95,18 @@ def test_t4_an_app_is_no_oracle_for_other_clinics(flask: Flask, sqlite_database:
             "search/resource": {"subject": subject, "action": view, "resource": {"type": "patient"}},
             "search/action": {"subject": subject, "resource": resource},
         }
-        told = [answered(city.call("POST", f"{base}/{path}", body)) for path, body in bodies.items()]
-        return [told[0]["decision"], *(one["results"] for one in told[1:])]
+        responses = [answered(city.call("POST", f"{base}/{path}", body)) for path, body in bodies.items()]
+        return [responses[0]["decision"], *(response["results"] for response in responses[1:])]
 
     assert learnt("alice", "p-1") == learnt("nobody", "p-none") == [False, [], [], []]
-    asked = (
+    rows = (
         RecordedDecision.select(RecordedDecision.client, RecordedDecision.subject, RecordedDecision.resource)
         .tuples()
         .execute(sqlite_database)
     )
-    (number,) = {client for client, *_ in asked}
+    (number,) = {client for client, *_ in rows}
     assert number is not None
-    assert {(who, what) for _, who, what in asked} >= {("alice", "p-1"), ("", "p-1"), ("alice", "")}
+    assert {(who, what) for _, who, what in rows} >= {("alice", "p-1"), ("", "p-1"), ("alice", "")}
     own = city.call("POST", f"{base}/evaluation", question("frank", what=("patient", "p-city")))
     assert answered(own)["decision"] is True
     assert_problem(city.call("POST", f"{base}/evaluation", question()), 429, "too-many")
@@ -124,27 +124,27 @@ def test_keys_are_listed_rotated_and_revoked(database: Database) -> None:
     assert (found.id, found.name) == (listed["id"], "app")
     revoke_client(database, client=listed["id"], now=NOW)
     assert find_client(database, new, now=NOW) is None
-    for gone in (listed["id"], 99):
+    for unusable in (listed["id"], 99):
         with pytest.raises(NotFound):
-            rotate_client(database, client=gone, now=NOW)
+            rotate_client(database, client=unusable, now=NOW)
         with pytest.raises(NotFound):
-            revoke_client(database, client=gone, now=NOW)
+            revoke_client(database, client=unusable, now=NOW)
     kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
     assert kinds == ["client:added", "client:rotated", "client:revoked"]
 
 
 def counted(auditor: App, name: str) -> float:
-    """A counter's value as Prometheus reads it."""
+    """Return the value of a counter as Prometheus reads it."""
     text = auditor.client.get("/metrics", headers={"Authorization": f"Bearer {auditor.key}"}).text
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
     return float(found[1]) if found else 0
 
 
 @pytest.mark.parametrize(
-    ("kind", "given"), [("key", "cg_secret-of-somebody"), ("token", "a.secret-of-somebody.c"), ("none", "")]
+    ("kind", "credential"), [("key", "cg_secret-of-somebody"), ("token", "a.secret-of-somebody.c"), ("none", "")]
 )
 def test_what_is_refused_is_counted_and_logged(
-    flask: Flask, sqlite_database: Database, caplog: pytest.LogCaptureFixture, kind: str, given: str
+    flask: Flask, sqlite_database: Database, caplog: pytest.LogCaptureFixture, kind: str, credential: str
 ) -> None:
     """A bad key, a bad token and no credential: each is counted by its kind, and logged without the secret."""
     auditor = App(flask, sqlite_database, "audit")
@@ -152,7 +152,7 @@ def test_what_is_refused_is_counted_and_logged(
     before = counted(auditor, name)
     with caplog.at_level(logging.WARNING):
         assert_problem(
-            auditor.ask(question(), Authorization=f"Bearer {given}", X_Request_ID="r-1"), 401, "unauthenticated"
+            auditor.ask(question(), Authorization=f"Bearer {credential}", X_Request_ID="r-1"), 401, "unauthenticated"
         )
     assert counted(auditor, name) == before + 1
     assert f"kind={kind}" in caplog.text

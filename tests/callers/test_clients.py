@@ -14,9 +14,9 @@ from tests.support.people import NOW
 def test_a_key_is_stored_only_as_a_hash(database: Database) -> None:
     """The key finds its app with its scopes; no column of any table holds the key."""
     key = add_client(database, name="Physio App", scopes=("decide", "audit"), now=NOW)
-    found = find_client(database, key, now=NOW)
-    assert found is not None
-    assert (found.name, found.scopes, found.subscription) == ("Physio App", frozenset({"decide", "audit"}), None)
+    client = find_client(database, key, now=NOW)
+    assert client is not None
+    assert (client.name, client.scopes, client.subscription) == ("Physio App", frozenset({"decide", "audit"}), None)
     stored = [*Client.select().tuples().execute(database), *Event.select().tuples().execute(database)]
     assert key not in repr(stored)
     assert key.removeprefix("cg_") not in repr(stored)
@@ -46,17 +46,17 @@ def test_a_revoked_key_finds_nothing_from_that_instant(database: Database) -> No
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("arguments", "why"),
     [
-        ({"scopes": ("decide", "root")}, "'root' is no scope"),
+        ({"scopes": ("decide", "root")}, "'root' is not a scope"),
         ({"scopes": ()}, "at least one scope"),
         ({"subscription": "nowhere"}, "no subscription nowhere"),
         ({"name": ""}, "1 to 500 characters"),
     ],
 )
-def test_what_is_malformed_registers_nothing(database: Database, given: dict[str, object], why: str) -> None:
+def test_what_is_malformed_registers_nothing(database: Database, arguments: dict[str, object], why: str) -> None:
     """An unknown scope or subscription and a name that is none are refused."""
-    wanted: dict[str, object] = {"name": "app", "scopes": tuple(SCOPES), "now": NOW} | given
+    wanted: dict[str, object] = {"name": "app", "scopes": tuple(SCOPES), "now": NOW} | arguments
     with pytest.raises(InvalidInput, match=why):
         add_client(database, **wanted)  # type: ignore[arg-type]
     assert Client.select().count(database) == 0

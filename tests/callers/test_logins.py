@@ -197,21 +197,21 @@ def test_what_is_no_text_or_too_long(value: object) -> None:
 def test_the_development_token(tmp_path: Path) -> None:
     """`caregrant token` refuses what is no login, in a line, and signs the one form of what is one."""
     key = str(tmp_path / "key")
-    told = run("token", "mailto:alice@clinic.example", exit_code=1, CAREGRANT_DEVELOPMENT_KEY=key)
-    assert "is not an e-mail address that can be a login" in told
+    output = run("token", "mailto:alice@clinic.example", exit_code=1, CAREGRANT_DEVELOPMENT_KEY=key)
+    assert "is not an e-mail address that can be a login" in output
     token = run("token", "mu@xn--mller-kva.example", CAREGRANT_DEVELOPMENT_KEY=key).strip()
     assert Tokens(Settings(development_key=key)).login_of(token, datetime.now(UTC)) == "mu@müller.example"
 
 
 def old_logins(database: Database, logins: dict[str, str]) -> None:
-    """A database as the release before left it: with these logins, and without the migration that asks for them."""
+    """Return a database of the release before: with these logins, and without the migration that checks them."""
     rows = [(who, mail, "N") for who, mail in logins.items()]
     Practitioner.insert_many(rows, [Practitioner.id, Practitioner.login, Practitioner.name]).execute(database)
     database.execute_sql("DELETE FROM schema_migration WHERE name = '0010_logins'")
 
 
 @pytest.mark.parametrize(
-    ("logins", "told"),
+    ("logins", "expected"),
     [
         ({"a": "mu@müller.example", "b": "mu@xn--mller-kva.example"}, "a and b (are one login now)"),
         ({"a": "mu@xn--mller-kva.example"}, "a (has another spelling now)"),
@@ -223,7 +223,7 @@ def old_logins(database: Database, logins: dict[str, str]) -> None:
         ),
     ],
 )
-def test_an_upgrade_that_finds_old_logins(database: Database, logins: dict[str, str], told: str) -> None:
+def test_an_upgrade_that_finds_old_logins(database: Database, logins: dict[str, str], expected: str) -> None:
     """It names the practitioners, not their logins, and changes nothing; once they are set it goes on."""
     old_logins(database, {**logins, "good": "good@clinic.example"})
     before, waiting = (
@@ -232,7 +232,7 @@ def test_an_upgrade_that_finds_old_logins(database: Database, logins: dict[str, 
     )
     with pytest.raises(InvalidInput) as refused:
         migrate(database)
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
     assert "@" not in str(refused.value)
     assert list(Practitioner.select().order_by(Practitioner.id).tuples().execute(database)) == before
     assert pending_migrations(database) == waiting

@@ -3,9 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -34,9 +35,9 @@ def tokens_of(provider: KeyServer, algorithms: str = "RS256 ES256") -> Tokens:
 
 
 def public(key: Any, **members: Any) -> dict[str, Any]:
-    """A public key as its provider publishes it; None takes a member away."""
-    said = {**key.as_dict(private=False), **members}
-    return {name: value for name, value in said.items() if value is not None}
+    """Return a public key as a provider publishes it; None removes a member."""
+    members = {**key.as_dict(private=False), **members}
+    return {name: value for name, value in members.items() if value is not None}
 
 
 EC = public(ECKey.generate_key("P-256", auto_kid=True))
@@ -98,7 +99,7 @@ def test_no_key_can_serve(provider: KeyServer, caplog: pytest.LogCaptureFixture)
     provider.keys = [public(good, use="enc"), *(one for one in STRANGE if isinstance(one, dict))]
     with caplog.at_level(logging.WARNING), pytest.raises(Unavailable):
         tokens_of(provider).login_of(token_of(provider, good), NOW)
-    assert "no key in it can verify a signature" in caplog.text
+    assert "it has no key that can verify a signature" in caplog.text
 
 
 def test_members_that_do_not_matter(provider: KeyServer) -> None:
@@ -192,42 +193,40 @@ def test_a_dead_provider_costs_an_app_nothing(
     provider: KeyServer, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Garbage is 401 at once; of many good tokens one waits, the others are 503 at once, and apps are answered."""
-    monkeypatch.setattr(provider_keys, "_PATIENCE_SECONDS", 1.0)
-    monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 1.5)
+    monkeypatch.setattr(provider_keys, "_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 60.0)
     people.fill(sqlite_database)
     flask = service(sqlite_database, jwks=provider.url, issuer=ISSUER)
     app, provider.manner = App(flask, sqlite_database), "silent"
     garbage = Person(flask, {"Authorization": "Bearer a.b"})
     good = Person(flask, {"Authorization": f"Bearer {token_of(provider)}"})
 
-    def took(call: Callable[[], Any]) -> tuple[int, float]:
-        before = time.monotonic()
-        return call().status_code, time.monotonic() - before
-
     with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(took, lambda: good.call("GET", "/v1/me")) for _ in range(8)]
-        asked = [took(lambda: app.ask(question())) for _ in range(5)]
-        refused = [took(lambda: garbage.call("GET", "/v1/me")) for _ in range(5)]
-        answers = [one.result() for one in waiting]
-    assert {status for status, _ in asked} == {200}
-    assert {status for status, _ in refused} == {401}
-    assert {status for status, _ in answers} == {503}
-    assert sorted(seconds for _, seconds in answers)[-2] < 0.9, "somebody waited for another's question"
-    assert max(seconds for _, seconds in asked + refused) < 0.9
-    assert took(lambda: good.call("GET", "/v1/me"))[1] < 0.5, "the failure was forgotten"
-    assert provider.fetched == 1
+        requests = [pool.submit(good.call, "GET", "/v1/me") for _ in range(8)]
+        refused = [request.result() for request in islice(as_completed(requests), 7)]
+        asked = [app.ask(question()) for _ in range(5)]
+        malformed = [garbage.call("GET", "/v1/me") for _ in range(5)]
+        (waiting,) = (request for request in requests if not request.done())
+        provider.over.set()
+        refused.append(waiting.result())
+    assert {response.status_code for response in asked} == {200}
+    assert {response.status_code for response in malformed} == {401}
+    assert {response.status_code for response in refused} == {503}
+    assert good.call("GET", "/v1/me").status_code == 503
+    assert provider.fetched == 1, "the failure was forgotten"
 
 
 @pytest.mark.parametrize("manner", ["failing", "silent", "slow", "slow headers", "endless", "redirecting", "no JSON"])
 def test_every_fault_ends(provider: KeyServer, monkeypatch: pytest.MonkeyPatch, manner: Manner) -> None:
     """However a provider misbehaves, the fetch ends soon, and another one after half a minute finds it well again."""
-    monkeypatch.setattr(provider_keys, "_PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(provider_keys, "_WAIT_SECONDS", 60.0)
     monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 0.3)
     provider.manner = manner
-    tokens, before = tokens_of(provider), time.monotonic()
+    tokens = tokens_of(provider)
     with pytest.raises(Unavailable):
         tokens.login_of(token_of(provider), NOW)
-    assert time.monotonic() - before < 1.9, "it ended by the caller's patience only"
+    assert tokens._provider is not None
+    assert not tokens._provider._keys._fetching, "only the wait of the caller ended"
     assert provider.fetched == 1
     provider.manner = "well"
     assert tokens.login_of(token_of(provider), NOW + timedelta(seconds=30)) == "alice@clinic.example"
@@ -235,7 +234,8 @@ def test_every_fault_ends(provider: KeyServer, monkeypatch: pytest.MonkeyPatch, 
 
 def test_keys_serve_while_newer_ones_come(provider: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one caller waits for newer keys, the others go on with those that are there."""
-    monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 1.0)
+    monkeypatch.setattr(provider_keys, "_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 60.0)
     tokens, good = tokens_of(provider), token_of(provider)
     tokens.login_of(good, NOW)
     provider.manner, later = "silent", NOW + timedelta(seconds=40)
@@ -249,9 +249,9 @@ def test_keys_serve_while_newer_ones_come(provider: KeyServer, monkeypatch: pyte
     waiting.start()
     while provider.fetched < 2:
         assert waiting.is_alive()
-    before = time.monotonic()
     assert tokens.login_of(good, later) == "alice@clinic.example"
-    assert time.monotonic() - before < 0.5
+    assert waiting.is_alive()
+    provider.over.set()
     waiting.join()
 
 
@@ -291,7 +291,7 @@ def test_the_log_names_the_claim(
         "nbf is wrong": token_of(provider, exp=future, nbf=future),
         "signature is wrong": f"{head}.{body}.{coded(b'secret-of-another' * 15)}",
         "kid: ": provider.sign(GOOD, new_key()),
-        "alg is none": f"{coded({'alg': 'HS256'})}.b.c",
+        "alg is not accepted": f"{coded({'alg': 'HS256'})}.b.c",
         "malformed": "secret.of-another",
     }
     for expected, token in wrong.items():

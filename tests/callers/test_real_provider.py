@@ -21,7 +21,7 @@ from tests.support.visitor import Visitor
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
-    """The provider, with alice, whose e-mail is verified, and bob, whose e-mail is not."""
+    """Run the provider, with alice, whose e-mail is verified, and bob, whose e-mail is not."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -22,8 +22,8 @@ PROVIDER = {"issuer": "https://id.example", "oidc_client": "pages", "public_url"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory in which the process stands, and which is its home."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that is the working directory and the home of the process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "secrets").mkdir()
@@ -42,26 +42,26 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("variable", ["session_key", "oidc_secret"])
-def test_a_file_that_a_secret_names(here: Path, sqlite_database: Database, name: str, variable: str) -> None:
+def test_a_file_that_a_secret_names(folder: Path, sqlite_database: Database, name: str, variable: str) -> None:
     """It must be there, be readable and hold something, or the service does not start; its path is never the secret."""
     people.fill(sqlite_database)
-    value, file = name.format(here), here / "secrets" / "key"
-    told: dict[str, Any] = {**PROVIDER, "session_key": LONG, variable: value}
+    value, file = name.format(folder), folder / "secrets" / "key"
+    values: dict[str, Any] = {**PROVIDER, "session_key": LONG, variable: value}
     for prepare, why in ((lambda: None, "cannot be read"), (lambda: file.write_text(" \n"), "is empty")):
         prepare()
         with pytest.raises(InvalidInput, match=f"CAREGRANT_{variable.upper()}: the file .*{why}"):
-            service(sqlite_database, **told)
+            service(sqlite_database, **values)
     file.write_bytes(b"\xff\xfe" * 40)
     with pytest.raises(InvalidInput, match="holds no text"):
-        service(sqlite_database, **told)
+        service(sqlite_database, **values)
     file.unlink()
     file.mkdir()
     with pytest.raises(InvalidInput, match="cannot be read"):
-        service(sqlite_database, **told)
+        service(sqlite_database, **values)
     file.rmdir()
     file.write_text(f"{LONG}\n")
     assert read_secret(value, variable) == LONG
-    app = service(sqlite_database, **told)
+    app = service(sqlite_database, **values)
     assert value not in str(app.config["SECRET_KEY"])
 
 
@@ -73,21 +73,21 @@ def test_a_missing_file_of_a_container(sqlite_database: Database) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "short", "-" * 40, "a/b+c=" * 8, LONG])
-def test_a_value_that_names_no_file(here: Path, value: str) -> None:
+def test_a_value_that_names_no_file(folder: Path, value: str) -> None:
     """Other values are the secret themselves."""
     assert read_secret(value, "X") == value
 
 
 @pytest.mark.parametrize(("value", "why"), [("short", "at least 32"), ("x" * 64, "repeats one character")])
-def test_a_key_that_could_be_guessed(here: Path, value: str, why: str) -> None:
+def test_a_key_that_could_be_guessed(folder: Path, value: str, why: str) -> None:
     """A short key, and one of a single character, signs nothing, from a file neither."""
-    (here / "key").write_text(value)
-    for given in (value, "key"):
+    (folder / "key").write_text(value)
+    for setting in (value, "key"):
         with pytest.raises(InvalidInput, match=why):
-            read_key(given, "CAREGRANT_SESSION_KEY")
+            read_key(setting, "CAREGRANT_SESSION_KEY")
 
 
-def test_a_key_is_its_owners(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_key_is_its_owners(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Keys are made for their owner alone, whatever the umask; one that others can read is told of."""
     before = os.umask(0)
     try:
@@ -96,8 +96,8 @@ def test_a_key_is_its_owners(here: Path, caplog: pytest.LogCaptureFixture) -> No
     finally:
         os.umask(before)
     for name in ("development", "checkpoint"):
-        assert stat.S_IMODE((here / name).stat().st_mode) == 0o600
-    assert sorted(one.name for one in here.iterdir()) == ["checkpoint", "development", "secrets"]
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    assert sorted(one.name for one in folder.iterdir()) == ["checkpoint", "development", "secrets"]
     with pytest.raises(InvalidInput, match="never written over another"):
         Signer.make("checkpoint", "clinic.example/caregrant")
     with pytest.raises(FileExistsError):
@@ -105,13 +105,13 @@ def test_a_key_is_its_owners(here: Path, caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level(logging.WARNING):
         Tokens(Settings(development_key="development"))
         assert caplog.text == ""
-        (here / "development").chmod(0o644)
+        (folder / "development").chmod(0o644)
         Tokens(Settings(development_key="development"))
-    assert "development holds a secret" in caplog.text
+    assert "development contains a secret" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["nowhere/key", "/dev/null/key"])
-def test_a_key_that_cannot_be_made(here: Path, sqlite_database: Database, path: str) -> None:
+def test_a_key_that_cannot_be_made(folder: Path, sqlite_database: Database, path: str) -> None:
     """A directory that is not there is said in a sentence, and not made."""
     with pytest.raises(InvalidInput, match="cannot be written"):
         Tokens(Settings(development_key=path))
@@ -119,13 +119,13 @@ def test_a_key_that_cannot_be_made(here: Path, sqlite_database: Database, path: 
         service(sqlite_database, public_url="https://pdp.example", metadata_key=path)
     with pytest.raises(InvalidInput, match="cannot be written"):
         Signer.make(path, "clinic.example/caregrant")
-    assert not (here / "nowhere").exists()
+    assert not (folder / "nowhere").exists()
 
 
-def test_a_public_key_does_not_sign(here: Path) -> None:
+def test_a_public_key_does_not_sign(folder: Path) -> None:
     """A file with only the public part of a key is no key to sign with."""
     Tokens(Settings(development_key="key"))
-    text = (here / "key").read_text()
-    (here / "public").write_text(text.replace('"d"', '"ignored"'))
+    text = (folder / "key").read_text()
+    (folder / "public").write_text(text.replace('"d"', '"ignored"'))
     with pytest.raises(InvalidInput, match="no signing key"):
         Tokens(Settings(development_key="public"))

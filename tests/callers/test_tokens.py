@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
 from authz.callers.signed_tokens import BadToken
-from authz.callers.tokens import Tokens, sign
+from authz.callers.tokens import Tokens, sign_token
 from authz.database import Database
 from authz.errors import InvalidInput, Unavailable
 from authz.settings import Settings
@@ -34,7 +34,7 @@ GOOD = {
 
 
 def token_of(provider: KeyServer, key: RSAKey | None = None, **claims: Any) -> str:
-    """A token of the provider: good, but for these claims (None takes one away)."""
+    """Return a token of the provider that is valid except for these claims; None removes a claim."""
     return provider.sign({name: value for name, value in (GOOD | claims).items() if value is not None}, key)
 
 
@@ -83,7 +83,7 @@ def test_a_claim_that_is_wrong(provider: KeyServer, tokens: Tokens, claims: dict
 
 
 def coded(part: dict[str, Any] | bytes) -> str:
-    """A part of a token."""
+    """Encode a part of a token."""
     content = part if isinstance(part, bytes) else json.dumps(part).encode()
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
@@ -158,12 +158,12 @@ def test_keys_in_a_file(provider: KeyServer, tmp_path: Path) -> None:
         file.write_text(content)
         with pytest.raises(InvalidInput, match="CAREGRANT_JWKS"):
             Tokens(settings)
-    with pytest.raises(InvalidInput, match=r"CAREGRANT_JWKS: the file .*missing cannot serve"):
+    with pytest.raises(InvalidInput, match=r"CAREGRANT_JWKS: the file .*missing cannot be used"):
         Tokens(Settings(jwks=str(tmp_path / "missing"), issuer=ISSUER))
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("values", "why"),
     [
         ({"jwks": "https://id.example/jwks", "issuer": ISSUER, "development_key": "key"}, "refused"),
         ({"oidc_client": "pages", "issuer": ISSUER, "development_key": "key"}, "refused beside an identity provider"),
@@ -178,10 +178,10 @@ def test_keys_in_a_file(provider: KeyServer, tmp_path: Path) -> None:
         ({"jwks": "https://id.example/jwks", "issuer": ISSUER, "algorithms": " "}, "public-key"),
     ],
 )
-def test_settings_that_are_refused(given: dict[str, Any], why: str) -> None:
+def test_settings_that_are_refused(values: dict[str, Any], why: str) -> None:
     """Nothing starts with settings under which a token could count that should not."""
     with pytest.raises(InvalidInput, match=why):
-        Tokens(Settings(**given))
+        Tokens(Settings(**values))
 
 
 def test_over_http(provider: KeyServer, sqlite_database: Database) -> None:
@@ -207,7 +207,7 @@ def test_over_http(provider: KeyServer, sqlite_database: Database) -> None:
 def test_a_development_token(tmp_path: Path) -> None:
     """The development key signs and verifies its own tokens alone; its file is its owner's only."""
     one, other = (Settings(development_key=str(tmp_path / name)) for name in ("one", "other"))
-    token = sign(one, "Alice@Clinic.example", NOW, 60)
+    token = sign_token(one, "Alice@Clinic.example", NOW, 60)
     assert Tokens(one).login_of(token, NOW) == "alice@clinic.example"
     assert (tmp_path / "one").stat().st_mode & 0o077 == 0
     for strange in (Tokens(other), Tokens(Settings())):
@@ -216,7 +216,7 @@ def test_a_development_token(tmp_path: Path) -> None:
     with pytest.raises(BadToken):
         Tokens(one).login_of(token, NOW + timedelta(seconds=91))
     with pytest.raises(InvalidInput, match="CAREGRANT_DEVELOPMENT_KEY"):
-        sign(Settings(), "alice@clinic.example", NOW, 60)
+        sign_token(Settings(), "alice@clinic.example", NOW, 60)
     (tmp_path / "broken").write_text("{}")
     with pytest.raises(InvalidInput, match="no signing key"):
         Tokens(Settings(development_key=str(tmp_path / "broken")))

@@ -69,7 +69,7 @@ def test_from_nothing_to_a_decision(tmp_path: Path) -> None:
 def test_check_says_no_with_exit_1(clinic: str) -> None:
     """A denial is exit 1 and a sentence; --explain says which conditions fail, with their rules."""
     command = ("check", "practitioner:bob", "view", "patient:p-3")
-    assert run(*command, url=clinic, exit_code=1) == "denied: no way to permit has all its conditions met\n"
+    assert run(*command, url=clinic, exit_code=1) == "denied: no rule has all its conditions met\n"
     output = run(*command, "--explain", url=clinic, exit_code=1)
     assert "UNMET  R2: there is no live grant" in output
     assert output.index("R5 (does not permit)") < output.index("R3 (does not permit)"), "the nearest way first"
@@ -131,7 +131,7 @@ def test_client_list_rotate_and_revoke(clinic: str) -> None:
     assert json.loads(run("client", "rotate", number, "--json", url=clinic))["client"] == int(number)
     assert run("client", "revoke", number, url=clinic) == ""
     assert "night app: decide for north, 60 requests a minute, revoked at " in run("client", "list", url=clinic)
-    assert "nothing here" in refused("client", "rotate", number, url=clinic)
+    assert "does not exist" in refused("client", "rotate", number, url=clinic)
 
 
 def test_policy_check_and_show(tmp_path: Path) -> None:

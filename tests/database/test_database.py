@@ -42,10 +42,10 @@ def test_migrations_make_what_the_models_say(database: Database) -> None:
     # Peewee does not see the indexes of a partitioned table; its partitions have them.
     partitioned = [one for one in different.add_indexes if database.dialect == "postgresql" and one.table == "decision"]
     assert not [one for part in different for one in part if one not in partitioned]
-    there = database.get_indexes("decision_rest") if partitioned else []
-    assert {one.columns for one in partitioned if one.columns} <= {tuple(index.columns) for index in there}
+    partition_indexes = database.get_indexes("decision_rest") if partitioned else []
+    assert {one.columns for one in partitioned if one.columns} <= {tuple(index.columns) for index in partition_indexes}
     if partitioned:
-        assert "decision_rest_standing_share_at_idx" in {index.name for index in there}
+        assert "decision_rest_standing_share_at_idx" in {index.name for index in partition_indexes}
     assert pending_migrations(database) == []
     assert migrate(database) == []
 
@@ -111,12 +111,12 @@ def test_the_record_is_append_only(database: Database) -> None:
 def test_a_pipelined_transaction_reads_what_it_wrote(database: Database) -> None:
     with pipelined(database):
         insert_rows(database, Subscription, ("id", "name"), [("north", "North"), ("city", "City")])
-        asked = database.execute_sql("SELECT count(*) FROM subscription")
+        cursor = database.execute_sql("SELECT count(*) FROM subscription")
         assert [row.id for row in Subscription.select().order_by(Subscription.id).execute(database)] == [
             "city",
             "north",
         ]
-        assert asked.fetchone() == (2,)
+        assert cursor.fetchone() == (2,)
         assert Subscription.update(name="N").where(Subscription.id == "north").execute(database) == 1
     assert Subscription.select().where(Subscription.name == "N").exists(database)
 
@@ -149,15 +149,15 @@ def test_what_a_pipelined_transaction_did_not_wait_for_undoes_it(database: Datab
 def test_a_transaction_that_failed_leaves_no_statement_behind(postgresql_url: str) -> None:
     """The driver prepares what it sends often; what a failed pipeline never prepared is not asked for afterwards."""
     database = connect(postgresql_url)
-    asked = "SELECT count(*) FROM subscription WHERE id = %s"
+    sql = "SELECT count(*) FROM subscription WHERE id = %s"
     add(database, "north")
     with pytest.raises(ZeroDivisionError):
         add(database, "city", then=lambda: 1 // 0)
     for _ in range(5):
-        database.execute_sql(asked, ("north",)).fetchone()
+        database.execute_sql(sql, ("north",)).fetchone()
     with pytest.raises(peewee.IntegrityError):
-        add(database, "north", then=lambda: database.execute_sql(asked, ("north",)).fetchone())
-    assert database.execute_sql(asked, ("north",)).fetchone() == (1,)
+        add(database, "north", then=lambda: database.execute_sql(sql, ("north",)).fetchone())
+    assert database.execute_sql(sql, ("north",)).fetchone() == (1,)
     close_all(database)
 
 

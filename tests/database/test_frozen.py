@@ -18,9 +18,9 @@ SECONDS = 1.5
 def test_a_frozen_service_does_not_stop_another(postgresql_url: str) -> None:
     """Each time the other answers every decision and every change within a second, and the record is whole."""
     key, chance = clinic(postgresql_url), random.Random(13)
-    with service(postgresql_url) as (here, _), service(postgresql_url) as (there, group):
-        frozen = [Caller(there, key, f"there{number}") for number in range(4)]
-        other = Caller(here, key, "here")
+    with service(postgresql_url) as (first_service, _), service(postgresql_url) as (second_service, group):
+        frozen = [Caller(second_service, key, f"there{number}") for number in range(4)]
+        other = Caller(first_service, key, "here")
         with working(*frozen):
             for turn in range(FREEZES):
                 time.sleep(0.1 + 0.3 * chance.random())
@@ -35,6 +35,6 @@ def test_a_frozen_service_does_not_stop_another(postgresql_url: str) -> None:
     database = connect(postgresql_url)
     check_nothing_lost(database, other, *frozen)
     seal(database, datetime.now(UTC))
-    found = verification(database)
-    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
+    verified = verification(database)
+    assert (verified.ok, verified.problem, verified.report.unsealed) == (True, None, 0)
     close_all(database)

@@ -19,7 +19,7 @@ from tests.support.services import Caller, check_nothing_lost, clinic, service
 
 @pytest.fixture(params=["", "options"])
 def pooled_url(postgresql_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The database through a pooler that refuses our options, and one that drops them without a word."""
+    """Return the database through a pooler that refuses our options, and one that ignores them."""
     if pgbouncer.binary() is None:
         if os.environ.get("CI") == "true":
             pytest.fail("PgBouncer is not installed, and CI leaves no test out")
@@ -31,17 +31,21 @@ def pooled_url(postgresql_url: str, request: pytest.FixtureRequest) -> Iterator[
 def test_a_service_behind_it_loses_nothing(postgresql_url: str, pooled_url: str) -> None:
     """Two services and eight apps, twenty rounds each, over four server processes: no refusal; the record is whole."""
     key = clinic(pooled_url)
-    with service(pooled_url) as (here, _), service(pooled_url) as (there, _), ThreadPoolExecutor(8) as pool:
-        callers = [Caller((here, there)[number % 2], key, f"c{number}") for number in range(8)]
+    with (
+        service(pooled_url) as (first, _),
+        service(pooled_url) as (second, _),
+        ThreadPoolExecutor(8) as pool,
+    ):
+        callers = [Caller((first, second)[number % 2], key, f"c{number}") for number in range(8)]
 
-        def work(one: Caller) -> None:
+        def use(caller: Caller) -> None:
             for _ in range(20):
-                one.ask()
-                one.change()
-                one.must_not()
+                caller.ask()
+                caller.change()
+                caller.must_not()
 
-        list(pool.map(work, callers))
-    assert {status for one in callers for status in one.answers.refused()} == set()
+        list(pool.map(use, callers))
+    assert {status for caller in callers for status in caller.answers.refused()} == set()
     database = connect(pooled_url)
     check_nothing_lost(database, *callers)
     create_partitions(database, datetime.now(UTC))
@@ -50,8 +54,8 @@ def test_a_service_behind_it_loses_nothing(postgresql_url: str, pooled_url: str)
     close_all(database)
     for url in (pooled_url, postgresql_url):
         reading = connect(url, read_only=True)
-        found = verification(reading)
-        assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
+        verified = verification(reading)
+        assert (verified.ok, verified.problem, verified.report.unsealed) == (True, None, 0)
         close_all(reading)
 
 
@@ -87,5 +91,5 @@ def test_who_only_reads_cannot_write_through_it(pooled_url: str) -> None:
 
 def test_options_that_it_does_not_hand_on_are_refused(pooled_url: str) -> None:
     """The one thing that cannot be given: options of the URL."""
-    with pytest.raises(Unavailable, match="does not hand on the options"):
+    with pytest.raises(Unavailable, match="does not pass on the options"):
         connect(f"{pooled_url}?options=-c%20statement_timeout%3D7").connect()

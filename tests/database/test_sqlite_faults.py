@@ -23,7 +23,7 @@ ROOT = os.geteuid() == 0
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A file system of some megabytes."""
+    """Mount a file system of some megabytes."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True)
     try:
@@ -33,7 +33,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def clinic(file: Path) -> str:
-    """The demonstration clinic in a file; the key of an app."""
+    """Create the demonstration clinic in a file; return the key of an app."""
     database, began = connect(f"sqlite:///{file}"), datetime.now(UTC) - timedelta(hours=1)
     migrate(database)
     demo.fill(database, load(shipped_folder("policies")).types, began)
@@ -46,14 +46,14 @@ class Asking:
     """An app of a service: what it asks and changes, and which answers it was given."""
 
     def __init__(self, port: int, key: str) -> None:
-        self.port, self.headers, self.given = port, {"Authorization": f"Bearer {key}"}, list[str]()
+        self.port, self.headers, self.answered = port, {"Authorization": f"Bearer {key}"}, list[str]()
 
     def decide(self, who: str = "bob") -> int:
-        name = f"r-{len(self.given)}-{who}"
+        name = f"r-{len(self.answered)}-{who}"
         status, answer = send(self.port, "POST", EVALUATION, question(who), {**self.headers, "X-Request-ID": name})
         if status == 200:
             assert answer["decision"] is (who == "bob")
-            self.given.append(name)
+            self.answered.append(name)
         return status
 
     def change(self) -> int:
@@ -74,9 +74,9 @@ class Asking:
 
 def recorded(file: Path) -> list[str]:
     database = connect(f"sqlite:///{file}")
-    found = [name for (name,) in RecordedDecision.select(RecordedDecision.request_id).tuples().execute(database)]
+    requests = [name for (name,) in RecordedDecision.select(RecordedDecision.request_id).tuples().execute(database)]
     close_all(database)
-    return found
+    return requests
 
 
 @pytest.mark.skipif(not ROOT, reason="a file system of its own needs root")
@@ -99,8 +99,8 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
             (disk / "filler").unlink()
             app.until(200)
             assert app.decide("frank") == 200
-        assert sorted(set(app.given)) == sorted(app.given)
-        assert set(app.given) <= set(recorded(file))
+        assert sorted(set(app.answered)) == sorted(app.answered)
+        assert set(app.answered) <= set(recorded(file))
 
 
 def test_corrupted_pages_permit_nothing(tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_corrupted_pages_permit_nothing(tmp_path: Path) -> None:
             opened.write(b"\xa5" * (size - 4096))
         assert {app.decide(who) for who in ("bob", "frank", "nobody", "oscar") * 3} <= {200, 503}
         assert send(port, "GET", "/healthz", None, {})[0] == 200
-    for words in (("serve", "--port", str(port)), ("check", "practitioner:bob", "view", "patient:p-1")):
+    for arguments in (("serve", "--port", str(port)), ("check", "practitioner:bob", "view", "patient:p-1")):
         done = subprocess.run(
-            [COMMAND, *words, "--database", f"sqlite:///{file}"], capture_output=True, timeout=60, check=False
+            [COMMAND, *arguments, "--database", f"sqlite:///{file}"], capture_output=True, timeout=60, check=False
         )
         assert done.returncode == 1
         assert b"malformed" in done.stderr or b"cannot" in done.stderr

@@ -28,7 +28,7 @@ LINKS = {
 
 
 def filled_as_before(database: Database, folder: Path) -> None:
-    """A database of the release before, with a few rows."""
+    """Return a database of the release before, with a few rows."""
     for script in sorted(MIGRATIONS.glob("00*.py")):
         if script.name < "0011":
             shutil.copy(script, folder)
@@ -57,7 +57,7 @@ def filled_as_before(database: Database, folder: Path) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def older_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database without any table."""
+    """Return an empty database without any table."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/older.db"
         return
@@ -75,11 +75,11 @@ def test_an_upgrade_derives_what_is_new(older_url: str, tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     filled_as_before(database, tmp_path / "scripts")
     close_all(database)
-    told = CliRunner().invoke(caregrant, ["migrate", "--database", older_url])
-    assert told.exit_code == 0, told.output
-    assert "the subscription 'a/b' keeps its id" in told.output
-    assert "the patient '.' keeps its id" in told.output
-    assert told.output.count("keeps its id") == 2
+    result = CliRunner().invoke(caregrant, ["migrate", "--database", older_url])
+    assert result.exit_code == 0, result.output
+    assert "the subscription 'a/b' keeps its id" in result.output
+    assert "the patient '.' keeps its id" in result.output
+    assert result.output.count("keeps its id") == 2
     owners = dict(Entity.select(Entity.id, Entity.subscription).tuples().execute(database))
     assert owners == {
         "of-north": "north",

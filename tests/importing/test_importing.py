@@ -195,7 +195,7 @@ MALFORMED = {
     "not an object": (b"[1, 2]", "is not a JSON object"),
     "not UTF-8": (b'{"patient": {"id": "\xff"}}', "is not UTF-8 at byte 21"),
     "nested without end": (b"[" * 100_000, "nested too deeply"),
-    "a member twice": (b'{"patient": {"id": "p-2", "id": "p-3"}}', "holds the member 'id' twice"),
+    "a member twice": (b'{"patient": {"id": "p-2", "id": "p-3"}}', "contains the member 'id' twice"),
     "not a number": (b'{"patient": {"id": NaN}}', "is not JSON: NaN"),
     "a lone surrogate": (b'{"practitioner": {"id": "x", "login": "x@x", "name": "\\ud800"}}', "surrogate"),
     "two kinds": ({"patient": {}, "grant": {}}, "has 2 members"),

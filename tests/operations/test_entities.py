@@ -170,7 +170,7 @@ def older(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
         return contents
 
     with monkeypatch.context() as before:
-        before.setattr(entity_operations, "told_entity", as_before)
+        before.setattr(entity_operations, "serialize_entity", as_before)
         for name, properties in OLDER.items():
             answered(put(admin, name, **properties))
     answered(put(admin, "d-old", patient="p-1", title="Knee"))

@@ -33,13 +33,13 @@ def both(postgresql_url: str, sqlite_url: str) -> Iterator[tuple[Database, Datab
 def rows(database: Database, table: str) -> list[tuple[Any, ...]]:
     columns = [column.name for column in database.get_columns(table)]
     names = ", ".join(f'CAST("{name}" AS TEXT)' if name == "body" else f'"{name}"' for name in sorted(columns))
-    found = database.execute_sql(f'SELECT {names} FROM "{table}" ORDER BY {ORDER.get(table, "id")}').fetchall()
-    plain = [tuple(bytes(value) if isinstance(value, memoryview) else value for value in row) for row in found]
+    stored = database.execute_sql(f'SELECT {names} FROM "{table}" ORDER BY {ORDER.get(table, "id")}').fetchall()
+    plain = [tuple(bytes(value) if isinstance(value, memoryview) else value for value in row) for row in stored]
     at = sorted(columns).index("body") if "body" in columns else None
     return plain if at is None else [row[:at] + row[at + 1 :] for row in plain]
 
 
-def some(chance: random.Random, number: int) -> NewEvent:
+def random_event(chance: random.Random, number: int) -> NewEvent:
     body = {"after": {"owner": chance.choice(TEXTS[2:])}, "n": number, "why": chance.choice(TEXTS)}
     patient = chance.choice(("", "p-1", "p-2"))
     return NewEvent("grant:started", chance.choice(("", "north", "city")), body, patient, chance.choice(TEXTS))
@@ -54,7 +54,7 @@ def test_both_databases_write_the_same_record(both: tuple[Database, Database], s
         at = NOW + timedelta(seconds=chance.randrange(-5, 5))
         client, address = chance.choice((None, 7)), chance.choice(("", "::1"))
         actor = Actor(chance.choice(("", "alice")), at, client, None, f"r-{turn}", address)
-        happened = [some(chance, number) for number in range(size)]
+        events = [random_event(chance, number) for number in range(size)]
         half = chance.randrange(size + 1)
         answers = [
             (RecordedQuestion(("practitioner", "bob"), "view", ("patient", f"p-{n}")), decided(at))
@@ -62,12 +62,12 @@ def test_both_databases_write_the_same_record(both: tuple[Database, Database], s
         ]
         for database in both:
             with pipelined(database):
-                append(database, actor, happened[:half])
-                append(database, actor, happened[half:], at - timedelta(seconds=1))
+                append(database, actor, events[:half])
+                append(database, actor, events[half:], at - timedelta(seconds=1))
             if database is ours:  # the secrets are random
                 for value, whose in rows(ours, "personal_secret"):
-                    asked = "INSERT INTO personal_secret (whose, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
-                    theirs.execute_sql(asked, (whose, value))
+                    insert = "INSERT INTO personal_secret (whose, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
+                    theirs.execute_sql(insert, (whose, value))
             if turn % 5 == 0:
                 record_decisions(database, Actor("bob", at), answers)
                 seal(database, NOW)
@@ -77,12 +77,12 @@ def test_both_databases_write_the_same_record(both: tuple[Database, Database], s
         assert rows(ours, table) == rows(theirs, table), table
     for database in both:
         findings = verification(database).report.findings
-        assert {one.kind for one in findings} == {"deleted fact"}, "nothing but that these grants stand nowhere"
+        assert {finding.kind for finding in findings} == {"deleted fact"}, "nothing but that these grants stand nowhere"
 
 
-def add(database: Database, *happened: NewEvent, then: Callable[[], object] = bool) -> None:
+def add(database: Database, *events: NewEvent, then: Callable[[], object] = bool) -> None:
     with database.atomic():
-        append(database, Actor("", NOW), happened)
+        append(database, Actor("", NOW), events)
         then()
 
 
@@ -120,13 +120,13 @@ def test_who_reads_on_misses_nothing(postgresql_url: str) -> None:
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     database, last = connect(postgresql_url), 0
-    for one in writers:
-        one.start()
+    for writer in writers:
+        writer.start()
     while not writing.is_set():
-        if not any(one.is_alive() for one in writers):
+        if not any(writer.is_alive() for writer in writers):
             writing.set()
-        found = database.execute_sql("SELECT id FROM event WHERE id > %s ORDER BY id", (last,)).fetchall()
-        seen += [number for (number,) in found]
+        stored = database.execute_sql("SELECT id FROM event WHERE id > %s ORDER BY id", (last,)).fetchall()
+        seen += [number for (number,) in stored]
         last = seen[-1] if seen else 0
     assert len(seen) == database.execute_sql("SELECT count(*) FROM event").fetchone()[0] == 4 * 79
     close_all(database)

@@ -17,9 +17,9 @@ from api import sealer
 from authz.database import Database, close_all, connect, migrate, write_back
 from authz.domain import to_micros
 from authz.errors import InvalidInput, Unavailable
-from authz.models import Decision, Event, Seal
+from authz.models import Event, RecordedDecision, Seal
 from authz.policy.compiler import compile_texts
-from authz.policy.decision import Decision as Decided
+from authz.policy.decision import Decision
 from authz.record import (
     Actor,
     RecordedQuestion,
@@ -35,7 +35,7 @@ from authz.record.sealing import count_unsealed
 from tests.support.people import NOW
 
 ASKED = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
-GIVEN = Decided(False, "denied", "f" * 64, to_micros(NOW))
+GIVEN = Decision(False, "denied", "f" * 64, to_micros(NOW))
 
 
 def answer(database: Database, request: str, now: datetime = NOW) -> None:
@@ -43,7 +43,13 @@ def answer(database: Database, request: str, now: datetime = NOW) -> None:
 
 
 def requests(database: Database) -> list[str]:
-    return [one for (one,) in Decision.select(Decision.request_id).order_by(Decision.id).tuples().execute(database)]
+    return [
+        one
+        for (one,) in RecordedDecision.select(RecordedDecision.request_id)
+        .order_by(RecordedDecision.id)
+        .tuples()
+        .execute(database)
+    ]
 
 
 def test_answers_given_at_the_same_time_share_a_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,10 +89,10 @@ def test_one_bad_row_fails_alone(database: Database) -> None:
     log = get_decision_log(database)
     good, bad = (log_module.PendingRows([_row(client)]) for client in (None, 10**6))
     log._queue += [good, bad]
-    log._write_all()
+    log._write_queue()
     assert (good.done, good.error) == (True, None)
     assert isinstance(bad.error, Unavailable)
-    assert Decision.select().count(database) == 1
+    assert RecordedDecision.select().count(database) == 1
 
 
 def test_a_fault_of_ours_records_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +102,7 @@ def test_a_fault_of_ours_records_nobody(database: Database, monkeypatch: pytest.
     log._queue += waiting
     monkeypatch.setattr(log, "_commit", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        log._write_all()
+        log._write_queue()
     assert [type(one.error) for one in waiting] == [Unavailable, Unavailable]
 
 
@@ -163,10 +169,10 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
     answer(database, "slow")
     answer(other, "quick")
     with pytest.raises(Unavailable, match="lock timeout"):
-        seal(other, NOW, patience="50ms")
+        seal(other, NOW, lock_timeout="50ms")
     assert Seal.select().count(other) == 0
     transaction.__exit__(None, None, None)
-    assert seal(other, NOW, patience="50ms") == 2
+    assert seal(other, NOW, lock_timeout="50ms") == 2
     close_all(database)
     close_all(other)
 
@@ -210,15 +216,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_who_seals_ends_with_the_service(sqlite_url: str, tmp_path: Path) -> None:
     """A service that is killed leaves nobody behind who holds its database."""
-    made = subprocess.run(
+    service = subprocess.run(
         [sys.executable, "-c", _ORPHAN, sqlite_url, str(tmp_path / "sealing")],
         capture_output=True,
         timeout=60,
         check=False,
     )
-    left = Path(f"/proc/{int(made.stdout)}")
+    process = Path(f"/proc/{int(service.stdout)}")
     for _ in range(200):
-        if not left.exists() or "\nState:\tZ" in (left / "status").read_text():
+        if not process.exists() or "\nState:\tZ" in (process / "status").read_text():
             break
         threading.Event().wait(0.05)
     else:

@@ -28,7 +28,7 @@ from authz.record import Actor, seal
 from authz.record.erasure import ERASED_NAME, erase
 from authz.record.leaves import canonical
 from authz.record.merkle import Frontier, consistency, inclusion, leaf_hash, node_hash
-from authz.record.trees import nodes_of, trees
+from authz.record.trees import node_reader, trees
 from tests.support.people import NOW
 from tests.support.recorded import ANSWERS, ASKED, answer, record
 
@@ -53,9 +53,9 @@ def test_roots_agree_with_another_implementation() -> None:
 
     other, edge, random_ = InmemoryTree(algorithm="sha256"), Frontier(), random.Random(6)
     while edge.size < 70:
-        some = [str(edge.size + at).encode() for at in range(random_.choice((1, 1, 2, 5, 16)))]
-        edge, _ = edge.append([leaf_hash(one) for one in some])
-        for one in some:
+        entries = [str(edge.size + at).encode() for at in range(random_.choice((1, 1, 2, 5, 16)))]
+        edge, _ = edge.append([leaf_hash(one) for one in entries])
+        for one in entries:
             other.append_entry(one)
         assert edge.root == other.get_root()
 
@@ -99,12 +99,12 @@ def test_leaves_are_canonical(value: Any) -> None:
 
 def test_every_row_is_in_a_tree(recorded: Database) -> None:
     """Events and sealed answers are all covered, each in its subscription's tree; what is not sealed is counted."""
-    found = verification(recorded)
-    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
-    assert set(found.sizes) == {"", "north", "city", "harbour"}
+    verify_database = verification(recorded)
+    assert (verify_database.ok, verify_database.problem, verify_database.report.unsealed) == (True, None, 0)
+    assert set(verify_database.sizes) == {"", "north", "city", "harbour"}
     seals = Seal.select().count(recorded)
-    assert found.report.rows == Event.select().count(recorded) + ANSWERS + seals
-    assert {name: edge.root.hex() for name, edge in trees(recorded).items()} == found.roots
+    assert verify_database.report.rows == Event.select().count(recorded) + ANSWERS + seals
+    assert {name: edge.root.hex() for name, edge in trees(recorded).items()} == verify_database.roots
     answer(recorded, NOW, range(3))
     assert verification(recorded).report.unsealed == 3
     assert seal(recorded, NOW) == 3
@@ -127,7 +127,7 @@ def test_stored_nodes_make_the_proofs(recorded: Database, signer: Signer) -> Non
     answer(recorded, NOW, range(1))
     with pytest.raises(InvalidInput, match="not sealed"):
         prove_decision(recorded, ANSWERS + 1)
-    nodes = nodes_of(recorded, "north")
+    nodes = node_reader(recorded, "north")
     assert nodes(3, 1) == node_hash(nodes(2, 2), nodes(2, 3))
 
 
@@ -216,7 +216,7 @@ def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Si
 
 @pytest.fixture
 def exported(sqlite_url: str, signer: Signer, tmp_path: Path) -> Iterator[Path]:
-    """The log and a checkpoint as files, and the verifier as a lone script beside them."""
+    """Write the log and a checkpoint to files, next to a copy of the verifier script."""
     database = connect(sqlite_url)
     database.connect()
     record(database)
@@ -229,7 +229,7 @@ def exported(sqlite_url: str, signer: Signer, tmp_path: Path) -> Iterator[Path]:
 
 
 def lone(where: Path, *given: str) -> subprocess.CompletedProcess[str]:
-    """The script in an interpreter that finds nothing of ours."""
+    """Run the script in an interpreter that cannot import this project."""
     return subprocess.run(
         [sys.executable, "-P", "lone.py", *given], cwd=where, capture_output=True, text=True, check=False
     )
@@ -237,18 +237,18 @@ def lone(where: Path, *given: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_verifier_runs_alone(exported: Path, signer: Signer) -> None:
     """Without our code it finds an exported log whole, and a changed line not."""
-    said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
-    assert (said.returncode, said.stderr) == (0, "")
-    assert "\nVERIFIED: " in said.stdout
+    verifier = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
+    assert (verifier.returncode, verifier.stderr) == (0, "")
+    assert "\nVERIFIED: " in verifier.stdout
     text = (exported / "log").read_text()
     (exported / "log").write_text(text.replace('"actor": "alice"', '"actor": "erin"', 1))
-    said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
-    assert said.returncode == 1
-    assert "NOT VERIFIED: changed row: event " in said.stdout
+    verifier = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
+    assert verifier.returncode == 1
+    assert "NOT VERIFIED: changed row: event " in verifier.stdout
     hidden = [{**one, "rows": None} if "rows" in one else one for one in map(json.loads, text.splitlines())]
     (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in hidden))
-    said = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
-    assert "NOT VERIFIED: deleted row: decisions " in said.stdout
+    verifier = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
+    assert "NOT VERIFIED: deleted row: decisions " in verifier.stdout
     (exported / "log").write_text("".join(text.splitlines(keepends=True)[:-1]))
     assert lone(exported, "log").stderr == "verify: the log is damaged: its end is not there\n"
     bare = [{name: value for name, value in one.items() if name != "rows"} for one in hidden]

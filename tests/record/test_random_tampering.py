@@ -24,7 +24,7 @@ Cell = tuple[str, str]
 
 
 def uncovered() -> dict[str, set[str]]:
-    """What docs/audit.md says that no proof covers: the columns by their tables, all of them for `*`."""
+    """Return the columns that no proof covers by docs/audit.md, by table; `*` is every column."""
     text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text().partition("### What no proof covers")[2]
     rows = re.findall(r"^\| (`[^|]*) \|", text, re.M)
     listed: dict[str, set[str]] = {}
@@ -47,12 +47,12 @@ def covered_columns() -> list[Cell]:
 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, str]]:
-    """A record with a row in each table, without its guards, and the key."""
-    there = tmp_path_factory.mktemp("sealed")
-    database = connect(f"sqlite:///{there}/caregrant.db")
+    """Return a record with a row in each table, without its triggers, and the key."""
+    folder = tmp_path_factory.mktemp("sealed")
+    database = connect(f"sqlite:///{folder}/caregrant.db")
     migrate(database)
     fill_all(database)
-    signer = Signer.make(str(there / "key"), "clinic.example/log")
+    signer = Signer.make(str(folder / "key"), "clinic.example/log")
     checkpoint(database, signer, NOW)
     unlock(database)
     yield database, str(signer.key)

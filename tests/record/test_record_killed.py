@@ -41,11 +41,11 @@ class Client(threading.Thread):
             try:
                 connection.request("POST", EVALUATION, body, headers | {"Content-Type": "application/json"})
                 response = connection.getresponse()
-                told = json.loads(response.read())
+                content = json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError):
                 connection.close()
                 return
-            assert response.status == 200, told
+            assert response.status == 200, content
             self.answered.append(request)
 
 
@@ -66,9 +66,9 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
         answers += len(answered)
     database = connect(database_url)
     seal(database, datetime.now(UTC))
-    found = verification(database)
-    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
-    assert found.report.rows > answers
+    verify_database = verification(database)
+    assert (verify_database.ok, verify_database.problem, verify_database.report.unsealed) == (True, None, 0)
+    assert verify_database.report.rows > answers
     assert Event.select().where(Event.kind == "policy:loaded").count(database) == 1
     close_all(database)
 
@@ -76,8 +76,8 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
 def test_what_is_buffered_is_written_when_it_is_told_to_stop(database_url: str, key: str) -> None:
     """`buffered` loses answers to kill -9 alone: a server that ends as it should writes them first."""
     port = free_port()
-    words = ("serve", "--decision-log", "buffered", "--database", database_url)
-    with serving(*words, port=port) as server:
+    arguments = ("serve", "--decision-log", "buffered", "--database", database_url)
+    with serving(*arguments, port=port) as server:
         assert [ask(port, key, question("bob"))[0] for _ in range(5)] == [200] * 5
         server.terminate()
         server.wait(15)
@@ -88,8 +88,8 @@ def test_what_is_buffered_is_written_when_it_is_told_to_stop(database_url: str, 
 
 def under_load(url: str, port: int, bearer: str, name: str, seconds: float) -> list[str]:
     """Serve, ask from all sides, and kill every process of the server after so many seconds."""
-    words = [str(COMMAND), "serve", "--workers", "2", "--database", url, "--port", str(port)]
-    server = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    arguments = [str(COMMAND), "serve", "--workers", "2", "--database", url, "--port", str(port)]
+    server = subprocess.Popen(arguments, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(400):
             try:
@@ -112,5 +112,6 @@ def under_load(url: str, port: int, bearer: str, name: str, seconds: float) -> l
 
 
 def requests_of(database: Database, prefix: str) -> list[str]:
-    found = RecordedDecision.select(RecordedDecision.request_id).where(RecordedDecision.request_id.startswith(prefix))
-    return [one for (one,) in found.tuples().execute(database)]
+    query = RecordedDecision.select(RecordedDecision.request_id)
+    query = query.where(RecordedDecision.request_id.startswith(prefix))
+    return [one for (one,) in query.tuples().execute(database)]

@@ -30,18 +30,19 @@ def swap(database: Database) -> None:
         for number in (202, 204)
     )
     for number, row in ((202, other), (204, one)):
-        said = dict(zip(columns, row, strict=True))
-        Event.update(said).where(Event.id == number).execute(database)
+        values = dict(zip(columns, row, strict=True))
+        Event.update(values).where(Event.id == number).execute(database)
 
 
 def truncate(database: Database) -> None:
-    """The last leaves of a tree go, with their rows, and the tree is told to be what it was before."""
+    """Delete the last leaves of a tree with their rows, and store the tree as it was before them."""
     lines = [line for line in log_lines(database) if "hash" in line or "tree" in line]
     begin = next(at for at, line in enumerate(lines) if line.get("tree") == "north")
     leaves = [bytes.fromhex(line["hash"]) for line in lines[begin + 1 :][: lines[begin]["size"]]][:-5]
     edge, _ = Frontier().append(leaves)
-    gone = MerkleLeaf.select(MerkleLeaf.event).where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size)
-    Event.delete().where(Event.id.in_([one for (one,) in gone.tuples().execute(database) if one])).execute(database)
+    last_leaves = MerkleLeaf.select(MerkleLeaf.event).where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size)
+    events = [event for (event,) in last_leaves.tuples().execute(database) if event]
+    Event.delete().where(Event.id.in_(events)).execute(database)
     seals = MerkleLeaf.select(MerkleLeaf.seal).where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size)
     for (one,) in list(seals.tuples().execute(database)):
         for number, last in Seal.select(Seal.first, Seal.last).where(Seal.id == one).tuples().execute(database):
@@ -168,12 +169,12 @@ TAMPERING: dict[str, tuple[Callable[[Database], None], str]] = {
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str, str]]:
     """Each database in turn with a record, what was kept of its checkpoints, and the key; tests leave it as it was."""
-    there = tmp_path_factory.mktemp("sealed")
-    sqlite = f"sqlite:///{there}/caregrant.db"
+    folder = tmp_path_factory.mktemp("sealed")
+    sqlite = f"sqlite:///{folder}/caregrant.db"
     database = connect(sqlite if request.param == "sqlite" else request.getfixturevalue("postgresql_module_url"))
     migrate(database)
     fill_all(database)
-    key = Signer.make(str(there / "key"), "clinic.example/log")
+    key = Signer.make(str(folder / "key"), "clinic.example/log")
     yield database, "\n".join(format_note(note) for note in checkpoint(database, key, NOW)), str(key.key)
     close_all(database)
 
@@ -186,15 +187,15 @@ SQLITE_ALONE = {"a permit of another type", "a name twice in a body"}
 def test_tampering_is_found_and_named(what: str, sealed: tuple[Any, str, str]) -> None:
     """Each way of changing the record is found by the verifier, and named with the first row that shows it."""
     database, kept, key = sealed
-    work, name = TAMPERING[what]
+    tamper, name = TAMPERING[what]
     with database.atomic() as transaction:
         unlock(database)
         if what in SQLITE_ALONE and database.dialect == "postgresql":
             with pytest.raises(FAULTS):
-                work(database)
+                tamper(database)
             transaction.rollback()
             return
-        work(database)
+        tamper(database)
         report = judge(database, kept, key)
         transaction.rollback()
     assert report.verdict.exit_code == 1

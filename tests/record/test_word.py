@@ -29,8 +29,8 @@ from tests.support.tampering import judge, sql, unlock
 MONTH = f"{NOW:%Y-%m}"
 
 
-def words(database: Database, *given: Any, **more: Any) -> tuple[str, int]:
-    """The word of both verifiers, and the leaves that are proven."""
+def word_of(database: Database, *given: Any, **more: Any) -> tuple[str, int]:
+    """Return the verdicts of both verifiers, and the leaves that are proven."""
     report = judge(database, *given, **more)
     return report.verdict.word, report.proven
 
@@ -45,10 +45,10 @@ def kinds(database: Database, *given: Any, **more: Any) -> set[str]:
 def test_verified_is_every_leaf_of_every_tree(recorded: Database, signer: Signer) -> None:
     """Without a checkpoint nothing is proven; with the key all; with what came later, or waits, all but that."""
     key = str(signer.key)
-    assert words(recorded, "", key) == ("PARTLY VERIFIED", 0)
+    assert word_of(recorded, "", key) == ("PARTLY VERIFIED", 0)
     kept = checkpoint(recorded, signer, NOW)
     leaves = sum(note.size for note in kept)
-    assert words(recorded, "", key) == ("VERIFIED", leaves)
+    assert word_of(recorded, "", key) == ("VERIFIED", leaves)
     north = next(format_note(note) for note in kept if note.origin.endswith("/north"))
     report = judge(recorded, north)
     assert (report.verdict.word, report.verdict.exit_code) == ("PARTLY VERIFIED", 3)
@@ -65,9 +65,9 @@ def test_verified_is_every_leaf_of_every_tree(recorded: Database, signer: Signer
 def test_what_nobody_can_believe_proves_nothing(recorded: Database, signer: Signer, tmp_path: Path) -> None:
     """Checkpoints of the database prove nothing without a key, and those of another key nothing with it."""
     checkpoint(recorded, signer, NOW)
-    assert words(recorded) == ("PARTLY VERIFIED", 0)
+    assert word_of(recorded) == ("PARTLY VERIFIED", 0)
     forger = Signer.make(str(tmp_path / "forger"), signer.key.name)
-    assert words(recorded, "", str(forger.key)) == ("NOT VERIFIED", 0)
+    assert word_of(recorded, "", str(forger.key)) == ("NOT VERIFIED", 0)
 
 
 def test_a_tree_made_anew_without_its_checkpoints_is_not_proven(recorded: Database, signer: Signer) -> None:
@@ -82,7 +82,7 @@ def test_a_tree_made_anew_without_its_checkpoints_is_not_proven(recorded: Databa
     seal(recorded, NOW)
     report = judge(recorded, "", str(signer.key))
     assert (report.verdict.word, report.proven) == ("PARTLY VERIFIED", 0)
-    assert words(recorded, kept, str(signer.key))[0] == "NOT VERIFIED"
+    assert word_of(recorded, kept, str(signer.key))[0] == "NOT VERIFIED"
 
 
 def test_the_time_of_a_checkpoint_is_unsigned(recorded: Database, signer: Signer) -> None:
@@ -174,8 +174,8 @@ def erase_silently(database: Database, whose: str) -> None:
     for noun, model in models.items():
         which = (model.actor == whose.partition(":")[2], model.address != "")
         for number, text in list(model.select(model.id, model.address).where(*which).tuples().execute(database)):
-            held = commitment(bytes(secret), noun, number, "address", text)
-            ErasedField.insert(noun=noun, row=number, field="address", commitment=held).execute(database)
+            stored = commitment(bytes(secret), noun, number, "address", text)
+            ErasedField.insert(noun=noun, row=number, field="address", commitment=stored).execute(database)
         model.update(address="").where(*which).execute(database)
     PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(database)
 
@@ -203,8 +203,8 @@ def test_a_text_beside_its_commitment_is_compared(recorded: Database, table: str
         PersonalSecret.select(PersonalSecret.value).where(PersonalSecret.whose == whose).tuples().execute(recorded)
     )
     unlock(recorded)
-    held = commitment(bytes(secret), table, number, "address", text)
-    ErasedField.insert(noun=table, row=number, field="address", commitment=held).execute(recorded)
+    stored = commitment(bytes(secret), table, number, "address", text)
+    ErasedField.insert(noun=table, row=number, field="address", commitment=stored).execute(recorded)
     recorded.execute_sql(f"UPDATE {table} SET address = '203.0.113.9' WHERE id = {number}")
     assert "changed row" in kinds(recorded)
     PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(recorded)
@@ -220,14 +220,14 @@ def test_a_true_erasure_stays_verified(recorded: Database, signer: Signer) -> No
     erase(recorded, Actor("", NOW), "patient:p-5")
     erase(recorded, Actor("", NOW), "practitioner:alice")
     checkpoint(recorded, signer, NOW)
-    assert words(recorded, "", str(signer.key))[0] == "VERIFIED"
+    assert word_of(recorded, "", str(signer.key))[0] == "VERIFIED"
 
 
 # Rows by name.
 
 
 def sealed(numbers: range) -> tuple[dict[str, Any], bytes, bytes, list[tuple[int, bytes]]]:
-    """A seal over rows of these ids: its content, root, marks, rows."""
+    """Build a seal over rows with these ids; return its content, root, marks and rows."""
     rows = [(number, leaf_hash(str(number).encode())) for number in numbers]
     content = {"id": 1, "first": numbers[0], "last": numbers[-1], "count": len(rows)}
     leaves = [leaf for _, leaf in rows]

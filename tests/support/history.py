@@ -14,7 +14,7 @@ from authz.callers.clients import add_client
 from authz.database import Database
 from authz.domain import FOREVER, to_micros
 from authz.errors import NotEligible
-from authz.models import Decision, Event, Grant, Membership, Review
+from authz.models import Event, Grant, Membership, RecordedDecision, Review
 from authz.operations import (
     ReviewVerdict,
     add_patient,
@@ -30,7 +30,7 @@ from authz.operations import (
     transfer,
 )
 from authz.policy.compiler import compile_texts, load
-from authz.policy.decision import Decision as Decided
+from authz.policy.decision import Decision
 from authz.policy.pdp import PDP
 from authz.record import Actor, RecordedQuestion, record_decisions
 from authz.record.policies import record_policy_loaded
@@ -417,11 +417,11 @@ class History:
     def _forge(self, name: str, who: str, patient: str) -> None:
         """A permit that no policy gave."""
         actor = self.by(who)
-        decided = Decided(True, "permitted", self.pdp.version, to_micros(actor.now), ("R5",))
+        decided = Decision(True, "permitted", self.pdp.version, to_micros(actor.now), ("R5",))
         asked = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose="TREAT")
         record_decisions(self.database, actor, [(asked, decided)])
         self.ledger.given.append(Given(actor.now, who, patient, True, "TREAT", actor.request_id, False, forged=True))
-        number = Decision.select(Decision.id).order_by(Decision.id.desc()).limit(1)
+        number = RecordedDecision.select(RecordedDecision.id).order_by(RecordedDecision.id.desc()).limit(1)
         self.ledger.planted[name] = number.execute(self.database)[0].id
 
 

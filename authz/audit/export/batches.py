@@ -112,8 +112,8 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
             number, tree, at = row["id"], row["subscription"], row["asked_at"]
             if row["address"] and not stored["address"]:
                 whose = whose_address(row)
-                count, *first = span.erased.get(whose, (0, tree, f"decision {number}"))
-                span.erased[whose] = count + 1, *first
+                count, first, where = span.erased.get(whose, (0, tree, f"decision {number}"))
+                span.erased[whose] = count + 1, first, where
             month = _month(at)
             if month:
                 fault = clock.find_fault(tree, at)

@@ -1,0 +1,103 @@
+"""What is stored: the facts that policies read, the callers, and the record.
+
+Each fact is a row with a life ``[started_at, ended_at)``; ending a fact sets `ended_at`, and no row is deleted.
+The models are bound to no database: a query takes the database that it runs on, so that one process may use several.
+What the database enforces is declared here, and in the migrations if it takes a trigger.
+"""
+
+from peewee import Model
+
+from authz.models.callers import Client, IdempotentResponse, RequestCount, Secret
+from authz.models.facts import (
+    Entity,
+    EntityLink,
+    Grant,
+    Licence,
+    Membership,
+    Notification,
+    Patient,
+    Practitioner,
+    Review,
+    StandingShare,
+    Subscription,
+)
+from authz.models.fields import Fact, InstantField, live_at
+from authz.models.record import (
+    Checkpoint,
+    ErasedField,
+    Event,
+    MerkleLeaf,
+    MerkleNode,
+    MerkleTree,
+    PersonalSecret,
+    PolicyText,
+    RecordedDecision,
+    Seal,
+    SpoolPosition,
+)
+
+FACTS: tuple[type[Model], ...] = (
+    Subscription,
+    Licence,
+    Practitioner,
+    Membership,
+    Patient,
+    Grant,
+    StandingShare,
+)
+"""The built-in types that a policy may name."""
+
+PROOF: tuple[type[Model], ...] = (MerkleTree, MerkleLeaf, MerkleNode, Seal, Checkpoint, PersonalSecret, ErasedField)
+"""What proves the record."""
+
+MODELS: tuple[type[Model], ...] = (
+    *FACTS,
+    Entity,
+    EntityLink,
+    Client,
+    Event,
+    RecordedDecision,
+    Notification,
+    IdempotentResponse,
+    RequestCount,
+    SpoolPosition,
+    Secret,
+    Review,
+    PolicyText,
+    *PROOF,
+)
+
+__all__ = [
+    "FACTS",
+    "MODELS",
+    "PROOF",
+    "Checkpoint",
+    "Client",
+    "Entity",
+    "EntityLink",
+    "ErasedField",
+    "Event",
+    "Fact",
+    "Grant",
+    "IdempotentResponse",
+    "InstantField",
+    "Licence",
+    "Membership",
+    "MerkleLeaf",
+    "MerkleNode",
+    "MerkleTree",
+    "Notification",
+    "Patient",
+    "PersonalSecret",
+    "PolicyText",
+    "Practitioner",
+    "RecordedDecision",
+    "RequestCount",
+    "Review",
+    "Seal",
+    "Secret",
+    "SpoolPosition",
+    "StandingShare",
+    "Subscription",
+    "live_at",
+]

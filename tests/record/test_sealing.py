@@ -1,0 +1,94 @@
+"""Sealing: the month of a seal, and processes that do the same work at the same time."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from authz.audit.integrity.verification import verification
+from authz.database import Database, close_all, connect
+from authz.domain import to_micros
+from authz.models import Event, Seal
+from authz.policy.compiler import compile_texts
+from authz.policy.decision import Decision
+from authz.record import Actor, RecordedQuestion, create_partitions, keep_policy, partitions, record_decisions, seal
+from authz.record import sealing as sealing_module
+
+BEFORE_MIDNIGHT = datetime(2026, 6, 30, 23, 59, 59, 999999, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 7, 1, tzinfo=UTC)
+QUESTION = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
+
+
+@pytest.fixture
+def other(database_url: str, database: Database) -> Iterator[Database]:
+    """Return a second connection to the database, as another process has one."""
+    second = connect(database_url)
+    yield second
+    close_all(second)
+
+
+def answer(database: Database, about: datetime, asked: datetime) -> None:
+    """Record an answer about one instant, asked at another."""
+    decision = Decision(False, "denied", "f" * 64, to_micros(about))
+    record_decisions(database, Actor("", asked), [(QUESTION, decision)])
+
+
+def test_a_seal_is_of_the_month_in_which_was_asked(database: Database) -> None:
+    """The instant that a question is about does not count, and a month ends with its last microsecond (UTC)."""
+    answer(database, about=MIDNIGHT, asked=BEFORE_MIDNIGHT)
+    answer(database, about=BEFORE_MIDNIGHT, asked=MIDNIGHT)
+    answer(database, about=datetime(2020, 1, 1, tzinfo=UTC), asked=MIDNIGHT)
+    assert seal(database, MIDNIGHT) == 3
+    seals = Seal.select(Seal.month, Seal.first, Seal.last).order_by(Seal.month).tuples().execute(database)
+    assert list(seals) == [("2026-06", 1, 1), ("2026-07", 2, 3)]
+
+
+def test_another_process_that_sealed_first_wins(
+    database: Database, other: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If another process seals decisions that this one has read, its seal is the only one."""
+    answer(database, MIDNIGHT, MIDNIGHT)
+    answer(database, MIDNIGHT, MIDNIGHT)
+    read = sealing_module.decisions
+
+    def read_slowly(*arguments: Any) -> list[dict[str, Any]]:
+        rows = read(*arguments)
+        monkeypatch.setattr(sealing_module, "decisions", read)
+        assert seal(other, MIDNIGHT) == 2
+        return rows
+
+    monkeypatch.setattr(sealing_module, "decisions", read_slowly)
+    seal(database, MIDNIGHT)
+    assert list(Seal.select(Seal.first, Seal.last).tuples().execute(database)) == [(1, 2)]
+    assert verification(database).report.leaves == 1
+    answer(database, MIDNIGHT, MIDNIGHT)
+    assert seal(database, MIDNIGHT) == 1
+    assert list(Seal.select(Seal.first, Seal.last).order_by(Seal.id).tuples().execute(database)) == [(1, 2), (3, 3)]
+
+
+def test_another_process_that_made_a_partition_first_wins(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that appears after this process looked for it is not an error, and is not reported twice."""
+    database, other = connect(postgresql_url), connect(postgresql_url)
+    create, created = partitions._create_partition, []
+
+    def create_second(postgresql: Database, month: str) -> bool:
+        assert create(other, month)
+        created.append(month)
+        return create(postgresql, month)
+
+    monkeypatch.setattr(partitions, "_create_partition", create_second)
+    assert create_partitions(database, MIDNIGHT) == []
+    assert created == ["2026-07", "2026-08", "2026-09"]
+    answer(database, MIDNIGHT, MIDNIGHT)
+    assert database.execute_sql("SELECT count(*) FROM decision_2026_07").fetchone() == (1,)
+    close_all(database)
+    close_all(other)
+
+
+def test_a_text_is_kept_once(database: Database, other: Database) -> None:
+    """A second process that keeps the same policy text finds it stored, and records nothing."""
+    policy = compile_texts({"p.polar": 'allow(_: Practitioner, "a", _: Patient);'})
+    assert keep_policy(other, Actor("", MIDNIGHT), policy)
+    assert not keep_policy(database, Actor("", MIDNIGHT), policy)
+    assert Event.select().where(Event.kind == "policy:kept").count(database) == 1
