@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from authz.domain import from_micros, parse_instant, to_micros
 from authz.errors import InvalidInput
-from authz.texts import shown
+from authz.texts import quote_value
 
 When = datetime | str | None
 """An instant: a datetime with a zone, RFC 3339, or a date such as ``2026-03-01``: midnight in the time zone."""
@@ -21,7 +21,7 @@ def parse_time_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"tz: {shown(name)} is not a time zone such as UTC or Europe/Helsinki") from error
+        raise InvalidInput(f"tz: {quote_value(name)} is not a time zone such as UTC or Europe/Helsinki") from error
 
 
 def parse_time(name: str, value: object, tz: ZoneInfo) -> datetime:
@@ -36,7 +36,7 @@ def parse_time(name: str, value: object, tz: ZoneInfo) -> datetime:
     except InvalidInput as error:
         raise InvalidInput(f"{name}: {error}, nor a day such as 2026-03-01") from error
     except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"{name}: {shown(value)} is not a day that exists") from error
+        raise InvalidInput(f"{name}: {quote_value(value)} is not a day that exists") from error
 
 
 def offset_spans(begin: int, end: int, tz: ZoneInfo) -> Iterator[tuple[int, int, int]]:

@@ -9,7 +9,7 @@ from authz.cli.options import as_json, now, open_database, setting, settings, wr
 from authz.database import connect
 from authz.errors import InvalidInput, PolicyUnknown
 from authz.policy.compiler import CompiledPolicy, Query, SqlWriter, clauses, compile_texts, load
-from authz.policy.compiler.sql import Dialect
+from authz.policy.compiler.placeholders import Dialect
 from authz.policy.history import kept_texts
 from authz.record import Actor, keep_policy, list_served_policies
 

@@ -42,7 +42,7 @@ def owned_patients(database: Database, actor: Actor, place: PagePosition) -> lis
 
 def _page(database: Database, sql: str, values: tuple[Any, ...], place: PagePosition) -> list[PatientKey]:
     """Return the next ids and sort keys of one clinic."""
-    arguments, place_values = list(values), place.values()
+    arguments, place_values = list(values), dict(place.values())
 
     def placeholder(parameter: Parameter) -> str:
         arguments.append(place_values[parameter.name[0]])

@@ -110,8 +110,8 @@ def patients(
 def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: PagePosition) -> list[tuple[str, str]]:
     """Return ids among which the requested patients are, with their sort keys, in order.
 
-    What one owns is found by its grants, and what is shared with one by the policy's role `viewer`, so that neither hides
-    among many of the other.
+    What one owns is found by its grants, and what is shared with one by the policy's role `viewer`, so that neither
+    hides among many of the other.
     """
     if role == "owner":
         return owned_patients(pdp.database, actor, place)

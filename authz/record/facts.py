@@ -191,8 +191,8 @@ def unreadable_nouns(database: Database) -> list[str]:
 def stored_keyed_facts(database: Database) -> Iterator[FactRow]:
     """Yield every stored fact of `KEYED` that this account may read."""
     secret = read_secrets(database, [DIGEST_OWNER]).get(DIGEST_OWNER, b"")
-    unreadable_nouns = unreadable_nouns(database)
-    for noun in (noun for noun in KEYED if noun not in unreadable_nouns):
+    hidden = unreadable_nouns(database)
+    for noun in (noun for noun in KEYED if noun not in hidden):
         for rows in read_pages(database, _select(noun), "id"):
             yield from ((noun, str(row[0]), _serialize_row(noun, row, secret)) for row in rows)
 

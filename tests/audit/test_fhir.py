@@ -64,7 +64,9 @@ def test_every_resource_is_valid(release: Release, decided_record: Database) -> 
         names.add((resource["resourceType"], resource["id"]))
         MODELS[release][resource["resourceType"]].model_validate_json(orjson.dumps(resource))
     assert counted["Consent"] == Grant.select().count(decided_record) + StandingShare.select().count(decided_record)
-    assert counted["AuditEvent"] == Event.select().count(decided_record) + RecordedDecision.select().count(decided_record)
+    assert counted["AuditEvent"] == Event.select().count(decided_record) + RecordedDecision.select().count(
+        decided_record
+    )
     assert len(names) == counted.total()
 
 
