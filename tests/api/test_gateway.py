@@ -9,7 +9,7 @@ from flask import Flask
 
 from api.gateway import lanes
 from api.gateway.environ import environ
-from api.gateway.lanes import KINDS, Kind, Lane, kind_of
+from api.gateway.lanes import KINDS, Lane, LaneKind, kind_of
 from api.gateway.proxies import Proxies
 from authz.errors import InvalidInput
 from tests.docs.test_docs import page
@@ -46,7 +46,7 @@ def test_the_kinds_are_documented() -> None:
     """docs/serving.md has each kind with its threads and its queue."""
     rows = re.findall(r"^\| `([a-z-]+)` \| .+ \| (\d+) \| (\d+) \|$", page("docs/serving.md"), re.MULTILINE)
     assert [(name, int(threads), int(room)) for name, threads, room in rows] == [
-        (kind.name, kind.threads, kind.room) for kind in KINDS
+        (kind.name, kind.threads, kind.queue_size) for kind in KINDS
     ]
 
 
@@ -62,7 +62,7 @@ def test_a_full_queue_refuses_at_once() -> None:
         go_on.wait(30)
         done.append(late)
 
-    lane = Lane(Kind("few", 1, 2))
+    lane = Lane(LaneKind("few", 1, 2))
     assert lane.submit(slow)
     begun.acquire(timeout=30)
     assert [lane.submit(slow) for _ in range(3)] == [True, True, False]
@@ -80,14 +80,14 @@ def test_another_thread_helps_behind_a_slow_request() -> None:
         begun.set()
         go_on.wait(30)
 
-    lane = Lane(Kind("few", 2, 10))
+    lane = Lane(LaneKind("few", 2, 10))
     lane.submit(slow)
     begun.wait(30)
     for _ in range(3):
         assert lane.submit(lambda _: quick.release())
     helped = 0
     while helped < 3:
-        lane.hurry()
+        lane.call_help()
         helped += quick.acquire(timeout=0.01)
     go_on.set()
 
@@ -101,7 +101,7 @@ def test_who_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         told.append(late)
         done.set()
 
-    Lane(Kind("few", 1, 2)).submit(work)
+    Lane(LaneKind("few", 1, 2)).submit(work)
     assert done.wait(30)
     assert told == [True]
 

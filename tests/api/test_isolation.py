@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from werkzeug.test import TestResponse
 
-from api.ops.described import Description
+from api.ops.route_documentation import RouteDocumentation
 from authz.callers.clients import add_client
 from authz.callers.tokens import sign
 from authz.database import Database, close_all, connect
@@ -217,7 +217,11 @@ def test_the_others_are_as_if_they_were_not_there(
     """Some requests one after the other, in both worlds, each undone afterwards."""
     every, north, keys = worlds
     rules = [
-        (method, rule.rule, getattr(every.flask.view_functions[rule.endpoint], "described", Description).caller)
+        (
+            method,
+            rule.rule,
+            getattr(every.flask.view_functions[rule.endpoint], "documentation", RouteDocumentation).caller,
+        )
         for rule in every.flask.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
         if not rule.rule.startswith(("/metrics", "/static"))

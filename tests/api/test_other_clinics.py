@@ -83,7 +83,12 @@ def test_t7_nobody_is_pulled_into_a_clinic(flask: Flask, database: Database, as_
 def test_t32_a_clinics_key_provisions_nothing_of_all(flask: Flask, database: Database, path: str, body: Any) -> None:
     """T32, T5: one refusal, whatever is taken or lapsed; a lapsed clinic does not resume itself."""
     key = app(flask, database, "admin", "harbour")
-    assert_problem(key.call("PUT", f"/v1/{path}", body), 403, "forbidden", "You may not provision this.")
+    assert_problem(
+        key.call("PUT", f"/v1/{path}", body),
+        403,
+        "forbidden",
+        "The key of one clinic may not change this; use the operator's key.",
+    )
 
 
 NUL = [

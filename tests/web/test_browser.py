@@ -164,7 +164,7 @@ def test_a_viewer_gives_up_and_a_manager_hands_over(there: Site, size: dict[str,
         page.goto("/patients")
         page.get_by_role("navigation", name="Main").get_by_role("link", name="Clinic").click()
         page.goto("/clinic/north/handover")
-        row = page.get_by_role("listitem").filter(has_text="Erin Eze, who left").first
+        row = page.get_by_role("listitem").filter(has_text="Erin Eze, who has left").first
         name = f"{row.get_by_role('link').first.inner_text()} ({row.locator('small').inner_text()})"
         row.get_by_role("link", name="Transfer").click()
         expect(page.get_by_text(f"Erin Eze will no longer own {name}.")).to_be_visible()

@@ -41,11 +41,11 @@ def test_the_story(as_: As, database: Database) -> None:
     alice, oscar = as_("alice"), as_("oscar")
     said = alice.done("/patients/p-1/share", action="share", colleague=" Oscar@Clinic.example", reason="cover")
     assert "Patient of alice has been shared with Oscar" in said
-    assert "Oscar viewer By a share · since" in said
+    assert "Oscar viewer Through a share · since" in said
     assert "“cover”" in said
     assert "Patient of alice Owner: Alice" in oscar.get("/patients?role=viewer")
     held = Grant.select().where(Grant.practitioner == "oscar", Grant.patient == "p-1").execute(database)[0].id
-    assert "loses this access at once" in alice.get(f"/patients/p-1/access/{held}/end")
+    assert "loses this access immediately" in alice.get(f"/patients/p-1/access/{held}/end")
     assert "The sharing of Patient of alice with Oscar has ended" in alice.done(f"/patients/p-1/access/{held}/end")
     oscar.get("/patients/p-1", 404)
     happens = alice.get("/patients/p-1/transfer")
@@ -71,9 +71,9 @@ def test_what_a_page_offers(as_: As) -> None:
     assert "Your access" in viewer
     assert "Give up access" in viewer
     assert "Transfer" not in viewer
-    assert "Through the sharing of all patients" in standing
+    assert "Through a share of all patients" in standing
     assert "Give up access" not in standing
-    assert "Being a manager does not open the patient." in manager
+    assert "Being a manager does not let you view the patient." in manager
     assert "End sharing with Bob" in manager
 
 
@@ -82,7 +82,7 @@ def test_what_a_transfer_leaves(as_: As) -> None:
     oscar, pete = as_("oscar"), as_("pete")
     oscar.done("/sharing", colleague=login("pete"))
     oscar.done("/patients/p-oscar/transfer", colleague=login("pete"))
-    told = "Only if the new owner is Oscar, you still see the patient"
+    told = "If the new owner is Oscar, you still see the patient"
     assert told in pete.get("/patients/p-oscar/transfer")
     pete.done("/patients/p-oscar/transfer", colleague=login("oscar"))
     assert "Patient of Oscar" in pete.get("/patients/p-oscar")
@@ -95,9 +95,9 @@ def test_giving_up(as_: As, database: Database) -> None:
         Grant.select().where(Grant.practitioner == who, Grant.patient == "p-1").execute(database)[0].id
         for who in ("bob", "erin")
     )
-    assert "Only the owner can share them with you again" in bob.get(f"/patients/p-1/access/{mine}/end")
+    assert "Only the owner can share the patient with you again" in bob.get(f"/patients/p-1/access/{mine}/end")
     bob.get(f"/patients/p-1/access/{other}/end", 404)
-    assert "You have given up the access to Patient of alice" in bob.done(f"/patients/p-1/access/{mine}/end")
+    assert "You have given up your access to Patient of alice" in bob.done(f"/patients/p-1/access/{mine}/end")
     assert "Nothing is shared with you" in bob.get("/patients?role=viewer")
 
 
@@ -110,10 +110,10 @@ def test_giving_up(as_: As, database: Database) -> None:
         ({"colleague": login("alice")}, 422, "This is your own e-mail"),
         ({"colleague": login("bob")}, 409, "This colleague has the patient already."),
         ({"colleague": ""}, 400, "Enter your colleague's e-mail."),
-        ({"colleague": login("oscar"), "action": ""}, 400, "Choose what shall be done."),
-        ({"colleague": login("oscar"), "until": "2020-01-01"}, 400, "The end date: lies in the past."),
-        ({"colleague": login("oscar"), "until": "soon"}, 400, "The end date: write a day as 2030-01-31."),
-        ({"colleague": login("oscar"), "reason": "x" * 501}, 400, "The reason: up to 500 characters"),
+        ({"colleague": login("oscar"), "action": ""}, 400, "Choose what you want to do."),
+        ({"colleague": login("oscar"), "until": "2020-01-01"}, 400, "The end date must be today or later."),
+        ({"colleague": login("oscar"), "until": "soon"}, 400, "Write the end date as 2030-01-31."),
+        ({"colleague": login("oscar"), "reason": "x" * 501}, 400, "The reason may have at most 500 characters"),
     ],
 )
 def test_h4_a_refused_form_keeps_what_was_typed(as_: As, form: dict[str, str], status: int, sentence: str) -> None:
@@ -173,7 +173,7 @@ def test_share_everything(as_: As, database: Database) -> None:
     assert oscar.post("/sharing", colleague=login("frank")).status_code == 422
     number = re.search(r"/sharing/(\d+)/end", oscar.client.get("/sharing").text)
     assert number
-    assert "no longer sees your patients" in oscar.get(number.group())
+    assert "does not see your patients any more" in oscar.get(number.group())
     as_("alice").get(number.group(), 404)
     assert "The sharing of all patients with Pete has ended" in oscar.done(number.group())
     assert "Nothing is shared with you" in pete.get("/patients?role=viewer")
@@ -201,12 +201,12 @@ def test_the_managers_pages(as_: As) -> None:
     dan = as_("dan")
     assert "Oscar member oscar@clinic.example" in dan.get("/clinic/north")
     waiting = dan.get("/clinic/north/handover")
-    assert "Patient of erin Owner: Erin, who left" in waiting
+    assert "Patient of erin Owner: Erin, who has left" in waiting
     assert "Patient of alice" not in waiting
     back = "/clinic/north/handover"
     said = dan.done("/selection/transfer", patient=["p-left"], colleague=login("oscar"), back=back)
     assert "Patient of erin has been transferred to Oscar" in said
-    assert "Nothing to hand over" in said
+    assert "No patient to hand over" in said
     shares = dan.client.get("/clinic/north/shares").text
     ending = re.search(r"/patients/p-1/access/\d+/end", shares)
     assert ending

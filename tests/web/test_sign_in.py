@@ -61,7 +61,7 @@ def test_the_providers_word_is_the_login(sqlite_database: Database, provider: Pr
         file.write_text(content + "\n")
     visitor = Visitor(clinic(sqlite_database, provider, **{name: str(file) for name, file in files.items()}))
     wanted = visitor.client.get("/patients/p-1").headers["Location"]
-    assert "Sign in to go on." in visitor.get(wanted)
+    assert "Sign in to continue." in visitor.get(wanted)
     assert 'href="/sign-in?next=/patients/p-1"' in visitor.client.get(wanted).text
     response = there_and_back(visitor, "/sign-in?next=/patients/p-1")
     assert response.headers["Location"] == "/patients/p-1"
@@ -323,7 +323,7 @@ def test_where_the_demonstration_is_refused(demonstration: Flask) -> None:
 def test_the_demonstrations_people_open_no_other_clinic(sqlite_database: Database) -> None:
     """On any database but the demonstration's the service does not start."""
     people.fill(sqlite_database)
-    with pytest.raises(InvalidInput, match="this database holds another"):
+    with pytest.raises(InvalidInput, match="this database has other data"):
         service(sqlite_database, demo_sign_in=True, session_key=KEY)
 
 
