@@ -90,11 +90,11 @@ class Readiness:
             self.database.require_same_file()
 
     def _check_schema(self) -> None:
-        found = schema_version(self.database)
+        version = schema_version(self.database)
         with answering(self.database):
             self.database.execute_sql("SELECT id FROM subscription LIMIT 1").fetchone()
-        if found != known_version():
-            raise Unavailable(_OTHER_SCHEMA.format(found, known_version()))
+        if version != known_version():
+            raise Unavailable(_OTHER_SCHEMA.format(version, known_version()))
 
     def _check_write(self) -> None:
         """Write and commit one row, unless the last second saw such a write.

@@ -50,8 +50,8 @@ def test_the_story(as_: As, database: Database) -> None:
     oscar.get("/patients/p-1", 404)
     happens = alice.get("/patients/p-1/transfer")
     assert "You lose access to Patient of alice." in happens
-    assert "Bob and Erin keep access through a share, unless you end these here." in happens
-    assert "Carl and Carol see the patient because you share all your patients; that ends with the transfer." in happens
+    assert "Bob and Erin keep access through a share, unless you end these shares here." in happens
+    assert "Carl and Carol see the patient because you share all your patients; this access ends with the transfer." in happens
     assert "you still see" not in happens
     said = alice.done("/patients/p-1/transfer", colleague=login("oscar"))
     assert "Patient of alice has been transferred to Oscar" in said
