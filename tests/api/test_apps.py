@@ -22,14 +22,14 @@ PAGE = (Path(__file__).parents[2] / "docs/apps.md").read_text()
 
 
 def example(title: str) -> str:
-    """The code beneath a heading."""
+    """Return the code below a heading."""
     found: list[str] = re.findall(rf"^## {title}\n.*?^```\w+\n(.*?)^```", PAGE, re.M | re.S)
     return found[0]
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The address of a service, and a key."""
+    """Yield the address of a service, and a key."""
     url = f"sqlite:///{tmp_path_factory.mktemp('apps')}/clinic.db"
     database = connect(url)
     migrate(database)

@@ -18,7 +18,7 @@ NOBODY = Proxies("")
 
 
 def seen(*items: tuple[str, str], proxies: Proxies = NOBODY, **more: Any) -> dict[str, Any]:
-    """What Flask sees of a request with these headers, as granian gives it."""
+    """Return Flask's environment of a request with these headers, as granian delivers it."""
     scope = {"method": "GET", "path": "/v1/me", "query_string": b"a=1", "scheme": "http"}
     headers = [(name.encode(), value.encode()) for name, value in items]
     ends = {"client": ("192.0.2.1", "4711"), "server": ("127.0.0.1", "8000")}

@@ -81,7 +81,7 @@ class World:
         self._counting = database.connection()
 
     def ask(self, request: dict[str, Any]) -> tuple[TestResponse, int]:
-        """An answer, and the number of statements that it took."""
+        """Return the answer to a request, and the number of statements that it took."""
         taken: list[str] = []
         self._counting.set_trace_callback(taken.append)
         response = self.flask.test_client().open(**request)
@@ -93,7 +93,7 @@ class World:
 def worlds(
     sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[World, World, dict[str, str]]]:
-    """The world with every clinic and the one with North alone, and the credentials of North's callers."""
+    """Yield the world with every clinic, the world with North alone, and the credentials of North's callers."""
     folder = tmp_path_factory.mktemp("worlds")
     key_file, made, keys = str(folder / "key.json"), [], {}
     for name in ("every", "north"):
@@ -140,7 +140,7 @@ def question(draw: Any, *, explain: bool) -> dict[str, Any]:
 
 
 def body_of(draw: Any, rule: str, *, explain: bool) -> Any:
-    """A body for a route."""
+    """Draw a body for a route."""
     colleague = draw(some.sampled_from([login(who) for who in PEOPLE]))
     if "evaluations" in rule:
         many = [question(draw, explain=explain) for _ in range(draw(some.integers(1, 4)))]
@@ -171,7 +171,7 @@ def body_of(draw: Any, rule: str, *, explain: bool) -> Any:
 
 @some.composite
 def requests(draw: Any, rules: list[tuple[str, str, str]], keys: dict[str, str]) -> dict[str, Any]:
-    """A request of a caller of North, over any route."""
+    """Draw a request of a caller of North, to any route."""
     method, rule, needed = draw(some.sampled_from([one for one in rules if one[1].startswith("/access")] * 3 + rules))
     tokens = [name for name in keys if name.startswith("token")]
     fitting = {
@@ -197,7 +197,7 @@ def requests(draw: Any, rules: list[tuple[str, str, str]], keys: dict[str, str])
 
 
 def told(response: TestResponse) -> tuple[Any, ...]:
-    """An answer, but for the instants, the random ids and the signatures of cookies of this moment."""
+    """Return an answer without instants, random ids and signatures of cookies, which always differ."""
     headers = sorted(
         (name, re.sub(r"\.[^;]*", "", value) if name == "Set-Cookie" else value)
         for name, value in response.headers

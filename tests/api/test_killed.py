@@ -66,7 +66,9 @@ def test_killed_amid_operations(database_url: str) -> None:
         with serving("serve", "--database", database_url, port=port) as process, ThreadPoolExecutor(4) as pool:
             practice = Practice(port, headers, numbers)
             working = [pool.submit(practice.go_on) for _ in range(4)]
-            time.sleep(0.15 + 0.5 * moments.random())
+            fewest = moments.randint(5, 40)
+            while len(practice.done) < fewest and not any(one.done() for one in working):
+                time.sleep(0.01 * moments.random())
             os.kill(process.pid, signal.SIGKILL)
             practice.stop.set()
             for one in working:

@@ -21,7 +21,7 @@ from tests.support.server import COMMAND
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """The handlers of this process as they were."""
+    """Restore the log handlers of this process after a test."""
     root = logging.getLogger()
     before = list(root.handlers)
     yield
@@ -29,7 +29,7 @@ def restored() -> Iterator[None]:
 
 
 def written(form: str, flask: Flask, **headers: str) -> list[str]:
-    """The lines that a refused credential and a fault leave."""
+    """Return the log lines of a refused credential and of a fault."""
     stream = io.StringIO()
     with redirect_stderr(stream):
         logs.configure(form)

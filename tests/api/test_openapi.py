@@ -77,7 +77,7 @@ def test_each_example_works(flask: Flask, document: Any) -> None:
 
 
 def placed(database: Database, path: str) -> str:
-    """A path with things in place of its parts."""
+    """Return a path with existing ids in its variable parts."""
     notice = {
         "subscription": "north",
         "at": NOW,

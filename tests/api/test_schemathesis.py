@@ -31,7 +31,7 @@ CALLERS = ("everything", "one clinic", "decide", "practitioner", "nobody")
 
 @pytest.fixture(params=CALLERS)
 def called(request: pytest.FixtureRequest, sqlite_database: Database, tmp_path: Any) -> tuple[Flask, dict[str, str]]:
-    """The service, and the headers of one kind of caller."""
+    """Return the service, and the headers of one kind of caller."""
     people.fill(sqlite_database)
     key_file = str(tmp_path / "key.json")
     flask = service(sqlite_database, development_key=key_file, public_url="http://127.0.0.1:8000", rate=0)

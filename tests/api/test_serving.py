@@ -30,7 +30,7 @@ from tests.support.server import COMMAND, free_port, get, send, serving
 
 @pytest.fixture
 def key(database_url: str) -> str:
-    """The key of an app, in the demonstration clinic."""
+    """Return the key of an app of the demonstration clinic."""
     database = connect(database_url)
     began = datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped("policies")).types, began)
@@ -56,19 +56,19 @@ def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> 
         told = get(port, "/.well-known/authzen-configuration")
         assert told["policy_decision_point"] == f"http://127.0.0.1:{port}"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     database = connect(database_url)
     assert Decision.select().count(database) == len(people)
     close_all(database)
 
 
 def metrics(port: int, database_url: str) -> str:
-    """What the service counted, over all its processes."""
+    """Return the metrics of a service, the sums over all its processes."""
     database = connect(database_url)
     key = add_client(database, name="monitoring", scopes=("audit",), now=datetime.now(UTC))
     close_all(database)
     request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         text: str = response.read().decode()
     return text
 

@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from api.v1 import events
 from authz.callers.clients import add_client
 from authz.database import Database
 from authz.domain import format_instant
 from authz.models import Decision, Event, Grant
+from authz.record import read_events
 from authz.settings import Settings
 from tests.support import people
 from tests.support.acting import login, served_since
@@ -22,14 +23,14 @@ from tests.support.people import CAST, NOW
 
 
 def app(flask: Flask, database: Database, *scopes: str, tenant: str | None = None, who: str | None = None) -> Person:
-    """An app's key, on behalf of somebody if so said."""
+    """Return an app with its own key, which acts for `who`, if named."""
     key = add_client(database, name="app", scopes=scopes, subscription=tenant, now=NOW)
     behalf = {"X-On-Behalf-Of": login(who)} if who else {}
     return Person(flask, {"Authorization": f"Bearer {key}", **behalf})
 
 
 def operator_for(flask: Flask, database: Database, who: str) -> Person:
-    """An app of the operator's, which alone may choose ids, on behalf of somebody."""
+    """Return an app of the operator, which alone may choose ids, on behalf of somebody."""
     return app(flask, database, "act", who=who)
 
 
@@ -364,14 +365,23 @@ def test_the_feed(flask: Flask, database: Database, as_: As) -> None:
         assert_problem(audit.call("GET", f"/v1/events?{wrong}"), 422, "invalid")
 
 
-def test_the_feed_waits(flask: Flask, database: Database, as_: As) -> None:
-    """A reader that waits gets the next event as soon as it is there."""
+def test_the_feed_waits(flask: Flask, database: Database, as_: As, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that found nothing and waits gets the next event as soon as it is there."""
     audit, alice = app(flask, database, "audit"), as_("alice")
     last = audit.get("/v1/events")["next"]
     body = {"colleague": login("oscar")}
+    found_nothing = threading.Event()
+
+    def read_and_tell(*arguments: Any, **options: Any) -> list[Any]:
+        rows = read_events(*arguments, **options)
+        if not rows:
+            found_nothing.set()
+        return rows
+
+    monkeypatch.setattr(events, "read_events", read_and_tell)
 
     def share() -> None:
-        time.sleep(0.5)
+        assert found_nothing.wait(30)
         alice.call("POST", "/v1/patients/p-1/shares", body)
         database.close()
 

@@ -29,7 +29,7 @@ SOFT, HARD = ({**DELETE, "properties": {"soft": soft}} for soft in (True, False)
 
 @pytest.fixture
 def scenario(database: Database) -> Callable[[str], App]:
-    """An app that asks a service with one of the directories beside this file."""
+    """Return a function: the app of a service with the policy and the facts of a folder beside this file."""
 
     def start(name: str) -> App:
         policy = load(HERE / name)

@@ -28,7 +28,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def popup(page: Page, text: str) -> None:
-    """The pop-up at the bottom left says this, and is announced."""
+    """Expect this text in the pop-up at the bottom left, and its announcement."""
     said = page.get_by_role("status")
     expect(said).to_contain_text(text)
     box, size = said.bounding_box(), page.viewport_size

@@ -24,12 +24,12 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def case(number: int, script: bool = True) -> str:
-    """A patient of crowd-1, one for each way to run a test."""
+    """Return a patient of crowd-1, another one for each variant of a test."""
     return f"/patients/c-{number + (0 if script else 1):03}"
 
 
 def row(page: Page, who: str) -> str:
-    """The value of a colleague's radio button."""
+    """Return the value of a colleague's radio button."""
     return f"input[name=colleague][value='{who}@north.example']"
 
 

