@@ -6,7 +6,6 @@ both (T3). No member of a request's body says who acts.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from flask import current_app, g, request
 
@@ -176,5 +175,11 @@ def actor_of(client: Caller) -> Actor:
 
 
 def _actor(practitioner: str, client: Caller | None) -> Actor:
-    through: dict[str, Any] = {} if client is None else {"client": client.id, "tenant": client.subscription}
-    return Actor(practitioner, now(), request_id=request_id(), address=request.remote_addr or "", **through)
+    return Actor(
+        practitioner,
+        now(),
+        client=None if client is None else client.id,
+        tenant=None if client is None else client.subscription,
+        request_id=request_id(),
+        address=request.remote_addr or "",
+    )

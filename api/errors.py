@@ -6,7 +6,6 @@ This is the only module that knows HTTP statuses. `PROBLEMS` lists each kind of 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 from flask import Flask, Response, request
@@ -85,7 +84,7 @@ def malformed_request(*errors: tuple[str, str]) -> Problem:
 def problem_response(problem: Problem) -> Response:
     """Return the JSON response of a problem (RFC 9457)."""
     status, title = PROBLEMS[problem.kind]
-    body: dict[str, Any] = {
+    body: dict[str, object] = {
         "type": f"/problems/{problem.kind}",
         "title": title,
         "status": status,

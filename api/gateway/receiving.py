@@ -214,7 +214,7 @@ class Gateway:
         try:
             self._log.commit([record for _, _, records in uncommitted for record in records])
         except BaseException:  # each record has its error
-            _log.exception("the record failed")
+            _log.exception("the commit of decision records failed")
         for request, response, records in uncommitted:
             failed = next((record for record in records if record.error is not None or not record.done), None)
             if failed is None:

@@ -16,7 +16,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing.util import Finalize
 from queue import Full, Queue
-from typing import Any
 
 from flask import g, has_request_context, request
 
@@ -89,8 +88,8 @@ def configure(log_format: str) -> None:
     Finalize(None, handler.flush, exitpriority=0)  # multiprocessing does not run atexit in its processes
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields: dict[str, Any] = {
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, object] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": record.levelname,
         "logger": record.name,
@@ -108,11 +107,11 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-def _serialize_json(fields: Mapping[str, Any]) -> str:
+def _serialize_json(fields: Mapping[str, object]) -> str:
     return json.dumps(fields)  # ASCII only
 
 
-def _serialize_text(fields: Mapping[str, Any]) -> str:
+def _serialize_text(fields: Mapping[str, object]) -> str:
     head = f"{fields['time']} {fields['level']}"
     return " ".join([head, *(f"{name}={_quote(value)}" for name, value in list(fields.items())[2:])])
 

@@ -9,7 +9,6 @@ import time
 from collections import Counter as Tally
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
 
 from flask import Flask, Response, g, request
 
@@ -87,7 +86,7 @@ def exposition_text() -> tuple[bytes, str]:
     from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest  # noqa: PLC0415
     from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
 
-    registry: Any = REGISTRY
+    registry = REGISTRY
     if _folder:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, _folder[0])

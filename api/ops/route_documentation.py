@@ -22,7 +22,7 @@ class QueryParameter:
     """A query parameter with its JSON schema."""
 
     name: str
-    schema: Mapping[str, Any]
+    schema: Mapping[str, object]
     description: str
 
 
@@ -40,7 +40,7 @@ class RouteDocumentation:
     status: int = 200
     query: tuple[QueryParameter, ...] = ()
     idempotency_key: bool = False
-    example: Mapping[str, Any] | None = None
+    example: Mapping[str, object] | None = None
 
 
 _BOOLEAN = {"type": "string", "enum": ["true", "false"], "default": "false"}
@@ -83,7 +83,7 @@ def document_route(
     status: int = 200,
     query: tuple[QueryParameter, ...] = (),
     idempotency_key: bool = False,
-    example: Mapping[str, Any] | None = None,
+    example: Mapping[str, object] | None = None,
 ) -> Callable[[View], View]:
     """Return a decorator that documents a view; the arguments are the fields of `RouteDocumentation`."""
     documentation = RouteDocumentation(caller, request_body, response_body, status, query, idempotency_key, example)

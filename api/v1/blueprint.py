@@ -23,7 +23,7 @@ _KEY = "Idempotency-Key"
 Result = TypeVar("Result")
 
 
-def json_response(value: Any, status: int = 200) -> Response:
+def json_response(value: object, status: int = 200) -> Response:
     """Return a response with a JSON body."""
     return Response(orjson.dumps(value), status, content_type="application/json")
 
@@ -31,7 +31,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 def run_operation(
     operation: Callable[..., Result],
     status: int,
-    serialize: Callable[[Result], Any] | None = None,
+    serialize: Callable[[Result], object] | None = None,
     *,
     actor: Actor | None = None,
     batch: str = "",

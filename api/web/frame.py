@@ -5,7 +5,6 @@ the PDP permits; no page knows a rule.
 """
 
 from hashlib import sha256
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -88,7 +87,7 @@ def isolate(name: str) -> Markup:
     return Markup("<bdi>{}</bdi>").format(name)
 
 
-def render_page(template: str, status: int = 200, **values: Any) -> Response:
+def render_page(template: str, status: int = 200, **values: object) -> Response:
     """Render a page in its frame, for the practitioner who is signed in. Raises `SignedOut`."""
     actor = sessions.actor()
     frame = {

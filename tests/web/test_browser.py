@@ -159,7 +159,7 @@ def test_a_viewer_gives_up_and_a_manager_hands_over(there: Site, size: dict[str,
         page.get_by_role("link", name="Crowded Case 000").click()
         page.get_by_role("link", name="Give up access").click()
         page.get_by_role("button", name="Give up access").click()
-        popup(page, "You have given up the access to Crowded Case 000")
+        popup(page, "You have given up your access to Crowded Case 000")
     with there.visit("dan", size=size) as page:
         page.goto("/patients")
         page.get_by_role("navigation", name="Main").get_by_role("link", name="Clinic").click()
