@@ -95,7 +95,7 @@ def worlds(
 ) -> Iterator[tuple[World, World, dict[str, str]]]:
     """Yield the world with every clinic, the world with North alone, and the credentials of North's callers."""
     folder = tmp_path_factory.mktemp("worlds")
-    key_file, made, keys = str(folder / "key.json"), [], {}
+    key_file, pair, keys = str(folder / "key.json"), [], {}
     for name in ("every", "north"):
         shutil.copy(sqlite_template, folder / f"{name}.db")
         database = connect(f"sqlite:///{folder}/{name}.db")
@@ -108,20 +108,20 @@ def worlds(
             with database.atomic():
                 for statement in _TAKEN:
                     database.execute_sql(statement.format(tuple(sorted(ELSEWHERE))))
-        made.append(World(database, key_file))
+        pair.append(World(database, key_file))
     for scopes in ("decide audit", "decide", "act", "admin", "audit"):
-        keys[scopes] = add_client(made[0].database, name="app", scopes=scopes.split(), subscription="north", now=NOW)
-    rows = list(made[0].database.execute_sql("SELECT * FROM client").fetchall())
+        keys[scopes] = add_client(pair[0].database, name="app", scopes=scopes.split(), subscription="north", now=NOW)
+    rows = list(pair[0].database.execute_sql("SELECT * FROM client").fetchall())
     marks = ", ".join("?" * len(rows[0]))
     for row in rows:
-        made[1].database.execute_sql(f"INSERT INTO client VALUES ({marks})", row)
-    for row in made[0].database.execute_sql("SELECT * FROM event").fetchall():
-        made[1].database.execute_sql(f"INSERT INTO event VALUES ({', '.join('?' * len(row))})", row)
+        pair[1].database.execute_sql(f"INSERT INTO client VALUES ({marks})", row)
+    for row in pair[0].database.execute_sql("SELECT * FROM event").fetchall():
+        pair[1].database.execute_sql(f"INSERT INTO event VALUES ({', '.join('?' * len(row))})", row)
     token = Settings(development_key=key_file)
     keys |= {f"token {who}": sign(token, login(who), datetime.now(UTC), 3600) for who in ("bob", "dan", "oscar")}
-    yield made[0], made[1], keys
-    for one in made:
-        close_all(one.database)
+    yield pair[0], pair[1], keys
+    for world in pair:
+        close_all(world.database)
 
 
 def ref(draw: Any, kinds: tuple[str, ...]) -> dict[str, str]:
@@ -186,8 +186,8 @@ def requests(draw: Any, rules: list[tuple[str, str, str]], keys: dict[str, str])
         headers["X-On-Behalf-Of"] = login(draw(some.sampled_from(PEOPLE)))
     query = {}
     if method == "GET" and rule == "/v1/patients":
-        asked = [{}, {"limit": "1"}, {"q": "Patient"}, {"q": "mrn 1"}, {"q": "p-city"}, {"left": "true"}]
-        query = draw(some.sampled_from([*asked, {"role": "viewer"}, {"role": "owner"}, {"sort": "id", "limit": "2"}]))
+        queries = [{}, {"limit": "1"}, {"q": "Patient"}, {"q": "mrn 1"}, {"q": "p-city"}, {"left": "true"}]
+        query = draw(some.sampled_from([*queries, {"role": "viewer"}, {"role": "owner"}, {"sort": "id", "limit": "2"}]))
     elif method == "GET" and rule == "/v1/colleagues":
         query = draw(some.sampled_from([{}, *({"patient": one} for one in IDS["patient"])]))
     sent: dict[str, Any] = {"path": path, "method": method, "headers": headers, "query_string": query}
@@ -196,7 +196,7 @@ def requests(draw: Any, rules: list[tuple[str, str, str]], keys: dict[str, str])
     return sent
 
 
-def told(response: TestResponse) -> tuple[Any, ...]:
+def comparable(response: TestResponse) -> tuple[Any, ...]:
     """Return an answer without instants, random ids and signatures of cookies, which always differ."""
     headers = sorted(
         (name, re.sub(r"\.[^;]*", "", value) if name == "Set-Cookie" else value)
@@ -226,11 +226,11 @@ def test_the_others_are_as_if_they_were_not_there(
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
         if not rule.rule.startswith(("/metrics", "/static"))
     ]
-    asked = data.draw(some.lists(requests(rules, keys), min_size=1, max_size=5))
+    drawn = data.draw(some.lists(requests(rules, keys), min_size=1, max_size=5))
     with every.database.atomic() as first, north.database.atomic() as second:
-        for request in asked:
+        for request in drawn:
             (here, took), (there, there_took) = every.ask(request), north.ask(request)
-            assert told(here) == told(there), request
+            assert comparable(here) == comparable(there), request
             assert took == there_took, request
         first.rollback()
         second.rollback()

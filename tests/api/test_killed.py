@@ -90,8 +90,8 @@ def check_answered(database: Database, done: list[tuple[str, str, Any]]) -> None
         if what == "share":
             assert rows[int(answer["id"])].practitioner_id == "bob"
         if what == "transfer":
-            held = [row for row in rows.values() if row.patient_id == patient and row.origin == "transfer"]
-            assert [row.practitioner_id for row in held] == ["carol"]
+            transfers = [row for row in rows.values() if row.patient_id == patient and row.origin == "transfer"]
+            assert [row.practitioner_id for row in transfers] == ["carol"]
 
 
 def check_whole(database: Database) -> None:
@@ -105,5 +105,5 @@ def check_whole(database: Database) -> None:
     transfers, shares = (sum(row.origin == origin for row in grants) for origin in ("transfer", "share"))
     assert kinds["patient:added"] == len(added)
     assert (kinds["grant:started"], kinds["grant:ended"]) == (len(grants), transfers)
-    told = Counter(row.kind for row in Notification.select().execute(database))
-    assert (told["share:received"], told["transfer:received"]) == (shares, transfers)
+    notifications = Counter(row.kind for row in Notification.select().execute(database))
+    assert (notifications["share:received"], notifications["transfer:received"]) == (shares, transfers)

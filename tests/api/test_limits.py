@@ -118,11 +118,11 @@ def test_a_practitioner_at_the_limit_and_beyond(as_: As, database: Database, bou
 
 def test_many_errors_are_told_in_few_words(as_: As) -> None:
     """A body of unknown members gets an answer that does not grow with it."""
-    told = as_("alice").call("POST", "/v1/patients", {f"m{number}" * 20: 1 for number in range(5000)})
-    errors = assert_problem(told, 422, "invalid")["errors"]
+    refused = as_("alice").call("POST", "/v1/patients", {f"m{number}" * 20: 1 for number in range(5000)})
+    errors = assert_problem(refused, 422, "invalid")["errors"]
     assert len(errors) == limits.MOST_ERRORS + 1
     assert errors[-1]["message"] == f"has {5001 - limits.MOST_ERRORS} more errors"
-    assert len(told.data) < 10_000
+    assert len(refused.data) < 10_000
 
 
 def test_a_page_of_results_has_a_limit(flask: Flask, database: Database) -> None:

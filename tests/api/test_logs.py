@@ -114,8 +114,8 @@ def test_a_password_is_shown_nowhere(url: str, tmp_path: Path) -> None:
     assert "hunter2" not in masked_url(url)
     with suppress(InvalidInput):
         connect(url)
-    words = [str(COMMAND), "migrate", "--database", url]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    arguments = [str(COMMAND), "migrate", "--database", url]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert done.returncode == 1
     assert "hunter2" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

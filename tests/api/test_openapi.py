@@ -45,9 +45,9 @@ def test_every_route_is_in_it(flask: Flask, document: Any) -> None:
     assert {(method, path) for method, path, _ in operations(document)} >= routes
     assert document["openapi"] == "3.1.0"
     for reference in re.findall(r"'\$ref': '#/([^']+)'", str(document)):
-        found = document
+        node = document
         for step in reference.split("/"):
-            found = found[step]
+            node = node[step]
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
 

@@ -53,6 +53,6 @@ def answered(response: TestResponse) -> dict[str, Any]:
     return told
 
 
-def found(response: TestResponse) -> list[str]:
+def result_ids(response: TestResponse) -> list[str]:
     """Return the ids, or names, of the results of a search."""
     return [one.get("id") or one["name"] for one in answered(response)["results"]]

@@ -19,8 +19,8 @@ BOTH = pytest.mark.parametrize("script", [True, False], ids=["script", "without-
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     needs_chromium()
-    with site(tmp_path_factory.mktemp("choices")) as found:
-        yield found
+    with site(tmp_path_factory.mktemp("choices")) as running:
+        yield running
 
 
 def case(number: int, script: bool = True) -> str:
@@ -263,9 +263,9 @@ def test_a_form_that_waited_for_its_owner(there: Site, script: bool) -> None:
         path = f"/patients/p-{3 if script else 5}/transfer"
         page.goto(path)
         page.get_by_text("bob@north.example").click()
-        told = page.context.cookies()[0]["value"]
+        cookie = page.context.cookies()[0]["value"]
         page.context.clear_cookies()
-        there.resume(page.context, told, ago=timedelta(minutes=31))
+        there.resume(page.context, cookie, ago=timedelta(minutes=31))
         save(page)
         page.get_by_role("button", name="Alice Andersson").click()
         expect(page).to_have_url(f"{there.url}{path}")

@@ -39,10 +39,10 @@ def as_(flask: Flask) -> As:
 def test_the_story(as_: As, database: Database) -> None:
     """H2, H3, H6: shared, seen, ended, transferred with what will happen told before, and transferred back."""
     alice, oscar = as_("alice"), as_("oscar")
-    said = alice.done("/patients/p-1/share", action="share", colleague=" Oscar@Clinic.example", reason="cover")
-    assert "Patient of alice has been shared with Oscar" in said
-    assert "Oscar viewer Through a share · since" in said
-    assert "“cover”" in said
+    text = alice.done("/patients/p-1/share", action="share", colleague=" Oscar@Clinic.example", reason="cover")
+    assert "Patient of alice has been shared with Oscar" in text
+    assert "Oscar viewer Through a share · since" in text
+    assert "“cover”" in text
     assert "Patient of alice Owner: Alice" in oscar.get("/patients?role=viewer")
     held = Grant.select().where(Grant.practitioner == "oscar", Grant.patient == "p-1").execute(database)[0].id
     assert "loses this access immediately" in alice.get(f"/patients/p-1/access/{held}/end")
@@ -53,8 +53,8 @@ def test_the_story(as_: As, database: Database) -> None:
     assert "Bob and Erin keep access through a share, unless you end these shares here." in happens
     assert "Carl and Carol see the patient because you share all your patients; this access ends with" in happens
     assert "you still see" not in happens
-    said = alice.done("/patients/p-1/transfer", colleague=login("oscar"))
-    assert "Patient of alice has been transferred to Oscar" in said
+    text = alice.done("/patients/p-1/transfer", colleague=login("oscar"))
+    assert "Patient of alice has been transferred to Oscar" in text
     alice.get("/patients/p-1", 404)
     assert "Patient of alice has been transferred to Alice" in oscar.done(
         "/patients/p-1/share", action="transfer", colleague=login("alice"), end_shares="yes"
@@ -82,8 +82,8 @@ def test_what_a_transfer_leaves(as_: As) -> None:
     oscar, pete = as_("oscar"), as_("pete")
     oscar.done("/sharing", colleague=login("pete"))
     oscar.done("/patients/p-oscar/transfer", colleague=login("pete"))
-    told = "If the new owner is Oscar, you still see the patient"
-    assert told in pete.get("/patients/p-oscar/transfer")
+    sentence = "If the new owner is Oscar, you still see the patient"
+    assert sentence in pete.get("/patients/p-oscar/transfer")
     pete.done("/patients/p-oscar/transfer", colleague=login("oscar"))
     assert "Patient of Oscar" in pete.get("/patients/p-oscar")
 
@@ -162,10 +162,10 @@ def test_a_selection_has_a_limit(as_: As) -> None:
 def test_share_everything(as_: As, database: Database) -> None:
     """H7: all one's patients, now and later, with or without content, and how it stops."""
     oscar, pete = as_("oscar"), as_("pete")
-    said = oscar.done("/sharing", colleague=login("pete"), content="yes", until="2030-01-31")
-    assert "All your patients have been shared with Pete" in said
-    assert "Pete with content since" in said
-    assert "until 31 January 2030" in said
+    text = oscar.done("/sharing", colleague=login("pete"), content="yes", until="2030-01-31")
+    assert "All your patients have been shared with Pete" in text
+    assert "Pete with content since" in text
+    assert "until 31 January 2030" in text
     assert "Patient of oscar Owner: Oscar" in pete.get("/patients?role=viewer")
     again = oscar.post("/sharing", colleague=login("pete"))
     assert again.status_code == 409
@@ -185,9 +185,9 @@ def test_notifications(as_: As, database: Database) -> None:
     alice.done("/patients/p-1/share", action="share", colleague=login("oscar"))
     alice.done("/patients/p-1/transfer", colleague=login("oscar"))
     assert "Notifications 2 unread" in oscar.get("/patients")
-    told = oscar.get("/notifications")
-    assert "Patient of alice has been transferred to you by Alice" in told
-    assert "Alice shared Patient of alice with you" in told
+    text = oscar.get("/notifications")
+    assert "Patient of alice has been transferred to you by Alice" in text
+    assert "Alice shared Patient of alice with you" in text
     assert "A patient has been transferred to Oscar" in alice.get("/notifications")
     assert "Patient of alice" not in alice.get("/notifications")
     first = Notification.select().where(Notification.practitioner == "oscar").execute(database)[0].id
@@ -204,9 +204,9 @@ def test_the_managers_pages(as_: As) -> None:
     assert "Patient of erin Owner: Erin, who has left" in waiting
     assert "Patient of alice" not in waiting
     back = "/clinic/north/handover"
-    said = dan.done("/selection/transfer", patient=["p-left"], colleague=login("oscar"), back=back)
-    assert "Patient of erin has been transferred to Oscar" in said
-    assert "No patient to hand over" in said
+    text = dan.done("/selection/transfer", patient=["p-left"], colleague=login("oscar"), back=back)
+    assert "Patient of erin has been transferred to Oscar" in text
+    assert "No patient to hand over" in text
     shares = dan.client.get("/clinic/north/shares").text
     ending = re.search(r"/patients/p-1/access/\d+/end", shares)
     assert ending
@@ -227,13 +227,13 @@ def test_pages_of_fifty(as_: As, database: Database) -> None:
 
 def pages_of(who: Visitor, path: str) -> list[int]:
     """How many patients each page shows, to the last page."""
-    found = []
+    names = []
     while path:
         text = who.client.get(path).text
-        found.append(len(re.findall(r'class="name" href="/patients/', text)))
+        names.append(len(re.findall(r'class="name" href="/patients/', text)))
         following = re.search(r'href="(\?[^"]+)" rel="next"', text)
         path = f"/patients{following.group(1)}".replace("&amp;", "&") if following else ""
-    return found
+    return names
 
 
 def test_a_hundred_thousand_patients(sqlite_database: Database) -> None:
@@ -446,12 +446,12 @@ def routes(flask: Flask) -> Iterator[str]:
 def test_no_route_is_left_out(sqlite_database: Database) -> None:
     """Flask's own list of the pages' routes is the list that everybody tries."""
     tried = set()
-    found = set(routes(service(sqlite_database)))
+    names = set(routes(service(sqlite_database)))
     for line in EVERYBODY:
-        for pattern in found:
+        for pattern in names:
             if re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), line):
                 tried.add(pattern)
-    assert tried == found
+    assert tried == names
 
 
 @pytest.mark.parametrize("who", [person.id for person in CAST.values()] + [""])
