@@ -17,9 +17,7 @@ ANSWERED_OTHERWISE = {"BatchRefused", "InvalidInput", "TooMany", "Unavailable"}
 NEVER_IN_A_REQUEST = {"ImportRefused", "PolicyRefused"}
 """Errors of an import or of the start of a service."""
 
-
-def text_of(path: str) -> str:
-    return (Path(__file__).parents[2] / path).read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
 
 
 def is_sentence(text: str) -> bool:
@@ -28,7 +26,7 @@ def is_sentence(text: str) -> bool:
 
 def test_every_action_has_a_denial() -> None:
     """Each action of the decision tables, and the operator's provisioning, is refused in a sentence of its own."""
-    tables = re.findall(r"^\| Subject \| (.*) \|$", text_of("policies/README.md"), re.M)
+    tables = re.findall(r"^\| Subject \| (.*) \|$", (ROOT / "policies" / "README.md").read_text(encoding="utf-8"), re.M)
     actions = {action.strip() for table in tables[:2] for action in table.split("|")}
     assert len(actions) >= 12
     assert set(DENIALS) == actions | {"provision"}
@@ -56,11 +54,10 @@ def test_every_problem_has_a_page() -> None:
 
 
 def test_every_notification_has_a_sentence() -> None:
-    """Each kind of notification in docs/events.md has a sentence, which names people and patients alone."""
-    kinds = re.findall(
-        r"^\| `(\w+:\w+)` \|", text_of("docs/events.md").partition("What practitioners are told")[2], re.M
-    )
-    assert set(NOTIFICATIONS) == set(kinds)
+    """Each kind in the last table of events.md has a sentence, which names people and patients alone."""
+    text = next((ROOT / "docs").rglob("events.md")).read_text(encoding="utf-8")
+    *_, table = re.findall(r"(?:^\| `.*\n)+", text, re.M)
+    assert set(NOTIFICATIONS) == set(re.findall(r"^\| `(\w+:\w+)` \|", table, re.M))
     for sentence in NOTIFICATIONS.values():
         assert is_sentence(f"{sentence.format(actor='Ann', colleague='Bob', patient='Carl')}.")
 
