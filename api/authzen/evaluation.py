@@ -26,7 +26,7 @@ from api.v1.responses import DecisionBody, DecisionOrDecisionsBody
 from authz.callers.clients import Caller
 from authz.domain import REASONS, Row, format_instant, format_micros, to_micros
 from authz.policy.decision import Decision, Explanation
-from authz.record import Asked, record_decisions
+from authz.record import RecordedQuestion, record_decisions
 
 _QUESTIONS = {**QUESTION, "evaluations": [{}, {"action": {"name": "share"}}]}
 
@@ -34,7 +34,7 @@ _QUESTIONS = {**QUESTION, "evaluations": [{}, {"action": {"name": "share"}}]}
 class AnsweredQuestion(NamedTuple):
     """A question as it is recorded, and its decision, explained if the question asks for an explanation."""
 
-    recorded: Asked
+    recorded: RecordedQuestion
     explanation: Explanation
 
 
@@ -138,7 +138,7 @@ def _explain(client: Caller, question: AuthzenQuestion, decision: Decision) -> E
             tenant=client.subscription,
         )
     )
-    return Explanation(decision, explanation.ways)
+    return Explanation(decision, explanation.derivations)
 
 
 def _apply_semantic(semantic: Semantic, answers: list[AnsweredQuestion]) -> list[AnsweredQuestion]:
@@ -167,7 +167,7 @@ def _serialize_answer(answer: AnsweredQuestion, item: AuthzenQuestion | Malforme
     elif item.explain:
         context |= _serialize_denial(explanation)
     if isinstance(item, AuthzenQuestion) and item.explain:
-        context["ways"] = explanation.told()
+        context["ways"] = explanation.serialize()
     return {"decision": decision.allowed, "context": context}
 
 

@@ -11,7 +11,7 @@ import hmac
 import json
 from functools import cached_property
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.errors import InvalidInput
 from authz.models import Secret
 
@@ -26,7 +26,7 @@ class PageTokens:
 
     @cached_property
     def _key(self) -> bytes:
-        with answering(self._database):
+        with database_connection(self._database):
             (row,) = Secret.select(Secret.value).where(Secret.name == "page").tuples().execute(self._database)
         return bytes.fromhex(row[0])
 

@@ -17,7 +17,7 @@ from api.limits import MOST_EXPLAINED, MOST_ITEMS, MOST_RESULTS
 from api.request_context import json_body
 from api.v1.requests import Instant, describe_errors
 from authz.policy.decision import Ref
-from authz.record import Asked
+from authz.record import RecordedQuestion
 
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 Properties = dict[str, Any]
@@ -137,7 +137,7 @@ class AuthzenQuestion:
     `at` is None for the present.
     """
 
-    recorded: Asked
+    recorded: RecordedQuestion
     request: Mapping[str, Properties]
     at: datetime | None
     explain: bool
@@ -147,7 +147,7 @@ class AuthzenQuestion:
 class MalformedItem:
     """An item of a batch of which a part is missing or malformed; `recorded` has the parts that are well formed."""
 
-    recorded: Asked
+    recorded: RecordedQuestion
     fault: str
 
 
@@ -212,7 +212,7 @@ def _question(body: Properties, present: datetime) -> AuthzenQuestion:
     parsed = _parse(EvaluationRequest, body)
     at, explain = _options(parsed.context, present)
     request = request_properties(body)
-    recorded = Asked(
+    recorded = RecordedQuestion(
         (parsed.subject.type, parsed.subject.id),
         parsed.action.name,
         (parsed.resource.type, parsed.resource.id),
@@ -236,7 +236,7 @@ def _parse(model: type[Model], body: Properties) -> Model:
         raise _Malformed(*describe_errors(error)) from error
 
 
-def _partial_question(parts: Properties) -> Asked:
+def _partial_question(parts: Properties) -> RecordedQuestion:
     """Return the parts of a malformed item that are well formed, for the record; the others are empty."""
 
     def text(part: str, key: str) -> str:
@@ -246,4 +246,4 @@ def _partial_question(parts: Properties) -> Asked:
     def ref(part: str) -> Ref:
         return text(part, "type"), text(part, "id")
 
-    return Asked(ref("subject"), text("action", "name"), ref("resource"))
+    return RecordedQuestion(ref("subject"), text("action", "name"), ref("resource"))

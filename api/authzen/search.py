@@ -31,7 +31,7 @@ from authz.callers.clients import Caller
 from authz.domain import Row
 from authz.errors import InvalidInput
 from authz.policy.pdp import PDP
-from authz.record import Asked, record_decisions, searched
+from authz.record import RecordedQuestion, record_decisions, search_decision
 
 
 class FindPage(Protocol):
@@ -66,7 +66,7 @@ def subject_search() -> Response:
     def find(decider: PDP, **options: Any) -> list[str]:
         return decider.search_subjects(subject_type, action, resource, **options)
 
-    recorded = Asked((subject_type, ""), action, resource)
+    recorded = RecordedQuestion((subject_type, ""), action, resource)
     return _search(client, parsed, body, recorded, find, lambda id_: {"type": subject_type, "id": id_})
 
 
@@ -87,7 +87,7 @@ def resource_search() -> Response:
     def find(decider: PDP, **options: Any) -> list[str]:
         return decider.search_resources(subject, action, resource_type, **options)
 
-    recorded = Asked(subject, action, (resource_type, ""))
+    recorded = RecordedQuestion(subject, action, (resource_type, ""))
     return _search(client, parsed, body, recorded, find, lambda id_: {"type": resource_type, "id": id_})
 
 
@@ -103,7 +103,7 @@ def action_search() -> Response:
         actions = sorted(decider.search_actions(subject, resource, **options))
         return [action for action in actions if action > after][:limit]
 
-    recorded = Asked(subject, "", resource)
+    recorded = RecordedQuestion(subject, "", resource)
     return _search(client, parsed, {**body, "action": None}, recorded, find, lambda name: {"name": name})
 
 
@@ -111,7 +111,7 @@ def _search(
     client: Caller,
     parsed: SearchRequest,
     body: Properties,
-    recorded: Asked,
+    recorded: RecordedQuestion,
     find: FindPage,
     serialize: Callable[[str], Row],
 ) -> Response:
@@ -128,7 +128,7 @@ def _search(
     token = _page_tokens().issue(question, limit, page[-1] if page else after) if has_more else ""
     recorded = replace(recorded, purpose=properties["context"].get("purpose"), size=len(page))
     actor = actor_of(client)
-    record_decisions(pdp().database, actor, [(recorded, searched(actor, decider.version, at))])
+    record_decisions(pdp().database, actor, [(recorded, search_decision(actor, decider.version, at))])
     return json_response(
         {"page": {"next_token": token, "count": len(page)}, "results": [serialize(result) for result in page]}
     )

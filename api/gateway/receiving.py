@@ -23,7 +23,7 @@ from api.gateway.proxies import Proxies
 from api.gateway.refusals import common_headers, make_refusal
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.ops.meters import METHODS, meters
-from authz.record import DecisionLog, Waiting
+from authz.record import DecisionLog, PendingRows
 
 MOST_RECEIVING = 1000
 """The most requests of a process whose bodies are still arriving; beyond them the oldest request is refused."""
@@ -183,8 +183,8 @@ class Gateway:
         if late:
             self._finish(request, _make_refusal(request.scope, _BUSY, request.kind))
             return
-        holding: AbstractContextManager[list[Waiting]]
-        holding = self._log.holding() if request.kind == EVALUATION else nullcontext([])
+        holding: AbstractContextManager[list[PendingRows]]
+        holding = self._log.deferring_commits() if request.kind == EVALUATION else nullcontext([])
         with holding as records:
             response = self._call_app(request)
         if records:
@@ -199,11 +199,11 @@ class Gateway:
             _log.exception("the application failed: %s %s", request.scope["method"], request.kind)
             return _make_refusal(request.scope, _FAILED, request.kind)
 
-    def _uncommitted(self) -> list[tuple[ReceivedRequest, Response, list[Waiting]]]:
+    def _uncommitted(self) -> list[tuple[ReceivedRequest, Response, list[PendingRows]]]:
         """Return the responses of this thread whose records are not yet committed."""
         if not hasattr(self._thread, "uncommitted"):
             self._thread.uncommitted = []
-        responses: list[tuple[ReceivedRequest, Response, list[Waiting]]] = self._thread.uncommitted
+        responses: list[tuple[ReceivedRequest, Response, list[PendingRows]]] = self._thread.uncommitted
         return responses
 
     def _commit(self) -> None:

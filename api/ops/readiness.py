@@ -15,7 +15,14 @@ from pathlib import Path
 
 import peewee
 
-from authz.database import Database, PostgresqlDatabase, SqliteDatabase, answering, known_version, schema_version
+from authz.database import (
+    Database,
+    PostgresqlDatabase,
+    SqliteDatabase,
+    database_connection,
+    known_version,
+    schema_version,
+)
 from authz.errors import Unavailable
 
 CLOCK_TOLERANCE = 5.0
@@ -91,7 +98,7 @@ class Readiness:
 
     def _check_schema(self) -> None:
         version = schema_version(self.database)
-        with answering(self.database):
+        with database_connection(self.database):
             self.database.execute_sql("SELECT id FROM subscription LIMIT 1").fetchone()
         if version != known_version():
             raise Unavailable(_OTHER_SCHEMA.format(version, known_version()))
@@ -107,7 +114,7 @@ class Readiness:
             if time.monotonic() - self._written < _FRESH:
                 return
             try:
-                with self._short_lock_timeout(), answering(self.database), self.database.atomic():
+                with self._short_lock_timeout(), database_connection(self.database), self.database.atomic():
                     self.database.execute_sql(_WRITE.format(self.database.param), ("readyz",))
             except Unavailable as error:
                 if not (self.database.dialect == "sqlite" and "locked" in str(error)):
@@ -116,11 +123,13 @@ class Readiness:
 
     def _short_lock_timeout(self) -> AbstractContextManager[None]:
         """Limit the wait for SQLite's write lock to the time that a probe may take."""
-        return self.database.patience(_PATIENCE) if isinstance(self.database, SqliteDatabase) else nullcontext()
+        return (
+            self.database.write_lock_timeout(_PATIENCE) if isinstance(self.database, SqliteDatabase) else nullcontext()
+        )
 
     def _check_clock(self) -> None:
         if isinstance(self.database, PostgresqlDatabase):
-            with answering(self.database):
+            with database_connection(self.database):
                 cursor = self.database.execute_sql("SELECT extract(epoch FROM clock_timestamp())::float8")
                 difference = cursor.fetchone()[0] - self.clock().timestamp()
             if abs(difference) > CLOCK_TOLERANCE:

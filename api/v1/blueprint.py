@@ -53,8 +53,8 @@ def run_operation(
     try:
         result = operation(pdp(), actor=actor, idempotency_key=_idempotency_key(actor, store), **arguments)
         answer = stored[0] if stored else store(result)
-    except ReplayedResponse as replayed:
-        answer = replayed.stored
+    except ReplayedResponse as replay_facts:
+        answer = replay_facts.stored
     return Response(answer.body, answer.status, content_type="application/json" if answer.body else None)
 
 

@@ -28,7 +28,7 @@ def patients() -> Response:
         raise InvalidInput("role: must be owner or viewer")
     place = query.parse_place(query.parse_limit())
     rows, following = practitioner_queries.patients(
-        pdp(), require_practitioner(), place, q=query.parse_search(), role=role, left=query.parse_boolean("left")
+        pdp(), require_practitioner(), place, q=query.parse_search(), role=role, orphaned=query.parse_boolean("left")
     )
     items = [{**row, "until": serialize_until(row["until"])} for row in rows]
     return json_response({"items": items, "next": query.encode_next_cursor(place, following)})

@@ -10,8 +10,8 @@ from flask import request
 
 from api.limits import LONGEST_QUERY
 from authz.errors import InvalidInput, NotFound
-from authz.policy.plan import Place
-from authz.texts import LONGEST_SORT_KEY, is_named, parse_number
+from authz.policy.plan import PagePosition
+from authz.texts import LONGEST_SORT_KEY, is_stored_id, parse_number
 
 MOST = 200
 """The most items of one page of a list."""
@@ -56,7 +56,7 @@ def encode_cursor(last: str) -> str:
     return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
 
 
-def encode_next_cursor(place: Place, following: tuple[str, str] | None) -> str | None:
+def encode_next_cursor(place: PagePosition, following: tuple[str, str] | None) -> str | None:
     """Return the cursor of the page after the page that begins at `place`; None if there is no such page.
 
     `following` is the sort key and the id of the last item, if more items follow.
@@ -66,7 +66,7 @@ def encode_next_cursor(place: Place, following: tuple[str, str] | None) -> str |
     return encode_cursor("\n".join(("name", *following)) if place.by_name else following[1])
 
 
-def parse_place(limit: int) -> Place:
+def parse_place(limit: int) -> PagePosition:
     """Return the place at which a page of a list begins, by the parameters `sort` and `cursor`.
 
     A cursor that was made for another order is invalid.
@@ -76,18 +76,18 @@ def parse_place(limit: int) -> Place:
         raise InvalidInput("sort: must be name or id")
     by_name = sort == "name"
     if not by_name or not request.args.get("cursor"):
-        return Place(limit, parse_cursor(), by_name=by_name)
+        return PagePosition(limit, parse_cursor(), by_name=by_name)
     kind, _, rest = _decode_cursor().partition("\n")
     key, _, last = rest.rpartition("\n")
-    if kind != "name" or not is_named(last) or len(key) > LONGEST_SORT_KEY or "\0" in key:
+    if kind != "name" or not is_stored_id(last) or len(key) > LONGEST_SORT_KEY or "\0" in key:
         raise InvalidInput(_INVALID_CURSOR)
-    return Place(limit, last, key)
+    return PagePosition(limit, last, key)
 
 
 def parse_cursor() -> str:
     """Return the id in the parameter `cursor`, empty without a cursor."""
     last = _decode_cursor()
-    if last and not is_named(last):
+    if last and not is_stored_id(last):
         raise InvalidInput(_INVALID_CURSOR)
     return last
 

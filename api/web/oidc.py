@@ -27,9 +27,9 @@ from requests import ConnectionError, RequestException, Timeout  # noqa: A004 - 
 
 from api.request_context import now
 from api.web.session import LOOPBACK
-from authz.callers.outbound import bound
+from authz.callers.outbound import limit_time
 from authz.callers.provider_keys import ProviderKeys
-from authz.callers.signed_tokens import BadToken, Verifier, describe_fault, verified_login
+from authz.callers.signed_tokens import BadToken, SignatureVerifier, describe_fault, verified_login
 from authz.callers.tokens import parse_algorithms
 from authz.errors import CaregrantError, Unavailable
 from authz.private_files import read_secret
@@ -53,7 +53,7 @@ class SignInRefused(CaregrantError):
 def _open_session(*args: Any, **options: Any) -> OAuth2Session:
     """Return an HTTP session of Authlib, limited in time and size."""
     session = OAuth2Session(*args, **options)
-    bound(session, _SECONDS)
+    limit_time(session, _SECONDS)
     return session
 
 
@@ -63,7 +63,7 @@ class _Client(FlaskOAuth2App):  # type: ignore[misc] # Authlib has no types
     client_cls = staticmethod(_open_session)
     issuer = ""
     algorithms: tuple[str, ...] = ()
-    _verifier: Verifier | None = None
+    _verifier: SignatureVerifier | None = None
 
     def load_server_metadata(self) -> Any:
         """Return the provider's metadata, read once.
@@ -87,7 +87,7 @@ class _Client(FlaskOAuth2App):  # type: ignore[misc] # Authlib has no types
 
     def _verify(self, id_token: object) -> Any:
         if self._verifier is None:
-            self._verifier = Verifier(ProviderKeys(self.load_server_metadata()["jwks_uri"]), self.algorithms)
+            self._verifier = SignatureVerifier(ProviderKeys(self.load_server_metadata()["jwks_uri"]), self.algorithms)
         return self._verifier.verify(str(id_token), now())
 
 

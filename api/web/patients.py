@@ -29,7 +29,7 @@ def patients() -> Response:
 @pages.get("/patients/<patient>")
 def patient(patient: str) -> Response:
     """Show one patient: what the practitioner may do, and who has access."""
-    row = practitioner_queries.patient(pdp(), sessions.actor(), patient, overseen=True)
+    row = practitioner_queries.patient(pdp(), sessions.actor(), patient, or_list_access=True)
     access = list_access(row)
     owner = practitioner_queries.people(pdp(), [row["owner"]])[row["owner"]]
     lists_access = "list_access" in row["actions"]

@@ -60,7 +60,7 @@ class TransferImpact:
 
 def select_patient(patient: str, *actions: str) -> Selection:
     """Return the selection of one patient that allows one of these actions. Raises `NotFound` and `Denied`."""
-    row = practitioner_queries.patient(pdp(), sessions.actor(), patient, overseen=True)
+    row = practitioner_queries.patient(pdp(), sessions.actor(), patient, or_list_access=True)
     allowed = frozenset(actions) & set(row["actions"])
     if not allowed:
         raise Denied(actions[0])

@@ -101,7 +101,7 @@ def _render_form(selection: Selection, error: CaregrantError | None = None) -> R
 def end_share(patient: str, grant: str) -> Response:
     """End a share, or give up a share that the practitioner received; ask once more first."""
     actor, number = sessions.actor(), parse_row_id(grant)
-    row = practitioner_queries.patient(pdp(), actor, patient, overseen=True)
+    row = practitioner_queries.patient(pdp(), actor, patient, or_list_access=True)
     rows = list_access(row)
     share = next((row for row in rows if row["grant"] == number and row["role"] == "viewer"), None)
     if share is None:

@@ -27,7 +27,7 @@ from authz import operations
 from authz.domain import Row
 from authz.errors import BatchRefused, CaregrantError, Conflict, InvalidInput, NotEligible, SelfTarget
 from authz.queries import practitioner as practitioner_queries
-from authz.texts import matches
+from authz.texts import matches_search
 
 SHOWN_IN_FORM = (BatchRefused, Conflict, InvalidInput, NotEligible, SelfTarget)
 """The errors that a form shows beside its fields; every other error has its own page."""
@@ -105,7 +105,7 @@ def _list(selection: Selection) -> tuple[TransferImpact, list[Row]]:
     receivers = list_receivers(selection)
     impact = transfer_impact(selection, receivers)
     others = [row for row in receivers if row["id"] not in impact.owners]
-    return impact, [row for row in others if matches(row["search_key"], parse_search())]
+    return impact, [row for row in others if matches_search(row["search_key"], parse_search())]
 
 
 def _render_form(selection: Selection, error: CaregrantError | None = None) -> Response:
