@@ -1,1 +1,1 @@
-"""The HTTP adapter: the only place that knows Flask. It parses, calls one function, and renders."""
+"""The HTTP adapter, and the only package that imports Flask: each view parses, calls one function and renders."""

@@ -1,4 +1,4 @@
-"""The application: `create_app(settings)` puts the parts together, around one PDP."""
+"""The WSGI application: `create_app(settings)` puts the parts together, around one PDP."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,16 +7,15 @@ from typing import Any
 from flask import Flask
 
 from api import errors, request_context, web
-from api.authzen import metadata
+from api.authzen import access, metadata
 from api.authzen.page_tokens import PageTokens
-from api.authzen.routes import access
 from api.limits import MOST_FIELDS
 from api.ops import meters, metrics
 from api.ops.health import health
 from api.ops.openapi import openapi
 from api.ops.readiness import Readiness
+from api.v1 import v1
 from api.v1.events import feed
-from api.v1.routes import v1
 from api.web import oidc, session
 from authz.callers.rates import Rates
 from authz.callers.tokens import Tokens
@@ -27,30 +26,29 @@ from authz.settings import Settings
 
 
 class _Application(Flask):
-    """Flask, without its look at each call whether a view is asynchronous: none is."""
+    """Flask without its check, at each call, whether a view is asynchronous: no view is."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
 
 
 def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | None = None) -> Flask:
-    """The WSGI application for these settings. `heartbeat`: the file that the process that seals touches.
+    """Return the WSGI application for these settings; `heartbeat` is the file that the sealer touches.
 
-    Raises `PolicyRefused`, `Unavailable` or `InvalidInput` rather than start without a policy or a database, or with
-    settings that contradict each other.
+    Raises `PolicyRefused`, `Unavailable` or `InvalidInput` if the policy, the database or the settings cannot serve.
     """
     app = _Application("caregrant", static_folder=None, template_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body, MAX_FORM_PARTS=MOST_FIELDS)
     limits = Limits.of_service(settings)
-    opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
-    set_decision_log(opened.database, settings.decision_log, fsync=settings.fsync)
-    app.extensions["caregrant"] = opened
-    app.extensions["caregrant.readiness"] = Readiness(opened.database, request_context.now, heartbeat)
-    app.extensions["caregrant.pages"] = PageTokens(opened.database)
+    pdp = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
+    set_decision_log(pdp.database, settings.decision_log, fsync=settings.fsync)
+    app.extensions["caregrant"] = pdp
+    app.extensions["caregrant.readiness"] = Readiness(pdp.database, request_context.now, heartbeat)
+    app.extensions["caregrant.pages"] = PageTokens(pdp.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)
-    app.extensions["caregrant.rates"] = Rates(opened.database, settings.rate)
+    app.extensions["caregrant.rates"] = Rates(pdp.database, settings.rate)
     request_context.install(app)
-    errors.install(app, web.refusal)
+    errors.install(app, web.render_refusal)
     session.install(app, settings)
     oidc.install(app, settings)
     meters.install(app)

@@ -1,12 +1,11 @@
-"""Who is asking: an app by its key, or a practitioner by a token of the identity provider.
+"""Authentication: an app by its key, or a practitioner by a token of the identity provider.
 
-An app with the scope `act` names the practitioner for whom it acts in `X-On-Behalf-Of`; both are recorded (T3). Nothing
-in a body ever says who acts.
+An app with the scope `act` names the practitioner for whom it acts in the header `X-On-Behalf-Of`; the record names
+both (T3). No member of a request's body says who acts.
 """
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from flask import current_app, g, request
 
@@ -28,126 +27,131 @@ _CHALLENGE = ("WWW-Authenticate", 'Bearer realm="caregrant"')
 
 @dataclass(frozen=True)
 class Bearer:
-    """What the `Authorization` header proved: an app, or a login."""
+    """The bearer of the credential in the `Authorization` header: an app, or the practitioner with this login."""
 
     app: Caller | None
     login: str = ""
 
 
 def pdp() -> PDP:
-    """The application's PDP."""
-    found: PDP = current_app.extensions["caregrant"]
-    return found
+    """Return the PDP of the application."""
+    served: PDP = current_app.extensions["caregrant"]
+    return served
 
 
 def bearer() -> Bearer:
-    """The caller, whose rate this request is charged to, once. Raises a `Problem` (401) without a good key or token."""
+    """Return the bearer of the request's credential; charge the request to the bearer's rate, once.
+
+    Raises a `Problem` (401) without a valid key or token, and `TooMany`.
+    """
     if "bearer" not in g:
-        g.bearer = _bearer()
-    known: Bearer = g.bearer
-    return known
+        g.bearer = _verify_credential()
+    verified: Bearer = g.bearer
+    return verified
 
 
 def authenticate() -> None:
-    """Know the caller before anything of the request is parsed."""
+    """Verify the credential before anything else of the request is parsed."""
     bearer()
 
 
 def charge(requests: int) -> None:
-    """Charge more requests to the caller: for a list that the request brought. Raises `TooMany`."""
-    known = bearer()
-    if known.app is not None:
-        spend(known.app, requests)
+    """Charge more requests to the bearer, for the items of a list. Raises `TooMany`."""
+    verified = bearer()
+    if verified.app is not None:
+        charge_client(verified.app, requests)
     else:
-        rates().spend(_meter(known.login), now(), requests=requests)
+        rates().spend(_rate_key(verified.login), now(), requests=requests)
 
 
-def _meter(login: str) -> str:
+def _rate_key(login: str) -> str:
     return f"login:{hashlib.sha256(login.encode()).hexdigest()}"
 
 
-def _bearer() -> Bearer:
-    kind, _, credential = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+def _verify_credential() -> Bearer:
+    scheme, _, credential = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     credential = credential.strip()
-    if kind.lower() != "bearer" or not credential:
-        raise _refused("none", "Send an app's key or a practitioner's token as Authorization: Bearer …")
+    if scheme.lower() != "bearer" or not credential:
+        raise _invalid_credential("none", "Send an app's key or a practitioner's token as Authorization: Bearer …")
     if "." not in credential:
-        app = find_client(pdp().database, credential, now=now())
-        if app is None:
-            raise _refused("key", "This key is not known, or was revoked.")
-        spend(app)
-        return Bearer(app)
+        client = find_client(pdp().database, credential, now=now())
+        if client is None:
+            raise _invalid_credential("key", "This key is not known, or it was revoked.")
+        charge_client(client)
+        return Bearer(client)
     tokens: Tokens = current_app.extensions["caregrant.tokens"]
     try:
         login = tokens.login_of(credential, now())
     except BadToken as error:
-        raise _refused("token", "This token is not good here, or has expired.", str(error)) from error
-    rates().spend(_meter(login), now())
+        raise _invalid_credential("token", "This token is not valid here, or it has expired.", str(error)) from error
+    rates().spend(_rate_key(login), now())
     return Bearer(None, login)
 
 
 def rates() -> Rates:
-    """The application's count of what callers send."""
-    found: Rates = current_app.extensions["caregrant.rates"]
-    return found
+    """Return the counter of the requests of each caller."""
+    counter: Rates = current_app.extensions["caregrant.rates"]
+    return counter
 
 
-def spend(app: Caller, requests: int = 1) -> None:
-    """Count requests of an app. Raises `TooMany`."""
-    rates().spend(f"client:{app.id}", now(), rate=app.rate, requests=requests)
+def charge_client(client: Caller, requests: int = 1) -> None:
+    """Charge requests to an app. Raises `TooMany`."""
+    rates().spend(f"client:{client.id}", now(), rate=client.rate, requests=requests)
 
 
-def _refused(kind: str, detail: str, why: str = "") -> Problem:
-    """A refusal, counted and logged: what kind of credential it was, and nothing of it."""
+def _invalid_credential(kind: str, detail: str, fault: str = "") -> Problem:
+    """Count and log an invalid credential, by its kind alone; return the problem (401)."""
     meters().refused.labels(kind).inc()
-    current_app.logger.warning("a credential was refused: kind=%s %s", kind, why)
+    current_app.logger.warning("a credential was refused: kind=%s %s", kind, fault)
     return Problem("unauthenticated", detail, headers=(_CHALLENGE,))
 
 
-def needs(found: Caller, scope: str) -> None:
-    """Raise a `Problem` (403) where an app lacks a scope."""
-    if scope not in found.scopes:
-        raise Problem("forbidden", f"This app's key lacks the scope {scope}.")
+def require_scope(client: Caller, scope: str) -> None:
+    """Raise a `Problem` (403) if an app lacks a scope."""
+    if scope not in client.scopes:
+        raise Problem("forbidden", f"The key of this app lacks the scope {scope}.")
 
 
-def caller(scope: str) -> Caller:
-    """The app that asks. Raises a `Problem`: 401 without a good credential, 403 without the scope."""
-    found = bearer().app
-    if found is None:
-        raise Problem("forbidden", f"This needs an app's key with the scope {scope}.")
-    needs(found, scope)
-    return found
+def require_client(scope: str) -> Caller:
+    """Return the app that sends the request. Raises a `Problem`: 403 if no app does, or if the app lacks the scope."""
+    client = bearer().app
+    if client is None:
+        raise Problem("forbidden", f"This request needs the key of an app with the scope {scope}.")
+    require_scope(client, scope)
+    return client
 
 
-def practitioner() -> Actor:
-    """The practitioner who acts, themselves or through an app. Raises a `Problem` (401, 403)."""
-    found = bearer()
-    if found.app is None:
+def require_practitioner() -> Actor:
+    """Return the practitioner who acts, in person or through an app. Raises a `Problem` (401, 403)."""
+    verified = bearer()
+    if verified.app is None:
         if _ON_BEHALF in request.headers:
-            raise Problem("forbidden", f"A practitioner's token speaks for its own login only; leave {_ON_BEHALF} out.")
-        return _act(_person(found.login, None), None)
-    needs(found.app, "act")
+            raise Problem(
+                "forbidden", f"A practitioner's token is valid for its own login only; leave out {_ON_BEHALF}."
+            )
+        return _actor(_find_practitioner(verified.login, None), None)
+    require_scope(verified.app, "act")
     login = request.headers.get(_ON_BEHALF)
     if login is None:
-        raise Problem("forbidden", f"Say for whom: {_ON_BEHALF}: LOGIN.")
-    return _act(_person(_decoded(login), found.app.subscription), found.app)
+        raise Problem("forbidden", f"Name the practitioner for whom the app acts: {_ON_BEHALF}: LOGIN.")
+    return _actor(_find_practitioner(_decode_header(login), verified.app.subscription), verified.app)
 
 
-def operator_or_practitioner() -> Actor:
-    """An app with the scope `admin`, which acts as the operator; else as `practitioner`."""
-    found = bearer().app
-    if found is not None and _ON_BEHALF not in request.headers:
-        needs(found, "admin")
-        return actor_of(found)
-    return practitioner()
+def require_operator_or_practitioner() -> Actor:
+    """Return an app with the scope `admin` as the operator, else the practitioner of `require_practitioner`."""
+    client = bearer().app
+    if client is not None and _ON_BEHALF not in request.headers:
+        require_scope(client, "admin")
+        return actor_of(client)
+    return require_practitioner()
 
 
-def operator() -> Actor:
-    """An app with the scope `admin`."""
-    return actor_of(caller("admin"))
+def require_operator() -> Actor:
+    """Return an app with the scope `admin` as the operator. Raises a `Problem` (401, 403)."""
+    return actor_of(require_client("admin"))
 
 
-def _decoded(header: str) -> str:
+def _decode_header(header: str) -> str:
     """Decode a header from UTF-8, of which WSGI writes the bytes as Latin-1 (PEP 3333); other bytes are no login."""
     try:
         return header.encode("latin-1").decode()
@@ -155,21 +159,27 @@ def _decoded(header: str) -> str:
         return ""
 
 
-def _person(login: str, tenant: str | None) -> str:
+def _find_practitioner(login: str, tenant: str | None) -> str:
     try:
-        found = by_login(pdp(), login, tenant)
+        practitioner = by_login(pdp(), login, tenant)
     except InvalidInput:
-        found = None
-    if found is None:
-        raise Problem("forbidden", "No practitioner whom this caller serves has this login.")
-    return found
+        practitioner = None
+    if practitioner is None:
+        raise Problem("forbidden", "No practitioner of this caller has this login.")
+    return practitioner
 
 
-def actor_of(app: Caller) -> Actor:
-    """An app that acts for nobody: one that asks for decisions, or the operator's."""
-    return _act("", app)
+def actor_of(client: Caller) -> Actor:
+    """Return an app as an actor that acts for no practitioner: the operator, or an app that asks for decisions."""
+    return _actor("", client)
 
 
-def _act(by: str, app: Caller | None) -> Actor:
-    through: dict[str, Any] = {} if app is None else {"client": app.id, "tenant": app.subscription}
-    return Actor(by, now(), request_id=request_id(), address=request.remote_addr or "", **through)
+def _actor(practitioner: str, client: Caller | None) -> Actor:
+    return Actor(
+        practitioner,
+        now(),
+        client=None if client is None else client.id,
+        tenant=None if client is None else client.subscription,
+        request_id=request_id(),
+        address=request.remote_addr or "",
+    )

@@ -1,6 +1,6 @@
-"""Limits on what a caller sends: each with its number, and what it answers beyond (docs/http.md lists them all).
+"""Limits on what a caller sends: each with its number and the status of a request beyond it (see docs/http.md).
 
-A list is refused before any work is done for it, and charged to the caller's rate by its length.
+A list that is too long is refused before it is processed; any other list is charged to the caller's rate by its length.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ LONGEST_QUERY = 200
 LONGEST_KEY = 255
 LONGEST_REQUEST_ID = 256
 ITEMS_A_REQUEST = 10
-"""Items of a batch, or patients of a list, that cost as much of a caller's rate as one request."""
+"""The number of items of a batch, or patients of a list, that are charged as one request."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit: what it bounds, its number, and the status beyond it; 200 means that the rest is left out."""
+    """A limit: what it bounds, its number, and the status beyond it. Status 200 means that the rest is left out."""
 
     bounds: str
     number: int
@@ -38,7 +38,7 @@ class Limit:
 
 LIMITS = (
     Limit("bytes of a body (`CAREGRANT_MAX_BODY`)", Settings.max_body, 413),
-    Limit("seconds in which a body must have come (`CAREGRANT_RECEIVE_SECONDS`)", Settings.receive_seconds, 408),
+    Limit("seconds until a body has arrived (`CAREGRANT_RECEIVE_SECONDS`)", Settings.receive_seconds, 408),
     Limit("bytes of all headers", LARGEST_HEAD, 431),
     Limit("characters of path and query", LONGEST_TARGET, 414),
     Limit("query parameters", MOST_PARAMETERS, 400),
@@ -49,7 +49,7 @@ LIMITS = (
     Limit("results of a page of a search", MOST_RESULTS, 200),
     Limit("patients in one request of `/v1`", MOST_AT_ONCE, 422),
     Limit("patients selected on the pages", MOST_SELECTED, 400),
-    Limit("errors told of one request", MOST_ERRORS, 200),
+    Limit("errors reported for one request", MOST_ERRORS, 200),
     Limit("characters of an id", LONGEST_ID, 422),
     Limit("characters of a name", LONGEST_TEXT, 422),
     Limit("characters of a reference", LONGEST_REFERENCE, 422),
@@ -59,9 +59,9 @@ LIMITS = (
     Limit("characters of an `Idempotency-Key`", LONGEST_KEY, 422),
     Limit("characters of an `X-Request-ID`", LONGEST_REQUEST_ID, 400),
 )
-"""Every limit, in the order in which a request meets them."""
+"""Every limit, in the order in which the service applies them to a request."""
 
 
-def charged(items: int) -> int:
-    """Return how many requests a list costs beyond the request that brings it."""
+def extra_requests(items: int) -> int:
+    """Return how many requests a list of this length is charged beyond the request that contains the list."""
     return max(0, items - 1) // ITEMS_A_REQUEST

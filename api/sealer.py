@@ -1,8 +1,8 @@
-"""What a service does for the record beside answering: every some seconds it seals the answers given, so that the
-trees cover them; it makes the partitions of the months to come, and writes SQLite's log back into its file.
+"""The sealer: a process beside the service that seals recorded decisions into the Merkle trees every `SECONDS`.
 
-A process of its own does it, for hashing in a thread would keep answers waiting (docs/decisions/0034). Nothing is lost
-where it fails or ends: what is not sealed is sealed by the next, or by `caregrant audit checkpoint`.
+It also creates the partitions of the coming months, and writes SQLite's write-ahead log back into the database file.
+Sealing has a process of its own because hashing in a thread would delay answers (docs/decisions/0034). If the process
+fails or ends, nothing is lost: the next sealer, or `caregrant audit checkpoint`, seals what is still unsealed.
 """
 
 import logging
@@ -23,67 +23,70 @@ from authz.errors import CaregrantError
 from authz.record import create_partitions, drain_spool, seal
 
 SECONDS = 10.0
-_LOOK = 0.5
+"""Seconds between two seals."""
+
+_INTERVAL = 0.5
 _LIMITS = Limits(statement=60_000, lock=750, idle=2_000)
 _log = logging.getLogger("caregrant")
 
 
 def heartbeat(folder: str) -> Path:
-    """Return the file that the process that seals touches, in a folder of the service."""
+    """Return the file in a folder of the service that the sealer touches as a sign of life."""
     return Path(folder) / "sealing"
 
 
 def start(url: str, beat: Path, log_format: str = "text") -> Callable[[], None]:
-    """Seal what is answered in the database at `url`, after some seconds, until what this returns is called. Should the
-    process that does it die, another takes its place.
-    """
-    ending = threading.Event()
-    beat.touch()  # it has not begun, and is not late
+    """Keep a sealer of the database at `url` running; return the function that stops the sealer.
 
-    def keep_one() -> None:
-        while not ending.wait(SECONDS):
-            # Not forked: a service has threads. Its arguments go through a pipe, for a URL may hold a password.
-            words = (url, os.getpid(), beat, log_format)
-            sealer = get_context("spawn").Process(target=_work, args=words, name="sealing", daemon=True)
+    The sealer starts after `SECONDS`. If its process dies, another process takes its place.
+    """
+    stopping = threading.Event()
+    beat.touch()  # a sealer that has not started yet is not late
+
+    def keep_running() -> None:
+        while not stopping.wait(SECONDS):
+            # Not forked, because a service has threads. The arguments go through a pipe: a URL may contain a password.
+            arguments = (url, os.getpid(), beat, log_format)
+            sealer = get_context("spawn").Process(target=_run, args=arguments, name="sealing", daemon=True)
             try:
                 sealer.start()
             except OSError as error:
-                _log.warning("sealing waits: %s", error)
+                _log.warning("sealing is delayed: %s", error)
                 continue
-            while sealer.is_alive() and not ending.wait(_LOOK):
+            while sealer.is_alive() and not stopping.wait(_INTERVAL):
                 pass
             sealer.terminate()
             sealer.join()
 
-    def end() -> None:
-        ending.set()
+    def stop() -> None:
+        stopping.set()
         keeper.join()
 
-    keeper = threading.Thread(target=keep_one, name="sealing", daemon=True)
+    keeper = threading.Thread(target=keep_running, name="sealing", daemon=True)
     keeper.start()
-    return end
+    return stop
 
 
-def _work(url: str, parent: int, beat: Path, log_format: str = "text") -> None:
-    """Seal every some seconds, as long as the service is there."""
+def _run(url: str, parent: int, beat: Path, log_format: str = "text") -> None:
+    """Seal every `SECONDS` until the parent process, the service, has ended."""
     logs.configure(log_format)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the service says when to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process; the service stops the sealer
     database, next_time = connect(url, limits=_LIMITS), 0.0
     while os.getppid() == parent:
         with suppress(OSError):
             beat.touch()
         with suppress(*FAULTS):
-            database.connect(reuse_if_open=True)  # for all that follows, until a fault closes it
+            database.connect(reuse_if_open=True)  # one connection for the whole loop, until a fault closes it
         with suppress(CaregrantError), database_connection(database):
             if ended := end_frozen_clients(database, _LIMITS.idle):
-                _log.warning("ended %s sessions of a service that is frozen", ended)
+                _log.warning("ended %s database sessions of a service process that does not respond", ended)
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + SECONDS
             _seal(database)
         with suppress(CaregrantError):
             drain_spool(database)
             write_back(database)
-        time.sleep(_LOOK)
+        time.sleep(_INTERVAL)
 
 
 def _seal(database: Database) -> None:
@@ -91,4 +94,4 @@ def _seal(database: Database) -> None:
         create_partitions(database, now())
         seal(database, now(), tries=1)
     except CaregrantError as error:
-        _log.warning("sealing waits: %s", error)
+        _log.warning("sealing is delayed: %s", error)

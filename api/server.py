@@ -25,9 +25,9 @@ from api.gateway import Gateway
 from api.gateway.proxies import Proxies
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.ops import logs
-from api.ops.meters import together
+from api.ops.meters import share_counts
 from api.request_context import now
-from api.web.session import check
+from api.web.session import require_valid_settings
 from authz.callers.tokens import Tokens
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
@@ -39,10 +39,10 @@ _MOST_FILES = 65_536
 
 
 def serve(settings: Settings, host: str, port: int, workers: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are finished.
+    """Serve until SIGTERM or SIGINT; finish the requests under way.
 
-    Raises `PolicyRefused`, `Unavailable` or `InvalidInput` before anything listens: a policy, a database or a port that
-    is not there, or settings that contradict each other.
+    Raises `PolicyRefused`, `Unavailable` or `InvalidInput` before the service listens, if the policy, the database, the
+    port or the settings cannot serve.
     """
     logs.configure(settings.log_format)
     if settings.development_key and host not in LOOPBACK:
@@ -54,10 +54,10 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     if not settings.public_url and host in LOOPBACK:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
-        check(settings, pdp)
+        require_valid_settings(settings, pdp)
         set_decision_log(pdp.database, settings.decision_log, fsync=settings.fsync)
         record_policy_loaded(pdp.database, Actor("", now()), pdp.policy, settings.policies)
-        settings = replace(settings, policy_version=pdp.version)  # a worker that starts later decides by this or not
+        settings = replace(settings, policy_version=pdp.version)  # a worker that starts later serves this version too
         create_partitions(pdp.database, now())
         with suppress(Unavailable):
             drain_spool(pdp.database)
@@ -80,16 +80,16 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
     )
-    with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as counted:
-        end_sealing = sealer.start(settings.database, sealer.heartbeat(counted), settings.log_format)
+    with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as folder:
+        stop_sealing = sealer.start(settings.database, sealer.heartbeat(folder), settings.log_format)
         try:
-            server.serve(target_loader=partial(_loaded, settings, os.getpid(), counted), wrap_loader=False)
+            server.serve(target_loader=partial(_load_worker, settings, os.getpid(), folder), wrap_loader=False)
         finally:
-            end_sealing()
+            stop_sealing()
 
 
 def _connections() -> int:
-    """Allow as many open files as the system lets this process have; return how many may be connections."""
+    """Raise the limit of open files as far as the system permits; return how many of them may be connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(_MOST_FILES, hard) if hard != resource.RLIM_INFINITY else _MOST_FILES
     if soft < wanted:
@@ -98,7 +98,7 @@ def _connections() -> int:
 
 
 def _check_free(host: str, port: int) -> None:
-    """Granian tells of a port that is taken by a panic; say it in a line."""
+    """Raise `Unavailable` if the port is taken; granian would panic."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -107,21 +107,24 @@ def _check_free(host: str, port: int) -> None:
             raise Unavailable(f"cannot listen on {host} port {port}: {error}") from error
 
 
-def _loaded(settings: Settings, parent: int, counted: str) -> Gateway:
-    """A worker's application. The worker ends with its parent: an orphan would go on answering by an old policy."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+def _load_worker(settings: Settings, parent: int, folder: str) -> Gateway:
+    """Return the application of a worker process; `folder` holds the shared counts and the sealer's heartbeat.
+
+    The worker ends with its parent process: an orphan would continue to answer by an old policy.
+    """
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     logs.configure(settings.log_format)
-    together(counted)
-    app = create_app(settings, heartbeat=sealer.heartbeat(counted))
+    share_counts(folder)
+    app = create_app(settings, heartbeat=sealer.heartbeat(folder))
     database = app.extensions["caregrant"].database
     log = get_decision_log(database)
-    Finalize(None, log.flush, exitpriority=1)  # a process of multiprocessing leaves atexit out
+    Finalize(None, log.flush, exitpriority=1)  # multiprocessing does not run atexit in its processes
     proxies = Proxies(settings.trusted_proxies)
-    gc.freeze()  # what is loaded now stays: the collector need not look at it again and again
+    gc.freeze()  # the objects of the loaded application stay; the collector need not examine them again
     return Gateway(app, proxies, log, largest=settings.max_body, seconds=settings.receive_seconds)
 
 
-def _end_with(parent: int) -> None:
+def _exit_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -74,11 +74,29 @@ class NotFound(CaregrantError):
         super().__init__("This does not exist, or you do not have access to it.")
 
 
+DENIALS = {
+    "view": "You may not view this patient.",
+    "share": "You may not share this patient.",
+    "transfer": "You may not transfer this patient.",
+    "end_share": "You may not end this share.",
+    "give_up": "You may not give up this share.",
+    "list_access": "You may not see who has access to this patient.",
+    "receive": "You may not receive this patient.",
+    "edit": "You may not change the name or the reference of this patient.",
+    "end": "You may not end this patient's care at the clinic.",
+    "add_patient": "You may not add patients to this clinic.",
+    "manage": "You may not manage this clinic.",
+    "audit": "You may not audit this clinic.",
+    "provision": "The key of one clinic may not change this; use the operator's key.",
+}
+"""The sentence of a refusal, for each action that an operation or a query requires."""
+
+
 class Denied(CaregrantError):
-    """An action that no rule permits, on a resource that the caller may know."""
+    """The caller may know the resource, but no rule permits this action on it; `action` is a key of `DENIALS`."""
 
     def __init__(self, action: str) -> None:
-        super().__init__(f"You do not have permission for this action: {action.replace('_', ' ')}.")
+        super().__init__(DENIALS[action])
 
 
 class NotEligible(CaregrantError):

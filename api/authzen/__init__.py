@@ -1,1 +1,6 @@
-"""The AuthZEN Authorization API 1.0 under `/access/v1`: routes, the forms of questions, page tokens, metadata."""
+"""The AuthZEN Authorization API 1.0: evaluations, searches and the metadata of this PDP."""
+
+from api.authzen import evaluation, metadata, search
+from api.authzen.blueprint import access
+
+__all__ = ["access", "evaluation", "metadata", "search"]

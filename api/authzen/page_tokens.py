@@ -1,7 +1,7 @@
-"""Tokens for the next page of a search (AuthZEN 8.2): signed, and good for the same question of the same caller alone.
+"""Tokens for the next page of a search (AuthZEN 8.2): signed, and valid only for the same question of the same caller.
 
-A token holds the page's limit and the id that it goes on after. The key is a secret in the database, so that every
-process and machine on it agrees.
+A token holds the page's limit and the last id of the previous page. The key is a secret in the database, so that every
+process and machine on the database agrees.
 """
 
 import base64
@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import json
 from functools import cached_property
-from typing import Any
 
 from authz.database import Database, database_connection
 from authz.errors import InvalidInput
@@ -20,7 +19,7 @@ _MAC = 16
 
 
 class PageTokens:
-    """Gives out and reads the tokens of one database."""
+    """The issuer and reader of the tokens of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -28,28 +27,34 @@ class PageTokens:
     @cached_property
     def _key(self) -> bytes:
         with database_connection(self._database):
-            (found,) = Secret.select(Secret.value).where(Secret.name == "page").tuples().execute(self._database)
-        return bytes.fromhex(found[0])
+            (row,) = Secret.select(Secret.value).where(Secret.name == "page").tuples().execute(self._database)
+        return bytes.fromhex(row[0])
 
-    def issue(self, question: Any, limit: int, after: str) -> str:
-        """The token for what follows `after`; `question` is all that must be the same when it comes back, as JSON."""
-        told = f"{limit} {after}".encode()
-        return base64.urlsafe_b64encode(self._mac(question, told) + told).decode().rstrip("=")
+    def issue(self, question: object, limit: int, after: str) -> str:
+        """Return the token of the page that follows the id `after`.
 
-    def read(self, question: Any, token: str, limit: int | None) -> tuple[int, str]:
-        """The limit and the id to go on after. Raises `InvalidInput` for a token of another question, or of nobody."""
+        `question` is JSON: everything that must be the same in the request that brings the token back.
+        """
+        content = f"{limit} {after}".encode()
+        return base64.urlsafe_b64encode(self._mac(question, content) + content).decode().rstrip("=")
+
+    def read(self, question: object, token: str, limit: int | None) -> tuple[int, str]:
+        """Return the limit and the last id of the previous page.
+
+        Raises `InvalidInput` for a token that was forged, or that was issued for another question or limit.
+        """
         try:
-            whole = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as error:
-            raise InvalidInput("is none that was given out") from error
-        mac, told = whole[:_MAC], whole[_MAC:]
-        if not hmac.compare_digest(mac, self._mac(question, told)):
-            raise InvalidInput("was given out for another question, or by nobody")
-        size, _, after = told.decode().partition(" ")
-        if limit not in (None, int(size)):
-            raise InvalidInput(f"was given out for the limit {size}")
-        return int(size), after
+            raise InvalidInput("is not a token of this service") from error
+        mac, content = decoded[:_MAC], decoded[_MAC:]
+        if not hmac.compare_digest(mac, self._mac(question, content)):
+            raise InvalidInput("was issued for another question, or is not a token of this service")
+        issued_limit, _, after = content.decode().partition(" ")
+        if limit not in (None, int(issued_limit)):
+            raise InvalidInput(f"was issued for the limit {issued_limit}")
+        return int(issued_limit), after
 
-    def _mac(self, question: Any, told: bytes) -> bytes:
-        asked = json.dumps(question, sort_keys=True, separators=(",", ":")).encode()
-        return hmac.digest(self._key, hashlib.sha256(asked).digest() + told, "sha256")[:_MAC]
+    def _mac(self, question: object, content: bytes) -> bytes:
+        canonical = json.dumps(question, sort_keys=True, separators=(",", ":")).encode()
+        return hmac.digest(self._key, hashlib.sha256(canonical).digest() + content, "sha256")[:_MAC]

@@ -1,7 +1,8 @@
-"""What a request of AuthZEN says: models of its forms, and the questions that they make (AuthZEN 5–8).
+"""The request bodies of AuthZEN as models, and the questions that a body asks (AuthZEN 5–8).
 
-Unknown members are ignored at every level, null is the same as absent, and values are of the JSON type that the
-specification names (10.1.1, 11.5). What a policy reads of properties and context stays as it was sent.
+Unknown members are ignored at every level, null is the same as absent, and values have the JSON type that the
+specification names (10.1.1, 11.5). Properties and context, of which a policy may read members, stay as they were sent.
+The name of a body's model ends with `Request`, the name of a part's model with `Part`.
 """
 
 from collections.abc import Mapping
@@ -11,10 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.errors import malformed
+from api.errors import malformed_request
 from api.limits import MOST_EXPLAINED, MOST_ITEMS, MOST_RESULTS
-from api.request_context import body
-from api.v1.requests import Instant, pointed
+from api.request_context import json_body
+from api.v1.requests import Instant, describe_errors
 from authz.policy.decision import Ref
 from authz.record import RecordedQuestion
 
@@ -22,214 +23,227 @@ Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"
 Properties = dict[str, Any]
 PARTS = ("subject", "action", "resource", "context")
 MOST = MOST_RESULTS
-"""The most results of one page of a search, and how many there are if no limit is named."""
+"""The most results of one page of a search, and the number of results if the request names no limit."""
 
 
-class _Form(BaseModel):
+class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-class Kind(_Form):
-    """What is searched for: subjects or resources of a type (8.4.1, 8.5.1). An id is ignored."""
+class EntityTypePart(_Part):
+    """The type of the subjects or resources to search for (8.4.1, 8.5.1); an id is ignored."""
 
     type: str
     properties: Properties | None = None
 
 
-class Entity(Kind):
+class EntityPart(EntityTypePart):
     """A subject or a resource (5.1, 5.2)."""
 
     id: str
 
 
-class Action(_Form):
+class ActionPart(_Part):
     """An action (5.3)."""
 
     name: str
     properties: Properties | None = None
 
 
-class Context(_Form):
-    """The environment of a request (5.4): free, but for these two members of ours."""
+class ContextPart(_Part):
+    """The environment of a request (5.4): any members, of which Caregrant reads these two."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    at: Annotated[Instant | None, Field(description="A past instant instead of now; scope audit.")] = None
-    explain: Annotated[bool | None, Field(description="Tell which conditions are met and which fail; scope audit.")] = (
-        None
-    )
+    at: Annotated[
+        Instant | None, Field(description="Decide at this past instant instead of now; needs the scope audit.")
+    ] = None
+    explain: Annotated[
+        bool | None, Field(description="Explain which conditions are met and unmet; needs the scope audit.")
+    ] = None
 
 
-class Evaluation(_Form):
+class EvaluationRequest(_Part):
     """One question (6.1)."""
 
-    subject: Entity
-    action: Action
-    resource: Entity
-    context: Context | None = None
+    subject: EntityPart
+    action: ActionPart
+    resource: EntityPart
+    context: ContextPart | None = None
 
 
-class Options(_Form):
-    """How a batch is answered (7.1.2)."""
+class OptionsPart(_Part):
+    """The options of a batch (7.1.2)."""
 
     evaluations_semantic: Semantic | None = None
 
 
-class Evaluations(_Form):
-    """Many questions; what an item leaves out, it takes from here (7.1.1)."""
+class EvaluationsRequest(_Part):
+    """Several questions; each takes the parts that it leaves out from here (7.1.1)."""
 
     subject: Any = None
     action: Any = None
     resource: Any = None
     context: Any = None
     evaluations: Annotated[list[dict[str, Any]], Field(max_length=MOST_ITEMS)] | None = None
-    options: Options | None = None
+    options: OptionsPart | None = None
 
 
-class Page(_Form):
-    """Which page of the results (8.2.1)."""
+class PagePart(_Part):
+    """The requested page of the results (8.2.1)."""
 
     token: str | None = None
     limit: Annotated[int, Field(ge=0)] | None = None
     properties: Properties | None = None
 
 
-class _Search(_Form):
-    context: Context | None = None
-    page: Page | None = None
+class SearchRequest(_Part):
+    """What every search has: the environment and the page."""
+
+    context: ContextPart | None = None
+    page: PagePart | None = None
 
 
-class SubjectSearch(_Search):
-    """Who may? (8.4.1)"""
+class SubjectSearchRequest(SearchRequest):
+    """A search for the subjects that may take an action on a resource (8.4.1)."""
 
-    subject: Kind
-    action: Action
-    resource: Entity
-
-
-class ResourceSearch(_Search):
-    """What may they? (8.5.1)"""
-
-    subject: Entity
-    action: Action
-    resource: Kind
+    subject: EntityTypePart
+    action: ActionPart
+    resource: EntityPart
 
 
-class ActionSearch(_Search):
-    """Which actions may they take? (8.6.1)"""
+class ResourceSearchRequest(SearchRequest):
+    """A search for the resources on which a subject may take an action (8.5.1)."""
 
-    subject: Entity
-    resource: Entity
+    subject: EntityPart
+    action: ActionPart
+    resource: EntityTypePart
 
 
-Form = TypeVar("Form", bound=BaseModel)
+class ActionSearchRequest(SearchRequest):
+    """A search for the actions that a subject may take on a resource (8.6.1)."""
+
+    subject: EntityPart
+    resource: EntityPart
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Question:
-    """Who, what, which; what else came with it; about when; whether to explain a denial."""
+class AuthzenQuestion:
+    """A question with all that was sent: its record, properties and context, the instant, whether to explain.
 
-    asked: RecordedQuestion
+    `at` is None for the present.
+    """
+
+    recorded: RecordedQuestion
     request: Mapping[str, Properties]
     at: datetime | None
     explain: bool
 
 
 @dataclass(frozen=True)
-class Faulty:
-    """An item of a batch that asks nothing, because a part is missing or of another form."""
+class MalformedItem:
+    """An item of a batch of which a part is missing or malformed; `recorded` has the parts that are well formed."""
 
-    asked: RecordedQuestion
-    why: str
+    recorded: RecordedQuestion
+    fault: str
 
 
-class _Wrong(Exception):
+class _Malformed(Exception):
     def __init__(self, *errors: tuple[str, str]) -> None:
         self.errors = errors
 
 
-def read(form: type[Form]) -> tuple[Form, Properties]:
-    """The request's body as a form, and as it was sent. Raises a `Problem` (400) for anything malformed."""
-    said = body()
+def parse_body(model: type[Model]) -> tuple[Model, Properties]:
+    """Return the request's body as a model, and as it was sent. Raises a `Problem` (400) for a malformed body."""
+    body = json_body()
     try:
-        return _parsed(form, said), said
-    except _Wrong as wrong:
-        raise malformed(*wrong.errors) from wrong
+        return _parse(model, body), body
+    except _Malformed as error:
+        raise malformed_request(*error.errors) from error
 
 
-def one(said: Properties, present: datetime) -> Question:
-    """The question of an evaluation request. Raises a `Problem` (400)."""
+def parse_question(body: Properties, present: datetime) -> AuthzenQuestion:
+    """Return the question of an evaluation request. Raises a `Problem` (400) for a malformed question."""
     try:
-        return _question(said, present)
-    except _Wrong as wrong:
-        raise malformed(*wrong.errors) from wrong
+        return _question(body, present)
+    except _Malformed as error:
+        raise malformed_request(*error.errors) from error
 
 
-def items(said: Properties, present: datetime) -> list[Question | Faulty]:
-    """The questions of a batch in order; each part of an item stands whole in place of the default (7.1.1).
+def parse_items(body: Properties, present: datetime) -> list[AuthzenQuestion | MalformedItem]:
+    """Return the questions of a batch in order; each part of an item replaces the default as a whole (7.1.1).
 
-    Raises a `Problem` (400) if too many of them ask to be explained: each takes a statement of its own.
+    Raises a `Problem` (400) if too many items ask to be explained, because each explanation takes a statement.
     """
-    defaults = {part: said.get(part) for part in PARTS}
-    made: list[Question | Faulty] = []
-    for item in said["evaluations"]:
-        given = {part: default if item.get(part) is None else item[part] for part, default in defaults.items()}
+    defaults = {part: body.get(part) for part in PARTS}
+    items: list[AuthzenQuestion | MalformedItem] = []
+    for item in body["evaluations"]:
+        parts = {part: default if item.get(part) is None else item[part] for part, default in defaults.items()}
         try:
-            made.append(_question(given, present))
-        except _Wrong as wrong:
-            made.append(Faulty(_as_far(given), "; ".join(f"{at} {why}" for at, why in wrong.errors)))
-    explained = sum(isinstance(question, Question) and question.explain for question in made)
+            items.append(_question(parts, present))
+        except _Malformed as error:
+            fault = "; ".join(f"{pointer} {why}" for pointer, why in error.errors)
+            items.append(MalformedItem(_partial_question(parts), fault))
+    explained = sum(isinstance(item, AuthzenQuestion) and item.explain for item in items)
     if explained > MOST_EXPLAINED:
-        why = f"has {explained} items that ask to be explained; at most {MOST_EXPLAINED} are taken"
-        raise malformed(("/evaluations", why))
-    return made
+        why = f"has {explained} items that ask to be explained; at most {MOST_EXPLAINED} are allowed"
+        raise malformed_request(("/evaluations", why))
+    return items
 
 
-def options(context: Context | None, present: datetime) -> tuple[datetime | None, bool]:
-    """`at` and `explain`. Raises a `Problem` (400) for an instant in the future."""
+def parse_options(context: ContextPart | None, present: datetime) -> tuple[datetime | None, bool]:
+    """Return `at` and `explain` of a context. Raises a `Problem` (400) for an instant in the future."""
     try:
         return _options(context, present)
-    except _Wrong as wrong:
-        raise malformed(*wrong.errors) from wrong
+    except _Malformed as error:
+        raise malformed_request(*error.errors) from error
 
 
-def came_with(said: Properties) -> dict[str, Properties]:
-    """The properties and the context that came with a request whose form is known to be good."""
-    found = {part: (said.get(part) or {}).get("properties") or {} for part in PARTS[:3]}
-    return {**found, "context": said.get("context") or {}}
+def request_properties(body: Properties) -> dict[str, Properties]:
+    """Return the properties of each part and the context, from a body that was parsed without an error."""
+    properties = {part: (body.get(part) or {}).get("properties") or {} for part in PARTS[:3]}
+    return {**properties, "context": body.get("context") or {}}
 
 
-def _question(said: Properties, present: datetime) -> Question:
-    form = _parsed(Evaluation, said)
-    at, explain = _options(form.context, present)
-    ends = (form.subject.type, form.subject.id), form.action.name, (form.resource.type, form.resource.id)
-    request = came_with(said)
-    return Question(RecordedQuestion(*ends, purpose=request["context"].get("purpose")), request, at, explain)
+def _question(body: Properties, present: datetime) -> AuthzenQuestion:
+    parsed = _parse(EvaluationRequest, body)
+    at, explain = _options(parsed.context, present)
+    request = request_properties(body)
+    recorded = RecordedQuestion(
+        (parsed.subject.type, parsed.subject.id),
+        parsed.action.name,
+        (parsed.resource.type, parsed.resource.id),
+        purpose=request["context"].get("purpose"),
+    )
+    return AuthzenQuestion(recorded, request, at, explain)
 
 
-def _options(context: Context | None, present: datetime) -> tuple[datetime | None, bool]:
+def _options(context: ContextPart | None, present: datetime) -> tuple[datetime | None, bool]:
     if context is None:
         return None, False
     if context.at is not None and context.at > present:
-        raise _Wrong(("/context/at", "lies in the future"))
+        raise _Malformed(("/context/at", "lies in the future"))
     return context.at, bool(context.explain)
 
 
-def _parsed(form: type[Form], said: Properties) -> Form:
+def _parse(model: type[Model], body: Properties) -> Model:
     try:
-        return form.model_validate({name: value for name, value in said.items() if value is not None})
+        return model.model_validate({name: value for name, value in body.items() if value is not None})
     except ValidationError as error:
-        raise _Wrong(*pointed(error)) from error
+        raise _Malformed(*describe_errors(error)) from error
 
 
-def _as_far(said: Properties) -> RecordedQuestion:
-    """What a faulty item asks, as far as it can be told: the record keeps what was there."""
+def _partial_question(parts: Properties) -> RecordedQuestion:
+    """Return the parts of a malformed item that are well formed, for the record; the others are empty."""
 
-    def word(part: str, key: str) -> str:
-        found = said[part].get(key) if isinstance(said[part], dict) else None
-        return found if isinstance(found, str) else ""
+    def text(part: str, key: str) -> str:
+        value = parts[part].get(key) if isinstance(parts[part], dict) else None
+        return value if isinstance(value, str) else ""
 
     def ref(part: str) -> Ref:
-        return word(part, "type"), word(part, "id")
+        return text(part, "type"), text(part, "id")
 
-    return RecordedQuestion(ref("subject"), word("action", "name"), ref("resource"))
+    return RecordedQuestion(ref("subject"), text("action", "name"), ref("resource"))

@@ -1,6 +1,7 @@
-"""Between the HTTP server and Flask: requests come in whole, each kind has threads of its own, probes never wait.
+"""Between the HTTP server and Flask: requests are received whole, each kind has its own threads, probes never wait.
 
-`receiving` takes requests from granian (ASGI), `lanes` carries them out, `environ` and `proxies` say what Flask sees.
+`receiving` receives requests from granian (ASGI), `lanes` carries them out, `environ` makes Flask's environment of a
+request, `proxies` decides which proxies are trusted, `refusals` makes the gateway's own answers.
 """
 
 from api.gateway.receiving import Gateway

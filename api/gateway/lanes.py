@@ -1,6 +1,6 @@
-"""Lanes: each kind of request has threads and a queue of its own, so that none can use up another's.
+"""Lanes: each kind of request has its own threads and its own queue, so that no kind can use up another kind's threads.
 
-A request that finds its lane's queue full is refused at once; one that has waited too long in it is refused, not begun.
+A request is refused at once if its lane's queue is full, and later if it has waited in the queue for too long.
 """
 
 import threading
@@ -11,44 +11,45 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 POLLS = 8
-"""Long polls of a process that wait at once; one thread more answers those that may not wait."""
+"""The most long polls of a process that wait at once; one more thread answers the polls that may not wait."""
 
 PATIENCE = 5.0
 """Seconds in a queue after which a request is refused: its caller has most likely gone."""
 
 SLOW = 0.005
-"""Seconds that a request may take before another thread helps with those that wait."""
+"""Seconds that a request may take before another thread helps with the requests that wait."""
 
 EVALUATION = "evaluation"
 
 GROUP = 8
-"""Requests of `EVALUATION` that one thread carries out before it commits and sends their answers together."""
+"""The most requests that one thread carries out before it commits their records and sends their answers together."""
 
 _IDLE = float("inf")
 
-Work = Callable[[bool], None]
+Task = Callable[[bool], None]
+"""A request to carry out; its argument says whether the request has waited for too long and is to be refused."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of request: its name, its threads in each process, and how many requests may wait for one."""
+class LaneKind:
+    """A kind of request: its name, its threads in each process, and how many requests may wait for a thread."""
 
     name: str
     threads: int
-    room: int
+    queue_size: int
 
 
 KINDS = (
-    Kind(EVALUATION, 4, 64),
-    Kind("decisions", 4, 64),
-    Kind("changes", 4, 64),
-    Kind("reads", 2, 64),
-    Kind("pages", 3, 64),
-    Kind("sign-in", 2, 16),
-    Kind("polls", POLLS + 1, 16),
-    Kind("operations", 1, 8),
+    LaneKind(EVALUATION, 4, 64),
+    LaneKind("decisions", 4, 64),
+    LaneKind("changes", 4, 64),
+    LaneKind("reads", 2, 64),
+    LaneKind("pages", 3, 64),
+    LaneKind("sign-in", 2, 16),
+    LaneKind("polls", POLLS + 1, 16),
+    LaneKind("operations", 1, 8),
 )
-"""Each process has these; docs/serving.md lists them."""
+"""The lanes of each process; docs/serving.md lists them."""
 
 _PREFIXES = (
     ("/access/v1/evaluations", "decisions"),
@@ -76,89 +77,85 @@ def kind_of(method: str, path: str) -> str:
 
 
 class Lane:
-    """The threads of one kind and their queue.
+    """The threads and the queue of one kind of request.
 
-    While requests are quick, the first thread does them all: threads that take turns at the interpreter's lock make
-    each answer dearer. If it has been at one request for longer than `SLOW` and others wait, another thread helps.
-    `settle` is called by a thread when it has nothing more to do, and after at most `GROUP` requests.
+    While requests are quick, the first thread carries out all of them: threads that take turns at the interpreter's
+    lock make each answer slower. If the first thread has worked on one request for longer than `SLOW` and others wait,
+    another thread helps. A thread calls `finish_group` after at most `GROUP` requests, and before it waits.
     """
 
-    def __init__(self, kind: Kind, settle: Callable[[], None] | None = None) -> None:
+    def __init__(self, kind: LaneKind, finish_group: Callable[[], None] | None = None) -> None:
         self.kind = kind
-        self._settle = settle
-        self._queue: SimpleQueue[tuple[float, list[Work]]] = SimpleQueue()
-        self._waiting: deque[tuple[float, list[Work]]] = deque()  # the same entries, for the event loop
+        self._finish_group = finish_group or (lambda: None)
+        self._queue: SimpleQueue[tuple[float, list[Task]]] = SimpleQueue()
+        self._waiting: deque[tuple[float, list[Task]]] = deque()  # the same entries, for the event loop
         self._began = _IDLE
-        self._called = threading.Semaphore(0)
+        self._help_needed = threading.Semaphore(0)
         self._lock = threading.Lock()
         self._helping = 0
         names = [f"{kind.name}-{number}" for number in range(kind.threads)]
         for name, target in zip(names, (self._lead, *[self._help] * (kind.threads - 1)), strict=True):
             threading.Thread(target=target, name=name, daemon=True).start()
 
-    def submit(self, work: Work) -> bool:
-        """Queue work and return True; return False if the queue is full. `work` learns whether it waited too long."""
-        if self._queue.qsize() >= self.kind.room:
+    def submit(self, task: Task) -> bool:
+        """Queue a task and return True; return False if the queue is full."""
+        if self._queue.qsize() >= self.kind.queue_size:
             return False
-        entry = (time.monotonic(), [work])  # whoever pops the work from its list does it, and nobody else
+        entry = (time.monotonic(), [task])  # only the thread that pops the task from its list runs it
         self._waiting.append(entry)
         self._queue.put(entry)
-        self.hurry()
+        self.call_help()
         return True
 
     def expire(self) -> None:
-        """Refuse what has waited too long, even if every thread is stuck; called by the event loop alone."""
+        """Refuse requests that have waited for too long, even if every thread is stuck; for the event loop alone."""
         while self._waiting and (not self._waiting[0][1] or time.monotonic() - self._waiting[0][0] > PATIENCE):
-            _do(self._waiting.popleft()[1], late=True)
+            _run_once(self._waiting.popleft()[1], late=True)
 
-    def hurry(self) -> None:
-        """Call a thread to help if requests wait and the first thread is slow; called by the event loop alone."""
-        if self._behind() and self._helping < self.kind.threads - 1:
+    def call_help(self) -> None:
+        """Call a thread to help if requests wait and the first thread is slow; for the event loop alone."""
+        if self._is_behind() and self._helping < self.kind.threads - 1:
             with self._lock:
                 self._helping += 1
-            self._called.release()
+            self._help_needed.release()
 
-    def _behind(self) -> bool:
+    def _is_behind(self) -> bool:
         return time.monotonic() - self._began > SLOW and not self._queue.empty()
 
     def _lead(self) -> None:
-        unsettled = 0
+        group_size = 0
         while True:
             try:
-                queued, work = self._queue.get_nowait()
+                queued, task = self._queue.get_nowait()
             except Empty:
-                self._end_group()
-                unsettled, self._began = 0, _IDLE
-                queued, work = self._queue.get()
+                self._finish_group()
+                group_size, self._began = 0, _IDLE
+                queued, task = self._queue.get()
             self._began = time.monotonic()
-            _do(work, late=self._began - queued > PATIENCE)
-            unsettled += 1
-            if unsettled == GROUP:
-                self._end_group()
-                unsettled = 0
-
-    def _end_group(self) -> None:
-        if self._settle is not None:
-            self._settle()
+            _run_once(task, late=self._began - queued > PATIENCE)
+            group_size += 1
+            if group_size == GROUP:
+                self._finish_group()
+                group_size = 0
 
     def _help(self) -> None:
         while True:
-            self._called.acquire()
-            while self._behind():
+            self._help_needed.acquire()
+            while self._is_behind():
                 try:
-                    queued, work = self._queue.get_nowait()
+                    queued, task = self._queue.get_nowait()
                 except Empty:
                     break
-                _do(work, late=time.monotonic() - queued > PATIENCE)
-                self._end_group()
+                _run_once(task, late=time.monotonic() - queued > PATIENCE)
+                self._finish_group()
             with self._lock:
                 self._helping -= 1
 
 
-def _do(work: list[Work], *, late: bool) -> None:
-    """Do an entry's work, unless somebody else has taken it."""
+def _run_once(entry: list[Task], *, late: bool) -> None:
+    """Run the task of an entry, unless another thread has run or refused it."""
     try:
-        taken = work.pop()
+        task = entry.pop()
     except IndexError:
         return
-    taken(late)
+    task(late)

@@ -1,4 +1,4 @@
-"""Trusted proxies: whose word on a caller's address and scheme is believed (`CAREGRANT_TRUSTED_PROXIES`)."""
+"""Trusted proxies (`CAREGRANT_TRUSTED_PROXIES`): their headers name the client's address and scheme."""
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -10,29 +10,29 @@ _MOST_HOPS = 20
 
 
 class Proxies:
-    """The networks whose forwarded addresses and schemes are believed; of nobody else's."""
+    """The networks of the trusted proxies, from a setting that lists addresses and networks."""
 
     def __init__(self, setting: str) -> None:
-        """Raise `InvalidInput` for a word that is neither an address nor a network."""
+        """Raise `InvalidInput` for an entry that is neither an address nor a network."""
         try:
-            self._networks: tuple[Network, ...] = tuple(ip_network(word) for word in setting.replace(",", " ").split())
+            self._networks: tuple[Network, ...] = tuple(ip_network(item) for item in setting.replace(",", " ").split())
         except ValueError as error:
             raise InvalidInput(f"CAREGRANT_TRUSTED_PROXIES names addresses or networks: {error}") from error
         self.trusts = lru_cache(maxsize=1000)(self._trusts)
 
     def client(self, peer: str, forwarded: str) -> str:
-        """Return the client's address: the last one in X-Forwarded-For that no trusted proxy has; else the peer's.
+        """Return the client's address: the last address in X-Forwarded-For that is no trusted proxy's, else the peer's.
 
-        What stands to the left of an untrusted address is that caller's own word, and never read.
+        Addresses to the left of an untrusted address are never read, because the untrusted caller could have sent them.
         """
         address = peer
-        for word in reversed(forwarded.split(",")[-_MOST_HOPS:]):
+        for hop in reversed(forwarded.split(",")[-_MOST_HOPS:]):
             if not self.trusts(address):
                 break
-            nearer = _address(word)
-            if not nearer:
+            previous = _normalise_address(hop)
+            if not previous:
                 break
-            address = nearer
+            address = previous
         return address
 
     def _trusts(self, address: str) -> bool:
@@ -43,9 +43,9 @@ class Proxies:
         return any(parsed in network for network in self._networks)
 
 
-def _address(word: str) -> str:
-    """Return an address as it is written in X-Forwarded-For, without brackets and port; empty for none."""
-    text = word.strip()
+def _normalise_address(hop: str) -> str:
+    """Return an address of X-Forwarded-For without brackets and port; empty for a text that is no address."""
+    text = hop.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -57,6 +57,6 @@ def _address(word: str) -> str:
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address:
-    """Parse an address; one of IPv4 written as IPv6 (``::ffff:192.0.2.1``) is one of IPv4."""
+    """Parse an address; an IPv4 address written as IPv6 (``::ffff:192.0.2.1``) becomes an IPv4 address."""
     parsed = ip_address(text)
     return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed

@@ -1,9 +1,9 @@
-"""Answers of the gateway itself: requests that never reach Flask. JSON for apps, a small page for a browser."""
+"""The gateway's own answers, to requests that never reach Flask: JSON for apps, a small page for browsers."""
 
 import uuid
 from collections.abc import Sequence
 
-from api.errors import PROBLEMS, Problem, rendered
+from api.errors import PROBLEMS, Problem, problem_response
 from api.request_context import HEADER, is_request_id
 
 Headers = list[tuple[str, str]]
@@ -20,17 +20,17 @@ _PAGE_HEADERS = [
 
 
 def common_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """Return what every response has; `headers` are the request's, for its id."""
+    """Return the headers of every response; the request's `headers` contain the request's id."""
     request_id = next((value for name, value in headers if name == _HEADER), b"").decode("latin-1")
     return [*_COMMON, (HEADER.lower(), request_id if is_request_id(request_id) else uuid.uuid4().hex)]
 
 
-def refusal(problem: Problem, headers: Sequence[tuple[bytes, bytes]], *, page: bool) -> tuple[int, Headers, bytes]:
-    """Return status, headers and body of a refusal; `headers` are the request's, for its id."""
+def make_refusal(problem: Problem, headers: Sequence[tuple[bytes, bytes]], *, page: bool) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of a refusal; the request's `headers` contain the request's id."""
     common = common_headers(headers)
     status, title = PROBLEMS[problem.kind]
     if page:
         body = _PAGE.format(title=title, detail=problem.detail)
         return status, [*common, *_PAGE_HEADERS, *problem.headers], body.encode()
-    response = rendered(problem)
+    response = problem_response(problem)
     return status, [*common, ("content-type", response.content_type), *problem.headers], response.get_data()

@@ -1,8 +1,8 @@
-"""Log lines: one line an entry, as text or JSON (`CAREGRANT_LOG_FORMAT`), in every process of a service.
+"""The log of every process of a service: one line for each entry, as text or JSON (`CAREGRANT_LOG_FORMAT`).
 
-An entry holds time, level, logger, process, the request's id and route, and a message; of an exception its type and
-where it was raised, without its text. It holds no names, e-mails, bodies or credentials. Text that a caller sent is
-quoted, so that it forges no field and no line.
+An entry contains time, level, logger, process, the request's id and route, and a message; for an exception also its
+type and the place where it was raised, without its text. An entry contains no names, e-mails, bodies or credentials.
+Text from a caller is quoted, so that it cannot forge a field or a line.
 """
 
 import json
@@ -16,7 +16,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing.util import Finalize
 from queue import Full, Queue
-from typing import Any
 
 from flask import g, has_request_context, request
 
@@ -25,48 +24,47 @@ from authz.errors import InvalidInput
 FORMATS = ("text", "json")
 MOST_WAITING = 10_000
 _LONGEST = 2000
-_OTHERS = ("_granian", "granian.access")
-"""Loggers that bring handlers of their own."""
+_LOGGERS_WITH_HANDLERS = ("_granian", "granian.access")
 
 
-class Formatter(logging.Formatter):
-    """Write an entry as one line; `form` is one of `FORMATS`."""
+class LineFormatter(logging.Formatter):
+    """The formatter of an entry as one line; `log_format` is one of `FORMATS`."""
 
-    def __init__(self, form: str) -> None:
+    def __init__(self, log_format: str) -> None:
         super().__init__()
-        self._write = _as_json if form == "json" else _as_text
+        self._serialize = _serialize_json if log_format == "json" else _serialize_text
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of an entry."""
-        return self._write(_fields(record))
+        return self._serialize(_fields(record))
 
 
-class Writer(logging.Handler):
-    """Write lines to standard error in a thread of its own: whoever logs waits for no reader of the log.
+class LineWriter(logging.Handler):
+    """The handler that writes lines to standard error in its own thread, so that a slow reader delays nobody.
 
-    `MOST_WAITING` lines may wait; further ones are dropped and counted.
+    At most `MOST_WAITING` lines wait to be written; further lines are dropped and counted.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._lines: Queue[str] = Queue(MOST_WAITING)
         self._dropped = 0
-        threading.Thread(target=self._work, name="log", daemon=True).start()
+        threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the line of an entry; formatted here, where its request is known."""
+        """Queue the line of an entry; format it here, in the thread that knows the request."""
         try:
             self._lines.put_nowait(self.format(record))
         except Full:
             self._dropped += 1
 
     def flush(self) -> None:
-        """Wait until what was queued is written, for at most a second."""
+        """Wait until the queued lines are written, for at most one second."""
         end = time.monotonic() + 1
         while self._lines.unfinished_tasks and time.monotonic() < end:
             time.sleep(0.005)
 
-    def _work(self) -> None:
+    def _write_lines(self) -> None:
         while True:
             line = self._lines.get()
             dropped, self._dropped = self._dropped, 0
@@ -76,50 +74,50 @@ class Writer(logging.Handler):
             self._lines.task_done()
 
 
-def configure(form: str) -> None:
-    """Let every logger of this process write such lines to standard error. Raises `InvalidInput` for another format."""
-    if form not in FORMATS:
-        raise InvalidInput(f"CAREGRANT_LOG_FORMAT is {' or '.join(FORMATS)}, not {form!r}")
-    handler = Writer()
-    handler.setFormatter(Formatter(form))
+def configure(log_format: str) -> None:
+    """Make every logger of this process write lines of this format. Raises `InvalidInput` for an unknown format."""
+    if log_format not in FORMATS:
+        raise InvalidInput(f"CAREGRANT_LOG_FORMAT is {' or '.join(FORMATS)}, not {log_format!r}")
+    handler = LineWriter()
+    handler.setFormatter(LineFormatter(log_format))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    for name in _OTHERS:
-        other = logging.getLogger(name)
-        other.handlers[:], other.propagate = [], True
-    Finalize(None, handler.flush, exitpriority=0)  # a process of multiprocessing leaves atexit out
+    for name in _LOGGERS_WITH_HANDLERS:
+        logger = logging.getLogger(name)
+        logger.handlers[:], logger.propagate = [], True
+    Finalize(None, handler.flush, exitpriority=0)  # multiprocessing does not run atexit in its processes
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    made: dict[str, Any] = {
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, object] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": record.levelname,
         "logger": record.name,
         "pid": record.process,
     }
     if has_request_context():
-        made["request"] = g.get("request_id", "")
-        made["route"] = request.url_rule.rule if request.url_rule else "none"
-    made["message"] = record.getMessage()[:_LONGEST]
+        fields["request"] = g.get("request_id", "")
+        fields["route"] = request.url_rule.rule if request.url_rule else "none"
+    fields["message"] = record.getMessage()[:_LONGEST]
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         frames = traceback.extract_tb(error.__traceback__)
-        made["exception"] = type(error).__qualname__
-        made["raised"] = " < ".join(f"{one.name}:{one.lineno}" for one in reversed(frames))[:_LONGEST]
-    return made
+        fields["exception"] = type(error).__qualname__
+        fields["raised"] = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))[:_LONGEST]
+    return fields
 
 
-def _as_json(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields)  # ASCII alone
+def _serialize_json(fields: Mapping[str, object]) -> str:
+    return json.dumps(fields)  # ASCII only
 
 
-def _as_text(fields: Mapping[str, Any]) -> str:
+def _serialize_text(fields: Mapping[str, object]) -> str:
     head = f"{fields['time']} {fields['level']}"
-    return " ".join([head, *(f"{name}={_quoted(value)}" for name, value in list(fields.items())[2:])])
+    return " ".join([head, *(f"{name}={_quote(value)}" for name, value in list(fields.items())[2:])])
 
 
-def _quoted(value: object) -> str:
-    """Quote a value as JSON does, unless it is one plain word. Characters beyond ASCII are escaped."""
+def _quote(value: object) -> str:
+    """Quote a value as JSON does, unless the value is one plain word; escape characters beyond ASCII."""
     text = str(value)
-    plain = text and text.isascii() and text.isprintable() and not any(mark in text for mark in ' "=\\')
-    return text if plain else json.dumps(text)
+    is_plain = text and text.isascii() and text.isprintable() and not any(mark in text for mark in ' "=\\')
+    return text if is_plain else json.dumps(text)

@@ -1,7 +1,7 @@
 """`/openapi.json`, the OpenAPI 3.1 document, and `/docs`, a page made from it that needs no network.
 
-Made from Flask's own list of routes, what stands beside each view (`described`), its docstring, and the models of the
-bodies; so there is nothing to keep in step. Tests hold the service to the document.
+The document is made from Flask's list of routes, the documentation and the docstring of each view, and the models of
+the bodies, so that nothing has to be kept in step by hand. Tests check the service against the document.
 """
 
 import base64
@@ -10,16 +10,16 @@ import inspect
 import re
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
 
 import orjson
 from flask import Blueprint, Flask, Response, current_app, render_template
-from pydantic import TypeAdapter
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 from werkzeug.routing import Rule
 
 from api.errors import PROBLEMS
-from api.ops.described import Description
-from api.v1.responses import Problem
+from api.ops.route_documentation import RouteDocumentation
+from api.v1.responses import ProblemBody
 from authz.callers.clients import SCOPES
 from authz.domain import Row
 
@@ -31,7 +31,7 @@ _TAGS = {
     "v1": "Practitioners, apps acting for them, operators",
     "feed": "Change feed",
 }
-_PATHS = {
+_PATH_EXAMPLES = {
     "patient": "p-1",
     "grant": "1",
     "share": "1",
@@ -42,11 +42,11 @@ _PATHS = {
     "entity": "d-1",
     "tenant": "tenant",
 }
-"""The parts of paths, each with an example."""
+"""An example for each variable part of a path."""
 _ERRORS = {"access": (400, 401, 403, 413, 429, 503), "v1": (400, 401, 403, 404, 409, 413, 422, 429, 503)}
 _CALLERS = {
     "": "Anybody.",
-    "practitioner": "A practitioner's token, or an app with the scope act on behalf of one.",
+    "practitioner": "A practitioner with a token, or an app with the scope act on behalf of a practitioner.",
     "manager": "An app with the scope admin, or a manager of the subscription, as a practitioner.",
     **{scope: f"An app with the scope {scope}." for scope in SCOPES},
 }
@@ -54,39 +54,39 @@ _CALLERS = {
 
 @openapi.get("/openapi.json")
 def openapi_document() -> Response:
-    """This document."""
-    return Response(_made(current_app), content_type="application/json")
+    """Return this document."""
+    return Response(_serialize_document(current_app), content_type="application/json")
 
 
 @openapi.get("/docs")
 def docs() -> Response:
-    """The same for people to read."""
-    document = orjson.loads(_made(current_app))
-    page = render_template("docs.html", document=document, operations=list(_listed(document)), style=_STYLE)
-    hashed = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    """Return this document as a page for people."""
+    document = orjson.loads(_serialize_document(current_app))
+    page = render_template("docs.html", document=document, operations=list(_operations(document)), style=_STYLE)
+    style_hash = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     response = Response(page, content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = f"default-src 'none'; style-src 'sha256-{hashed}'"
+    response.headers["Content-Security-Policy"] = f"default-src 'none'; style-src 'sha256-{style_hash}'"
     return response
 
 
-def _made(app: Flask) -> bytes:
+def _serialize_document(app: Flask) -> bytes:
     if "caregrant.openapi" not in app.extensions:
         app.extensions["caregrant.openapi"] = orjson.dumps(document_of(app))
-    made: bytes = app.extensions["caregrant.openapi"]
-    return made
+    document: bytes = app.extensions["caregrant.openapi"]
+    return document
 
 
 def document_of(app: Flask) -> Row:
-    """The document of an app's described routes."""
+    """Return the OpenAPI document of an app's documented routes."""
     schemas: Row = {}
     paths: dict[str, Row] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        description = getattr(app.view_functions[rule.endpoint], "described", None)
-        if description is None:
+        documentation = getattr(app.view_functions[rule.endpoint], "documentation", None)
+        if documentation is None:
             continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-            paths.setdefault(path, {})[method.lower()] = _operation(app, rule, description, schemas)
+            paths.setdefault(path, {})[method.lower()] = _operation(app, rule, documentation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -97,8 +97,8 @@ def document_of(app: Flask) -> Row:
         },
         "paths": paths,
         "components": {
-            "schemas": {"Problem": _schema(Problem, schemas), **schemas},
-            "responses": {str(status): _refusal(status) for status in sorted({one for one, _ in PROBLEMS.values()})},
+            "schemas": {"ProblemBody": _schema(ProblemBody, schemas), **schemas},
+            "responses": {str(status): _error_response(status) for status in sorted({s for s, _ in PROBLEMS.values()})},
             "securitySchemes": {
                 "app": {"type": "http", "scheme": "bearer", "description": "An app's key (caregrant client add)."},
                 "practitioner": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
@@ -107,77 +107,87 @@ def document_of(app: Flask) -> Row:
     }
 
 
-def _operation(app: Flask, rule: Rule, said: Description, schemas: Row) -> Row:
+def _operation(app: Flask, rule: Rule, documentation: RouteDocumentation, schemas: Row) -> Row:
     view = app.view_functions[rule.endpoint]
     blueprint = rule.endpoint.partition(".")[0]
-    through = {"practitioner", "manager"} & {said.caller}
-    made: Row = {
+    on_behalf = documentation.caller in ("practitioner", "manager")
+    security: list[Row] = [{"app": []}, *([{"practitioner": []}] if on_behalf else [])] if documentation.caller else []
+    operation: Row = {
         "operationId": f"{rule.endpoint.partition('.')[2]}{'_in' if 'tenant' in rule.arguments else ''}",
         "summary": (inspect.getdoc(view) or "").split("\n")[0],
-        "description": _CALLERS[said.caller],
-        "tags": [_TAGS.get(blueprint, "Around it")],
-        "security": [{"app": []}, *([{"practitioner": []}] if through else [])] if said.caller else [],
-        "parameters": [*_parameters(rule, said, bool(through))],
-        "responses": {str(said.status): _given(said, schemas)},
+        "description": _CALLERS[documentation.caller],
+        "tags": [_TAGS.get(blueprint, "Service")],
+        "security": security,
+        "parameters": [*_parameters(rule, documentation, on_behalf)],
+        "responses": {str(documentation.status): _success_response(documentation, schemas)},
     }
-    statuses = _ERRORS["access" if blueprint == "access" else "v1"] if said.caller else (400, 404, 503)
-    made["responses"] |= {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
-    if said.takes is not None:
-        content: Row = {"schema": _schema(said.takes, schemas, "validation")}
-        if said.example is not None:
-            content["example"] = said.example
-        made["requestBody"] = {"required": True, "content": {"application/json": content}}
-    return made
+    statuses = _ERRORS["access" if blueprint == "access" else "v1"] if documentation.caller else (400, 404, 503)
+    operation["responses"] |= {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
+    if documentation.request_body is not None:
+        content: Row = {"schema": _schema(documentation.request_body, schemas, "validation")}
+        if documentation.example is not None:
+            content["example"] = documentation.example
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+    return operation
 
 
-def _parameters(rule: Rule, said: Description, through: bool) -> Iterator[Row]:
+def _parameters(rule: Rule, documentation: RouteDocumentation, on_behalf: bool) -> Iterator[Row]:
     for name in sorted(rule.arguments):
-        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": _PATHS[name]}
-    for one in said.query:
-        yield {"name": one.name, "in": "query", "schema": one.schema, "description": one.description}
-    headers: dict[str, tuple[Row, str]] = {}
-    headers["X-Request-ID"] = _visible(0, 256), "Comes back with the answer, and is recorded."
-    if through:
-        on_behalf = "With an app's key: the login of the practitioner for whom it acts."
-        headers["X-On-Behalf-Of"] = {"type": "string"}, on_behalf
-    if said.idempotency_key:
-        idempotency_key = "The same key and request again is carried out once, and answered alike."
-        headers["Idempotency-Key"] = _visible(1, 255), idempotency_key
-    for name, (schema, text) in headers.items():
-        yield {"name": name, "in": "header", "schema": schema, "description": text}
+        schema = {"type": "string"}
+        yield {"name": name, "in": "path", "required": True, "schema": schema, "example": _PATH_EXAMPLES[name]}
+    for parameter in documentation.query:
+        yield {
+            "name": parameter.name,
+            "in": "query",
+            "schema": parameter.schema,
+            "description": parameter.description,
+        }
+    request_id = "The id of the request: the response repeats it, and the record keeps it."
+    yield _header("X-Request-ID", _visible_text(0, 256), request_id)
+    if on_behalf:
+        login = "With the key of an app: the login of the practitioner for whom the app acts."
+        yield _header("X-On-Behalf-Of", {"type": "string"}, login)
+    if documentation.idempotency_key:
+        key = "A repetition of the request with the same key gets the stored answer and changes nothing."
+        yield _header("Idempotency-Key", _visible_text(1, 255), key)
 
 
-def _visible(least: int, most: int) -> Row:
-    """Visible characters, as far as a header can carry them."""
+def _header(name: str, schema: Row, description: str) -> Row:
+    return {"name": name, "in": "header", "schema": schema, "description": description}
+
+
+def _visible_text(least: int, most: int) -> Row:
+    """Return the schema of a text of the visible characters that a header can carry."""
     return {"type": "string", "minLength": least, "maxLength": most, "pattern": "^[ -~¡-¬®-ÿ]*$"}
 
 
-def _given(said: Description, schemas: Row) -> Row:
-    if said.gives is None:
+def _success_response(documentation: RouteDocumentation, schemas: Row) -> Row:
+    model = documentation.response_body
+    if model is None:
         return {"description": "Done."}
-    content = {"schema": _schema(said.gives, schemas)}
-    return {"description": inspect.getdoc(said.gives) or "", "content": {"application/json": content}}
+    content = {"schema": _schema(model, schemas)}
+    return {"description": inspect.getdoc(model) or "", "content": {"application/json": content}}
 
 
-def _refusal(status: int) -> Row:
-    titles = [f"{title} (/problems/{kind})" for kind, (one, title) in PROBLEMS.items() if one == status]
-    schema = {"$ref": _REF.format(model="Problem")}
+def _error_response(status: int) -> Row:
+    titles = [f"{title} (/problems/{kind})" for kind, (of_kind, title) in PROBLEMS.items() if of_kind == status]
+    schema = {"$ref": _REF.format(model="ProblemBody")}
     return {"description": "; ".join(titles), "content": {"application/problem+json": {"schema": schema}}}
 
 
-def _schema(model: Any, schemas: Row, mode: Any = "serialization") -> Row:
-    """A model's schema as a reference; it and what it is made of go to `schemas`."""
-    made = TypeAdapter(model).json_schema(mode=mode, ref_template=_REF)
-    found = {**made.pop("$defs", {}), model.__name__: made}
-    if model is Problem:
-        schemas.update({name: one for name, one in found.items() if name != "Problem"})
-        return made
-    for name, one in found.items():
-        assert schemas.setdefault(name, one) == one, f"two models are called {name}"
+def _schema(model: type[BaseModel], schemas: Row, mode: JsonSchemaMode = "serialization") -> Row:
+    """Return a reference to a model's schema; add the schemas of the model and of its parts to `schemas`."""
+    schema = model.model_json_schema(mode=mode, ref_template=_REF)
+    parts = {**schema.pop("$defs", {}), model.__name__: schema}
+    if model is ProblemBody:
+        schemas.update({name: part for name, part in parts.items() if name != "ProblemBody"})
+        return schema
+    for name, part in parts.items():
+        assert schemas.setdefault(name, part) == part, f"two models have the name {name}"
     return {"$ref": _REF.format(model=model.__name__)}
 
 
-def _listed(document: Row) -> Iterator[tuple[str, str, Row]]:
+def _operations(document: Row) -> Iterator[tuple[str, str, Row]]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation

@@ -1,19 +1,20 @@
-"""`/v1/events`, the change feed: an app reads on after the last event that it saw, and may wait for the next.
+"""`/v1/events`, the change feed: an app reads the events after the last event that it saw, and may wait for the next.
 
-A waiting request holds a thread of the long polls' own; beyond `POLLS` of a process, further ones do not wait.
+A request that waits occupies one of the threads for long polls; if `POLLS` requests of a process wait already, a
+further request does not wait.
 """
 
 import threading
 import time
 
-import orjson
 from flask import Blueprint, Response, request
 
-from api.auth import authenticate, caller, pdp
+from api.auth import authenticate, pdp, require_client
 from api.gateway.lanes import POLLS
-from api.ops.described import AFTER, EVENTS, WAIT, described, refuse_unknown_parameters
-from api.v1 import requests as v1_requests
-from api.v1.responses import Events
+from api.ops.route_documentation import AFTER, EVENTS, WAIT, document_route, refuse_unknown_parameters
+from api.v1 import query
+from api.v1.blueprint import json_response
+from api.v1.responses import EventsBody
 from authz.record import read_events
 
 feed = Blueprint("feed", __name__, url_prefix="/v1")
@@ -27,22 +28,21 @@ _waiting = threading.BoundedSemaphore(POLLS)
 
 
 @feed.get("/events")
-@described(caller="audit", gives=Events, query=(AFTER, EVENTS, WAIT))
+@document_route(caller="audit", response_body=EventsBody, query=(AFTER, EVENTS, WAIT))
 def events() -> Response:
-    """Events after one, in the order in which they were committed; `wait` up to that many seconds for the first."""
-    app = caller("audit")
-    after = v1_requests.number("after", 0, 0, 2**62 - 1) if request.args.get("after") else 0
-    most, wait = v1_requests.limit(_MOST), v1_requests.number("wait", 0, 0, LONGEST_WAIT)
-    until = time.monotonic() + wait
+    """List the events after an event, in the order of their commits; `wait` some seconds for the first event."""
+    client = require_client("audit")
+    after = query.parse_number_parameter("after", 0, 0, 2**62 - 1) if request.args.get("after") else 0
+    limit, wait = query.parse_limit(_MOST), query.parse_number_parameter("wait", 0, 0, LONGEST_WAIT)
+    deadline = time.monotonic() + wait
     may_wait = wait > 0 and _waiting.acquire(blocking=False)
     try:
         while True:
-            found = read_events(pdp().database, after=after, limit=most, subscription=app.subscription)
-            if found or not may_wait or time.monotonic() >= until:
+            items = read_events(pdp().database, after=after, limit=limit, subscription=client.subscription)
+            if items or not may_wait or time.monotonic() >= deadline:
                 break
             time.sleep(_PAUSE)
     finally:
         if may_wait:
             _waiting.release()
-    told = {"items": found, "next": found[-1]["id"] if found else str(after)}
-    return Response(orjson.dumps(told), content_type="application/json")
+    return json_response({"items": items, "next": items[-1]["id"] if items else str(after)})

@@ -1,32 +1,28 @@
-"""What `/v1` takes: each body a model, each query parameter checked; what a model does not name is refused (T18)."""
+"""The request bodies of `/v1`, each a model; a member that the model does not name is refused (T18).
 
-import base64
-import binascii
+The name of a model is what the caller asks for, with the ending `Request`.
+"""
+
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-from flask import request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from api.errors import Problem
-from api.limits import LONGEST_QUERY, MOST_ERRORS
-from api.request_context import body
+from api.limits import MOST_ERRORS
+from api.request_context import json_body
 from authz.domain import MEMBERSHIP_ROLES, parse_instant
-from authz.errors import InvalidInput, NotFound
+from authz.errors import InvalidInput
 from authz.operations.inputs import MOST_AT_ONCE
-from authz.policy.plan import PagePosition
-from authz.texts import LONGEST_SORT_KEY, is_stored_id, parse_number
 
 Model = TypeVar("Model", bound=BaseModel)
-MOST = 200
-USUAL = 50
 
 
-def _by(parse: Callable[[object], Any]) -> BeforeValidator:
-    """A parser of ours as a validator."""
+def _validator(parse: Callable[[object], object]) -> BeforeValidator:
+    """Return a validator that calls one of our parsers."""
 
-    def validate(value: object) -> Any:
+    def validate(value: object) -> object:
         try:
             return parse(value)
         except InvalidInput as error:
@@ -35,28 +31,29 @@ def _by(parse: Callable[[object], Any]) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
-def _role(value: object) -> object:
+def _parse_role(value: object) -> object:
     if value not in MEMBERSHIP_ROLES:
-        raise InvalidInput(f"is none of {', '.join(MEMBERSHIP_ROLES)}")
+        raise InvalidInput(f"is not one of {', '.join(MEMBERSHIP_ROLES)}")
     return value
 
 
-Instant = Annotated[datetime, _by(parse_instant)]
+Instant = Annotated[datetime, _validator(parse_instant)]
 
 
-class _Body(BaseModel):
+class _RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @field_validator("*")
     @classmethod
-    def no_nul(cls, value: object) -> object:
-        """PostgreSQL keeps no text with the character NUL."""
-        if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
-            raise ValueError("holds the character NUL")
+    def refuse_nul(cls, value: object) -> object:
+        """Refuse the character NUL, which PostgreSQL cannot store."""
+        texts = value if isinstance(value, list) else [value]
+        if any("\0" in text for text in texts if isinstance(text, str)):
+            raise ValueError("contains the character NUL")
         return value
 
 
-class NewPatient(_Body):
+class AddPatientRequest(_RequestBody):
     """A patient to add."""
 
     name: str
@@ -64,26 +61,26 @@ class NewPatient(_Body):
     subscription: str | None = None
 
 
-class PatientChanges(_Body):
-    """Changes of a patient's name and reference; a field that is left out stays."""
+class AddPatientWithIdRequest(AddPatientRequest):
+    """A patient to add, under an id that the operator's app may choose."""
+
+    id: str | None = None
+
+
+class EditPatientRequest(_RequestBody):
+    """Changes of a patient's name and reference; a member that is left out stays."""
 
     name: str | None = None
     reference: str | None = None
 
 
-class EndOfPatient(_Body):
-    """Why a patient leaves the clinic."""
+class EndPatientRequest(_RequestBody):
+    """The reason why a patient leaves the clinic."""
 
     reason: str = ""
 
 
-class NewPatientWithId(NewPatient):
-    """A patient to add under an id that the operator chose."""
-
-    id: str | None = None
-
-
-class NewShare(_Body):
+class ShareRequest(_RequestBody):
     """A share of one patient."""
 
     colleague: str
@@ -91,16 +88,16 @@ class NewShare(_Body):
     reason: str = ""
 
 
-Patients = Annotated[list[str], Field(max_length=MOST_AT_ONCE)]
+PatientIds = Annotated[list[str], Field(max_length=MOST_AT_ONCE)]
 
 
-class NewShares(NewShare):
-    """A share of several."""
+class ShareBatchRequest(ShareRequest):
+    """A share of several patients."""
 
-    patients: Patients
+    patients: PatientIds
 
 
-class NewTransfer(_Body):
+class TransferRequest(_RequestBody):
     """A transfer of one patient."""
 
     colleague: str
@@ -108,14 +105,14 @@ class NewTransfer(_Body):
     end_shares: bool = False
 
 
-class NewTransfers(NewTransfer):
-    """A transfer of several."""
+class TransferBatchRequest(TransferRequest):
+    """A transfer of several patients."""
 
-    patients: Patients
+    patients: PatientIds
 
 
-class NewStandingShare(_Body):
-    """A share of everything."""
+class ShareAllRequest(_RequestBody):
+    """A share of all patients that the practitioner owns, now and later."""
 
     colleague: str
     content: bool = False
@@ -123,59 +120,64 @@ class NewStandingShare(_Body):
     subscription: str | None = None
 
 
-class AsSubscription(_Body):
-    """How a subscription shall be."""
+class PutSubscriptionRequest(_RequestBody):
+    """The state that a subscription shall have."""
 
     name: str
     live: bool = True
     until: Instant | None = None
 
 
-class AsPractitioner(_Body):
-    """How a practitioner shall be."""
+class PutPractitionerRequest(_RequestBody):
+    """The state that a practitioner shall have."""
 
     login: str
     name: str
 
 
-class AsMembership(_Body):
-    """How a membership shall be."""
+class PutMembershipRequest(_RequestBody):
+    """The state that a membership shall have."""
 
-    role: Annotated[str, _by(_role), Field(json_schema_extra={"enum": list(MEMBERSHIP_ROLES)})]
+    role: Annotated[str, _validator(_parse_role), Field(json_schema_extra={"enum": list(MEMBERSHIP_ROLES)})]
     until: Instant | None = None
 
 
-class AsEntity(_Body):
-    """How an entity shall be."""
+class PutEntityRequest(_RequestBody):
+    """The properties that an entity shall have."""
 
     properties: dict[str, Any] = {}
 
 
-def read(model: type[Model]) -> Model:
-    """The request's body as a model. Raises a `Problem`: 400 for what is no JSON object, 422 for what is wrong."""
+def parse_body(model: type[Model]) -> Model:
+    """Return the request's body as a model.
+
+    Raises a `Problem`: 400 for a body that is not a JSON object, 422 with a pointer to each member that is invalid.
+    """
     try:
-        return model.model_validate(body())
+        return model.model_validate(json_body())
     except ValidationError as error:
-        errors = pointed(error)
-        raise Problem("invalid", "; ".join(f"{at or 'the body'}: {why}" for at, why in errors), errors) from error
+        errors = describe_errors(error)
+        detail = "; ".join(f"{pointer or 'the body'}: {why}" for pointer, why in errors)
+        raise Problem("invalid", detail, errors) from error
 
 
-def pointed(error: ValidationError) -> tuple[tuple[str, str], ...]:
-    """What a model refused, each as a JSON pointer (RFC 6901) and why."""
-    found = error.errors(include_url=False, include_input=False)
-    pointers = [("".join(f"/{_step(part)}" for part in one["loc"]), _sentence(one)) for one in found[:MOST_ERRORS]]
-    if len(found) > MOST_ERRORS:
-        pointers.append(("", f"has {len(found) - MOST_ERRORS} more errors"))
-    return tuple(pointers)
+def describe_errors(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    """Return a JSON pointer (RFC 6901) and a sentence for each of the first `MOST_ERRORS` errors of a model."""
+    errors = error.errors(include_url=False, include_input=False)
+    described = [(_pointer(each["loc"]), _describe_error(each)) for each in errors[:MOST_ERRORS]]
+    if len(errors) > MOST_ERRORS:
+        described.append(("", f"has {len(errors) - MOST_ERRORS} more errors"))
+    return tuple(described)
 
 
-def _step(part: int | str) -> str:
-    return str(part)[:128].replace("~", "~0").replace("/", "~1")  # a caller's own long name is cut
+def _pointer(location: tuple[int | str, ...]) -> str:
+    """Return the JSON pointer of a location; a long name that the caller chose is cut."""
+    return "".join(f"/{str(step)[:128].replace('~', '~0').replace('/', '~1')}" for step in location)
 
 
 _SENTENCES = {
     "missing": "is required",
-    "extra_forbidden": "is not known here",
+    "extra_forbidden": "is not a known member",
     "string_type": "is not a string",
     "bool_type": "is neither true nor false",
     "int_type": "is not a whole number",
@@ -185,101 +187,8 @@ _SENTENCES = {
 }
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
-    said: str = error["msg"]
+def _describe_error(error: Mapping[str, Any]) -> str:
     if error["type"] == "too_long":
-        return f"has {error['ctx']['actual_length']} items; at most {error['ctx']['max_length']} are taken"
-    return _SENTENCES.get(error["type"]) or said.removeprefix("Value error, ")
-
-
-def limit(most: int = MOST) -> int:
-    """`limit`, from 1."""
-    return number("limit", USUAL, 1, most)
-
-
-def number(name: str, usual: int, least: int, most: int) -> int:
-    """A query parameter that is a whole number. Raises `InvalidInput` for another, or one beyond its bounds."""
-    text = request.args.get(name)
-    if text is None:
-        return usual
-    if not (text.isascii() and text.isdigit()) or len(text) > 18 or not least <= int(text) <= most:
-        raise InvalidInput(f"{name}: a whole number from {least} to {most}")
-    return int(text)
-
-
-def search() -> str:
-    """Return what is searched for: a form's field `q`, else the query parameter. Raises `InvalidInput` if too long."""
-    text = (request.form if request.method == "POST" else request.args).get("q", "")
-    if len(text) > LONGEST_QUERY:
-        raise InvalidInput(f"q: up to {LONGEST_QUERY} characters")
-    return text
-
-
-def truth(name: str) -> bool:
-    """A query parameter that is true or false. Raises `InvalidInput` for another."""
-    text = request.args.get(name, "false")
-    if text not in ("true", "false"):
-        raise InvalidInput(f"{name}: true or false")
-    return text == "true"
-
-
-def cursor(last: str) -> str:
-    """An opaque cursor: what to go on after."""
-    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
-
-
-def cursor_after(place: PagePosition, following: tuple[str, str] | None) -> str | None:
-    """The cursor of the next page of a list that begins at a place; None if there is no more."""
-    if following is None:
-        return None
-    return cursor("\n".join(("name", *following)) if place.by_name else following[1])
-
-
-def place(limit: int) -> PagePosition:
-    """Return the place at which a page of a list begins, by the parameters `sort` and `cursor`.
-
-    Raises `InvalidInput` for a cursor that was made for another order.
-    """
-    by_name = request.args.get("sort", "name") == "name"
-    if request.args.get("sort", "name") not in ("name", "id"):
-        raise InvalidInput("sort: name or id")
-    if not by_name or not request.args.get("cursor"):
-        return PagePosition(limit, after(), by_name=by_name)
-    kind, _, rest = _decoded().partition("\n")
-    key, _, last = rest.rpartition("\n")
-    if kind != "name" or not is_stored_id(last) or len(key) > LONGEST_SORT_KEY or "\0" in key:
-        raise InvalidInput("cursor: is none that was given out")
-    return PagePosition(limit, last, key)
-
-
-def after() -> str:
-    """What the request's `cursor` says. Raises `InvalidInput` for one that is none of ours."""
-    last = _decoded()
-    if last and not is_stored_id(last):
-        raise InvalidInput("cursor: is none that was given out")
-    return last
-
-
-def after_number() -> int:
-    """The number in the request's `cursor`, 0 without one. Raises `InvalidInput` for a cursor that is none of ours."""
-    text = after()
-    try:
-        return parse_number(text) if text else 0
-    except InvalidInput as error:
-        raise InvalidInput("cursor: is none that was given out") from error
-
-
-def row_number(text: str) -> int:
-    """The number of a row in a path or a form. Raises `NotFound` for what can be none."""
-    try:
-        return parse_number(text)
-    except InvalidInput as error:
-        raise NotFound from error
-
-
-def _decoded() -> str:
-    text = request.args.get("cursor", "")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInput("cursor: is none that was given out") from error
+        return f"has {error['ctx']['actual_length']} items; at most {error['ctx']['max_length']} are allowed"
+    message: str = error["msg"]
+    return _SENTENCES.get(error["type"]) or message.removeprefix("Value error, ")

@@ -1,4 +1,7 @@
-"""What is answered, as models: the OpenAPI document is made from them, and tests hold the answers to it."""
+"""The response bodies, each a model: the OpenAPI document is made from them, and tests check the answers against it.
+
+The name of a model is what the body contains, with the ending `Body`; the plural is a list or a page of them.
+"""
 
 from typing import Any, Literal
 
@@ -7,79 +10,79 @@ from pydantic import BaseModel
 Instant = str
 
 
-class FieldError(BaseModel):
-    """What is wrong with a member of the request: a JSON pointer (RFC 6901) and why."""
+class FieldErrorBody(BaseModel):
+    """An error in one member of the request: a JSON pointer (RFC 6901) and a message."""
 
     pointer: str
     message: str
 
 
-class Problem(BaseModel):
+class ProblemBody(BaseModel):
     """An error (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str
-    errors: list[FieldError] = []
+    errors: list[FieldErrorBody] = []
 
 
-class Decision(BaseModel):
-    """A decision (AuthZEN 5.5); `docs/http.md` tells what its context holds."""
+class DecisionBody(BaseModel):
+    """A decision (AuthZEN 5.5); `docs/http.md` lists the members of its context."""
 
     decision: bool
     context: dict[str, Any]
 
 
-class Decisions(BaseModel):
+class DecisionsBody(BaseModel):
     """Decisions in the order of the request (AuthZEN 7.2)."""
 
-    evaluations: list[Decision]
+    evaluations: list[DecisionBody]
 
 
-class EitherDecisions(BaseModel):
-    """Decisions in the order of the request; without `evaluations` in the request, one decision."""
+class DecisionOrDecisionsBody(BaseModel):
+    """Decisions in the order of the request; or one decision, if the request has no `evaluations`."""
 
     decision: bool | None = None
     context: dict[str, Any] | None = None
-    evaluations: list[Decision] | None = None
+    evaluations: list[DecisionBody] | None = None
 
 
-class PageInfo(BaseModel):
-    """Where a page stands (AuthZEN 8.2.2): an empty token says that there is no more."""
+class PageBody(BaseModel):
+    """The position of a page (AuthZEN 8.2.2); the token of the last page is empty."""
 
     next_token: str
     count: int
 
 
-class Found(BaseModel):
-    """A subject or a resource that was found."""
+class EntityRefBody(BaseModel):
+    """A subject or a resource that a search finds."""
 
     type: str
     id: str
 
 
-class FoundAction(BaseModel):
-    """An action that was found."""
+class ActionRefBody(BaseModel):
+    """An action that a search finds."""
 
     name: str
 
 
-class FoundEntities(BaseModel):
+class EntitySearchBody(BaseModel):
     """A page of subjects or resources (AuthZEN 8.3)."""
 
-    page: PageInfo
-    results: list[Found]
+    page: PageBody
+    results: list[EntityRefBody]
 
 
-class FoundActions(BaseModel):
+class ActionSearchBody(BaseModel):
     """A page of actions (AuthZEN 8.3)."""
 
-    page: PageInfo
-    results: list[FoundAction]
+    page: PageBody
+    results: list[ActionRefBody]
 
 
-class Metadata(BaseModel):
+class MetadataBody(BaseModel):
     """The AuthZEN metadata (9.1)."""
 
     policy_decision_point: str
@@ -91,25 +94,25 @@ class Metadata(BaseModel):
     signed_metadata: str | None = None
 
 
-class Clinic(BaseModel):
-    """A membership."""
+class OwnMembershipBody(BaseModel):
+    """A live membership of the practitioner who asks."""
 
     subscription: str
     name: str
     role: Literal["member", "manager", "auditor"]
 
 
-class Me(BaseModel):
-    """A practitioner."""
+class MeBody(BaseModel):
+    """The practitioner who asks."""
 
     id: str
     login: str
     name: str
-    memberships: list[Clinic]
+    memberships: list[OwnMembershipBody]
 
 
-class PatientItem(BaseModel):
-    """A patient, as one who views or may hand them over sees them."""
+class PatientBody(BaseModel):
+    """A patient in a list, as a practitioner sees a patient whom they view or may hand over."""
 
     id: str
     name: str
@@ -119,21 +122,21 @@ class PatientItem(BaseModel):
     until: Instant | None
 
 
-class Patients(BaseModel):
+class PatientsBody(BaseModel):
     """A page of patients."""
 
-    items: list[PatientItem]
+    items: list[PatientBody]
     next: str | None
 
 
-class PatientDetail(PatientItem):
-    """A patient, with what one may do."""
+class PatientDetailBody(PatientBody):
+    """A patient, with the actions that the practitioner may take."""
 
     actions: list[str]
 
 
-class EditedPatient(BaseModel):
-    """A patient as they are called from now on."""
+class EditedPatientBody(BaseModel):
+    """A patient with the name and the reference after a change."""
 
     id: str
     name: str
@@ -141,8 +144,8 @@ class EditedPatient(BaseModel):
     subscription: str
 
 
-class NewlyAdded(BaseModel):
-    """A patient who was added."""
+class AddedPatientBody(BaseModel):
+    """A patient who was added, and the owner's grant."""
 
     id: str
     name: str
@@ -151,8 +154,8 @@ class NewlyAdded(BaseModel):
     grant: str
 
 
-class Grant(BaseModel):
-    """Who has access to a patient, since when and until when."""
+class GrantBody(BaseModel):
+    """The access of one practitioner to a patient, with its beginning and its end."""
 
     id: str
     patient: str
@@ -167,37 +170,37 @@ class Grant(BaseModel):
     until: Instant | None
 
 
-class Grants(BaseModel):
+class GrantsBody(BaseModel):
     """The live grants of a patient, the owner's first."""
 
-    items: list[Grant]
+    items: list[GrantBody]
 
 
-class BatchOfShares(BaseModel):
-    """Several shares, made at once."""
+class SharesBody(BaseModel):
+    """Several shares that were made in one batch."""
 
     batch: str
-    items: list[Grant]
+    items: list[GrantBody]
 
 
-class Transferred(BaseModel):
+class TransferBody(BaseModel):
     """A patient who was transferred."""
 
     patient: str
     owner: str
     previous_owner: str
-    kept_shares: list[Grant]
+    kept_shares: list[GrantBody]
 
 
-class BatchOfTransfers(BaseModel):
-    """Several transfers, made at once."""
+class TransfersBody(BaseModel):
+    """Several transfers that were made in one batch."""
 
     batch: str
-    items: list[Transferred]
+    items: list[TransferBody]
 
 
-class StandingShare(BaseModel):
-    """Everything that the owner owns in a subscription, shared."""
+class StandingShareBody(BaseModel):
+    """A share of all patients that the owner owns in a subscription, now and later."""
 
     id: str
     owner: str
@@ -210,28 +213,28 @@ class StandingShare(BaseModel):
     until: Instant | None
 
 
-class StandingShares(BaseModel):
-    """Those that one gave or was given."""
+class StandingSharesBody(BaseModel):
+    """The standing shares that a practitioner gives or receives."""
 
-    items: list[StandingShare]
+    items: list[StandingShareBody]
 
 
-class Colleague(BaseModel):
-    """Somebody who may receive."""
+class ColleagueBody(BaseModel):
+    """A practitioner who may receive patients."""
 
     id: str
     login: str
     name: str
 
 
-class Colleagues(BaseModel):
-    """Those who may receive."""
+class ColleaguesBody(BaseModel):
+    """The practitioners who may receive patients."""
 
-    items: list[Colleague]
+    items: list[ColleagueBody]
 
 
-class Notice(BaseModel):
-    """What a practitioner is told."""
+class NotificationBody(BaseModel):
+    """A notification to a practitioner of a change that somebody else made."""
 
     id: str
     at: Instant
@@ -242,47 +245,47 @@ class Notice(BaseModel):
     read: bool
 
 
-class Notices(BaseModel):
-    """A page of notices, the newest first."""
+class NotificationsBody(BaseModel):
+    """A page of notifications, the newest first."""
 
-    items: list[Notice]
+    items: list[NotificationBody]
     next: str | None
 
 
-class Subscription(BaseModel):
-    """A subscription as it is."""
+class SubscriptionBody(BaseModel):
+    """A subscription as it is stored."""
 
     id: str
     name: str
     live: bool
 
 
-class Practitioner(BaseModel):
-    """A practitioner as they are."""
+class PractitionerBody(BaseModel):
+    """A practitioner as stored."""
 
     id: str
     login: str
     name: str
 
 
-class Membership(BaseModel):
-    """A membership as it is."""
+class MembershipBody(BaseModel):
+    """A membership as it is stored."""
 
     practitioner: str
     subscription: str
     role: Literal["member", "manager", "auditor"]
 
 
-class StoredEntity(BaseModel):
-    """An entity as it is."""
+class EntityBody(BaseModel):
+    """An entity as it is stored."""
 
     type: str
     id: str
     properties: dict[str, Any]
 
 
-class Event(BaseModel):
-    """A change; `docs/events.md` tells what else it holds."""
+class EventBody(BaseModel):
+    """A change; `docs/events.md` lists the further members of each kind."""
 
     id: str
     at: Instant
@@ -294,21 +297,21 @@ class Event(BaseModel):
     request_id: str | None
 
 
-class Events(BaseModel):
+class EventsBody(BaseModel):
     """Events in the order in which they were committed; `next` is the `after` of the next call."""
 
-    items: list[Event]
+    items: list[EventBody]
     next: str
 
 
-class Ready(BaseModel):
-    """The service can answer."""
+class ReadinessBody(BaseModel):
+    """The process can decide, change and record."""
 
     status: str
     policy_version: str
 
 
-class Alive(BaseModel):
+class HealthBody(BaseModel):
     """The process is alive."""
 
     status: str

@@ -1,13 +1,14 @@
-"""The practitioner's pages, as the help page tells them (H1–H7): server-rendered, and whole without script.
+"""The pages for practitioners and managers, as the help page describes them (H1–H7); they work without scripts.
 
-`frame` is what every page shares, `wording` what things are called; each other module is one subject.
+`frame` is what every page shares, `wording` holds the sentences of the pages, `selection` the patients that a form is
+about, `form_state` what a form showed; each other module is one subject.
 """
 
 from flask import Flask
 
-from api.web import clinic, frame, notices, patients, share, sharing, sign_in, transfer, wording
+from api.web import clinic, frame, notifications, patients, share, sharing, sign_in, transfer, wording
 from api.web.frame import pages
-from api.web.refusals import refusal
+from api.web.refusals import render_refusal
 
 
 def install(app: Flask) -> None:
@@ -17,4 +18,15 @@ def install(app: Flask) -> None:
     app.register_blueprint(pages)
 
 
-__all__ = ["clinic", "install", "notices", "pages", "patients", "refusal", "share", "sharing", "sign_in", "transfer"]
+__all__ = [
+    "clinic",
+    "install",
+    "notifications",
+    "pages",
+    "patients",
+    "render_refusal",
+    "share",
+    "sharing",
+    "sign_in",
+    "transfer",
+]

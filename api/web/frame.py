@@ -1,11 +1,10 @@
-"""What every page shares: the blueprint, who is signed in, the frame around the content, and the headers.
+"""What every page shares: the blueprint, the frame around the content, redirects with a message, and the headers.
 
-Views are thin: they parse a form, call one function of `authz`, and render or redirect. What a page offers comes from
-the actions that the PDP permits; a page knows no rule.
+Views are thin: they parse a form, call one function of `authz`, and render or redirect. A page offers the actions that
+the PDP permits; no page knows a rule.
 """
 
 from hashlib import sha256
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -15,13 +14,16 @@ from werkzeug.datastructures import MultiDict
 
 from api.auth import pdp
 from api.web import session as sessions
+from authz.domain import Row
 from authz.queries import manager as manager_queries
 from authz.queries import practitioner as practitioner_queries
 
 pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
 
 PAGE = 50
-_NOT_KEPT = ("csrf_token", "patient", "search", "shown")
+"""The most items of one page of a list."""
+
+_FIELDS_NOT_KEPT = ("csrf_token", "patient", "search", "shown")
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -37,9 +39,9 @@ HEADERS = {
 
 
 @pages.before_request
-def _guard() -> None:
-    """Every form carries the session's token; without a session nothing is done, and what was typed waits."""
-    if request.method not in ("GET", "HEAD") and (sessions.known() or request.path == "/sign-in"):
+def _require_csrf_token() -> None:
+    """Refuse a form without the session's token; without a session, the view leads to the sign-in page instead."""
+    if request.method not in ("GET", "HEAD") and (sessions.has_session() or request.path == "/sign-in"):
         current_app.extensions["csrf"].protect()
 
 
@@ -48,7 +50,7 @@ def _add_headers(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers[name] = value
     provider = current_app.extensions["caregrant.provider"]
-    if provider is not None:  # a browser holds to form-action also where the answer to a form leads
+    if provider is not None:  # a browser applies form-action also to the redirect that answers a form
         form = f"form-action 'self' {provider.origins()};"
         response.headers["Content-Security-Policy"] = _POLICY.replace("form-action 'self';", form)
     return response
@@ -56,87 +58,91 @@ def _add_headers(response: Response) -> Response:
 
 @pages.errorhandler(sessions.SignedOut)
 def _sign_in_first(_: sessions.SignedOut) -> Response:
-    """To the sign-in page, and from there back to where one was: to the form, if one was sent."""
+    """Redirect to the sign-in page, which leads back to the present page, or to the form that was sent."""
     path = request.full_path.rstrip("?")
     if request.method == "POST":
-        chosen = urlencode([("patient", one) for one in request.form.getlist("patient")])
-        path = (
-            "/notifications" if request.path.startswith("/notifications/") else f"{request.path}?{chosen}".rstrip("?")
-        )
-        if sessions.known():
-            sent = {name: values for name, values in request.form.lists() if name not in _NOT_KEPT}
-            sessions.keep(_place(request.form.getlist("patient")), sent)
-    return go(f"/?{urlencode({'next': path})}")
+        patients = request.form.getlist("patient")
+        query = urlencode([("patient", patient) for patient in patients])
+        is_notification = request.path.startswith("/notifications/")
+        path = "/notifications" if is_notification else f"{request.path}?{query}".rstrip("?")
+        if sessions.has_session():
+            values = {name: values for name, values in request.form.lists() if name not in _FIELDS_NOT_KEPT}
+            sessions.keep_form(_form_key(patients), values)
+    return redirect_to(f"/?{urlencode({'next': path})}")
 
 
-def go(path: str) -> Response:
-    """To another page, by GET."""
-    return redirect(path, 303)  # type: ignore[return-value]
+def redirect_to(path: str) -> Response:
+    """Redirect to another page, by GET."""
+    return make_response(redirect(path, 303))
 
 
-def done(path: str, sentence: Markup, *names: str) -> Response:
-    """To another page, where a pop-up says what was done; each ``{}`` of the sentence is a name."""
-    flash(sentence.format(*(named(name) for name in names)))
-    return go(path)
+def redirect_with_message(path: str, sentence: Markup, *names: str) -> Response:
+    """Redirect to another page, where a pop-up shows the sentence; each ``{}`` of the sentence is a name."""
+    flash(sentence.format(*(isolate(name) for name in names)))
+    return redirect_to(path)
 
 
-def named(name: str) -> Markup:
-    """A name inside a sentence, where it keeps its own direction of writing."""
+def isolate(name: str) -> Markup:
+    """Return a name for a sentence, with its own direction of writing."""
     return Markup("<bdi>{}</bdi>").format(name)
 
 
-def page(template: str, status: int = 200, **said: Any) -> Response:
-    """A page of somebody who is signed in, in its frame."""
+def render_page(template: str, status: int = 200, **values: object) -> Response:
+    """Render a page in its frame, for the practitioner who is signed in. Raises `SignedOut`."""
     actor = sessions.actor()
     frame = {
         "me": practitioner_queries.me(pdp(), actor),
         "unread": practitioner_queries.unread(pdp(), actor),
         "managed": manager_queries.managed(pdp(), actor),
     }
-    return make_response(render_template(template, **frame, **said), status)
+    return make_response(render_template(template, **frame, **values), status)
 
 
-def typed() -> MultiDict[str, str]:
-    """Return the values that a form shows: those just sent, else those kept until their owner signed in.
+def form_values() -> MultiDict[str, str]:
+    """Return the values that a form shows: the values just sent, else the values kept until the person signed in.
 
-    An address says where *Back* leads and chooses nothing: a link that somebody else made ticks no box.
+    The address says only where *Back* leads: a link that somebody else made fills in no field.
     """
     if request.method == "POST":
         return request.form
-    kept = sessions.kept(_place(request.args.getlist("patient")))
-    waiting = MultiDict((name, value) for name, values in kept.items() for value in values)
-    return waiting or MultiDict({"back": request.args.get("back", "")})
+    kept = sessions.take_kept_form(_form_key(request.args.getlist("patient")))
+    values = MultiDict((name, value) for name, values in kept.items() for value in values)
+    return values or MultiDict({"back": request.args.get("back", "")})
 
 
-def _place(patients: list[str]) -> str:
-    """The form at this path about these patients: what was typed about some is not shown beside others."""
+def _form_key(patients: list[str]) -> str:
+    """Return a key of the form at this path about these patients, so that no other patients get its kept values."""
     return f"{request.path} {sha256(orjson.dumps(patients)).hexdigest()[:32]}" if patients else request.path
 
 
-def patient_path(patient: str, *more: object) -> str:
-    """The path of a patient's page, or of one beneath it."""
-    return "/".join(("/patients", quote(patient, safe=""), *map(str, more)))
+def patient_path(patient: str, *steps: object) -> str:
+    """Return the path of a patient's page, or of a page below it."""
+    return "/".join(("/patients", quote(patient, safe=""), *map(str, steps)))
 
 
-def ours(path: str, otherwise: str) -> str:
-    """A path of these pages that came with a request; what would lead elsewhere becomes `otherwise`."""
-    safe = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
-    return path if safe and path != "/" else otherwise
+def own_path(path: str, default: str) -> str:
+    """Return a path from a request if it leads to one of these pages, else `default`."""
+    is_safe = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
+    return path if is_safe and path != "/" else default
 
 
-def _nav(managed: list[Any]) -> list[tuple[str, str, str]]:
-    """The navigation, from the top: where it leads, what it is called, its picture."""
-    usual = [("/patients", "Patients", "patients"), ("/sharing", "Share all", "standing_share")]
+def _navigation(managed: list[Row]) -> list[tuple[str, str, str]]:
+    """Return the entries of the navigation: path, label and icon; `managed` are the clinics of a manager."""
     clinic = [("/clinic", "Clinic", "clinic")] if managed else []
-    return [*usual, ("/notifications", "Notifications", "bell"), *clinic]
+    return [
+        ("/patients", "Patients", "patients"),
+        ("/sharing", "Share all", "standing_share"),
+        ("/notifications", "Notifications", "bell"),
+        *clinic,
+    ]
 
 
 def _query(**changed: str | None) -> str:
-    """This page's query with some of it changed; None takes it away."""
-    said = {**request.args.to_dict(), **changed}
-    return urlencode({name: value for name, value in said.items() if value})
+    """Return the query of this page with some parameters changed; None removes a parameter."""
+    parameters = {**request.args.to_dict(), **changed}
+    return urlencode({name: value for name, value in parameters.items() if value})
 
 
 def install(app: Flask) -> None:
-    """Let the templates use what leads from page to page."""
-    app.jinja_env.globals.update(nav=_nav, query=_query, path=patient_path, ours=ours)
+    """Add the functions with which the templates make paths."""
+    app.jinja_env.globals.update(navigation=_navigation, query=_query, path=patient_path, own_path=own_path)

@@ -1,12 +1,12 @@
 """Sign-in through an identity provider: OpenID Connect Core 1.0 (3.1, the authorization code flow), PKCE (RFC 7636).
 
-Authlib speaks the protocol: discovery, state, nonce, the code's exchange, the claims of the ID token. This module says
-what else must hold: the issuer is the configured one, a signature is judged as that of a bearer token, and the e-mail,
-from the ID token or from UserInfo (5.4), is verified: it is the login. *Sign out* leads to the provider's own page for
-it (OpenID Connect RP-Initiated Logout 1.0) where its metadata names one.
+Authlib implements the protocol: discovery, state, nonce, the exchange of the code, the claims of the ID token. This
+module requires more: the issuer is the configured one, the signature is verified as the signature of a bearer token is,
+and the e-mail, which is the login, is verified (from the ID token or from UserInfo, 5.4). *Sign out* leads to the
+provider's logout page (OpenID Connect RP-Initiated Logout 1.0), if its metadata names one.
 
-Every request to the provider is bounded in time and size, and only so many are under way at once, so that a provider
-that does not answer takes no more threads than that.
+Every request to the provider is limited in time and size, and at most `_MOST_AT_ONCE` are under way at once, so that a
+provider that does not answer occupies no more threads.
 """
 
 import threading
@@ -37,49 +37,51 @@ from authz.settings import Settings
 
 _DISCOVERY = "/.well-known/openid-configuration"
 _SECONDS = 5.0
-_AT_ONCE = 8
-_RESTING_SECONDS = 5.0
+_MOST_AT_ONCE = 8
+_PAUSE_SECONDS = 5.0
 _LEEWAY_SECONDS = 120
-_NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_REQUIRED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 _OPTIONAL = ("userinfo_endpoint", "end_session_endpoint")
 _CLAIMS = ("email", "email_verified")
 _FAULTS = (AuthlibBaseError, JoseError, ValueError, KeyError, TypeError, AttributeError)
 
 
-class NotProven(CaregrantError):
-    """The provider did not prove who came; the text names the claim at fault, and nothing of the token."""
+class SignInRefused(CaregrantError):
+    """The provider did not prove the person's login; the text names the claim at fault, and nothing of the token."""
 
 
-class _Session(OAuth2Session):  # type: ignore[misc]
-    """Authlib's session, bounded."""
+def _open_session(*args: Any, **options: Any) -> OAuth2Session:
+    """Return an HTTP session of Authlib, limited in time and size."""
+    session = OAuth2Session(*args, **options)
+    limit_time(session, _SECONDS)
+    return session
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        limit_time(self, _SECONDS)
 
+class _Client(FlaskOAuth2App):  # type: ignore[misc] # Authlib has no types
+    """Authlib's client, which verifies signatures as bearer tokens' are, and accepts only one issuer's metadata."""
 
-class _Client(FlaskOAuth2App):  # type: ignore[misc]
-    """Authlib's client, which judges signatures as those of bearer tokens and believes one issuer's metadata only."""
-
-    client_cls = _Session
+    client_cls = staticmethod(_open_session)
     issuer = ""
     algorithms: tuple[str, ...] = ()
     _verifier: SignatureVerifier | None = None
 
     def load_server_metadata(self) -> Any:
-        """Read the provider's metadata, once. Raises `Unavailable` for another issuer's (OpenID Discovery 4.3)."""
-        loaded = "_loaded_at" in self.server_metadata
+        """Return the provider's metadata, read once.
+
+        Raises `Unavailable` for another issuer's metadata (OpenID Discovery 4.3).
+        """
+        was_loaded = "_loaded_at" in self.server_metadata
         metadata = super().load_server_metadata()
-        if not loaded and (fault := _fault_of(metadata, self.issuer)):
+        if not was_loaded and (fault := _metadata_fault(metadata, self.issuer)):
             metadata.pop("_loaded_at", None)
-            raise Unavailable(f"the identity provider's metadata cannot serve: {fault}")
+            raise Unavailable(f"the metadata of the identity provider is not usable: {fault}")
         return metadata
 
     def parse_id_token(self, token: Any, nonce: str, claims_options: Any = None, **_: Any) -> Any:
         """Return the claims of an ID token (3.1.3.7). Raises `BadToken`, `JoseError`, and `Unavailable`."""
         verified = self._verify(token["id_token"])
-        about = {"nonce": nonce, "client_id": self.client_id, "access_token": token.get("access_token")}
-        claims = CodeIDToken(verified.claims, verified.header, claims_options, about)
+        parameters = {"nonce": nonce, "client_id": self.client_id, "access_token": token.get("access_token")}
+        claims = CodeIDToken(verified.claims, verified.header, claims_options, parameters)
         claims.validate(leeway=_LEEWAY_SECONDS)
         return UserInfo(claims)
 
@@ -89,29 +91,29 @@ class _Client(FlaskOAuth2App):  # type: ignore[misc]
         return self._verifier.verify(str(id_token), now())
 
 
-def _fault_of(metadata: Mapping[str, Any], issuer: str) -> str:
-    """Say what of the metadata is not to be believed; nothing if all is well."""
+def _metadata_fault(metadata: Mapping[str, Any], issuer: str) -> str:
+    """Describe why the metadata is not usable; return an empty text if it is."""
     if metadata.get("issuer") != issuer:
-        return "its issuer is another one than CAREGRANT_ISSUER"
-    for name in _NEEDED + _OPTIONAL:
+        return "its issuer is not CAREGRANT_ISSUER"
+    for name in _REQUIRED + _OPTIONAL:
         url = urlsplit(str(metadata.get(name) or ""))
-        safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK)
-        if not (safe and url.netloc) and (name in _NEEDED or metadata.get(name)):
-            return f"its {name} is no https URL"
+        is_safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK)
+        if not (is_safe and url.netloc) and (name in _REQUIRED or metadata.get(name)):
+            return f"its {name} is not an https URL"
     return ""
 
 
-class _Turns:
-    """Lets so many requests to the provider be under way at once, and none for a moment after it did not answer."""
+class _RequestSlots:
+    """Slots that limit the requests to the provider: `_MOST_AT_ONCE` at once, and none for a while after a failure."""
 
     def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        self._free = threading.BoundedSemaphore(_MOST_AT_ONCE)
         self._failed = float("-inf")
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Take a turn, at once or not at all. Raises `Unavailable`."""
-        if time.monotonic() - self._failed < _RESTING_SECONDS:
+    def take(self) -> Iterator[None]:
+        """Take a slot, without waiting. Raises `Unavailable` if none is free, or if the request fails."""
+        if time.monotonic() - self._failed < _PAUSE_SECONDS:
             raise Unavailable("the identity provider did not answer a moment ago")
         if not self._free.acquire(blocking=False):
             raise Unavailable("too many sign-ins wait for the identity provider")
@@ -126,12 +128,12 @@ class _Turns:
 
 
 class Provider:
-    """The identity provider of the settings, as the pages' client."""
+    """The identity provider of the settings, of which the pages are a client."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
-        home = settings.public_url.rstrip("/")
-        self._back, self._left = home + "/sign-in/callback", home + "/sign-out/callback"
-        self._turns = _Turns()
+        base = settings.public_url.rstrip("/")
+        self._sign_in_callback, self._sign_out_callback = base + "/sign-in/callback", base + "/sign-out/callback"
+        self._slots = _RequestSlots()
         self._client: Any = OAuth(app).register(
             "provider",
             client_cls=_Client,
@@ -144,17 +146,20 @@ class Provider:
         self._client.algorithms = tuple(parse_algorithms(settings.algorithms))
 
     def redirect(self) -> Response:
-        """Lead to the provider. Raises `Unavailable`."""
-        with self._turns.one():
+        """Return a redirect to the provider's sign-in page. Raises `Unavailable`."""
+        with self._slots.take():
             try:
-                response: Response = self._client.authorize_redirect(self._back)
+                response: Response = self._client.authorize_redirect(self._sign_in_callback)
             except (RuntimeError, ValueError) as error:
-                raise Unavailable(f"the identity provider's metadata cannot serve: {type(error).__name__}") from error
+                raise _unusable_metadata(error) from error
         return response
 
     def login(self) -> tuple[str, str]:
-        """Return the login that the request's code proves, and the ID token. Raises `NotProven` and `Unavailable`."""
-        with self._turns.one():
+        """Return the login that the request's code proves, and the ID token.
+
+        Raises `SignInRefused` and `Unavailable`.
+        """
+        with self._slots.take():
             try:
                 token = self._client.authorize_access_token(
                     claims_options={
@@ -164,67 +169,71 @@ class Provider:
                 )
                 claims = token.get("userinfo")
                 if not claims:
-                    raise NotProven("id_token is missing")
+                    raise SignInRefused("id_token is missing")
                 if any(claims.get(name) is None for name in _CLAIMS):
                     claims = self._user_info(token, claims)
                 return verified_login(claims), str(token["id_token"])
             except BadToken as error:
-                raise NotProven(str(error)) from error
+                raise SignInRefused(str(error)) from error
             except OAuthError as error:
-                raise NotProven(f"the provider answers {str(error.error)[:40]!r}") from error
+                raise SignInRefused(f"the provider answers {str(error.error)[:40]!r}") from error
             except _FAULTS as error:
-                raise NotProven(describe_fault(error)) from error
+                raise SignInRefused(describe_fault(error)) from error
 
     def _user_info(self, token: Mapping[str, Any], claims: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the claims of UserInfo (5.3), which speaks of the same person and contradicts no claim.
+        """Return the claims of UserInfo (5.3), which must have the same subject and contradict no claim of the token.
 
-        Raises `NotProven`, and what a session raises.
+        Raises `SignInRefused`, and the errors of a session.
         """
         endpoint = self._client.load_server_metadata().get("userinfo_endpoint")
         if not endpoint:
-            raise NotProven(f"{next(name for name in _CLAIMS if claims.get(name) is None)} is missing")
-        bearer = {"Authorization": f"Bearer {token['access_token']}", "Accept": "application/json"}
-        with _Session() as session:  # without Authlib's own look at the token: it takes one of a minute for an old one
-            answer = session.request("GET", endpoint, headers=bearer, withhold_token=True)
-        answer.raise_for_status()
-        told = answer.json()
-        if not isinstance(told, dict):
-            raise NotProven("UserInfo is malformed")
-        if told.get("sub") != claims["sub"]:
-            raise NotProven("sub of UserInfo is another person's")
+            raise SignInRefused(f"{next(name for name in _CLAIMS if claims.get(name) is None)} is missing")
+        headers = {"Authorization": f"Bearer {token['access_token']}", "Accept": "application/json"}
+        with _open_session() as session:  # withhold_token: Authlib would treat a token that lives a minute as expired
+            response = session.request("GET", endpoint, headers=headers, withhold_token=True)
+        response.raise_for_status()
+        user_info = response.json()
+        if not isinstance(user_info, dict):
+            raise SignInRefused("UserInfo is malformed")
+        if user_info.get("sub") != claims["sub"]:
+            raise SignInRefused("sub of UserInfo is another person's")
         for name in _CLAIMS:
-            if claims.get(name) is not None and claims[name] != told.get(name):
-                raise NotProven(f"{name} of UserInfo is another one")
-        return told
+            if claims.get(name) is not None and claims[name] != user_info.get(name):
+                raise SignInRefused(f"{name} of UserInfo differs from the ID token")
+        return user_info
 
     def logout_url(self, id_token: str, state: str) -> str:
-        """Return the URL at which the provider ends its own session; empty if it offers none. Raises `Unavailable`.
+        """Return the URL at which the provider ends its own session, empty if there is none. Raises `Unavailable`.
 
-        The ID token spares the person a question; without one the client's id names who asks.
+        With the ID token the provider need not ask the person to confirm; without it, the client's id names the client.
         """
-        with self._turns.one():
+        with self._slots.take():
             try:
                 if not self._client.load_server_metadata().get("end_session_endpoint"):
                     return ""
                 url: str = self._client.create_logout_url(
-                    post_logout_redirect_uri=self._left,
+                    post_logout_redirect_uri=self._sign_out_callback,
                     id_token_hint=id_token or None,
                     state=state,
                     client_id=self._client.client_id,
                 )["url"]
             except (RuntimeError, ValueError) as error:
-                raise Unavailable(f"the identity provider's metadata cannot serve: {type(error).__name__}") from error
+                raise _unusable_metadata(error) from error
         return url
 
     def origins(self) -> str:
-        """Return the origins, with blanks between, to which the form *Sign out* may lead."""
-        known = self._client.server_metadata
+        """Return the origins to which the form *Sign out* may lead, separated by blanks."""
+        metadata = self._client.server_metadata
         urls = [urlsplit(self._client.issuer)]
-        if "_loaded_at" in known and known.get("end_session_endpoint"):
-            urls.append(urlsplit(known["end_session_endpoint"]))
+        if "_loaded_at" in metadata and metadata.get("end_session_endpoint"):
+            urls.append(urlsplit(metadata["end_session_endpoint"]))
         return " ".join(dict.fromkeys(f"{url.scheme}://{url.netloc}" for url in urls))
 
 
+def _unusable_metadata(error: Exception) -> Unavailable:
+    return Unavailable(f"the metadata of the identity provider is not usable: {type(error).__name__}")
+
+
 def install(app: Flask, settings: Settings) -> None:
-    """Know the provider of the settings, if they name one."""
+    """Add the provider of the settings to an application, if they name one."""
     app.extensions["caregrant.provider"] = Provider(app, settings) if settings.oidc_client else None

@@ -1,13 +1,12 @@
-"""Patients: one's own and those shared with one, and the page of each with who has access (H2, H3, H6)."""
+"""The lists of patients, own and shared, and the page of a patient with who has access (H2, H3, H6)."""
 
 from flask import Response, request
 
 from api.auth import pdp
-from api.v1 import requests as v1_requests
-from api.v1.requests import search
+from api.v1.query import encode_next_cursor, parse_place, parse_search
 from api.web import session as sessions
-from api.web.frame import PAGE, page, pages
-from authz.queries import manager as manager_queries
+from api.web.frame import PAGE, pages, render_page
+from api.web.share import list_access
 from authz.queries import practitioner as practitioner_queries
 
 _LISTS = ("owner", "viewer")
@@ -15,29 +14,23 @@ _LISTS = ("owner", "viewer")
 
 @pages.get("/patients")
 def patients() -> Response:
-    """A page of one's patients: one's own, or those that are shared with one."""
-    actor, q = sessions.actor(), search().strip()
+    """Show a page of the practitioner's own patients, or of the patients that are shared with them."""
+    actor, q = sessions.actor(), parse_search().strip()
     role = request.args.get("role") if request.args.get("role") in _LISTS else "owner"
-    place = v1_requests.place(PAGE)
+    place = parse_place(PAGE)
     rows, more = practitioner_queries.patients(pdp(), actor, place, q=q, role=role)
-    may = practitioner_queries.actions(pdp(), actor, [row["id"] for row in rows], "share", "transfer", "give_up")
+    actions = practitioner_queries.actions(pdp(), actor, [row["id"] for row in rows], "share", "transfer", "give_up")
     people = practitioner_queries.people(pdp(), [row["owner"] for row in rows])
-    listed = [{**row, "owner": people[row["owner"]]["name"], "actions": may[row["id"]]} for row in rows]
-    following = v1_requests.cursor_after(place, more)
-    cursor = request.args.get("cursor")
-    return page("patients.html", patients=listed, following=following, role=role, q=q, cursor=cursor)
+    listed = [{**row, "owner": people[row["owner"]]["name"], "actions": actions[row["id"]]} for row in rows]
+    following, cursor = encode_next_cursor(place, more), request.args.get("cursor")
+    return render_page("patients.html", patients=listed, following=following, role=role, q=q, cursor=cursor)
 
 
 @pages.get("/patients/<patient>")
 def patient(patient: str) -> Response:
-    """One patient: what one may do, and who has access."""
-    actor = sessions.actor()
-    row = practitioner_queries.patient(pdp(), actor, patient, or_list_access=True)
-    lists = "list_access" in row["actions"]
-    access = (
-        manager_queries.who_has_access(pdp(), actor, patient)
-        if lists
-        else [manager_queries.own_access(pdp(), actor, patient)]
-    )
+    """Show one patient: what the practitioner may do, and who has access."""
+    row = practitioner_queries.patient(pdp(), sessions.actor(), patient, or_list_access=True)
+    access = list_access(row)
     owner = practitioner_queries.people(pdp(), [row["owner"]])[row["owner"]]
-    return page("patient.html", patient=row, owner=owner, access=access, lists=lists)
+    lists_access = "list_access" in row["actions"]
+    return render_page("patient.html", patient=row, owner=owner, access=access, lists_access=lists_access)

@@ -1,4 +1,4 @@
-"""A refusal as a page: a sentence and a way on. It asks nothing of the database, which may be what is missing."""
+"""A refusal as a page: a title, a sentence, and a way on. It reads nothing from the database, which may be down."""
 
 from urllib.parse import urlencode
 
@@ -8,21 +8,37 @@ from api.errors import PROBLEMS, Problem
 from api.web import session as sessions
 from api.web.frame import HEADERS
 
-_SAID = {
-    "bad-request": ("That did not work", "The form is out of date, or not of these pages. Nothing was done."),
+_SENTENCES = {
+    "bad-request": ("That did not work", "The form is out of date, or it is not from these pages. Nothing was done."),
+    "unauthenticated": ("You are not signed in", "Sign in, and open the page again. Nothing was done."),
     "forbidden": ("You may not do this", "Your rights may have changed since you opened the page. Nothing was done."),
-    "not-found": ("There is nothing here", "This page does not exist, or it is not yours to see."),
-    "method-not-allowed": ("There is nothing here", "This address only takes a form. Open the page and try again."),
-    "conflict": ("Somebody was faster", "This has changed since you opened the page. Nothing was done."),
-    "too-large": ("That is too much", "What you sent is larger than this server takes. Nothing was done."),
-    "internal-error": ("Something went wrong here", "It is our fault, not yours, and it has been noted."),
+    "not-found": ("There is nothing here", "This page does not exist, or you may not see it."),
+    "method-not-allowed": ("There is nothing here", "This address accepts forms only. Open the page and try again."),
+    "conflict": ("Something has changed", "This has changed since you opened the page. Nothing was done."),
+    "timeout": ("That took too long", "Your request did not arrive in time. Nothing was done; try again."),
+    "uri-too-long": ("The address is too long", "Go back, and select fewer patients or search for less text."),
+    "headers-too-large": (
+        "That is too much",
+        "Your browser sent too much. Delete this site's cookies, and try again.",
+    ),
+    "not-implemented": ("That did not work", "Your browser sent a request that this server does not support."),
+    "too-large": ("That is too much", "What you sent is larger than this server accepts. Nothing was done."),
+    "invalid": ("That did not work", "A value that you sent is not valid. Nothing was done."),
+    "policy-unknown": ("There is no answer", "The rules of that time are not known here."),
+    "recipient-not-eligible": ("Your colleague cannot receive", "Choose another colleague. Nothing was done."),
+    "self-target": ("This is you", "Choose a colleague instead of yourself. Nothing was done."),
+    "batch-refused": ("That did not work", "Not every patient allows this. Nothing was done."),
+    "key-reused": ("That did not work", "This form was sent before with other values. Nothing was done."),
+    "too-many": ("That was too fast", "You sent very many requests. Wait for a minute, and try again."),
+    "internal-error": ("Something went wrong", "The fault is ours, not yours, and it has been recorded."),
     "unavailable": ("The service cannot answer now", "Nothing was done; what you typed is kept. Try again shortly."),
 }
-_STALE = ("bad-request", "conflict")
-_PASSING = ("unavailable", "internal-error")
+"""The title and the sentence of each kind of problem."""
 
+_OUTDATED_FORM = ("bad-request", "conflict")
+_TRANSIENT = ("unavailable", "internal-error")
 
-_CHOICES = {
+_FIELD_LABELS = {
     "action": "Action",
     "colleague": "Colleague",
     "content": "Include added content",
@@ -30,32 +46,32 @@ _CHOICES = {
     "until": "End date",
     "reason": "Reason",
 }
-"""The fields of a form that the page shows beside *Try again*, as they will be sent."""
+"""The labels of the fields that the page shows beside *Try again*, with the values that will be sent."""
 
 
-def _form_again() -> str:
-    """The path of the form that was sent, about the same patients."""
-    chosen = urlencode([("patient", one) for one in request.form.getlist("patient")])
-    return f"{request.path}?{chosen}".rstrip("?")
+def _form_path() -> str:
+    """Return the path of the form that was sent, for the same patients."""
+    patients = urlencode([("patient", patient) for patient in request.form.getlist("patient")])
+    return f"{request.path}?{patients}".rstrip("?")
 
 
-def refusal(problem: Problem) -> Response:
-    """The page that tells a problem. A form that met a passing fault can be sent again as it was."""
-    status, title = PROBLEMS[problem.kind]
-    title, sentence = _SAID.get(problem.kind, (title, problem.detail))
-    again = request.method == "POST" and problem.kind in _PASSING
-    fields = [(name, value) for name, values in request.form.lists() for value in values] if again else []
+def render_refusal(problem: Problem) -> Response:
+    """Return the page of a problem. A form that met a transient fault can be sent again with the same values."""
+    status, _ = PROBLEMS[problem.kind]
+    title, sentence = _SENTENCES[problem.kind]
+    send_again = request.method == "POST" and problem.kind in _TRANSIENT
+    fields = [(name, value) for name, values in request.form.lists() for value in values] if send_again else []
     text = render_template(
         "refusal.html",
         title=title,
         sentence=sentence,
         detail=problem.detail if problem.kind in ("forbidden", "conflict") else "",
-        retry=problem.kind in _PASSING,
-        again=again,
-        reopen=_form_again() if request.method == "POST" and problem.kind in _STALE else "",
-        fields=[one for one in fields if one[0] != "csrf_token"],
-        choices=[(_CHOICES[name], value) for name, value in fields if name in _CHOICES and value],
-        signed_in=sessions.known(),
+        retry=problem.kind in _TRANSIENT,
+        send_again=send_again,
+        reopen=_form_path() if request.method == "POST" and problem.kind in _OUTDATED_FORM else "",
+        fields=[(name, value) for name, value in fields if name != "csrf_token"],
+        labelled=[(_FIELD_LABELS[name], value) for name, value in fields if name in _FIELD_LABELS and value],
+        signed_in=sessions.has_session(),
     )
     response = make_response(text, status)
     response.headers.extend(problem.headers)

@@ -1,8 +1,8 @@
-"""Who is signed in: a practitioner's session, in a cookie that this server signed.
+"""The session of a practitioner who is signed in, in a cookie that this server signs.
 
-The cookie says who and since when, and nothing of what they may: that is asked anew at every request. A session is
-locked after half an hour without a request and after twelve hours in any case; what was typed into a form then waits in
-it for the same person (docs/decisions/0021-sessions.md).
+The cookie names the practitioner and the time of the sign-in. It contains no rights: every request asks the PDP again.
+A session is locked after half an hour without a request, and twelve hours after the sign-in; what was typed into a form
+then stays in the session for the same person (docs/decisions/0021-sessions.md).
 """
 
 import secrets
@@ -26,25 +26,25 @@ from authz.settings import Settings
 IDLE = timedelta(minutes=30)
 LONGEST = timedelta(hours=12)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_KEPT_AT_MOST = 2500
+_MOST_KEPT = 2500
 _LONGEST_ID_TOKEN = 3800
-_REFRESHED = timedelta(minutes=1)
+_REFRESH_INTERVAL = timedelta(minutes=1)
 
 
 class SignedOut(Exception):
-    """Nobody is signed in, or the session is locked. Not a refusal: whoever signs in goes on where they were."""
+    """Nobody is signed in, or the session is locked; after the sign-in the person returns to the same page."""
 
 
 @dataclass(frozen=True)
-class Ways:
-    """How one signs in here: through an identity provider, by choosing one of the demo people, or not at all."""
+class SignInOptions:
+    """How a person can sign in: through an identity provider, as one of the demonstration's people, or not at all."""
 
     provider: bool
     demo: bool
 
 
-class _Sessions(SecureCookieSessionInterface):
-    """Flask's, which makes ready to check a cookie where there is none: no app sends one."""
+class _CookieSessions(SecureCookieSessionInterface):
+    """Flask's sessions, without the work for a request that has no cookie: no app sends one."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         if "HTTP_COOKIE" not in request.environ or self.get_cookie_name(app) not in request.cookies:
@@ -57,11 +57,11 @@ class _Sessions(SecureCookieSessionInterface):
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Sign cookies, protect forms. Raises as `check`."""
-    check(settings, app.extensions["caregrant"])
+    """Set up signed cookies and protected forms. Raises `InvalidInput` as `require_valid_settings`."""
+    require_valid_settings(settings, app.extensions["caregrant"])
     secure = urlsplit(settings.public_url).scheme == "https"
     app.config.update(
-        SECRET_KEY=_key(settings.session_key),
+        SECRET_KEY=_signing_key(settings.session_key),
         SESSION_COOKIE_NAME="__Host-caregrant" if secure else "caregrant",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SECURE=secure,
@@ -73,19 +73,19 @@ def install(app: Flask, settings: Settings) -> None:
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
     )
-    app.session_interface = _Sessions()
-    app.extensions["caregrant.ways"] = Ways(bool(settings.oidc_client), settings.demo_sign_in)
+    app.session_interface = _CookieSessions()
+    app.extensions["caregrant.sign_in_options"] = SignInOptions(bool(settings.oidc_client), settings.demo_sign_in)
     CSRFProtect(app)
     app.jinja_env.globals["csrf_token"] = generate_csrf
 
 
-def check(settings: Settings, served: PDP) -> None:
+def require_valid_settings(settings: Settings, pdp: PDP) -> None:
     """Raise `InvalidInput` for settings under which nobody should sign in."""
-    if settings.demo_sign_in and not is_demo(served.database):
-        raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is for the demonstration clinic; this database holds another")
+    if settings.demo_sign_in and not is_demo(pdp.database):
+        raise InvalidInput("CAREGRANT_DEMO_SIGN_IN is for the demonstration clinic; this database has other data")
     if (settings.demo_sign_in or settings.oidc_client) and not settings.session_key:
-        raise InvalidInput("who signs in needs a session: set CAREGRANT_SESSION_KEY")
-    _key(settings.session_key)
+        raise InvalidInput("sign-in needs sessions: set CAREGRANT_SESSION_KEY")
+    _signing_key(settings.session_key)
     read_secret(settings.oidc_secret, "CAREGRANT_OIDC_SECRET")
     urls = {"CAREGRANT_ISSUER": settings.issuer, "CAREGRANT_PUBLIC_URL": settings.public_url}
     for name, value in urls.items() if settings.oidc_client else ():
@@ -94,40 +94,40 @@ def check(settings: Settings, served: PDP) -> None:
             raise InvalidInput(f"CAREGRANT_OIDC_CLIENT needs {name}, an https URL")
 
 
-def _key(given: str) -> str:
-    """The key that signs cookies; without any way to sign in, one that is forgotten with this process."""
-    return read_key(given, "CAREGRANT_SESSION_KEY") if given else secrets.token_urlsafe(32)
+def _signing_key(setting: str) -> str:
+    """Return the key that signs cookies; a new key for this process if the setting is empty and nobody can sign in."""
+    return read_key(setting, "CAREGRANT_SESSION_KEY") if setting else secrets.token_urlsafe(32)
 
 
-def ways() -> Ways:
-    """How one signs in here."""
-    found: Ways = current_app.extensions["caregrant.ways"]
-    return found
+def sign_in_options() -> SignInOptions:
+    """Return how a person can sign in here."""
+    options: SignInOptions = current_app.extensions["caregrant.sign_in_options"]
+    return options
 
 
 def begin(practitioner: str) -> None:
-    """Sign a practitioner in, in a new session; what they typed before the old one was locked stays."""
-    waiting, same = session.get("kept"), session.get("by") == practitioner
+    """Sign a practitioner in, in a new session; keep the form that the same person typed before the old one locked."""
+    kept, same_person = session.get("kept"), session.get("by") == practitioner
     session.clear()
     session.permanent = True
     moment = int(now().timestamp())
     session.update(by=practitioner, since=moment, seen=moment)
-    if waiting and same:
-        session["kept"] = waiting
+    if kept and same_person:
+        session["kept"] = kept
 
 
 def end() -> None:
-    """Sign out."""
+    """Sign the practitioner out."""
     session.clear()
 
 
 def keep_id_token(response: Response, token: str) -> None:
-    """Keep the provider's ID token in a cookie that only *Sign out* sees; one that is too large is not kept."""
-    config, kept = current_app.config, 0 < len(token) <= _LONGEST_ID_TOKEN
+    """Keep the provider's ID token in a cookie that only *Sign out* receives; a token that is too long is not kept."""
+    config, is_kept = current_app.config, 0 < len(token) <= _LONGEST_ID_TOKEN
     response.set_cookie(
         config["CAREGRANT_ID_COOKIE"],
-        token if kept else "",
-        max_age=LONGEST if kept else 0,
+        token if is_kept else "",
+        max_age=LONGEST if is_kept else 0,
         path=config["CAREGRANT_SIGN_OUT_PATH"],
         secure=config["SESSION_COOKIE_SECURE"],
         httponly=True,
@@ -136,17 +136,17 @@ def keep_id_token(response: Response, token: str) -> None:
 
 
 def id_token() -> str:
-    """The ID token that `keep_id_token` kept, or nothing."""
+    """Return the ID token that `keep_id_token` kept, or an empty text."""
     return request.cookies.get(current_app.config["CAREGRANT_ID_COOKIE"], "")
 
 
-def known() -> bool:
-    """Whether this browser has a session at all, be it locked."""
+def has_session() -> bool:
+    """Return whether this browser has a session, which may be locked."""
     return "by" in session
 
 
 def actor() -> Actor:
-    """The practitioner who acts, at one instant for the whole request. Raises `SignedOut`."""
+    """Return the practitioner who acts, at one instant for the whole request. Raises `SignedOut`."""
     if "actor" in g:
         acting: Actor = g.actor
         return acting
@@ -154,23 +154,23 @@ def actor() -> Actor:
     by, since, seen = (session.get(name, 0) for name in ("by", "since", "seen"))
     if not by or moment - seen > IDLE.total_seconds() or moment - since > LONGEST.total_seconds():
         raise SignedOut
-    if moment - seen > _REFRESHED.total_seconds():
+    if moment - seen > _REFRESH_INTERVAL.total_seconds():
         session["seen"] = moment
     g.actor = Actor(by, now(), request_id=request_id(), address=request.remote_addr or "")
     return actor()
 
 
-def keep(path: str, form: dict[str, list[str]]) -> None:
-    """Remember what was typed into the form at a path, as far as a cookie holds it."""
-    if sum(len(name) + sum(len(value.encode()) for value in values) for name, values in form.items()) <= _KEPT_AT_MOST:
-        session["kept"] = {"path": path, "form": form}
+def keep_form(key: str, form: dict[str, list[str]]) -> None:
+    """Keep the values that were typed into the form with this key, if they fit into a cookie."""
+    if sum(len(name) + sum(len(value.encode()) for value in values) for name, values in form.items()) <= _MOST_KEPT:
+        session["kept"] = {"path": key, "form": form}
 
 
-def kept(path: str) -> dict[str, list[str]]:
-    """What was typed into the form at a path before the session was locked; once."""
-    waiting: dict[str, Any] = session.get("kept") or {}
-    if waiting.get("path") != path:
+def take_kept_form(key: str) -> dict[str, list[str]]:
+    """Return the kept values of the form with this key, and forget them."""
+    kept: dict[str, Any] = session.get("kept") or {}
+    if kept.get("path") != key:
         return {}
     session.pop("kept")
-    form: dict[str, list[str]] = waiting["form"]
+    form: dict[str, list[str]] = kept["form"]
     return form

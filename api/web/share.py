@@ -1,22 +1,29 @@
-"""Share as the help page tells it (H3, H4): ⋯, *Transfer/share patient*, the action, the e-mail, *Continue*.
+"""Share as the help page describes it (H3, H4): ⋯, *Transfer/share patient*, the action, the e-mail, *Continue*.
 
-And how a share ends: by its owner, or given up (H6).
+A share ends here too: by its owner, or given up by its viewer (H6).
 """
-
-from typing import Any
 
 from flask import Response, request
 from markupsafe import Markup
 
 from api.auth import pdp
 from api.errors import status_of
-from api.v1.requests import row_number
-from api.web import chosen, form_state, transfer, wording
+from api.v1.query import parse_row_id
+from api.web import form_state, transfer, wording
 from api.web import session as sessions
-from api.web.chosen import Chosen
-from api.web.frame import done, page, pages, patient_path, typed
+from api.web.frame import form_values, pages, patient_path, redirect_with_message, render_page
+from api.web.selection import (
+    Selection,
+    list_receivers,
+    select_patient,
+    select_patients,
+    selected_ids,
+    transfer_impact,
+)
+from api.web.wording import FormError
 from authz import operations
-from authz.errors import CaregrantError, InvalidInput, NotFound
+from authz.domain import Row
+from authz.errors import CaregrantError, NotFound
 from authz.queries import manager as manager_queries
 from authz.queries import practitioner as practitioner_queries
 from authz.texts import describe_patient
@@ -26,94 +33,94 @@ _ACTIONS = ("share", "transfer")
 
 @pages.route("/patients/<patient>/share", methods=["GET", "POST"])
 def share(patient: str) -> Response:
-    """Share or transfer one patient, by the colleague's e-mail."""
-    return _share(chosen.one(patient, *_ACTIONS))
+    """Share or transfer one patient, to the colleague with an e-mail."""
+    return _handle(select_patient(patient, *_ACTIONS))
 
 
 @pages.route("/selection/share", methods=["GET", "POST"])
 def share_some() -> Response:
-    """Share or transfer the patients that were selected: all or none."""
-    ids = chosen.selected()
+    """Share or transfer the selected patients: all of them or none."""
+    ids = selected_ids()
     if not ids:
-        return done("/patients", Markup("Select a patient first."))
-    return _share(chosen.several(ids, *_ACTIONS))
+        return redirect_with_message("/patients", Markup("Select a patient first."))
+    return _handle(select_patients(ids, *_ACTIONS))
 
 
-def _share(those: Chosen) -> Response:
+def _handle(selection: Selection) -> Response:
     if request.method == "GET":
-        return _form(those)
+        return _render_form(selection)
     try:
-        return _carry_out(those)
-    except transfer.REFUSED as error:
-        return _form(those, error)
+        return _submit(selection)
+    except transfer.SHOWN_IN_FORM as error:
+        return _render_form(selection, error)
 
 
-def _carry_out(those: Chosen) -> Response:
+def _submit(selection: Selection) -> Response:
+    """Share or transfer the selected patients; redirect to the patient or to the list, with a message."""
     form = request.form
-    action, reason = form.get("action"), form.get("reason", "").strip()
+    action, reason = form.get("action", ""), form.get("reason", "").strip()
     colleague = form.get("colleague", "").strip(" \t\r\n\f")  # as a browser strips an e-mail field (HTML, 4.10.5.1.5)
-    if action not in those.actions:
-        raise InvalidInput("action: choose what shall be done")
+    if action not in selection.actions:
+        raise FormError("action", "Choose what you want to do.")
     if not colleague:
-        raise InvalidInput("colleague: enter your colleague's e-mail")
-    seen = _require_as_shown(those, action)
+        raise FormError("colleague", "Enter your colleague's e-mail.")
+    impact = transfer_impact(selection, list_receivers(selection))
+    form_state.require_as_shown(selection, impact, affects_others=action == "transfer")
     if action == "transfer":
-        return transfer.carry_out(those, colleague, reason, **seen)
-    form_state.require_whole(those)
+        return transfer.submit(selection, colleague, reason, holders=impact.holders)
+    form_state.require_whole(selection)
     until = wording.end_of_day(form.get("until", ""))
-    made = operations.share(
-        pdp(), actor=sessions.actor(), patients=those.ids, colleague=colleague, until=until, reason=reason
+    shares = operations.share(
+        pdp(), actor=sessions.actor(), patients=selection.ids, colleague=colleague, until=until, reason=reason
     )
-    viewer = made[0].viewer.name
-    if those.several:
-        return done("/patients", Markup("{} patients have been shared with {}"), str(len(made)), viewer)
-    return done(those.path, Markup("{} has been shared with {}"), those.first, viewer)
+    viewer = shares[0].viewer.name
+    if selection.several:
+        message = Markup("{} patients have been shared with {}")
+        return redirect_with_message("/patients", message, str(len(shares)), viewer)
+    return redirect_with_message(selection.path, Markup("{} has been shared with {}"), selection.first_name, viewer)
 
 
-def _require_as_shown(those: Chosen, action: str) -> dict[str, Any]:
-    """Return the holders that the form showed; raise `Conflict` if it showed other patients or, for a transfer, others
-    whom the transfer touches.
-    """
-    touched = chosen.touched(those, chosen.colleagues(those))
-    form_state.require_as_shown(those, touched, touches=action == "transfer")
-    return {"holders": touched.holders}
-
-
-def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
-    colleagues = chosen.colleagues(those)
-    touched = chosen.touched(those, colleagues)
-    return page(
+def _render_form(selection: Selection, error: CaregrantError | None = None) -> Response:
+    receivers = list_receivers(selection)
+    impact = transfer_impact(selection, receivers)
+    return render_page(
         "share.html",
         200 if error is None else status_of(error),
-        chosen=those,
-        touched=touched,
-        shown=form_state.seal(those, touched),
-        colleagues=colleagues,
-        said=typed(),
-        refused=transfer.refused(those, error),
-        at_fault=wording.at_fault(error),
+        selection=selection,
+        impact=impact,
+        shown=form_state.seal(selection, impact),
+        colleagues=receivers,
+        form=form_values(),
+        refusals=transfer.describe_refusals(selection, error),
+        field_at_fault=wording.field_at_fault(error),
         today=sessions.actor().now.date(),
     )
 
 
 @pages.route("/patients/<patient>/access/<grant>/end", methods=["GET", "POST"])
 def end_share(patient: str, grant: str) -> Response:
-    """End a share, or give up one's own; asked once more first."""
-    actor, number = sessions.actor(), row_number(grant)
+    """End a share, or give up a share that the practitioner received; ask once more first."""
+    actor, number = sessions.actor(), parse_row_id(grant)
     row = practitioner_queries.patient(pdp(), actor, patient, or_list_access=True)
-    lists = "list_access" in row["actions"]
-    access = (
-        manager_queries.who_has_access(pdp(), actor, patient)
-        if lists
-        else [manager_queries.own_access(pdp(), actor, patient)]
-    )
-    held = next((one for one in access if one["grant"] == number and one["role"] == "viewer"), None)
-    if held is None:
+    rows = list_access(row)
+    share = next((row for row in rows if row["grant"] == number and row["role"] == "viewer"), None)
+    if share is None:
         raise NotFound
-    mine, named = held["practitioner"] == actor.practitioner, describe_patient(row["name"], row["reference"])
+    is_own = share["practitioner"] == actor.practitioner
+    name = describe_patient(row["name"], row["reference"])
     if request.method == "GET":
-        return page("end_share.html", patient=row, held=held, mine=mine)
+        return render_page("end_share.html", patient=row, share=share, is_own=is_own)
     operations.end_share(pdp(), actor=actor, patient=patient, grant=number)
-    if mine:
-        return done("/patients?role=viewer", Markup("You have given up the access to {}"), named)
-    return done(patient_path(patient), Markup("The sharing of {} with {} has ended"), named, held["name"])
+    if is_own:
+        message = Markup("You have given up your access to {}")
+        return redirect_with_message("/patients?role=viewer", message, name)
+    message = Markup("The sharing of {} with {} has ended")
+    return redirect_with_message(patient_path(patient), message, name, share["name"])
+
+
+def list_access(patient: Row) -> list[Row]:
+    """Return the access of everybody to a patient, or only the practitioner's own, if they may not list the others'."""
+    actor = sessions.actor()
+    if "list_access" in patient["actions"]:
+        return manager_queries.who_has_access(pdp(), actor, patient["id"])
+    return [manager_queries.own_access(pdp(), actor, patient["id"])]

@@ -1,14 +1,15 @@
-"""Share everything (H7): all one's patients, now and later, with or without added content; and how it ends."""
+"""Share all patients, now and later, with or without added content (H7); and end such a share."""
 
 from flask import Response, request
 from markupsafe import Markup
 
 from api.auth import pdp
 from api.errors import status_of
-from api.v1.requests import row_number
+from api.v1.query import parse_row_id
 from api.web import session as sessions
 from api.web import wording
-from api.web.frame import done, page, pages, typed
+from api.web.frame import form_values, pages, redirect_with_message, render_page
+from api.web.wording import FormError
 from authz import operations
 from authz.domain import FOREVER, Row
 from authz.errors import CaregrantError, Conflict, InvalidInput, NotEligible, NotFound, SelfTarget
@@ -17,49 +18,55 @@ from authz.queries import practitioner as practitioner_queries
 
 @pages.route("/sharing", methods=["GET", "POST"])
 def sharing() -> Response:
-    """With whom one shares everything, who shares everything with one, and a form to begin."""
+    """Show the shares of all patients, given and received, with a form for a new one."""
     if request.method == "GET":
-        return _form()
-    form = request.form
+        return _render_form()
     try:
-        if not form.get("colleague", "").strip():
-            raise InvalidInput("colleague: enter your colleague's e-mail")
-        clinic = form.get("subscription")  # a form names the clinic that it shows, even if it is the only one
-        if not clinic and practitioner_queries.me(pdp(), sessions.actor())["memberships"]:
-            raise InvalidInput("Choose the clinic, and send the form again.")
-        made = operations.share_all(
-            pdp(),
-            actor=sessions.actor(),
-            colleague=form["colleague"],
-            content="content" in form,
-            until=wording.end_of_day(form.get("until", "")),
-            subscription=clinic or None,
-        )
+        return _submit()
     except (Conflict, InvalidInput, NotEligible, SelfTarget) as error:
-        return _form(error)
-    person = practitioner_queries.people(pdp(), [made["colleague"]])[made["colleague"]]
-    return done("/sharing", Markup("All your patients have been shared with {}"), person["name"])
+        return _render_form(error)
 
 
-def _form(error: CaregrantError | None = None) -> Response:
+def _submit() -> Response:
+    form = request.form
+    if not form.get("colleague", "").strip():
+        raise FormError("colleague", "Enter your colleague's e-mail.")
+    clinic = form.get("subscription")  # the form names the clinic that it shows, even if it is the only clinic
+    if not clinic and practitioner_queries.me(pdp(), sessions.actor())["memberships"]:
+        raise FormError("", "Choose the clinic, and send the form again.")
+    share = operations.share_all(
+        pdp(),
+        actor=sessions.actor(),
+        colleague=form["colleague"],
+        content="content" in form,
+        until=wording.end_of_day(form.get("until", "")),
+        subscription=clinic or None,
+    )
+    colleague = practitioner_queries.people(pdp(), [share["colleague"]])[share["colleague"]]
+    message = Markup("All your patients have been shared with {}")
+    return redirect_with_message("/sharing", message, colleague["name"])
+
+
+def _render_form(error: CaregrantError | None = None) -> Response:
     actor = sessions.actor()
-    listed = _listed(practitioner_queries.standing_shares(pdp(), actor))
-    return page(
+    shares = _list_standing_shares()
+    return render_page(
         "sharing.html",
         200 if error is None else status_of(error),
-        given=[one for one in listed if one["owner"] == actor.practitioner],
-        received=[one for one in listed if one["colleague"] == actor.practitioner],
+        shares_given=[share for share in shares if share["owner"] == actor.practitioner],
+        shares_received=[share for share in shares if share["colleague"] == actor.practitioner],
         colleagues=practitioner_queries.colleagues(pdp(), actor),
         clinics=practitioner_queries.me(pdp(), actor)["memberships"],
-        said=typed(),
-        refused=[] if error is None else [("", wording.refusal(error))],
-        at_fault=wording.at_fault(error),
+        form=form_values(),
+        refusals=[] if error is None else [("", wording.describe_refusal(error))],
+        field_at_fault=wording.field_at_fault(error),
         today=actor.now.date(),
     )
 
 
-def _listed(rows: list[Row]) -> list[Row]:
-    """Standing shares with the names of both sides."""
+def _list_standing_shares() -> list[Row]:
+    """Return the practitioner's standing shares, given and received, with the names of both sides."""
+    rows = practitioner_queries.standing_shares(pdp(), sessions.actor())
     people = practitioner_queries.people(pdp(), [row[side] for row in rows for side in ("owner", "colleague")])
     return [
         {
@@ -74,21 +81,18 @@ def _listed(rows: list[Row]) -> list[Row]:
 
 @pages.route("/sharing/<share>/end", methods=["GET", "POST"])
 def end_sharing(share: str) -> Response:
-    """End a standing share, or give it up; asked once more first."""
+    """End a standing share, or give up a standing share that the practitioner received; ask once more first."""
     actor = sessions.actor()
-    number = row_number(share)
-    held = next(
-        (one for one in _listed(practitioner_queries.standing_shares(pdp(), actor)) if one["id"] == number), None
-    )
-    if held is None:
+    number = parse_row_id(share)
+    row = next((row for row in _list_standing_shares() if row["id"] == number), None)
+    if row is None:
         raise NotFound
-    mine = held["owner"] == actor.practitioner
+    is_own = row["owner"] == actor.practitioner
     if request.method == "GET":
-        return page("end_sharing.html", held=held, mine=mine)
+        return render_page("end_sharing.html", share=row, is_own=is_own)
     operations.end_standing_share(pdp(), actor=actor, standing_share=number)
-    other = held["colleague_name"] if mine else held["owner_name"]
-    ended, given_up = (
-        Markup("The sharing of all patients with {} has ended"),
-        Markup("You have given up what {} shared"),
-    )
-    return done("/sharing", ended if mine else given_up, other)
+    if is_own:
+        message = Markup("The sharing of all patients with {} has ended")
+        return redirect_with_message("/sharing", message, row["colleague_name"])
+    message = Markup("You have given up the patients that {} shared with you")
+    return redirect_with_message("/sharing", message, row["owner_name"])

@@ -1,118 +1,137 @@
-"""Transfer as the help page tells it (H2): the transfer button, the list of colleagues, *Save changes*, the pop-up.
+"""Transfer as the help page describes it (H2): the transfer button, the list of colleagues, *Save changes*, the pop-up.
 
-The search stands inside the form, so that a search keeps what is ticked. A colleague who is not in the list that a
-search leaves is not chosen any more (T43).
+The search field is inside the form, so that a search keeps the other choices. A chosen colleague whom a search removes
+from the list is not chosen any more (T43).
 """
-
-from typing import Any
 
 from flask import Response, request
 from markupsafe import Markup
 
 from api.auth import pdp
 from api.errors import status_of
-from api.v1.requests import search
-from api.web import chosen, form_state, wording
+from api.v1.query import parse_search
+from api.web import form_state, wording
 from api.web import session as sessions
-from api.web.chosen import Chosen, Touched
-from api.web.frame import done, ours, page, pages, typed
+from api.web.frame import form_values, own_path, pages, redirect_with_message, render_page
+from api.web.selection import (
+    Selection,
+    TransferImpact,
+    list_receivers,
+    select_patient,
+    select_patients,
+    selected_ids,
+    transfer_impact,
+)
+from api.web.wording import FormError
 from authz import operations
 from authz.domain import Row
 from authz.errors import BatchRefused, CaregrantError, Conflict, InvalidInput, NotEligible, SelfTarget
 from authz.queries import practitioner as practitioner_queries
 from authz.texts import matches_search
 
-REFUSED = (BatchRefused, Conflict, InvalidInput, NotEligible, SelfTarget)
-"""What a form tells beside its fields; whatever else is refused has a page of its own."""
+SHOWN_IN_FORM = (BatchRefused, Conflict, InvalidInput, NotEligible, SelfTarget)
+"""The errors that a form shows beside its fields; every other error has its own page."""
 
 
 @pages.route("/patients/<patient>/transfer", methods=["GET", "POST"])
 def transfer(patient: str) -> Response:
     """Transfer one patient to a colleague."""
-    return _transfer(chosen.one(patient, "transfer"))
+    return _handle(select_patient(patient, "transfer"))
 
 
 @pages.route("/selection/transfer", methods=["GET", "POST"])
 def transfer_some() -> Response:
-    """Transfer the patients that were selected: all or none."""
-    ids = chosen.selected()
+    """Transfer the selected patients to a colleague: all of them or none."""
+    ids = selected_ids()
     if not ids:
-        return done("/patients", Markup("Select a patient first."))
-    return _transfer(chosen.several(ids, "transfer"))
+        return redirect_with_message("/patients", Markup("Select a patient first."))
+    return _handle(select_patients(ids, "transfer"))
 
 
-def _transfer(those: Chosen) -> Response:
+def _handle(selection: Selection) -> Response:
     if request.method == "GET" or "search" in request.form:
-        return _form(those)
+        return _render_form(selection)
     try:
-        return _carry_out_list(those)
-    except REFUSED as error:
-        return _form(those, error)
+        return _submit_list(selection)
+    except SHOWN_IN_FORM as error:
+        return _render_form(selection, error)
 
 
-def _carry_out_list(those: Chosen) -> Response:
-    """Transfer to the colleague that was clicked in the list, if the list shows this colleague."""
+def _submit_list(selection: Selection) -> Response:
+    """Transfer to the colleague that was clicked in the list, if the list still shows this colleague."""
     login = request.form.get("colleague", "")
     if not login:
-        raise InvalidInput("colleague: choose the colleague first")
-    touched, listed = _list(those)
-    then = form_state.require_as_shown(those, touched)
-    row = form_state.require_listed(then, login, listed)
-    return carry_out(those, login, receiver=row["id"], holders=touched.holders)
+        raise FormError("colleague", "Choose the colleague first.")
+    impact, receivers = _list(selection)
+    shown = form_state.require_as_shown(selection, impact)
+    receiver = form_state.require_listed(shown, login, receivers)
+    return submit(selection, login, holders=impact.holders, receiver=receiver["id"])
 
 
-def carry_out(those: Chosen, colleague: str, reason: str = "", **seen: Any) -> Response:
-    """Transfer patients to the colleague of this login; back to the list, with the pop-up that says so.
+def submit(
+    selection: Selection,
+    colleague: str,
+    reason: str = "",
+    *,
+    holders: dict[str, list[str]],
+    receiver: str | None = None,
+) -> Response:
+    """Transfer the selected patients to the colleague with this login; redirect to the list, with a message.
 
-    `seen` are the `receiver` and the `holders` that the form showed, as `operations.transfer` takes them.
+    `holders` and `receiver` are what the form showed, as `operations.transfer` takes them.
     """
-    form_state.require_whole(those)
-    end_shares = "end_shares" in request.form
-    made = operations.transfer(
+    form_state.require_whole(selection)
+    transfers = operations.transfer(
         pdp(),
         actor=sessions.actor(),
-        patients=those.ids,
+        patients=selection.ids,
         colleague=colleague,
         reason=reason,
-        end_shares=end_shares,
-        **seen,
+        end_shares="end_shares" in request.form,
+        holders=holders,
+        receiver=receiver,
     )
-    person = practitioner_queries.people(pdp(), [made[0].owner])[made[0].owner]
-    back = ours(request.form.get("back", ""), "/patients")
-    if those.several:
-        return done(back, Markup("{} patients have been transferred to {}"), str(len(made)), person["name"])
-    return done(back, Markup("{} has been transferred to {}"), those.first, person["name"])
+    owner = practitioner_queries.people(pdp(), [transfers[0].owner])[transfers[0].owner]
+    path = own_path(request.form.get("back", ""), "/patients")
+    if selection.several:
+        message = Markup("{} patients have been transferred to {}")
+        return redirect_with_message(path, message, str(len(transfers)), owner["name"])
+    message = Markup("{} has been transferred to {}")
+    return redirect_with_message(path, message, selection.first_name, owner["name"])
 
 
-def _list(those: Chosen) -> tuple[Touched, list[Row]]:
-    """Whom the transfer touches, and the colleagues that the search leaves, without those who own the patients."""
-    colleagues = chosen.colleagues(those)
-    touched = chosen.touched(those, colleagues)
-    receivers = [one for one in colleagues if one["id"] not in touched.owners]
-    return touched, [one for one in receivers if matches_search(one["search_key"], search())]
+def _list(selection: Selection) -> tuple[TransferImpact, list[Row]]:
+    """Return whom a transfer affects, and the receivers that the search finds, without the patients' owners."""
+    receivers = list_receivers(selection)
+    impact = transfer_impact(selection, receivers)
+    others = [row for row in receivers if row["id"] not in impact.owners]
+    return impact, [row for row in others if matches_search(row["search_key"], parse_search())]
 
 
-def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
-    touched, found = _list(those)
-    listed, said = found[: form_state.MOST_LISTED], typed()
-    return page(
+def _render_form(selection: Selection, error: CaregrantError | None = None) -> Response:
+    impact, receivers = _list(selection)
+    listed, form = receivers[: form_state.MOST_LISTED], form_values()
+    chosen = form.get("colleague")
+    return render_page(
         "transfer.html",
         200 if error is None else status_of(error),
-        chosen=those,
-        touched=touched,
+        selection=selection,
+        impact=impact,
         colleagues=listed,
-        more=len(found) - len(listed),
-        gone=bool(said.get("colleague")) and said.get("colleague") not in {one["login"] for one in listed},
-        q=search().strip(),
-        said=said,
-        shown=form_state.seal(those, touched, listed),
-        refused=refused(those, error),
-        at_fault=wording.at_fault(error),
+        more=len(receivers) - len(listed),
+        choice_lost=bool(chosen) and chosen not in {row["login"] for row in listed},
+        q=parse_search().strip(),
+        form=form,
+        shown=form_state.seal(selection, impact, listed),
+        refusals=describe_refusals(selection, error),
+        field_at_fault=wording.field_at_fault(error),
     )
 
 
-def refused(those: Chosen, error: CaregrantError | None) -> list[tuple[str, str]]:
-    """A refusal in sentences, each with the patient that it is about, if it is about one of several."""
+def describe_refusals(selection: Selection, error: CaregrantError | None) -> list[tuple[str, str]]:
+    """Return the sentences of a refusal, each with the name of its patient, if it is about one of several patients."""
     if isinstance(error, BatchRefused):
-        return [(those.names[those.ids[at]], wording.refusal(one)) for at, one in error.refusals]
-    return [] if error is None else [("", wording.refusal(error))]
+        names = [selection.names[selection.ids[index]] for index, _ in error.refusals]
+        sentences = [wording.describe_refusal(refusal) for _, refusal in error.refusals]
+        return list(zip(names, sentences, strict=True))
+    return [] if error is None else [("", wording.describe_refusal(error))]

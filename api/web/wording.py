@@ -1,4 +1,8 @@
-"""The words of the pages: what a refusal, a notice and a date are called, and how a name is shown."""
+"""The sentences of the pages: refusals, notifications, dates, and how a name is shown.
+
+Every sentence is written out here or at the error that it describes; none is built from the name of an action, a field
+or an error.
+"""
 
 import unicodedata
 from datetime import UTC, datetime, time, timedelta
@@ -6,22 +10,35 @@ from datetime import UTC, datetime, time, timedelta
 from flask import Flask
 from markupsafe import Markup
 
-from authz.errors import CaregrantError, Denied, InvalidInput, NotEligible, NotFound, SelfTarget
+from api.limits import MOST_SELECTED
+from authz.errors import CaregrantError, InvalidInput, NotEligible, NotFound, SelfTarget
+from authz.operations.inputs import LONGEST_REASON
 
 _REFUSALS: dict[type[CaregrantError], str] = {
     NotEligible: (
         "Nobody with this e-mail can receive here. Your colleague needs an active subscription at the same clinic, and "
         "the e-mail must be the one that they sign in with."
     ),
-    SelfTarget: "This is your own e-mail. Enter a colleague's.",
-    NotFound: "It is not there any more, or not yours to know.",
-    Denied: "You may not do this to this patient.",
+    SelfTarget: "This is your own e-mail. Enter a colleague's e-mail.",
+    NotFound: "This patient is not there any more, or you may not know about this patient.",
 }
-"""What a form says where the error's own words are not enough."""
+"""The sentences of errors whose own text does not tell a person at a form what to do."""
 
-_COLLEAGUE = (NotEligible, SelfTarget)
+_INVALID_FIELDS = {
+    "action": "Choose what you want to do.",
+    "colleague": "Enter your colleague's e-mail.",
+    "patients": f"Select between one and {MOST_SELECTED} patients, each only once.",
+    "reason": f"The reason may have at most {LONGEST_REASON} characters, and no line breaks.",
+    "subscription": "You and your colleague work together at several clinics. Choose the clinic.",
+    "until": "The end date must be today or later.",
+}
+"""The sentence of each field of a form with an invalid value."""
 
-NOTICES = {
+_INVALID_FORM = "A value in this form is not valid. Look at the form again before you send it."
+_FIELDS_WITH_MESSAGE = ("action", "colleague", "reason", "subscription", "until")
+_COLLEAGUE_ERRORS = (NotEligible, SelfTarget)
+
+NOTIFICATIONS = {
     "share:received": Markup("{actor} shared {patient} with you"),
     "share:given": Markup("{patient} has been shared with {colleague}"),
     "share:ended": Markup("The sharing of {patient} with {colleague} has ended"),
@@ -30,63 +47,74 @@ NOTICES = {
     "standing_share:received": Markup("{colleague} shares all patients with you"),
     "standing_share:given": Markup("You share all your patients with {colleague}"),
     "standing_share:ended": Markup("The sharing of all patients with {colleague} has ended"),
-    "patient:ended": Markup("{actor} ended {patient}, who was yours, in the clinic"),
+    "patient:ended": Markup("{actor} ended the care of your patient {patient} at the clinic"),
 }
-"""What a notice tells."""
+"""The sentence of each kind of notification."""
 
 
-def refusal(error: CaregrantError) -> str:
-    """A refusal in a sentence for who filled in the form."""
-    if isinstance(error, InvalidInput):
-        field, _, why = str(error).partition(": ")
-        return f"{_FIELDS[field]}: {why}." if field in _FIELDS else f"{(why or field).capitalize()}."
+class FormError(InvalidInput):
+    """An invalid value in a field of a form, with a sentence for the person who filled in the form."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+def describe_refusal(error: CaregrantError) -> str:
+    """Return the sentence that tells a person at a form why the form was refused."""
+    if isinstance(error, InvalidInput) and not isinstance(error, FormError):
+        return _INVALID_FIELDS.get(_field_of(error), _INVALID_FORM)
     return _REFUSALS.get(type(error), str(error))
 
 
-_AT_FAULT = ("action", "colleague", "reason", "subscription", "until")
-_FIELDS = {"until": "The end date", "reason": "The reason", "subscription": "The clinic", "patients": "The patients"}
-
-
-def at_fault(error: CaregrantError | None) -> str:
-    """The field of a form that an error is about, or none."""
-    if isinstance(error, _COLLEAGUE):
+def field_at_fault(error: CaregrantError | None) -> str:
+    """Return the field of a form beside which the error is shown; empty for an error that is shown above the form."""
+    if isinstance(error, _COLLEAGUE_ERRORS):
         return "colleague"
-    field = str(error).partition(": ")[0]
-    return field if isinstance(error, InvalidInput) and field in _AT_FAULT else ""
+    field = _field_of(error) if isinstance(error, InvalidInput) else ""
+    return field if field in _FIELDS_WITH_MESSAGE else ""
+
+
+def _field_of(error: InvalidInput) -> str:
+    """Return the field that an error is about: an operation writes the field's name before a colon."""
+    return error.field if isinstance(error, FormError) else str(error).partition(": ")[0]
 
 
 def end_of_day(text: str) -> datetime | None:
-    """The instant at which a day (``2030-01-31``, UTC) is over; None for no day. Raises `InvalidInput`."""
+    """Return the instant at which a day (``2030-01-31``, UTC) is over; None for an empty text.
+
+    Raises `FormError` for a text that is no day.
+    """
     if not text.strip():
         return None
     try:
         day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
         return datetime.combine(day, time(), UTC) + timedelta(days=1)
     except (ValueError, OverflowError) as error:
-        raise InvalidInput("until: write a day as 2030-01-31") from error
+        raise FormError("until", "Write the end date as 2030-01-31.") from error
 
 
-def day(instant: datetime) -> str:
-    """An instant as a day: ``3 March 2026``."""
+def format_day(instant: datetime) -> str:
+    """Return an instant as a day: ``3 March 2026``."""
     return f"{instant.day} {instant:%B} {instant.year}"
 
 
-def last_day(instant: datetime) -> str:
-    """The last day of what ends at an instant."""
-    return day(instant - timedelta(microseconds=1))
+def format_last_day(instant: datetime) -> str:
+    """Return the last day of a fact that ends at an instant."""
+    return format_day(instant - timedelta(microseconds=1))
 
 
 def initials(name: str) -> str:
-    """One or two letters that stand for a name, in any script."""
+    """Return one or two letters that stand for a name, in any script."""
     words = [word for word in name.split() if unicodedata.category(word[0])[0] in "LN"]
     return "".join(word[0] for word in (words[:1] + words[-1:] if len(words) > 1 else words)).upper() or "·"
 
 
 def hue(key: str) -> int:
-    """One of six colours, the same for the same person."""
+    """Return one of six colours, always the same for the same key."""
     return sum(key.encode()) % 6
 
 
 def install(app: Flask) -> None:
-    """Let the templates use these words."""
-    app.jinja_env.filters.update(day=day, last_day=last_day, initials=initials, hue=hue)
+    """Add the filters that the templates use."""
+    app.jinja_env.filters.update(day=format_day, last_day=format_last_day, initials=initials, hue=hue)

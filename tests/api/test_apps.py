@@ -22,14 +22,14 @@ PAGE = (Path(__file__).parents[2] / "docs/apps.md").read_text()
 
 
 def example(title: str) -> str:
-    """The code beneath a heading."""
-    found: list[str] = re.findall(rf"^## {title}\n.*?^```\w+\n(.*?)^```", PAGE, re.M | re.S)
-    return found[0]
+    """Return the code below a heading."""
+    blocks: list[str] = re.findall(rf"^## {title}\n.*?^```\w+\n(.*?)^```", PAGE, re.M | re.S)
+    return blocks[0]
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The address of a service, and a key."""
+def service_and_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Yield the address of a service, and a key."""
     url = f"sqlite:///{tmp_path_factory.mktemp('apps')}/clinic.db"
     database = connect(url)
     migrate(database)
@@ -50,12 +50,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
         ("JavaScript", ["node", "-e"], "true false\n"),
     ],
 )
-def test_each_example_runs(told: tuple[str, str], title: str, command: list[str], printed: str) -> None:
+def test_each_example_runs(service_and_key: tuple[str, str], title: str, command: list[str], printed: str) -> None:
     """With the address and the key in place, it prints what the demonstration clinic permits."""
     if shutil.which(command[0]) is None:
         assert os.environ.get("CI") != "true" or command[0] == "node", f"{command[0]} is not installed"
         pytest.skip(f"{command[0]} is not installed")
-    url, key = told
+    url, key = service_and_key
     code = example(title).replace("http://127.0.0.1:8000", url).replace("cg_your-key", key)
     ran = subprocess.run([*command, code], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.stdout[: len(printed)], ran.returncode) == (printed, 0), ran.stderr

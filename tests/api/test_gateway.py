@@ -9,7 +9,7 @@ from flask import Flask
 
 from api.gateway import lanes
 from api.gateway.environ import environ
-from api.gateway.lanes import KINDS, Kind, Lane, kind_of
+from api.gateway.lanes import KINDS, Lane, LaneKind, kind_of
 from api.gateway.proxies import Proxies
 from authz.errors import InvalidInput
 from tests.docs.test_docs import page
@@ -18,7 +18,7 @@ NOBODY = Proxies("")
 
 
 def seen(*items: tuple[str, str], proxies: Proxies = NOBODY, **more: Any) -> dict[str, Any]:
-    """What Flask sees of a request with these headers, as granian gives it."""
+    """Return Flask's environment of a request with these headers, as granian delivers it."""
     scope = {"method": "GET", "path": "/v1/me", "query_string": b"a=1", "scheme": "http"}
     headers = [(name.encode(), value.encode()) for name, value in items]
     ends = {"client": ("192.0.2.1", "4711"), "server": ("127.0.0.1", "8000")}
@@ -46,7 +46,7 @@ def test_the_kinds_are_documented() -> None:
     """docs/serving.md has each kind with its threads and its queue."""
     rows = re.findall(r"^\| `([a-z-]+)` \| .+ \| (\d+) \| (\d+) \|$", page("docs/serving.md"), re.MULTILINE)
     assert [(name, int(threads), int(room)) for name, threads, room in rows] == [
-        (kind.name, kind.threads, kind.room) for kind in KINDS
+        (kind.name, kind.threads, kind.queue_size) for kind in KINDS
     ]
 
 
@@ -62,7 +62,7 @@ def test_a_full_queue_refuses_at_once() -> None:
         go_on.wait(30)
         done.append(late)
 
-    lane = Lane(Kind("few", 1, 2))
+    lane = Lane(LaneKind("few", 1, 2))
     assert lane.submit(slow)
     begun.acquire(timeout=30)
     assert [lane.submit(slow) for _ in range(3)] == [True, True, False]
@@ -80,14 +80,14 @@ def test_another_thread_helps_behind_a_slow_request() -> None:
         begun.set()
         go_on.wait(30)
 
-    lane = Lane(Kind("few", 2, 10))
+    lane = Lane(LaneKind("few", 2, 10))
     lane.submit(slow)
     begun.wait(30)
     for _ in range(3):
         assert lane.submit(lambda _: quick.release())
     helped = 0
     while helped < 3:
-        lane.hurry()
+        lane.call_help()
         helped += quick.acquire(timeout=0.01)
     go_on.set()
 
@@ -95,15 +95,15 @@ def test_another_thread_helps_behind_a_slow_request() -> None:
 def test_who_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request whose caller has most likely gone is not begun."""
     monkeypatch.setattr(lanes, "PATIENCE", -1.0)
-    told, done = list[bool](), threading.Event()
+    lateness, done = list[bool](), threading.Event()
 
-    def work(late: bool) -> None:
-        told.append(late)
+    def task(late: bool) -> None:
+        lateness.append(late)
         done.set()
 
-    Lane(Kind("few", 1, 2)).submit(work)
+    Lane(LaneKind("few", 1, 2)).submit(task)
     assert done.wait(30)
-    assert told == [True]
+    assert lateness == [True]
 
 
 # What Flask sees.
@@ -111,11 +111,15 @@ def test_who_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_environment_is_of_pep_3333() -> None:
     """Bytes are written as latin-1, headers that came twice are joined, the body is whole."""
-    given = seen(("host", "x"), ("x-a", "1"), ("x-a", "2"), ("cookie", "a=1"), ("cookie", "b=2"), path="/v1/é")
-    assert given["wsgi.input"].read() == b"body"
-    assert (given["CONTENT_LENGTH"], given["HTTP_X_A"], given["HTTP_COOKIE"]) == ("4", "1,2", "a=1; b=2")
-    assert given["PATH_INFO"].encode("latin-1").decode() == "/v1/é"
-    assert (given["REMOTE_ADDR"], given["wsgi.url_scheme"], given["QUERY_STRING"]) == ("192.0.2.1", "http", "a=1")
+    variables = seen(("host", "x"), ("x-a", "1"), ("x-a", "2"), ("cookie", "a=1"), ("cookie", "b=2"), path="/v1/é")
+    assert variables["wsgi.input"].read() == b"body"
+    assert (variables["CONTENT_LENGTH"], variables["HTTP_X_A"], variables["HTTP_COOKIE"]) == ("4", "1,2", "a=1; b=2")
+    assert variables["PATH_INFO"].encode("latin-1").decode() == "/v1/é"
+    assert (variables["REMOTE_ADDR"], variables["wsgi.url_scheme"], variables["QUERY_STRING"]) == (
+        "192.0.2.1",
+        "http",
+        "a=1",
+    )
     assert seen(("x-on-behalf-of", "jörg@clinic.example"))["HTTP_X_ON_BEHALF_OF"].encode("latin-1").decode() == (
         "jörg@clinic.example"
     )
@@ -148,17 +152,17 @@ FORWARDED = ("x-forwarded-for", "203.0.113.9, 198.51.100.7")
 )
 def test_an_address_is_believed_of_trusted_proxies_alone(setting: str, peer: str, address: str) -> None:
     """The client is the last address that no trusted proxy has; what stands before it is the caller's own word."""
-    given = seen(FORWARDED, ("x-forwarded-proto", "https"), proxies=Proxies(setting), client=(peer, "1"))
-    assert given["REMOTE_ADDR"] == address
-    assert given["wsgi.url_scheme"] == ("http" if address == peer else "https")
-    assert not [name for name in given if "FORWARDED" in name]
+    variables = seen(FORWARDED, ("x-forwarded-proto", "https"), proxies=Proxies(setting), client=(peer, "1"))
+    assert variables["REMOTE_ADDR"] == address
+    assert variables["wsgi.url_scheme"] == ("http" if address == peer else "https")
+    assert not [name for name in variables if "FORWARDED" in name]
 
 
 @pytest.mark.parametrize("word", ["nonsense", "", "1.2.3.4.5", "<script>", "unknown", "203.0.113.9:99x, "])
 def test_a_forged_address_is_none(word: str) -> None:
     """What is no address is not recorded as one."""
-    given = seen(("x-forwarded-for", word), proxies=Proxies("192.0.2.1"))
-    assert given["REMOTE_ADDR"] in ("192.0.2.1", "203.0.113.9")
+    variables = seen(("x-forwarded-for", word), proxies=Proxies("192.0.2.1"))
+    assert variables["REMOTE_ADDR"] in ("192.0.2.1", "203.0.113.9")
 
 
 def test_a_setting_that_names_no_network_is_refused() -> None:

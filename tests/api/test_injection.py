@@ -34,13 +34,13 @@ HOSTILE = [
 def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """T24: as an id, a login, a search, a cursor, a property, a value of the context: found where it is, no SQL."""
     people.fill(database)
-    pdp, said = PDP(database, POLICY), list[str]()
+    pdp, statements = PDP(database, POLICY), list[str]()
     flask = create_app(Settings(), pdp)
     patients = Patient.select().count(database)
     execute = database.execute_sql
 
     def noted(sql: str, *values: Any) -> Any:
-        said.append(sql)
+        statements.append(sql)
         return execute(sql, *values)
 
     monkeypatch.setattr(database, "execute_sql", noted)
@@ -63,8 +63,8 @@ def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyP
         {**question("oscar"), "subject": {"type": "practitioner", "id": "oscar", "properties": {"id": text}}},
     ):
         assert answered(asking.ask(asked))["decision"] is False
-    found = answered(asking.ask({**question("alice"), "page": {"limit": 1}}, "/access/v1/search/resource"))
-    assert [one["id"] for one in found["results"]] == ["p-1"]
+    results = answered(asking.ask({**question("alice"), "page": {"limit": 1}}, "/access/v1/search/resource"))
+    assert [one["id"] for one in results["results"]] == ["p-1"]
     refused: list[tuple[str, str, Any]] = [
         ("GET", f"/v1/patients?cursor={path}", None),
         ("GET", f"/v1/patients?role={path}", None),
@@ -78,7 +78,7 @@ def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyP
     ]
     assert {alice.call(*one).status_code for one in refused} <= {404, 409, 422}
 
-    said += [planned.plan.sql for planned in pdp._plans.cached.values()]
-    assert len(said) > 100
-    assert [sql for sql in said if MARK in sql] == []
+    statements += [planned.plan.sql for planned in pdp._plans.cached.values()]
+    assert len(statements) > 100
+    assert [sql for sql in statements if MARK in sql] == []
     assert Patient.select().count(database) == patients + 1

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from werkzeug.test import TestResponse
 
-from api.ops.described import Description
+from api.ops.route_documentation import RouteDocumentation
 from authz.callers.clients import add_client
 from authz.callers.tokens import sign_token
 from authz.database import Database, close_all, connect
@@ -81,7 +81,7 @@ class World:
         self._counting = database.connection()
 
     def ask(self, request: dict[str, Any]) -> tuple[TestResponse, int]:
-        """An answer, and the number of statements that it took."""
+        """Return the answer to a request, and the number of statements that it took."""
         taken: list[str] = []
         self._counting.set_trace_callback(taken.append)
         response = self.flask.test_client().open(**request)
@@ -93,9 +93,9 @@ class World:
 def worlds(
     sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[World, World, dict[str, str]]]:
-    """The world with every clinic and the one with North alone, and the credentials of North's callers."""
+    """Yield the world with every clinic, the world with North alone, and the credentials of North's callers."""
     folder = tmp_path_factory.mktemp("worlds")
-    key_file, made, keys = str(folder / "key.json"), [], {}
+    key_file, pair, keys = str(folder / "key.json"), [], {}
     for name in ("every", "north"):
         shutil.copy(sqlite_template, folder / f"{name}.db")
         database = connect(f"sqlite:///{folder}/{name}.db")
@@ -108,20 +108,20 @@ def worlds(
             with database.atomic():
                 for statement in _TAKEN:
                     database.execute_sql(statement.format(tuple(sorted(ELSEWHERE))))
-        made.append(World(database, key_file))
+        pair.append(World(database, key_file))
     for scopes in ("decide audit", "decide", "act", "admin", "audit"):
-        keys[scopes] = add_client(made[0].database, name="app", scopes=scopes.split(), subscription="north", now=NOW)
-    rows = list(made[0].database.execute_sql("SELECT * FROM client").fetchall())
+        keys[scopes] = add_client(pair[0].database, name="app", scopes=scopes.split(), subscription="north", now=NOW)
+    rows = list(pair[0].database.execute_sql("SELECT * FROM client").fetchall())
     marks = ", ".join("?" * len(rows[0]))
     for row in rows:
-        made[1].database.execute_sql(f"INSERT INTO client VALUES ({marks})", row)
-    for row in made[0].database.execute_sql("SELECT * FROM event").fetchall():
-        made[1].database.execute_sql(f"INSERT INTO event VALUES ({', '.join('?' * len(row))})", row)
+        pair[1].database.execute_sql(f"INSERT INTO client VALUES ({marks})", row)
+    for row in pair[0].database.execute_sql("SELECT * FROM event").fetchall():
+        pair[1].database.execute_sql(f"INSERT INTO event VALUES ({', '.join('?' * len(row))})", row)
     token = Settings(development_key=key_file)
     keys |= {f"token {who}": sign_token(token, login(who), datetime.now(UTC), 3600) for who in ("bob", "dan", "oscar")}
-    yield made[0], made[1], keys
-    for one in made:
-        close_all(one.database)
+    yield pair[0], pair[1], keys
+    for world in pair:
+        close_all(world.database)
 
 
 def ref(draw: Any, kinds: tuple[str, ...]) -> dict[str, str]:
@@ -140,7 +140,7 @@ def question(draw: Any, *, explain: bool) -> dict[str, Any]:
 
 
 def body_of(draw: Any, rule: str, *, explain: bool) -> Any:
-    """A body for a route."""
+    """Draw a body for a route."""
     colleague = draw(some.sampled_from([login(who) for who in PEOPLE]))
     if "evaluations" in rule:
         many = [question(draw, explain=explain) for _ in range(draw(some.integers(1, 4)))]
@@ -171,7 +171,7 @@ def body_of(draw: Any, rule: str, *, explain: bool) -> Any:
 
 @some.composite
 def requests(draw: Any, rules: list[tuple[str, str, str]], keys: dict[str, str]) -> dict[str, Any]:
-    """A request of a caller of North, over any route."""
+    """Draw a request of a caller of North, to any route."""
     method, rule, needed = draw(some.sampled_from([one for one in rules if one[1].startswith("/access")] * 3 + rules))
     tokens = [name for name in keys if name.startswith("token")]
     fitting = {
@@ -186,8 +186,8 @@ def requests(draw: Any, rules: list[tuple[str, str, str]], keys: dict[str, str])
         headers["X-On-Behalf-Of"] = login(draw(some.sampled_from(PEOPLE)))
     query = {}
     if method == "GET" and rule == "/v1/patients":
-        asked = [{}, {"limit": "1"}, {"q": "Patient"}, {"q": "mrn 1"}, {"q": "p-city"}, {"left": "true"}]
-        query = draw(some.sampled_from([*asked, {"role": "viewer"}, {"role": "owner"}, {"sort": "id", "limit": "2"}]))
+        queries = [{}, {"limit": "1"}, {"q": "Patient"}, {"q": "mrn 1"}, {"q": "p-city"}, {"left": "true"}]
+        query = draw(some.sampled_from([*queries, {"role": "viewer"}, {"role": "owner"}, {"sort": "id", "limit": "2"}]))
     elif method == "GET" and rule == "/v1/colleagues":
         query = draw(some.sampled_from([{}, *({"patient": one} for one in IDS["patient"])]))
     sent: dict[str, Any] = {"path": path, "method": method, "headers": headers, "query_string": query}
@@ -196,8 +196,8 @@ def requests(draw: Any, rules: list[tuple[str, str, str]], keys: dict[str, str])
     return sent
 
 
-def told(response: TestResponse) -> tuple[Any, ...]:
-    """An answer, but for the instants, the random ids and the signatures of cookies of this moment."""
+def comparable(response: TestResponse) -> tuple[Any, ...]:
+    """Return an answer without instants, random ids and signatures of cookies, which always differ."""
     headers = sorted(
         (name, re.sub(r"\.[^;]*", "", value) if name == "Set-Cookie" else value)
         for name, value in response.headers
@@ -217,16 +217,20 @@ def test_the_others_are_as_if_they_were_not_there(
     """Some requests one after the other, in both worlds, each undone afterwards."""
     every, north, keys = worlds
     rules = [
-        (method, rule.rule, getattr(every.flask.view_functions[rule.endpoint], "described", Description).caller)
+        (
+            method,
+            rule.rule,
+            getattr(every.flask.view_functions[rule.endpoint], "documentation", RouteDocumentation).caller,
+        )
         for rule in every.flask.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
         if not rule.rule.startswith(("/metrics", "/static"))
     ]
-    asked = data.draw(some.lists(requests(rules, keys), min_size=1, max_size=5))
+    drawn = data.draw(some.lists(requests(rules, keys), min_size=1, max_size=5))
     with every.database.atomic() as first, north.database.atomic() as second:
-        for request in asked:
+        for request in drawn:
             (here, took), (there, there_took) = every.ask(request), north.ask(request)
-            assert told(here) == told(there), request
+            assert comparable(here) == comparable(there), request
             assert took == there_took, request
         first.rollback()
         second.rollback()

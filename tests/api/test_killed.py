@@ -66,7 +66,9 @@ def test_killed_amid_operations(database_url: str) -> None:
         with serving("serve", "--database", database_url, port=port) as process, ThreadPoolExecutor(4) as pool:
             practice = Practice(port, headers, numbers)
             working = [pool.submit(practice.go_on) for _ in range(4)]
-            time.sleep(0.15 + 0.5 * moments.random())
+            fewest = moments.randint(5, 40)
+            while len(practice.done) < fewest and not any(one.done() for one in working):
+                time.sleep(0.01 * moments.random())
             os.kill(process.pid, signal.SIGKILL)
             practice.stop.set()
             for one in working:
@@ -88,8 +90,8 @@ def check_answered(database: Database, done: list[tuple[str, str, Any]]) -> None
         if what == "share":
             assert rows[int(answer["id"])].practitioner_id == "bob"
         if what == "transfer":
-            held = [row for row in rows.values() if row.patient_id == patient and row.origin == "transfer"]
-            assert [row.practitioner_id for row in held] == ["carol"]
+            transfers = [row for row in rows.values() if row.patient_id == patient and row.origin == "transfer"]
+            assert [row.practitioner_id for row in transfers] == ["carol"]
 
 
 def check_whole(database: Database) -> None:
@@ -103,5 +105,5 @@ def check_whole(database: Database) -> None:
     transfers, shares = (sum(row.origin == origin for row in grants) for origin in ("transfer", "share"))
     assert kinds["patient:added"] == len(added)
     assert (kinds["grant:started"], kinds["grant:ended"]) == (len(grants), transfers)
-    told = Counter(row.kind for row in Notification.select().execute(database))
-    assert (told["share:received"], told["transfer:received"]) == (shares, transfers)
+    notifications = Counter(row.kind for row in Notification.select().execute(database))
+    assert (notifications["share:received"], notifications["transfer:received"]) == (shares, transfers)

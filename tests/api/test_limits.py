@@ -68,13 +68,13 @@ BY_PERSON: dict[str, Callable[[Any, int], Any]] = {
     ),
 }
 ELSEWHERE = {
-    "seconds in which a body must have come (`CAREGRANT_RECEIVE_SECONDS`)",
+    "seconds until a body has arrived (`CAREGRANT_RECEIVE_SECONDS`)",
     "bytes of all headers",
     "characters of path and query",
     "fields of a form",
     "results of a page of a search",
     "patients selected on the pages",
-    "errors told of one request",
+    "errors reported for one request",
 }
 """Tried below, or over a real server in tests/api/test_gateway_served.py."""
 
@@ -118,11 +118,11 @@ def test_a_practitioner_at_the_limit_and_beyond(as_: As, database: Database, bou
 
 def test_many_errors_are_told_in_few_words(as_: As) -> None:
     """A body of unknown members gets an answer that does not grow with it."""
-    told = as_("alice").call("POST", "/v1/patients", {f"m{number}" * 20: 1 for number in range(5000)})
-    errors = assert_problem(told, 422, "invalid")["errors"]
+    refused = as_("alice").call("POST", "/v1/patients", {f"m{number}" * 20: 1 for number in range(5000)})
+    errors = assert_problem(refused, 422, "invalid")["errors"]
     assert len(errors) == limits.MOST_ERRORS + 1
     assert errors[-1]["message"] == f"has {5001 - limits.MOST_ERRORS} more errors"
-    assert len(told.data) < 10_000
+    assert len(refused.data) < 10_000
 
 
 def test_a_page_of_results_has_a_limit(flask: Flask, database: Database) -> None:
@@ -137,8 +137,8 @@ def test_a_list_is_charged_by_its_length(flask: Flask, database: Database) -> No
     database.execute_sql(f"UPDATE client SET rate = {30}")
     assert app.ask(items(200), "/access/v1/evaluations").status_code == 200
     assert app.ask(items(200), "/access/v1/evaluations").status_code == 429
-    assert limits.charged(1) == 0
-    assert limits.charged(1000) == 99
+    assert limits.extra_requests(1) == 0
+    assert limits.extra_requests(1000) == 99
 
 
 def test_nothing_is_parsed_for_nobody(flask: Flask) -> None:

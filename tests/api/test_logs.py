@@ -21,7 +21,7 @@ from tests.support.server import COMMAND
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """The handlers of this process as they were."""
+    """Restore the log handlers of this process after a test."""
     root = logging.getLogger()
     before = list(root.handlers)
     yield
@@ -29,7 +29,7 @@ def restored() -> Iterator[None]:
 
 
 def written(form: str, flask: Flask, **headers: str) -> list[str]:
-    """The lines that a refused credential and a fault leave."""
+    """Return the log lines of a refused credential and of a fault."""
     stream = io.StringIO()
     with redirect_stderr(stream):
         logs.configure(form)
@@ -69,7 +69,7 @@ def test_an_entry_is_one_line_of_text(flask: Flask) -> None:
 def test_control_characters_begin_no_line(form: str) -> None:
     """Line breaks, terminal sequences and invisible characters of a message are escaped."""
     record = logging.LogRecord("x", logging.INFO, "x", 1, "a\nb\x1b[2J\u2028c\r", None, None)
-    line = logs.Formatter(form).format(record)
+    line = logs.LineFormatter(form).format(record)
     assert len(line.splitlines()) == 1
     assert "\x1b" not in line
 
@@ -79,8 +79,8 @@ def test_a_reader_that_stands_still_stops_nobody() -> None:
     reading, writing = os.pipe()
     pipe = os.fdopen(writing, "w")
     with redirect_stderr(pipe):
-        writer = logs.Writer()
-        writer.setFormatter(logs.Formatter("text"))
+        writer = logs.LineWriter()
+        writer.setFormatter(logs.LineFormatter("text"))
         for _ in range(logs.MOST_WAITING + 2000):
             writer.emit(logging.LogRecord("x", logging.INFO, "x", 1, "x" * 100, None, None))
         os.close(reading)  # the writer's thread ends its wait with an error, which it survives
@@ -114,8 +114,8 @@ def test_a_password_is_shown_nowhere(url: str, tmp_path: Path) -> None:
     assert "hunter2" not in masked_url(url)
     with suppress(InvalidInput):
         connect(url)
-    words = [str(COMMAND), "migrate", "--database", url]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    arguments = [str(COMMAND), "migrate", "--database", url]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert done.returncode == 1
     assert "hunter2" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

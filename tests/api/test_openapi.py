@@ -45,9 +45,9 @@ def test_every_route_is_in_it(flask: Flask, document: Any) -> None:
     assert {(method, path) for method, path, _ in operations(document)} >= routes
     assert document["openapi"] == "3.1.0"
     for reference in re.findall(r"'\$ref': '#/([^']+)'", str(document)):
-        found = document
+        node = document
         for step in reference.split("/"):
-            found = found[step]
+            node = node[step]
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
 
@@ -77,7 +77,7 @@ def test_each_example_works(flask: Flask, document: Any) -> None:
 
 
 def placed(database: Database, path: str) -> str:
-    """A path with things in place of its parts."""
+    """Return a path with existing ids in its variable parts."""
     notice = {
         "subscription": "north",
         "at": NOW,

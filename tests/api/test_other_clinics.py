@@ -57,8 +57,8 @@ def test_t8_a_leaver_is_told_nothing_more(database: Database, as_: As) -> None:
 def test_t7_nobody_is_pulled_into_a_clinic(flask: Flask, database: Database, as_: As) -> None:
     """T7: a manager, and a clinic's key, give roles to those who worked there; others are as unknown as nobody."""
     for one in (as_("dan"), app(flask, database, "admin", "north")):
-        told = [one.call("PUT", f"/v1/memberships/north/{who}", {"role": "member"}) for who in ("frank", "ghost")]
-        assert assert_problem(told[0], 404, "not-found") == assert_problem(told[1], 404, "not-found")
+        answers = [one.call("PUT", f"/v1/memberships/north/{who}", {"role": "member"}) for who in ("frank", "ghost")]
+        assert assert_problem(answers[0], 404, "not-found") == assert_problem(answers[1], 404, "not-found")
         answered(one.call("PUT", "/v1/memberships/north/erin", {"role": "member"}))
     assert (
         not Membership.select()
@@ -84,7 +84,10 @@ def test_t32_a_clinics_key_provisions_nothing_of_all(flask: Flask, database: Dat
     """T32, T5: one refusal, whatever is taken or lapsed; a lapsed clinic does not resume itself."""
     key = app(flask, database, "admin", "harbour")
     assert_problem(
-        key.call("PUT", f"/v1/{path}", body), 403, "forbidden", "You do not have permission for this action: provision."
+        key.call("PUT", f"/v1/{path}", body),
+        403,
+        "forbidden",
+        "The key of one clinic may not change this; use the operator's key.",
     )
 
 

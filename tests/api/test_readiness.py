@@ -155,7 +155,7 @@ def test_the_version_is_the_last_migration(database: Database) -> None:
 
 @pytest.fixture
 def served(sqlite_url: str) -> str:
-    """The key of an app in the demonstration clinic."""
+    """Return the key of an app of the demonstration clinic."""
     database, began = connect(sqlite_url), datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped_folder("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide",), now=began)

@@ -31,7 +31,7 @@ CALLERS = ("everything", "one clinic", "decide", "practitioner", "nobody")
 
 @pytest.fixture(params=CALLERS)
 def called(request: pytest.FixtureRequest, sqlite_database: Database, tmp_path: Any) -> tuple[Flask, dict[str, str]]:
-    """The service, and the headers of one kind of caller."""
+    """Return the service, and the headers of one kind of caller."""
     people.fill(sqlite_database)
     key_file = str(tmp_path / "key.json")
     flask = service(sqlite_database, development_key=key_file, public_url="http://127.0.0.1:8000", rate=0)
@@ -49,15 +49,15 @@ def operations(flask: Flask) -> Iterator[Any]:
     # A token that was not given out, a day in the past and the like are well formed, and refused all the same.
     well_formed = schema.config.checks.positive_data_acceptance
     well_formed.expected_statuses = ["2xx", "400", "401", "403", "404", "409", "422"]
-    for found in schema.get_all_operations():
-        yield found.ok()  # type: ignore[union-attr]
+    for result in schema.get_all_operations():
+        yield result.ok()  # type: ignore[union-attr]
 
 
 def test_every_operation_keeps_to_the_document(called: tuple[Flask, dict[str, str]]) -> None:
     """Random requests, well formed and malformed, to every operation; each answer is as the document says."""
     flask, headers = called
     load_all_checks()
-    asked = 0
+    count = 0
     for operation in operations(flask):
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
@@ -71,9 +71,9 @@ def test_every_operation_keeps_to_the_document(called: tuple[Flask, dict[str, st
             )
             @given(case=operation.as_strategy(generation_mode=mode))
             def ask(case: Any) -> None:
-                nonlocal asked
-                asked += 1
+                nonlocal count
+                count += 1
                 case.call_and_validate(headers=headers, checks=CHECKS.get_all())
 
             ask()
-    print(f"{asked} requests")  # noqa: T201
+    print(f"{count} requests")  # noqa: T201

@@ -30,13 +30,13 @@ from tests.support.server import COMMAND, free_port, get, send, serving
 
 @pytest.fixture
 def key(database_url: str) -> str:
-    """The key of an app, in the demonstration clinic."""
+    """Return the key of an app of the demonstration clinic."""
     database = connect(database_url)
     began = datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped_folder("policies")).types, began)
-    made = add_client(database, name="app", scopes=("decide",), now=began)
+    client_key = add_client(database, name="app", scopes=("decide",), now=began)
     close_all(database)
-    return made
+    return client_key
 
 
 def ask(port: int, key: str, body: Any) -> tuple[int, Any]:
@@ -51,24 +51,24 @@ def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> 
         with ThreadPoolExecutor(16) as pool:
             answers = list(pool.map(lambda who: ask(port, key, question(who)), people))
         assert {status for status, _ in answers} == {200}
-        assert [told["decision"] for _, told in answers] == [who in ("alice", "bob", "carol") for who in people]
+        assert [body["decision"] for _, body in answers] == [who in ("alice", "bob", "carol") for who in people]
         assert f'caregrant_decisions_total{{decision="permit"}} {float(60)}' in metrics(port, database_url)
-        told = get(port, "/.well-known/authzen-configuration")
-        assert told["policy_decision_point"] == f"http://127.0.0.1:{port}"
+        body = get(port, "/.well-known/authzen-configuration")
+        assert body["policy_decision_point"] == f"http://127.0.0.1:{port}"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     database = connect(database_url)
     assert RecordedDecision.select().count(database) == len(people)
     close_all(database)
 
 
 def metrics(port: int, database_url: str) -> str:
-    """What the service counted, over all its processes."""
+    """Return the metrics of a service, the sums over all its processes."""
     database = connect(database_url)
     key = add_client(database, name="monitoring", scopes=("audit",), now=datetime.now(UTC))
     close_all(database)
     request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         text: str = response.read().decode()
     return text
 
@@ -97,18 +97,18 @@ def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) 
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("options", "why"),
     [
         (("--policies", "{tmp}"), "no directory that holds .polar files"),
         (("--database", "sqlite:///{tmp}/none.db"), "there is no database"),
         (("--database", "postgresql://nobody@127.0.0.1:1/x"), "refused"),
     ],
 )
-def test_it_does_not_start_half(sqlite_url: str, tmp_path: Path, words: tuple[str, ...], why: str) -> None:
+def test_it_does_not_start_half(sqlite_url: str, tmp_path: Path, options: tuple[str, ...], why: str) -> None:
     """Without a policy or a database nothing listens: exit 1 and a line that says why."""
-    given = [word.format(tmp=tmp_path) for word in words]
-    given += [] if "--database" in words else ["--database", sqlite_url]
-    done = subprocess.run([COMMAND, "serve", *given], capture_output=True, text=True, timeout=60, check=False)
+    arguments = [option.format(tmp=tmp_path) for option in options]
+    arguments += [] if "--database" in options else ["--database", sqlite_url]
+    done = subprocess.run([COMMAND, "serve", *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert why in done.stderr
     assert "Traceback" not in done.stderr
@@ -147,16 +147,16 @@ def test_demo_serves_and_prints_a_curl_that_works(tmp_path: Path) -> None:
     """What `make demo` runs: the printed curl, run by a shell, gives a decision with its reason; twice."""
     for _ in range(2):
         port = free_port()
-        words = ("demo", "--serve", "--database", f"sqlite:///{tmp_path}/demo.db")
-        with serving(*words, port=port) as process:
+        arguments = ("demo", "--serve", "--database", f"sqlite:///{tmp_path}/demo.db")
+        with serving(*arguments, port=port) as process:
             printed = b""
             while b"who view" not in printed:
                 assert process.stdout is not None
                 printed += process.stdout.readline()
             curl = next(part for part in printed.decode().split("\n\n") if part.startswith("curl"))
             done = subprocess.run(["sh", "-c", curl], capture_output=True, timeout=30, check=True)
-            told = json.loads(done.stdout)
-            assert (told["decision"], told["context"]["rule"]) == (True, "R5")
+            answer = json.loads(done.stdout)
+            assert (answer["decision"], answer["context"]["rule"]) == (True, "R5")
 
 
 def test_a_port_that_is_taken(sqlite_url: str) -> None:
@@ -192,8 +192,8 @@ def test_it_outlives_its_database(postgresql_url: str) -> None:
         assert ask(port, key, question("bob"))[0] == 200
         _let_in(admin, name, open_to_all=False)
         for _ in range(3):
-            status, told = ask(port, key, question("bob"))
-            assert (status, told["type"]) == (503, "/problems/unavailable")
+            status, body = ask(port, key, question("bob"))
+            assert (status, body["type"]) == (503, "/problems/unavailable")
         with pytest.raises(urllib.error.HTTPError, match="503"):
             get(port, "/readyz")
         assert get(port, "/healthz") == {"status": "ok"}

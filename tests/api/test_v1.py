@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from api.v1 import events
 from authz.callers.clients import add_client
 from authz.database import Database
 from authz.domain import format_instant
 from authz.models import Event, Grant, RecordedDecision
+from authz.record import read_events
 from authz.settings import Settings
 from tests.support import people
 from tests.support.acting import login, served_since
@@ -22,14 +23,14 @@ from tests.support.people import CAST, NOW
 
 
 def app(flask: Flask, database: Database, *scopes: str, tenant: str | None = None, who: str | None = None) -> Person:
-    """An app's key, on behalf of somebody if so said."""
+    """Return an app with its own key, which acts for `who`, if named."""
     key = add_client(database, name="app", scopes=scopes, subscription=tenant, now=NOW)
     behalf = {"X-On-Behalf-Of": login(who)} if who else {}
     return Person(flask, {"Authorization": f"Bearer {key}", **behalf})
 
 
 def operator_for(flask: Flask, database: Database, who: str) -> Person:
-    """An app of the operator's, which alone may choose ids, on behalf of somebody."""
+    """Return an app of the operator, which alone may choose ids, on behalf of somebody."""
     return app(flask, database, "act", who=who)
 
 
@@ -93,9 +94,9 @@ def test_access_and_colleagues(as_: As) -> None:
 
 def test_me(as_: As) -> None:
     """Who one is, and where one works now."""
-    told = as_("mia").get("/v1/me")
-    assert (told["id"], told["login"]) == ("mia", "mia@clinic.example")
-    assert [one["subscription"] for one in told["memberships"]] == ["city", "north"]
+    answer = as_("mia").get("/v1/me")
+    assert (answer["id"], answer["login"]) == ("mia", "mia@clinic.example")
+    assert [one["subscription"] for one in answer["memberships"]] == ["city", "north"]
     assert as_("erin").get("/v1/me")["memberships"] == []
 
 
@@ -105,14 +106,14 @@ def test_lists_in_pages(as_: As, flask: Flask, database: Database) -> None:
     operator = operator_for(flask, database, "alice")
     for number in range(7):
         operator.call("POST", "/v1/patients", {"id": f"n-{number}", "name": f"Anna Å {number}"})
-    found, cursor = [], ""
+    items, cursor = [], ""
     while True:
         page = alice.get(f"/v1/patients?limit=3&cursor={cursor}")
-        found += ids(page)
+        items += ids(page)
         if page["next"] is None:
             break
         cursor = page["next"]
-    assert found == [*(f"n-{number}" for number in range(7)), "p-1"]
+    assert items == [*(f"n-{number}" for number in range(7)), "p-1"]
     assert ids(alice.get("/v1/patients?q=ANNA%20%C3%A5%205")) == ["n-5"]
     assert ids(alice.get("/v1/patients?q=n-&role=owner")) == []
     assert ids(alice.get("/v1/patients?q=n-3")) == ["n-3"]
@@ -133,16 +134,16 @@ def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Da
     bob, auditor = as_("bob"), app(flask, database, "decide", "audit")
     lists = ("", "q=Mara", "q=m-3", "q=Mara+9", "q=m-1x", "role=viewer", "role=owner", "left=true")
 
-    def told() -> list[Any]:
+    def everything() -> list[Any]:
         """Every page of each list, the pages of a search, and what the record says of them."""
-        before, said = RecordedDecision.select().count(database), list[Any]()
+        before, answers = RecordedDecision.select().count(database), list[Any]()
         for narrowed in lists:
             cursor = ""
             while cursor is not None:
-                said.append(bob.get(f"/v1/patients?{narrowed}&limit=2&cursor={cursor}"))
-                cursor = said[-1]["next"]
+                answers.append(bob.get(f"/v1/patients?{narrowed}&limit=2&cursor={cursor}"))
+                cursor = answers[-1]["next"]
         search = question("bob", context={"at": format_instant(datetime.now(UTC))}, page={"limit": 4})
-        said.append(answered(auditor.call("POST", "/access/v1/search/resource", search))["results"])
+        answers.append(answered(auditor.call("POST", "/access/v1/search/resource", search))["results"])
         sizes = (
             RecordedDecision.select(RecordedDecision.size)
             .order_by(RecordedDecision.id)
@@ -150,14 +151,14 @@ def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Da
             .tuples()
             .execute(database)
         )
-        return [*said, list(sizes)]
+        return [*answers, list(sizes)]
 
-    alone = told()
+    alone = everything()
     assert [one["id"] for one in alone[-2]] == [f"m-{number}" for number in range(4)]
     for number in range(10):
         for name in (f"a-{number}", f"m-{number}x", f"z-{number}"):
             hiding.call("POST", "/v1/patients", {"id": name, "name": f"Mara {number}"})
-    assert told() == alone
+    assert everything() == alone
     for hidden in ("owner=oscar", "sort=owner", "subscription=north"):
         assert_problem(bob.call("GET", f"/v1/patients?{hidden}"), 422, "invalid")
 
@@ -179,9 +180,9 @@ def test_several_at_once(as_: As, flask: Flask, database: Database) -> None:
     for number in range(3):
         operator.call("POST", "/v1/patients", {"id": f"n-{number}", "name": "N"})
     body = {"patients": ["n-0", "p-city", "p-none"], "colleague": login("bob")}
-    told = assert_problem(alice.call("POST", "/v1/shares", body), 422, "batch-refused")
-    assert [one["pointer"] for one in told["errors"]] == ["/patients/1", "/patients/2"]
-    assert told["errors"][0]["message"] == told["errors"][1]["message"]
+    answer = assert_problem(alice.call("POST", "/v1/shares", body), 422, "batch-refused")
+    assert [one["pointer"] for one in answer["errors"]] == ["/patients/1", "/patients/2"]
+    assert answer["errors"][0]["message"] == answer["errors"][1]["message"]
     done = answered(alice.call("POST", "/v1/shares", body | {"patients": ["n-0", "n-1", "n-2"]}))
     assert [one["patient"] for one in done["items"]] == ["n-0", "n-1", "n-2"]
     last = Event.select().order_by(Event.id.desc()).limit(3).execute(database)
@@ -287,8 +288,8 @@ def test_bad_input(
 ) -> None:
     """T18: whatever is malformed is refused in the one shape, with its place, and nothing is changed."""
     before = Event.select().count(database)
-    told = assert_problem(as_("alice").call(method, path, body), status, kind)
-    assert detail in str(told)
+    answer = assert_problem(as_("alice").call(method, path, body), status, kind)
+    assert detail in str(answer)
     assert Event.select().count(database) == before
 
 
@@ -307,8 +308,8 @@ def test_provisioning(flask: Flask, database: Database, as_: As) -> None:
     admin = app(flask, database, "admin")
     assert admin.call("PUT", "/v1/subscriptions/new", {"name": "New Clinic"}).status_code == 200
     for who in ("nina", "nils"):
-        said = {"login": login(who), "name": who.title()}
-        assert admin.call("PUT", f"/v1/practitioners/{who}", said).status_code == 200
+        body = {"login": login(who), "name": who.title()}
+        assert admin.call("PUT", f"/v1/practitioners/{who}", body).status_code == 200
         for _ in range(2):
             assert admin.call("PUT", f"/v1/memberships/new/{who}", {"role": "member"}).status_code == 200
     added = answered(as_("nina").call("POST", "/v1/patients", {"name": "Pat"}), 201)["id"]
@@ -370,22 +371,31 @@ def test_the_feed(flask: Flask, database: Database, as_: As) -> None:
         assert_problem(audit.call("GET", f"/v1/events?{wrong}"), 422, "invalid")
 
 
-def test_the_feed_waits(flask: Flask, database: Database, as_: As) -> None:
-    """A reader that waits gets the next event as soon as it is there."""
+def test_the_feed_waits(flask: Flask, database: Database, as_: As, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that found nothing and waits gets the next event as soon as it is there."""
     audit, alice = app(flask, database, "audit"), as_("alice")
     last = audit.get("/v1/events")["next"]
     body = {"colleague": login("oscar")}
+    found_nothing = threading.Event()
+
+    def read_and_tell(*arguments: Any, **options: Any) -> list[Any]:
+        rows = read_events(*arguments, **options)
+        if not rows:
+            found_nothing.set()
+        return rows
+
+    monkeypatch.setattr(events, "read_events", read_and_tell)
 
     def share() -> None:
-        time.sleep(0.5)
+        assert found_nothing.wait(30)
         alice.call("POST", "/v1/patients/p-1/shares", body)
         database.close()
 
     sharing = threading.Thread(target=share)
     sharing.start()
-    found = audit.get(f"/v1/events?after={last}&wait=20")["items"]
+    items = audit.get(f"/v1/events?after={last}&wait=20")["items"]
     sharing.join()
-    assert [one["kind"] for one in found] == ["grant:started"]
+    assert [one["kind"] for one in items] == ["grant:started"]
 
 
 def test_what_is_read_is_recorded(as_: As, database: Database) -> None:
@@ -395,8 +405,8 @@ def test_what_is_read_is_recorded(as_: As, database: Database) -> None:
     as_("oscar").call("GET", "/v1/patients/p-1")
     as_("oscar").get("/v1/patients")
     rows = RecordedDecision.select().order_by(RecordedDecision.id).offset(before).execute(database)
-    told = [(row.actor, row.subject, row.action, row.resource, row.allowed, row.reason, row.size) for row in rows]
-    assert told == [
+    recorded = [(row.actor, row.subject, row.action, row.resource, row.allowed, row.reason, row.size) for row in rows]
+    assert recorded == [
         ("alice", "alice", "view", "p-1", True, "permitted", None),
         ("oscar", "oscar", "view", "p-1", False, "denied", None),
         ("oscar", "oscar", "view", "", True, "searched", 1),

@@ -35,7 +35,7 @@ def auditor(flask: Flask, database: Database) -> App:
 
 @pytest.fixture
 def batch(app: App) -> Answer:
-    """The decisions of a batch, as truth values; its other members are given by name."""
+    """Return a function that sends a batch with further members, and returns its decisions as truth values."""
 
     def ask(*items: Any, **more: Any) -> list[bool]:
         told = answered(app.ask({"evaluations": list(items), **more}, f"{BASE}/evaluations"))
@@ -46,13 +46,13 @@ def batch(app: App) -> Answer:
 
 
 def answered(response: TestResponse) -> dict[str, Any]:
-    """The JSON of an answer that is 200."""
+    """Return the JSON of an answer with status 200."""
     assert response.status_code == 200, response.text
     assert response.content_type == "application/json"
     told: dict[str, Any] = response.json or {}
     return told
 
 
-def found(response: TestResponse) -> list[str]:
-    """The ids, or names, of the results of a search."""
+def result_ids(response: TestResponse) -> list[str]:
+    """Return the ids, or names, of the results of a search."""
     return [one.get("id") or one["name"] for one in answered(response)["results"]]

@@ -29,8 +29,8 @@ def test_26_39_a_batch_is_answered_in_order(batch: Answer) -> None:
 @pytest.mark.parametrize("empty", [{}, {"evaluations": []}, {"evaluations": None}])
 def test_27_without_items_it_is_one_evaluation(app: App, empty: dict[str, Any]) -> None:
     """`evaluations` absent, empty or null: one decision in the form of a single evaluation (c-3-4-2, c-3-4-3)."""
-    told = answered(app.ask({**WHOLE, **empty}, PATH))
-    assert (told["decision"], set(told)) == (True, {"decision", "context"})
+    body = answered(app.ask({**WHOLE, **empty}, PATH))
+    assert (body["decision"], set(body)) == (True, {"decision", "context"})
     assert_problem(app.ask({"subject": ALICE, "action": VIEW, **empty}, PATH), 400, "bad-request", "/resource")
 
 
@@ -47,17 +47,17 @@ def test_28_an_item_takes_what_it_leaves_out_from_the_top(batch: Answer) -> None
 def test_29_a_default_is_replaced_whole(app: App) -> None:
     """No member is merged into an item's own part: a resource without its type is an error of that item (c-3-2-7)."""
     items = [{"resource": {"id": "p-1"}}, {"subject": {"id": "alice"}}, {"resource": P1}]
-    told = answered(app.ask({**WHOLE, "evaluations": items}, PATH))["evaluations"]
-    assert [one["decision"] for one in told] == [False, False, True]
-    assert told[0]["context"]["error"]["message"] == "/resource/type is required"
+    decisions = answered(app.ask({**WHOLE, "evaluations": items}, PATH))["evaluations"]
+    assert [one["decision"] for one in decisions] == [False, False, True]
+    assert decisions[0]["context"]["error"]["message"] == "/resource/type is required"
 
 
 def test_30_context_is_replaced_whole(auditor: App) -> None:
     """An item's context stands in place of the default one: what it does not say is not said."""
     items = [{}, {"context": {"purpose": "care"}}, {"context": None}]
     whole = {**WHOLE, "subject": OSCAR, "context": {"explain": True}}
-    told = answered(auditor.ask({**whole, "evaluations": items}, PATH))["evaluations"]
-    assert ["ways" in one["context"] for one in told] == [True, False, True]
+    decisions = answered(auditor.ask({**whole, "evaluations": items}, PATH))["evaluations"]
+    assert ["ways" in one["context"] for one in decisions] == [True, False, True]
 
 
 def test_31_defaults_that_no_item_uses_are_not_looked_at(batch: Answer) -> None:
@@ -126,9 +126,9 @@ def test_37_a_batch_is_its_items_one_by_one(batch: Answer, items: list[Any], dat
 
 def test_40_41_an_item_without_a_part_is_a_denial(app: App, database: Database) -> None:
     """200, that item false with the cause in its context (c-3-4-1), recorded as such; also a lone item."""
-    told = answered(app.ask({"evaluations": [{"action": VIEW, "resource": P1}]}, PATH))["evaluations"]
-    assert [one["decision"] for one in told] == [False]
-    assert told[0]["context"]["error"] == {"status": 400, "message": "/subject is required"}
+    decisions = answered(app.ask({"evaluations": [{"action": VIEW, "resource": P1}]}, PATH))["evaluations"]
+    assert [one["decision"] for one in decisions] == [False]
+    assert decisions[0]["context"]["error"] == {"status": 400, "message": "/subject is required"}
     row = RecordedDecision.select().order_by(RecordedDecision.id.desc()).limit(1).execute(database)[0]
     assert (row.reason, row.allowed, row.subject, row.resource) == ("malformed", False, "", "p-1")
 
@@ -143,11 +143,11 @@ def test_35_an_item_in_the_future_is_an_error_of_that_item(auditor: App) -> None
     """An instant that has not come is refused there; items about several instants are each answered for theirs."""
     then = ["2999-01-01T00:00:00Z", "2025-05-30T12:00:00Z", None]
     items = [{"context": {"at": at}} for at in then]
-    told = answered(
+    body = answered(
         auditor.ask({**WHOLE, "subject": {"type": "practitioner", "id": "xena"}, "evaluations": items}, PATH)
     )
-    assert [one["decision"] for one in told["evaluations"]] == [False, True, False]
-    assert told["evaluations"][0]["context"]["reason"] == "malformed"
+    assert [one["decision"] for one in body["evaluations"]] == [False, True, False]
+    assert body["evaluations"][0]["context"]["reason"] == "malformed"
 
 
 def test_many_items_take_few_statements(
@@ -163,7 +163,7 @@ def test_many_items_take_few_statements(
     monkeypatch.setattr("authz.policy.evaluation.send", counted)
     people = ["alice", "oscar", "bob", "nobody", "x" * 500] * 200
     items = [question(who, context={"number": at}) for at, who in enumerate(people)]
-    told = answered(app.ask({"evaluations": items}, PATH))["evaluations"]
-    assert [one["decision"] for one in told] == [who in ("alice", "bob") for who in people]
+    decisions = answered(app.ask({"evaluations": items}, PATH))["evaluations"]
+    assert [one["decision"] for one in decisions] == [who in ("alice", "bob") for who in people]
     assert len(statements) == 1
     assert RecordedDecision.select().count(database) == 1000

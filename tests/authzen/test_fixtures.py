@@ -14,7 +14,7 @@ from authz.importing import import_facts
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP
 from authz.settings import Settings
-from tests.authzen.conftest import BASE, answered, found
+from tests.authzen.conftest import BASE, answered, result_ids
 from tests.support.http import App
 from tests.support.people import NOW
 
@@ -29,7 +29,7 @@ SOFT, HARD = ({**DELETE, "properties": {"soft": soft}} for soft in (True, False)
 
 @pytest.fixture
 def scenario(database: Database) -> Callable[[str], App]:
-    """An app that asks a service with one of the directories beside this file."""
+    """Return a function: the app of a service with the policy and the facts of a folder beside this file."""
 
     def start(name: str) -> App:
         policy = load(HERE / name)
@@ -65,28 +65,28 @@ def test_14_20_22_24_62_certification_decisions(scenario: Callable[[str], App]) 
     expected = [allowed for *_, allowed in DECISIONS]
     for _ in range(2):
         assert [answered(app.ask(body))["decision"] for body in bodies] == expected
-    told = answered(app.ask({"evaluations": bodies}, f"{BASE}/evaluations"))["evaluations"]
-    assert [one["decision"] for one in told] == expected
-    assert told[12]["context"]["reason_admin"] == {"400": "subject.role is not of the kind string"}
+    decisions = answered(app.ask({"evaluations": bodies}, f"{BASE}/evaluations"))["evaluations"]
+    assert [one["decision"] for one in decisions] == expected
+    assert decisions[12]["context"]["reason_admin"] == {"400": "subject.role is not of the kind string"}
 
 
 def test_14_42_certification_searches(scenario: Callable[[str], App]) -> None:
     """Who, what and which, with what the request says of role and status."""
     app = scenario("certification")
     who = {"subject": {"type": "user"}}
-    assert found(app.ask({**who, "action": READ, "resource": ONE}, f"{BASE}/search/subject")) == ["alice", "bob"]
-    assert found(app.ask({**who, "action": WRITE, "resource": {**TWO, **ARCHIVED}}, f"{BASE}/search/subject")) == [
+    assert result_ids(app.ask({**who, "action": READ, "resource": ONE}, f"{BASE}/search/subject")) == ["alice", "bob"]
+    assert result_ids(app.ask({**who, "action": WRITE, "resource": {**TWO, **ARCHIVED}}, f"{BASE}/search/subject")) == [
         "bob"
     ]
     what = {"resource": {"type": "record"}}
-    assert found(app.ask({**what, "subject": ALICE, "action": READ}, f"{BASE}/search/resource")) == [
+    assert result_ids(app.ask({**what, "subject": ALICE, "action": READ}, f"{BASE}/search/resource")) == [
         "record-1",
         "record-2",
     ]
-    assert found(app.ask({**what, "subject": ADMIN, "action": WRITE}, f"{BASE}/search/resource")) == ["record-2"]
-    assert found(app.ask({"subject": ALICE, "resource": ONE}, f"{BASE}/search/action")) == ["read", "write"]
+    assert result_ids(app.ask({**what, "subject": ADMIN, "action": WRITE}, f"{BASE}/search/resource")) == ["record-2"]
+    assert result_ids(app.ask({"subject": ALICE, "resource": ONE}, f"{BASE}/search/action")) == ["read", "write"]
     archived = {"subject": ADMIN, "resource": {**TWO, **ARCHIVED}}
-    assert found(app.ask(archived, f"{BASE}/search/action")) == ["write"]
+    assert result_ids(app.ask(archived, f"{BASE}/search/action")) == ["write"]
 
 
 def test_15_the_search_interop(scenario: Callable[[str], App]) -> None:
@@ -106,18 +106,18 @@ def test_15_the_search_interop(scenario: Callable[[str], App]) -> None:
     for who in users:
         subject = {"type": "user", "id": who}
         for action in ("view", "edit", "delete"):
-            asked = {"subject": subject, "action": {"name": action}, "resource": {"type": "record"}}
+            question = {"subject": subject, "action": {"name": action}, "resource": {"type": "record"}}
             expected = sorted(which for which in records if permitted(who, action, which))
-            assert found(app.ask(asked, f"{BASE}/search/resource")) == expected
+            assert result_ids(app.ask(question, f"{BASE}/search/resource")) == expected
             items = [{"resource": {"type": "record", "id": which}} for which in records]
-            told = answered(app.ask({**asked, "evaluations": items}, f"{BASE}/evaluations"))["evaluations"]
-            assert [one["decision"] for one in told] == [permitted(who, action, which) for which in records]
+            decisions = answered(app.ask({**question, "evaluations": items}, f"{BASE}/evaluations"))["evaluations"]
+            assert [one["decision"] for one in decisions] == [permitted(who, action, which) for which in records]
     for which in records:
         resource = {"type": "record", "id": which}
         for action in ("view", "edit", "delete"):
-            asked = {"subject": {"type": "user"}, "action": {"name": action}, "resource": resource}
+            question = {"subject": {"type": "user"}, "action": {"name": action}, "resource": resource}
             expected = sorted(who for who in users if permitted(who, action, which))
-            assert found(app.ask(asked, f"{BASE}/search/subject")) == expected
+            assert result_ids(app.ask(question, f"{BASE}/search/subject")) == expected
         expected = [action for action in ("delete", "edit", "view") if permitted("alice", action, which)]
-        asked = {"subject": {"type": "user", "id": "alice"}, "resource": resource}
-        assert found(app.ask(asked, f"{BASE}/search/action")) == expected
+        question = {"subject": {"type": "user", "id": "alice"}, "resource": resource}
+        assert result_ids(app.ask(question, f"{BASE}/search/action")) == expected

@@ -9,10 +9,10 @@ LAST = 70
 
 def numbers(text: str) -> set[int]:
     """Numbers and ranges of them."""
-    found = set()
+    kinds = set()
     for first, last in re.findall(r"(\d+)(?:–(\d+))?", text):
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
+        kinds |= set(range(int(first), int(last or first) + 1))
+    return kinds
 
 
 def test_every_item_is_held() -> None:

@@ -25,9 +25,9 @@ def read(database: Database, path: str = WELL_KNOWN, **settings: Any) -> Any:
 
 def test_64_66_67_68_70_it_says_where_everything_is(sqlite_database: Database) -> None:
     """Open to all; the identifier as configured, https, whatever the Host header says; nothing that is empty."""
-    told = read(sqlite_database, public_url="https://pdp.example")
+    metadata = read(sqlite_database, public_url="https://pdp.example")
     base = "https://pdp.example/access/v1"
-    assert told == {
+    assert metadata == {
         "policy_decision_point": "https://pdp.example",
         "access_evaluation_endpoint": f"{base}/evaluation",
         "access_evaluations_endpoint": f"{base}/evaluations",
@@ -40,9 +40,9 @@ def test_64_66_67_68_70_it_says_where_everything_is(sqlite_database: Database) -
 def test_65_66_a_path_of_the_identifier_follows_the_well_known_string(sqlite_database: Database) -> None:
     """`https://h/tenant1/` is asked for at `…/authzen-configuration/tenant1`, and is told as it was configured."""
     url = "https://pdp.example/tenant1/"
-    told = read(sqlite_database, f"{WELL_KNOWN}/tenant1", public_url=url)
-    assert told["policy_decision_point"] == url
-    assert told["access_evaluation_endpoint"] == "https://pdp.example/tenant1/access/v1/evaluation"
+    metadata = read(sqlite_database, f"{WELL_KNOWN}/tenant1", public_url=url)
+    assert metadata["policy_decision_point"] == url
+    assert metadata["access_evaluation_endpoint"] == "https://pdp.example/tenant1/access/v1/evaluation"
     client = service(sqlite_database, public_url=url).test_client()
     for other in (WELL_KNOWN, f"{WELL_KNOWN}/tenant2"):
         assert_problem(client.get(other), 404, "not-found")
@@ -67,9 +67,11 @@ def test_1_2_3_4_5_each_endpoint_is_where_it_says(sqlite_database: Database) -> 
 def test_69_signed(sqlite_database: Database, tmp_path: Path) -> None:
     """`signed_metadata` is a JWS by the configured key, issued by this PDP, with the same values and not itself."""
     key = tmp_path / "key.json"
-    told = read(sqlite_database, public_url="https://pdp.example", metadata_key=str(key))
-    token = jwt.decode(told.pop("signed_metadata"), ECKey.import_key(json.loads(key.read_text())), algorithms=["ES256"])
-    assert token.claims == {"iss": "https://pdp.example", **told}
+    metadata = read(sqlite_database, public_url="https://pdp.example", metadata_key=str(key))
+    token = jwt.decode(
+        metadata.pop("signed_metadata"), ECKey.import_key(json.loads(key.read_text())), algorithms=["ES256"]
+    )
+    assert token.claims == {"iss": "https://pdp.example", **metadata}
 
 
 @pytest.mark.parametrize(

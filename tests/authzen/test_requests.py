@@ -80,10 +80,10 @@ def test_10_11_15_a_part_that_is_missing_or_of_another_type_is_400(app: App, pat
         rest = {name: value for name, value in question().items() if name != part}
         assert_problem(app.ask(rest, path), 400, "bad-request", f"/{part} is required")
     for wrong in ("x", 1, [], True):
-        given: dict[str, Any] = {**question(), "context": wrong}
-        assert_problem(app.ask(given, path), 400, "bad-request", "/context")
-        given = {**question(), "subject": {**question()["subject"], "properties": wrong}}
-        assert_problem(app.ask(given, path), 400, "bad-request", "/subject/properties")
+        malformed: dict[str, Any] = {**question(), "context": wrong}
+        assert_problem(app.ask(malformed, path), 400, "bad-request", "/context")
+        malformed = {**question(), "subject": {**question()["subject"], "properties": wrong}}
+        assert_problem(app.ask(malformed, path), 400, "bad-request", "/subject/properties")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -91,19 +91,19 @@ def test_12_13_17_18_19_20_whatever_else_comes_is_ignored(app: App, path: str) -
     """Unknown members at every level, any JSON as a property, members in any order, no context at all."""
     plain = app.ask(question(), path).json
     free: dict[str, Any] = {"deep": {"er": [1, None, {"x": 1.5}]}, "null": None, "n": 2**53, "text": "ä\U0001f600"}
-    asked: dict[str, Any] = {
+    sent: dict[str, Any] = {
         part: {**dict(reversed(held.items())), "properties": free, "unknown": free} for part, held in question().items()
     }
-    asked = {"unknown": free, **dict(reversed(asked.items())), "context": free}
-    for body in (asked, {**question(), "context": None, "options": None}):
+    sent = {"unknown": free, **dict(reversed(sent.items())), "context": free}
+    for body in (sent, {**question(), "context": None, "options": None}):
         assert app.ask(body, path).json == plain
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_57_58_credentials(app: App, flask: Flask, sqlite_database: Database, path: str) -> None:
     """Without a good credential 401 with a challenge; 403 is about the app, never about the subject."""
-    for given in ("", "Bearer", "Bearer cg_wrong", "Bearer a.b.c", "Basic YTpi", "bearer"):
-        refused = app.ask(b"{", path, Authorization=given)
+    for malformed in ("", "Bearer", "Bearer cg_wrong", "Bearer a.b.c", "Basic YTpi", "bearer"):
+        refused = app.ask(b"{", path, Authorization=malformed)
         assert_problem(refused, 401, "unauthenticated")
         assert refused.headers["WWW-Authenticate"] == 'Bearer realm="caregrant"'
     assert_problem(App(flask, sqlite_database, "admin").ask(question(), path), 403, "forbidden", "decide")

@@ -7,7 +7,7 @@ from flask import Flask
 
 from authz.database import Database
 from authz.models import Grant, Patient, RecordedDecision
-from tests.authzen.conftest import BASE, answered, found
+from tests.authzen.conftest import BASE, answered, result_ids
 from tests.support import people
 from tests.support.http import App, assert_problem
 from tests.support.people import NOW
@@ -23,11 +23,11 @@ ALL = {SUBJECT: WHO, RESOURCE: WHAT, ACTION: WHICH}
 
 def test_42_46_results_are_what_is_permitted(app: App) -> None:
     """Each result, evaluated, is permitted, through shares too; results hold entities of the searched kind alone."""
-    assert found(app.ask(WHO, SUBJECT)) == ["alice", "bob", "carl", "carol"]
-    assert found(app.ask(WHAT, RESOURCE)) == ["p-1"]
-    told = answered(app.ask(WHICH, ACTION))
-    assert list(told) == ["page", "results"]
-    assert [one["name"] for one in told["results"]] == [
+    assert result_ids(app.ask(WHO, SUBJECT)) == ["alice", "bob", "carl", "carol"]
+    assert result_ids(app.ask(WHAT, RESOURCE)) == ["p-1"]
+    body = answered(app.ask(WHICH, ACTION))
+    assert list(body) == ["page", "results"]
+    assert [one["name"] for one in body["results"]] == [
         "edit",
         "end",
         "end_share",
@@ -44,14 +44,14 @@ def test_42_46_results_are_what_is_permitted(app: App) -> None:
 def test_43_44_45_49_what_is_looked_for_has_no_say(app: App, path: str) -> None:
     """A stray id or action of the searched kind, context, properties, null and unknown members change nothing."""
     body: dict[str, Any] = {part: dict(held) for part, held in ALL[path].items()}
-    plain = found(app.ask(body, path))
+    plain = result_ids(app.ask(body, path))
     if path == ACTION:
         body["action"] = {"name": 5}
     else:
         body["subject" if path == SUBJECT else "resource"]["id"] = {"any": "thing"}
     body |= {"context": {"time": "now"}, "page": None, "extra": [1]}
     body["subject"]["properties"] = {"role": "owner"}
-    assert found(app.ask(body, path)) == plain != []
+    assert result_ids(app.ask(body, path)) == plain != []
 
 
 @pytest.mark.parametrize("path", ALL)
@@ -101,7 +101,7 @@ def pages(app: App, path: str, body: dict[str, Any], **page: Any) -> list[list[s
 
 def test_50_51_52_pages_follow_one_another(many: App) -> None:
     """Page by page each result comes once, in order; the last page's token is empty; unknown members are ignored."""
-    whole = found(many.ask(WHAT, RESOURCE))
+    whole = result_ids(many.ask(WHAT, RESOURCE))
     assert len(whole) == 31
     for limit in (1, 7, 30, 31, 32, 5000, 10**30):
         paged = pages(many, RESOURCE, WHAT, limit=limit, properties={"x": 1}, other=2)
@@ -114,8 +114,10 @@ def test_50_51_52_pages_follow_one_another(many: App) -> None:
 def test_53_54_a_token_is_for_its_question_alone(many: App, flask: Flask, database: Database) -> None:
     """With or without the same limit; refused for another limit, question, path or caller, and for one made up."""
     first = answered(many.ask({**WHAT, "page": {"limit": 3}}, RESOURCE))["page"]["next_token"]
-    asked = [{"token": first}, {"token": first, "limit": 3}]
-    assert {tuple(found(many.ask({**WHAT, "page": page}, RESOURCE))) for page in asked} == {("q-02", "q-03", "q-04")}
+    pages = [{"token": first}, {"token": first, "limit": 3}]
+    assert {tuple(result_ids(many.ask({**WHAT, "page": page}, RESOURCE))) for page in pages} == {
+        ("q-02", "q-03", "q-04")
+    }
     same = {**WHAT, "page": {"token": first}}
     others = [
         {**same, "page": {"token": first, "limit": 4}},
@@ -132,8 +134,8 @@ def test_53_54_a_token_is_for_its_question_alone(many: App, flask: Flask, databa
 
 def test_55_a_limit_of_nothing(many: App) -> None:
     """`limit: 0` is legal and shows nothing; a negative one, a fraction and a word are 400."""
-    told = answered(many.ask({**WHAT, "page": {"limit": 0}}, RESOURCE))
-    assert (told["results"], told["page"]["count"], bool(told["page"]["next_token"])) == ([], 0, True)
+    body = answered(many.ask({**WHAT, "page": {"limit": 0}}, RESOURCE))
+    assert (body["results"], body["page"]["count"], bool(body["page"]["next_token"])) == ([], 0, True)
     limits: list[Any] = [-1, 1.5, "3", True, []]
     for wrong in limits:
         assert_problem(many.ask({**WHAT, "page": {"limit": wrong}}, RESOURCE), 400, "bad-request", "/page/limit")
@@ -146,11 +148,11 @@ def test_the_past_and_the_record(many: App, auditor: App, database: Database) ->
     """Each page asked is recorded as a search; a past instant is for keys with `audit`."""
     then = {**WHO, "context": {"at": "2025-05-30T12:00:00Z"}}
     assert_problem(many.ask(then, SUBJECT), 403, "forbidden", "audit")
-    assert "xena" in found(auditor.ask(then, SUBJECT))
+    assert "xena" in result_ids(auditor.ask(then, SUBJECT))
     before = RecordedDecision.select().count(database)
     pages(many, RESOURCE, WHAT, limit=20)
     many.ask(WHICH, ACTION)
     rows = RecordedDecision.select().order_by(RecordedDecision.id).offset(before).execute(database)
-    told = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
-    assert told == [("searched", "alice", "view", "patient", "")] * 2 + [("searched", "alice", "", "patient", "p-1")]
+    body = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
+    assert body == [("searched", "alice", "view", "patient", "")] * 2 + [("searched", "alice", "", "patient", "p-1")]
     assert all(row.at <= NOW or row.asked_at for row in rows)

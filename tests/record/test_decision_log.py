@@ -207,7 +207,7 @@ import os, signal, sys
 from pathlib import Path
 from multiprocessing import get_context
 from api import sealer
-process = get_context("spawn").Process(target=sealer._work, args=(sys.argv[1], os.getpid(), Path(sys.argv[2])))
+process = get_context("spawn").Process(target=sealer._run, args=(sys.argv[1], os.getpid(), Path(sys.argv[2])))
 process.start()
 print(process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -23,15 +23,15 @@ WAYS = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     needs_chromium()
-    with site(tmp_path_factory.mktemp("site")) as found:
-        yield found
+    with site(tmp_path_factory.mktemp("site")) as running:
+        yield running
 
 
 def popup(page: Page, text: str) -> None:
-    """The pop-up at the bottom left says this, and is announced."""
-    said = page.get_by_role("status")
-    expect(said).to_contain_text(text)
-    box, size = said.bounding_box(), page.viewport_size
+    """Expect this text in the pop-up at the bottom left, and its announcement."""
+    status = page.get_by_role("status")
+    expect(status).to_contain_text(text)
+    box, size = status.bounding_box(), page.viewport_size
     assert box
     assert size
     assert box["x"] < 30
@@ -159,12 +159,12 @@ def test_a_viewer_gives_up_and_a_manager_hands_over(there: Site, size: dict[str,
         page.get_by_role("link", name="Crowded Case 000").click()
         page.get_by_role("link", name="Give up access").click()
         page.get_by_role("button", name="Give up access").click()
-        popup(page, "You have given up the access to Crowded Case 000")
+        popup(page, "You have given up your access to Crowded Case 000")
     with there.visit("dan", size=size) as page:
         page.goto("/patients")
         page.get_by_role("navigation", name="Main").get_by_role("link", name="Clinic").click()
         page.goto("/clinic/north/handover")
-        row = page.get_by_role("listitem").filter(has_text="Erin Eze, who left").first
+        row = page.get_by_role("listitem").filter(has_text="Erin Eze, who has left").first
         name = f"{row.get_by_role('link').first.inner_text()} ({row.locator('small').inner_text()})"
         row.get_by_role("link", name="Transfer").click()
         expect(page.get_by_text(f"Erin Eze will no longer own {name}.")).to_be_visible()
@@ -189,14 +189,14 @@ def tab_to(page: Page, name: str) -> None:
     """Press Tab until the focus is on what is called so; wherever it stands on the way it can be seen."""
     for _ in range(80):
         page.keyboard.press("Tab")
-        told = page.evaluate(
+        values = page.evaluate(
             """() => { const one = document.activeElement, style = getComputedStyle(one);
             const label = one.labels && one.labels[0] ? one.labels[0].innerText : "";
             const name = one.getAttribute("aria-label") || label || one.innerText || "";
             return [name, style.outlineStyle, one.tagName]; }"""
         )
-        assert told[1] != "none" or told[2] == "BODY", told
-        if name in told[0]:
+        assert values[1] != "none" or values[2] == "BODY", values
+        if name in values[0]:
             return
     raise AssertionError(f"Tab does not lead to {name}")
 
@@ -268,9 +268,9 @@ def test_an_expired_session_comes_back_to_the_form(there: Site) -> None:
         page.get_by_label("Share patient").check()
         page.get_by_label("Colleague’s e-mail").fill("noa@north.example")
         page.get_by_label("Reason").fill("typed before")
-        told = page.context.cookies()[0]["value"]
+        values = page.context.cookies()[0]["value"]
         page.context.clear_cookies()
-        there.resume(page.context, told, ago=timedelta(minutes=31))
+        there.resume(page.context, values, ago=timedelta(minutes=31))
         page.get_by_role("button", name="Continue").click()
         expect(page.get_by_role("alert")).to_contain_text("Your session has expired")
         page.get_by_role("button", name="Alice Andersson").click()
@@ -321,8 +321,8 @@ def test_a_database_that_cannot_answer(there: Site) -> None:
 def test_a_stored_script_does_not_run(there: Site) -> None:
     """A name that is a script is shown, not run; neither does a script that somebody gets into the page."""
     with there.visit("ivan") as page:
-        told: list[str] = []
-        page.on("console", lambda message: told.append(message.text))
+        values: list[str] = []
+        page.on("console", lambda message: values.append(message.text))
         for path in (
             "/patients?q=script",
             "/patients/x-script",
@@ -332,11 +332,11 @@ def test_a_stored_script_does_not_run(there: Site) -> None:
             page.goto(path)
             assert page.title() != "taken"
             expect(page.get_by_text(SCRIPT).first).to_be_visible()
-        assert told == []
+        assert values == []
         page.evaluate("""() => { const one = document.createElement("script");
             one.textContent = "document.title = 'taken'"; document.body.append(one); }""")
         assert page.title() != "taken"
-        assert any("Content Security Policy" in one for one in told)
+        assert any("Content Security Policy" in one for one in values)
 
 
 def test_nobody_frames_the_pages(there: Site) -> None:
@@ -351,11 +351,11 @@ def test_nobody_frames_the_pages(there: Site) -> None:
 def test_nothing_comes_from_elsewhere(there: Site) -> None:
     """Every page is whole with this server alone."""
     with there.visit("alice") as page:
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
         for path in ("/", "/patients", "/patients/p-1", "/patients/p-1/transfer", "/notifications"):
             page.goto(path)
-        assert {url.startswith(there.url) for url in asked} == {True}
+        assert {url.startswith(there.url) for url in requests} == {True}
 
 
 # Every state, on a desktop in the light and on a phone in the dark.

@@ -19,17 +19,17 @@ BOTH = pytest.mark.parametrize("script", [True, False], ids=["script", "without-
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     needs_chromium()
-    with site(tmp_path_factory.mktemp("choices")) as found:
-        yield found
+    with site(tmp_path_factory.mktemp("choices")) as running:
+        yield running
 
 
 def case(number: int, script: bool = True) -> str:
-    """A patient of crowd-1, one for each way to run a test."""
+    """Return a patient of crowd-1, another one for each variant of a test."""
     return f"/patients/c-{number + (0 if script else 1):03}"
 
 
 def row(page: Page, who: str) -> str:
-    """The value of a colleague's radio button."""
+    """Return the value of a colleague's radio button."""
     return f"input[name=colleague][value='{who}@north.example']"
 
 
@@ -263,9 +263,9 @@ def test_a_form_that_waited_for_its_owner(there: Site, script: bool) -> None:
         path = f"/patients/p-{3 if script else 5}/transfer"
         page.goto(path)
         page.get_by_text("bob@north.example").click()
-        told = page.context.cookies()[0]["value"]
+        cookie = page.context.cookies()[0]["value"]
         page.context.clear_cookies()
-        there.resume(page.context, told, ago=timedelta(minutes=31))
+        there.resume(page.context, cookie, ago=timedelta(minutes=31))
         save(page)
         page.get_by_role("button", name="Alice Andersson").click()
         expect(page).to_have_url(f"{there.url}{path}")

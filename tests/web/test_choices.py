@@ -141,7 +141,7 @@ def test_a_share_of_one_of_several_patients(as_: As, database: Database) -> None
     share(database, "bob", "p-left")
     refused = send(dan, form, SEVERAL, colleague=login("oscar"), end_shares="yes")
     assert refused.status_code == 409
-    assert "Who has access to \u2068Patient of erin\u2069 has changed." in text_of(refused)
+    assert "The people with access to \u2068Patient of erin\u2069 have changed." in text_of(refused)
 
 
 def test_a_choice_that_a_search_hides_is_not_carried_out(as_: As, database: Database) -> None:
@@ -184,7 +184,7 @@ def test_a_form_acts_on_the_patients_that_it_showed(as_: As, database: Database)
     share(database, "alice", "p-oscar")
     both = "/selection/transfer?patient=p-1&patient=p-oscar"
     page = alice.client.get(both)
-    assert "Left out" in text_of(page)
+    assert "are left out" in text_of(page)
     form = hidden_fields(page.text)
     assert form["patient"] == ["p-1"]
     as_("oscar").done("/patients/p-oscar/transfer", colleague=login("alice"))
@@ -195,7 +195,7 @@ def test_a_form_acts_on_the_patients_that_it_showed(as_: As, database: Database)
     more = {**form, "patient": ["p-left", "p-oscar", "p-1"]}
     refused = send(dan, more, "/selection/share", action="transfer", colleague=login("bob"))
     assert refused.status_code == 409
-    assert "You did not see \u2068Patient of alice\u2069 in this form." in text_of(refused)
+    assert "This form did not show \u2068Patient of alice\u2069." in text_of(refused)
     assert owner(database, "p-left") == "erin"
 
 

@@ -39,22 +39,22 @@ def as_(flask: Flask) -> As:
 def test_the_story(as_: As, database: Database) -> None:
     """H2, H3, H6: shared, seen, ended, transferred with what will happen told before, and transferred back."""
     alice, oscar = as_("alice"), as_("oscar")
-    said = alice.done("/patients/p-1/share", action="share", colleague=" Oscar@Clinic.example", reason="cover")
-    assert "Patient of alice has been shared with Oscar" in said
-    assert "Oscar viewer By a share · since" in said
-    assert "“cover”" in said
+    text = alice.done("/patients/p-1/share", action="share", colleague=" Oscar@Clinic.example", reason="cover")
+    assert "Patient of alice has been shared with Oscar" in text
+    assert "Oscar viewer Through a share · since" in text
+    assert "“cover”" in text
     assert "Patient of alice Owner: Alice" in oscar.get("/patients?role=viewer")
     held = Grant.select().where(Grant.practitioner == "oscar", Grant.patient == "p-1").execute(database)[0].id
-    assert "loses this access at once" in alice.get(f"/patients/p-1/access/{held}/end")
+    assert "loses this access immediately" in alice.get(f"/patients/p-1/access/{held}/end")
     assert "The sharing of Patient of alice with Oscar has ended" in alice.done(f"/patients/p-1/access/{held}/end")
     oscar.get("/patients/p-1", 404)
     happens = alice.get("/patients/p-1/transfer")
     assert "You lose access to Patient of alice." in happens
-    assert "Bob and Erin keep access through a share, unless you end these here." in happens
-    assert "Carl and Carol see the patient because you share all your patients; that ends with the transfer." in happens
+    assert "Bob and Erin keep access through a share, unless you end these shares here." in happens
+    assert "Carl and Carol see the patient because you share all your patients; this access ends with" in happens
     assert "you still see" not in happens
-    said = alice.done("/patients/p-1/transfer", colleague=login("oscar"))
-    assert "Patient of alice has been transferred to Oscar" in said
+    text = alice.done("/patients/p-1/transfer", colleague=login("oscar"))
+    assert "Patient of alice has been transferred to Oscar" in text
     alice.get("/patients/p-1", 404)
     assert "Patient of alice has been transferred to Alice" in oscar.done(
         "/patients/p-1/share", action="transfer", colleague=login("alice"), end_shares="yes"
@@ -71,9 +71,9 @@ def test_what_a_page_offers(as_: As) -> None:
     assert "Your access" in viewer
     assert "Give up access" in viewer
     assert "Transfer" not in viewer
-    assert "Through the sharing of all patients" in standing
+    assert "Through a share of all patients" in standing
     assert "Give up access" not in standing
-    assert "Being a manager does not open the patient." in manager
+    assert "Being a manager does not let you view the patient." in manager
     assert "End sharing with Bob" in manager
 
 
@@ -82,8 +82,8 @@ def test_what_a_transfer_leaves(as_: As) -> None:
     oscar, pete = as_("oscar"), as_("pete")
     oscar.done("/sharing", colleague=login("pete"))
     oscar.done("/patients/p-oscar/transfer", colleague=login("pete"))
-    told = "Only if the new owner is Oscar, you still see the patient"
-    assert told in pete.get("/patients/p-oscar/transfer")
+    sentence = "If the new owner is Oscar, you still see the patient"
+    assert sentence in pete.get("/patients/p-oscar/transfer")
     pete.done("/patients/p-oscar/transfer", colleague=login("oscar"))
     assert "Patient of Oscar" in pete.get("/patients/p-oscar")
 
@@ -95,9 +95,9 @@ def test_giving_up(as_: As, database: Database) -> None:
         Grant.select().where(Grant.practitioner == who, Grant.patient == "p-1").execute(database)[0].id
         for who in ("bob", "erin")
     )
-    assert "Only the owner can share them with you again" in bob.get(f"/patients/p-1/access/{mine}/end")
+    assert "Only the owner can share the patient with you again" in bob.get(f"/patients/p-1/access/{mine}/end")
     bob.get(f"/patients/p-1/access/{other}/end", 404)
-    assert "You have given up the access to Patient of alice" in bob.done(f"/patients/p-1/access/{mine}/end")
+    assert "You have given up your access to Patient of alice" in bob.done(f"/patients/p-1/access/{mine}/end")
     assert "Nothing is shared with you" in bob.get("/patients?role=viewer")
 
 
@@ -110,10 +110,10 @@ def test_giving_up(as_: As, database: Database) -> None:
         ({"colleague": login("alice")}, 422, "This is your own e-mail"),
         ({"colleague": login("bob")}, 409, "This colleague has the patient already."),
         ({"colleague": ""}, 400, "Enter your colleague's e-mail."),
-        ({"colleague": login("oscar"), "action": ""}, 400, "Choose what shall be done."),
-        ({"colleague": login("oscar"), "until": "2020-01-01"}, 400, "The end date: lies in the past."),
-        ({"colleague": login("oscar"), "until": "soon"}, 400, "The end date: write a day as 2030-01-31."),
-        ({"colleague": login("oscar"), "reason": "x" * 501}, 400, "The reason: up to 500 characters"),
+        ({"colleague": login("oscar"), "action": ""}, 400, "Choose what you want to do."),
+        ({"colleague": login("oscar"), "until": "2020-01-01"}, 400, "The end date must be today or later."),
+        ({"colleague": login("oscar"), "until": "soon"}, 400, "Write the end date as 2030-01-31."),
+        ({"colleague": login("oscar"), "reason": "x" * 501}, 400, "The reason may have at most 500 characters"),
     ],
 )
 def test_h4_a_refused_form_keeps_what_was_typed(as_: As, form: dict[str, str], status: int, sentence: str) -> None:
@@ -162,10 +162,10 @@ def test_a_selection_has_a_limit(as_: As) -> None:
 def test_share_everything(as_: As, database: Database) -> None:
     """H7: all one's patients, now and later, with or without content, and how it stops."""
     oscar, pete = as_("oscar"), as_("pete")
-    said = oscar.done("/sharing", colleague=login("pete"), content="yes", until="2030-01-31")
-    assert "All your patients have been shared with Pete" in said
-    assert "Pete with content since" in said
-    assert "until 31 January 2030" in said
+    text = oscar.done("/sharing", colleague=login("pete"), content="yes", until="2030-01-31")
+    assert "All your patients have been shared with Pete" in text
+    assert "Pete with content since" in text
+    assert "until 31 January 2030" in text
     assert "Patient of oscar Owner: Oscar" in pete.get("/patients?role=viewer")
     again = oscar.post("/sharing", colleague=login("pete"))
     assert again.status_code == 409
@@ -173,7 +173,7 @@ def test_share_everything(as_: As, database: Database) -> None:
     assert oscar.post("/sharing", colleague=login("frank")).status_code == 422
     number = re.search(r"/sharing/(\d+)/end", oscar.client.get("/sharing").text)
     assert number
-    assert "no longer sees your patients" in oscar.get(number.group())
+    assert "does not see your patients any more" in oscar.get(number.group())
     as_("alice").get(number.group(), 404)
     assert "The sharing of all patients with Pete has ended" in oscar.done(number.group())
     assert "Nothing is shared with you" in pete.get("/patients?role=viewer")
@@ -185,9 +185,9 @@ def test_notifications(as_: As, database: Database) -> None:
     alice.done("/patients/p-1/share", action="share", colleague=login("oscar"))
     alice.done("/patients/p-1/transfer", colleague=login("oscar"))
     assert "Notifications 2 unread" in oscar.get("/patients")
-    told = oscar.get("/notifications")
-    assert "Patient of alice has been transferred to you by Alice" in told
-    assert "Alice shared Patient of alice with you" in told
+    text = oscar.get("/notifications")
+    assert "Patient of alice has been transferred to you by Alice" in text
+    assert "Alice shared Patient of alice with you" in text
     assert "A patient has been transferred to Oscar" in alice.get("/notifications")
     assert "Patient of alice" not in alice.get("/notifications")
     first = Notification.select().where(Notification.practitioner == "oscar").execute(database)[0].id
@@ -201,12 +201,12 @@ def test_the_managers_pages(as_: As) -> None:
     dan = as_("dan")
     assert "Oscar member oscar@clinic.example" in dan.get("/clinic/north")
     waiting = dan.get("/clinic/north/handover")
-    assert "Patient of erin Owner: Erin, who left" in waiting
+    assert "Patient of erin Owner: Erin, who has left" in waiting
     assert "Patient of alice" not in waiting
     back = "/clinic/north/handover"
-    said = dan.done("/selection/transfer", patient=["p-left"], colleague=login("oscar"), back=back)
-    assert "Patient of erin has been transferred to Oscar" in said
-    assert "Nothing to hand over" in said
+    text = dan.done("/selection/transfer", patient=["p-left"], colleague=login("oscar"), back=back)
+    assert "Patient of erin has been transferred to Oscar" in text
+    assert "No patient to hand over" in text
     shares = dan.client.get("/clinic/north/shares").text
     ending = re.search(r"/patients/p-1/access/\d+/end", shares)
     assert ending
@@ -227,13 +227,13 @@ def test_pages_of_fifty(as_: As, database: Database) -> None:
 
 def pages_of(who: Visitor, path: str) -> list[int]:
     """How many patients each page shows, to the last page."""
-    found = []
+    names = []
     while path:
         text = who.client.get(path).text
-        found.append(len(re.findall(r'class="name" href="/patients/', text)))
+        names.append(len(re.findall(r'class="name" href="/patients/', text)))
         following = re.search(r'href="(\?[^"]+)" rel="next"', text)
         path = f"/patients{following.group(1)}".replace("&amp;", "&") if following else ""
-    return found
+    return names
 
 
 def test_a_hundred_thousand_patients(sqlite_database: Database) -> None:
@@ -258,7 +258,7 @@ def test_a_hundred_thousand_patients(sqlite_database: Database) -> None:
     flask = service(sqlite_database)
 
     def least(who: str, path: str) -> float:
-        """The processor time of a page, in seconds: the least of several, so that other work does not count."""
+        """Return the processor time of a page in seconds: the least of several, without other work."""
         visitor, spent = Visitor(flask, who), []
         for _ in range(9):
             start = time.process_time()
@@ -446,12 +446,12 @@ def routes(flask: Flask) -> Iterator[str]:
 def test_no_route_is_left_out(sqlite_database: Database) -> None:
     """Flask's own list of the pages' routes is the list that everybody tries."""
     tried = set()
-    found = set(routes(service(sqlite_database)))
+    names = set(routes(service(sqlite_database)))
     for line in EVERYBODY:
-        for pattern in found:
+        for pattern in names:
             if re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]+"), line):
                 tried.add(pattern)
-    assert tried == found
+    assert tried == names
 
 
 @pytest.mark.parametrize("who", [person.id for person in CAST.values()] + [""])

@@ -40,16 +40,16 @@ def provider() -> Iterator[Provider]:
 
 
 def clinic(database: Database, provider: Provider, **more: Any) -> Flask:
-    """The pages as this provider's client, on the cast's clinic."""
+    """Return the pages as a client of this provider, with the cast's clinic."""
     people.fill(database)
-    said = {"issuer": provider.issuer, "oidc_client": CLIENT, "oidc_secret": SECRET, "public_url": HOME}
-    return service(database, **{**said, "session_key": KEY, **more})
+    options = {"issuer": provider.issuer, "oidc_client": CLIENT, "oidc_secret": SECRET, "public_url": HOME}
+    return service(database, **{**options, "session_key": KEY, **more})
 
 
 def there_and_back(visitor: Visitor, path: str = "/sign-in", change: Callable[[str], str] = str) -> TestResponse:
     """To the provider and back with its answer, as a browser goes; `change` what comes back."""
     away = visitor.client.get(path).headers["Location"]
-    back = requests.get(away, allow_redirects=False, timeout=5).headers["Location"]
+    back = requests.get(away, allow_redirects=False, timeout=30).headers["Location"]
     assert back.startswith(f"{HOME}/sign-in/callback?")
     return visitor.client.get(change(back.removeprefix(HOME)))
 
@@ -61,7 +61,7 @@ def test_the_providers_word_is_the_login(sqlite_database: Database, provider: Pr
         file.write_text(content + "\n")
     visitor = Visitor(clinic(sqlite_database, provider, **{name: str(file) for name, file in files.items()}))
     wanted = visitor.client.get("/patients/p-1").headers["Location"]
-    assert "Sign in to go on." in visitor.get(wanted)
+    assert "Sign in to continue." in visitor.get(wanted)
     assert 'href="/sign-in?next=/patients/p-1"' in visitor.client.get(wanted).text
     response = there_and_back(visitor, "/sign-in?next=/patients/p-1")
     assert response.headers["Location"] == "/patients/p-1"
@@ -182,14 +182,14 @@ def test_sign_out_at_the_provider_too(sqlite_database: Database, provider: Provi
         assert flag in kept.split("; ")
     page = visitor.client.get("/patients")
     assert f"form-action 'self' {provider.issuer};" in page.headers["Content-Security-Policy"]
-    left = visitor.post("/sign-out")
-    assert left.headers["Location"].startswith(f"{provider.issuer}/end?")
-    assert "caregrant-id=;" in " ".join(left.headers.getlist("Set-Cookie"))
+    signed_out = visitor.post("/sign-out")
+    assert signed_out.headers["Location"].startswith(f"{provider.issuer}/end?")
+    assert "caregrant-id=;" in " ".join(signed_out.headers.getlist("Set-Cookie"))
     visitor.get("/patients", 303)
-    back = requests.get(left.headers["Location"], allow_redirects=False, timeout=5).headers["Location"]
-    (told,) = provider.left
-    assert told["id_token_hint"].count(".") == 2
-    assert (told["client_id"], told["post_logout_redirect_uri"]) == (CLIENT, f"{HOME}/sign-out/callback")
+    back = requests.get(signed_out.headers["Location"], allow_redirects=False, timeout=30).headers["Location"]
+    (hint,) = provider.left
+    assert hint["id_token_hint"].count(".") == 2
+    assert (hint["client_id"], hint["post_logout_redirect_uri"]) == (CLIENT, f"{HOME}/sign-out/callback")
     for other in (Visitor(flask), visitor):
         assert other.client.get(f"{back.removeprefix(HOME)}x").headers["Location"] == "/"
         assert "You are signed out." not in other.get("/")
@@ -203,8 +203,8 @@ def test_coming_back_from_the_provider(sqlite_database: Database, provider: Prov
     there_and_back(visitor)
     assert visitor.client.get("/sign-out/callback?state=x").status_code == 303
     assert "Your patient" in visitor.get("/patients/p-1")
-    left = visitor.post("/sign-out").headers["Location"]
-    back = requests.get(left, allow_redirects=False, timeout=5).headers["Location"].removeprefix(HOME)
+    signed_out = visitor.post("/sign-out").headers["Location"]
+    back = requests.get(signed_out, allow_redirects=False, timeout=30).headers["Location"].removeprefix(HOME)
     assert visitor.client.get(back).headers["Location"] == "/"
     assert "You are signed out." in visitor.get("/")
     assert Visitor(flask).client.post("/sign-out").headers["Location"] == "/", "without a session nobody is led away"
@@ -249,6 +249,7 @@ def test_a_provider_that_is_silent(
 ) -> None:
     """The first who meets it waits for a limited time; for a moment after that nobody waits at all."""
     monkeypatch.setattr(oidc, "_SECONDS", 0.3)
+    monkeypatch.setattr(oidc, "_PAUSE_SECONDS", 600.0)
     with serving() as silent:
         silent.manner = "silent"
         provider.issuer = silent.url
@@ -295,7 +296,7 @@ def test_the_cookie(sqlite_database: Database, provider: Provider) -> None:
 
 @pytest.fixture
 def demonstration(sqlite_database: Database) -> Flask:
-    """The demonstration clinic, where whoever comes may be any of its people."""
+    """Return the demonstration clinic, where a visitor may be any of its people."""
     demo.fill(sqlite_database, POLICY.types, datetime.now(UTC) - timedelta(hours=1))
     return create_app(Settings(demo_sign_in=True, session_key=KEY), PDP(sqlite_database, POLICY))
 
@@ -323,7 +324,7 @@ def test_where_the_demonstration_is_refused(demonstration: Flask) -> None:
 def test_the_demonstrations_people_open_no_other_clinic(sqlite_database: Database) -> None:
     """On any database but the demonstration's the service does not start."""
     people.fill(sqlite_database)
-    with pytest.raises(InvalidInput, match="this database holds another"):
+    with pytest.raises(InvalidInput, match="this database has other data"):
         service(sqlite_database, demo_sign_in=True, session_key=KEY)
 
 
@@ -340,9 +341,9 @@ def test_the_demonstrations_people_open_no_other_clinic(sqlite_database: Databas
 )
 def test_half_a_provider_is_refused(sqlite_database: Database, lacking: dict[str, str], why: str) -> None:
     """A sign-in that would be unsafe, or could not work, does not start."""
-    said = {"issuer": "https://id.example", "oidc_client": "c", "public_url": HOME, "session_key": KEY}
+    options = {"issuer": "https://id.example", "oidc_client": "c", "public_url": HOME, "session_key": KEY}
     with pytest.raises(InvalidInput, match=why):
-        service(sqlite_database, **{**said, **lacking})
+        service(sqlite_database, **{**options, **lacking})
 
 
 def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,11 @@
-// Comfort, on top of pages that work without it: menus that close, a list that narrows while one types, a form that is
-// sent once and keeps what was typed when the server cannot be reached, and a pop-up that is read out. What is hidden
-// is not chosen: hiding a field clears it.
+// Comfort for pages that also work without scripts: menus that close, a list that narrows while a person types, a form
+// that is sent once and keeps what was typed when the server cannot be reached, and a pop-up that screen readers read.
+// A field that is hidden is cleared, so that nothing hidden is chosen.
 "use strict";
 
 const all = (selector, inside = document) => Array.from(inside.querySelectorAll(selector));
 
-// A menu closes when one leaves it or presses Escape; the focus goes back to where it was opened.
+// Close a menu when the focus leaves it or Escape is pressed; then return the focus to the menu's button.
 document.addEventListener("click", (event) => {
   for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
@@ -20,19 +20,19 @@ document.addEventListener("focusin", (event) => {
   for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
 
-// Clear the choices inside something that is hidden; return whether there were any.
+// Clear the fields inside a hidden element; return whether any had a value.
 const clear = (inside) => {
   let cleared = false;
   for (const field of all("input", inside)) {
-    const ticks = field.type === "radio" || field.type === "checkbox";
-    cleared ||= ticks ? field.checked : field.value !== "";
-    if (ticks) field.checked = false;
+    const checkable = field.type === "radio" || field.type === "checkbox";
+    cleared ||= checkable ? field.checked : field.value !== "";
+    if (checkable) field.checked = false;
     else field.value = "";
   }
   return cleared;
 };
 
-// The list of colleagues narrows while one types: words in any order, as the server searches.
+// Narrow the list of colleagues while a person types: words in any order, as the server searches.
 for (const field of all("input[data-filters]")) {
   const list = document.getElementById(field.dataset.filters);
   if (!list) continue;
@@ -45,7 +45,7 @@ for (const field of all("input[data-filters]")) {
       const text = item.dataset.text.toLowerCase();
       item.hidden = !words.every((word) => text.includes(word));
       if (item.hidden && clear(item)) unchosen.hidden = false;
-      item.querySelector("input").disabled = item.hidden; // so that the browser asks for a choice where one can be made
+      item.querySelector("input").disabled = item.hidden; // so that the browser points at a field that is visible
       shown += item.hidden ? 0 : 1;
     }
     none.hidden = shown > 0;
@@ -55,42 +55,42 @@ for (const field of all("input[data-filters]")) {
   });
 }
 
-// What belongs to an action that is not chosen is out of sight, and cleared.
+// Clear the fields that belong to an action that is not chosen; the style sheet hides them.
 for (const more of all(".choice .more")) {
-  const settle = () => {
+  const clearIfHidden = () => {
     if (getComputedStyle(more).display === "none") clear(more);
   };
-  more.closest("form").addEventListener("change", settle);
-  settle();
+  more.closest("form").addEventListener("change", clearIfHidden);
+  clearIfHidden();
 }
 
-// How many patients are selected.
+// Show how many patients are selected.
 for (const form of all("form.selection")) {
-  const told = form.querySelector("#selected");
-  if (!told) continue;
+  const count = form.querySelector("#selected");
+  if (!count) continue;
   form.addEventListener("change", () => {
     const number = all("input[name=patient]:checked", form).length;
-    told.textContent = `${number} ${number === 1 ? "patient" : "patients"} selected on this page:`;
+    count.textContent = `${number} ${number === 1 ? "patient" : "patients"} selected on this page:`;
   });
 }
 
-// A form is sent once, and only when the server answers.
+// Send a form once, and only if the server answers.
 for (const form of all("form.guarded")) {
-  const told = form.querySelector(".offline");
+  const offlineNote = form.querySelector(".offline");
   let sending = false;
   form.addEventListener("submit", async (event) => {
     const button = form.querySelector(".primary, .danger");
     if (!sending && event.submitter && event.submitter !== button) return;
     event.preventDefault();
     if (sending) return;
-    sending = form.inert = true; // what is sent is what stood there when it was sent
+    sending = form.inert = true; // nobody can change the form after it is sent
     button.setAttribute("aria-busy", "true");
     try {
       await fetch("/healthz", { cache: "no-store" });
       form.submit();
       return;
     } catch {
-      told.hidden = false;
+      offlineNote.hidden = false;
     }
     sending = form.inert = false;
     button.removeAttribute("aria-busy");
@@ -101,7 +101,7 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted) window.location.replace(window.location.pathname + window.location.search);
 });
 
-// Assistive technology reads a status when it changes, not when a page comes with it.
+// A screen reader reads a status when it changes, but not when the page already contains it.
 const popup = document.getElementById("popup");
 if (popup && !popup.hidden) {
   const text = popup.querySelector("p");
@@ -117,6 +117,6 @@ if (popup && !popup.hidden) {
   popup.append(close);
 }
 
-// After a refusal the focus stands on the field at fault; without one, on the refusal.
+// After a refusal, the focus is on the field at fault, or on the refusal if no field is at fault.
 const refused = document.getElementById("refused");
 if (refused && !document.querySelector("[autofocus]")) refused.focus();
