@@ -46,8 +46,9 @@ def commands(group: click.Group, *words: str) -> Iterator[tuple[str, click.Comma
 
 
 def test_every_command_and_option_is_documented() -> None:
-    """docs/commands.md has a section for each command, which names its options."""
-    sections = dict(re.findall(r"^## caregrant ([^\n]*)\n(.*?)(?=^## |\Z)", page("docs/commands.md"), re.M | re.S))
+    """docs/reference/commands.md has a section for each command, which names its options."""
+    text = page("docs/reference/commands.md")
+    sections = dict(re.findall(r"^## caregrant ([^\n]*)\n(.*?)(?=^## |\Z)", text, re.M | re.S))
     for words, command in commands(caregrant):
         found = [text for title, text in sections.items() if re.sub(r" \[?[A-Z].*", "", title) == words]
         assert found, f"caregrant {words}"
@@ -58,8 +59,8 @@ def test_every_command_and_option_is_documented() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    """docs/settings.md has a line for each setting with its own sentence, and none that does not exist."""
-    text = page("docs/settings.md")
+    """docs/reference/settings.md has a line for each setting with its own sentence, and none that does not exist."""
+    text = page("docs/reference/settings.md")
     for variable, (default, sentence) in SETTINGS.items():
         shown = (
             "the shipped policies"
@@ -73,19 +74,21 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_every_route_is_documented(sqlite_database: object) -> None:
-    """docs/http.md has a line for each route that Flask knows, and none that it does not."""
+    """docs/reference/http.md has a line for each route that Flask knows, and none that it does not."""
     pdp = PDP(sqlite_database, load(shipped("policies")))  # type: ignore[arg-type]
     routes = {
         f"{method} {rule.rule}"
         for rule in create_app(Settings(), pdp).url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
-    assert set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", page("docs/http.md"), re.M)) == routes
+    assert set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", page("docs/reference/http.md"), re.M)) == routes
 
 
 def test_every_problem_reason_and_scope_is_documented() -> None:
-    """docs/http.md tells each kind of problem with its status, each reason, each scope with its own sentence."""
-    text = page("docs/http.md")
+    """docs/reference/http.md tells each kind of problem with its status, each reason, each scope with its own
+    sentence.
+    """
+    text = page("docs/reference/http.md")
     told = re.findall(r"^\| `/problems/([a-z-]+)` \| (\d+) \|", text, re.M)
     assert {kind: int(status) for kind, status in told} == {kind: status for kind, (status, _) in PROBLEMS.items()}
     for reason in REASONS:
@@ -95,15 +98,15 @@ def test_every_problem_reason_and_scope_is_documented() -> None:
 
 
 def test_every_event_and_notice_is_documented() -> None:
-    """docs/events.md has a line for each kind of event and of notice, with its own sentence, and no other."""
-    told = dict(re.findall(r"^\| `([a-z_]+:[a-z_]+)` \| (.*) \|$", page("docs/events.md"), re.M))
+    """docs/reference/events.md has a line for each kind of event and of notice, with its own sentence, and no other."""
+    told = dict(re.findall(r"^\| `([a-z_]+:[a-z_]+)` \| (.*) \|$", page("docs/reference/events.md"), re.M))
     assert told == KINDS | NOTICES
 
 
 def test_every_line_of_an_import_is_documented() -> None:
-    """docs/import.md names each kind of line with its fields, the needed ones before the others."""
+    """docs/reference/import.md names each kind of line with its fields, the needed ones before the others."""
     for kind, fields in _KINDS.items():
-        row = re.search(rf"^\| `{kind}` \| (.*?) \| (.*?) ?\|$", page("docs/import.md"), re.M)
+        row = re.search(rf"^\| `{kind}` \| (.*?) \| (.*?) ?\|$", page("docs/reference/import.md"), re.M)
         assert row, kind
         needed, optional = (set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", cell))) for cell in row.groups())
         assert needed == {name for name, (_, must) in fields.items() if must}, kind
@@ -111,8 +114,8 @@ def test_every_line_of_an_import_is_documented() -> None:
 
 
 def test_every_question_is_documented() -> None:
-    """docs/questions.md has each question with sentence, parameters, columns; each column; and Q1 to Q29."""
-    text = page("docs/questions.md")
+    """docs/reference/questions.md has each question with sentence, parameters, columns; each column; and Q1 to Q29."""
+    text = page("docs/reference/questions.md")
     told = {
         name: rest for name, *rest in re.findall(r"^\| (?:Q\d+) \| `(\w+)` \| (.*?) \| (.*?) \| .* \|$", text, re.M)
     }
@@ -132,8 +135,8 @@ def test_every_question_is_documented() -> None:
 
 
 def test_every_notebook_is_documented() -> None:
-    """docs/notebooks.md has a line for each notebook, in reading order."""
-    told = re.findall(r"^\| (\d\d) ([^|]*) \|", page("docs/notebooks.md"), re.M)
+    """docs/howto/notebooks.md has a line for each notebook, in reading order."""
+    told = re.findall(r"^\| (\d\d) ([^|]*) \|", page("docs/howto/notebooks.md"), re.M)
     assert ["_".join((number, *name.split())) for number, name in told] == [one.path.stem for one in listed()]
 
 
