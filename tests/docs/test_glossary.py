@@ -1,0 +1,142 @@
+"""The glossary: a word that it replaces is not used as a name, and a class name means one class."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+INSTEAD = {
+    "absurd": "is_contradictory",
+    "act": "actor",
+    "alone": "EXCLUSIVE",
+    "answered": "ReplayedResponse, response",
+    "arm": "SelectBuilder",
+    "asked": "question, request",
+    "beside": "BatchPlaceholders",
+    "bound": "tenant, restrict_to_tenant",
+    "came": "request, arguments",
+    "changing": "OPERATIONS_LOCK",
+    "desk": "practitioner queries, notebook",
+    "directory": "folder",
+    "edge": "Frontier",
+    "enter": "lock_subscription",
+    "facts_within": "restrict_facts_to_tenant",
+    "folded": "eliminate_row, search key",
+    "foresee": "prefetch",
+    "found": "rows, matches, what was found",
+    "give_up": "discard_connection",
+    "given": "arguments, parameters",
+    "growing": "TreeBuilder",
+    "grown": "append",
+    "happened": "NewEvent",
+    "held": "MatrixEntry, grants",
+    "holes": "Placeholders",
+    "lifted": "append_only_disabled",
+    "once": "IdempotencyKey",
+    "one": "the thing itself: patient, row, grant, client",
+    "oversight": "manager queries",
+    "perform": "run_operation",
+    "permit": "require_permission",
+    "receive": "require_can_receive",
+    "recording": "RECORD_LOCK",
+    "refuse_nothing": "reject_nul_bytes",
+    "said": "body, description, text",
+    "shut": "close_all",
+    "stand_in": "foreign_key_for_end",
+    "stretch": "ImportBatch, interval",
+    "stretches": "offset_spans, intervals",
+    "syntax": "parser",
+    "terse": "drop_redundant_exists",
+    "terms": "domain, ir",
+    "together": "SHARED",
+    "told": "description, documented",
+    "vocabulary": "schema",
+    "way": "derivation",
+    "ways": "derivations",
+    "within": "tenant",
+    "words": "explain, or the thing: sentence, arguments",
+    "work": "the operation's name",
+    "left": "orphaned, remaining",
+}
+"""Each replaced word, in lower case and without leading underscores, with what stands instead of it."""
+
+ALLOWED = {
+    ("api/gateway/*", "receive"): "ASGI calls it so",
+    ("tests/*", "receive"): "ASGI calls it so",
+    ("api/*", "ways"): "the member `ways` of a decision's context is a contract",
+    ("api/v1/*", "left"): "the query parameter `left` of /v1/patients is a contract",
+    ("authz/operations/share.py", "give_up"): "the help page's action: a viewer gives up their own share",
+    ("authz/record/merkle.py", "left"): "RFC 6962: a node has a left and a right child",
+    ("authz/audit/verify.py", "left"): "RFC 6962: a node has a left and a right child",
+    ("authz/audit/integrity/proofs.py", "left"): "RFC 6962: a node has a left and a right child",
+    ("authz/policy/compiler/*", "left"): "the left side of a comparison, beside its right side",
+    ("tests/support/oracle.py", "left"): "the left side of a comparison, beside its right side",
+    ("authz/texts.py", "words"): "the words of a text that is searched for",
+}
+"""Names that are the field's own or a contract with callers: a pattern of paths and the name, with the reason."""
+
+FOLDERS = ("authz", "api")
+"""Add a folder here when its names are clean."""
+
+REPEATS_NAMES = {
+    "api/v1/responses.py": "a class's name is its schema's name in /openapi.json, a contract",
+    "authz/audit/verify.py": "an outsider runs the file alone, so that it has classes of its own",
+}
+"""Modules whose classes may be called as others are, with the reason."""
+
+
+def modules(folder: str) -> Iterator[tuple[str, ast.Module]]:
+    """Yield each module of a folder with its syntax tree; a migration is never changed, and is left out."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        if path.parent.name != "migrations":
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+
+
+def defined_names(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of each definition: functions, classes, parameters, variables, attributes of self."""
+    for node in ast.walk(module):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
+                yield node.lineno, name
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name, ctx=ast.Store()):
+                yield node.lineno, name
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.ExceptHandler(name=str(name)):
+                yield node.lineno, name
+
+
+def is_allowed(path: str, name: str) -> bool:
+    return any(fnmatch(path, pattern) and name == allowed for pattern, allowed in ALLOWED)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_replaced_word_is_a_name(folder: str) -> None:
+    """No module, function, class, parameter, variable or attribute is called by a word that the glossary replaces."""
+    findings: dict[str, list[str]] = defaultdict(list)
+    for path, module in modules(folder):
+        for line, name in [(1, Path(path).stem), *sorted(set(defined_names(module)))]:
+            word = name.strip("_").lower()
+            if word in INSTEAD and not is_allowed(path, word):
+                findings[path].append(f"  line {line}: {name} (instead: {INSTEAD[word]})")
+    text = "\n".join("\n".join([f"{path}: {len(lines)}", *lines]) for path, lines in findings.items())
+    assert not findings, f"{sum(map(len, findings.values()))} names in {len(findings)} files\n{text}"
+
+
+def test_a_class_name_means_one_class() -> None:
+    """No two classes of authz and api have the same name."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for folder in FOLDERS:
+        for path, module in modules(folder):
+            if path in REPEATS_NAMES:
+                continue
+            for node in ast.walk(module):
+                if isinstance(node, ast.ClassDef) and node.name != "Meta":  # Peewee's, in each model
+                    places[node.name.strip("_")].append(f"{path}:{node.lineno}")
+    repeated = {name: where for name, where in places.items() if len(where) > 1}
+    assert not repeated, "\n".join(f"{name}: {', '.join(where)}" for name, where in sorted(repeated.items()))
