@@ -76,7 +76,7 @@ def test_every_route_is_documented(sqlite_database: object) -> None:
 
 
 def test_every_problem_reason_and_scope_is_documented() -> None:
-    """docs/reference/http.md has each kind of problem with its status, each reason, and each scope with its sentence."""
+    """docs/reference/http.md has each kind of problem with its status, each reason, each scope with its sentence."""
     text = page("docs/reference/http.md")
     told = re.findall(r"^\| `/problems/([a-z-]+)` \| (\d+) \|", text, re.M)
     assert {kind: int(status) for kind, status in told} == {kind: status for kind, (status, _) in PROBLEMS.items()}
