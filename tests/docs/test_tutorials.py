@@ -1,4 +1,4 @@
-"""The tutorials: every command and every program of them does what the page shows."""
+"""The tutorials and a guide: every command and every program of them does what the page shows."""
 
 import shutil
 from pathlib import Path
@@ -7,11 +7,11 @@ import pytest
 
 from tests.support.documents import ROOT, check, page, steps
 
-TUTORIALS = sorted(path.name for path in (ROOT / "docs/tutorial").glob("*.md"))
+PAGES = [*sorted(path.name for path in (ROOT / "docs/tutorial").glob("*.md")), "../howto/share-and-transfer.md"]
 
 
-@pytest.mark.parametrize("name", TUTORIALS)
-def test_a_tutorial_does_what_it_says(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
     """Its steps, run one after the other in a folder beside the checkout's own, print what it shows."""
     (tmp_path / "authz").symlink_to(ROOT / "authz")
     shutil.copytree(ROOT / "policies", tmp_path / "policies")
