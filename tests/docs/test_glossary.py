@@ -1,6 +1,7 @@
 """The glossary: a word that it replaces is not used as a name, and a class name means one class."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -10,60 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-INSTEAD = {
-    "absurd": "is_contradictory",
-    "act": "actor",
-    "alone": "EXCLUSIVE",
-    "answered": "ReplayedResponse, response",
-    "arm": "SelectBuilder",
-    "asked": "question, request",
-    "beside": "BatchPlaceholders",
-    "bound": "tenant, restrict_to_tenant",
-    "came": "request, arguments",
-    "changing": "OPERATIONS_LOCK",
-    "desk": "practitioner queries, notebook",
-    "directory": "folder",
-    "edge": "Frontier",
-    "enter": "lock_subscription",
-    "facts_within": "restrict_facts_to_tenant",
-    "folded": "eliminate_row, search key",
-    "foresee": "prefetch",
-    "found": "rows, matches, what was found",
-    "give_up": "discard_connection",
-    "given": "arguments, parameters",
-    "growing": "TreeBuilder",
-    "grown": "append",
-    "happened": "NewEvent",
-    "held": "MatrixEntry, grants",
-    "holes": "Placeholders",
-    "lifted": "append_only_disabled",
-    "once": "IdempotencyKey",
-    "one": "the thing itself: patient, row, grant, client",
-    "oversight": "manager queries",
-    "perform": "run_operation",
-    "permit": "require_permission",
-    "receive": "require_can_receive",
-    "recording": "RECORD_LOCK",
-    "refuse_nothing": "reject_nul_bytes",
-    "said": "body, description, text",
-    "shut": "close_all",
-    "stand_in": "foreign_key_for_end",
-    "stretch": "ImportBatch, interval",
-    "stretches": "offset_spans, intervals",
-    "syntax": "parser",
-    "terse": "drop_redundant_exists",
-    "terms": "domain, ir",
-    "together": "SHARED",
-    "told": "description, documented",
-    "vocabulary": "schema",
-    "way": "derivation",
-    "ways": "derivations",
-    "within": "tenant",
-    "words": "explain, or the thing: sentence, arguments",
-    "work": "the operation's name",
-    "left": "orphaned, remaining",
-}
-"""Each replaced word, in lower case and without leading underscores, with what stands instead of it."""
+FOLDERS = ("authz", "api")
+"""The folders whose names are checked; add one when its names are clean."""
 
 ALLOWED = {
     ("api/gateway/*", "receive"): "ASGI calls it so",
@@ -79,9 +28,6 @@ ALLOWED = {
     ("authz/texts.py", "words"): "the words of a text that is searched for",
 }
 """Names that are the field's own or a contract with callers: a pattern of paths and the name, with the reason."""
-
-FOLDERS = ("authz", "api")
-"""Add a folder here when its names are clean."""
 
 REPEATS_NAMES = {
     "api/v1/responses.py": "a class's name is its schema's name in /openapi.json, a contract",
@@ -111,6 +57,16 @@ def defined_names(module: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
+def replaced_words() -> dict[str, str]:
+    """Return each replaced word of the glossary, in lower case, with what stands instead of it."""
+    table = (ROOT / "docs/glossary.md").read_text().partition("## Words that are not names")[2]
+    words: dict[str, str] = {}
+    for cell, instead in re.findall(r"^\| ([a-z_, ]+) \| (.*) \|$", table, re.M):
+        words |= dict.fromkeys(cell.split(", "), instead)
+    assert len(words) > 40
+    return words
+
+
 def is_allowed(path: str, name: str) -> bool:
     return any(fnmatch(path, pattern) and name == allowed for pattern, allowed in ALLOWED)
 
@@ -118,12 +74,13 @@ def is_allowed(path: str, name: str) -> bool:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_replaced_word_is_a_name(folder: str) -> None:
     """No module, function, class, parameter, variable or attribute is called by a word that the glossary replaces."""
+    instead = replaced_words()
     findings: dict[str, list[str]] = defaultdict(list)
     for path, module in modules(folder):
         for line, name in [(1, Path(path).stem), *sorted(set(defined_names(module)))]:
             word = name.strip("_").lower()
-            if word in INSTEAD and not is_allowed(path, word):
-                findings[path].append(f"  line {line}: {name} (instead: {INSTEAD[word]})")
+            if word in instead and not is_allowed(path, word):
+                findings[path].append(f"  line {line}: {name} (instead: {instead[word]})")
     text = "\n".join("\n".join([f"{path}: {len(lines)}", *lines]) for path, lines in findings.items())
     assert not findings, f"{sum(map(len, findings.values()))} names in {len(findings)} files\n{text}"
 
