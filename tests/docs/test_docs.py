@@ -27,26 +27,26 @@ from tests.support.documents import ROOT, check, page, steps
 DOCS = ROOT / "docs"
 
 
-def commands(group: click.Group, *words: str) -> Iterator[tuple[str, click.Command]]:
-    """Every command, by its words."""
-    for name, one in group.commands.items():
-        if isinstance(one, click.Group):
-            yield from commands(one, *words, name)
+def commands(group: click.Group, *groups: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its name, which begins with the names of its groups."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *groups, name)
         else:
-            yield " ".join((*words, name)), one
+            yield " ".join((*groups, name)), command
 
 
 def test_every_command_and_option_is_documented() -> None:
     """docs/reference/commands.md has a section for each command, which names its options."""
     text = page("docs/reference/commands.md")
     sections = dict(re.findall(r"^## caregrant ([^\n]*)\n(.*?)(?=^## |\Z)", text, re.M | re.S))
-    for words, command in commands(caregrant):
-        found = [text for title, text in sections.items() if re.sub(r" \[?[A-Z].*", "", title) == words]
-        assert found, f"caregrant {words}"
+    sections = {re.sub(r" \[?[A-Z].*", "", title): section for title, section in sections.items()}
+    for name, command in commands(caregrant):
+        assert name in sections, f"caregrant {name}"
         for option in command.params:
             if isinstance(option, click.Option):
-                assert f"`{option.opts[0]}`" in found[0], f"caregrant {words} {option.opts[0]}"
-                assert option.help, f"caregrant {words} {option.opts[0]}"
+                assert f"`{option.opts[0]}`" in sections[name], f"caregrant {name} {option.opts[0]}"
+                assert option.help, f"caregrant {name} {option.opts[0]}"
 
 
 def test_every_setting_is_documented() -> None:
@@ -78,8 +78,10 @@ def test_every_route_is_documented(sqlite_database: object) -> None:
 def test_every_problem_reason_and_scope_is_documented() -> None:
     """docs/reference/http.md has each kind of problem with its status, each reason, each scope with its sentence."""
     text = page("docs/reference/http.md")
-    told = re.findall(r"^\| `/problems/([a-z-]+)` \| (\d+) \|", text, re.M)
-    assert {kind: int(status) for kind, status in told} == {kind: status for kind, (status, _) in PROBLEMS.items()}
+    documented = re.findall(r"^\| `/problems/([a-z-]+)` \| (\d+) \|", text, re.M)
+    assert {kind: int(status) for kind, status in documented} == {
+        kind: status for kind, (status, _) in PROBLEMS.items()
+    }
     for reason in REASONS:
         assert f"| `{reason}` |" in text
     for scope, sentence in SCOPES.items():
@@ -88,8 +90,8 @@ def test_every_problem_reason_and_scope_is_documented() -> None:
 
 def test_every_event_and_notice_is_documented() -> None:
     """docs/reference/events.md has a line for each kind of event and of notice, with its own sentence, and no other."""
-    told = dict(re.findall(r"^\| `([a-z_]+:[a-z_]+)` \| (.*) \|$", page("docs/reference/events.md"), re.M))
-    assert told == KINDS | NOTICES
+    documented = dict(re.findall(r"^\| `([a-z_]+:[a-z_]+)` \| (.*) \|$", page("docs/reference/events.md"), re.M))
+    assert documented == KINDS | NOTICES
 
 
 def test_every_line_of_an_import_is_documented() -> None:

@@ -39,24 +39,24 @@ def steps(text: str) -> list[Step]:
     "Write `path`:" or "Add to `path`:" is the content of a file. A `python` block is a program; a `text` block directly
     after it is its output.
     """
-    found: list[Step] = []
+    document: list[Step] = []
     end = 0
     for block in _BLOCK.finditer(text):
         language, content = block.groups()
         before = text[end : block.start()]
         end = block.end()
         if language == "console":
-            found += [Step(*parts) for parts in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", content, re.M)]
+            document += [Step(*parts) for parts in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", content, re.M)]
         elif file := _FILE.search(before):
             redirect = ">" if file[1] == "Write" else ">>"
             path = file[2]
             command = f"mkdir -p $(dirname {path}) && cat {redirect} {path} <<'END_OF_FILE'\n{content}END_OF_FILE"
-            found.append(Step(command, ""))
+            document.append(Step(command, ""))
         elif language == "python":
-            found.append(Step(f"python - <<'END_OF_FILE'\n{content}END_OF_FILE", None))
+            document.append(Step(f"python - <<'END_OF_FILE'\n{content}END_OF_FILE", None))
         elif language == "text" and not before.strip():
-            found[-1].output = content
-    return found
+            document[-1].output = content
+    return document
 
 
 def is_shown(shown: str, printed: str) -> bool:
