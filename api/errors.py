@@ -1,7 +1,6 @@
 """Every error as RFC 9457 `application/problem+json`, or as a page; the only place that knows HTTP statuses.
 
-`PROBLEMS` lists each kind with its status and title; `docs/reference/http.md` must list them, and a test compares the
-two.
+`PROBLEMS` lists each kind with its status and title; `docs/http.md` must list them, and a test compares the two.
 """
 
 from collections.abc import Callable

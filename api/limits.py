@@ -1,5 +1,4 @@
-"""Limits on what a caller sends: each with its number, and what it answers beyond (docs/reference/http.md lists them
-all).
+"""Limits on what a caller sends: each with its number, and what it answers beyond (docs/http.md lists them all).
 
 A list is refused before any work is done for it, and charged to the caller's rate by its length.
 """

@@ -1,6 +1,6 @@
 """The one reader of the environment: every setting with its type, its default and a sentence.
 
-`SETTINGS` is what `docs/reference/settings.md` must list; a test compares the two.
+`SETTINGS` is what `docs/settings.md` must list; a test compares the two.
 """
 
 import os

@@ -48,7 +48,7 @@ KINDS = (
     Kind("polls", POLLS + 1, 16),
     Kind("operations", 1, 8),
 )
-"""Each process has these; docs/reference/serving.md lists them."""
+"""Each process has these; docs/serving.md lists them."""
 
 _PREFIXES = (
     ("/access/v1/evaluations", "decisions"),

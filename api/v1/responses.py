@@ -25,7 +25,7 @@ class Problem(BaseModel):
 
 
 class Decision(BaseModel):
-    """A decision (AuthZEN 5.5); `docs/reference/http.md` tells what its context holds."""
+    """A decision (AuthZEN 5.5); `docs/http.md` tells what its context holds."""
 
     decision: bool
     context: dict[str, Any]
@@ -282,7 +282,7 @@ class StoredEntity(BaseModel):
 
 
 class Event(BaseModel):
-    """A change; `docs/reference/events.md` tells what else it holds."""
+    """A change; `docs/events.md` tells what else it holds."""
 
     id: str
     at: Instant

@@ -2,7 +2,7 @@
 
 An `Audit` runs the SQL of the questions and hands out what they share: the instant and the time zone, the PDP, the
 header of a report. What it reads goes through a connection that cannot write. That something was read is itself an
-event (Q24), written by a connection of its own before the answer is given; unrecorded, nothing is answered.
+event (AUDIT.md Q24), written by a connection of its own before the answer is given; unrecorded, nothing is answered.
 """
 
 import getpass

@@ -4,8 +4,8 @@
     python verify.py --proof PROOF [--key KEY]               PROOF from: caregrant audit prove
 
 Every row is hashed anew and the trees (RFC 9162, section 2.1) are built from the hashes; what a signed checkpoint
-(C2SP tlog-checkpoint) says must be what they say. docs/reference/record.md defines every byte. A checkpoint that you
-kept, and the key that you were given, are what the log cannot forge: without them nothing is proven.
+(C2SP tlog-checkpoint) says must be what they say. docs/audit.md defines every byte. A checkpoint that you kept, and the
+key that you were given, are what the log cannot forge: without them nothing is proven.
 
 Exit 0: VERIFIED, everything is proven. 3: PARTLY VERIFIED, nothing is wrong and something is not proven. 1: NOT
 VERIFIED.

@@ -8,7 +8,7 @@ from authz.settings import Settings
 @dataclass(frozen=True)
 class Limits:
     """Milliseconds for a statement, for the wait for a lock, and for a transaction whose client does nothing; and for
-    which time a request may hold a connection, None for any (docs/reference/postgresql.md).
+    which time a request may hold a connection, None for any (docs/operations.md).
 
     The defaults are for commands and notebooks: long, and never without an end.
     """

@@ -1,4 +1,4 @@
-"""The access review: somebody else decides on each share, keep or revoke, and it is carried out (Q16)."""
+"""The access review: somebody else decides on each share, keep or revoke, and it is carried out (AUDIT.md Q16)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

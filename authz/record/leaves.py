@@ -1,5 +1,4 @@
-"""The bytes of a leaf, version 1: what of the record the trees cover. docs/reference/record.md tells them to an outside
-verifier.
+"""The bytes of a leaf, version 1: what of the record the trees cover. docs/audit.md tells them to an outside verifier.
 
 A row is told as a JSON object and written by RFC 8785. Personal fields stand in it as commitments (`commitments`), so
 that a person's data may be erased and the tree still stands. What is here is frozen: another form is another version.

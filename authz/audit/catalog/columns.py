@@ -1,5 +1,4 @@
-"""The columns of the answers: each name means one thing everywhere. `docs/reference/questions.md` lists them; a test
-compares.
+"""The columns of the answers: each name means one thing everywhere. `docs/questions.md` lists them; a test compares.
 
 A kind is ``text`` (an id or a word), ``number``, ``amount``, ``truth``, ``day``, or ``instant`` (in the time zone asked
 for; missing where there is no end).

@@ -1,6 +1,6 @@
 """What a question is and what it answers: typed columns, and how much was looked at.
 
-A question is a function with a number, a sentence and the names of its columns. Calling it records that
+A question is a function with a number (AUDIT.md 1.4), a sentence and the names of its columns. Calling it records that
 it was asked, then gives an `Answer`: a pandas frame that has its columns and types even when it is empty.
 """
 

@@ -1,7 +1,7 @@
 """The log as lines of JSON: what `verify.py` reads. Streamed in bounded memory, as it stands at one instant.
 
 The head, then the checkpoints that were given out, then each tree with its leaves in order; a leaf of sealed decisions
-has them with it. What no tree covers comes last. docs/reference/record.md defines every line.
+has them with it. What no tree covers comes last. docs/audit.md defines every line.
 """
 
 from collections.abc import Iterator

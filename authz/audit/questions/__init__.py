@@ -1,4 +1,4 @@
-"""The questions of the audit, one function each, by subject. `docs/reference/questions.md` lists them all.
+"""The questions of the audit (AUDIT.md 1.4), one function each, by subject. `docs/questions.md` lists them all.
 
 Each is called with an `authz.audit.session.Audit`, takes `as_of`, `tz` and its own parameters by name, and gives an
 `authz.audit.catalog.question.Answer`.

@@ -1,6 +1,6 @@
 """A report: a header that says what it rests on, the questions asked, the charts; shown, and saved as files.
 
-Every file that is saved is recorded with its hash before it is written (Q24).
+Every file that is saved is recorded with its hash before it is written (AUDIT.md Q24).
 """
 
 import hashlib
