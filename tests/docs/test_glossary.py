@@ -25,6 +25,13 @@ ALLOWED = {
     ("authz/audit/integrity/proofs.py", "left"): "RFC 6962: a node has a left and a right child",
     ("authz/policy/compiler/*", "left"): "the left side of a comparison, beside its right side",
     ("tests/support/oracle.py", "left"): "the left side of a comparison, beside its right side",
+    ("api/ops/route_documentation.py", "left"): "the query parameter `left` of /v1/patients is a contract",
+    ("api/web/wording.py", "words"): "the words of a person's name",
+    ("authz/audit/catalog/known_ids.py", "folded"): "an id whose case and punctuation are folded",
+    ("authz/importing/demo.py", "given"): "given names, beside family names",
+    ("authz/policy/compiler/placeholders.py", "words"): "the words of a text that is searched for",
+    ("authz/policy/compiler/sql.py", "words"): "the words of a text that is searched for",
+    ("authz/policy/plan.py", "words"): "the words of a text that is searched for",
     ("authz/texts.py", "words"): "the words of a text that is searched for",
 }
 """Names that are the field's own or a contract with callers: a pattern of paths and the name, with the reason."""
