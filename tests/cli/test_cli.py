@@ -14,9 +14,9 @@ from authz.domain import format_instant, parse_instant
 from authz.importing import demo
 from authz.models import Event
 from authz.policy.compiler import load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 
-POLICIES = shipped("policies")
+POLICIES = shipped_folder("policies")
 
 
 def run(*words: str, url: str = "", stdin: bytes = b"", exit_code: int = 0, **environment: str) -> str:
