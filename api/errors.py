@@ -1,7 +1,7 @@
 """HTTP errors: RFC 9457 `application/problem+json` for apps, a page for browsers.
 
 This is the only module that knows HTTP statuses. `PROBLEMS` lists each kind of problem with its status and title;
-`docs/http.md` must list them too, and a test compares the two.
+`docs/reference/http.md` must list them too, and a test compares the two.
 """
 
 from collections.abc import Callable

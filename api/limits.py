@@ -1,4 +1,5 @@
-"""Limits on what a caller sends: each with its number and the status of a request beyond it (see docs/http.md).
+"""Limits on what a caller sends: each with its number and the status of a request beyond it (see
+docs/reference/http.md).
 
 A list that is too long is refused before it is processed; any other list is charged to the caller's rate by its length.
 """

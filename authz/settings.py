@@ -1,6 +1,6 @@
 """The settings: each with its type, default and a sentence; no other module reads the environment.
 
-`docs/settings.md` must list `SETTINGS`; a test compares the two.
+`docs/reference/settings.md` must list `SETTINGS`; a test compares the two.
 """
 
 import os

@@ -49,7 +49,7 @@ KINDS = (
     LaneKind("polls", POLLS + 1, 16),
     LaneKind("operations", 1, 8),
 )
-"""The lanes of each process; docs/serving.md lists them."""
+"""The lanes of each process; docs/reference/serving.md lists them."""
 
 _PREFIXES = (
     ("/access/v1/evaluations", "decisions"),

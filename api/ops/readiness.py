@@ -46,7 +46,7 @@ CHECKS = {
     "clock": f"this machine's clock is within {CLOCK_TOLERANCE:.0f} s of the database's",
     "sealer": f"the process that seals gave a sign of life within {SEALER_PATIENCE:.0f} s",
 }
-"""Every check by name; docs/serving.md lists them."""
+"""Every check by name; docs/reference/serving.md lists them."""
 
 
 @dataclass

@@ -28,7 +28,7 @@ class ProblemBody(BaseModel):
 
 
 class DecisionBody(BaseModel):
-    """A decision (AuthZEN 5.5); `docs/http.md` lists the members of its context."""
+    """A decision (AuthZEN 5.5); `docs/reference/http.md` lists the members of its context."""
 
     decision: bool
     context: dict[str, Any]
@@ -285,7 +285,7 @@ class EntityBody(BaseModel):
 
 
 class EventBody(BaseModel):
-    """A change; `docs/events.md` lists the further members of each kind."""
+    """A change; `docs/reference/events.md` lists the further members of each kind."""
 
     id: str
     at: Instant

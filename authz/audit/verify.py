@@ -10,7 +10,7 @@ How it works:
 3. The size and root of each signed checkpoint (C2SP tlog-checkpoint) are compared with the tree at that size.
 4. The facts that the events tell are compared with the facts in the export.
 
-docs/audit.md defines every byte. Whoever made the log could have forged all of it but two things:
+docs/reference/record.md defines every byte. Whoever made the log could have forged all of it but two things:
 a checkpoint that you kept earlier, and the key that you received from elsewhere. Without them nothing is proven.
 
 Exit 0: VERIFIED, everything is proven. 3: PARTLY VERIFIED, nothing is wrong and something is not proven. 1: NOT

@@ -10,8 +10,8 @@ class Limits:
     """The limits in milliseconds.
 
     `statement`: for one statement; `lock`: for the wait for a lock; `idle`: for a transaction whose client does
-    nothing; `connection`: for a request that keeps a connection, None for no limit (docs/operations.md). The defaults
-    are for commands and notebooks: long, but never without an end.
+    nothing; `connection`: for a request that keeps a connection, None for no limit (docs/reference/postgresql.md). The
+    defaults are for commands and notebooks: long, but never without an end.
     """
 
     statement: int = 3_600_000

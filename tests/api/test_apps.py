@@ -1,4 +1,4 @@
-"""The examples of `docs/apps.md`, each run as it stands against a real server with the demonstration clinic."""
+"""The examples of `docs/howto/apps.md`, each run as it stands against a real server with the demonstration clinic."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from authz.policy.compiler import load
 from authz.settings import shipped_folder
 from tests.support.server import free_port, serving
 
-PAGE = (Path(__file__).parents[2] / "docs/apps.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/howto/apps.md").read_text()
 
 
 def example(title: str) -> str:

@@ -12,7 +12,7 @@ from api.gateway.environ import environ
 from api.gateway.lanes import KINDS, Lane, LaneKind, kind_of
 from api.gateway.proxies import Proxies
 from authz.errors import InvalidInput
-from tests.docs.test_docs import page
+from tests.support.documents import page
 
 NOBODY = Proxies("")
 
@@ -43,8 +43,8 @@ def test_every_route_has_its_kind(flask: Flask) -> None:
 
 
 def test_the_kinds_are_documented() -> None:
-    """docs/serving.md has each kind with its threads and its queue."""
-    rows = re.findall(r"^\| `([a-z-]+)` \| .+ \| (\d+) \| (\d+) \|$", page("docs/serving.md"), re.MULTILINE)
+    """docs/reference/serving.md has each kind with its threads and its queue."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| .+ \| (\d+) \| (\d+) \|$", page("docs/reference/serving.md"), re.MULTILINE)
     assert [(name, int(threads), int(room)) for name, threads, room in rows] == [
         (kind.name, kind.threads, kind.queue_size) for kind in KINDS
     ]

@@ -1,4 +1,4 @@
-"""Each limit of docs/http.md: at the limit a request is taken, one beyond it is refused before any work."""
+"""Each limit of docs/reference/http.md: at the limit a request is taken, one beyond it is refused before any work."""
 
 import json
 import re
@@ -12,16 +12,16 @@ from api import limits
 from api.limits import LIMITS, Limit
 from authz.database import Database
 from authz.models import Event, RecordedDecision
-from tests.docs.test_docs import page
 from tests.support.acting import login
+from tests.support.documents import page
 from tests.support.http import App, As, assert_problem, question
 
 Ask = Callable[[int], Any]
 
 
 def test_every_limit_is_documented() -> None:
-    """The table of docs/http.md and the limits in the code are the same, in the same order."""
-    section = page("docs/http.md").partition("## Limits")[2].partition("\n## ")[0]
+    """The table of docs/reference/http.md and the limits in the code are the same, in the same order."""
+    section = page("docs/reference/http.md").partition("## Limits")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.+) \| ([\d,]+) \| (.+) \|$", section, re.MULTILINE)
     written = [(bounds, int(number.replace(",", "")), answer) for bounds, number, answer in rows]
     beyond = {one.status: "the rest is left out" if one.status == 200 else str(one.status) for one in LIMITS}

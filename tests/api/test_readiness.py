@@ -22,7 +22,7 @@ from authz.importing import demo
 from authz.models import RecordedDecision
 from authz.policy.compiler import load
 from authz.settings import shipped_folder
-from tests.docs.test_docs import page
+from tests.support.documents import page
 from tests.support.http import App, assert_problem, question
 from tests.support.server import free_port, get, send, serving
 
@@ -65,8 +65,8 @@ BREAKS: dict[str, Break] = {
 
 
 def test_every_check_is_documented_and_tried() -> None:
-    """docs/serving.md lists each check as the code does, and each has a fault below."""
-    text = page("docs/serving.md")
+    """docs/reference/serving.md lists each check as the code does, and each has a fault below."""
+    text = page("docs/reference/serving.md")
     assert list(BREAKS) == list(CHECKS)
     for name, sentence in CHECKS.items():
         assert f"| `{name}` | {sentence} |" in text

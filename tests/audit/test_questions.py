@@ -639,8 +639,8 @@ def test_q24_reading_is_recorded(known: Known) -> None:
 
 
 def documented_columns(question: AuditQuestion) -> list[str]:
-    """Return the columns that docs/questions.md lists for a question."""
-    text = (Path(__file__).parents[2] / "docs/questions.md").read_text()
+    """Return the columns that docs/reference/questions.md lists for a question."""
+    text = (Path(__file__).parents[2] / "docs/reference/questions.md").read_text()
     listed = re.search(rf"^- `{question.name}`: (.*)$", text, re.M)
     assert listed, question.name
     return re.findall(r"`(\w+)`", listed[1])

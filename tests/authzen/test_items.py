@@ -1,4 +1,4 @@
-"""Every item of `docs/authzen.md` has a test with its number, or a reason there."""
+"""Every item of `docs/reference/authzen.md` has a test with its number, or a reason there."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def numbers(text: str) -> set[int]:
 
 def test_every_item_is_held() -> None:
     """The page names each number once; each is in a test's name of the file that the page names, or has a reason."""
-    page = (HERE.parent.parent / "docs/authzen.md").read_text()
+    page = (HERE.parent.parent / "docs/reference/authzen.md").read_text()
     rows = re.findall(r"^\| ([\d–]+) \| [^|]* \| ([^|]*) \| ([^|]*) \|$", page, re.M)
     listed = [number for items, _, _ in rows for number in sorted(numbers(items))]
     assert listed == list(range(1, LAST + 1))

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_contestant_agrees() -> None:
-    """A small run ends well, which it does only when all answers are equal, and tells every measure."""
+    """A small run succeeds, which it does only if all answers are equal, and prints every measure."""
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick"],
         cwd=ROOT,
@@ -20,6 +20,6 @@ def test_every_contestant_agrees() -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    told = [line.split("|")[1].strip() for line in ran.stdout.splitlines()]
+    measures = [line.split("|")[1].strip() for line in ran.stdout.splitlines()]
     for start in ("evaluate", "evaluate_many", "search of resources", "search of subjects", "matrix", "import"):
-        assert any(what.startswith(start) for what in told), start
+        assert any(what.startswith(start) for what in measures), start

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from this checkout."""
+    """Build the wheel from this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "--no-build-isolation", "--wheel-dir", folder, ROOT], check=True, capture_output=True)
@@ -32,11 +32,11 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     # What it depends on comes from this environment, but not this checkout.
     paths = [str(made / "lib/caregrant"), *(path for path in sys.path if path.endswith("site-packages"))]
 
-    def caregrant(*words: str) -> subprocess.CompletedProcess[str]:
+    def caregrant(*arguments: str) -> subprocess.CompletedProcess[str]:
         code = f"import sys; sys.path[:0] = {paths!r}; from authz.cli import main; sys.exit(main())"
         database = ["--database", f"sqlite:///{tmp_path}/clinic.db"]
         return subprocess.run(
-            [made / "bin/python", "-I", "-c", code, *words, *database],
+            [made / "bin/python", "-I", "-c", code, *arguments, *database],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -61,14 +61,14 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
 
 def test_the_wheel_holds_the_pages(wheel: Path) -> None:
     """Every template and asset of the checkout is in the wheel."""
-    held = set(zipfile.ZipFile(wheel).namelist())
+    files = set(zipfile.ZipFile(wheel).namelist())
     needed = {
         str(path.relative_to(ROOT))
         for kind in ("templates", "static")
         for path in (ROOT / "api" / "web" / kind).iterdir()
     }
     assert len(needed) > 15
-    assert needed <= held
+    assert needed <= files
 
 
 @pytest.mark.parametrize("name", ["run", "dev", "notebooks", "bench"])

@@ -1,4 +1,4 @@
-"""What must hold whatever is done, in whatever order: the invariants of AUDIT.md section 3, after each step."""
+"""What must hold whatever is done, in whatever order: the invariants, after each step."""
 
 import itertools
 import os

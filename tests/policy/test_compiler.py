@@ -1,4 +1,4 @@
-"""The compiler on what is known to go wrong: each trap of DESIGN.md section 4 as one small policy and its answer."""
+"""The compiler on what is known to go wrong: each trap as one small policy and its answer."""
 
 import sqlite3
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""A random value of any column of any table is changed: both verifiers find it, or docs/audit.md says that none can."""
+"""A random value of any column of any table is changed: both verifiers find it, or docs/reference/record.md says that
+none can.
+"""
 
 import os
 import random
@@ -24,8 +26,8 @@ Cell = tuple[str, str]
 
 
 def uncovered() -> dict[str, set[str]]:
-    """Return the columns that no proof covers by docs/audit.md, by table; `*` is every column."""
-    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text().partition("### What no proof covers")[2]
+    """Return the columns that no proof covers by docs/reference/record.md, by table; `*` is every column."""
+    text = (Path(__file__).parents[2] / "docs/reference/record.md").read_text().partition("### What no proof covers")[2]
     rows = re.findall(r"^\| (`[^|]*) \|", text, re.M)
     listed: dict[str, set[str]] = {}
     for cell in (one for row in rows for one in re.findall(r"`([^`]*)`", row)):

@@ -1,7 +1,7 @@
 """Decisions beside an import into SQLite: how long answers pause, and whether each is recorded once.
 
 ``python -m tests.support.beside_import [PATIENTS]`` imports 60,000 patients by default and prints the table of
-docs/import.md.
+docs/reference/import.md.
 """
 
 import http.client

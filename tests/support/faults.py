@@ -1,7 +1,8 @@
 """Faults of PostgreSQL, brought about on real servers and services, and what apps get meanwhile.
 
-``python -m tests.support.faults`` writes the table of docs/operations.md; the tests bring about each fault in seconds.
-Each fault is a function that breaks something while an app asks and changes, mends it, and returns what the app got.
+``python -m tests.support.faults`` writes the table of docs/reference/postgresql.md; the tests bring about each fault in
+seconds. Each fault is a function that breaks something while an app asks and changes, mends it, and returns what the
+app got.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The columns of the answers: a name means the same in every answer.
 
-A test compares them with `docs/questions.md`.
+A test compares them with `docs/reference/questions.md`.
 
 A kind is ``text`` (an id or a word), ``number``, ``amount``, ``truth``, ``day``, or ``instant`` (in the time zone asked
 for; missing if there is no end).

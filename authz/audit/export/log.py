@@ -1,7 +1,7 @@
 """The log as lines of JSON, which `verify.py` reads: streamed in bounded memory, at one state of the database.
 
 The head comes first, then the published checkpoints, then each tree with its leaves in order. The line of a seal holds
-its decisions. What no tree covers comes last. docs/audit.md defines every line.
+its decisions. What no tree covers comes last. docs/reference/record.md defines every line.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The questions of the audit (Q1–Q29), one function each, by subject.
 
-`docs/questions.md` lists all of them. Each is called with an `authz.audit.session.Audit`, takes `as_of`, `tz` and
-its own parameters by name, and returns an `authz.audit.catalog.question.Answer`.
+`docs/reference/questions.md` lists all of them. Each is called with an `authz.audit.session.Audit`, takes `as_of`, `tz`
+and its own parameters by name, and returns an `authz.audit.catalog.question.Answer`.
 """
 
 from authz.audit.catalog.question import AuditQuestion

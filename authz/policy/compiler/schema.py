@@ -33,7 +33,9 @@ _CHOICES = {
     ("StandingShare", "end_cause"): ("", *END_CAUSES),
 }
 _NO_FACTS = ("search_key", "reason")
-"""A copy of other columns, for lists; and free text, which an erasure empties and no event tells (docs/audit.md)."""
+"""A copy of other columns, for lists; and free text, which an erasure empties and no event tells
+(docs/reference/record.md).
+"""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 RESERVED = ("id", "rules", "request", "started_at", "ended_at")
 

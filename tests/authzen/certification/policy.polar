@@ -1,4 +1,4 @@
-# The fixture of the AuthZEN certification scenario (docs/authzen.md, 14).
+# The fixture of the AuthZEN certification scenario (docs/reference/authzen.md, 14).
 
 # Its owner reads a record, and so does whom it names.
 allow(user: User, "read", record: Record) if record.owner = user;

@@ -1,4 +1,4 @@
-# The fixture of the AuthZEN search interop (docs/authzen.md, 15).
+# The fixture of the AuthZEN search interop (docs/reference/authzen.md, 15).
 
 # View: the owner, or the same department, or a manager.
 allow(user: User, "view", record: Record) if record.owner = user;
