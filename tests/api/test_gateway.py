@@ -12,7 +12,7 @@ from api.gateway.environ import environ
 from api.gateway.lanes import KINDS, Kind, Lane, kind_of
 from api.gateway.proxies import Proxies
 from authz.errors import InvalidInput
-from tests.docs.test_docs import page
+from tests.support.documents import page
 
 NOBODY = Proxies("")
 

@@ -12,8 +12,8 @@ from api import limits
 from api.limits import LIMITS, Limit
 from authz.database import Database
 from authz.models import Decision, Event
-from tests.docs.test_docs import page
 from tests.support.acting import login
+from tests.support.documents import page
 from tests.support.http import App, As, assert_problem, question
 
 Ask = Callable[[int], Any]

@@ -22,7 +22,7 @@ from authz.importing import demo
 from authz.models import Decision
 from authz.policy.compiler import load
 from authz.settings import shipped
-from tests.docs.test_docs import page
+from tests.support.documents import page
 from tests.support.http import App, assert_problem, question
 from tests.support.server import free_port, get, send, serving
 

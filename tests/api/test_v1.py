@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from authz.callers.clients import add_client
 from authz.database import Database
 from authz.domain import format_instant
 from authz.models import Decision, Event, Grant
@@ -19,22 +18,12 @@ from tests.support import people
 from tests.support.acting import login, served_since
 from tests.support.http import As, Person, answered, assert_problem, headers, question, service
 from tests.support.people import CAST, NOW
-
-
-def app(flask: Flask, database: Database, *scopes: str, tenant: str | None = None, who: str | None = None) -> Person:
-    """An app's key, on behalf of somebody if so said."""
-    key = add_client(database, name="app", scopes=scopes, subscription=tenant, now=NOW)
-    behalf = {"X-On-Behalf-Of": login(who)} if who else {}
-    return Person(flask, {"Authorization": f"Bearer {key}", **behalf})
+from tests.support.v1 import app, ids
 
 
 def operator_for(flask: Flask, database: Database, who: str) -> Person:
     """An app of the operator's, which alone may choose ids, on behalf of somebody."""
     return app(flask, database, "act", who=who)
-
-
-def ids(listed: Any) -> list[str]:
-    return [item["id"] for item in listed["items"]]
 
 
 def test_the_story(as_: As) -> None:

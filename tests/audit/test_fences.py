@@ -13,8 +13,8 @@ from authz.audit.session import Audit, open_audit
 from authz.database import Database, close_all, connect
 from authz.errors import Unavailable
 from authz.models import FACTS, MODELS, Client, Decision, Entity, Event, Practitioner, Review
-from tests.audit.test_questions import needed
 from tests.support.acting import served_since
+from tests.support.asked import needed
 from tests.support.people import LONG_AGO, NOW, fill
 from tests.support.tampering import tell_facts
 

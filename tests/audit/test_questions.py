@@ -15,7 +15,7 @@ import pytest
 from authz.audit import questions as ask
 from authz.audit.catalog.columns import COLUMNS
 from authz.audit.catalog.parameters import PARAMETERS
-from authz.audit.catalog.question import Answer, Question
+from authz.audit.catalog.question import Answer
 from authz.audit.export.parquet import export_parquet
 from authz.audit.questions.disclosures import disclosure_kind
 from authz.audit.session import Audit, open_audit
@@ -27,6 +27,7 @@ from authz.queries import practitioner as practitioner_queries
 from authz.record import Actor, Asked, record_decisions
 from authz.record import searched as a_search
 from tests.support.acting import by, pdp_of
+from tests.support.asked import needed
 from tests.support.history import BEGIN, END, STRICT, History, Ledger, Span, week_of
 from tests.support.people import NOW, add, fill
 
@@ -74,12 +75,6 @@ def _plain(value: Any) -> Any:
     if pd.isna(value):
         return None
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
-
-
-def needed(question: Question, patient: str = "p-1") -> dict[str, Any]:
-    """What a question cannot do without."""
-    words = {"patient": patient, "practitioner": "bob", "subscription": "north", "reason": "case 7 before the court"}
-    return {name: words[name] for name in [*question.required, *(["patient"] if question.name == "who_is" else [])]}
 
 
 def until(at: datetime) -> datetime | None:

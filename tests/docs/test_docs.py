@@ -26,14 +26,8 @@ from authz.policy.compiler import load
 from authz.policy.pdp import PDP
 from authz.record import KINDS
 from authz.settings import SETTINGS, Settings, shipped
+from tests.support.documents import DOCS, ROOT, page
 from tests.support.server import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
-
-
-def page(name: str) -> str:
-    return (ROOT / name).read_text()
 
 
 def commands(group: click.Group, *words: str) -> Iterator[tuple[str, click.Command]]:

@@ -17,11 +17,11 @@ from authz.operations import end_entity, put_entity
 from authz.operations import entity as entity_operations
 from authz.policy.pdp import PDP
 from authz.record import replayed, told_entity
-from tests.api.test_v1 import app
 from tests.support import people
 from tests.support.acting import by, pdp_of
 from tests.support.http import Person, answered, assert_problem, service
 from tests.support.people import NOW
+from tests.support.v1 import app
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from authz.callers.clients import revoke_clients
 from authz.database import Database
 from authz.domain import format_instant
 from authz.models import Decision
-from tests.cli.test_cli import run
-from tests.policy.test_policies import CELLS
-from tests.policy.test_policies import question as asked_about
 from tests.support import people
 from tests.support.acting import served_since
+from tests.support.cli import run
+from tests.support.decision_table import CELLS
+from tests.support.decision_table import question as asked_about
 from tests.support.http import EVALUATION, App, assert_problem, question, service
 from tests.support.people import NEXT_YEAR, NOW
 

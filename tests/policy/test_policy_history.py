@@ -26,9 +26,9 @@ from authz.policy.compiler.load import LARGEST, MOST_FILES
 from authz.policy.history import _IN_FORCE
 from authz.policy.pdp import PDP
 from authz.record import Actor, Asked, NewEvent, append, policies_served, policy_loaded, record_decisions, replayed
-from tests.cli.test_cli import refused, run
 from tests.support import people
 from tests.support.acting import POLICY, by, login, served_since
+from tests.support.cli import refused, run
 from tests.support.http import App, answered, assert_problem, question, service
 from tests.support.people import LAST_YEAR, LONG_AGO, NOW
 

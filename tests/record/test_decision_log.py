@@ -19,22 +19,11 @@ from authz.domain import to_micros
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Seal
 from authz.policy.compiler import compile_texts
-from authz.policy.decision import Decision as Decided
-from authz.record import Actor, Asked, keep_log, log_of, make_partitions, policy_loaded, record_decisions, seal
+from authz.record import Actor, keep_log, log_of, make_partitions, policy_loaded, seal
 from authz.record import decision_log as log_module
 from authz.record.sealing import unsealed
+from tests.support.answers import answer, requests
 from tests.support.people import NOW
-
-ASKED = Asked(("practitioner", "bob"), "view", ("patient", "p-1"))
-GIVEN = Decided(False, "denied", "f" * 64, to_micros(NOW))
-
-
-def answer(database: Database, request: str, now: datetime = NOW) -> None:
-    record_decisions(database, Actor("", now, request_id=request), [(ASKED, GIVEN)])
-
-
-def requests(database: Database) -> list[str]:
-    return [one for (one,) in Decision.select(Decision.request_id).order_by(Decision.id).tuples().execute(database)]
 
 
 def test_answers_given_at_the_same_time_share_a_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

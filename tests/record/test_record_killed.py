@@ -14,8 +14,8 @@ from authz.audit.integrity.verification import verification
 from authz.database import Database, close_all, connect
 from authz.models import Decision, Event
 from authz.record import seal
-from tests.api.test_serving import ask, key
 from tests.support.http import EVALUATION, question
+from tests.support.served import ask, key
 from tests.support.server import COMMAND, free_port, get, serving, wait_until_nobody_listens
 
 __all__ = ["key"]  # a fixture

@@ -24,7 +24,7 @@ from authz.record import count_waiting, keep_log, seal, take_in
 from authz.record import spool as spool_module
 from authz.record.sealing import unsealed
 from authz.record.spool import Spool, open_spool
-from tests.record.test_decision_log import answer, requests
+from tests.support.answers import answer, requests
 from tests.support.beside_import import fill, measure, recorded, start_callers, write_patients
 from tests.support.http import POLICY
 from tests.support.people import NOW
