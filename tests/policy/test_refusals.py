@@ -248,6 +248,6 @@ EXPLOSIONS = {
 @pytest.mark.parametrize("name", EXPLOSIONS)
 def test_what_would_never_end_is_refused_in_time(name: str) -> None:
     """A policy that explodes is refused by its number of ways, its depth or the time limit, and nothing hangs."""
-    began = time.monotonic()
+    began = time.process_time()
     assert faults(EXPLOSIONS[name], seconds=1.0)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
