@@ -31,7 +31,7 @@ def auditor(flask: Flask, database: Database) -> App:
 
 @pytest.fixture
 def batch(app: App) -> Answer:
-    """The decisions of a batch, as truth values; its other members are given by name."""
+    """Return the decisions of a batch as truth values; `more` are the batch's other members."""
 
     def ask(*items: Any, **more: Any) -> list[bool]:
         told = answered(app.ask({"evaluations": list(items), **more}, f"{BASE}/evaluations"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def run(*words: str, url: str = "", stdin: bytes = b"", exit_code: int = 0, **environment: str) -> str:
-    """Run `caregrant` as a user does; what it wrote to standard output, or to standard error when it refused."""
+    """Run `caregrant` as a user does; return its standard output, or its standard error if it refused."""
     given = {name: value for name, value in os.environ.items() if not name.startswith("CAREGRANT_")}
     done = subprocess.run(
         [Path(sys.executable).with_name("caregrant"), *words, *(("--database", url) if url else ())],

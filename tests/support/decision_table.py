@@ -31,7 +31,7 @@ ASKED = {
 
 
 def cells() -> Iterator[tuple[str, str, str, str]]:
-    """(table, kind of subject, action, cell) for every cell of the README's decision tables."""
+    """Yield (table, kind of subject, action, cell) for every cell of the README's decision tables."""
     text = (POLICIES / "README.md").read_text("utf-8").split("## The decision table")[1]
     for section in text.split("### ")[1:]:
         title = section.split("\n")[0]

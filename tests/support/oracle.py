@@ -123,17 +123,17 @@ class World:
         self.rows[name][key] = self._classes[name](self, self.types.types[name], key, plain)
 
     def row(self, name: str, key: Any) -> Row:
-        """The row of a type (by its name in Polar) with a key, or what stands for one that is not there."""
+        """Return the row of a type (by its name in Polar) with a key, or what stands for one that is not there."""
         return self.rows[name].get(key) or Gone(self, self.types.types[name], key, {})
 
     def ids(self, kind: str) -> list[str]:
-        """The ids of every row of a type, by its name in requests, in order."""
+        """Return the ids of every row of a type, by its name in requests, in order."""
         found = self.types.named(kind)
         assert found is not None
         return sorted(self.rows[found.polar])
 
     def allowed(self, subject: Ref, action: str, resource: Ref) -> bool:
-        """What plain Oso answers; of what is not there at the instant, no."""
+        """Return what plain Oso answers; False for what does not exist at the instant."""
         ends = []
         for kind, name in (subject, resource):
             found = self.types.named(kind)

@@ -16,7 +16,7 @@ from tests.support.server import send
 
 @pytest.fixture
 def key(database_url: str) -> str:
-    """The key of an app, in the demonstration clinic."""
+    """Return the key of an app in the demonstration clinic."""
     database = connect(database_url)
     began = datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped("policies")).types, began)

@@ -29,7 +29,7 @@ def free_port() -> int:
 def serving(
     *words: str, port: int, ready: str = "/readyz", environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server process on a port, ready to answer; stopped by its own process id."""
+    """Run a server process on a port, ready to answer; stopped by its own process id."""
     process = subprocess.Popen(
         [COMMAND, *words, "--port", str(port)],
         stdout=subprocess.PIPE,
@@ -97,7 +97,7 @@ def get(port: int, path: str) -> Any:
 
 
 def send(port: int, method: str, path: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
-    """The status and the JSON of an answer. Raises `OSError` where none came."""
+    """Send a request; return the status and the JSON of the answer. Raises `OSError` if none came."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
         None if body is None else json.dumps(body).encode(),

@@ -115,7 +115,7 @@ def working(*callers: Caller) -> Iterator[None]:
 
 @contextmanager
 def service(url: str, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, int]]:
-    """A service on a database: its port and its process group."""
+    """Run a service on a database; yield its port and its process group."""
     port = free_port()
     process = subprocess.Popen(
         [COMMAND, "serve", "--database", url, "--port", str(port), *words],

@@ -25,11 +25,11 @@ GOOD = {
 
 
 def token_of(provider: KeyServer, key: RSAKey | None = None, **claims: Any) -> str:
-    """A token of the provider: good, but for these claims (None takes one away)."""
+    """Return a token of the provider: good, but for these claims (None takes one away)."""
     return provider.sign({name: value for name, value in (GOOD | claims).items() if value is not None}, key)
 
 
 def coded(part: dict[str, Any] | bytes) -> str:
-    """A part of a token."""
+    """Return an encoded part of a token."""
     content = part if isinstance(part, bytes) else json.dumps(part).encode()
     return base64.urlsafe_b64encode(content).decode().rstrip("=")

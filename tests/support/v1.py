@@ -12,7 +12,7 @@ from tests.support.people import NOW
 
 
 def app(flask: Flask, database: Database, *scopes: str, tenant: str | None = None, who: str | None = None) -> Person:
-    """An app's key, on behalf of somebody if so said."""
+    """Return an app with a key, on behalf of `who` if named."""
     key = add_client(database, name="app", scopes=scopes, subscription=tenant, now=NOW)
     behalf = {"X-On-Behalf-Of": login(who)} if who else {}
     return Person(flask, {"Authorization": f"Bearer {key}", **behalf})

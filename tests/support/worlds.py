@@ -157,7 +157,7 @@ class _Body:
         return made
 
     def path(self, wanted: Callable[[Any], bool]) -> tuple[str, Any] | None:
-        """A path from a known row to a property of the wanted sort, through at most two to-one relations."""
+        """Return a path from a known row to a property of the wanted sort, through at most two to-one relations."""
         found: list[tuple[str, Any]] = []
         waiting = [(name, kind, 0) for name, kind in self.known.items()]
         while waiting:
@@ -262,7 +262,7 @@ has_relation(patient: Patient, "patient", document: Document) if document.patien
 
 @st.composite
 def policies(draw: Draw) -> dict[str, str]:
-    """A policy of some rules, with or without resource blocks."""
+    """Draw a policy of some rules, with or without resource blocks."""
     lines = [HELPERS]
     blocks = draw(st.booleans())
     if blocks:
