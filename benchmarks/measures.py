@@ -191,8 +191,8 @@ QUIET = 111_000
 def importing(bench: Bench, folder: Path) -> Iterator[Result]:
     """Measure the lines of an import: half patients, half shares.
 
-    The target of 20,000 lines a second is for a quiet machine: it is
-    taken as many times lower as a query by hand is slower here, in the same round.
+    The target of 20,000 lines a second is for a quiet machine. It is taken as many times lower as a query by hand is
+    slower here, in the same round.
     """
     lines = [orjson.dumps({"subscription": {"id": "clinic", "name": "Clinic"}})]
     for name in ("alice", "bob"):

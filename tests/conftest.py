@@ -16,6 +16,7 @@ from authz.settings import Settings
 from tests.support import people, postgresql_server
 from tests.support.http import As, Person, headers, service
 from tests.support.recorded import record
+from tests.support.served import demonstration_key
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _ENOUGH_BYTES = 4 << 30
@@ -152,3 +153,9 @@ def recorded(database: Database) -> Database:
 @pytest.fixture
 def signer(tmp_path: Path) -> Signer:
     return Signer.make(str(tmp_path / "key"), "clinic.example/log")
+
+
+@pytest.fixture
+def key(database_url: str) -> str:
+    """Return the key of an app in the demonstration clinic, on each database in turn."""
+    return demonstration_key(database_url)

@@ -32,7 +32,7 @@ CALLERS = 3
 class Caller(threading.Thread):
     """An app that asks until it is stopped or nobody answers.
 
-    `answered`: its permits and denials, `refused`: the rest;
+    `answered`: its permits and denials, `refused`: the rest.
     `longest` is the longest time in seconds from one answer to the next.
     """
 

@@ -3,8 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from authz.callers.clients import add_client
 from authz.database import close_all, connect
 from authz.importing import demo
@@ -14,10 +12,9 @@ from tests.support.http import EVALUATION
 from tests.support.server import send
 
 
-@pytest.fixture
-def key(database_url: str) -> str:
-    """Return the key of an app in the demonstration clinic."""
-    database = connect(database_url)
+def demonstration_key(url: str) -> str:
+    """Fill a migrated database with the demonstration clinic; return the key of an app that may ask."""
+    database = connect(url)
     began = datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped("policies")).types, began)
     made = add_client(database, name="app", scopes=("decide",), now=began)
