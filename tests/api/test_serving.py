@@ -42,7 +42,7 @@ def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> 
         told = get(port, "/.well-known/authzen-configuration")
         assert told["policy_decision_point"] == f"http://127.0.0.1:{port}"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     database = connect(database_url)
     assert Decision.select().count(database) == len(people)
     close_all(database)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = Path(sys.executable).with_name("caregrant")
+READY_SECONDS = 90
+"""How long a server may take to start on a busy machine."""
 
 
 def free_port() -> int:
@@ -37,18 +39,20 @@ def serving(
         env={**os.environ, **(environment or {})},
     )
     try:
-        for _ in range(300):
+        until = time.monotonic() + READY_SECONDS
+        while True:
             assert process.poll() is None, process.stdout and process.stdout.read().decode()
             try:
                 get(port, ready)
                 break
             except OSError:
+                assert time.monotonic() < until, "the server does not answer"
                 time.sleep(0.05)
         yield process
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(15)
+        process.wait(60)
         if process.stdout:
             process.stdout.close()
 
