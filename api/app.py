@@ -22,7 +22,7 @@ from authz.callers.rates import Rates
 from authz.callers.tokens import Tokens
 from authz.database import Limits
 from authz.policy.pdp import PDP, open_pdp
-from authz.record import keep_log
+from authz.record import set_decision_log
 from authz.settings import Settings
 
 
@@ -43,7 +43,7 @@ def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | Non
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body, MAX_FORM_PARTS=MOST_FIELDS)
     limits = Limits.of_service(settings)
     opened = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
-    keep_log(opened.database, settings.decision_log, fsync=settings.fsync)
+    set_decision_log(opened.database, settings.decision_log, fsync=settings.fsync)
     app.extensions["caregrant"] = opened
     app.extensions["caregrant.readiness"] = Readiness(opened.database, request_context.now, heartbeat)
     app.extensions["caregrant.pages"] = PageTokens(opened.database)

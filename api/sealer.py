@@ -17,10 +17,10 @@ from pathlib import Path
 
 from api.ops import logs
 from api.request_context import now
-from authz.database import FAULTS, Database, Limits, answering, connect, write_back
+from authz.database import FAULTS, Database, Limits, connect, database_connection, write_back
 from authz.database.statements import end_frozen_clients
 from authz.errors import CaregrantError
-from authz.record import make_partitions, seal, take_in
+from authz.record import create_partitions, drain_spool, seal
 
 SECONDS = 10.0
 _LOOK = 0.5
@@ -74,21 +74,21 @@ def _work(url: str, parent: int, beat: Path, log_format: str = "text") -> None:
             beat.touch()
         with suppress(*FAULTS):
             database.connect(reuse_if_open=True)  # for all that follows, until a fault closes it
-        with suppress(CaregrantError), answering(database):
+        with suppress(CaregrantError), database_connection(database):
             if ended := end_frozen_clients(database, _LIMITS.idle):
                 _log.warning("ended %s sessions of a service that is frozen", ended)
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + SECONDS
             _seal(database)
         with suppress(CaregrantError):
-            take_in(database)
+            drain_spool(database)
             write_back(database)
         time.sleep(_LOOK)
 
 
 def _seal(database: Database) -> None:
     try:
-        make_partitions(database, now())
+        create_partitions(database, now())
         seal(database, now(), tries=1)
     except CaregrantError as error:
         _log.warning("sealing waits: %s", error)

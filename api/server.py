@@ -32,7 +32,7 @@ from authz.callers.tokens import Tokens
 from authz.database import gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.policy.pdp import open_pdp
-from authz.record import Actor, keep_log, log_of, make_partitions, policy_loaded, take_in
+from authz.record import Actor, create_partitions, drain_spool, get_decision_log, record_policy_loaded, set_decision_log
 from authz.settings import Settings
 
 _MOST_FILES = 65_536
@@ -55,12 +55,12 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
         check(settings, pdp)
-        keep_log(pdp.database, settings.decision_log, fsync=settings.fsync)
-        policy_loaded(pdp.database, Actor("", now()), pdp.policy, settings.policies)
+        set_decision_log(pdp.database, settings.decision_log, fsync=settings.fsync)
+        record_policy_loaded(pdp.database, Actor("", now()), pdp.policy, settings.policies)
         settings = replace(settings, policy_version=pdp.version)  # a worker that starts later decides by this or not
-        make_partitions(pdp.database, now())
+        create_partitions(pdp.database, now())
         with suppress(Unavailable):
-            take_in(pdp.database)
+            drain_spool(pdp.database)
         with suppress(Unavailable):
             gather_statistics(pdp.database)
     _check_free(host, port)
@@ -114,7 +114,7 @@ def _loaded(settings: Settings, parent: int, counted: str) -> Gateway:
     together(counted)
     app = create_app(settings, heartbeat=sealer.heartbeat(counted))
     database = app.extensions["caregrant"].database
-    log = log_of(database)
+    log = get_decision_log(database)
     Finalize(None, log.flush, exitpriority=1)  # a process of multiprocessing leaves atexit out
     proxies = Proxies(settings.trusted_proxies)
     gc.freeze()  # what is loaded now stays: the collector need not look at it again and again

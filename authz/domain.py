@@ -15,7 +15,7 @@ from idna.idnadata import codepoint_classes
 from idna.intranges import intranges_contain
 
 from authz.errors import InvalidInput
-from authz.texts import shown
+from authz.texts import quote_value
 
 Row = dict[str, Any]
 """The columns of a row of the database, by their names."""
@@ -65,7 +65,7 @@ def parse_instant(text: object) -> datetime:
     """
     match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise InvalidInput(f"{shown(text)} is not an RFC 3339 time such as 2030-01-01T00:00:00Z")
+        raise InvalidInput(f"{quote_value(text)} is not an RFC 3339 time such as 2030-01-01T00:00:00Z")
     year, month, day, hour, minute, second, fraction, offset = match.groups()
     zone = "+00:00" if offset in "Zz" else offset
     micro = (fraction or "").ljust(6, "0")[:6]
@@ -73,7 +73,7 @@ def parse_instant(text: object) -> datetime:
         local = datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second}.{micro}{zone}")
         return local.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"{shown(text)} is not a time that exists") from error
+        raise InvalidInput(f"{quote_value(text)} is not a time that exists") from error
 
 
 def format_instant(instant: datetime) -> str:
@@ -96,7 +96,7 @@ def normalise_login(value: object) -> str:
     Raises `InvalidInput` with the reason.
     """
     if not isinstance(value, str):
-        raise InvalidInput(f"a login is a string, not {shown(value)}")
+        raise InvalidInput(f"a login is a string, not {quote_value(value)}")
     if len(value) > LONGEST_LOGIN:
         raise InvalidInput(f"a login has at most {LONGEST_LOGIN} characters, this one has {len(value)}")
     return _normal_login(value)
@@ -136,7 +136,7 @@ def _lower_case(login: str) -> str:
 
 
 def _no_login(login: str, why: str) -> InvalidInput:
-    return InvalidInput(f"{shown(login)} is not an e-mail address that can be a login: {why[:_LONGEST_REASON]}")
+    return InvalidInput(f"{quote_value(login)} is not an e-mail address that can be a login: {why[:_LONGEST_REASON]}")
 
 
 REASONS = {

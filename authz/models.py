@@ -231,7 +231,7 @@ class Client(Table):
     rate = BigIntegerField(null=True)
 
 
-class Spent(Table):
+class RequestCount(Table):
     """How many requests a caller has sent in the last minute in which there was one."""
 
     caller = IdField(primary_key=True)
@@ -308,7 +308,7 @@ class Notification(Table):
         indexes = ((("practitioner", "id"), False),)
 
 
-class Answer(Table):
+class IdempotentResponse(Table):
     """What a caller's `Idempotency-Key` was answered, for a request that comes again."""
 
     caller = IdField()
@@ -323,7 +323,7 @@ class Answer(Table):
         primary_key = CompositeKey("caller", "key")
 
 
-class Decision(Table):
+class RecordedDecision(Table):
     """The record of one answer given; ids only, never updated.
 
     `subscription` is the resource's (empty where it has none), `membership` the subject's role there at the instant
@@ -361,7 +361,7 @@ class Decision(Table):
         )
 
 
-class Tree(Table):
+class MerkleTree(Table):
     """A Merkle tree of the record as far as it has grown: a subscription's, or, of no name, that of no subscription.
 
     `edge` holds the hashes of its complete subtrees, the largest first.
@@ -372,7 +372,7 @@ class Tree(Table):
     edge = BlobField()
 
 
-class Leaf(Table):
+class MerkleLeaf(Table):
     """A leaf: the event or the seal that it stands for, and its hash."""
 
     tree = IdField()
@@ -385,7 +385,7 @@ class Leaf(Table):
         primary_key = CompositeKey("tree", "number")
 
 
-class Node(Table):
+class MerkleNode(Table):
     """An inner node, of a level that is kept."""
 
     tree = IdField()
@@ -437,7 +437,7 @@ class PersonalSecret(Table):
     value = BlobField()
 
 
-class Erased(Table):
+class ErasedField(Table):
     """The commitment that remains of a field that was erased."""
 
     noun = IdField()
@@ -480,7 +480,7 @@ FACTS: tuple[type[Model], ...] = (
 )
 """The built-in types that a policy may speak of."""
 
-PROOF: tuple[type[Model], ...] = (Tree, Leaf, Node, Seal, Checkpoint, PersonalSecret, Erased)
+PROOF: tuple[type[Model], ...] = (MerkleTree, MerkleLeaf, MerkleNode, Seal, Checkpoint, PersonalSecret, ErasedField)
 """What proves the record."""
 
 MODELS: tuple[type[Model], ...] = (
@@ -489,10 +489,10 @@ MODELS: tuple[type[Model], ...] = (
     EntityLink,
     Client,
     Event,
-    Decision,
+    RecordedDecision,
     Notification,
-    Answer,
-    Spent,
+    IdempotentResponse,
+    RequestCount,
     SpoolPosition,
     Secret,
     Review,
@@ -537,11 +537,11 @@ Patient.add_index(
     )
 )
 Event.add_index(Event.index(Event.at, Event.id, where=(Event.kind == "policy:loaded"), name="event_policy_loaded"))
-Decision.add_index(
-    Decision.index(
-        Decision.standing_share,
-        Decision.at,
-        where=Decision.standing_share.is_null(False),
+RecordedDecision.add_index(
+    RecordedDecision.index(
+        RecordedDecision.standing_share,
+        RecordedDecision.at,
+        where=RecordedDecision.standing_share.is_null(False),
         name="decision_standing_share_at",
     )
 )

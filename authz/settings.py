@@ -13,7 +13,7 @@ _LARGEST = 2**31 - 1  # what every setting's unit and PostgreSQL's own settings 
 _HERE = Path(__file__).resolve().parent
 
 
-def shipped(name: str) -> Path:
+def shipped_folder(name: str) -> Path:
     """The directory `name` that comes with this software: inside the wheel, or beside it in a checkout."""
     packaged = _HERE / "data" / name
     return packaged if packaged.is_dir() else _HERE.parent / name
@@ -33,7 +33,7 @@ class Settings:
         "Where the facts are: sqlite:///path or postgresql://user@host/name.",
     )
     policies: str = _setting(  # type: ignore[assignment]
-        str(shipped("policies")),
+        str(shipped_folder("policies")),
         "CAREGRANT_POLICIES",
         "The directory of the .polar files and types.toml; the shipped policies by default.",
     )
@@ -180,7 +180,7 @@ class Settings:
                 values[one.name] = _converted(value, one.default, one.metadata["variable"])
         return cls(**values)  # type: ignore[arg-type]
 
-    def hand_on(self, **instead: str) -> None:
+    def export_to_environment(self, **instead: str) -> None:
         """Put these settings, but for those named, into the environment of the processes that this one starts."""
         for one in fields(self):
             value = instead.get(one.name, getattr(self, one.name))

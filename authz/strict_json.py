@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any, NoReturn
 
 from authz.errors import InvalidInput
-from authz.texts import shown
+from authz.texts import quote_value
 
 DEEPEST = 64
 
@@ -30,7 +30,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidInput(f"is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise InvalidInput(f"is not a JSON object but {shown(value)}")
+        raise InvalidInput(f"is not a JSON object but {quote_value(value)}")
     if decoded.count("{") + decoded.count("[") >= DEEPEST and _is_deep(value):
         raise InvalidInput("is nested too deeply")
     if "\\u" in decoded:
@@ -43,14 +43,14 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name in made if counts[name] > 1)
-        raise InvalidInput(f"holds the member {shown(twice)} twice")
+        raise InvalidInput(f"holds the member {quote_value(twice)} twice")
     return made
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise InvalidInput(f"the number {shown(text)} is too large")
+        raise InvalidInput(f"the number {quote_value(text)} is too large")
     return number
 
 

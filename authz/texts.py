@@ -25,7 +25,7 @@ _JOINERS = frozenset("\u200c\u200d")
 _SEPARATOR = "\n"
 
 
-def shown(value: object) -> str:
+def quote_value(value: object) -> str:
     """A value as an error message quotes it: on one line, and short."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
@@ -43,26 +43,26 @@ def parse_id(value: object) -> str:
     ``.`` and ``..`` cannot, nor can a slash, encoded or not: WSGI decodes PATH_INFO. Raises `InvalidInput`.
     """
     if not isinstance(value, str):
-        raise InvalidInput(f"an id is a string, not {shown(value)}")
+        raise InvalidInput(f"an id is a string, not {quote_value(value)}")
     if not 1 <= len(value) <= LONGEST_ID:
         raise InvalidInput(f"an id has 1 to {LONGEST_ID} characters, this one has {len(value)}")
     if not all(map(is_visible, value)) or _begins_with_mark(value):
-        raise InvalidInput(f"an id holds visible characters only, {shown(value)} does not")
+        raise InvalidInput(f"an id holds visible characters only, {quote_value(value)} does not")
     if value in (".", "..") or "/" in value:
-        raise InvalidInput(f"an id is neither . nor .. and holds no slash, {shown(value)} is or does")
+        raise InvalidInput(f"an id is neither . nor .. and holds no slash, {quote_value(value)} is or does")
     if not unicodedata.is_normalized("NFC", value):
-        raise InvalidInput(f"an id is in Unicode's normal form C, {shown(value)} is not")
+        raise InvalidInput(f"an id is in Unicode's normal form C, {quote_value(value)} is not")
     return value
 
 
-def is_named(name: object) -> bool:
+def is_stored_id(name: object) -> bool:
     """Whether a text may be a stored id. The rule of before 0.2 was wider; what it allowed may still be asked about."""
     return isinstance(name, str) and 1 <= len(name) <= LONGEST_ID and name.isprintable() and " " not in name
 
 
 def parse_stored_id(value: object) -> str:
     """An id that may be stored already, under the wider rule of before. Raises `InvalidInput` for anything else."""
-    return str(value) if is_named(value) else parse_id(value)
+    return str(value) if is_stored_id(value) else parse_id(value)
 
 
 def parse_text(value: object) -> str:
@@ -77,7 +77,7 @@ def parse_text(value: object) -> str:
 def parse_number(text: str) -> int:
     """The number of a row, such as a share's, in the digits 0 to 9. Raises `InvalidInput` for what can be none."""
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
-        raise InvalidInput(f"{shown(text)} is no number of at most {_MOST_DIGITS} digits")
+        raise InvalidInput(f"{quote_value(text)} is no number of at most {_MOST_DIGITS} digits")
     return int(text)
 
 
@@ -88,24 +88,24 @@ def parse_reference(value: object) -> str:
 
 def _parse(value: object, noun: str, longest: int) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"{noun} is a string, not {shown(value)}")
+        raise InvalidInput(f"{noun} is a string, not {quote_value(value)}")
     if len(value) > longest:
         raise InvalidInput(f"{noun} has 1 to {longest} characters, this one has {len(value)}")
     text = _tidy(value)
     if not text:
-        raise InvalidInput(f"{noun} has 1 to {longest} characters that can be seen, {shown(value)} has none")
+        raise InvalidInput(f"{noun} has 1 to {longest} characters that can be seen, {quote_value(value)} has none")
     if not 1 <= len(text) <= longest:
         raise InvalidInput(f"{noun} has 1 to {longest} characters, this one has {len(text)} in normal form C")
     before = " "
     for character in text:
         if character in _JOINERS | _SELECTORS:
             if before == " ":
-                raise InvalidInput(f"{noun} has nothing before the invisible character in {shown(value)}")
+                raise InvalidInput(f"{noun} has nothing before the invisible character in {quote_value(value)}")
         elif character == " " or is_visible(character):
             if before == " " and _begins_with_mark(character):
-                raise InvalidInput(f"{noun} has a combining mark without a letter before it: {shown(value)}")
+                raise InvalidInput(f"{noun} has a combining mark without a letter before it: {quote_value(value)}")
         else:
-            raise InvalidInput(f"{noun} holds no control characters and no invisible ones, {shown(value)} does")
+            raise InvalidInput(f"{noun} holds no control characters and no invisible ones, {quote_value(value)} does")
         before = character
     return text
 
@@ -156,9 +156,9 @@ def describe_patient(name: str, reference: str | None) -> str:
     return f"{name} ({reference})" if reference else name
 
 
-def matches(key: str, q: str) -> bool:
+def matches_search(key: str, q: str) -> bool:
     """Whether every word of a search occurs in a search key."""
-    return all(word in key for word in words_of(q)) and (bool(words_of(q)) or not q.strip())
+    return all(word in key for word in search_words(q)) and (bool(search_words(q)) or not q.strip())
 
 
 def sort_key(key: str) -> str:
@@ -166,6 +166,6 @@ def sort_key(key: str) -> str:
     return key[:LONGEST_SORT_KEY]
 
 
-def words_of(q: str) -> list[str]:
+def search_words(q: str) -> list[str]:
     """The words of a search, folded; each has to occur in the key, in any order."""
     return list(dict.fromkeys(fold(q).split()))[:MOST_WORDS]

@@ -19,7 +19,7 @@ from authz.domain import to_micros
 from authz.models import FACTS, Practitioner
 from authz.models import Patient as PatientModel
 from authz.policy.pdp import PDP
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from benchmarks.data import NOW
 
 MICROS = to_micros(NOW)
@@ -139,7 +139,7 @@ def plain_oso(database: Database) -> Ask:
     oso.register_class(type("Document", (), {}), name="Document")
     oso.register_constant(NOW, "now")
     with contextlib.redirect_stdout(io.StringIO()):
-        oso.load_files([str(path) for path in sorted(shipped("policies").glob("*.polar"))])
+        oso.load_files([str(path) for path in sorted(shipped_folder("policies").glob("*.polar"))])
 
     def ask(who: str, patient: str) -> bool:
         ends = Practitioner.get_by_id(who), PatientModel.get_by_id(patient)

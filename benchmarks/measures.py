@@ -20,7 +20,7 @@ from authz.database import close_all, connect, migrate
 from authz.importing import import_facts
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP, open_pdp
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from benchmarks import contestants, data
 from benchmarks.data import NOW, World
 
@@ -203,7 +203,10 @@ def importing(bench: Bench, folder: Path) -> Iterator[Result]:
         lines.append(orjson.dumps({"patient": told}))
         lines.append(orjson.dumps({"grant": {"patient": f"p-{number}", "practitioner": "bob", "role": "viewer"}}))
     text = b"\n".join(lines) + b"\n"
-    types, by_hand = load(shipped("policies")).types, _asked(contestants.by_hand(bench.pdp.database), bench.pairs(5000))
+    types, by_hand = (
+        load(shipped_folder("policies")).types,
+        _asked(contestants.by_hand(bench.pdp.database), bench.pairs(5000)),
+    )
     by_hand()
     rates = []
     for turn in range(5):

@@ -21,15 +21,15 @@ from authz.database import Database, close_all, connect, migrate
 from authz.database.statements import insert_rows
 from authz.domain import FOREVER_MICROS, to_micros
 from authz.models import (
-    Decision,
     Event,
     Grant,
-    Leaf,
     Licence,
     Membership,
+    MerkleLeaf,
     Notification,
     Patient,
     Practitioner,
+    RecordedDecision,
     Subscription,
 )
 from authz.record.leaves import DECISION_FIELDS
@@ -134,7 +134,7 @@ def _bare(database: Database, patient: str, action: str, colleague: str) -> None
             (now, now, 1, "r" * 32, "practitioner", who, what, "patient", patient, True, "permitted", "R3", 1, *asked)
             for who, what in (("alice", action), (colleague, "receive"))
         ]
-        insert_rows(database, Decision, _DECISION, list(told))
+        insert_rows(database, RecordedDecision, _DECISION, list(told))
         body = {"grant": "1", "before": None, "after": {"practitioner": colleague, "role": role, "patient": patient}}
         if action == "transfer":
             ended = Grant.update(ended_at=now, ended_by="alice", end_cause="transfer")
@@ -152,7 +152,7 @@ def _bare(database: Database, patient: str, action: str, colleague: str) -> None
         grow = _GROW.format(*[database.param] * 3)
         (size,) = database.execute_sql(grow, (count, b"e" * 256, count)).fetchone()
         leaves = [("bare", size - at, 1, b"h" * 32) for at in range(count)]
-        insert_rows(database, Leaf, ("tree", "number", "event", "hash"), leaves)
+        insert_rows(database, MerkleLeaf, ("tree", "number", "event", "hash"), leaves)
 
 
 class Callers:

@@ -30,8 +30,8 @@ from authz.database import PostgresqlDatabase, SqliteDatabase, close_all, connec
 from authz.database.statements import insert_rows
 from authz.domain import to_micros
 from authz.models import Grant
-from authz.record import make_partitions
-from authz.settings import shipped
+from authz.record import create_partitions
+from authz.settings import shipped_folder
 from benchmarks.data import NOW, fill
 from tests.support import postgresql_server
 
@@ -131,7 +131,7 @@ def _postgresql(folder: Path) -> Iterator[str]:
         assert isinstance(database, PostgresqlDatabase)
         migrate(database)
         for days in range(0, 365 * _YEARS, 60):
-            make_partitions(database, NOW - timedelta(days=days))
+            create_partitions(database, NOW - timedelta(days=days))
         source = sqlite3.connect(folder / "scale.db")
         with database.atomic():
             database.execute_sql("SET LOCAL session_replication_role = replica")
@@ -263,7 +263,7 @@ def _ask(name: str, url: str, parquet: str) -> None:
     needed["reason"] = "the measurement of questions"
     wanted = [*question.required, *(["patient"] if name == "who_is" else [])]
     given = {key: value for key, value in needed.items() if key in wanted}
-    audit = open_audit(url, as_of=NOW, policies=shipped("policies"), parquet=parquet)
+    audit = open_audit(url, as_of=NOW, policies=shipped_folder("policies"), parquet=parquet)
     began = time.monotonic()
     answer = question(audit, **given)
     seconds = time.monotonic() - began

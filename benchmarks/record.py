@@ -25,7 +25,7 @@ from authz.callers.clients import add_client
 from authz.database import close_all, connect, migrate
 from authz.importing import demo
 from authz.policy.compiler import load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 
 WAYS = {
     "off": ("off", "--no-fsync"),
@@ -59,7 +59,7 @@ def _fill(url: str) -> str:
     database = connect(url)
     migrate(database)
     now = datetime.now(UTC)
-    demo.fill(database, load(shipped("policies")).types, now)
+    demo.fill(database, load(shipped_folder("policies")).types, now)
     bearer = add_client(database, name="benchmark", scopes=["decide"], now=now)
     close_all(database)
     return bearer

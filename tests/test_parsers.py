@@ -15,13 +15,13 @@ from authz.errors import ImportRefused, InvalidInput
 from authz.importing import import_facts
 from authz.importing.lines import _KINDS
 from authz.policy.compiler import load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from authz.strict_json import parse_object
 from tests.support import people
 from tests.support.http import App, service
 from tests.support.people import NOW
 
-TYPES = load(shipped("policies")).types
+TYPES = load(shipped_folder("policies")).types
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 words = some.sampled_from(["p-1", "alice", "north", "", "\0", "\ud800", "x" * 200, "2030-01-01T00:00:00Z", "document"])

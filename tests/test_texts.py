@@ -19,7 +19,7 @@ from authz.errors import CaregrantError, ImportRefused, InvalidInput
 from authz.importing import import_facts
 from authz.models import Grant, Patient
 from authz.operations import put_practitioner
-from authz.texts import fold, matches, parse_id, parse_reference, parse_text, search_key
+from authz.texts import fold, matches_search, parse_id, parse_reference, parse_text, search_key
 from tests.support import people
 from tests.support.acting import POLICY, by, login, pdp_of
 from tests.support.http import As, Person, answered, assert_problem, service
@@ -130,7 +130,7 @@ def test_what_a_search_finds(database: Database) -> None:
         people.add(database, Grant, patient=f"n-{number}", practitioner="alice", role="owner", origin="created")
     alice = app_of(database, "alice")
     for number, (name, q, found) in enumerate(pairs):
-        assert matches(search_key(parse_text(name)), q) is found, (name, q)
+        assert matches_search(search_key(parse_text(name)), q) is found, (name, q)
         for role in ("", "&role=owner"):
             listed = ids(alice.get(f"/v1/patients?limit=200&q={quote(q)}{role}"))
             assert (f"n-{number}" in listed) is found, (name, q)

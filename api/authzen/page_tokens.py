@@ -12,7 +12,7 @@ import json
 from functools import cached_property
 from typing import Any
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.errors import InvalidInput
 from authz.models import Secret
 
@@ -27,7 +27,7 @@ class PageTokens:
 
     @cached_property
     def _key(self) -> bytes:
-        with answering(self._database):
+        with database_connection(self._database):
             (found,) = Secret.select(Secret.value).where(Secret.name == "page").tuples().execute(self._database)
         return bytes.fromhex(found[0])
 

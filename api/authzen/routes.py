@@ -40,7 +40,7 @@ from authz.domain import REASONS, Row, format_instant, format_micros, to_micros
 from authz.errors import InvalidInput
 from authz.policy.decision import Decision, Explanation
 from authz.policy.pdp import PDP
-from authz.record import Asked, record_decisions, searched
+from authz.record import RecordedQuestion, record_decisions, search_decision
 
 access = Blueprint("access", __name__, url_prefix="/access/v1")
 
@@ -51,7 +51,7 @@ _QUESTION = {
 }
 _QUESTIONS = {**_QUESTION, "evaluations": [{}, {"action": {"name": "share"}}]}
 
-Given = tuple[Asked, Explanation]
+Given = tuple[RecordedQuestion, Explanation]
 
 
 # Evaluations.
@@ -133,7 +133,7 @@ def _explained(app: Caller, question: Question, decision: Decision) -> Explanati
     decider, at = pdp().of_version(decision.policy_version), decision.evaluated_at
     who, action, what = asked.subject, asked.action, asked.resource
     told = decider.explain(who, action, what, now=at, request=request, tenant=clinic)
-    return Explanation(decision, told.ways)
+    return Explanation(decision, told.derivations)
 
 
 def _until(semantic: Semantic, given: list[Given]) -> list[Given]:
@@ -161,7 +161,7 @@ def _told(given: Given, question: Question | Faulty) -> Row:
     elif question.explain:
         context |= _why_not(explained)
     if isinstance(question, Question) and question.explain:
-        context["ways"] = explained.told()
+        context["ways"] = explained.serialize()
     return {"decision": decision.allowed, "context": context}
 
 
@@ -198,7 +198,7 @@ def subject_search() -> Response:
     app = caller("decide")
     form, said = read(SubjectSearch)
     kind, resource = form.subject.type, (form.resource.type, form.resource.id)
-    asked = Asked((kind, ""), form.action.name, resource)
+    asked = RecordedQuestion((kind, ""), form.action.name, resource)
 
     def page(decider: PDP, **how: Any) -> list[str]:
         return decider.search_subjects(kind, form.action.name, resource, **how)
@@ -215,7 +215,7 @@ def resource_search() -> Response:
     app = caller("decide")
     form, said = read(ResourceSearch)
     kind, subject = form.resource.type, (form.subject.type, form.subject.id)
-    asked = Asked(subject, form.action.name, (kind, ""))
+    asked = RecordedQuestion(subject, form.action.name, (kind, ""))
 
     def page(decider: PDP, **how: Any) -> list[str]:
         return decider.search_resources(subject, form.action.name, kind, **how)
@@ -236,7 +236,7 @@ def action_search() -> Response:
         found = sorted(decider.search_actions(subject, resource, **how))
         return [name for name in found if name > after][:limit]
 
-    asked = Asked(subject, "", resource)
+    asked = RecordedQuestion(subject, "", resource)
     return _searched(app, said, form.context, form.page, asked, page, lambda name: {"name": name})
 
 
@@ -245,7 +245,7 @@ def _searched(
     said: Row,
     context: Context | None,
     page: Page | None,
-    asked: Asked,
+    asked: RecordedQuestion,
     find: Callable[..., list[str]],
     render: Callable[[str], Row],
 ) -> Response:
@@ -260,7 +260,7 @@ def _searched(
     shown, more = found[:limit], len(found) > limit
     token = _tokens().issue(question, limit, shown[-1] if shown else after) if more else ""
     actor, answered = actor_of(app), replace(asked, purpose=came_with(said)["context"].get("purpose"), size=len(shown))
-    record_decisions(pdp().database, actor, [(answered, searched(actor, decider.version, at))])
+    record_decisions(pdp().database, actor, [(answered, search_decision(actor, decider.version, at))])
     return _json({"page": {"next_token": token, "count": len(shown)}, "results": [render(name) for name in shown]})
 
 

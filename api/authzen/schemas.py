@@ -16,7 +16,7 @@ from api.limits import MOST_EXPLAINED, MOST_ITEMS, MOST_RESULTS
 from api.request_context import body
 from api.v1.requests import Instant, pointed
 from authz.policy.decision import Ref
-from authz.record import Asked
+from authz.record import RecordedQuestion
 
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 Properties = dict[str, Any]
@@ -129,7 +129,7 @@ Form = TypeVar("Form", bound=BaseModel)
 class Question:
     """Who, what, which; what else came with it; about when; whether to explain a denial."""
 
-    asked: Asked
+    asked: RecordedQuestion
     request: Mapping[str, Properties]
     at: datetime | None
     explain: bool
@@ -139,7 +139,7 @@ class Question:
 class Faulty:
     """An item of a batch that asks nothing, because a part is missing or of another form."""
 
-    asked: Asked
+    asked: RecordedQuestion
     why: str
 
 
@@ -204,7 +204,7 @@ def _question(said: Properties, present: datetime) -> Question:
     at, explain = _options(form.context, present)
     ends = (form.subject.type, form.subject.id), form.action.name, (form.resource.type, form.resource.id)
     request = came_with(said)
-    return Question(Asked(*ends, purpose=request["context"].get("purpose")), request, at, explain)
+    return Question(RecordedQuestion(*ends, purpose=request["context"].get("purpose")), request, at, explain)
 
 
 def _options(context: Context | None, present: datetime) -> tuple[datetime | None, bool]:
@@ -222,7 +222,7 @@ def _parsed(form: type[Form], said: Properties) -> Form:
         raise _Wrong(*pointed(error)) from error
 
 
-def _as_far(said: Properties) -> Asked:
+def _as_far(said: Properties) -> RecordedQuestion:
     """What a faulty item asks, as far as it can be told: the record keeps what was there."""
 
     def word(part: str, key: str) -> str:
@@ -232,4 +232,4 @@ def _as_far(said: Properties) -> Asked:
     def ref(part: str) -> Ref:
         return word(part, "type"), word(part, "id")
 
-    return Asked(ref("subject"), word("action", "name"), ref("resource"))
+    return RecordedQuestion(ref("subject"), word("action", "name"), ref("resource"))

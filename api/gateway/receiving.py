@@ -23,7 +23,7 @@ from api.gateway.proxies import Proxies
 from api.gateway.refusals import common_headers, refusal
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.ops.meters import METHODS, meters
-from authz.record import DecisionLog, Waiting
+from authz.record import DecisionLog, PendingRows
 
 MOST_RECEIVING = 1000
 """Requests of a process whose bodies are still coming; beyond them the oldest is given up."""
@@ -180,8 +180,8 @@ class Gateway:
         if late:
             self._finish(request, _refusal(request.scope, _BUSY, request.kind))
             return
-        holding: AbstractContextManager[list[Waiting]]
-        holding = self._log.holding() if request.kind == EVALUATION else nullcontext([])
+        holding: AbstractContextManager[list[PendingRows]]
+        holding = self._log.deferring_commits() if request.kind == EVALUATION else nullcontext([])
         with holding as recorded:
             response = self._response(request)
         if recorded:
@@ -196,11 +196,11 @@ class Gateway:
             _log.exception("the application failed: %s %s", request.scope["method"], request.kind)
             return _refusal(request.scope, _FAILED, request.kind)
 
-    def _held(self) -> list[tuple[Request, Response, list[Waiting]]]:
+    def _held(self) -> list[tuple[Request, Response, list[PendingRows]]]:
         """Return the responses of this thread whose records are not yet committed."""
         if not hasattr(self._own, "held"):
             self._own.held = []
-        held: list[tuple[Request, Response, list[Waiting]]] = self._own.held
+        held: list[tuple[Request, Response, list[PendingRows]]] = self._own.held
         return held
 
     def _commit(self) -> None:

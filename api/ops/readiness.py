@@ -15,7 +15,14 @@ from pathlib import Path
 
 import peewee
 
-from authz.database import Database, PostgresqlDatabase, SqliteDatabase, answering, known_version, schema_version
+from authz.database import (
+    Database,
+    PostgresqlDatabase,
+    SqliteDatabase,
+    database_connection,
+    known_version,
+    schema_version,
+)
 from authz.errors import Unavailable
 
 CLOCK_TOLERANCE = 5.0
@@ -85,7 +92,7 @@ class Readiness:
 
     def _schema(self) -> None:
         found = schema_version(self.database)
-        with answering(self.database):
+        with database_connection(self.database):
             self.database.execute_sql("SELECT id FROM subscription LIMIT 1").fetchone()
         if found != known_version():
             raise Unavailable(_OTHER_SCHEMA.format(found, known_version()))
@@ -101,7 +108,7 @@ class Readiness:
             if time.monotonic() - self._written < _FRESH:
                 return
             try:
-                with self._briefly(), answering(self.database), self.database.atomic():
+                with self._briefly(), database_connection(self.database), self.database.atomic():
                     self.database.execute_sql(_WRITE.format(self.database.param), ("readyz",))
             except Unavailable as error:
                 if not (self.database.dialect == "sqlite" and "locked" in str(error)):
@@ -110,11 +117,13 @@ class Readiness:
 
     def _briefly(self) -> AbstractContextManager[None]:
         """Wait for SQLite's write lock as long as a probe may take."""
-        return self.database.patience(_PATIENCE) if isinstance(self.database, SqliteDatabase) else nullcontext()
+        return (
+            self.database.write_lock_timeout(_PATIENCE) if isinstance(self.database, SqliteDatabase) else nullcontext()
+        )
 
     def _near(self) -> None:
         if isinstance(self.database, PostgresqlDatabase):
-            with answering(self.database):
+            with database_connection(self.database):
                 asked = self.database.execute_sql("SELECT extract(epoch FROM clock_timestamp())::float8")
                 apart = asked.fetchone()[0] - self.clock().timestamp()
             if abs(apart) > CLOCK_TOLERANCE:

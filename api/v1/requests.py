@@ -15,8 +15,8 @@ from api.request_context import body
 from authz.domain import MEMBERSHIP_ROLES, parse_instant
 from authz.errors import InvalidInput, NotFound
 from authz.operations.transaction import MOST_AT_ONCE
-from authz.policy.plan import Place
-from authz.texts import LONGEST_SORT_KEY, is_named, parse_number
+from authz.policy.plan import PagePosition
+from authz.texts import LONGEST_SORT_KEY, is_stored_id, parse_number
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST = 200
@@ -228,14 +228,14 @@ def cursor(last: str) -> str:
     return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
 
 
-def cursor_after(place: Place, following: tuple[str, str] | None) -> str | None:
+def cursor_after(place: PagePosition, following: tuple[str, str] | None) -> str | None:
     """The cursor of the next page of a list that begins at a place; None if there is no more."""
     if following is None:
         return None
     return cursor("\n".join(("name", *following)) if place.by_name else following[1])
 
 
-def place(limit: int) -> Place:
+def place(limit: int) -> PagePosition:
     """Return the place at which a page of a list begins, by the parameters `sort` and `cursor`.
 
     Raises `InvalidInput` for a cursor that was made for another order.
@@ -244,18 +244,18 @@ def place(limit: int) -> Place:
     if request.args.get("sort", "name") not in ("name", "id"):
         raise InvalidInput("sort: name or id")
     if not by_name or not request.args.get("cursor"):
-        return Place(limit, after(), by_name=by_name)
+        return PagePosition(limit, after(), by_name=by_name)
     kind, _, rest = _decoded().partition("\n")
     key, _, last = rest.rpartition("\n")
-    if kind != "name" or not is_named(last) or len(key) > LONGEST_SORT_KEY or "\0" in key:
+    if kind != "name" or not is_stored_id(last) or len(key) > LONGEST_SORT_KEY or "\0" in key:
         raise InvalidInput("cursor: is none that was given out")
-    return Place(limit, last, key)
+    return PagePosition(limit, last, key)
 
 
 def after() -> str:
     """What the request's `cursor` says. Raises `InvalidInput` for one that is none of ours."""
     last = _decoded()
-    if last and not is_named(last):
+    if last and not is_stored_id(last):
         raise InvalidInput("cursor: is none that was given out")
     return last
 

@@ -158,7 +158,7 @@ def patients() -> Response:
         raise InvalidInput("role: owner or viewer")
     place = v1_requests.place(v1_requests.limit())
     rows, following = practitioner_queries.patients(
-        pdp(), practitioner(), place, q=v1_requests.search(), role=role, left=v1_requests.truth("left")
+        pdp(), practitioner(), place, q=v1_requests.search(), role=role, orphaned=v1_requests.truth("left")
     )
     items = [{**row, "until": _until(row["until"])} for row in rows]
     return _json({"items": items, "next": v1_requests.cursor_after(place, following)})

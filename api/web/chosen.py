@@ -53,7 +53,7 @@ class Touched:
 
 def one(patient: str, *actions: str) -> Chosen:
     """One patient that allows one of these actions. Raises `NotFound` and `Denied`."""
-    row = practitioner_queries.patient(pdp(), sessions.actor(), patient, overseen=True)
+    row = practitioner_queries.patient(pdp(), sessions.actor(), patient, or_list_access=True)
     allowed = frozenset(actions) & set(row["actions"])
     if not allowed:
         raise Denied(actions[0])

@@ -33,7 +33,7 @@ def members(subscription: str) -> Response:
 def handover(subscription: str) -> Response:
     """The patients of those who work here no more."""
     place = v1_requests.place(PAGE)
-    rows, more = manager_queries.left(pdp(), sessions.actor(), subscription, place)
+    rows, more = manager_queries.orphaned_patients(pdp(), sessions.actor(), subscription, place)
     people = practitioner_queries.people(pdp(), [row["owner"] for row in rows])
     listed = [{**row, "owner": people[row["owner"]]["name"]} for row in rows]
     following = v1_requests.cursor_after(place, more)

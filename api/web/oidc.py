@@ -27,9 +27,9 @@ from requests import ConnectionError, RequestException, Timeout  # noqa: A004 - 
 
 from api.request_context import now
 from api.web.session import LOOPBACK
-from authz.callers.outbound import bound
+from authz.callers.outbound import limit_time
 from authz.callers.provider_keys import ProviderKeys
-from authz.callers.signed_tokens import BadToken, Verifier, describe_fault, verified_login
+from authz.callers.signed_tokens import BadToken, SignatureVerifier, describe_fault, verified_login
 from authz.callers.tokens import parse_algorithms
 from authz.errors import CaregrantError, Unavailable
 from authz.private_files import read_secret
@@ -55,7 +55,7 @@ class _Session(OAuth2Session):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        bound(self, _SECONDS)
+        limit_time(self, _SECONDS)
 
 
 class _Client(FlaskOAuth2App):  # type: ignore[misc]
@@ -64,7 +64,7 @@ class _Client(FlaskOAuth2App):  # type: ignore[misc]
     client_cls = _Session
     issuer = ""
     algorithms: tuple[str, ...] = ()
-    _verifier: Verifier | None = None
+    _verifier: SignatureVerifier | None = None
 
     def load_server_metadata(self) -> Any:
         """Read the provider's metadata, once. Raises `Unavailable` for another issuer's (OpenID Discovery 4.3)."""
@@ -85,7 +85,7 @@ class _Client(FlaskOAuth2App):  # type: ignore[misc]
 
     def _verify(self, id_token: object) -> Any:
         if self._verifier is None:
-            self._verifier = Verifier(ProviderKeys(self.load_server_metadata()["jwks_uri"]), self.algorithms)
+            self._verifier = SignatureVerifier(ProviderKeys(self.load_server_metadata()["jwks_uri"]), self.algorithms)
         return self._verifier.verify(str(id_token), now())
 
 

@@ -32,7 +32,7 @@ def patients() -> Response:
 def patient(patient: str) -> Response:
     """One patient: what one may do, and who has access."""
     actor = sessions.actor()
-    row = practitioner_queries.patient(pdp(), actor, patient, overseen=True)
+    row = practitioner_queries.patient(pdp(), actor, patient, or_list_access=True)
     lists = "list_access" in row["actions"]
     access = (
         manager_queries.who_has_access(pdp(), actor, patient)

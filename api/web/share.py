@@ -100,7 +100,7 @@ def _form(those: Chosen, error: CaregrantError | None = None) -> Response:
 def end_share(patient: str, grant: str) -> Response:
     """End a share, or give up one's own; asked once more first."""
     actor, number = sessions.actor(), row_number(grant)
-    row = practitioner_queries.patient(pdp(), actor, patient, overseen=True)
+    row = practitioner_queries.patient(pdp(), actor, patient, or_list_access=True)
     lists = "list_access" in row["actions"]
     access = (
         manager_queries.who_has_access(pdp(), actor, patient)

@@ -20,7 +20,7 @@ from authz import operations
 from authz.domain import Row
 from authz.errors import BatchRefused, CaregrantError, Conflict, InvalidInput, NotEligible, SelfTarget
 from authz.queries import practitioner as practitioner_queries
-from authz.texts import matches
+from authz.texts import matches_search
 
 REFUSED = (BatchRefused, Conflict, InvalidInput, NotEligible, SelfTarget)
 """What a form tells beside its fields; whatever else is refused has a page of its own."""
@@ -89,7 +89,7 @@ def _list(those: Chosen) -> tuple[Touched, list[Row]]:
     colleagues = chosen.colleagues(those)
     touched = chosen.touched(those, colleagues)
     receivers = [one for one in colleagues if one["id"] not in touched.owners]
-    return touched, [one for one in receivers if matches(one["search_key"], search())]
+    return touched, [one for one in receivers if matches_search(one["search_key"], search())]
 
 
 def _form(those: Chosen, error: CaregrantError | None = None) -> Response:

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from authz.database import Database, SqliteDatabase
-from authz.models import MODELS, Answer, Patient, Practitioner, Secret, Spent
+from authz.models import MODELS, IdempotentResponse, Patient, Practitioner, RequestCount, Secret
 
 NAMES = {"practitioner": ("name", "search_key"), "patient": ("name", "reference", "search_key")}
 """The columns that hold names, by table."""
 
-_SECRETS: tuple[Any, ...] = (Answer, Secret, Spent)
+_SECRETS: tuple[Any, ...] = (IdempotentResponse, Secret, RequestCount)
 _SECRET_TABLES = tuple(one._meta.table_name for one in _SECRETS)
 _HIDDEN = {**NAMES, "client": ("key_hash",)}
 _RECORD = ("event", "leaf", "node", "tree", "personal_secret")

@@ -21,15 +21,15 @@ from authz.audit.exported_decisions import DecisionLog
 from authz.audit.integrity.checkpoints import trusted
 from authz.audit.integrity.verification import Verification, verification
 from authz.audit.permissions import fence, names_readable
-from authz.database import Database, answering, close_all, connect, masked_url, pending
+from authz.database import Database, close_all, connect, database_connection, masked_url, pending_migrations
 from authz.domain import from_micros, parse_instant, to_micros
 from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.models import PolicyText
-from authz.policy.compiler import Vocabulary, load, vocabulary
+from authz.policy.compiler import Schema, load, read_schema
 from authz.policy.pdp import PDP
-from authz.record import Actor, NewEvent, append, count_waiting
+from authz.record import Actor, NewEvent, append, drain_or_count
 from authz.settings import Settings
-from authz.texts import shown
+from authz.texts import quote_value
 
 When = datetime | str | None
 """An instant: aware, RFC 3339, or a plain date such as ``2026-03-01``, which begins at midnight of the time zone."""
@@ -99,13 +99,13 @@ class Audit:
         return self.pdp.in_force(self.now)
 
     @property
-    def vocabularies(self) -> list[Vocabulary]:
+    def vocabularies(self) -> list[Schema]:
         """The types of today's policy, and of each that served and is kept: the record speaks of all of them."""
         if "vocabularies" not in self.known:
             kept = PolicyText.select(PolicyText.files).tuples().iterator(self.database)
             declared = {str(files.get("types.toml", "")) for (files,) in kept if isinstance(files, dict)}
             self.known["vocabularies"] = [self.pdp.policy.types, *_understood(sorted(declared))]
-        vocabularies: list[Vocabulary] = self.known["vocabularies"]
+        vocabularies: list[Schema] = self.known["vocabularies"]
         return vocabularies
 
     @property
@@ -121,7 +121,7 @@ class Audit:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """One state of the database, whatever others write meanwhile."""
-        with answering(self.database), self.database.atomic():
+        with database_connection(self.database), self.database.atomic():
             yield
 
     def rows(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
@@ -156,7 +156,7 @@ class Audit:
         """Whether the record is whole, verified once for this audit."""
         if "verification" not in self.known:
             known = trusted(self.checkpoint_key)
-            with answering(self.database), names_readable(self.database):  # only hashed
+            with database_connection(self.database), names_readable(self.database):  # only hashed
                 self.known["verification"] = verification(self.database, *known, self.url, datetime.now(UTC))
         found: Verification = self.known["verification"]
         return found
@@ -164,7 +164,7 @@ class Audit:
     def record(self, kind: str, body: Mapping[str, Any], *, patient: str = "", reason: str = "") -> None:
         """Record that something was read, before it is given. Raises `Unavailable`."""
         told = NewEvent(kind, "", {"reader": self.reader, **body}, patient, reason)
-        with answering(self.writing), self.writing.atomic():
+        with database_connection(self.writing), self.writing.atomic():
             append(self.writing, Actor("", datetime.now(UTC)), [told])
 
     def local(self, at: datetime) -> str:
@@ -207,11 +207,11 @@ def open_audit(
     writing = connect(chosen.database)
     if writing.dialect == "sqlite" and not Path(str(writing.database)).is_file():
         raise Unavailable(f"there is no database at {writing.database}; make one with: caregrant migrate")
-    lacking = pending(writing)
+    lacking = pending_migrations(writing)
     if lacking:
         close_all(writing)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
-    waiting = count_waiting(writing)
+    waiting = drain_or_count(writing)
     if waiting:
         raise Unavailable(f"{waiting} answers wait in {writing.database}-answers: another process holds the database")
     close_all(writing)
@@ -222,11 +222,11 @@ def open_audit(
     return Audit(reading, writing, pdp, chosen.database, now, zone, who, log, key, present, chosen.letters)
 
 
-def _understood(declarations: Iterable[str]) -> Iterator[Vocabulary]:
+def _understood(declarations: Iterable[str]) -> Iterator[Schema]:
     """The vocabularies of declarations, without those that this release does not understand any more."""
     for text in declarations:
         with suppress(PolicyRefused):
-            yield vocabulary(text)
+            yield read_schema(text)
 
 
 def time_zone(name: str) -> ZoneInfo:
@@ -234,7 +234,7 @@ def time_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"tz: {shown(name)} is not a time zone such as UTC or Europe/Helsinki") from error
+        raise InvalidInput(f"tz: {quote_value(name)} is not a time zone such as UTC or Europe/Helsinki") from error
 
 
 def instant(name: str, value: object, tz: ZoneInfo) -> datetime:
@@ -249,7 +249,7 @@ def instant(name: str, value: object, tz: ZoneInfo) -> datetime:
     except InvalidInput as error:
         raise InvalidInput(f"{name}: {error}, nor a day such as 2026-03-01") from error
     except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"{name}: {shown(value)} is not a day that exists") from error
+        raise InvalidInput(f"{name}: {quote_value(value)} is not a day that exists") from error
 
 
 def offset_spans(begin: int, end: int, tz: ZoneInfo) -> Iterator[tuple[int, int, int]]:

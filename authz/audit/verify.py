@@ -103,7 +103,7 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
     return tree.root
 
 
-def included(root: bytes, size: int, number: int, leaf: bytes, path: list[bytes]) -> bool:
+def is_included(root: bytes, size: int, number: int, leaf: bytes, path: list[bytes]) -> bool:
     """Whether `path` proves that `leaf` is leaf `number` of the tree (RFC 9162, 2.1.3.2)."""
     if not 0 <= number < size:
         return False
@@ -121,7 +121,7 @@ def included(root: bytes, size: int, number: int, leaf: bytes, path: list[bytes]
     return last == 0 and node == root
 
 
-def consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: list[bytes]) -> bool:
+def is_consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: list[bytes]) -> bool:
     """Whether `path` proves that the tree of `new` leaves begins with that of `old` (RFC 9162, 2.1.4.2)."""
     if old == new:
         return not path and old_root == new_root
@@ -151,14 +151,14 @@ def consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: list[
 
 
 @dataclass(frozen=True)
-class Key:
+class VerifierKey:
     """A log's public key, as it is given out: ``name+id+base64(1 || key)``. Each tree signs as ``name/tree``."""
 
     name: str
     public: bytes
 
     @classmethod
-    def parse(cls, text: str) -> "Key":
+    def parse(cls, text: str) -> "VerifierKey":
         """Raises `Malformed`."""
         name, _, rest = text.strip().partition("+")
         said, _, body = rest.partition("+")
@@ -170,9 +170,9 @@ class Key:
             raise Malformed("this is no verifier key (Ed25519) of the form name+id+key")
         return cls(name, raw[1:])
 
-    def of_tree(self, origin: str) -> "Key":
+    def of_tree(self, origin: str) -> "VerifierKey":
         """The same key under the name that a tree signs as: other tools of C2SP compare the names."""
-        return Key(origin, self.public)
+        return VerifierKey(origin, self.public)
 
     def __str__(self) -> str:
         encoded = base64.b64encode(_ED25519 + self.public).decode()
@@ -209,7 +209,7 @@ class Note:
             raise Malformed(f"this is no checkpoint, or {why}") from error
         return cls(origin, int(size), root, body + "\n", signatures)
 
-    def signed_by(self, key: Key) -> str:
+    def signed_by(self, key: VerifierKey) -> str:
         """What is wrong with the signature, or nothing."""
         mine = key_id(self.origin, key.public)
         if not self.origin.startswith(f"{key.name}/"):
@@ -243,7 +243,7 @@ def text_of(data: bytes) -> str:
     return text.removeprefix("\ufeff")
 
 
-def notes_in(text: str) -> list[Note]:
+def parse_notes(text: str) -> list[Note]:
     """Parse the checkpoints of a file that holds one after another. Raises `Malformed` for a damaged file."""
     notes: list[list[str]] = []
     signing = False
@@ -277,7 +277,7 @@ class Finding:
 
 
 @dataclass
-class Tree:
+class LogTree:
     """One tree of a log, as far as it was read. `proven` leaves lie under a checkpoint that can be believed: signed by
     the key of the caller, or kept by the caller. `newest` is when the last of these leaves was recorded.
     """
@@ -298,7 +298,7 @@ class Tree:
         return self.grown.size - self.proven
 
 
-class Verdict(NamedTuple):
+class LogVerdict(NamedTuple):
     """What a verification is worth: a word, its colour, a sentence with the reason, a command's exit code."""
 
     word: str
@@ -315,13 +315,13 @@ _COLOURS = {VERIFIED: "green", PARTLY: "amber", NOT: "red"}
 _EXIT_CODES = {VERIFIED: 0, PARTLY: 3, NOT: 1}
 
 
-def make_verdict(word: str, sentence: str) -> Verdict:
+def make_verdict(word: str, sentence: str) -> LogVerdict:
     """The verdict of one of the three words."""
-    return Verdict(word, _COLOURS[word], sentence, _EXIT_CODES[word])
+    return LogVerdict(word, _COLOURS[word], sentence, _EXIT_CODES[word])
 
 
 @dataclass
-class Report:
+class LogReport:
     """What was checked and found.
 
     `facts` stand and are what the events tell; None: the export is of a version that held none. `unread` kinds of them
@@ -330,7 +330,7 @@ class Report:
     decisions are of the months in `drops`: their seals were checked, they themselves could not be.
     """
 
-    trees: list[Tree] = field(default_factory=list)
+    trees: list[LogTree] = field(default_factory=list)
     rows: int = 0
     facts: int | None = None
     unread: list[str] = field(default_factory=list)
@@ -354,7 +354,7 @@ class Report:
         return sum(tree.proven for tree in self.trees)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> LogVerdict:
         """VERIFIED only if every leaf of every tree is proven and nothing waits for a seal."""
         if self.findings:
             more = f" (and {len(self.findings) - 1} more)" if self.findings[1:] else ""
@@ -660,13 +660,13 @@ class Verifier:
     def __init__(
         self,
         kept: Iterable[Note] = (),
-        key: Key | None = None,
+        key: VerifierKey | None = None,
         *,
         apart: "Callable[[Verifier], None] | None" = None,
         write: Callable[[Any], bytes] = canonical,
         now: int | None = None,
     ) -> None:
-        self.report = Report()
+        self.report = LogReport()
         self.absences = Absences(now)
         self._facts = Facts(write)
         self._complete = False
@@ -674,13 +674,13 @@ class Verifier:
         self._write = write
         self._key = key
         self._notes = [(note, "kept") for note in kept]
-        self._tree: Tree | None = None
+        self._tree: LogTree | None = None
         self._due: dict[int, list[tuple[Note, bool]]] = {}
         self._last: dict[str, int] = {}
         self._clock = Clock({})
         self._changed: list[tuple[int, dict[str, Any], str]] = []
 
-    def read(self, lines: Iterable[dict[str, Any]]) -> Report:
+    def read(self, lines: Iterable[dict[str, Any]]) -> LogReport:
         """Everything. Raises `Malformed` for lines that are not those of a log."""
         readers = {
             "log": self._head,
@@ -766,7 +766,7 @@ class Verifier:
 
     def _open(self, line: dict[str, Any]) -> None:
         self._close()
-        self._tree = Tree(line["tree"], line["origin"], line["size"], line["root"])
+        self._tree = LogTree(line["tree"], line["origin"], line["size"], line["root"])
         self._last, self._clock, self._changed, self._due = {}, Clock({}), [], {}
         for note, source in self._notes:
             if note.origin != self._tree.origin:
@@ -872,7 +872,7 @@ class Verifier:
         self.report.findings += tree.findings
         self._tree = None
 
-    def _swapped(self, tree: Tree) -> None:
+    def _swapped(self, tree: LogTree) -> None:
         """Two changed rows that hold each other's content were swapped."""
         for at, (place, one, _) in enumerate(self._changed):
             for _, other, said in self._changed[at + 1 :]:
@@ -883,7 +883,7 @@ class Verifier:
                     return
 
 
-def proven(proof: dict[str, Any], key: Key | None) -> str:
+def proven(proof: dict[str, Any], key: VerifierKey | None) -> str:
     """What a proof proves. Raises `Malformed` where it does not."""
     note = Note.parse(proof["checkpoint"])
     wrong = note.signed_by(key) if key else ""
@@ -893,22 +893,22 @@ def proven(proof: dict[str, Any], key: Key | None) -> str:
     if "old" in proof:
         old = Note.parse(proof["old"])
         wrong = old.signed_by(key) if key else ""
-        if wrong or old.origin != note.origin or not consistent(old.size, old.root, note.size, note.root, path):
+        if wrong or old.origin != note.origin or not is_consistent(old.size, old.root, note.size, note.root, path):
             raise Malformed(f"the tree of {note.size} leaves does not begin with that of {old.size}; {wrong}")
         return f"{note.origin}: the tree of {note.size} leaves begins with that of {old.size}"
     content, row = proof["leaf"], proof.get("row")
-    if not included(note.root, note.size, proof["number"], leaf_hash(canonical(content)), path):
+    if not is_included(note.root, note.size, proof["number"], leaf_hash(canonical(content)), path):
         raise Malformed("the leaf is not in the tree of the checkpoint")
     if row is None:
         return f"{note.origin}: {content['type']} {content['id']} is leaf {proof['number']} of {note.size}"
     path = [bytes.fromhex(one) for one in proof["row_path"]]
     root = bytes.fromhex(content["root"])
-    if not included(root, content["count"], proof["row_number"], leaf_hash(canonical(row)), path):
+    if not is_included(root, content["count"], proof["row_number"], leaf_hash(canonical(row)), path):
         raise Malformed("the decision is not in the batch of its leaf")
     return f"{note.origin}: decision {row['id']} is in leaf {proof['number']} of {note.size}"
 
 
-def described(report: Report) -> Iterator[str]:
+def describe_report(report: LogReport) -> Iterator[str]:
     """A report in lines for a reader; the last is the verdict."""
     for tree in report.trees:
         last = f", the last of {_date(tree.newest)}" if tree.proven else ""
@@ -943,12 +943,12 @@ def _main() -> int:
     parser.add_argument("--proof", help="a file from caregrant audit prove, instead of a log")
     given = parser.parse_args()
     try:
-        key = Key.parse(given.key) if given.key else None
+        key = VerifierKey.parse(given.key) if given.key else None
         if given.proof:
             for line in text_of(Path(given.proof).read_bytes()).splitlines():
                 sys.stdout.write(proven(json.loads(line), key) + "\n")
             return 0
-        kept = notes_in(text_of(Path(given.checkpoint).read_bytes())) if given.checkpoint else []
+        kept = parse_notes(text_of(Path(given.checkpoint).read_bytes())) if given.checkpoint else []
         if not given.log:
             parser.error("name a log or a proof")
         with (
@@ -960,7 +960,7 @@ def _main() -> int:
     except (Malformed, OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"verify: {error}\n")
         return 1
-    for line in described(report):
+    for line in describe_report(report):
         sys.stdout.write(line + "\n")
     return report.verdict.exit_code
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import to_micros
 from authz.errors import InvalidInput, NotFound
 from authz.models import Client, Subscription
 from authz.record import Actor, NewEvent, append
-from authz.texts import parse_stored_id, parse_text, shown
+from authz.texts import parse_stored_id, parse_text, quote_value
 
 SCOPES = {
     "decide": "ask for decisions",
@@ -55,11 +55,11 @@ def add_client(
     wanted = sorted(set(scopes))
     for scope in wanted:
         if scope not in SCOPES:
-            raise InvalidInput(f"{shown(scope)} is no scope; known are {', '.join(SCOPES)}")
+            raise InvalidInput(f"{quote_value(scope)} is no scope; known are {', '.join(SCOPES)}")
     if not wanted:
         raise InvalidInput("an app needs at least one scope")
     key = _new_key()
-    with answering(database), database.atomic():
+    with database_connection(database), database.atomic():
         if subscription is not None:
             found = Subscription.select().where(Subscription.id == parse_stored_id(subscription))
             if not found.exists(database):
@@ -73,7 +73,7 @@ def add_client(
 
 def find_client(database: Database, key: str, *, now: datetime) -> Caller | None:
     """The app that a key belongs to, or None for a key that is unknown or revoked."""
-    with answering(database):
+    with database_connection(database):
         found = database.execute_sql(_FIND[database.dialect], (_hash(key), to_micros(now))).fetchone()
     if found is None:
         return None
@@ -92,14 +92,14 @@ def list_clients(database: Database) -> list[dict[str, Any]]:
         Client.created_at,
         Client.revoked_at,
     )
-    with answering(database):
+    with database_connection(database):
         return list(Client.select(*shown_columns).order_by(Client.id).dicts().execute(database))
 
 
 def rotate_client(database: Database, *, client: int, now: datetime) -> str:
     """A new key for an app; the old one is good for nothing from now on. Raises `NotFound` for one that is not live."""
     key = _new_key()
-    with answering(database), database.atomic():
+    with database_connection(database), database.atomic():
         row = _live(database, client, now)
         Client.update(key_hash=_hash(key)).where(Client.id == client).execute(database)
         append(database, Actor("", now), [_happened("client:rotated", row)])
@@ -108,13 +108,13 @@ def rotate_client(database: Database, *, client: int, now: datetime) -> str:
 
 def revoke_client(database: Database, *, client: int, now: datetime) -> None:
     """Revoke an app's key, at once and for good. Raises `NotFound` for one that is not live."""
-    with answering(database), database.atomic():
+    with database_connection(database), database.atomic():
         _revoke(database, _live(database, client, now), now)
 
 
 def revoke_clients(database: Database, *, name: str, now: datetime) -> int:
     """Revoke every key of the apps with this name, at once; how many there were."""
-    with answering(database), database.atomic():
+    with database_connection(database), database.atomic():
         live = Client.select().where((Client.name == name) & (Client.revoked_at > now))
         found = list(live.dicts().execute(database))
         for row in found:

@@ -104,7 +104,7 @@ def _pools(adapter: BoundedAdapter) -> dict[str, type]:
     }
 
 
-def bound(session: requests.Session, seconds: float) -> None:
+def limit_time(session: requests.Session, seconds: float) -> None:
     """Let a session take part in nothing longer than `seconds`, request by request."""
     for scheme in ("https://", "http://"):
         session.mount(scheme, BoundedAdapter(seconds))
@@ -113,7 +113,7 @@ def bound(session: requests.Session, seconds: float) -> None:
 def get(url: str, seconds: float) -> bytes:
     """Return the body of a successful answer. Raises `requests.RequestException`."""
     with requests.Session() as session:
-        bound(session, seconds)
+        limit_time(session, seconds)
         response = session.get(url, headers={"Accept": "application/json"})
         response.raise_for_status()
         return response.content

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from authz.database import Database, SqliteDatabase, WriteLocked, answering
+from authz.database import Database, SqliteDatabase, WriteLocked, database_connection
 from authz.errors import TooMany, Unavailable
 
 _MINUTE = 60
@@ -80,7 +80,7 @@ class Rates:
         """Add to the caller's sum of this minute; the sum, of every process, or None while SQLite's lock is taken."""
         sql, values = _ADD.replace("?", self._database.param), (caller, minute, requests)
         try:
-            with answering(self._database), _alone(self._database):
+            with database_connection(self._database), _alone(self._database):
                 (total,) = self._database.execute_sql(sql, values).fetchone()
         except Unavailable as error:
             if isinstance(error.__cause__, WriteLocked):
@@ -95,7 +95,7 @@ def _alone(database: Database) -> Iterator[None]:
     if not isinstance(database, SqliteDatabase):
         yield
         return
-    with database.patience(_PATIENCE), database.atomic():
+    with database.write_lock_timeout(_PATIENCE), database.atomic():
         yield
 
 

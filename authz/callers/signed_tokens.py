@@ -30,21 +30,21 @@ class BadToken(CaregrantError):
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedToken:
     """A token with a good signature; what it claims has yet to be judged."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
 
 
-class Verifier:
+class SignatureVerifier:
     """Verifies the signatures of one provider's tokens (RFC 7515), with its keys and the algorithms that count."""
 
     def __init__(self, keys: ProviderKeys, algorithms: Sequence[str]) -> None:
         self._keys = keys
         self._algorithms = tuple(algorithms)
 
-    def verify(self, token: str, now: datetime) -> Verified:
+    def verify(self, token: str, now: datetime) -> VerifiedToken:
         """Verify a signature. Raises `BadToken`, and `Unavailable` without the provider's keys.
 
         A token that is malformed, or of an algorithm that does not count, is refused before the provider is asked.
@@ -83,7 +83,7 @@ def parse_header(token: str, algorithms: Sequence[str]) -> dict[str, Any]:
     return header
 
 
-def decode(token: str, header: Mapping[str, Any], keys: Iterable[Key]) -> Verified:
+def decode(token: str, header: Mapping[str, Any], keys: Iterable[Key]) -> VerifiedToken:
     """Verify a token with each of the keys until one fits. Raises `BadToken`."""
     registry = JWSRegistry(algorithms=[header["alg"]], strict_check_header=False)
     for key in keys:
@@ -93,7 +93,7 @@ def decode(token: str, header: Mapping[str, Any], keys: Iterable[Key]) -> Verifi
             continue
         except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise BadToken("malformed") from error
-        return Verified(dict(decoded.header), dict(decoded.claims))
+        return VerifiedToken(dict(decoded.header), dict(decoded.claims))
     raise BadToken("signature is wrong")
 
 

@@ -17,8 +17,8 @@ from joserfc.jwk import ECKey
 from authz.callers.provider_keys import ProviderKeys, require_keys_in
 from authz.callers.signed_tokens import (
     BadToken,
-    Verified,
-    Verifier,
+    SignatureVerifier,
+    VerifiedToken,
     decode,
     describe_fault,
     parse_header,
@@ -46,7 +46,7 @@ class Tokens:
         self._own = None
         if settings.jwks:
             _require_jwks(settings)
-            self._provider = Verifier(ProviderKeys(settings.jwks), algorithms)
+            self._provider = SignatureVerifier(ProviderKeys(settings.jwks), algorithms)
         elif settings.development_key:
             self._own = signing_key(settings.development_key)
 
@@ -66,7 +66,7 @@ class Tokens:
             raise BadToken(describe_fault(error)) from error
         return verified_login(claims)
 
-    def _verified(self, token: str, now: datetime) -> Verified:
+    def _verified(self, token: str, now: datetime) -> VerifiedToken:
         if self._own is not None:
             return decode(token, parse_header(token, ["ES256"]), [self._own])
         if self._provider is None:
@@ -122,7 +122,7 @@ def signing_key(path: str) -> ECKey:
     return key
 
 
-def sign(settings: Settings, login: str, now: datetime, seconds: int) -> str:
+def sign_token(settings: Settings, login: str, now: datetime, seconds: int) -> str:
     """A token for a login, signed with the development key. Raises `InvalidInput` where there is none."""
     if not settings.development_key:
         raise InvalidInput("set CAREGRANT_DEVELOPMENT_KEY to a file; caregrant serve must know the same one")

@@ -6,17 +6,17 @@ from typing import BinaryIO
 import click
 
 from authz.audit.export.log import names_of_trees, origin_of
-from authz.audit.integrity.checkpoints import Signer, checkpoint, full, trusted
+from authz.audit.integrity.checkpoints import Signer, checkpoint, format_note, trusted
 from authz.audit.integrity.proofs import Proof, prove_consistency, prove_decision, prove_event
 from authz.audit.integrity.verdict import verdict_of
-from authz.audit.integrity.verification import verified
+from authz.audit.integrity.verification import verify_database
 from authz.audit.permissions import statements_for
-from authz.audit.verify import Malformed, described, text_of
+from authz.audit.verify import Malformed, describe_report, text_of
 from authz.cli.audit_export import drop, erase_command, export
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.record import count_waiting, replayed
+from authz.record import drain_or_count, replay_facts
 from authz.texts import parse_number
 
 
@@ -31,7 +31,7 @@ def audit() -> None:
 @setting("database")
 def replay(check: bool, as_json: bool, database: str | None) -> None:
     """Rebuild the facts from the events alone, and tell where the tables say otherwise."""
-    read, differences, unproven = replayed(opened(settings(database=database).database))
+    read, differences, unproven = replay_facts(opened(settings(database=database).database))
     if as_json:
         write_json({"events": read, "differences": [vars(one) for one in differences], "unproven": unproven})
     else:
@@ -74,7 +74,7 @@ def checkpoint_command(checkpoint_key: str | None, database: str | None) -> None
     """
     chosen = settings(checkpoint_key=checkpoint_key, database=database)
     notes = checkpoint(opened(chosen.database), Signer.read(chosen.checkpoint_key), now())
-    click.echo("\n".join(full(note) for note in notes), nl=False)
+    click.echo("\n".join(format_note(note) for note in notes), nl=False)
 
 
 @audit.command("verify")
@@ -98,7 +98,7 @@ def verify(
         remembered, key = trusted(chosen.checkpoint_key)
         known = f"{known}\n{remembered}"
     connected = opened(chosen.database)
-    report = verified(connected, known, key, chosen.database, now(), count_waiting(connected))
+    report = verify_database(connected, known, key, chosen.database, now(), drain_or_count(connected))
     verdict = verdict_of(report)
     if as_json:
         trees = [
@@ -109,7 +109,7 @@ def verify(
         findings = [vars(one) for one in report.findings]
         write_json({"ok": report.ok, **verdict._asdict(), **counted, "trees": trees, "findings": findings})
     else:
-        for line in described(report):
+        for line in describe_report(report):
             click.echo(line)
     sys.exit(verdict.exit_code)
 

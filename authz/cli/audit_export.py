@@ -15,10 +15,10 @@ from authz.audit.integrity.checkpoints import Signer
 from authz.cli.options import now, opened, setting, settings
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.record import Actor, count_waiting
+from authz.record import Actor, drain_or_count
 from authz.record.erasure import erase
 from authz.record.leaves import canonical
-from authz.record.retention import LEAST_YEARS, check_over, drop_month
+from authz.record.retention import LEAST_YEARS, drop_month, require_retention_over
 
 FORMATS = ("log", "parquet", "fhir-r4", "fhir-r5")
 
@@ -46,7 +46,7 @@ def export(form: str, output: str | None, checkpoint_key: str | None, database: 
         return
     if form == "log":
         name = Signer.read(chosen.checkpoint_key).key.name if chosen.checkpoint_key else ""
-        _write(output, log_lines(connected, name, waiting=count_waiting(connected)))
+        _write(output, log_lines(connected, name, waiting=drain_or_count(connected)))
     else:
         _write(output, fhir.resources(connected, "r4" if form == "fhir-r4" else "r5", now()))
 
@@ -102,7 +102,7 @@ def drop(month: str, exported: str, retention: str | None, database: str | None)
     chosen = settings(retention=retention, database=database)
     if chosen.retention < LEAST_YEARS:
         click.echo(f"caregrant: answers are kept for {chosen.retention} years only, less than {LEAST_YEARS}", err=True)
-    check_over(month, chosen.retention, now())
+    require_retention_over(month, chosen.retention, now())
     connected = opened(chosen.database)
     _parquet_module().check_exported(connected, Path(exported), month)
     dropped = drop_month(connected, Actor("", now()), month, chosen.retention)

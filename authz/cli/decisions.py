@@ -78,7 +78,7 @@ def _as_json(told: Explanation, explain: bool) -> dict[str, object]:
         "evaluated_at": format_instant(decision.evaluated_at),
     }
     if explain:
-        said["ways"] = told.told()
+        said["ways"] = told.serialize()
     return said
 
 
@@ -96,7 +96,7 @@ def _say(told: Explanation, explain: bool) -> None:
         click.echo(f"allowed: {', '.join(parts)}")
     else:
         click.echo(f"denied: {REASONS[decision.reason]}")
-    for way in told.ways if explain else ():
+    for way in told.derivations if explain else ():
         click.echo(f"\n{way.rule or 'a rule without a number'} ({'does not permit' if way.unmet else 'permits'})")
         for sentence in way.met:
             click.echo(f"  met    {sentence}")

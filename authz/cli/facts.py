@@ -15,7 +15,7 @@ from authz.importing import ImportReport, import_facts
 from authz.importing.demo import BEGAN, fill, is_demo
 from authz.policy.compiler import load
 from authz.queries.old_ids import outside_the_rule
-from authz.record import Actor, policy_loaded
+from authz.record import Actor, record_policy_loaded
 
 
 @click.command("migrate")
@@ -97,7 +97,7 @@ def demo(serving: bool, port: int, database: str | None, policies: str | None) -
     else:
         moment, policy = now(), load(chosen.policies)
         with connected.atomic():  # its policy is said to have decided from the beginning, so that its past can be asked
-            policy_loaded(connected, Actor("", moment - BEGAN), policy, chosen.policies)
+            record_policy_loaded(connected, Actor("", moment - BEGAN), policy, chosen.policies)
             fill(connected, policy.types, moment)
         click.echo(f"filled {masked_url(chosen.database)} with the demonstration clinic")
     if serving:

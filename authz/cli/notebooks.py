@@ -20,7 +20,7 @@ from authz.cli.options import PORT, as_json, now, setting, settings, write_json
 from authz.database import absolute_url, connect
 from authz.domain import parse_instant
 from authz.errors import ImportRefused, InvalidInput, Unavailable
-from authz.operations import Source, Verdict, review
+from authz.operations import ReviewVerdict, SheetSource, review
 from authz.policy.pdp import open_pdp
 from authz.record import Actor, keep_policy
 
@@ -92,7 +92,9 @@ def _handed_on(database: str | None, policies: str | None, letters: str | None =
     url = absolute_url(chosen.database)
     key = str(Path(chosen.checkpoint_key).absolute()) if chosen.checkpoint_key else ""
     folder = str(Path(chosen.letters).absolute()) if chosen.letters else ""
-    chosen.hand_on(database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key, letters=folder)
+    chosen.export_to_environment(
+        database=url, policies=str(Path(chosen.policies).absolute()), checkpoint_key=key, letters=folder
+    )
     reached = connect(url)
     if reached.dialect == "sqlite" and not Path(str(reached.database)).is_file():
         raise Unavailable(f"there is no database at {reached.database}; make one with: caregrant migrate")
@@ -135,7 +137,7 @@ def review_command(
     chosen = settings(database=database, policies=policies)
     content = file.read(LARGEST + 1)
     verdicts = _verdicts(content)
-    source = Source(hashlib.sha256(content).hexdigest(), chosen.reader or getpass.getuser())
+    source = SheetSource(hashlib.sha256(content).hexdigest(), chosen.reader or getpass.getuser())
     with open_pdp(chosen.database, chosen.policies) as pdp:
         keep_policy(pdp.database, Actor("", now()), pdp.policy)  # what it decides can be asked again
         done = review(
@@ -151,7 +153,7 @@ def _due(text: str) -> datetime:
     return parse_instant(f"{text}T00:00:00Z" if len(text) == 10 else text)
 
 
-def _verdicts(content: bytes) -> list[Verdict]:
+def _verdicts(content: bytes) -> list[ReviewVerdict]:
     """The lines of a decided sheet. Raises `InvalidInput`."""
     needed = ("grant", "standing_share", "patient", "practitioner", "verdict")
     verdicts = []
@@ -160,7 +162,7 @@ def _verdicts(content: bytes) -> list[Verdict]:
         if len(nouns) != 1 or not _NUMBER.fullmatch(cells[nouns[0]]) or int(cells[nouns[0]]) >= 2**63:
             raise ImportRefused(line, "a line has the number of a grant or of a standing share")
         number, verdict = int(cells[nouns[0]]), cells["verdict"].casefold()
-        verdicts.append(Verdict(line, nouns[0], number, cells["patient"], cells["practitioner"], verdict))
+        verdicts.append(ReviewVerdict(line, nouns[0], number, cells["patient"], cells["practitioner"], verdict))
     return verdicts
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import click
 import orjson
 
-from authz.database import Database, close_all, connect, pending
+from authz.database import Database, close_all, connect, pending_migrations
 from authz.domain import parse_instant
 from authz.errors import InvalidInput, Unavailable
 from authz.policy.decision import Ref
-from authz.record import count_waiting
+from authz.record import drain_or_count
 from authz.settings import SETTINGS, Settings
 
 PORT = click.IntRange(1, 65_535)
@@ -92,12 +92,12 @@ def settings(**given: object) -> Settings:
 def opened(url: str) -> Database:
     """The database of a URL, open and up to date. Raises `Unavailable` where migrations are pending."""
     database = connect(url)
-    lacking = pending(database)
+    lacking = pending_migrations(database)
     if lacking:
         close_all(database)
         raise Unavailable(f"the database lacks {', '.join(lacking)}; run: caregrant migrate")
     database.connect(reuse_if_open=True)
-    waiting = count_waiting(database)
+    waiting = drain_or_count(database)
     if waiting:
         click.echo(f"{waiting} answers wait in {database.database}-answers and are not part of what follows", err=True)
     return database

@@ -8,9 +8,9 @@ import click
 from authz.cli.options import as_json, now, opened, setting, settings, write_json
 from authz.database import connect
 from authz.errors import InvalidInput, PolicyUnknown
-from authz.policy.compiler import CompiledPolicy, Query, Writer, clauses, compile_texts, load
+from authz.policy.compiler import CompiledPolicy, Query, SqlWriter, clauses, compile_texts, load
 from authz.policy.history import kept_texts
-from authz.record import Actor, keep_policy, policies_served
+from authz.record import Actor, keep_policy, list_served_policies
 
 
 @click.group()
@@ -61,7 +61,7 @@ def show_policy(
         for name, content in compiled.texts.items():
             click.echo(f"# {name}\n{content}")
         return
-    writer = Writer(compiled.types, connect(chosen.database).dialect) if sql else None  # type: ignore[arg-type]
+    writer = SqlWriter(compiled.types, connect(chosen.database).dialect) if sql else None  # type: ignore[arg-type]
     for (subject, resource), queries in compiled.queries.items():
         kind = compiled.types.types[resource].name
         for one in compiled.actions(resource) or ["(any action)"]:
@@ -79,7 +79,7 @@ def show_policy(
 @setting("database")
 def policy_history(as_json: bool, database: str | None) -> None:
     """Which policy was in force from when to when, from which directory, and whether its text is kept."""
-    periods = policies_served(opened(settings(database=database).database))
+    periods = list_served_policies(opened(settings(database=database).database))
     if as_json:
         write_json([period._asdict() for period in periods])
         return
@@ -94,7 +94,7 @@ def policy_history(as_json: bool, database: str | None) -> None:
 def keep(directory: str, database: str | None) -> None:
     """Keep the text of DIRECTORY, a policy that served before policies were kept, so that `--at` can ask it."""
     compiled, connected = load(directory), opened(settings(database=database).database)
-    if compiled.version not in {period.version for period in policies_served(connected)}:
+    if compiled.version not in {period.version for period in list_served_policies(connected)}:
         raise InvalidInput(f"{directory}: version {compiled.version[:12]} never served this database")
     new = keep_policy(connected, Actor("", now()), compiled)
     click.echo(f"{'kept' if new else 'kept already:'} {compiled.version}")
@@ -105,7 +105,7 @@ def _meant(name: str, database: str) -> CompiledPolicy:
     if Path(name).exists() or not re.fullmatch("[0-9a-f]{8,64}", name):
         return load(name)
     connected = opened(database)
-    versions = {period.version for period in policies_served(connected) if period.version.startswith(name)}
+    versions = {period.version for period in list_served_policies(connected) if period.version.startswith(name)}
     if len(versions) != 1:
         what = "no such version" if not versions else "more than one such version"
         raise InvalidInput(f"{name}: there is no such directory, and {what} served this database")

@@ -1,19 +1,19 @@
 """Where the facts are: SQLite (WAL) or PostgreSQL, chosen by a URL, with the schema's migrations."""
 
-from authz.database.clock import ask_clock
+from authz.database.clock import check_clock
 from authz.database.connection import (
     Database,
     absolute_url,
-    answering,
     close_all,
     connect,
+    database_connection,
     discard_connection,
     gather_statistics,
     migrate,
-    own_connection,
-    pending,
+    pending_migrations,
     pipelined,
     schema_version,
+    unpooled_connection,
     write_back,
 )
 from authz.database.faults import FAULTS, WriteLocked, wrapped
@@ -32,8 +32,8 @@ __all__ = [
     "SqliteDatabase",
     "WriteLocked",
     "absolute_url",
-    "answering",
-    "ask_clock",
+    "database_connection",
+    "check_clock",
     "close_all",
     "connect",
     "discard_connection",
@@ -41,8 +41,8 @@ __all__ = [
     "known_version",
     "masked_url",
     "migrate",
-    "own_connection",
-    "pending",
+    "unpooled_connection",
+    "pending_migrations",
     "pipelined",
     "schema_version",
     "wrapped",

@@ -15,7 +15,7 @@ TOLERANCE_SECONDS = 5
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
-def ask_clock(database: Any) -> Callable[[], None]:
+def check_clock(database: Any) -> Callable[[], None]:
     """Ask PostgreSQL for its clock; what is returned raises `Unavailable` if this process's clock is another.
 
     Inside a pipeline the question is on its way, so that it costs no wait of its own. It is read before the transaction

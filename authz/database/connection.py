@@ -62,24 +62,24 @@ def migrate(database: Database) -> list[str]:
     Raises `Unavailable` for a schema that is newer than this release knows. Raises `InvalidInput`, with nothing done,
     for logins that are not in the form of `normalise_login`.
     """
-    with answering(database):
-        if LOGINS in pending(database):
+    with database_connection(database):
+        if LOGINS in pending_migrations(database):
             require_normal_logins(database)
         with database.migrating():
             names: list[str] = Runner(database, str(MIGRATIONS)).up()
         return names
 
 
-def pending(database: Database) -> list[str]:
+def pending_migrations(database: Database) -> list[str]:
     """Return the names of the migrations that this database lacks. Raises `Unavailable` for a newer schema."""
-    with answering(database):
+    with database_connection(database):
         _require_known(database)
         return [one.name for one in Runner(database, str(MIGRATIONS)).status() if one.path and not one.applied]
 
 
 def schema_version(database: Database) -> str:
     """Return the name of the last migration that was applied; one small query. Raises `Unavailable`."""
-    with answering(database) as connection:
+    with database_connection(database) as connection:
         (last,) = connection.execute("SELECT max(name) FROM schema_migration").fetchone()
     return str(last)
 
@@ -97,7 +97,7 @@ def gather_statistics(database: Database) -> None:
 
     Some milliseconds on SQLite (a sample is read); PostgreSQL does this by itself too, but later.
     """
-    with answering(database), database.atomic():
+    with database_connection(database), database.atomic():
         if database.dialect == "sqlite":
             database.execute_sql("PRAGMA analysis_limit = 1000")
         database.execute_sql("ANALYZE")
@@ -109,12 +109,12 @@ def write_back(database: Database) -> None:
     Others write meanwhile, but for a moment at the end, after which the log begins anew. Nobody is waited for.
     """
     if isinstance(database, SqliteDatabase):
-        with answering(database):
+        with database_connection(database):
             write_back_log(database)
 
 
 @contextmanager
-def answering(database: Database) -> Iterator[Any]:
+def database_connection(database: Database) -> Iterator[Any]:
     """The driver's own connection, opened if need be; what the driver raises becomes `Unavailable`."""
     opened = False
     try:
@@ -150,7 +150,7 @@ def close_all(database: Database) -> None:
         database.close()
 
 
-def own_connection(database: PostgresqlDatabase) -> Any:
+def unpooled_connection(database: PostgresqlDatabase) -> Any:
     """A connection of the driver's outside the pool, for a stream that its reader may leave half-way."""
     with wrapped:
         return database.open_session()

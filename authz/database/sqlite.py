@@ -145,11 +145,11 @@ class SqliteDatabase(peewee.SqliteDatabase):
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
         """Let this thread's transactions wait for the write lock at most so long, instead of the usual time."""
-        before, self._own.patience = self._patience(), int(1000 * seconds)
+        before, self._own.write_lock_timeout = self._patience(), int(1000 * seconds)
         try:
             yield
         finally:
-            self._own.patience = before
+            self._own.write_lock_timeout = before
 
     def _patience(self) -> int:
         return int(getattr(self._own, "patience", _BUSY_MILLISECONDS))

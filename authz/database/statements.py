@@ -22,7 +22,7 @@ def run(database: Database, sql: str, *values: Any) -> Any:
     return database.execute_sql(sql.format(*[database.param] * len(values)), values)
 
 
-def among(database: Database, names: Sequence[str] | Sequence[int]) -> tuple[str, list[Any]]:
+def in_clause(database: Database, names: Sequence[str] | Sequence[int]) -> tuple[str, list[Any]]:
     """The text after a column that compares it with any of `names`, and its values: one value however many there are,
     because a statement takes 32,766 values on SQLite and 65,535 on PostgreSQL.
     """
@@ -33,28 +33,28 @@ def among(database: Database, names: Sequence[str] | Sequence[int]) -> tuple[str
     return "= ANY(%s)", [list(names)]
 
 
-def is_among(database: Database, field: peewee.Field, names: Sequence[str] | Sequence[int]) -> Any:
+def in_condition(database: Database, field: peewee.Field, names: Sequence[str] | Sequence[int]) -> Any:
     """`among` as a condition of a Peewee query."""
-    text, values = among(database, names)
+    text, values = in_clause(database, names)
     return peewee.NodeList((field, peewee.SQL(text, values)))
 
 
-def rows_of(
+def select_in(
     database: Database, sql: str, names: list[str] | list[int], *, lock: bool = False, close: str = ""
 ) -> list[Any]:
     """The rows of a query that ends in a column, for the rows where that column is one of `names`.
 
     `lock` holds the rows until the transaction ends (on SQLite the transaction holds the whole file anyway).
     """
-    return list(ask_rows(database, sql, names, lock="FOR UPDATE" if lock else "", close=close).fetchall())
+    return list(execute_in(database, sql, names, lock="FOR UPDATE" if lock else "", close=close).fetchall())
 
 
-def ask_rows(database: Database, sql: str, names: list[str] | list[int], *, lock: str = "", close: str = "") -> Any:
+def execute_in(database: Database, sql: str, names: list[str] | list[int], *, lock: str = "", close: str = "") -> Any:
     """A cursor on these rows: inside `pipelined`, the query is on its way when this returns. `lock` is PostgreSQL's
     clause that holds the rows until the transaction ends.
     """
     held = f" {lock}" if lock and database.dialect == "postgresql" else ""
-    text, values = among(database, names)
+    text, values = in_clause(database, names)
     return database.execute_sql(f"{sql} {text}{close}{held}", values)
 
 

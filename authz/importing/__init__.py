@@ -15,13 +15,13 @@ from typing import BinaryIO
 
 import peewee
 
-from authz.database import Database, SqliteDatabase, answering, gather_statistics
+from authz.database import Database, SqliteDatabase, database_connection, gather_statistics
 from authz.database.statements import OPERATIONS_LOCK, take_exclusive_lock
 from authz.domain import to_micros
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.importing.lines import Line, parse_line
 from authz.importing.stretch import ImportBatch, Outcome
-from authz.policy.compiler import Vocabulary
+from authz.policy.compiler import Schema
 
 LONGEST_LINE = 1 << 20
 """A longer line is refused without being read to its end."""
@@ -46,7 +46,7 @@ class ImportReport:
 def import_facts(
     database: Database,
     file: BinaryIO,
-    types: Vocabulary,
+    types: Schema,
     *,
     now: datetime,
     progress: Callable[[int], object] | None = None,
@@ -58,7 +58,7 @@ def import_facts(
     """
     report, moment, done = ImportReport(), to_micros(now), 0
     changed: set[tuple[object, ...]] = set()
-    with _at_hand(file) as whole, answering(database), _beginning(database):
+    with _at_hand(file) as whole, database_connection(database), _beginning(database):
         _hold_operations(database)
         for lines, read in _stretches(whole, types):
             stretch = ImportBatch(database, moment, lines, changed)
@@ -110,11 +110,14 @@ def _at_hand(file: BinaryIO) -> Iterator[BinaryIO]:
 @contextmanager
 def _beginning(database: Database) -> Iterator[None]:
     """Begin the import's transaction. On SQLite it waits longer for the write lock than a service does."""
-    with database.patience(_PATIENCE) if isinstance(database, SqliteDatabase) else nullcontext(), database.atomic():
+    with (
+        database.write_lock_timeout(_PATIENCE) if isinstance(database, SqliteDatabase) else nullcontext(),
+        database.atomic(),
+    ):
         yield
 
 
-def _stretches(file: BinaryIO, types: Vocabulary) -> Iterator[tuple[list[Line], int]]:
+def _stretches(file: BinaryIO, types: Schema) -> Iterator[tuple[list[Line], int]]:
     lines: list[Line] = []
     read = number = 0
     while text := file.readline(LONGEST_LINE + 1):

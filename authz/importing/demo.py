@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import format_instant
 from authz.errors import Conflict
 from authz.importing import ImportReport, import_facts
 from authz.models import Event, Subscription
-from authz.policy.compiler import Vocabulary
+from authz.policy.compiler import Schema
 from authz.record import Actor, NewEvent, append
 
 Fact = tuple[str, dict[str, Any]]
@@ -124,9 +124,9 @@ def _document(name: str, **properties: str) -> dict[str, Any]:
     return {"type": "document", "id": name, "properties": properties}
 
 
-def fill(database: Database, types: Vocabulary, now: datetime) -> ImportReport:
+def fill(database: Database, types: Schema, now: datetime) -> ImportReport:
     """Fill an empty database. Raises `Conflict` when it holds a subscription already."""
-    with answering(database):
+    with database_connection(database):
         if Subscription.select().exists(database):
             raise Conflict("this database is not empty; the demonstration clinic needs one of its own")
         told = [fact for fact in facts(now) if fact[0] != "entity" or types.named(fact[1]["type"]) is not None]
@@ -139,6 +139,6 @@ def fill(database: Database, types: Vocabulary, now: datetime) -> ImportReport:
 
 def is_demo(database: Database) -> bool:
     """Whether a database holds the demonstration clinic."""
-    with answering(database):
+    with database_connection(database):
         found: bool = Event.select().where(Event.kind == "demo:filled").exists(database)
         return found

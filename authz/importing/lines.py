@@ -6,10 +6,10 @@ from typing import Any
 
 from authz.domain import FOREVER_MICROS, GRANT_ROLES, MEMBERSHIP_ROLES, normalise_login, parse_instant, to_micros
 from authz.errors import InvalidInput
-from authz.policy.compiler import Vocabulary
-from authz.policy.entity_properties import typed
+from authz.policy.compiler import Schema
+from authz.policy.entity_properties import parse_properties
 from authz.strict_json import parse_object
-from authz.texts import parse_reference, parse_stored_id, parse_text, shown
+from authz.texts import parse_reference, parse_stored_id, parse_text, quote_value
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ def _instant(value: object) -> int:
 
 def _truth(value: object) -> bool:
     if not isinstance(value, bool):
-        raise InvalidInput(f"{shown(value)} is neither true nor false")
+        raise InvalidInput(f"{quote_value(value)} is neither true nor false")
     return value
 
 
@@ -42,7 +42,7 @@ def _reference(value: object) -> str:
 def _one_of(words: tuple[str, ...]) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if not isinstance(value, str) or value not in words:
-            raise InvalidInput(f"{shown(value)} is none of {', '.join(words)}")
+            raise InvalidInput(f"{quote_value(value)} is none of {', '.join(words)}")
         return value
 
     return parse
@@ -50,7 +50,7 @@ def _one_of(words: tuple[str, ...]) -> Callable[[object], str]:
 
 def _properties(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InvalidInput(f"{shown(value)} is not a JSON object")
+        raise InvalidInput(f"{quote_value(value)} is not a JSON object")
     return value
 
 
@@ -94,7 +94,7 @@ _KINDS: dict[str, dict[str, Field]] = {
 _REQUIRED = {kind: [name for name, (_, required) in fields.items() if required] for kind, fields in _KINDS.items()}
 
 
-def parse_line(number: int, text: bytes, types: Vocabulary) -> Line:
+def parse_line(number: int, text: bytes, types: Schema) -> Line:
     """The line as what it says. Raises `InvalidInput` for anything malformed, naming the field."""
     whole = parse_object(text)
     if len(whole) != 1:
@@ -102,17 +102,17 @@ def parse_line(number: int, text: bytes, types: Vocabulary) -> Line:
     ((kind, body),) = whole.items()
     fields = _KINDS.get(kind)
     if fields is None:
-        raise InvalidInput(f"is of the unknown kind {shown(kind)}; known are {', '.join(_KINDS)}")
+        raise InvalidInput(f"is of the unknown kind {quote_value(kind)}; known are {', '.join(_KINDS)}")
     if not isinstance(body, dict):
-        raise InvalidInput(f"{kind} is not a JSON object but {shown(body)}")
+        raise InvalidInput(f"{kind} is not a JSON object but {quote_value(body)}")
     said = _said(kind, body, fields)
     if "until" in fields:
         said.setdefault("until", FOREVER_MICROS)
     if kind == "entity":
         declared = types.named(said["type"])
         if declared is None or not declared.declared:
-            raise InvalidInput(f"types.toml declares no type {shown(said['type'])}")
-        said["properties"], said["links"] = typed(declared, types, said.get("properties", {}))
+            raise InvalidInput(f"types.toml declares no type {quote_value(said['type'])}")
+        said["properties"], said["links"] = parse_properties(declared, types, said.get("properties", {}))
     return Line(number, kind, said)
 
 
@@ -120,7 +120,7 @@ def _said(kind: str, body: Mapping[str, Any], fields: Mapping[str, Field]) -> di
     said = {}
     for name, value in body.items():
         if name not in fields:
-            raise InvalidInput(f"{kind} has the unknown field {shown(name)}; known are {', '.join(fields)}")
+            raise InvalidInput(f"{kind} has the unknown field {quote_value(name)}; known are {', '.join(fields)}")
         try:
             said[name] = fields[name][0](value)
         except InvalidInput as error:

@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import orjson
 
-from authz.database import Database, ask_clock
-from authz.database.statements import insert_rows, rows_of, write_many
+from authz.database import Database, check_clock
+from authz.database.statements import insert_rows, select_in, write_many
 from authz.domain import FOREVER_MICROS, MEMBERSHIP_ROLES, format_micros, from_micros
 from authz.errors import InvalidInput
 from authz.importing.lines import Line
 from authz.models import Entity, Grant, Licence, Membership, Patient, Practitioner, StandingShare, Subscription
 from authz.operations.leaving import PRACTISING, held_shares
-from authz.record import Actor, NewEvent, append, changed, told_entity
+from authz.record import Actor, NewEvent, append, fact_change, serialize_entity
 from authz.texts import parse_id, search_key
 
 Key = tuple[str, ...]
@@ -124,7 +124,7 @@ class _Entity:
         kind, one = key
         life = {"started_at": self.started, "ended_at": ended}
         row = {"type": kind, "id": one, "properties": self.properties, "subscription": self.subscription, **life}
-        return told_entity(row, self.links)
+        return serialize_entity(row, self.links)
 
 
 def _row(noun: str, key: Key, life: _Life) -> dict[str, Any]:
@@ -143,10 +143,10 @@ class ImportBatch:
     """What the database holds about the things that some lines name, and what those lines add."""
 
     def __init__(
-        self, database: Database, now: int, lines: Iterable[Line], changed: set[tuple[Any, ...]] | None = None
+        self, database: Database, now: int, lines: Iterable[Line], fact_change: set[tuple[Any, ...]] | None = None
     ) -> None:
         """`changed` holds what earlier lines of the file changed; it grows."""
-        self._changed = set() if changed is None else changed
+        self._changed = set() if fact_change is None else fact_change
         self._begun: set[tuple[Any, ...]] = set()
         self._database = database
         self._now = now
@@ -156,7 +156,7 @@ class ImportBatch:
         self._renamed: list[tuple[str, str]] = []
         self._people_changed: list[tuple[str, str, str, list[str]]] = []
         self._left: set[tuple[str, str]] = set()
-        ask_clock(database)()
+        check_clock(database)()
         self._load(lines)
 
     # What is there.
@@ -217,7 +217,7 @@ class ImportBatch:
         self.gone = {(kind, one) for kind, one in known if (kind, one) not in self.entities}
 
     def _read(self, sql: str, names: set[str], *, lock: bool = False, close: str = "") -> list[Any]:
-        return rows_of(self._database, sql, sorted(names), lock=lock, close=close) if names else []
+        return select_in(self._database, sql, sorted(names), lock=lock, close=close) if names else []
 
     def _lives(self, noun: str, names: set[str]) -> dict[Key, list[_Life]]:
         """Lives by key, in order; the first of the key is the name looked up."""
@@ -690,7 +690,7 @@ class ImportBatch:
         ]
         loaded = {grant.id for held in self.patients.values() for grant in held.grants}
         numbers = [number for number in dict.fromkeys(numbers) if number not in loaded]
-        rows = rows_of(self._database, f'SELECT {_GRANT} FROM "grant" WHERE id', numbers) if numbers else []
+        rows = select_in(self._database, f'SELECT {_GRANT} FROM "grant" WHERE id', numbers) if numbers else []
         cut = []
         for patient, *columns in rows:
             grant = _Grant(**dict(zip(_GRANT_FIELDS, columns, strict=True)))
@@ -718,20 +718,20 @@ class ImportBatch:
             after = _row(noun, key, life)
             before = _before(after, life)
             verb = "ended" if life.ended <= self._now else "changed"
-            body = changed(noun, before, after, **{noun: str(life.id)})
+            body = fact_change(noun, before, after, **{noun: str(life.id)})
             yield NewEvent(f"{noun}:{verb}", after["subscription"], body)
         for noun in _LIVES:
             for row in (_row(name, key, life) for name, key, life in self._new_lives if name == noun):
                 yield NewEvent(
-                    f"{noun}:imported", row["subscription"], changed(noun, None, row), reason=row.get("reason", "")
+                    f"{noun}:imported", row["subscription"], fact_change(noun, None, row), reason=row.get("reason", "")
                 )
         for patient, grant in ended:
             after = grant.row(patient)
-            body = changed("grant", _before(after, grant), after, grant=str(grant.id))
+            body = fact_change("grant", _before(after, grant), after, grant=str(grant.id))
             verb = "ended" if grant.ended <= self._now else "changed"
             yield NewEvent(f"grant:{verb}", self._clinic_of(patient), body, patient)
         for row in given:
-            body = changed("grant", None, row)
+            body = fact_change("grant", None, row)
             yield NewEvent(
                 "grant:imported", self.patients[row["patient"]].subscription, body, row["patient"], row["reason"]
             )

@@ -13,7 +13,7 @@ from authz.operations.membership import (
     put_subscription,
 )
 from authz.operations.patient import Added, add_patient, edit_patient, end_patient
-from authz.operations.review import Reviewed, Source, Verdict, review
+from authz.operations.review import Reviewed, ReviewVerdict, SheetSource, review
 from authz.operations.share import Shared, end_share, share
 from authz.operations.standing_share import end_standing_share, share_all
 from authz.operations.transfer import Transferred, transfer
@@ -24,10 +24,10 @@ __all__ = [
     "ReplayedResponse",
     "Reviewed",
     "Shared",
-    "Source",
+    "SheetSource",
     "StoredResponse",
     "Transferred",
-    "Verdict",
+    "ReviewVerdict",
     "add_entity",
     "add_patient",
     "edit_patient",

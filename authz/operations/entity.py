@@ -14,10 +14,10 @@ from authz.operations.idempotency import IdempotencyKey
 from authz.operations.transaction import EXCLUSIVE, Change, perform
 from authz.policy.compiler import Type
 from authz.policy.compiler.schema import ToOne
-from authz.policy.entity_properties import typed
+from authz.policy.entity_properties import parse_properties
 from authz.policy.pdp import PDP
-from authz.record import Actor, told_entity
-from authz.texts import is_named, parse_id, parse_stored_id, shown
+from authz.record import Actor, serialize_entity
+from authz.texts import is_stored_id, parse_id, parse_stored_id, quote_value
 
 Leads = dict[str, tuple[str, str]]
 """The type and the id that each relation leads to."""
@@ -55,7 +55,7 @@ def _put(
     declared = _declared(pdp, kind)
     if actor.tenant is None:
         parse_stored_id(one)
-    values, leads = typed(declared, pdp.policy.types, properties)
+    values, leads = parse_properties(declared, pdp.policy.types, properties)
     links = {name: target for name, (_, target) in leads.items()}
 
     def work(change: Change) -> Row:
@@ -66,7 +66,7 @@ def _put(
             parse_id(one)
         for name, ref in leads.items():
             if ref[0] in _STORED and not pdp.exists(ref, tenant=actor.tenant):
-                raise InvalidInput(f"{name}: there is no {ref[0]} {shown(ref[1])}")
+                raise InvalidInput(f"{name}: there is no {ref[0]} {quote_value(ref[1])}")
         owner = _owner(change, leads, before)
         if owner:
             change.enter(owner)
@@ -78,7 +78,7 @@ def _put(
             pk = Entity.insert(**row).execute(change.database)
             for name, (_, target) in leads.items():
                 EntityLink.insert(entity=pk, property=name, type=kind, target=target).execute(change.database)
-            body = {"type": kind, "id": one, "before": None, "after": told_entity(row, links)}
+            body = {"type": kind, "id": one, "before": None, "after": serialize_entity(row, links)}
             change.happened("entity:started", owner, body, _patient(leads))
         if actor.tenant is not None and not pdp.exists((kind, one), now=change.now, tenant=actor.tenant):
             raise InvalidInput("properties: nothing in them leads to the subscription of this key")
@@ -112,7 +112,7 @@ def _open(change: Change, kind: str, one: str) -> tuple[Row | None, dict[str, st
     query = Entity.select().where(Entity.type == kind, Entity.id == one, Entity.ended_at == FOREVER)
     if change.actor.tenant is not None:  # in the statement, so that the time does not tell what another clinic has
         query = query.where(Entity.subscription == change.actor.tenant)
-    row = change.row(query, lock=EXCLUSIVE) if is_named(one) else None
+    row = change.row(query, lock=EXCLUSIVE) if is_stored_id(one) else None
     if row is None:
         return None, {}
     if row["subscription"]:
@@ -166,6 +166,6 @@ def _clinics_of_things(change: Change, leads: Leads) -> set[str]:
 def _end(change: Change, leads: Leads, row: Row, links: dict[str, str]) -> None:
     after = {**row, "ended_at": change.now}
     Entity.update(ended_at=change.now).where(Entity.pk == row["pk"]).execute(change.database)
-    told = {"before": told_entity(row, links), "after": told_entity(after, links)}
+    told = {"before": serialize_entity(row, links), "after": serialize_entity(after, links)}
     body = {"type": row["type"], "id": row["id"], **told}
     change.happened("entity:ended", row["subscription"], body, _patient(leads))

@@ -8,7 +8,7 @@ the practitioner comes back. Ownership stays, for a manager to hand over. A laps
 from collections.abc import Iterator
 
 from authz.database import Database
-from authz.database.statements import is_among
+from authz.database.statements import in_condition
 from authz.domain import Row, to_micros
 from authz.errors import CaregrantError
 from authz.models import Grant, StandingShare
@@ -57,9 +57,9 @@ def end_shares(change: Change, practitioner: str, subscription: str) -> None:
 def _with_owners(change: Change, held: list[tuple[int, str]]) -> Iterator[tuple[Row, str]]:
     """Some grants, each with the owner of its patient: the last one, who is told."""
     database = change.database
-    grants = change.rows(Grant.select().where(is_among(database, Grant.id, [number for number, _ in held])))
+    grants = change.rows(Grant.select().where(in_condition(database, Grant.id, [number for number, _ in held])))
     owned = Grant.select(Grant.patient, Grant.practitioner).where(
-        is_among(database, Grant.patient, [patient for _, patient in held]),
+        in_condition(database, Grant.patient, [patient for _, patient in held]),
         Grant.role == "owner",
         Grant.ended_at > change.now,
     )

@@ -15,7 +15,7 @@ from authz.operations.leaving import PRACTISING, SharesAdded, end_shares, held_s
 from authz.operations.transaction import EXCLUSIVE, Change, in_future, perform
 from authz.policy.pdp import PDP
 from authz.record import Actor
-from authz.texts import is_named, parse_id, parse_stored_id, parse_text, search_key
+from authz.texts import is_stored_id, parse_id, parse_stored_id, parse_text, search_key
 
 T = TypeVar("T")
 _TRIES = 5
@@ -188,7 +188,7 @@ def _known(change: Change, subscription: str, practitioner: str) -> None:
     if change.actor.practitioner or change.actor.tenant is not None:
         here = (Membership.practitioner == practitioner, Membership.subscription == subscription)
         found = Membership.select(Membership.id).where(*here).limit(1)
-    if not is_named(practitioner) or change.row(found) is None:
+    if not is_stored_id(practitioner) or change.row(found) is None:
         raise NotFound
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from authz.database.statements import is_among
+from authz.database.statements import in_condition
 from authz.domain import VERDICTS, Row
 from authz.errors import CaregrantError, ImportRefused
 from authz.models import Grant, Review, StandingShare
@@ -17,7 +17,7 @@ from authz.texts import parse_id
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReviewVerdict:
     """One line of a decided sheet: the share, as the reviewer saw it, and keep or revoke.
 
     `noun` says what `number` is: ``grant`` or ``standing_share``, which is of no one patient.
@@ -44,7 +44,7 @@ class Reviewed:
 
 
 @dataclass(frozen=True)
-class Source:
+class SheetSource:
     """Where verdicts come from: the SHA-256 of the sheet's file, and the account that ran the command."""
 
     sheet: str = ""
@@ -52,7 +52,13 @@ class Source:
 
 
 def review(
-    pdp: PDP, *, actor: Actor, campaign: str, due: datetime, verdicts: Sequence[Verdict], source: Source = Source()
+    pdp: PDP,
+    *,
+    actor: Actor,
+    campaign: str,
+    due: datetime,
+    verdicts: Sequence[ReviewVerdict],
+    source: SheetSource = SheetSource(),
 ) -> Reviewed:
     """Carry out a decided sheet: all of it or nothing, each line recorded with its reviewer (who acts), verdict and
     `source`.
@@ -81,17 +87,19 @@ def review(
     return perform(pdp, actor, work)
 
 
-def _standing(change: Change, verdicts: Sequence[Verdict]) -> dict[int, Row]:
+def _standing(change: Change, verdicts: Sequence[ReviewVerdict]) -> dict[int, Row]:
     """The standing shares that are spoken of, locked before their subscriptions, as those who end them do."""
     numbers = [one.number for one in verdicts if one.noun == "standing_share"]
     found = (
-        StandingShare.select().where(is_among(change.database, StandingShare.id, numbers)).order_by(StandingShare.id)
+        StandingShare.select()
+        .where(in_condition(change.database, StandingShare.id, numbers))
+        .order_by(StandingShare.id)
     )
     return {row["id"]: row for row in change.rows(found, lock=EXCLUSIVE)}
 
 
 def _decide(
-    change: Change, one: Verdict, standing: dict[int, Row], campaign: str, due: datetime, source: Source
+    change: Change, one: ReviewVerdict, standing: dict[int, Row], campaign: str, due: datetime, source: SheetSource
 ) -> None:
     if one.verdict not in VERDICTS:
         raise ImportRefused(one.line, f"the verdict is keep or revoke, not {one.verdict!r}")
@@ -112,7 +120,7 @@ def _decide(
         _revoke(change, one, row, where)
 
 
-def _share(change: Change, one: Verdict, standing: dict[int, Row]) -> tuple[Row, str]:
+def _share(change: Change, one: ReviewVerdict, standing: dict[int, Row]) -> tuple[Row, str]:
     """The live share that a line speaks of, and its subscription."""
     if one.noun == "standing_share":
         row = standing.get(one.number)
@@ -129,7 +137,7 @@ def _share(change: Change, one: Verdict, standing: dict[int, Row]) -> tuple[Row,
     return row, where
 
 
-def _revoke(change: Change, one: Verdict, row: Row, where: str) -> None:
+def _revoke(change: Change, one: ReviewVerdict, row: Row, where: str) -> None:
     standing = one.noun == "standing_share"
     asked = ("manage", ("subscription", where)) if standing else ("end_share", ("patient", one.patient))
     if not change.ask(change.actor.practitioner, *asked).allowed:

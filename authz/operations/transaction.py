@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import peewee
 
-from authz.database import answering, ask_clock, pipelined
+from authz.database import check_clock, database_connection, pipelined
 from authz.database.statements import (
     OPERATIONS_LOCK,
     RECORD_LOCK,
-    among,
-    ask_rows,
+    execute_in,
+    in_clause,
     insert_row,
     insert_rows,
     run,
@@ -38,8 +38,8 @@ from authz.operations.idempotency import IdempotencyKey, ReplayedResponse
 from authz.policy.decision import Decision as Decided
 from authz.policy.decision import Ref
 from authz.policy.pdp import PDP
-from authz.record import NOUNS, Actor, Asked, NewEvent, append, changed, record_decisions
-from authz.texts import is_named
+from authz.record import NOUNS, Actor, NewEvent, RecordedQuestion, append, fact_change, record_decisions
+from authz.texts import is_stored_id
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -90,8 +90,8 @@ class Change:
         self.permitted_before: frozenset[str] = frozenset()
         self.subscriptions: dict[str, str] = {}
         self.entered = ""
-        self._permitted: list[tuple[Asked, Decided]] = []
-        self._refused: list[tuple[Asked, Decided]] = []
+        self._permitted: list[tuple[RecordedQuestion, Decided]] = []
+        self._refused: list[tuple[RecordedQuestion, Decided]] = []
         self._happened: list[NewEvent] = []
         self._notices: list[tuple[Any, ...]] = []
         self._answers: dict[tuple[str, str, Ref], Decided] = {}
@@ -122,11 +122,11 @@ class Change:
         """Lock these patients, in one order for everybody, and hold their subscriptions as they are. Who has the login
         `colleague` is asked with it.
         """
-        wanted = sorted({name for name in names if is_named(name)})
+        wanted = sorted({name for name in names if is_stored_id(name)})
         if not wanted:
             return
         found = self._ask_patients(wanted)
-        some, values = among(self.database, wanted)
+        some, values = in_clause(self.database, wanted)
         held = self._ask_hold(f"IN (SELECT subscription_id FROM patient WHERE id {some})", values, SHARED)
         asked = {} if colleague is None else {colleague: self._ask_person(colleague)}
         self.subscriptions = dict(found.fetchall())
@@ -141,7 +141,7 @@ class Change:
 
     def _ask_patients(self, names: list[str]) -> Any:
         sql = "SELECT id, subscription_id FROM patient WHERE id"
-        return ask_rows(self.database, sql, names, lock=EXCLUSIVE, close=" ORDER BY id")
+        return execute_in(self.database, sql, names, lock=EXCLUSIVE, close=" ORDER BY id")
 
     def enter(self, subscription: str, lock: str = SHARED) -> bool:
         """Hold a subscription: its memberships change before this change or after it, never meanwhile. Return whether
@@ -150,8 +150,8 @@ class Change:
         This change is then no earlier than the last one there: its request may have waited for that.
         """
         self.entered = subscription
-        some, values = among(self.database, [subscription])
-        return is_named(subscription) and self._ask_hold(some, values, lock)()
+        some, values = in_clause(self.database, [subscription])
+        return is_stored_id(subscription) and self._ask_hold(some, values, lock)()
 
     def _ask_hold(self, which: str, values: list[Any], lock: str) -> Callable[[], bool]:
         """Two statements, however many there are and whether or not they are there: the time tells nothing (T1)."""
@@ -182,7 +182,7 @@ class Change:
         same is asked.
         """
         decision = self._answers.pop((who, action, resource), None) or self._decisions([(who, action, resource)])[0]
-        asked = Asked(("practitioner", who), action, resource)
+        asked = RecordedQuestion(("practitioner", who), action, resource)
         (self._permitted if decision.allowed else self._refused).append((asked, decision))
         return decision
 
@@ -278,7 +278,7 @@ class Change:
         if noun in ("grant", "standing_share"):
             row = {"given_by": self.actor.practitioner, "reason": "", "ended_by": "", "end_cause": "", **row}
         row["id"] = insert_row(self.database, NOUNS[noun], row)
-        body = changed(noun, None, row, **{noun: str(row["id"])})
+        body = fact_change(noun, None, row, **{noun: str(row["id"])})
         self.happened(f"{noun}:started", subscription, body, str(columns.get("patient", "")), row.get("reason", ""))
         return row
 
@@ -289,7 +289,7 @@ class Change:
             after |= {"ended_by": self.actor.practitioner, "end_cause": cause}
         columns: Row = {name: after[name] for name in ("ended_at", "ended_by", "end_cause") if name in after}
         update_row(self.database, NOUNS[noun], row["id"], columns)
-        body = changed(noun, row, after, **{noun: str(row["id"])})
+        body = fact_change(noun, row, after, **{noun: str(row["id"])})
         self.happened(f"{noun}:ended", subscription, body, str(row.get("patient", "")))
 
     # The record.
@@ -317,7 +317,7 @@ class Change:
     def close(self) -> None:
         """Write what was gathered, last of all: events take turns."""
         insert_rows(self.database, Notification, _NOTIFIED, self._notices)
-        record_decisions(self.database, self.actor, self._permitted, announced=True)
+        record_decisions(self.database, self.actor, self._permitted, record_locked=True)
         append(self.database, self.actor, self._happened, self.now)
 
     def record_refusals(self) -> None:
@@ -345,7 +345,7 @@ def perform(
     when the lock is theirs, somebody was faster.
     """
     change = Change(pdp, actor)
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         who = ("practitioner", actor.practitioner)
         asked = [(who, action, ("patient", name)) for name in patients if action]
         if manages and actor.practitioner:
@@ -357,7 +357,7 @@ def perform(
         try:
             with pipelined(pdp.database):
                 take_locks(pdp.database, OPERATIONS_LOCK, RECORD_LOCK)
-                same_clock = ask_clock(pdp.database)
+                same_clock = check_clock(pdp.database)
                 if idempotency_key is not None:
                     _claim(change, idempotency_key)
                 change.lock(patients, colleague)

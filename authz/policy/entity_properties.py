@@ -5,15 +5,15 @@ from typing import Any
 
 from authz.domain import parse_instant, to_micros
 from authz.errors import InvalidInput
-from authz.policy.compiler import Type, Vocabulary
+from authz.policy.compiler import Schema, Type
 from authz.policy.compiler.schema import Scalar, ToMany, ToOne
-from authz.texts import parse_stored_id, shown
+from authz.texts import parse_stored_id, quote_value
 
 _LONGEST_PROPERTY = 10_000
 
 
-def typed(
-    declared: Type, types: Vocabulary, properties: Mapping[str, Any]
+def parse_properties(
+    declared: Type, types: Schema, properties: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
     """The values of an entity as they are stored, and its relations as (type, id) by property; null is absent.
 
@@ -24,7 +24,7 @@ def typed(
     for name, value in properties.items():
         prop = declared.properties.get(name)
         if prop is None or isinstance(prop, ToMany) or name == "id":
-            raise InvalidInput(f"{declared.name} has no property {shown(name)}")
+            raise InvalidInput(f"{declared.name} has no property {quote_value(name)}")
         if value is None:
             continue
         try:
@@ -41,7 +41,7 @@ def typed(
 
 def _many(prop: Scalar, value: object) -> list[Any]:
     if not isinstance(value, list):
-        raise InvalidInput(f"{shown(value)} is not a list")
+        raise InvalidInput(f"{quote_value(value)} is not a list")
     return [_scalar(prop.kind, one) for one in value]
 
 
@@ -54,4 +54,4 @@ def _scalar(kind: str, value: object) -> Any:
         return value
     if kind == "integer" and isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
         return value
-    raise InvalidInput(f"{shown(value)} is not a {kind} that can be stored")
+    raise InvalidInput(f"{quote_value(value)} is not a {kind} that can be stored")

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import orjson
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.database.statements import run
 from authz.domain import to_micros
 from authz.errors import PolicyRefused, PolicyUnknown
@@ -34,7 +34,7 @@ def kept_texts(database: Database, version: str) -> dict[str, str] | None:
 
     Raises `PolicyUnknown` for a text that was changed since.
     """
-    with answering(database):
+    with database_connection(database):
         rows = PolicyText.select(PolicyText.files).where(PolicyText.version == version).tuples().execute(database)
         row = next(iter(rows), None)
     if row is None:
@@ -71,7 +71,7 @@ class PolicyHistory(Generic[T]):
 
     def version_at(self, at: datetime) -> str | None:
         """Return the version in force at an instant; None if no service had begun. Raises `PolicyUnknown`."""
-        with answering(self._database):
+        with database_connection(self._database):
             row = run(self._database, _IN_FORCE, to_micros(at)).fetchone()
         if row is None:
             return None

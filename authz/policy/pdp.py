@@ -27,8 +27,8 @@ from authz.database import (
     close_all,
     connect,
     discard_connection,
-    own_connection,
     pending,
+    unpooled_connection,
 )
 from authz.domain import format_instant, to_micros
 from authz.errors import Fault, InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
@@ -36,8 +36,8 @@ from authz.policy.compiler import (
     Clause,
     CompiledPolicy,
     Query,
+    SqlWriter,
     Statement,
-    Writer,
     clauses,
     load,
     restrict_facts_to_tenant,
@@ -45,9 +45,9 @@ from authz.policy.compiler import (
 )
 from authz.policy.decision import Decision, Derivation, Explanation, MatrixEntry, Ref
 from authz.policy.history import PolicyHistory
-from authz.policy.plan import BASIC, Place, Plan, Properties, WrongType
-from authz.settings import shipped
-from authz.texts import is_named
+from authz.policy.plan import BASIC, PagePosition, Plan, Properties, WrongType
+from authz.settings import shipped_folder
+from authz.texts import is_stored_id
 
 _PAIRS_AT_ONCE = 1000
 
@@ -66,7 +66,7 @@ def open_pdp(
     for a database that is missing, cannot be reached or lacks a migration. `limits` are those of PostgreSQL's sessions;
     by default those of a command.
     """
-    directory = shipped("policies") if policies is None else policies
+    directory = shipped_folder("policies") if policies is None else policies
     policy = load(directory)
     if version not in ("", policy.version):
         raise PolicyRefused([Fault(str(directory), 0, 0, f"is of version {policy.version}, not {version}")])
@@ -91,7 +91,7 @@ class PDP:
         self.policy = policy
         self.version = policy.version
         self._clock = clock
-        self._writer = Writer(policy.types, database.dialect)  # type: ignore[arg-type]
+        self._writer = SqlWriter(policy.types, database.dialect)  # type: ignore[arg-type]
         self._plans: dict[tuple[Any, ...], tuple[Plan, tuple[Query, ...]] | None] = {}
         self._explained: dict[tuple[Any, ...], tuple[int, Plan, list[tuple[Query, list[Clause]]]]] = {}
         self._history = PolicyHistory(database, self._by)
@@ -171,7 +171,7 @@ class PDP:
     ) -> Callable[[], Decision]:
         """What waits for a decision: on a connection that is `pipelined`, the question is on its way."""
         found = self._plan("evaluation", subject[0], action, resource[0], tenant)
-        if found is None or not is_named(subject[1]) or not is_named(resource[1]):
+        if found is None or not is_stored_id(subject[1]) or not is_stored_id(resource[1]):
             unknown = self._unknown(subject[0], action, resource[0], now)
             return lambda: unknown
         plan, queries = found
@@ -240,7 +240,7 @@ class PDP:
         pairs: list[Any] = []
         places: list[int] = []
         for place, ((_, who), _, (_, what)) in enumerate(questions):
-            if not is_named(who) or not is_named(what):
+            if not is_stored_id(who) or not is_stored_id(what):
                 continue
             try:
                 pairs.append(plan.beside(who, what, requests[place]))
@@ -297,7 +297,7 @@ class PDP:
         subject: Ref,
         action: str,
         resource_type: str,
-        place: Place,
+        place: PagePosition,
         *,
         now: datetime,
         tenant: str | None = None,
@@ -308,7 +308,7 @@ class PDP:
         """
         question = "listing by name" if place.by_name else "listing by id"
         found = self._plan(question, subject[0], action, resource_type, tenant, without)
-        if found is None or not is_named(subject[1]):
+        if found is None or not is_stored_id(subject[1]):
             return []
         known = {"subject": subject[1], "now": to_micros(now), "tenant": tenant, **place.values()}
         return [(row[0], row[1]) for row in self._rows(found[0], tuple(map(known.get, BASIC)), None)]
@@ -343,7 +343,7 @@ class PDP:
     ) -> list[str]:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InvalidInput("a limit is a number from 0")
-        if found is None or limit == 0 or not all(end is None or is_named(end) for end in ends):
+        if found is None or limit == 0 or not all(end is None or is_stored_id(end) for end in ends):
             return []
         most = (None if self.database.dialect == "postgresql" else -1) if limit is None else min(limit, 2**62)
         try:
@@ -365,7 +365,7 @@ class PDP:
         """The actions that the subject may take on the resource, in the policy's order."""
         pdp, instant = self._resolve(at, now)
         found = pdp._plan("actions", subject[0], "", resource[0], tenant)
-        if found is None or not is_named(subject[1]) or not is_named(resource[1]):
+        if found is None or not is_stored_id(subject[1]) or not is_stored_id(resource[1]):
             return []
         try:
             rows = pdp._rows(found[0], (subject[1], resource[1], instant, tenant), request)
@@ -397,7 +397,7 @@ class PDP:
     def exists(self, one: Ref, *, now: datetime | None = None, tenant: str | None = None) -> bool:
         """Whether there is such a row at an instant; within a subscription, whether it belongs there."""
         found = self.policy.types.named(one[0])
-        if found is None or not is_named(one[1]):
+        if found is None or not is_stored_id(one[1]):
             return False
         key = ("there", found.polar, tenant is not None)
         if key not in self._explained:
@@ -436,7 +436,11 @@ class PDP:
         tenant: str | None,
     ) -> Explanation:
         decision = self._ask(subject, action, resource, now, request, tenant)()
-        if decision.reason not in ("permitted", "denied") or not is_named(subject[1]) or not is_named(resource[1]):
+        if (
+            decision.reason not in ("permitted", "denied")
+            or not is_stored_id(subject[1])
+            or not is_stored_id(resource[1])
+        ):
             return Explanation(decision, ())
         first, plan, ways = self._probes(subject[0], action, resource[0], tenant is not None)
         row = self._rows(plan, (subject[1], resource[1], now, tenant), request)[0]
@@ -551,7 +555,7 @@ class PDP:
         arguments = plan.arguments(values, {})
         try:
             if isinstance(self.database, PostgresqlDatabase):
-                with own_connection(self.database) as connection, connection.cursor() as cursor:
+                with unpooled_connection(self.database) as connection, connection.cursor() as cursor:
                     yield from cursor.stream(plan.sql, arguments)
             else:
                 yield from self.database.connection().execute(plan.sql, arguments)

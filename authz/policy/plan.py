@@ -20,7 +20,7 @@ BASIC = ("subject", "resource", "now", "tenant", "after", "limit", "pairs", "aft
 
 
 @dataclass(frozen=True)
-class Place:
+class PagePosition:
     """Where a page of a list begins, what is searched in the list, and how many rows are wanted.
 
     The list is ordered by sort key and id (`by_name`), or by id alone; the page comes after `key` and `after`. `words`

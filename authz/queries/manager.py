@@ -8,16 +8,16 @@ from datetime import datetime
 
 import peewee
 
-from authz.database import answering
-from authz.database.statements import is_among
+from authz.database import database_connection
+from authz.database.statements import in_condition
 from authz.domain import FOREVER, Row
 from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Patient, Practitioner, StandingShare
 from authz.policy.decision import Decision, Ref
 from authz.policy.pdp import PDP
-from authz.policy.plan import Place
+from authz.policy.plan import PagePosition
 from authz.queries import practitioner as practitioner_queries
-from authz.record import Actor, Asked, record_decisions, searched
+from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from authz.texts import LONGEST_SORT_KEY, sort_key
 
 
@@ -28,7 +28,7 @@ def who_has_access(pdp: PDP, actor: Actor, name: str) -> list[Row]:
     the `standing_share`, the `rule`, and whether they may `view` now: the grant of somebody who left stands still.
     Raises as `practitioner_queries.access`.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         grants = practitioner_queries.access(pdp, actor, name)
         viewers = pdp.search_subjects("practitioner", "view", ("patient", name), now=actor.now)
         holders = [row["practitioner"] for row in grants]
@@ -39,7 +39,7 @@ def who_has_access(pdp: PDP, actor: Actor, name: str) -> list[Row]:
 
 def own_access(pdp: PDP, actor: Actor, name: str) -> Row:
     """Through what the practitioner views a patient: a row as above. Raises `NotFound` unless they view them."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         practitioner_queries.patient(pdp, actor, name)
         held = Grant.select().where(
             Grant.patient == name,
@@ -75,7 +75,10 @@ def _by_rule(pdp: PDP, name: str, who: Sequence[str], now: datetime) -> list[Row
     answers = pdp.evaluate_many(asked, now=now)
     numbers = [one.standing_share for one in answers if one.standing_share is not None]
     found = (
-        StandingShare.select().where(is_among(pdp.database, StandingShare.id, numbers)).dicts().execute(pdp.database)
+        StandingShare.select()
+        .where(in_condition(pdp.database, StandingShare.id, numbers))
+        .dicts()
+        .execute(pdp.database)
     )
     shares = {row["id"]: row for row in found}
     both = zip(who, answers, strict=True)
@@ -107,7 +110,7 @@ def _with_people(pdp: PDP, rows: list[Row]) -> list[Row]:
 
 def managed(pdp: PDP, actor: Actor) -> list[Row]:
     """The subscriptions whose memberships the practitioner manages."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         mine: list[Row] = practitioner_queries.me(pdp, actor)["memberships"]
         asked = [
             (("practitioner", actor.practitioner), "manage", ("subscription", one["subscription"])) for one in mine
@@ -116,12 +119,12 @@ def managed(pdp: PDP, actor: Actor) -> list[Row]:
         return [one for one, decision in zip(mine, answers, strict=True) if decision.allowed]
 
 
-def members(pdp: PDP, actor: Actor, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
+def members(pdp: PDP, actor: Actor, subscription: str, place: PagePosition) -> tuple[list[Row], tuple[str, str] | None]:
     """A page of those who work under a subscription, by name, and the place after it, None if there is no more.
 
     Raises `Denied` for who only works there, and `NotFound` for anybody else.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         _manage(pdp, actor, subscription)
         key = peewee.fn.SUBSTR(Practitioner.search_key, 1, LONGEST_SORT_KEY)
         found = (
@@ -150,15 +153,15 @@ def _manage(pdp: PDP, actor: Actor, subscription: str) -> None:
     resource: Ref = ("subscription", subscription)
     who = ("practitioner", actor.practitioner)
     decision = pdp.evaluate(who, "manage", resource, now=actor.now)
-    record_decisions(pdp.database, actor, [(Asked(who, "manage", resource), decision)])
+    record_decisions(pdp.database, actor, [(RecordedQuestion(who, "manage", resource), decision)])
     if not decision.allowed:
         known = [pdp.evaluate(who, action, resource, now=actor.now).allowed for action in ("receive", "audit")]
         raise Denied("manage") if any(known) else NotFound
 
 
-def left(pdp: PDP, actor: Actor, subscription: str, place: Place) -> tuple[list[Row], tuple[str, str] | None]:
+def left(pdp: PDP, actor: Actor, subscription: str, place: PagePosition) -> tuple[list[Row], tuple[str, str] | None]:
     """A page of the patients whose owner works here no more (T14), and the place after it. Raises as `members`."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         _manage(pdp, actor, subscription)
         return practitioner_queries.patients(pdp, replace(actor, tenant=subscription), place, left=True)
 
@@ -169,7 +172,7 @@ def shares(pdp: PDP, actor: Actor, subscription: str, *, limit: int, after: int 
     Only of patients whose access the practitioner may list. Raises as `members`.
     """
     found: list[Row] = []
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         _manage(pdp, actor, subscription)
         who = ("practitioner", actor.practitioner)
         while len(found) <= limit:
@@ -180,8 +183,8 @@ def shares(pdp: PDP, actor: Actor, subscription: str, *, limit: int, after: int 
             if len(rows) <= limit:
                 break
             after = rows[-1]["id"]
-        asked_all = Asked(who, "list_access", ("patient", ""))
-        record_decisions(pdp.database, actor, [(asked_all, searched(actor, pdp.version))])
+        asked_all = RecordedQuestion(who, "list_access", ("patient", ""))
+        record_decisions(pdp.database, actor, [(asked_all, search_decision(actor, pdp.version))])
         return _with_owners(pdp, actor, found[:limit]), len(found) > limit
 
 
@@ -204,7 +207,7 @@ def _shared_after(pdp: PDP, actor: Actor, subscription: str, size: int, after: i
 
 def _with_owners(pdp: PDP, actor: Actor, rows: list[Row]) -> list[Row]:
     owned = Grant.select(Grant.patient, Grant.practitioner).where(
-        is_among(pdp.database, Grant.patient, [row["patient"] for row in rows]),
+        in_condition(pdp.database, Grant.patient, [row["patient"] for row in rows]),
         Grant.role == "owner",
         Grant.started_at <= actor.now,
         Grant.ended_at > actor.now,

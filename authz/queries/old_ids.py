@@ -5,7 +5,7 @@ from typing import Any
 
 import peewee
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.errors import InvalidInput
 from authz.models import Entity, Patient, Practitioner, Subscription
 from authz.texts import parse_id
@@ -13,7 +13,7 @@ from authz.texts import parse_id
 
 def outside_the_rule(database: Database) -> Iterator[tuple[str, str]]:
     """The kind and the id of everything whose id a path cannot name, or which could not be stored today."""
-    with answering(database):
+    with database_connection(database):
         for model in (Subscription, Practitioner, Patient):
             yield from _outside(database, model._meta.table_name, model.select(model.id))
         yield from _outside(database, "", Entity.select(Entity.type, Entity.id).distinct())

@@ -12,8 +12,8 @@ from authz.database import Database
 from authz.database.statements import run
 from authz.domain import to_micros
 from authz.models import Membership
-from authz.policy.compiler import SORT_KEY, Parameter, listed
-from authz.policy.plan import Place
+from authz.policy.compiler import SORT_KEY, Parameter, page_sql
+from authz.policy.plan import PagePosition
 from authz.record import Actor
 
 PatientKey = tuple[str, str]
@@ -25,7 +25,7 @@ _BY_GRANTS = f"{_AMONG} AND listed.id IN (SELECT held.patient_id FROM {_HELD})"
 _BY_NAMES = f"{_AMONG} AND EXISTS (SELECT 1 FROM {_HELD} AND held.patient_id = listed.id)"
 
 
-def owned(database: Database, actor: Actor, place: Place) -> list[PatientKey]:
+def owned(database: Database, actor: Actor, place: PagePosition) -> list[PatientKey]:
     """The ids with the sort keys, from a place in the list."""
     now = to_micros(actor.now)
     mine = (actor.practitioner, now, now)
@@ -39,12 +39,12 @@ def owned(database: Database, actor: Actor, place: Place) -> list[PatientKey]:
     return list(islice(merge(*pages, key=order), place.limit))
 
 
-def _page(database: Database, sql: str, values: tuple[Any, ...], place: Place) -> list[PatientKey]:
+def _page(database: Database, sql: str, values: tuple[Any, ...], place: PagePosition) -> list[PatientKey]:
     told, given = list(values), place.values()
 
     def hole(parameter: Parameter) -> str:
         told.append(given[parameter.name[0]])
         return "{}"
 
-    rest = listed(hole, by_name=place.by_name, dialect=database.dialect)
+    rest = page_sql(hole, by_name=place.by_name, dialect=database.dialect)
     return [(one, key) for one, key in run(database, f"{sql} AND {rest}", *told).fetchall()]

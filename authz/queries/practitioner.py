@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from authz.database import answering
-from authz.database.statements import is_among, rows_of
+from authz.database import database_connection
+from authz.database.statements import in_condition, select_in
 from authz.domain import FOREVER, Row, normalise_login, to_micros
 from authz.errors import Denied, NotFound
 from authz.models import Grant, Membership, Notification, Patient, Practitioner, StandingShare, Subscription
 from authz.policy.decision import Decision, Ref
 from authz.policy.pdp import PDP
-from authz.policy.plan import Place
+from authz.policy.plan import PagePosition
 from authz.queries.owned_patients import owned
-from authz.record import Actor, Asked, record_decisions, searched
-from authz.texts import describe_patient, matches, words_of
+from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
+from authz.texts import describe_patient, matches_search, search_words
 
 _CHUNK = 500
 _LARGEST_CHUNK = 16_000
@@ -31,13 +31,13 @@ def by_login(pdp: PDP, login: str, tenant: str | None) -> str | None:
     if tenant is not None:  # in the same statement, so that the time does not tell who works elsewhere
         sql += f" AND id IN (SELECT practitioner_id FROM membership WHERE subscription_id = {mark})"
         asked.append(tenant)
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         return next((str(one) for (one,) in pdp.database.execute_sql(sql, asked).fetchall()), None)
 
 
 def me(pdp: PDP, actor: Actor) -> Row:
     """The practitioner and their live memberships of live subscriptions."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         columns = (Practitioner.id, Practitioner.login, Practitioner.name)
         (mine,) = (
             Practitioner.select(*columns).where(Practitioner.id == actor.practitioner).dicts().execute(pdp.database)
@@ -49,7 +49,9 @@ def me(pdp: PDP, actor: Actor) -> Row:
         )
         held = {row["subscription"]: row["role"] for row in lives.dicts().execute(pdp.database)}
         names = (
-            Subscription.select().where(is_among(pdp.database, Subscription.id, list(held))).order_by(Subscription.id)
+            Subscription.select()
+            .where(in_condition(pdp.database, Subscription.id, list(held)))
+            .order_by(Subscription.id)
         )
         clinics = [
             {"subscription": row["id"], "name": row["name"], "role": held[row["id"]]}
@@ -60,7 +62,7 @@ def me(pdp: PDP, actor: Actor) -> Row:
 
 
 def patients(
-    pdp: PDP, actor: Actor, place: Place, *, q: str = "", role: str | None = None, left: bool = False
+    pdp: PDP, actor: Actor, place: PagePosition, *, q: str = "", role: str | None = None, left: bool = False
 ) -> tuple[list[Row], tuple[str, str] | None]:
     """A page of the patients that the practitioner may view, by name, reference and id, or by id alone; and the place
     (sort key and id) after which the next page begins, None if there is no more.
@@ -71,10 +73,10 @@ def patients(
     action, limit = "transfer" if left else "view", place.limit
     found: list[Row] = []
     size = max(limit + 1, _CHUNK) if left else limit + 1
-    place = replace(place, words=tuple(words_of(q)), text=q)
+    place = replace(place, words=tuple(search_words(q)), text=q)
     if q.strip() and not place.words:  # signs alone, none of which is in any key
         place = replace(place, words=(q.strip(),))
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         while len(found) <= limit:
             some = _candidates(pdp, actor, action, role, replace(place, limit=size))
             keys = dict(some)
@@ -91,7 +93,7 @@ def patients(
     return found[:limit], (keys[last], last) if more else None
 
 
-def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: Place) -> list[tuple[str, str]]:
+def _candidates(pdp: PDP, actor: Actor, action: str, role: str | None, place: PagePosition) -> list[tuple[str, str]]:
     """Ids among which the patients asked for are, with their sort keys, in order: what one owns is found by its grants,
     and what one does not own by the rules other than the owner's (R3), so that neither hides among many of the other.
     """
@@ -107,12 +109,12 @@ def _wanted(row: Row, role: str | None, left: bool) -> bool:
 
 def _told(pdp: PDP, actor: Actor, ids: Sequence[str], action: str) -> list[Row]:
     """Patients as the practitioner sees them, in the order of their ids."""
-    rows = Patient.select().where(is_among(pdp.database, Patient.id, list(ids))).order_by(Patient.id)
+    rows = Patient.select().where(in_condition(pdp.database, Patient.id, list(ids))).order_by(Patient.id)
     if actor.tenant is not None:
         rows = rows.where(Patient.subscription == actor.tenant)
     found = list(rows.dicts().execute(pdp.database))
     owned = Grant.select(Grant.patient, Grant.practitioner).where(
-        is_among(pdp.database, Grant.patient, list(ids)),
+        in_condition(pdp.database, Grant.patient, list(ids)),
         Grant.role == "owner",
         Grant.started_at <= actor.now,
         Grant.ended_at > actor.now,
@@ -144,17 +146,17 @@ def _role(owner: str, actor: Actor, action: str) -> str:
     return "viewer" if action == "view" else "manager"
 
 
-def patient(pdp: PDP, actor: Actor, name: str, *, overseen: bool = False) -> Row:
+def patient(pdp: PDP, actor: Actor, name: str, *, or_list_access: bool = False) -> Row:
     """One patient with the actions that the practitioner may take.
 
     Raises `NotFound` unless they may view it; where it is `overseen`, unless they may view it or list its access.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         action = "view"
         try:
             _permit(pdp, actor, ("view",), name)
         except NotFound:
-            if not overseen:
+            if not or_list_access:
                 raise
             action = "list_access"
             _permit(pdp, actor, (action,), name)
@@ -169,7 +171,7 @@ def patient(pdp: PDP, actor: Actor, name: str, *, overseen: bool = False) -> Row
 def actions(pdp: PDP, actor: Actor, names: Sequence[str], *of: str) -> dict[str, set[str]]:
     """Which of these actions the practitioner may take on each of these patients, for a list to offer them."""
     asked = [(("practitioner", actor.practitioner), action, ("patient", name)) for name in names for action in of]
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         answers = pdp.evaluate_many(asked, now=actor.now)
     found: dict[str, set[str]] = {name: set() for name in names}
     for (_, action, (_, name)), decision in zip(asked, answers, strict=True):
@@ -180,24 +182,24 @@ def actions(pdp: PDP, actor: Actor, names: Sequence[str], *of: str) -> dict[str,
 
 def names(pdp: PDP, actor: Actor, ids: Sequence[str]) -> dict[str, str]:
     """How to name those of these patients that the practitioner may know: who view them, or list their access."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         known: set[str] = set()
         for action in ("view", "list_access"):
             asked = [
-                Asked(("practitioner", actor.practitioner), action, ("patient", one))
+                RecordedQuestion(("practitioner", actor.practitioner), action, ("patient", one))
                 for one in sorted(set(ids) - known)
             ]
             answers = pdp.evaluate_many([(one.subject, one.action, one.resource) for one in asked], now=actor.now)
             record_decisions(pdp.database, actor, zip(asked, answers, strict=True))
             known |= {one.resource[1] for one, decision in zip(asked, answers, strict=True) if decision.allowed}
-        which = is_among(pdp.database, Patient.id, sorted(known))
+        which = in_condition(pdp.database, Patient.id, sorted(known))
         named = Patient.select(Patient.id, Patient.name, Patient.reference).where(which).tuples().execute(pdp.database)
         return {one: describe_patient(name, reference) for one, name, reference in named}
 
 
 def access(pdp: PDP, actor: Actor, name: str) -> list[Row]:
     """The live grants of a patient, the owner's first. Raises `NotFound` or, for who may view only, `Denied`."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         _permit(pdp, actor, ("list_access", "view"), name)
         live = Grant.select().where(Grant.patient == name, Grant.started_at <= actor.now, Grant.ended_at > actor.now)
         return list(live.order_by(Grant.role, Grant.id).dicts().execute(pdp.database))
@@ -213,19 +215,21 @@ def _permit(pdp: PDP, actor: Actor, actions: tuple[str, ...], name: str) -> None
 
 
 def _record(pdp: PDP, actor: Actor, action: str, resource: Ref, decision: Decision) -> None:
-    record_decisions(pdp.database, actor, [(Asked(("practitioner", actor.practitioner), action, resource), decision)])
+    record_decisions(
+        pdp.database, actor, [(RecordedQuestion(("practitioner", actor.practitioner), action, resource), decision)]
+    )
 
 
 def _record_search(pdp: PDP, actor: Actor, action: str, resource: Ref, size: int) -> None:
-    asked = Asked(("practitioner", actor.practitioner), action, resource, size=size)
-    record_decisions(pdp.database, actor, [(asked, searched(actor, pdp.version))])
+    asked = RecordedQuestion(("practitioner", actor.practitioner), action, resource, size=size)
+    record_decisions(pdp.database, actor, [(asked, search_decision(actor, pdp.version))])
 
 
 def colleagues(pdp: PDP, actor: Actor, *, name: str | None = None, q: str = "") -> list[Row]:
     """Who may receive a patient that the practitioner may transfer or share; without one, who may receive in any of
     their clinics. Never themselves. Raises `NotFound`.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         if name is not None:
             _permit(pdp, actor, ("list_access", "view"), name)
             resources: list[Ref] = [("patient", name)]
@@ -238,7 +242,7 @@ def colleagues(pdp: PDP, actor: Actor, *, name: str | None = None, q: str = "") 
         found = {who for one in resources for who in pdp.search_subjects("practitioner", "receive", one, now=actor.now)}
         _record_search(pdp, actor, "receive", ("patient", name or ""), len(found - {actor.practitioner}))
         rows = list(people(pdp, sorted(found - {actor.practitioner})).values())
-    return [row for row in rows if matches(row["search_key"], q)]
+    return [row for row in rows if matches_search(row["search_key"], q)]
 
 
 def colleagues_for_all(pdp: PDP, actor: Actor, names: Sequence[str]) -> list[Row]:
@@ -246,14 +250,17 @@ def colleagues_for_all(pdp: PDP, actor: Actor, names: Sequence[str]) -> list[Row
 
     One search for each patient, so the cost grows with their number alone.
     """
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         answers = [
             set(pdp.search_subjects("practitioner", "receive", ("patient", one), now=actor.now)) for one in names
         ]
         sizes = [len(found - {actor.practitioner}) for found in answers]
         who = ("practitioner", "")
-        asked = [Asked(who, "receive", ("patient", one), size=size) for one, size in zip(names, sizes, strict=True)]
-        record_decisions(pdp.database, actor, [(one, searched(actor, pdp.version)) for one in asked])
+        asked = [
+            RecordedQuestion(who, "receive", ("patient", one), size=size)
+            for one, size in zip(names, sizes, strict=True)
+        ]
+        record_decisions(pdp.database, actor, [(one, search_decision(actor, pdp.version)) for one in asked])
     common = set.intersection(*answers) - {actor.practitioner} if answers else set()
     return list(people(pdp, sorted(common)).values())
 
@@ -262,8 +269,8 @@ def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
     """Practitioners by id, in the order of their names."""
     if not names:
         return {}
-    with answering(pdp.database):
-        found = rows_of(
+    with database_connection(pdp.database):
+        found = select_in(
             pdp.database, "SELECT id, login, name, search_key FROM practitioner WHERE id", sorted(set(names))
         )
     columns = ("id", "login", "name", "search_key")
@@ -272,7 +279,7 @@ def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:
 
 def standing_shares(pdp: PDP, actor: Actor) -> list[Row]:
     """The live standing shares that the practitioner gave or was given, where they still work."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         found = StandingShare.select().where(
             (StandingShare.owner == actor.practitioner) | (StandingShare.colleague == actor.practitioner),
             StandingShare.started_at <= actor.now,
@@ -300,7 +307,7 @@ def _notices(pdp: PDP, actor: Actor) -> tuple[Any, Any]:
 
 def notifications(pdp: PDP, actor: Actor, *, unread: bool, limit: int, before: int | None) -> tuple[list[Row], bool]:
     """A page of the practitioner's notices, the newest first; whether there are more."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         found = Notification.select().where(*_notices(pdp, actor)).order_by(Notification.id.desc())
         if unread:
             found = found.where(Notification.read_at == FOREVER)
@@ -312,7 +319,7 @@ def notifications(pdp: PDP, actor: Actor, *, unread: bool, limit: int, before: i
 
 def unread(pdp: PDP, actor: Actor) -> int:
     """How many of the practitioner's last notices are unread."""
-    with answering(pdp.database):
+    with database_connection(pdp.database):
         last = Notification.select(Notification.read_at).where(*_notices(pdp, actor))
         last = last.order_by(Notification.id.desc()).limit(_BELL)
         return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
@@ -320,14 +327,14 @@ def unread(pdp: PDP, actor: Actor) -> int:
 
 def mark_all_read(pdp: PDP, actor: Actor, newest: int) -> None:
     """Mark one's own notices as read, up to the `newest` that was seen."""
-    with answering(pdp.database), pdp.database.atomic():
+    with database_connection(pdp.database), pdp.database.atomic():
         seen = (*_notices(pdp, actor), Notification.read_at == FOREVER, Notification.id <= newest)
         Notification.update(read_at=to_micros(actor.now)).where(*seen).execute(pdp.database)
 
 
 def mark_read(pdp: PDP, actor: Actor, notification: int) -> Row:
     """Mark one's own notice as read; again changes nothing. Raises `NotFound`."""
-    with answering(pdp.database), pdp.database.atomic():
+    with database_connection(pdp.database), pdp.database.atomic():
         mine = (Notification.id == notification, *_notices(pdp, actor))
         unread = Notification.read_at == FOREVER
         Notification.update(read_at=to_micros(actor.now)).where(*mine, unread).execute(pdp.database)

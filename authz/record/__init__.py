@@ -1,41 +1,41 @@
 """The record: what was answered and what was changed, append only. It holds ids, never names or clinical text."""
 
 from authz.record.change_feed import read_events
-from authz.record.decision_log import MODES, DecisionLog, Waiting, keep_log, log_of
-from authz.record.decision_rows import Asked, record_decisions, searched
+from authz.record.decision_log import MODES, DecisionLog, PendingRows, get_decision_log, set_decision_log
+from authz.record.decision_rows import RecordedQuestion, record_decisions, search_decision
 from authz.record.events import KINDS, Actor, NewEvent, append
-from authz.record.facts import NOUNS, changed, told, told_entity
-from authz.record.partitions import make_partitions
-from authz.record.policies import keep_policy, policies_served, policy_loaded
-from authz.record.replay import Difference, replayed
+from authz.record.facts import NOUNS, fact_change, serialize_entity, told
+from authz.record.partitions import create_partitions
+from authz.record.policies import keep_policy, list_served_policies, record_policy_loaded
+from authz.record.replay import Difference, replay_facts
 from authz.record.sealing import seal
-from authz.record.spool import count_waiting, take_in
+from authz.record.spool import drain_or_count, drain_spool
 
 __all__ = [
     "KINDS",
     "MODES",
     "NOUNS",
     "Actor",
-    "Asked",
+    "RecordedQuestion",
     "DecisionLog",
     "Difference",
     "NewEvent",
-    "Waiting",
+    "PendingRows",
     "append",
-    "changed",
-    "count_waiting",
-    "keep_log",
+    "fact_change",
+    "drain_or_count",
+    "set_decision_log",
     "keep_policy",
-    "log_of",
-    "make_partitions",
-    "policies_served",
-    "policy_loaded",
+    "get_decision_log",
+    "create_partitions",
+    "list_served_policies",
+    "record_policy_loaded",
     "read_events",
     "record_decisions",
-    "replayed",
+    "replay_facts",
     "seal",
-    "searched",
-    "take_in",
+    "search_decision",
+    "drain_spool",
     "told",
-    "told_entity",
+    "serialize_entity",
 ]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import format_instant
 from authz.models import Event
 
@@ -15,7 +15,7 @@ def read_events(database: Database, *, after: int, limit: int, subscription: str
     found = Event.select().where(Event.id > after).order_by(Event.id).limit(limit)
     if subscription is not None:
         found = found.where(Event.subscription == subscription)
-    with answering(database):
+    with database_connection(database):
         return [
             {
                 "id": str(event.id),

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from authz.database import Database
-from authz.database.statements import rows_of, write_many
-from authz.models import Erased
-from authz.record.leaves import blob, canonical
+from authz.database.statements import select_in, write_many
+from authz.models import ErasedField
+from authz.record.leaves import canonical, stored_bytes
 
 _PERSON, _STRIPES = 0x70657273, 64  # as authz/migrations/0008_commit_order.py has them
 _FOUND = "SELECT whose, value FROM personal_secret WHERE whose"
@@ -41,12 +41,12 @@ def secrets_of(database: Database, whose: Iterable[str], *, make: bool = False) 
     wanted = sorted(set(whose))
     if not wanted:
         return {}
-    rows = rows_of(database, _FOUND, wanted)
+    rows = select_in(database, _FOUND, wanted)
     if make and len(rows) < len(wanted):
         fresh = sorted(set(wanted) - {name for name, _ in rows})
         write_many(database, _MADE, [(name, secrets.token_bytes(32)) for name in fresh])
-        rows += rows_of(database, _FOUND, fresh)
-    return {name: blob(value) for name, value in rows}
+        rows += select_in(database, _FOUND, fresh)
+    return {name: stored_bytes(value) for name, value in rows}
 
 
 def lock_person(database: Database, whose: str) -> None:
@@ -66,7 +66,7 @@ def commitment(secret: bytes | None, noun: str, row: int, field: str, text: str)
 
 def erased(database: Database, noun: str, first: int, last: int) -> dict[tuple[int, str], str]:
     """The commitments that remain of erased fields of the rows with these ids, by row and field."""
-    found = Erased.select(Erased.row, Erased.field, Erased.commitment).where(
-        Erased.noun == noun, Erased.row.between(first, last)
+    found = ErasedField.select(ErasedField.row, ErasedField.field, ErasedField.commitment).where(
+        ErasedField.noun == noun, ErasedField.row.between(first, last)
     )
     return {(row, field): kept for row, field, kept in found.tuples().execute(database)}

@@ -15,11 +15,11 @@ from typing import Any
 
 import peewee
 
-from authz.database import Database, SqliteDatabase, WriteLocked, answering
+from authz.database import Database, SqliteDatabase, WriteLocked, database_connection
 from authz.database.statements import RECORD_LOCK, take_locks
 from authz.errors import CaregrantError, InvalidInput, Unavailable
 from authz.record.question_tenant import COLUMNS, insert_decisions, record_alone
-from authz.record.spool import Spool, open_spool, take_in_portion
+from authz.record.spool import Spool, drain_portion, open_spool
 
 MODES = {
     "durable": "an answer is committed before it is given: the death of the process loses none",
@@ -43,7 +43,7 @@ PATIENCE_SECONDS = 5.0
 
 
 @dataclass(eq=False)
-class Waiting:
+class PendingRows:
     """Rows that wait for their commit; `done` when it was tried, `error` if it failed."""
 
     rows: Sequence[StoredRow]
@@ -60,7 +60,7 @@ class DecisionLog:
     fsync: bool = True
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _gate: threading.Lock = field(default_factory=threading.Lock)
-    _queue: list[Waiting] = field(default_factory=list)
+    _queue: list[PendingRows] = field(default_factory=list)
     _buffer: "_Buffer | None" = None
     _spool: Spool | None = None
     _own: threading.local = field(default_factory=threading.local)
@@ -73,20 +73,20 @@ class DecisionLog:
         if self.mode == "buffered":
             self._buffer = _Buffer(self._commit)
 
-    def record(self, rows: Sequence[StoredRow], *, announced: bool = False) -> None:
+    def record(self, rows: Sequence[StoredRow], *, record_locked: bool = False) -> None:
         """Record answers; `announced`: their transaction holds `RECORD_LOCK`. Raises `Unavailable`."""
         if not rows or self.mode == "off":
             return
         if self.database.in_transaction():
-            with answering(self.database):
-                if not announced:
+            with database_connection(self.database):
+                if not record_locked:
                     take_locks(self.database, RECORD_LOCK)
                 insert_decisions(self.database, COLUMNS, rows)
         elif self._buffer is not None:
             self._buffer.add(rows)
         else:
-            waiting = Waiting(rows)
-            held: list[Waiting] | None = getattr(self._own, "held", None)
+            waiting = PendingRows(rows)
+            held: list[PendingRows] | None = getattr(self._own, "held", None)
             if held is not None:
                 held.append(waiting)
                 return
@@ -95,9 +95,9 @@ class DecisionLog:
                 raise Unavailable(str(waiting.error)) from waiting.error
 
     @contextmanager
-    def holding(self) -> Iterator[list[Waiting]]:
+    def holding(self) -> Iterator[list[PendingRows]]:
         """A block in which this thread's answers are held back: `commit` them before any of them is given."""
-        held: list[Waiting] = []
+        held: list[PendingRows] = []
         self._own.held = held
         try:
             yield held
@@ -109,7 +109,7 @@ class DecisionLog:
         if self._buffer is not None:
             self._buffer.flush()
 
-    def commit(self, mine: Sequence[Waiting]) -> None:
+    def commit(self, mine: Sequence[PendingRows]) -> None:
         """Commit answers, together with those of other threads. Each of them learns whether it failed."""
         with self._gate:
             self._queue.extend(mine)
@@ -143,7 +143,7 @@ class DecisionLog:
             for one in together:
                 one.done = True
 
-    def _tried(self, one: Waiting) -> CaregrantError | None:
+    def _tried(self, one: PendingRows) -> CaregrantError | None:
         try:
             self._commit(one.rows)
         except Unavailable as error:
@@ -156,7 +156,7 @@ class DecisionLog:
             return
         if time.monotonic() >= self._retry_at:
             try:
-                with self.database.patience(0 if self._retry_at else _PATIENCE):
+                with self.database.write_lock_timeout(0 if self._retry_at else _PATIENCE):
                     self._insert(rows)
             except Unavailable as error:
                 if not isinstance(error.__cause__, WriteLocked):
@@ -174,7 +174,7 @@ class DecisionLog:
 
     def _insert(self, rows: Sequence[StoredRow]) -> None:
         """Commit answers; before them some of those that wait in the spool."""
-        with answering(self.database):
+        with database_connection(self.database):
             if self.database.dialect == "postgresql":
                 record_alone(self.database, COLUMNS, rows, durable=self.fsync)
                 return
@@ -195,7 +195,7 @@ class DecisionLog:
         spool = self._spool_of(self.database)
         if not spool.size():
             return None
-        portion = take_in_portion(self.database, spool)
+        portion = drain_portion(self.database, spool)
 
         def empty() -> None:
             with suppress(Unavailable):  # the answers are in the database, and the next can empty the file
@@ -258,13 +258,13 @@ class _Buffer:
         self._rows, self._failed = [], False
 
 
-def keep_log(database: Database, mode: str, *, fsync: bool) -> DecisionLog:
+def set_decision_log(database: Database, mode: str, *, fsync: bool) -> DecisionLog:
     """Keep the decision log of a database in this way. Raises `InvalidInput` for a mode that there is not."""
     log = database.decision_log = DecisionLog(database, mode, fsync)
     return log
 
 
-def log_of(database: Database) -> DecisionLog:
+def get_decision_log(database: Database) -> DecisionLog:
     """The decision log of a database; durable unless it was said otherwise."""
     found: DecisionLog | None = database.decision_log
-    return keep_log(database, "durable", fsync=True) if found is None else found
+    return set_decision_log(database, "durable", fsync=True) if found is None else found

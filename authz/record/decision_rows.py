@@ -9,7 +9,7 @@ from typing import Any
 from authz.database import Database
 from authz.domain import to_micros
 from authz.policy.decision import Decision, Ref
-from authz.record.decision_log import log_of
+from authz.record.decision_log import get_decision_log
 from authz.record.events import Actor
 
 _LONGEST = 128
@@ -17,7 +17,7 @@ _PURPOSE = re.compile(r"[\w.:/#-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordedQuestion:
     """A question: may this subject do this to this resource?
 
     `purpose` is what the caller gave as `context.purpose`, whatever it is; `size` how many a search found.
@@ -31,7 +31,7 @@ class Asked:
 
 
 def record_decisions(
-    database: Database, actor: Actor, given: Iterable[tuple[Asked, Decision]], *, announced: bool = False
+    database: Database, actor: Actor, given: Iterable[tuple[RecordedQuestion, Decision]], *, record_locked: bool = False
 ) -> None:
     """Record answers to whoever asked (`act`: a practitioner, an app, or both). Searches are `searched`.
 
@@ -39,10 +39,12 @@ def record_decisions(
     returns, together with what other threads answer at that moment (`log`). Raises `Unavailable` if that fails: then
     the answers must not be given.
     """
-    log_of(database).record([_row(actor, asked, decision) for asked, decision in given], announced=announced)
+    get_decision_log(database).record(
+        [_row(actor, asked, decision) for asked, decision in given], record_locked=record_locked
+    )
 
 
-def _row(actor: Actor, asked: Asked, decision: Decision) -> tuple[Any, ...]:
+def _row(actor: Actor, asked: RecordedQuestion, decision: Decision) -> tuple[Any, ...]:
     """The columns of an answer, but for where it belongs (`tenancy`)."""
     return (
         decision.evaluated_micros,
@@ -63,7 +65,7 @@ def _row(actor: Actor, asked: Asked, decision: Decision) -> tuple[Any, ...]:
     )
 
 
-def searched(actor: Actor, policy_version: str, at: datetime | None = None) -> Decision:
+def search_decision(actor: Actor, policy_version: str, at: datetime | None = None) -> Decision:
     """What the record says of a search that was answered, about now or a past instant."""
     return Decision(True, "searched", policy_version, to_micros(at or actor.now))
 

@@ -10,15 +10,24 @@ from typing import Any
 
 import orjson
 
-from authz.database import Database, answering
-from authz.database.statements import insert_rows, is_among
+from authz.database import Database, database_connection
+from authz.database.statements import in_condition, insert_rows
 from authz.errors import InvalidInput, NotFound
-from authz.models import Answer, Decision, Erased, Event, Grant, Patient, PersonalSecret, StandingShare
+from authz.models import (
+    ErasedField,
+    Event,
+    Grant,
+    IdempotentResponse,
+    Patient,
+    PersonalSecret,
+    RecordedDecision,
+    StandingShare,
+)
 from authz.record.append_only import append_only_disabled
 from authz.record.commitments import commitment, lock_person, secrets_of, whose_reason
 from authz.record.events import Actor, NewEvent, append
 from authz.record.sealing import seal
-from authz.texts import parse_number, search_key, shown
+from authz.texts import parse_number, quote_value, search_key
 
 ERASED_NAME = "(erased)"
 """The name of a patient whose name was erased; the id stays, so that the record says whom it is about."""
@@ -40,11 +49,11 @@ def erase(database: Database, actor: Actor, whose: str) -> Erasure:
     """
     kind, _, name = whose.partition(":")
     if kind not in ("practitioner", "patient", "client") or not name:
-        raise InvalidInput(f"{shown(whose)} is not practitioner:ID, patient:ID or client:ID")
+        raise InvalidInput(f"{quote_value(whose)} is not practitioner:ID, patient:ID or client:ID")
     if kind == "client":
         parse_number(name)
     seal(database, actor.now)
-    with answering(database), database.atomic():
+    with database_connection(database), database.atomic():
         lock_person(database, whose)
         secret = secrets_of(database, [whose]).get(whose)
         fields = _erase_names(database, actor, name) if kind == "patient" else 0
@@ -53,13 +62,13 @@ def erase(database: Database, actor: Actor, whose: str) -> Erasure:
         events = decisions = 0
         if kind != "patient":
             events += _erase(database, secret, Event, "address", _asked_by(Event, kind, name))
-            decisions += _erase(database, secret, Decision, "address", _asked_by(Decision, kind, name))
+            decisions += _erase(database, secret, RecordedDecision, "address", _asked_by(RecordedDecision, kind, name))
         if kind == "patient":
             events += _erase(database, secret, Event, "reason", Event.patient == name)
             Grant.update(reason="").where(Grant.patient == name).execute(database)
         elif kind == "practitioner":
             events += _erase(
-                database, secret, Event, "reason", is_among(database, Event.id, _of_shares(database, name))
+                database, secret, Event, "reason", in_condition(database, Event.id, _of_shares(database, name))
             )
             StandingShare.update(reason="").where(StandingShare.owner == name).execute(database)
         PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(database)
@@ -75,7 +84,9 @@ def _erase_names(database: Database, actor: Actor, patient: str) -> int:
     for where, _, reference in found.execute(database):
         erased = {"name": ERASED_NAME, "reference": "", "search_key": search_key(ERASED_NAME, "")}
         Patient.update(erased).where(Patient.id == patient).execute(database)
-        Answer.delete().where(Answer.body.contains(orjson.dumps(patient).decode())).execute(database)
+        IdempotentResponse.delete().where(IdempotentResponse.body.contains(orjson.dumps(patient).decode())).execute(
+            database
+        )
         changed = ["name", "reference"] if reference else ["name"]
         append(database, actor, [NewEvent("patient:changed", where, {"changed": changed}, patient)])
         return len(changed)
@@ -96,7 +107,7 @@ def _erase(database: Database, secret: bytes | None, model: Any, field: str, whi
     noun, column = model._meta.table_name, getattr(model, field)
     found = list(model.select(model.id, column).where(which, column != "").tuples().execute(database))
     kept = [(noun, row, field, commitment(secret, noun, row, field, text)) for row, text in found]
-    insert_rows(database, Erased, ("noun", "row", "field", "commitment"), kept)
+    insert_rows(database, ErasedField, ("noun", "row", "field", "commitment"), kept)
     with append_only_disabled(database, noun, "UPDATE"):
         model.update(**{field: ""}).where(which, column != "").execute(database)
     return len(found)

@@ -154,7 +154,7 @@ def _append(database: Database, rows: list[tuple[Any, ...]]) -> None:
     secrets = secrets_of(database, _whose(numbered), make=True)
     stored = [(*row[:-1], body.decode()) for row, body in zip(numbered, bodies, strict=True)]
     insert_rows(database, Event, EVENT_FIELDS, stored)
-    extend(database, "event", _leaves(told_events(database, numbered, secrets), bodies))
+    extend(database, "event", _leaves(event_leaf_contents(database, numbered, secrets), bodies))
 
 
 def _whose(rows: Iterable[tuple[Any, ...]]) -> set[str]:
@@ -175,7 +175,7 @@ def _leaves(told: Iterable[dict[str, Any]], bodies: Iterable[bytes]) -> Iterator
         yield leaf["subscription"], leaf["id"], leaf_hash(canonical(leaf))
 
 
-def told_events(
+def event_leaf_contents(
     database: Database, rows: Sequence[tuple[Any, ...]], secrets: Mapping[str, bytes] | None = None
 ) -> Iterator[dict[str, Any]]:
     """What the leaves of events, each a tuple of `EVENT_FIELDS`, tell. `secrets` are given for events that are new."""
@@ -209,5 +209,5 @@ def enter_existing(database: Database) -> None:
         after = rows[-1][0]
         stored = [(row[0], to_micros(row[1]), *row[2:]) for row in rows]
         bodies = [canonical(body) for *_, body in rows]
-        told = told_events(database, stored, secrets_of(database, _whose(stored), make=True))
+        told = event_leaf_contents(database, stored, secrets_of(database, _whose(stored), make=True))
         extend(database, "event", _leaves(told, bodies))

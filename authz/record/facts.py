@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from authz.database import Database
-from authz.database.statements import rows_of
+from authz.database.statements import select_in
 from authz.domain import FOREVER_MICROS, Row, format_micros, to_micros
 from authz.models import Grant, Licence, Membership, StandingShare
 from authz.policy.history import hash_of_kept
@@ -76,7 +76,7 @@ KEYED: dict[str, Keyed] = {
 # As events tell them.
 
 
-def changed(
+def fact_change(
     noun: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, **more: str
 ) -> dict[str, Any]:
     """The body of an event about a fact: the row before and after, as `told` tells it; `more` says which row."""
@@ -92,7 +92,7 @@ def told(noun: str, row: Mapping[str, Any]) -> Row:
     return made
 
 
-def told_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> Row:
+def serialize_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> Row:
     """A version of an entity as events tell it: its relations, and of its other properties a digest alone."""
     properties = [row["type"], row["id"], row["properties"]]
     held = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS, default=foreign)
@@ -125,7 +125,7 @@ def tell_keyed(database: Database, noun: str, keys: Iterable[str]) -> dict[str, 
     """Facts of `KEYED` as they stand in this transaction, by their ids."""
     wanted: Any = sorted(map(int, keys) if KEYED[noun].numbered else keys)
     secret = secrets_of(database, [WHOSE], make=True)[WHOSE]
-    rows = rows_of(database, f"{_select(noun)} WHERE id", wanted)
+    rows = select_in(database, f"{_select(noun)} WHERE id", wanted)
     return {str(row[0]): _tell(noun, row, secret) for row in rows}
 
 
@@ -157,7 +157,7 @@ def _search_key(texts: Sequence[Any]) -> str:
 # As they stand.
 
 
-def standing_facts(database: Database) -> Iterator[Fact]:
+def stored_facts(database: Database) -> Iterator[Fact]:
     """Every fact as it stands, in bounded memory. A value that is none of its column is shown as it is stored."""
     yield from standing_keyed(database)
     for noun, model in NOUNS.items():
@@ -174,7 +174,7 @@ def standing_facts(database: Database) -> Iterator[Fact]:
             yield "policy", str(version), {"version": version, **other_text}
 
 
-def unreadable(database: Database) -> list[str]:
+def unreadable_nouns(database: Database) -> list[str]:
     """The nouns of `KEYED` of which this account may not read every column: an auditor of PostgreSQL without names."""
     if database.dialect == "sqlite":
         return []
@@ -189,7 +189,7 @@ def unreadable(database: Database) -> list[str]:
 def standing_keyed(database: Database) -> Iterator[Fact]:
     """The facts of `KEYED` among them that this account may read."""
     secret = secrets_of(database, [WHOSE]).get(WHOSE, b"")
-    hidden = unreadable(database)
+    hidden = unreadable_nouns(database)
     for noun in (one for one in KEYED if one not in hidden):
         for rows in pages(database, _select(noun), "id"):
             yield from ((noun, str(row[0]), _tell(noun, row, secret)) for row in rows)
@@ -207,7 +207,7 @@ def pages(database: Database, select: str, key: str) -> Iterator[list[Sequence[A
 def _entities(database: Database, rows: list[Sequence[Any]]) -> Iterator[Fact]:
     links: dict[int, dict[str, Any]] = defaultdict(dict)
     types: dict[int, set[Any]] = defaultdict(set)
-    found = rows_of(
+    found = select_in(
         database,
         "SELECT entity_id, property, type, target FROM entity_link WHERE entity_id",
         [row[0] for row in rows],
@@ -217,7 +217,7 @@ def _entities(database: Database, rows: list[Sequence[Any]]) -> Iterator[Fact]:
         types[version].add(kind)
     for values in rows:
         row = dict(zip(_ENTITY, values, strict=True))
-        made = told_entity({**row, "properties": parse_document(row["properties"])}, links[row["pk"]])
+        made = serialize_entity({**row, "properties": parse_document(row["properties"])}, links[row["pk"]])
         if types[row["pk"]] - {row["type"]}:
             made["link_types"] = sorted(map(str, types[row["pk"]]))  # no event tells links of another type
         yield "entity", str(row["pk"]), made

@@ -67,7 +67,7 @@ def foreign(value: object) -> dict[str, str]:
     return {"foreign": f"{type(value).__name__} {value!r}"}
 
 
-def blob(stored: Any) -> bytes:
+def stored_bytes(stored: Any) -> bytes:
     """Bytes as they are stored; what is none is shown, and differs."""
     return bytes(stored) if isinstance(stored, bytes | bytearray | memoryview) else canonical(foreign(stored))
 
@@ -110,4 +110,4 @@ def decision_leaf(row: Mapping[str, Any], address: str) -> dict[str, Any]:
 def seal_leaf(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the leaf of a sealed batch of decisions tells: which they are, how many, and the root over them."""
     told = {name: row[name] for name in ("id", "at", "subscription", "month", "first", "last", "upto", "count")}
-    return {**told, "v": VERSION, "type": "seal", "root": blob(row["root"]).hex()}
+    return {**told, "v": VERSION, "type": "seal", "root": stored_bytes(row["root"]).hex()}

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import peewee
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import from_micros, to_micros
 
 _AHEAD = 2
@@ -23,7 +23,7 @@ END $$"""
 _DAY = 86_400_000_000
 
 
-def month_of(micros: int) -> str:
+def month_of_instant(micros: int) -> str:
     """The month of an instant, such as 2026-06 (UTC)."""
     return _month(micros // _DAY)
 
@@ -33,7 +33,7 @@ def _month(day: int) -> str:
     return from_micros(day * _DAY).strftime("%Y-%m")
 
 
-def bounds(month: str) -> tuple[int, int]:
+def month_bounds(month: str) -> tuple[int, int]:
     """A month's first instant and the next month's, in microseconds."""
     first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
     return to_micros(first), to_micros(following(first))
@@ -44,7 +44,7 @@ def following(first: datetime) -> datetime:
     return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1, day=1)
 
 
-def make_partitions(database: Database, now: datetime) -> list[str]:
+def create_partitions(database: Database, now: datetime) -> list[str]:
     """Make the partitions of this month and the next two that are not there; the months made. Nothing on SQLite."""
     made: list[str] = []
     if database.dialect != "postgresql":
@@ -52,7 +52,7 @@ def make_partitions(database: Database, now: datetime) -> list[str]:
     first = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     for _ in range(_AHEAD + 1):
         month = first.strftime("%Y-%m")
-        with answering(database):
+        with database_connection(database):
             if not database.table_exists(partition(month)) and _make(database, month):
                 made.append(month)
         first = following(first)
@@ -65,7 +65,7 @@ def partition(month: str) -> str:
 
 
 def _make(database: Database, month: str) -> bool:
-    begin, end = bounds(month)
+    begin, end = month_bounds(month)
     name = partition(month)
     try:
         database.execute_sql(_PARTITION.format(name=name, begin=begin, end=end))

@@ -6,7 +6,7 @@ deleted shows (`authz.record.replay`).
 
 from typing import NamedTuple
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.database.statements import POLICY_LOCK, take_exclusive_lock
 from authz.domain import format_instant
 from authz.models import Event, PolicyText
@@ -17,13 +17,13 @@ from authz.record.events import Actor, NewEvent, append
 _LOADED = "policy:loaded"
 
 
-def policy_loaded(database: Database, actor: Actor, policy: CompiledPolicy, source: str) -> bool:
+def record_policy_loaded(database: Database, actor: Actor, policy: CompiledPolicy, source: str) -> bool:
     """Record that a service decides by this policy from now on, loaded from `source`; false where it is the last told.
     Its text is kept.
 
     Raises `Unavailable`: a service that cannot record must not begin.
     """
-    with answering(database), database.atomic():
+    with database_connection(database), database.atomic():
         take_exclusive_lock(database, POLICY_LOCK)
         _keep(database, actor, policy)
         loaded = Event.select(Event.body).where(Event.subscription == "", Event.kind == _LOADED)
@@ -36,7 +36,7 @@ def policy_loaded(database: Database, actor: Actor, policy: CompiledPolicy, sour
 
 def keep_policy(database: Database, actor: Actor, policy: CompiledPolicy) -> bool:
     """Keep the text of a policy that decides or decided here; false where it is kept already. Raises `Unavailable`."""
-    with answering(database), database.atomic():
+    with database_connection(database), database.atomic():
         take_exclusive_lock(database, POLICY_LOCK)
         return _keep(database, actor, policy)
 
@@ -53,9 +53,9 @@ class Period(NamedTuple):
     kept: bool
 
 
-def policies_served(database: Database) -> list[Period]:
+def list_served_policies(database: Database) -> list[Period]:
     """Return which policy was in force here from when until when, the first one first."""
-    with answering(database):
+    with database_connection(database):
         loaded = Event.select(Event.at, Event.body).where(Event.kind == _LOADED)
         rows = list(loaded.order_by(Event.at, Event.id).tuples().execute(database))
         kept = {version for (version,) in PolicyText.select(PolicyText.version).tuples().execute(database)}

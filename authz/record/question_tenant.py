@@ -11,7 +11,7 @@ from typing import Any
 
 from authz.database import Database, pipelined
 from authz.database.statements import RECORD_LOCK, by_statement
-from authz.models import Decision
+from authz.models import RecordedDecision
 
 COLUMNS = (
     "at",
@@ -62,7 +62,7 @@ _DURABLE = {True: "current_setting('synchronous_commit')", False: "'off'"}
 
 @cache
 def _insert(columns: tuple[str, ...], count: int, param: str, first: str = "") -> str:
-    fields = [Decision._meta.fields[name] for name in columns]
+    fields = [RecordedDecision._meta.fields[name] for name in columns]
     names = ", ".join(f'"{field.column_name}"' for field in fields)
     row = ", ".join(f"CAST({param} AS {_TYPES.get(field.field_type, 'TEXT')})" for field in fields)
     text = _INSERT.replace("{first}", first).replace("{after}", ", recording" if first else "")

@@ -13,9 +13,9 @@ from hashlib import blake2b
 from itertools import chain
 from typing import Any, NamedTuple
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.models import Event
-from authz.record.facts import KEYED, NOUNS, pages, standing_facts, unreadable
+from authz.record.facts import KEYED, NOUNS, pages, stored_facts, unreadable_nouns
 from authz.record.leaves import canonical, parse_document
 from authz.record.upgraded_entities import possible_clinics
 
@@ -51,13 +51,13 @@ class Replay(NamedTuple):
     unproven: list[str]
 
 
-def replayed(database: Database, most: int | None = None) -> Replay:
+def replay_facts(database: Database, most: int | None = None) -> Replay:
     """Compare what the events tell with what stands: all differences, or the first `most`.
 
     A row is remembered by its digest alone, so that a database may be larger than memory; what differs is read again.
     """
     alone = not database.in_transaction()
-    with answering(database), database.atomic():
+    with database_connection(database), database.atomic():
         if alone and database.dialect == "postgresql":
             database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         counts: Counter[bytes] = Counter()
@@ -81,7 +81,7 @@ def replayed(database: Database, most: int | None = None) -> Replay:
 
 def _lines(database: Database) -> Iterator[_Line]:
     """Every row that an event begins or ends, then every row that stands; none that this account may not read."""
-    keyed = KEYED.keys() - set(unreadable(database))
+    keyed = KEYED.keys() - set(unreadable_nouns(database))
     last: dict[tuple[str, str], bytes] = {}
     events = chain.from_iterable(pages(database, "SELECT id, kind, body FROM event", "id"))
     for _, kind, stored in events:
@@ -102,7 +102,7 @@ def _lines(database: Database) -> Iterator[_Line]:
                     yield _Line(of, last[key], -1)
                 last[key] = line.digest
                 yield line
-    for noun, _, row in standing_facts(database):
+    for noun, _, row in stored_facts(database):
         yield _line(noun, row, -1)
 
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import peewee
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.database.statements import insert_rows
 from authz.domain import to_micros
 from authz.errors import Unavailable
-from authz.models import Decision, Seal
+from authz.models import RecordedDecision, Seal
 from authz.record.commit_queue import queue_seals
 from authz.record.commitments import commitment, erased, secrets_of, whose_address
 from authz.record.leaves import DECISION_FIELDS, canonical, decision_leaf, seal_leaf
 from authz.record.merkle import Frontier, leaf_hash
-from authz.record.partitions import month_of
-from authz.record.spool import take_in
+from authz.record.partitions import month_of_instant
+from authz.record.spool import drain_spool
 from authz.record.trees import extend
 
 _PAUSE = 0.1
@@ -36,7 +36,7 @@ SEALED = ("id", "at", "subscription", "month", "first", "last", "upto", "count",
 MARK = 8
 """The bytes that a seal keeps of the hash of each decision, so that a changed one is named. Its leaf holds the root."""
 
-_COLUMNS = [getattr(Decision, name) for name in DECISION_FIELDS]
+_COLUMNS = [getattr(RecordedDecision, name) for name in DECISION_FIELDS]
 
 
 def seal(database: Database, now: datetime, *, patience: str = "200ms", tries: int = 10) -> int:
@@ -46,9 +46,9 @@ def seal(database: Database, now: datetime, *, patience: str = "200ms", tries: i
     Raises `Unavailable`; what was sealed until then stays sealed.
     """
     sealed = 0
-    take_in(database)
+    drain_spool(database)
     upto = _settled(database, patience, tries)
-    with answering(database):
+    with database_connection(database):
         while count := _seal_batch(database, now, upto):
             sealed += count
     return sealed
@@ -63,7 +63,7 @@ def _settled(database: Database, patience: str, tries: int) -> int:
     while True:
         tries -= 1
         try:
-            with answering(database):
+            with database_connection(database):
                 found = database.execute_sql(asked, values).fetchone()
             return found[0] if found else 0
         except Unavailable:
@@ -89,13 +89,13 @@ def _seal_batch(database: Database, now: datetime, upto: int) -> int:
         return 0
     groups: dict[tuple[str, str], list[bytes]] = {}
     ends: dict[tuple[str, str], tuple[int, int]] = {}
-    for row in told_decisions(database, rows, make=True):
-        key = row["subscription"], month_of(row["asked_at"])
+    for row in decision_leaf_contents(database, rows, make=True):
+        key = row["subscription"], month_of_instant(row["asked_at"])
         groups.setdefault(key, []).append(leaf_hash(canonical(row)))
         ends[key] = ends.get(key, (row["id"],))[0], row["id"]
     seals = []
     for key, leaves in groups.items():
-        root, marks = Frontier().grown(leaves)[0].root, b"".join(leaf[:MARK] for leaf in leaves)
+        root, marks = Frontier().append(leaves)[0].root, b"".join(leaf[:MARK] for leaf in leaves)
         values = (to_micros(now), *key, *ends[key], rows[-1]["id"], len(leaves), root, marks)
         seals.append(dict(zip(SEALED[1:], values, strict=True)))
     with database.atomic():
@@ -116,12 +116,16 @@ def _append_seals(database: Database, after: int, seals: Sequence[dict[str, Any]
 
 def decisions(database: Database, after: int, upto: int, limit: int) -> list[dict[str, Any]]:
     """Decisions with ids above `after` up to `upto`, as they are stored, by id."""
-    found = Decision.select(*_COLUMNS).where(Decision.id > after, Decision.id <= upto).order_by(Decision.id)
+    found = (
+        RecordedDecision.select(*_COLUMNS)
+        .where(RecordedDecision.id > after, RecordedDecision.id <= upto)
+        .order_by(RecordedDecision.id)
+    )
     sql, values = database.get_sql_context().sql(found.limit(limit)).query()
     return [dict(zip(DECISION_FIELDS, row, strict=True)) for row in database.execute_sql(sql, values).fetchall()]
 
 
-def told_decisions(
+def decision_leaf_contents(
     database: Database, rows: Sequence[dict[str, Any]], *, make: bool = False
 ) -> Iterator[dict[str, Any]]:
     """What the leaves of decisions tell. `make`: the secrets of persons that are new are made."""
@@ -135,7 +139,7 @@ def told_decisions(
         yield decision_leaf(row, address)
 
 
-def unsealed(database: Database) -> int:
+def count_unsealed(database: Database) -> int:
     """How many decisions are recorded and not sealed yet."""
-    count: int = Decision.select().where(Decision.id > last_sealed(database)).count(database)
+    count: int = RecordedDecision.select().where(RecordedDecision.id > last_sealed(database)).count(database)
     return count

@@ -23,7 +23,7 @@ from typing import Any
 
 import orjson
 
-from authz.database import Database, SqliteDatabase, WriteLocked, answering
+from authz.database import Database, SqliteDatabase, WriteLocked, database_connection
 from authz.errors import Unavailable
 from authz.record.question_tenant import COLUMNS, insert_decisions
 
@@ -199,12 +199,12 @@ def _entry(file: int, at: int) -> tuple[list[StoredRow], int]:
 
 def open_spool(database: SqliteDatabase, *, fsync: bool = True) -> Spool:
     """The spool of a database. Raises `Unavailable`."""
-    with answering(database):
+    with database_connection(database):
         (owner,) = database.execute_sql("SELECT owner FROM spool_position").fetchone()
     return Spool(f"{database.database}-answers", owner, fsync)
 
 
-def take_in_portion(database: SqliteDatabase, spool: Spool) -> Portion:
+def drain_portion(database: SqliteDatabase, spool: Spool) -> Portion:
     """Insert some of the answers that wait, inside a transaction; `spool.empty` follows its commit."""
     batch, taken = database.execute_sql("SELECT batch, taken FROM spool_position").fetchone()
     portion = spool.read(batch, taken, PORTION)
@@ -214,7 +214,7 @@ def take_in_portion(database: SqliteDatabase, spool: Spool) -> Portion:
     return portion
 
 
-def take_in(database: Database) -> int:
+def drain_spool(database: Database) -> int:
     """Take in every answer that waits, some in each transaction; how many they were.
 
     Raises `Unavailable`, also if the write lock stays taken: what was taken in until then is there.
@@ -223,8 +223,8 @@ def take_in(database: Database) -> int:
         return 0
     spool, count = open_spool(database), 0
     while spool.size():
-        with answering(database), database.atomic():
-            portion = take_in_portion(database, spool)
+        with database_connection(database), database.atomic():
+            portion = drain_portion(database, spool)
         spool.empty(portion.batch, portion.upto)
         if not portion.entries:
             break
@@ -232,17 +232,17 @@ def take_in(database: Database) -> int:
     return count
 
 
-def count_waiting(database: Database) -> int:
+def drain_or_count(database: Database) -> int:
     """Take in the answers that wait, if the write lock is free within the usual time; else return how many wait.
 
     Raises `Unavailable` for anything else.
     """
     try:
-        take_in(database)
+        drain_spool(database)
     except Unavailable as error:
         if not isinstance(error.__cause__, WriteLocked) or not isinstance(database, SqliteDatabase):
             raise
-        with answering(database):
+        with database_connection(database):
             batch, taken = database.execute_sql("SELECT batch, taken FROM spool_position").fetchone()
         return len(open_spool(database).read(batch, taken, MOST_BYTES).rows)
     return 0

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from authz.database import Database
-from authz.database.statements import insert_rows, rows_of, run
-from authz.models import Leaf, Node, Tree
-from authz.record.leaves import blob
+from authz.database.statements import insert_rows, run, select_in
+from authz.models import MerkleLeaf, MerkleNode, MerkleTree
+from authz.record.leaves import stored_bytes
 from authz.record.merkle import Frontier, NodeOf, consistency, inclusion, node_hash
 
 STRIDE = 4
@@ -37,19 +37,19 @@ def extend(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes
     for tree, fresh in by_tree.items():
         edge = edges.get(tree, Frontier())
         told += [(tree, edge.size + at, row, leaf) for at, (row, leaf) in enumerate(fresh)]
-        edge, completed = edge.grown([leaf for _, leaf in fresh])
+        edge, completed = edge.append([leaf for _, leaf in fresh])
         for level, first, hashes in completed:
             if level % STRIDE == 0:
                 nodes += [(tree, level, first + at, one) for at, one in enumerate(hashes)]
         run(database, _GROW, b"".join(edge.nodes), edge.size, tree)
-    insert_rows(database, Leaf, ("tree", "number", noun, "hash"), told)
-    insert_rows(database, Node, ("tree", "level", "number", "hash"), nodes)
+    insert_rows(database, MerkleLeaf, ("tree", "number", noun, "hash"), told)
+    insert_rows(database, MerkleNode, ("tree", "level", "number", "hash"), nodes)
 
 
 def _edges(database: Database, names: list[str]) -> dict[str, Frontier]:
     """The trees of these names that are there."""
-    found = rows_of(database, "SELECT name, size, edge FROM tree WHERE name", names) if names else []
-    return {name: _edge(size, blob(edge)) for name, size, edge in found}
+    found = select_in(database, "SELECT name, size, edge FROM tree WHERE name", names) if names else []
+    return {name: _edge(size, stored_bytes(edge)) for name, size, edge in found}
 
 
 def _edge(size: Any, edge: bytes) -> Frontier:
@@ -60,8 +60,13 @@ def _edge(size: Any, edge: bytes) -> Frontier:
 
 def trees(database: Database) -> dict[str, Frontier]:
     """Every tree, by its name, in order."""
-    found = Tree.select(Tree.name, Tree.size, Tree.edge).order_by(Tree.name).tuples().execute(database)
-    return {name: _edge(size, blob(edge)) for name, size, edge in found}
+    found = (
+        MerkleTree.select(MerkleTree.name, MerkleTree.size, MerkleTree.edge)
+        .order_by(MerkleTree.name)
+        .tuples()
+        .execute(database)
+    )
+    return {name: _edge(size, stored_bytes(edge)) for name, size, edge in found}
 
 
 def nodes_of(database: Database, tree: str) -> NodeOf:
@@ -83,7 +88,7 @@ def kept_hashes(database: Database, tree: str, level: int, first: int, count: in
     table = f"node WHERE level = {level} AND" if level else "leaf WHERE"
     sql = f"SELECT hash FROM {table} tree = {{0}} AND number >= {{0}} AND number < {{0}} ORDER BY number"
     found = database.execute_sql(sql.format(database.param), (tree, first, first + count)).fetchall()
-    return [blob(one) for (one,) in found]
+    return [stored_bytes(one) for (one,) in found]
 
 
 def inclusion_proof(database: Database, tree: str, number: int, size: int) -> list[bytes]:

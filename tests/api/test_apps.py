@@ -15,7 +15,7 @@ from authz.callers.clients import add_client
 from authz.database import close_all, connect, migrate
 from authz.importing import demo
 from authz.policy.compiler import load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.server import free_port, serving
 
 PAGE = (Path(__file__).parents[2] / "docs/apps.md").read_text()
@@ -33,7 +33,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     url = f"sqlite:///{tmp_path_factory.mktemp('apps')}/clinic.db"
     database = connect(url)
     migrate(database)
-    demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
+    demo.fill(database, load(shipped_folder("policies")).types, datetime.now(UTC) - timedelta(hours=1))
     key = add_client(database, name="app", scopes=("decide",), now=datetime.now(UTC))
     close_all(database)
     port = free_port()

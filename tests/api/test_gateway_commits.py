@@ -16,10 +16,10 @@ from authz.domain import to_micros
 from authz.errors import Unavailable
 from authz.models import Decision
 from authz.policy.decision import Decision as Decided
-from authz.record import Actor, Asked, DecisionLog, keep_log, record_decisions
+from authz.record import Actor, DecisionLog, RecordedQuestion, record_decisions, set_decision_log
 from tests.support.people import NOW
 
-ASKED = Asked(("practitioner", "bob"), "view", ("patient", "p-1"))
+ASKED = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
 DENIED = Decided(False, "denied", "f" * 64, to_micros(NOW))
 REQUESTS = 5
 
@@ -75,7 +75,7 @@ class Service:
 
 @pytest.fixture
 def service(database: Database) -> Service:
-    return Service(database, keep_log(database, "durable", fsync=False))
+    return Service(database, set_decision_log(database, "durable", fsync=False))
 
 
 def test_what_waits_together_is_committed_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,9 @@ from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from authz.callers.clients import add_client
 from authz.database import close_all, connect
 from authz.importing import demo
-from authz.models import Decision, Event
+from authz.models import Event, RecordedDecision
 from authz.policy.compiler import load
-from authz.settings import Settings, shipped
+from authz.settings import Settings, shipped_folder
 from tests.support.http import EVALUATION, question
 from tests.support.server import free_port, send, serving
 
@@ -74,7 +74,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> I
     file.write_bytes(sqlite_template.read_bytes())
     url, port, began = f"sqlite:///{file}", free_port(), datetime.now(UTC) - timedelta(hours=1)
     database = connect(url)
-    demo.fill(database, load(shipped("policies")).types, began)
+    demo.fill(database, load(shipped_folder("policies")).types, began)
     decide = add_client(database, name="asks", scopes=("decide", "audit"), now=began)
     act = add_client(database, name="acts", scopes=("act", "admin"), now=began)
     close_all(database)
@@ -211,7 +211,12 @@ def test_the_record_holds_the_clients_address(served: Served) -> None:
     """Behind a trusted proxy the address of an answer is the client's, not the proxy's."""
     assert served.ask(**{"X-Forwarded-For": "203.0.113.9, 198.51.100.7", "X-Request-ID": "forwarded"})[0] == 200
     database = connect(served.url)
-    found = Decision.select(Decision.address).where(Decision.request_id == "forwarded").tuples().execute(database)
+    found = (
+        RecordedDecision.select(RecordedDecision.address)
+        .where(RecordedDecision.request_id == "forwarded")
+        .tuples()
+        .execute(database)
+    )
     assert list(found) == [("198.51.100.7",)]
     close_all(database)
 

@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 
 from api.ops.described import Description
 from authz.callers.clients import add_client
-from authz.callers.tokens import sign
+from authz.callers.tokens import sign_token
 from authz.database import Database, close_all, connect
 from authz.models import Entity
 from authz.settings import Settings
@@ -118,7 +118,7 @@ def worlds(
     for row in made[0].database.execute_sql("SELECT * FROM event").fetchall():
         made[1].database.execute_sql(f"INSERT INTO event VALUES ({', '.join('?' * len(row))})", row)
     token = Settings(development_key=key_file)
-    keys |= {f"token {who}": sign(token, login(who), datetime.now(UTC), 3600) for who in ("bob", "dan", "oscar")}
+    keys |= {f"token {who}": sign_token(token, login(who), datetime.now(UTC), 3600) for who in ("bob", "dan", "oscar")}
     yield made[0], made[1], keys
     for one in made:
         close_all(one.database)

@@ -18,8 +18,8 @@ from authz.domain import FOREVER
 from authz.importing import demo
 from authz.models import Event, Grant, Notification, Patient
 from authz.policy.compiler import load
-from authz.record import replayed
-from authz.settings import shipped
+from authz.record import replay_facts
+from authz.settings import shipped_folder
 from tests.support.server import free_port, send, serving, wait_until_nobody_listens
 
 ROUNDS = int(os.environ.get("CAREGRANT_KILLS", "8")) // 2
@@ -57,7 +57,7 @@ def test_killed_amid_operations(database_url: str) -> None:
     """Killed with -9 at a random moment, again and again: nothing answered is lost, nothing is half done."""
     database = connect(database_url)
     began = datetime.now(UTC) - timedelta(hours=1)
-    demo.fill(database, load(shipped("policies")).types, began)
+    demo.fill(database, load(shipped_folder("policies")).types, began)
     key = add_client(database, name="app", scopes=("act",), now=began)
     headers = {"Authorization": f"Bearer {key}", "X-On-Behalf-Of": "alice@north.example"}
     moments, numbers, done = random.Random(7), itertools.count(), []
@@ -94,7 +94,7 @@ def check_answered(database: Database, done: list[tuple[str, str, Any]]) -> None
 
 def check_whole(database: Database) -> None:
     """Of each operation all is there or nothing: patient and owner, both sides of a transfer, events, notices."""
-    assert replayed(database)[1] == []
+    assert replay_facts(database)[1] == []
     grants = list(Grant.select().where(Grant.patient.startswith("k-")).execute(database))
     added = [row.id for row in Patient.select().where(Patient.id.startswith("k-")).execute(database)]
     owned = Counter(row.patient_id for row in grants if row.role == "owner" and row.ended_at == FOREVER)

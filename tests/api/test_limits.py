@@ -11,7 +11,7 @@ from flask import Flask
 from api import limits
 from api.limits import LIMITS, Limit
 from authz.database import Database
-from authz.models import Decision, Event
+from authz.models import Event, RecordedDecision
 from tests.support.acting import login
 from tests.support.documents import page
 from tests.support.http import App, As, assert_problem, question
@@ -96,11 +96,11 @@ def test_an_app_at_the_limit_and_beyond(flask: Flask, database: Database, bounds
     """At the limit an app is answered; beyond it refused, and nothing more is decided."""
     app, known = App(flask, database, "decide", "audit"), limit(bounds)
     assert BY_APP[bounds](app, known.number).status_code in (200, 400 if "nesting" in bounds else 200)
-    before = Decision.select().count(database)
+    before = RecordedDecision.select().count(database)
     refused = BY_APP[bounds](app, known.number + 1)
     assert refused.status_code == known.status, refused.text
     assert len(refused.text) < 2000
-    assert Decision.select().count(database) == before
+    assert RecordedDecision.select().count(database) == before
 
 
 @pytest.mark.parametrize("bounds", list(BY_PERSON))

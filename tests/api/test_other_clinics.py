@@ -8,7 +8,7 @@ from flask import Flask
 
 from authz.callers.clients import add_client
 from authz.database import Database
-from authz.models import Decision, Membership, Notification
+from authz.models import Membership, Notification, RecordedDecision
 from authz.operations import end_membership
 from authz.record import Actor
 from tests.support.acting import login, pdp_of
@@ -48,10 +48,10 @@ def test_t8_a_leaver_is_told_nothing_more(database: Database, as_: As) -> None:
     assert answered(as_("alice").call("POST", "/v1/patients/p-1/shares", body, **key), 201) == first
     leave(database, "alice")
     assert as_("alice").get("/v1/standing-shares")["items"] == as_("alice").get("/v1/notifications")["items"] == []
-    before = Decision.select().where(Decision.subject == "alice").count(database)
+    before = RecordedDecision.select().where(RecordedDecision.subject == "alice").count(database)
     assert_problem(as_("alice").call("DELETE", f"/v1/standing-shares/{share['id']}"), 404, "not-found")
     assert_problem(as_("alice").call("POST", "/v1/patients/p-1/shares", body, **key), 404, "not-found")
-    assert Decision.select().where(Decision.subject == "alice").count(database) == before + 2
+    assert RecordedDecision.select().where(RecordedDecision.subject == "alice").count(database) == before + 2
 
 
 def test_t7_nobody_is_pulled_into_a_clinic(flask: Flask, database: Database, as_: As) -> None:
@@ -110,10 +110,10 @@ def test_the_character_nul(as_: As, method: str, path: str, body: Any, status: i
 
 def test_t17_too_many_are_refused_before_any_is_asked(as_: As, database: Database) -> None:
     """T17: the cap comes first: nothing is asked, recorded or locked for a request beyond it."""
-    before = Decision.select().count(database)
+    before = RecordedDecision.select().count(database)
     body = {"colleague": login("bob"), "patients": [f"p-{number}" for number in range(20_000)]}
     assert_problem(as_("alice").call("POST", "/v1/shares", body), 422, "invalid", "at most 500")
-    assert Decision.select().count(database) == before
+    assert RecordedDecision.select().count(database) == before
 
 
 def test_t12_who_loses_a_share_by_a_transfer_is_told(as_: As, database: Database) -> None:

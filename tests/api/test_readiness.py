@@ -16,12 +16,12 @@ from flask import Flask
 
 from api.ops.readiness import CHECKS, CLOCK_TOLERANCE, SEALER_PATIENCE, Readiness
 from authz.callers.clients import add_client
-from authz.database import Database, answering, close_all, connect, known_version, migrate, pending
+from authz.database import Database, close_all, connect, database_connection, known_version, migrate, pending_migrations
 from authz.errors import Unavailable
 from authz.importing import demo
-from authz.models import Decision
+from authz.models import RecordedDecision
 from authz.policy.compiler import load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.documents import page
 from tests.support.http import App, assert_problem, question
 from tests.support.server import free_port, get, send, serving
@@ -102,13 +102,13 @@ def test_a_newer_schema_stops_the_service(flask: Flask, database: Database) -> N
     assert app.ask(question()).status_code == 200
     another_schema(flask.extensions["caregrant.readiness"], database, Path())
     flask.extensions["caregrant.readiness"]._schema_checked = float("-inf")
-    before = Decision.select().count(database)
+    before = RecordedDecision.select().count(database)
     assert_problem(app.ask(question()), 503, "unavailable")
     assert app.client.get("/patients").status_code == 503
     assert_problem(app.client.get("/readyz"), 503, "unavailable", "schema")
     assert app.client.get("/healthz").status_code == 200
-    assert Decision.select().count(database) == before
-    for starts in (pending, migrate):
+    assert RecordedDecision.select().count(database) == before
+    for starts in (pending_migrations, migrate):
         with pytest.raises(Unavailable, match="9999_later"):
             starts(database)
 
@@ -139,12 +139,12 @@ def test_the_database_refuses_an_older_release(database: Database, table: str) -
         with psycopg.connect(plain_url) as other, pytest.raises(psycopg.Error, match="does not know the schema"):
             other.execute(INSERTS[table].encode())
     another_schema(Readiness(database, lambda: datetime.now(UTC)), database, Path())
-    with pytest.raises(Unavailable, match="does not know the schema"), answering(database), database.atomic():
+    with pytest.raises(Unavailable, match="does not know the schema"), database_connection(database), database.atomic():
         database.execute_sql(INSERTS[table])
 
 
 def _url_of(database: Any) -> str:
-    with answering(database) as connection:
+    with database_connection(database) as connection:
         return f"postgresql://caregrant@{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
 
 
@@ -157,7 +157,7 @@ def test_the_version_is_the_last_migration(database: Database) -> None:
 def served(sqlite_url: str) -> str:
     """The key of an app in the demonstration clinic."""
     database, began = connect(sqlite_url), datetime.now(UTC) - timedelta(hours=1)
-    demo.fill(database, load(shipped("policies")).types, began)
+    demo.fill(database, load(shipped_folder("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide",), now=began)
     close_all(database)
     return key
@@ -183,7 +183,7 @@ def test_a_file_that_is_gone_takes_no_answer(sqlite_url: str, served: str, tmp_p
         aside.rename(file)
         assert [status(), get(port, "/readyz")["status"]] == [200, "ready"]
     database = connect(sqlite_url)
-    assert Decision.select().count(database) == 2
+    assert RecordedDecision.select().count(database) == 2
     close_all(database)
 
 

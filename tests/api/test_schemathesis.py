@@ -17,7 +17,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from authz.callers.clients import add_client
-from authz.callers.tokens import sign
+from authz.callers.tokens import sign_token
 from authz.database import Database
 from authz.settings import Settings
 from tests.support import people
@@ -39,7 +39,7 @@ def called(request: pytest.FixtureRequest, sqlite_database: Database, tmp_path: 
     tenant = "north" if request.param == "one clinic" else None
     credential = add_client(sqlite_database, name="app", scopes=scopes, subscription=tenant, now=NOW)
     if request.param == "practitioner":
-        credential = sign(Settings(development_key=key_file), login("alice"), datetime.now(UTC), 3600)
+        credential = sign_token(Settings(development_key=key_file), login("alice"), datetime.now(UTC), 3600)
     headers = {"Authorization": f"Bearer {credential}"} if request.param != "nobody" else {}
     return flask, headers
 

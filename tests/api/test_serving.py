@@ -20,10 +20,10 @@ import pytest
 from authz.callers.clients import add_client
 from authz.database import close_all, connect
 from authz.importing import demo
-from authz.models import Decision, Event
+from authz.models import Event, RecordedDecision
 from authz.policy.compiler import load
 from authz.policy.history import kept_texts
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.http import question
 from tests.support.served import ask
 from tests.support.server import COMMAND, free_port, get, serving
@@ -44,7 +44,7 @@ def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> 
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     database = connect(database_url)
-    assert Decision.select().count(database) == len(people)
+    assert RecordedDecision.select().count(database) == len(people)
     close_all(database)
 
 
@@ -77,7 +77,7 @@ def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) 
     with serving("serve", "--database", database_url, port=again):
         assert ask(again, key, question("bob"))[1]["decision"] is True
     database = connect(database_url)
-    recorded = Decision.select().where(Decision.allowed).count(database)
+    recorded = RecordedDecision.select().where(RecordedDecision.allowed).count(database)
     close_all(database)
     assert recorded >= answered + 1
 
@@ -103,7 +103,7 @@ def test_it_does_not_start_half(sqlite_url: str, tmp_path: Path, words: tuple[st
 def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str, tmp_path: Path) -> None:
     """T25: the expected policy or none, recorded at the start and with each answer; no change of its files counts."""
     folder, port = tmp_path / "policies", free_port()
-    shutil.copytree(shipped("policies"), folder)
+    shutil.copytree(shipped_folder("policies"), folder)
     expected = {"CAREGRANT_POLICY_VERSION": load(folder).version, "CAREGRANT_POLICIES": str(folder)}
     with serving("serve", "--database", database_url, port=port, environment=expected) as process:
         (folder / "open.polar").write_text('allow(_: Practitioner, "view", _: Patient);')
@@ -113,10 +113,10 @@ def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str,
         assert process.wait(30) == 1
     database = connect(database_url)
     (loaded,) = Event.select(Event.body).where(Event.kind == "policy:loaded").tuples().execute(database)
-    (decided,) = Decision.select(Decision.policy_version).tuples().execute(database)
-    assert kept_texts(database, decided[0]) == load(shipped("policies")).texts
+    (decided,) = RecordedDecision.select(RecordedDecision.policy_version).tuples().execute(database)
+    assert kept_texts(database, decided[0]) == load(shipped_folder("policies")).texts
     close_all(database)
-    assert [loaded[0]["policy_version"], decided[0]] == [load(shipped("policies")).version] * 2
+    assert [loaded[0]["policy_version"], decided[0]] == [load(shipped_folder("policies")).version] * 2
     refused = subprocess.run(
         [COMMAND, "serve", "--database", database_url],
         env={**os.environ, **expected},
@@ -166,7 +166,7 @@ def test_a_port_that_is_taken(sqlite_url: str) -> None:
 def test_it_outlives_its_database(postgresql_url: str) -> None:
     """While PostgreSQL refuses, 503 and not ready, though alive; once it is back, decisions again."""
     database = connect(postgresql_url)
-    demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
+    demo.fill(database, load(shipped_folder("policies")).types, datetime.now(UTC) - timedelta(hours=1))
     key = add_client(database, name="app", scopes=("decide",), now=datetime.now(UTC) - timedelta(hours=1))
     close_all(database)
     server, name = postgresql_url.rsplit("/", 1)

@@ -12,7 +12,7 @@ from flask import Flask
 
 from authz.database import Database
 from authz.domain import format_instant
-from authz.models import Decision, Event, Grant
+from authz.models import Event, Grant, RecordedDecision
 from authz.settings import Settings
 from tests.support import people
 from tests.support.acting import login, served_since
@@ -124,7 +124,7 @@ def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Da
 
     def told() -> list[Any]:
         """Every page of each list, the pages of a search, and what the record says of them."""
-        before, said = Decision.select().count(database), list[Any]()
+        before, said = RecordedDecision.select().count(database), list[Any]()
         for narrowed in lists:
             cursor = ""
             while cursor is not None:
@@ -132,7 +132,13 @@ def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Da
                 cursor = said[-1]["next"]
         search = question("bob", context={"at": format_instant(datetime.now(UTC))}, page={"limit": 4})
         said.append(answered(auditor.call("POST", "/access/v1/search/resource", search))["results"])
-        sizes = Decision.select(Decision.size).order_by(Decision.id).offset(before).tuples().execute(database)
+        sizes = (
+            RecordedDecision.select(RecordedDecision.size)
+            .order_by(RecordedDecision.id)
+            .offset(before)
+            .tuples()
+            .execute(database)
+        )
         return [*said, list(sizes)]
 
     alone = told()
@@ -373,11 +379,11 @@ def test_the_feed_waits(flask: Flask, database: Database, as_: As) -> None:
 
 def test_what_is_read_is_recorded(as_: As, database: Database) -> None:
     """Opening a patient, being refused one, and a search each leave a row."""
-    before = Decision.select().count(database)
+    before = RecordedDecision.select().count(database)
     as_("alice").get("/v1/patients/p-1")
     as_("oscar").call("GET", "/v1/patients/p-1")
     as_("oscar").get("/v1/patients")
-    rows = Decision.select().order_by(Decision.id).offset(before).execute(database)
+    rows = RecordedDecision.select().order_by(RecordedDecision.id).offset(before).execute(database)
     told = [(row.actor, row.subject, row.action, row.resource, row.allowed, row.reason, row.size) for row in rows]
     assert told == [
         ("alice", "alice", "view", "p-1", True, "permitted", None),

@@ -61,7 +61,7 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
     assert [one.partition("+")[0] for one in keys] == [
         f"clinic.example/log/{name}" for name in "- city harbour north".split()
     ]
-    assert all(str(verify.Key.parse(one)) == one for one in keys)
+    assert all(str(verify.VerifierKey.parse(one)) == one for one in keys)
     kept.write_text(run("audit", "checkpoint", url=recorded, known=known))
     assert run("audit", "checkpoint", url=recorded, known=known) == kept.read_text()
     assert f"leaves in {kept.read_text().count('—')} trees" in run("audit", "verify", url=recorded, known=known)

@@ -14,7 +14,7 @@ from authz.audit.export.parquet import SCHEMA, check_exported, export_parquet, f
 from authz.audit.integrity.verification import verification
 from authz.database import Database
 from authz.errors import Conflict, InvalidInput
-from authz.models import Decision, Event
+from authz.models import Event, RecordedDecision
 from authz.record import Actor, seal
 from authz.record.retention import drop_month
 from tests.support.people import NOW
@@ -47,7 +47,13 @@ def test_duckdb_reads_what_was_recorded(recorded: Database, tmp_path: Path) -> N
     query = f"SELECT * FROM read_parquet('{tmp_path}/**/*.parquet', hive_partitioning = false) ORDER BY id"
     read = duckdb.connect().sql(query)
     rows: list[dict[str, Any]] = read.to_arrow_table().to_pylist()
-    found = Decision.select().where(Decision.asked_at < NOW).order_by(Decision.id).dicts().execute(recorded)
+    found = (
+        RecordedDecision.select()
+        .where(RecordedDecision.asked_at < NOW)
+        .order_by(RecordedDecision.id)
+        .dicts()
+        .execute(recorded)
+    )
     assert rows == list(found)
 
 
@@ -84,14 +90,14 @@ def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: 
         drop_month(recorded, Actor("", late), MONTH, 0)
     before = verification(recorded)
     assert drop_month(recorded, Actor("", late), MONTH, 6) == ASKED // 2
-    assert Decision.select().where(Decision.asked_at < NOW).count(recorded) == 0
+    assert RecordedDecision.select().where(RecordedDecision.asked_at < NOW).count(recorded) == 0
     after = verification(recorded)
     assert (after.ok, after.problem, after.report.dropped) == (True, None, ASKED // 2)
     assert after.report.rows == before.report.rows - ASKED // 2 + 1
     (body,) = Event.select(Event.body).where(Event.kind == "decisions:dropped").tuples().execute(recorded)
     assert body[0] == {"month": MONTH, "decisions": ASKED // 2, "seals": 3, "retention_years": 6}
     with pytest.raises(Exception, match="append-only"):
-        Decision.delete().execute(recorded)
+        RecordedDecision.delete().execute(recorded)
 
 
 def test_a_month_of_several_seals_is_compared_whole(recorded: Database, tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from authz.audit.permissions import NAMES, names_readable, statements_for
 from authz.audit.session import Audit, open_audit
 from authz.database import Database, close_all, connect
 from authz.errors import Unavailable
-from authz.models import FACTS, MODELS, Client, Decision, Entity, Event, Practitioner, Review
+from authz.models import FACTS, MODELS, Client, Entity, Event, Practitioner, RecordedDecision, Review
 from tests.support.acting import served_since
 from tests.support.asked import needed
 from tests.support.people import LONG_AGO, NOW, fill
 from tests.support.tampering import tell_facts
 
 WHY = "the patient asked for it"
-DECIDING: list[Any] = [*FACTS, Entity, Client, Decision, Review]
+DECIDING: list[Any] = [*FACTS, Entity, Client, RecordedDecision, Review]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

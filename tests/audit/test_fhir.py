@@ -16,7 +16,7 @@ from authz.database import Database
 from authz.domain import format_instant, to_micros
 from authz.models import Decision, Event, Grant, StandingShare
 from authz.policy.decision import Decision as Decided
-from authz.record import Actor, Asked, record_decisions
+from authz.record import Actor, RecordedQuestion, record_decisions
 from tests.support.people import NOW
 from tests.support.recorded import record
 
@@ -48,7 +48,7 @@ def asked(database: Database) -> Database:
         Decided(True, "permitted", "f" * 64, to_micros(NOW), ("R4",), None, 1),
         Decided(False, "denied", "f" * 64, to_micros(NOW)),
     ]
-    question = Asked(("practitioner", "bob"), "view", ("patient", "p-1"), purpose="TREAT")
+    question = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"), purpose="TREAT")
     record_decisions(database, actor, [(question, one) for one in given])
     return database
 

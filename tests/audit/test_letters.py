@@ -18,7 +18,7 @@ from authz.database import Database
 from authz.errors import InvalidInput
 from authz.importing.demo import fill
 from authz.models import Patient
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.acting import POLICY
 from tests.support.consulted import consult
 from tests.support.people import NOW
@@ -119,7 +119,7 @@ def test_the_statutory_table_is_what_is_saved(audit: Audit, tmp_path: Path, monk
 
 def test_a_clinic_changes_a_template(audit: Audit, tmp_path: Path) -> None:
     """What stands in the clinic's folder is used, the rest is the shipped one; a fault is said with its place."""
-    words = (shipped("letters") / "words.html").read_text()
+    words = (shipped_folder("letters") / "words.html").read_text()
     (tmp_path / "words.html").write_text(words.replace("public health", "the health of all"))
     here = replace(audit, letters=str(tmp_path))
     assert accounting(here)[1].body.count("the health of all") == 2
@@ -146,4 +146,4 @@ def test_what_is_put_into_a_letter_is_escaped(audit: Audit, sqlite_database: Dat
 
 def test_every_letter_is_shipped() -> None:
     """Each letter has its template."""
-    assert {path.stem for path in shipped("letters").glob("*.html")} == {*LETTERS, "words"}
+    assert {path.stem for path in shipped_folder("letters").glob("*.html")} == {*LETTERS, "words"}

@@ -22,8 +22,8 @@ from authz.database import close_all, connect, migrate
 from authz.errors import CaregrantError, InvalidInput
 from authz.importing import demo
 from authz.policy.compiler import load
-from authz.record import Actor, Asked, record_decisions, searched
-from authz.settings import shipped
+from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
+from authz.settings import shipped_folder
 from tests.support.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.support.cli import refused, run
 from tests.support.history import END, History
@@ -61,11 +61,11 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
         database.connect(reuse_if_open=True)
         database.execute_sql("PRAGMA synchronous = 0")
         if name == "demo":
-            demo.fill(database, load(shipped("policies")).types, datetime.now(UTC) - timedelta(hours=1))
+            demo.fill(database, load(shipped_folder("policies")).types, datetime.now(UTC) - timedelta(hours=1))
             actor = Actor("", datetime.now(UTC))
             for who in ("", "bob"):  # an app's search for who may view, and all that anybody viewed
-                asked = Asked(("practitioner", who), "view", ("patient", "p-1"), size=3)
-                record_decisions(database, actor, [(asked, searched(actor, "f" * 64))])
+                asked = RecordedQuestion(("practitioner", who), "view", ("patient", "p-1"), size=3)
+                record_decisions(database, actor, [(asked, search_decision(actor, "f" * 64))])
         else:
             History(database)
         close_all(database)
@@ -73,7 +73,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
     return made
 
 
-def executed(one: notebooks.Shipped, **parameters: Any) -> dict[str, Any]:
+def executed(one: notebooks.ShippedNotebook, **parameters: Any) -> dict[str, Any]:
     """What a notebook's cells leave behind, run one after the other without a kernel."""
     left: dict[str, Any] = {}
     for cell in jupytext.read(one.path).cells:
@@ -91,7 +91,7 @@ def test_they_are_numbered_in_reading_order() -> None:
 
 
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
-def test_each_follows_the_habit(one: notebooks.Shipped) -> None:
+def test_each_follows_the_habit(one: notebooks.ShippedNotebook) -> None:
     """No outputs; a kernel's language; parameters first; only the audit's desk is imported; something is asserted."""
     text = one.path.read_text()
     cells = jupytext.read(one.path).cells
@@ -109,7 +109,7 @@ def test_each_follows_the_habit(one: notebooks.Shipped) -> None:
 
 @pytest.mark.parametrize("where", ["demo", "history"])
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
-def test_each_runs(one: notebooks.Shipped, where: str, databases: dict[str, tuple[str, str]]) -> None:
+def test_each_runs(one: notebooks.ShippedNotebook, where: str, databases: dict[str, tuple[str, str]]) -> None:
     """Every cell runs, every assertion holds; the tampered history's record is not whole, the demonstration's is."""
     url, as_of = databases[where]
     left = executed(one, database=url, as_of=as_of, output="")
@@ -141,7 +141,7 @@ TYPOS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("one", NOTEBOOKS, ids=lambda one: one.name)
 def test_a_typing_error_in_any_parameter_is_refused(
-    one: notebooks.Shipped, databases: dict[str, tuple[str, str]]
+    one: notebooks.ShippedNotebook, databases: dict[str, tuple[str, str]]
 ) -> None:
     """No notebook answers a question that was mistyped: the error names the parameter, or the id that was meant."""
     for name in one.parameters:
@@ -194,7 +194,7 @@ def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
 def test_a_letter_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
     """Caregrant audit report --letter writes the letter alone, with the templates of the clinic's folder."""
     url, _ = databases["demo"]
-    words = (shipped("letters") / "words.html").read_text()
+    words = (shipped_folder("letters") / "words.html").read_text()
     (tmp_path / "words.html").write_text(words.replace("Yours sincerely", "With our best wishes"))
     target = tmp_path / "letter.html"
     run(

@@ -21,10 +21,10 @@ from authz.audit.questions.disclosures import disclosure_kind
 from authz.audit.session import Audit, open_audit
 from authz.database import Database, close_all, connect, migrate
 from authz.errors import InvalidInput, Unavailable
-from authz.models import Decision, Event, Grant, Patient, Review
-from authz.policy.plan import Place
+from authz.models import Event, Grant, Patient, RecordedDecision, Review
+from authz.policy.plan import PagePosition
 from authz.queries import practitioner as practitioner_queries
-from authz.record import Actor, Asked, record_decisions
+from authz.record import Actor, RecordedQuestion, record_decisions
 from authz.record import searched as a_search
 from tests.support.acting import by, pdp_of
 from tests.support.asked import needed
@@ -117,7 +117,10 @@ def test_q2_who_did(known: Known) -> None:
             if one.patient == patient and since <= one.at < to
         ]
         assert set(found.frame.client) <= {1}
-        assert Decision.select().where(Decision.resource == patient).count(known.history.database) == found.checked
+        assert (
+            RecordedDecision.select().where(RecordedDecision.resource == patient).count(known.history.database)
+            == found.checked
+        )
         seen += len(told)
     assert seen > 50
 
@@ -302,11 +305,11 @@ def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
     add(sqlite_database, Patient, id="p-2", subscription="north", name="Another patient")
     add(sqlite_database, Grant, patient="p-2", practitioner="alice", role="owner", origin="created")
     pdp, actor = pdp_of(sqlite_database), by("alice")
-    mine, _ = practitioner_queries.patients(pdp, actor, Place(limit=100))
+    mine, _ = practitioner_queries.patients(pdp, actor, PagePosition(limit=100))
     people = practitioner_queries.colleagues(pdp, by("alice", 1), name="p-1")
     anybody = practitioner_queries.colleagues(pdp, by("alice", 2))
-    practitioner_queries.patients(pdp, by("bob", 3), Place(limit=100))
-    practitioner_queries.patients(pdp, by("alice", 4), Place(limit=1), q="patient")
+    practitioner_queries.patients(pdp, by("bob", 3), PagePosition(limit=100))
+    practitioner_queries.patients(pdp, by("alice", 4), PagePosition(limit=1), q="patient")
     searched(sqlite_database, by("alice", 5))
     audit = open_audit(sqlite_url, as_of=NOW + timedelta(hours=1), reader="compliance")
     found = ask.names_shown(audit, practitioner="alice")
@@ -328,7 +331,7 @@ def test_q29_names_shown(sqlite_database: Database, sqlite_url: str) -> None:
 
 def searched(database: Database, actor: Actor) -> None:
     """An app searches for Alice who may view p-1."""
-    asked = Asked(("practitioner", ""), "view", ("patient", "p-1"), size=2)
+    asked = RecordedQuestion(("practitioner", ""), "view", ("patient", "p-1"), size=2)
     record_decisions(database, actor, [(asked, a_search(actor, "f" * 64))])
 
 
@@ -554,7 +557,7 @@ def test_q20_replayed_decisions(known: Known) -> None:
     }
     told = {}
     for number, allowed, now_allowed in rows(found, "decision", "allowed", "replayed_allowed"):
-        row = Decision.select().where(Decision.id == number).execute(known.history.database)[0]
+        row = RecordedDecision.select().where(RecordedDecision.id == number).execute(known.history.database)[0]
         told[row.request_id] = (allowed, now_allowed)
     assert told == expected
     assert any(now for _, now in told.values())
@@ -647,7 +650,7 @@ def test_every_answer_has_its_columns_and_types(known: Known) -> None:
 def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
     """Every question about decisions finds on the exported months what it finds in the database, to the last value."""
     exported = list(export_parquet(known.history.database, tmp_path / "decisions", END))
-    assert sum(one.decisions for one in exported) == Decision.select().count(known.history.database)
+    assert sum(one.decisions for one in exported) == RecordedDecision.select().count(known.history.database)
     there = open_audit(known.audit.url, as_of=END, reader="compliance", parquet=tmp_path / "decisions")
     patient = known.ledger.given[5].patient
     asked = [

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from authz.database import Database
-from authz.models import Decision
+from authz.models import RecordedDecision
 from authz.policy.pdp import PDP
 from tests.support.authzen import BASE, Answer, answered
 from tests.support.http import App, assert_problem, question
@@ -102,9 +102,15 @@ SEMANTICS: dict[str, list[tuple[list[Any], list[bool]]]] = {
 def test_35_36_37_38_semantics_end_where_they_end(batch: Answer, database: Database, semantic: str) -> None:
     """The array ends with the first denial (or error) or the first permit; only what was answered is recorded."""
     for items, expected in SEMANTICS[semantic]:
-        before = Decision.select().count(database)
+        before = RecordedDecision.select().count(database)
         assert batch(*items, **WHOLE, options={"evaluations_semantic": semantic}) == expected
-        rows = Decision.select(Decision.allowed).order_by(Decision.id).offset(before).tuples().execute(database)
+        rows = (
+            RecordedDecision.select(RecordedDecision.allowed)
+            .order_by(RecordedDecision.id)
+            .offset(before)
+            .tuples()
+            .execute(database)
+        )
         assert [allowed for (allowed,) in rows] == expected
 
 
@@ -123,7 +129,7 @@ def test_40_41_an_item_without_a_part_is_a_denial(app: App, database: Database) 
     told = answered(app.ask({"evaluations": [{"action": VIEW, "resource": P1}]}, PATH))["evaluations"]
     assert [one["decision"] for one in told] == [False]
     assert told[0]["context"]["error"] == {"status": 400, "message": "/subject is required"}
-    row = Decision.select().order_by(Decision.id.desc()).limit(1).execute(database)[0]
+    row = RecordedDecision.select().order_by(RecordedDecision.id.desc()).limit(1).execute(database)[0]
     assert (row.reason, row.allowed, row.subject, row.resource) == ("malformed", False, "", "p-1")
 
 
@@ -162,4 +168,4 @@ def test_many_items_take_few_statements(
     told = answered(app.ask({"evaluations": items}, PATH))["evaluations"]
     assert [one["decision"] for one in told] == [who in ("alice", "bob") for who in people]
     assert len(statements) == 1
-    assert Decision.select().count(database) == 1000
+    assert RecordedDecision.select().count(database) == 1000

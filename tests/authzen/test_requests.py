@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from authz.database import Database
-from authz.models import Decision
+from authz.models import RecordedDecision
 from tests.support import people
 from tests.support.authzen import BASE
 from tests.support.http import App, assert_problem, question, service
@@ -54,7 +54,7 @@ def test_8_9_14_16_what_is_no_good_json_is_400(app: App, sqlite_database: Databa
     """An object in strict JSON, or 400: never 415, 422 or 500, and nothing is decided."""
     for body in BAD.values():
         assert_problem(app.ask(body, path), 400, "bad-request")
-    assert Decision.select().count(sqlite_database) == 0
+    assert RecordedDecision.select().count(sqlite_database) == 0
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from authz.database import Database
-from authz.models import Decision, Grant, Patient
+from authz.models import Grant, Patient, RecordedDecision
 from tests.support import people
 from tests.support.authzen import BASE, answered, found
 from tests.support.http import App, assert_problem
@@ -147,12 +147,12 @@ def test_the_past_and_the_record(many: App, auditor: App, database: Database) ->
     began, then = datetime.now(UTC), {**WHO, "context": {"at": "2025-05-30T12:00:00Z"}}
     assert_problem(many.ask(then, SUBJECT), 403, "forbidden", "audit")
     assert "xena" in found(auditor.ask(then, SUBJECT))
-    (past,) = Decision.select().execute(database)
+    (past,) = RecordedDecision.select().execute(database)
     assert (past.at, past.asked_at >= began) == (datetime(2025, 5, 30, 12, tzinfo=UTC), True)
-    before = Decision.select().count(database)
+    before = RecordedDecision.select().count(database)
     pages(many, RESOURCE, WHAT, limit=20)
     many.ask(WHICH, ACTION)
-    rows = Decision.select().order_by(Decision.id).offset(before).execute(database)
+    rows = RecordedDecision.select().order_by(RecordedDecision.id).offset(before).execute(database)
     told = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
     assert told == [("searched", "alice", "view", "patient", "")] * 2 + [("searched", "alice", "", "patient", "p-1")]
     assert all(began <= row.asked_at == row.at for row in rows)

@@ -12,7 +12,7 @@ from authz.callers.clients import add_client, find_client, list_clients, revoke_
 from authz.callers.rates import Rates
 from authz.database import Database, close_all, connect
 from authz.errors import NotFound, TooMany
-from authz.models import Decision, Event, Spent
+from authz.models import Event, RecordedDecision, RequestCount
 from tests.support import people
 from tests.support.http import App, Person, answered, assert_problem, question, service
 from tests.support.people import NOW
@@ -55,16 +55,16 @@ def test_a_rate_of_its_own(sqlite_database: Database) -> None:
     rates = Rates(sqlite_database, 0)
     assert spent(rates, "small", 10, rate=3) == 3
     assert spent(rates, "any", 1000) == 1000
-    assert [row.caller for row in Spent.select().execute(sqlite_database)] == ["small"]
+    assert [row.caller for row in RequestCount.select().execute(sqlite_database)] == ["small"]
 
 
 def test_most_requests_tell_the_database_nothing(sqlite_database: Database) -> None:
     """At the usual rate a second of a caller's requests is one statement."""
     rates = Rates(sqlite_database, 600_000)
     spent(rates, "a", 5000)
-    assert Spent.select().execute(sqlite_database)[0].requests == 1
+    assert RequestCount.select().execute(sqlite_database)[0].requests == 1
     rates.spend("a", HALF_PAST + timedelta(seconds=1))
-    assert Spent.select().execute(sqlite_database)[0].requests == 5001
+    assert RequestCount.select().execute(sqlite_database)[0].requests == 5001
 
 
 def test_too_many_requests_are_429(flask: Flask, sqlite_database: Database) -> None:
@@ -99,7 +99,11 @@ def test_t4_an_app_is_no_oracle_for_other_clinics(flask: Flask, sqlite_database:
         return [told[0]["decision"], *(one["results"] for one in told[1:])]
 
     assert learnt("alice", "p-1") == learnt("nobody", "p-none") == [False, [], [], []]
-    asked = Decision.select(Decision.client, Decision.subject, Decision.resource).tuples().execute(sqlite_database)
+    asked = (
+        RecordedDecision.select(RecordedDecision.client, RecordedDecision.subject, RecordedDecision.resource)
+        .tuples()
+        .execute(sqlite_database)
+    )
     (number,) = {client for client, *_ in asked}
     assert number is not None
     assert {(who, what) for _, who, what in asked} >= {("alice", "p-1"), ("", "p-1"), ("alice", "")}

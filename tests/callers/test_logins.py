@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from authz.callers.tokens import Tokens
-from authz.database import Database, migrate, pending
+from authz.database import Database, migrate, pending_migrations
 from authz.domain import normalise_login
 from authz.errors import ImportRefused, InvalidInput
 from authz.importing import import_facts
@@ -228,15 +228,15 @@ def test_an_upgrade_that_finds_old_logins(database: Database, logins: dict[str, 
     old_logins(database, {**logins, "good": "good@clinic.example"})
     before, waiting = (
         list(Practitioner.select().order_by(Practitioner.id).tuples().execute(database)),
-        pending(database),
+        pending_migrations(database),
     )
     with pytest.raises(InvalidInput) as refused:
         migrate(database)
     assert told in str(refused.value)
     assert "@" not in str(refused.value)
     assert list(Practitioner.select().order_by(Practitioner.id).tuples().execute(database)) == before
-    assert pending(database) == waiting
+    assert pending_migrations(database) == waiting
     for who in logins:
         Practitioner.update(login=f"{who}@clinic.example").where(Practitioner.id == who).execute(database)
     assert "0010_logins" in migrate(database)
-    assert pending(database) == []
+    assert pending_migrations(database) == []

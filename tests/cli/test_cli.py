@@ -13,10 +13,10 @@ from authz.domain import format_instant, parse_instant
 from authz.importing import demo
 from authz.models import Event
 from authz.policy.compiler import load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.cli import refused, run
 
-POLICIES = shipped("policies")
+POLICIES = shipped_folder("policies")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from authz import models
-from authz.database import Database, close_all, connect, migrate, pending, pipelined
+from authz.database import Database, close_all, connect, migrate, pending_migrations, pipelined
 from authz.database.statements import insert_rows
 from authz.domain import FOREVER_MICROS
 from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
@@ -46,7 +46,7 @@ def test_migrations_make_what_the_models_say(database: Database) -> None:
     assert {one.columns for one in partitioned if one.columns} <= {tuple(index.columns) for index in there}
     if partitioned:
         assert "decision_rest_standing_share_at_idx" in {index.name for index in there}
-    assert pending(database) == []
+    assert pending_migrations(database) == []
     assert migrate(database) == []
 
 

@@ -11,8 +11,8 @@ import pytest
 from authz.audit.integrity.verification import verification
 from authz.database import Limits, close_all, connect, pipelined
 from authz.errors import Unavailable
-from authz.models import Decision, Seal, Subscription
-from authz.record import make_partitions, seal
+from authz.models import RecordedDecision, Seal, Subscription
+from authz.record import create_partitions, seal
 from tests.support import pgbouncer
 from tests.support.services import Caller, check_nothing_lost, clinic, service
 
@@ -44,7 +44,7 @@ def test_a_service_behind_it_loses_nothing(postgresql_url: str, pooled_url: str)
     assert {status for one in callers for status in one.answers.refused()} == set()
     database = connect(pooled_url)
     check_nothing_lost(database, *callers)
-    make_partitions(database, datetime.now(UTC))
+    create_partitions(database, datetime.now(UTC))
     seal(database, datetime.now(UTC))
     assert Seal.select().exists(database)
     close_all(database)
@@ -81,7 +81,7 @@ def test_who_only_reads_cannot_write_through_it(pooled_url: str) -> None:
         Subscription.insert(id="north", name="North").execute(reading)
     with pytest.raises(peewee.InternalError, match="read-only"):
         Subscription.insert(id="north", name="North").execute(reading)
-    assert Decision.select().count(reading) == 0
+    assert RecordedDecision.select().count(reading) == 0
     close_all(reading)
 
 

@@ -7,7 +7,7 @@ import peewee
 import psycopg
 import pytest
 
-from authz.database import Database, Limits, answering, close_all, connect, pipelined
+from authz.database import Database, Limits, close_all, connect, database_connection, pipelined
 from authz.database.pool import Pool
 from authz.database.sessions import Session, open_session
 from authz.database.statements import (
@@ -62,7 +62,7 @@ def test_what_the_url_holds_goes_before(postgresql_url: str) -> None:
 
 
 def ask(database: Database, sql: str) -> None:
-    with answering(database):
+    with database_connection(database):
         database.execute_sql(sql).fetchone()
 
 

@@ -12,9 +12,9 @@ import pytest
 from authz.callers.clients import add_client
 from authz.database import close_all, connect, migrate
 from authz.importing import demo
-from authz.models import Decision
+from authz.models import RecordedDecision
 from authz.policy.compiler import load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.http import EVALUATION, question
 from tests.support.server import COMMAND, free_port, send, serving
 
@@ -36,7 +36,7 @@ def clinic(file: Path) -> str:
     """The demonstration clinic in a file; the key of an app."""
     database, began = connect(f"sqlite:///{file}"), datetime.now(UTC) - timedelta(hours=1)
     migrate(database)
-    demo.fill(database, load(shipped("policies")).types, began)
+    demo.fill(database, load(shipped_folder("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide", "act"), now=began)
     close_all(database)
     return key
@@ -74,7 +74,7 @@ class Asking:
 
 def recorded(file: Path) -> list[str]:
     database = connect(f"sqlite:///{file}")
-    found = [name for (name,) in Decision.select(Decision.request_id).tuples().execute(database)]
+    found = [name for (name,) in RecordedDecision.select(RecordedDecision.request_id).tuples().execute(database)]
     close_all(database)
     return found
 

@@ -25,7 +25,7 @@ from authz.operations.transaction import NOTICES
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP
 from authz.record import KINDS
-from authz.settings import SETTINGS, Settings, shipped
+from authz.settings import SETTINGS, Settings, shipped_folder
 from tests.support.documents import DOCS, ROOT, page
 from tests.support.server import free_port
 
@@ -57,7 +57,7 @@ def test_every_setting_is_documented() -> None:
     for variable, (default, sentence) in SETTINGS.items():
         shown = (
             "the shipped policies"
-            if str(default) == str(shipped("policies"))
+            if str(default) == str(shipped_folder("policies"))
             else f"`{default}`"
             if default
             else "none"
@@ -68,7 +68,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_route_is_documented(sqlite_database: object) -> None:
     """docs/http.md has a line for each route that Flask knows, and none that it does not."""
-    pdp = PDP(sqlite_database, load(shipped("policies")))  # type: ignore[arg-type]
+    pdp = PDP(sqlite_database, load(shipped_folder("policies")))  # type: ignore[arg-type]
     routes = {
         f"{method} {rule.rule}"
         for rule in create_app(Settings(), pdp).url_map.iter_rules()

@@ -8,12 +8,12 @@ from authz.importing import demo
 from authz.models import Patient, Practitioner, Subscription
 from authz.policy.compiler import compile_texts, load
 from authz.policy.pdp import PDP
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.http import service
 from tests.support.people import NOW
 from tests.support.visitor import Visitor
 
-POLICY = load(shipped("policies"))
+POLICY = load(shipped_folder("policies"))
 
 
 @pytest.fixture

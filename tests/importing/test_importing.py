@@ -28,18 +28,18 @@ from authz.models import (
     SpoolPosition,
     StandingShare,
 )
-from authz.policy.compiler import Vocabulary, load
+from authz.policy.compiler import Schema, load
 from authz.policy.pdp import PDP
-from authz.record import replayed
-from authz.settings import shipped
+from authz.record import replay_facts
+from authz.settings import shipped_folder
 from tests.support.lines import BEFORE, CLINIC, LATER, SINCE, line, told
 from tests.support.people import NOW
 
-POLICY = load(shipped("policies"))
+POLICY = load(shipped_folder("policies"))
 
 
 @pytest.fixture
-def types() -> Vocabulary:
+def types() -> Schema:
     return POLICY.types
 
 
@@ -79,13 +79,13 @@ def test_every_new_fact_has_an_event_of_ids_only(database: Database) -> None:
 def test_what_was_imported_can_be_replayed(database: Database) -> None:
     """The events of two imports, the second with the next owner, rebuild the facts; a row without one is found out."""
     told(database, *CLINIC)
-    assert replayed(database)[1] == []
+    assert replay_facts(database)[1] == []
     told(database, {"grant": {"patient": "p-1", "practitioner": "bob", "role": "owner"}}, later=1)
     kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
     assert kinds[-3:] == ["grant:ended", "grant:ended", "grant:imported"]
-    assert replayed(database)[1] == []
+    assert replay_facts(database)[1] == []
     Grant.update(end_cause="expired").where(Grant.practitioner == "alice").execute(database)
-    assert [one.side for one in replayed(database)[1]] == ["stored", "told"]
+    assert [one.side for one in replay_facts(database)[1]] == ["stored", "told"]
 
 
 def test_the_same_file_twice_changes_nothing(database: Database) -> None:
@@ -264,14 +264,14 @@ class Endless(io.RawIOBase):
         return b"x" * size
 
 
-def test_a_line_of_a_gigabyte_is_refused_unread(sqlite_database: Database, types: Vocabulary) -> None:
+def test_a_line_of_a_gigabyte_is_refused_unread(sqlite_database: Database, types: Schema) -> None:
     """A line beyond the limit is refused by its number after a limit's worth of bytes."""
     with pytest.raises(ImportRefused, match=f"line 2: is longer than {LONGEST_LINE} bytes"):
         import_facts(sqlite_database, Endless(), types, now=NOW)  # type: ignore[arg-type]
     assert not any(stored(sqlite_database).values())
 
 
-def test_a_real_file_of_a_gigabyte(sqlite_database: Database, types: Vocabulary, tmp_path: Path) -> None:
+def test_a_real_file_of_a_gigabyte(sqlite_database: Database, types: Schema, tmp_path: Path) -> None:
     """The same with a real (sparse) file: memory does not grow with the line."""
     path = tmp_path / "long.ndjson"
     with path.open("wb") as file:
@@ -283,7 +283,7 @@ def test_a_real_file_of_a_gigabyte(sqlite_database: Database, types: Vocabulary,
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
-def test_stretches_and_progress(sqlite_database: Database, types: Vocabulary) -> None:
+def test_stretches_and_progress(sqlite_database: Database, types: Schema) -> None:
     """A file longer than one stretch: a fault far down undoes everything, and progress ends at the file's size."""
     many = [with_patient(id=f"n-{number}") for number in range(4500)]
     text = b"\n".join(json.dumps(one).encode() for one in (*CLINIC, *many))

@@ -12,7 +12,7 @@ from authz.errors import ImportRefused
 from authz.importing import ImportReport
 from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
 from authz.operations import end_membership, end_patient, put_membership
-from authz.record import replayed
+from authz.record import replay_facts
 from tests.support.acting import by, login, pdp_of
 from tests.support.lines import BEFORE, CLINIC, LATER, SINCE, line, told
 from tests.support.people import NOW
@@ -118,7 +118,7 @@ def test_a_difference_is_an_event_and_the_second_time_nothing(database: Database
     report = told(database, different, later=5)
     assert sorted(_kinds(database, before)) == sorted(kinds)
     assert _total(report)["new" if name == "transfer" else "changed"] == 1
-    assert replayed(database)[1] == []
+    assert replay_facts(database)[1] == []
     again = _last(database)
     report = told(database, different, later=10)
     assert (_kinds(database, again), report.new.total(), report.changed.total()) == ([], 0, 0)
@@ -154,7 +154,7 @@ def test_a_whole_export_with_every_difference_twice(database: Database) -> None:
     again = _last(database)
     report = told(database, *lines, later=10)
     assert (_kinds(database, again), report.new.total(), report.changed.total()) == ([], 0, 0)
-    assert replayed(database)[1] == []
+    assert replay_facts(database)[1] == []
     assert Subscription.select().where(Subscription.name == "Town Clinic").count(database) == 1
     assert Practitioner.select().where(Practitioner.login == "f@city.example").count(database) == 1
 

@@ -16,7 +16,7 @@ from authz.models import Entity, EntityLink, Event, Grant, Licence, Membership, 
 from authz.operations import end_entity, put_entity
 from authz.operations import entity as entity_operations
 from authz.policy.pdp import PDP
-from authz.record import replayed, told_entity
+from authz.record import replay_facts, serialize_entity
 from tests.support import people
 from tests.support.acting import by, pdp_of
 from tests.support.http import Person, answered, assert_problem, service
@@ -66,12 +66,12 @@ def test_what_it_does_is_recorded_and_can_be_replayed(admin: Person, database: D
     assert (last.kind, last.subscription, last.patient) == ("entity:started", "north", "p-1")
     assert last.body["after"]["links"] == {"patient": "p-1", "author": "bob"}
     assert "plan" not in str([event.body for event in Event.select().execute(database)])
-    told = [one for one in replayed(database)[1] if '"d-1"' in one.row]
+    told = [one for one in replay_facts(database)[1] if '"d-1"' in one.row]
     assert told == []
     Entity.update(properties={"title": "Arm plan"}).where(Entity.id == "d-1", Entity.ended_at == FOREVER).execute(
         database
     )
-    assert sorted(one.side for one in replayed(database)[1] if '"d-1"' in one.row) == ["stored", "told"]
+    assert sorted(one.side for one in replay_facts(database)[1] if '"d-1"' in one.row) == ["stored", "told"]
 
 
 @pytest.mark.parametrize(
@@ -135,14 +135,14 @@ def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, databa
     assert [row.subscription for row in rows] == ["north", "north"]
     last = Event.select().order_by(Event.id.desc()).limit(1).execute(database)[0]
     assert (last.subscription, last.body["after"]["subscription"]) == ("north", "north")
-    assert [one for one in replayed(database)[1] if mine in one.row] == []
+    assert [one for one in replay_facts(database)[1] if mine in one.row] == []
     # A decision asked within the other clinic knows no more of it.
     pdp, doc = pdp_of(database), ("document", mine)
     mia, later = ("practitioner", "mia"), FOREVER - timedelta(days=1)
     asked = [pdp.evaluate(mia, "view", doc, now=later, tenant=one) for one in (None, "north", "city")]
     assert [one.allowed for one in asked] == [True, True, False]
     Entity.update(subscription="city").where(Entity.id == mine).execute(database)
-    assert [one for one in replayed(database)[1] if mine in one.row] != []
+    assert [one for one in replay_facts(database)[1] if mine in one.row] != []
 
 
 def test_t33_ids_are_the_operators(flask: Flask, admin: Person, database: Database) -> None:
@@ -160,7 +160,7 @@ def older(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entities that events of before 0.2 began, which tell no clinic; some were changed and ended since."""
 
     def as_before(row: Any, links: Any) -> dict[str, Any]:
-        told = told_entity(row, links)
+        told = serialize_entity(row, links)
         del told["subscription"]
         return told
 
@@ -184,7 +184,7 @@ OLDER: dict[str, dict[str, str]] = {
 @pytest.mark.usefixtures("older")
 def test_events_of_before_tell_no_clinic(database: Database) -> None:
     """A version that an older event began has the clinic that its relations prove; of some nobody can say."""
-    replay = replayed(database)
+    replay = replay_facts(database)
     assert [one for one in replay.differences if any(f'"{name}"' in one.row for name in OLDER)] == []
     assert replay.unproven == ["document:d-authors"]
 
@@ -207,7 +207,7 @@ def test_a_clinic_that_the_upgrade_cannot_have_given(
 ) -> None:
     """An old version moved to another clinic in the table is a difference, as far as the relations prove it."""
     Entity.update(subscription=clinic).where(Entity.id == name).execute(database)
-    found = [one.side for one in replayed(database).differences if f'"{name}"' in one.row]
+    found = [one.side for one in replay_facts(database).differences if f'"{name}"' in one.row]
     assert sorted(set(found)) == sides
 
 

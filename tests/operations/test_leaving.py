@@ -12,13 +12,13 @@ import pytest
 from authz import operations
 from authz.callers.clients import add_client, find_client, list_clients, revoke_client, revoke_clients, rotate_client
 from authz.database import clock, close_all, connect
-from authz.database.statements import is_among
+from authz.database.statements import in_condition
 from authz.domain import format_instant
 from authz.errors import Conflict, Denied, ImportRefused, Unavailable
 from authz.importing import import_facts
 from authz.models import Event, Grant, Patient, StandingShare
 from authz.operations import (
-    Verdict,
+    ReviewVerdict,
     end_entity,
     end_membership,
     end_patient,
@@ -171,11 +171,11 @@ def test_what_takes_access_away_works_after_a_clock_ahead(clinic: Clinic) -> Non
     assert clinic.unaccounted() == []
 
 
-def _verdict(clinic: Clinic, noun: str) -> Verdict:
+def _verdict(clinic: Clinic, noun: str) -> ReviewVerdict:
     share = StandingShare.select().where(StandingShare.colleague == "carol").execute(clinic.database)[0]
     number = clinic.grant("bob") if noun == "grant" else share.id
     patient, who = ("p-1", "bob") if noun == "grant" else ("", "carol")
-    return Verdict(2, noun, number, patient, who, "revoke")
+    return ReviewVerdict(2, noun, number, patient, who, "revoke")
 
 
 def _reviews(clinic: Clinic, noun: str) -> None:
@@ -390,7 +390,7 @@ def test_a_review_of_more_lines_than_a_statement_takes_values(clinic: Clinic) ->
     """66,000 lines are one value of a statement: what is refused is the first line that is wrong, not the size."""
     for noun in ("grant", "standing_share"):
         verdicts = [
-            Verdict(line, noun, 10**6 + line, f"p-none-{line}" if noun == "grant" else "", "bob", "keep")
+            ReviewVerdict(line, noun, 10**6 + line, f"p-none-{line}" if noun == "grant" else "", "bob", "keep")
             for line in range(66_000)
         ]
         with pytest.raises(ImportRefused, match=r"line 0: .* is no live share"):
@@ -401,5 +401,5 @@ def test_names_of_more_people_than_a_statement_takes_values(clinic: Clinic) -> N
     """What pages read about many rows is one value too."""
     ids = [f"x-{number}" for number in range(66_000)]
     assert practitioner_queries.people(clinic.pdp, [*ids, "bob"])["bob"]["name"] == "Bob"
-    condition = is_among(clinic.database, Patient.id, [*ids, "p-1"])
+    condition = in_condition(clinic.database, Patient.id, [*ids, "p-1"])
     assert Patient.select().where(condition).count(clinic.database) == 1

@@ -22,7 +22,7 @@ from authz.operations import (
     share,
     share_all,
 )
-from authz.record import Actor, replayed
+from authz.record import Actor, replay_facts
 from tests.support.acting import login, pdp_of
 from tests.support.lines import line, told
 from tests.support.people import NOW
@@ -241,7 +241,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_events_tell_the_facts(self) -> None:
-        assert replayed(self.database)[1] == []
+        assert replay_facts(self.database)[1] == []
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

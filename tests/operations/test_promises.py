@@ -25,7 +25,7 @@ from authz.operations import (
     share_all,
     transfer,
 )
-from authz.record import Actor, replayed
+from authz.record import Actor, replay_facts
 from tests.support.acting import login, pdp_of
 from tests.support.people import NOW
 
@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_events_tell_all(self) -> None:
-        assert replayed(self.database)[1] == []
+        assert replay_facts(self.database)[1] == []
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -30,7 +30,7 @@ from authz.operations import (
     transfer,
 )
 from authz.policy.pdp import PDP
-from authz.record import Actor, replayed
+from authz.record import Actor, replay_facts
 from tests.support import people
 from tests.support.acting import POLICY, login, pdp_of
 from tests.support.people import NOW
@@ -156,7 +156,7 @@ def test_one_wins(database: Database, database_url: str, case: str) -> None:
     owners = Grant.select().where(Grant.patient == "p-1", Grant.role == "owner", Grant.ended_at > Grant.started_at)
     live = [one for one in owners.execute(database) if one.ended_at.year == 9999]
     assert len(live) == 1
-    assert [one for one in replayed(database)[1] if one.side == "told"] == []
+    assert [one for one in replay_facts(database)[1] if one.side == "told"] == []
     events = list(Event.select().order_by(Event.id).offset(began).execute(database))
     for clinic in {one.subscription for one in events}:
         instants = [one.at for one in events if one.subscription == clinic]

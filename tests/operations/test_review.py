@@ -19,8 +19,8 @@ from authz.database.statements import insert_rows
 from authz.domain import FOREVER_MICROS, to_micros
 from authz.errors import ImportRefused, InvalidInput
 from authz.models import Event, Grant, Patient, Practitioner, Review, StandingShare
-from authz.operations import Reviewed, Verdict, review, share
-from authz.record import Asked, record_decisions
+from authz.operations import Reviewed, ReviewVerdict, review, share
+from authz.record import RecordedQuestion, record_decisions
 from tests.support.acting import Clinic, by, login
 from tests.support.cli import refused, run
 from tests.support.people import NOW, add, fill
@@ -37,17 +37,17 @@ def clinic(database: Database) -> Clinic:
     return made
 
 
-def line(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict:
-    return Verdict(number, "grant", clinic.grant(who), "p-1", who, verdict)
+def line(clinic: Clinic, who: str, verdict: str, number: int = 2) -> ReviewVerdict:
+    return ReviewVerdict(number, "grant", clinic.grant(who), "p-1", who, verdict)
 
 
-def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> Verdict:
+def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> ReviewVerdict:
     """A line on the standing share that somebody has."""
     found = StandingShare.select(StandingShare.id).where(StandingShare.colleague == who).tuples()
-    return Verdict(number, "standing_share", next(iter(found.execute(clinic.database)))[0], "", who, verdict)
+    return ReviewVerdict(number, "standing_share", next(iter(found.execute(clinic.database)))[0], "", who, verdict)
 
 
-def carry_out(clinic: Clinic, *verdicts: Verdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
+def carry_out(clinic: Clinic, *verdicts: ReviewVerdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
     actor = by(by_whom, later=60)
     return review(clinic.pdp, actor=actor, campaign=campaign, due=DUE, verdicts=verdicts)
 
@@ -99,7 +99,7 @@ def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_ur
     made = Clinic(sqlite_database)
     share(made.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), reason="second opinion")
     for later, who, purpose in ((1, "oscar", "TREAT"), (2, "oscar", "ETREAT"), (3, "oscar", "TREAT"), (4, "carol", "")):
-        asked = Asked(("practitioner", who), "view", ("patient", "p-1"), purpose=purpose)
+        asked = RecordedQuestion(("practitioner", who), "view", ("patient", "p-1"), purpose=purpose)
         at = NOW + timedelta(seconds=later)
         decision = made.pdp.evaluate(asked.subject, "view", asked.resource, now=at)
         record_decisions(sqlite_database, by(who, later), [(asked, decision)])
@@ -248,7 +248,7 @@ def test_a_large_sheet_is_carried_out_in_bounded_statements(clinic: Clinic) -> N
         insert_rows(clinic.database, Grant, names, [(*row, "", "", "", "") for row in held])
     shares = Grant.select(Grant.id, Grant.patient).where(Grant.practitioner == "bob", Grant.patient.startswith("m-"))
     verdicts = [
-        Verdict(line, "grant", number, patient, "bob", "keep" if line % 100 else "revoke")
+        ReviewVerdict(line, "grant", number, patient, "bob", "keep" if line % 100 else "revoke")
         for line, (number, patient) in enumerate(shares.tuples().execute(clinic.database), 1)
     ]
     sizes: list[int] = []

@@ -10,7 +10,7 @@ from flask import Flask
 from authz.callers.clients import revoke_clients
 from authz.database import Database
 from authz.domain import format_instant
-from authz.models import Decision
+from authz.models import RecordedDecision
 from tests.support import people
 from tests.support.acting import served_since
 from tests.support.cli import run
@@ -97,7 +97,7 @@ def test_what_is_unknown_is_denied(app: App, body: Any, reason: str, database: D
     """An unknown id, action or type is a decision false with its reason, recorded like any other."""
     assert decided(app, body)["decision"] is False
     assert decided(app, body)["context"]["reason"] == reason
-    assert Decision.select().count(database) == 2
+    assert RecordedDecision.select().count(database) == 2
 
 
 def test_an_explanation_says_why_not(app: App, auditor: App) -> None:
@@ -162,7 +162,9 @@ def test_a_bound_key_sees_one_subscription(flask: Flask, database: Database) -> 
         none = decided(city, question("alice", what=("patient", "none"), context=context))
         assert north["decision"] is False
         assert north == none
-    recorded = list(Decision.select(Decision.resource, Decision.allowed).tuples().execute(database))
+    recorded = list(
+        RecordedDecision.select(RecordedDecision.resource, RecordedDecision.allowed).tuples().execute(database)
+    )
     assert ("p-1", False) in recorded
 
 
@@ -207,7 +209,7 @@ def test_a_malformed_request_is_400(app: App, database: Database, name: str) -> 
     body, pointers = MALFORMED[name]
     told = assert_problem(app.ask(body), 400, "bad-request")
     assert [error["pointer"] for error in told["errors"]] == pointers
-    assert Decision.select().count(database) == 0
+    assert RecordedDecision.select().count(database) == 0
 
 
 def test_the_content_type_is_json(app: App) -> None:
@@ -264,7 +266,7 @@ def test_each_answer_is_recorded(app: App, database: Database) -> None:
     """One row an answer, with who asked what, when, about when, and what was answered; ids only."""
     for who in ("bob", "oscar"):
         app.ask(question(who, context={"secret": "clinical text"}), X_Request_ID=f"r-{who}")
-    rows = list(Decision.select().order_by(Decision.id).execute(database))
+    rows = list(RecordedDecision.select().order_by(RecordedDecision.id).execute(database))
     told = [(row.request_id, row.subject, row.action, row.resource, row.allowed, row.reason, row.rule) for row in rows]
     assert told == [
         ("r-bob", "bob", "view", "p-1", True, "permitted", "R5"),
@@ -280,7 +282,7 @@ def test_the_record_says_where_an_answer_belongs(app: App, database: Database) -
     asked = [("bob", ("patient", "p-1")), ("dan", ("subscription", "north")), ("erin", ("document", "north-plan"))]
     for (who, what), purpose in zip([*asked, ("frank", ("patient", "none"))], purposes, strict=True):
         app.ask(question(who, what=what, context={"purpose": purpose}))
-    rows = list(Decision.select().order_by(Decision.id).execute(database))
+    rows = list(RecordedDecision.select().order_by(RecordedDecision.id).execute(database))
     assert [(row.subscription, row.membership, row.purpose) for row in rows] == [
         ("north", "member", "TREAT"),
         ("north", "manager", "?"),

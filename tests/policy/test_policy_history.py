@@ -19,13 +19,22 @@ from authz.cli import caregrant
 from authz.database import Database, connect, gather_statistics
 from authz.domain import FOREVER, format_instant
 from authz.errors import CaregrantError, InvalidInput, NotFound, PolicyRefused, PolicyUnknown
-from authz.models import Decision, Event, Grant, PolicyText
+from authz.models import Event, Grant, PolicyText, RecordedDecision
 from authz.operations import share
 from authz.policy.compiler import CompiledPolicy, compile_texts, load, version_of
 from authz.policy.compiler.load import LARGEST, MOST_FILES
 from authz.policy.history import _IN_FORCE
 from authz.policy.pdp import PDP
-from authz.record import Actor, Asked, NewEvent, append, policies_served, policy_loaded, record_decisions, replayed
+from authz.record import (
+    Actor,
+    NewEvent,
+    RecordedQuestion,
+    append,
+    list_served_policies,
+    record_decisions,
+    record_policy_loaded,
+    replay_facts,
+)
 from tests.support import people
 from tests.support.acting import POLICY, by, login, served_since
 from tests.support.cli import refused, run
@@ -73,7 +82,7 @@ def of_http(database: Database, _: str, at: datetime) -> list[bool]:
 
     actions = answered(auditor.ask({**about, "context": shown}, "/access/v1/search/action"))["results"]
     explained = [any(not way["unmet"] for way in one["context"]["ways"]) for one in (single, item)]
-    rows = Decision.select(Decision.policy_version, Decision.at).tuples().execute(database)
+    rows = RecordedDecision.select(RecordedDecision.policy_version, RecordedDecision.at).tuples().execute(database)
     assert set(rows) == {(single["context"]["policy_version"], at)}, "the record names the policy and the instant"
     in_lists = ["oscar" in found("subject"), "p-1" in found("resource"), {"name": "view"} in actions]
     return [single["decision"], item["decision"], *explained, *in_lists]
@@ -199,7 +208,7 @@ def forged(database: Database) -> datetime:
     bodies: list[Any] = [{}, [], {"policy_version": 1, "source": 2}]
     for number, body in enumerate(bodies):
         Event.insert(at=LAST_YEAR + timedelta(days=number), kind="policy:loaded", body=body).execute(database)
-    assert [one.version for one in policies_served(database)][2:] == ["", "", ""]
+    assert [one.version for one in list_served_policies(database)][2:] == ["", "", ""]
     return CLOSED_DAY
 
 
@@ -242,7 +251,7 @@ def test_a_policy_that_is_not_known_answers_nothing(
         assert_problem(auditor.ask(about, f"/access/v1/{path}"), 422, "policy-unknown", why)
     many = {**about, "evaluations": [{"context": {}}, {}]}
     assert_problem(auditor.ask(many, "/access/v1/evaluations"), 422, "policy-unknown", why)
-    assert Decision.select().count(clinic) == 0
+    assert RecordedDecision.select().count(clinic) == 0
     then = ("--at", format_instant(at))
     asked = (("check", "practitioner:oscar", "view", "patient:p-1"), ("who", "view", "patient:p-1"))
     for words in (*asked, ("what", "practitioner:oscar", "view", "patient")):
@@ -304,7 +313,7 @@ def test_a_text_is_kept_once_and_cannot_change(clinic: Database) -> None:
     for change in (PolicyText.update(files={}), PolicyText.delete()):
         with pytest.raises(peewee.IntegrityError, match="append-only"):
             change.execute(clinic)
-    assert "policy" not in {one.noun for one in replayed(clinic)[1]}, "every kept text has its event"
+    assert "policy" not in {one.noun for one in replay_facts(clinic)[1]}, "every kept text has its event"
 
 
 def test_the_first_way_to_a_permit_stays_the_first(clinic: Database, tmp_path: Path) -> None:
@@ -325,7 +334,7 @@ def test_a_text_that_was_changed_or_deleted_shows(
 ) -> None:
     """`audit replay --check` names the version whose text is not what the events say."""
     case(clinic)
-    differences = [(one.side, json.loads(one.row)) for one in replayed(clinic)[1] if one.noun == "policy"]
+    differences = [(one.side, json.loads(one.row)) for one in replay_facts(clinic)[1] if one.noun == "policy"]
     assert ("told", {"version": OPEN.version}) in differences
     audit = open_audit(database_url)
     found = ask.reconciliation(audit).frame
@@ -336,7 +345,7 @@ def test_a_text_that_was_changed_or_deleted_shows(
 def test_a_service_of_the_same_version_keeps_the_text_after_an_upgrade(clinic: Database) -> None:
     """The version that the release before told of: its text is kept at the next start, and answers for before."""
     not_kept(clinic)
-    assert not policy_loaded(clinic, Actor("", NOW), POLICY, "policies")
+    assert not record_policy_loaded(clinic, Actor("", NOW), POLICY, "policies")
     assert not PDP(clinic, OPEN).evaluate(OSCAR, "view", PATIENT, at=CLOSED_DAY).allowed
     with pytest.raises(PolicyUnknown):
         PDP(clinic, POLICY).evaluate(OSCAR, "view", PATIENT, at=OPEN_DAY)
@@ -374,7 +383,7 @@ def test_two_services_at_once(clinic: Database) -> None:
     assert (older.allowed, older.policy_version) == (False, POLICY.version)
     for pdp in (PDP(clinic, POLICY), PDP(clinic, OPEN)):
         assert pdp.evaluate(OSCAR, "view", PATIENT, at=NOW + timedelta(hours=1)).allowed
-    assert [one.version for one in policies_served(clinic)] == [OPEN.version, POLICY.version, OPEN.version]
+    assert [one.version for one in list_served_policies(clinic)] == [OPEN.version, POLICY.version, OPEN.version]
 
 
 def test_few_policies_stay_compiled(clinic: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,7 +402,7 @@ def test_few_policies_stay_compiled(clinic: Database, monkeypatch: pytest.Monkey
     pdp = PDP(clinic, POLICY)
     for day, name in enumerate(names):
         for _ in range(3):
-            told = pdp.explain(OSCAR, "view", PATIENT, at=NOW + timedelta(days=day, hours=1)).ways
+            told = pdp.explain(OSCAR, "view", PATIENT, at=NOW + timedelta(days=day, hours=1)).derivations
             assert name in str(told)
     assert len(compiled) == len(names)
     assert pdp._history._remembered.cache_info().currsize == 8
@@ -422,7 +431,7 @@ def test_what_an_older_policy_declared_is_told_of_the_patient(
     clinic: Database, database_url: str, tmp_path: Path
 ) -> None:
     """A document belonged to its patient, also after a policy without documents has taken over."""
-    asked = Asked(("practitioner", "alice"), "view", ("document", "by-alice"))
+    asked = RecordedQuestion(("practitioner", "alice"), "view", ("document", "by-alice"))
     decision = PDP(clinic, POLICY).evaluate(asked.subject, asked.action, asked.resource, now=CLOSED_DAY)
     assert decision.allowed
     record_decisions(clinic, Actor("alice", CLOSED_DAY), [(asked, decision)])
@@ -438,7 +447,7 @@ def test_decisions_are_replayed_by_their_own_policy(clinic: Database, database_u
     """No decision differs from its own policy but the forged one; those that cannot be replayed say why."""
     opened, closed = PDP(clinic, OPEN), PDP(clinic, POLICY)
     unknown = compile_texts({"p.polar": 'allow(_: Practitioner, "x", _: Patient);'})
-    asked, actor = Asked(OSCAR, "view", PATIENT), by("oscar")
+    asked, actor = RecordedQuestion(OSCAR, "view", PATIENT), by("oscar")
     then = [
         opened.evaluate(OSCAR, "view", PATIENT, now=OPEN_DAY),
         closed.evaluate(OSCAR, "view", PATIENT, now=CLOSED_DAY),

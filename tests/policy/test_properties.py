@@ -19,14 +19,14 @@ from authz.models import Entity, Practitioner
 from authz.policy.compiler import CompiledPolicy, compile_texts
 from authz.policy.decision import Ref
 from authz.policy.pdp import PDP
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support import worlds
 from tests.support.oracle import World
 from tests.support.people import NOW
 from tests.support.worlds import T
 
 EXAMPLES = int(os.environ.get("CAREGRANT_EXAMPLES", "120"))
-SHIPPED = {path.name: path.read_text("utf-8") for path in shipped("policies").iterdir() if path.suffix != ".md"}
+SHIPPED = {path.name: path.read_text("utf-8") for path in shipped_folder("policies").iterdir() if path.suffix != ".md"}
 COMPILED = compile_texts(SHIPPED)
 INSTANTS = st.sampled_from((T - 2, T - 1, T, T + 1, T + 10_000_000))
 COMMON = settings(

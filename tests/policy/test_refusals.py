@@ -7,7 +7,7 @@ import pytest
 
 from authz.errors import Fault, PolicyRefused
 from authz.policy.compiler import compile_texts, load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 
 RULE = 'allow(p: Practitioner, "view", x: Patient) if p.id = x.id and '
 """Begins a rule whose next condition stands at column 63."""
@@ -214,7 +214,7 @@ def test_every_fault_is_told_at_once() -> None:
 
 def test_a_half_good_directory_loads_nothing(tmp_path: Path) -> None:
     """One bad file beside the shipped ones, and nothing is loaded; the error names the file."""
-    for path in shipped("policies").iterdir():
+    for path in shipped_folder("policies").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     assert load(tmp_path).rules
     (tmp_path / "z.polar").write_text("allow(")

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from authz.audit.notebook import ask, open_audit
 from authz.database import Database
-from authz.record import Actor, Asked, record_decisions, searched
+from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from tests.support.people import NOW, fill
 
 
@@ -13,8 +13,8 @@ def test_a_search_is_neither_a_disclosure_nor_a_permit(database: Database, datab
     fill(database)
     actor = Actor("", NOW - timedelta(hours=1))
     for who, action in (("", "view"), ("nobody", "")):
-        asked = Asked(("practitioner", who), action, ("patient", "p-1"), size=3)
-        record_decisions(database, actor, [(asked, searched(actor, "f" * 64))])
+        asked = RecordedQuestion(("practitioner", who), action, ("patient", "p-1"), size=3)
+        record_decisions(database, actor, [(asked, search_decision(actor, "f" * 64))])
     audit = open_audit(database_url, as_of=NOW, reader="compliance")
     try:
         assert list(ask.who_did(audit, patient="p-1").frame.reason) == ["searched"] * 2

@@ -60,7 +60,7 @@ def test_no_explanation_tells_of_another_clinic(pdp: PDP) -> None:
     pairs = [("frank", "p-1"), ("nobody", "p-1"), ("alice", "p-city"), ("alice", "none"), ("frank", "p-city")]
     told = [pdp.explain(("practitioner", who), "view", ("patient", what), tenant="north") for who, what in pairs]
     assert len(set(told)) == 1
-    assert pdp.explain(("practitioner", "oscar"), "view", ("patient", "p-1"), tenant="north").ways
+    assert pdp.explain(("practitioner", "oscar"), "view", ("patient", "p-1"), tenant="north").derivations
 
 
 def test_each_way_to_a_document_is_asked_once() -> None:

@@ -14,7 +14,7 @@ from authz.database import Database, close_all, connect, pipelined
 from authz.domain import to_micros
 from authz.models import Event
 from authz.policy.decision import Decision
-from authz.record import Actor, Asked, NewEvent, append, record_decisions, seal
+from authz.record import Actor, NewEvent, RecordedQuestion, append, record_decisions, seal
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 TEXTS = ("", "", 'says "no" \\ / é 漢 😀', "a\u007f\u0080\u2028b", "plain")
@@ -57,7 +57,8 @@ def test_both_databases_write_the_same_record(both: tuple[Database, Database], s
         happened = [some(chance, number) for number in range(size)]
         half = chance.randrange(size + 1)
         answers = [
-            (Asked(("practitioner", "bob"), "view", ("patient", f"p-{n}")), decided(at)) for n in range(turn % 4)
+            (RecordedQuestion(("practitioner", "bob"), "view", ("patient", f"p-{n}")), decided(at))
+            for n in range(turn % 4)
         ]
         for database in both:
             with pipelined(database):

@@ -19,16 +19,16 @@ from authz.domain import to_micros
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Decision, Event, Seal
 from authz.policy.compiler import compile_texts
-from authz.record import Actor, keep_log, log_of, make_partitions, policy_loaded, seal
+from authz.record import Actor, create_partitions, get_decision_log, record_policy_loaded, seal, set_decision_log
 from authz.record import decision_log as log_module
-from authz.record.sealing import unsealed
+from authz.record.sealing import count_unsealed
 from tests.support.answers import answer, requests
 from tests.support.people import NOW
 
 
 def test_answers_given_at_the_same_time_share_a_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What threads answer while one is writing is written together; each returns when its own row is committed."""
-    log = log_of(database)
+    log = get_decision_log(database)
     begun, go = threading.Event(), threading.Event()
     commits: list[int] = []
     commit = log._commit
@@ -60,8 +60,8 @@ def test_answers_given_at_the_same_time_share_a_commit(database: Database, monke
 
 def test_one_bad_row_fails_alone(database: Database) -> None:
     """Where a shared commit fails each answer is tried by itself: one that cannot be recorded spoils no other."""
-    log = log_of(database)
-    good, bad = (log_module.Waiting([_row(client)]) for client in (None, 10**6))
+    log = get_decision_log(database)
+    good, bad = (log_module.PendingRows([_row(client)]) for client in (None, 10**6))
     log._queue += [good, bad]
     log._write_all()
     assert (good.done, good.error) == (True, None)
@@ -71,8 +71,8 @@ def test_one_bad_row_fails_alone(database: Database) -> None:
 
 def test_a_fault_of_ours_records_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong while one writes for all, none of them takes their answer for recorded."""
-    log = log_of(database)
-    waiting = [log_module.Waiting([_row(None)]) for _ in range(2)]
+    log = get_decision_log(database)
+    waiting = [log_module.PendingRows([_row(None)]) for _ in range(2)]
     log._queue += waiting
     monkeypatch.setattr(log, "_commit", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -96,7 +96,7 @@ def test_answers_inside_a_change_belong_to_it(database: Database) -> None:
 def test_buffered_answers_come_within_a_second(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """`buffered` gives the answer first and commits soon after; while it cannot, nothing more is answered."""
     monkeypatch.setattr(log_module, "BUFFERED_SECONDS", 0.5)
-    log = keep_log(database, "buffered", fsync=False)
+    log = set_decision_log(database, "buffered", fsync=False)
     answer(database, "r-1")
     assert requests(database) == []
     for _ in range(100):
@@ -117,16 +117,16 @@ def test_buffered_answers_come_within_a_second(database: Database, monkeypatch: 
 
 def test_off_records_no_answer(database: Database) -> None:
     """`off` keeps answers out of the record, and another word is refused."""
-    keep_log(database, "off", fsync=True)
+    set_decision_log(database, "off", fsync=True)
     answer(database, "r-1")
     assert requests(database) == []
     with pytest.raises(InvalidInput, match="durable, buffered, off"):
-        keep_log(database, "perhaps", fsync=True)
+        set_decision_log(database, "perhaps", fsync=True)
 
 
 def test_fsync_is_for_answers_alone(database: Database) -> None:
     """Without it an answer does not wait for the disk; whatever else is committed still does."""
-    keep_log(database, "durable", fsync=False)
+    set_decision_log(database, "durable", fsync=False)
     answer(database, "r-1")
     setting = "PRAGMA synchronous" if database.dialect == "sqlite" else "SHOW synchronous_commit"
     assert database.execute_sql(setting).fetchone()[0] in (2, "on")
@@ -158,7 +158,7 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
 
     def sealed() -> int:
         for _ in range(400):
-            if not unsealed(database):
+            if not count_unsealed(database):
                 break
             threading.Event().wait(0.05)
         return Seal.select().count(database)
@@ -232,10 +232,10 @@ def test_a_change_of_policy_is_recorded_once(database: Database) -> None:
     """The first service that decides by another version says so, also where it is an older one; the others do not."""
     actor = Actor("", NOW)
     first, other = (compile_texts({"p.polar": f'allow(_: Practitioner, "{one}", _: Patient);'}) for one in "ab")
-    assert policy_loaded(database, actor, first, "policies")
-    assert not policy_loaded(database, actor, first, "policies")
-    assert policy_loaded(database, actor, other, "elsewhere")
-    assert policy_loaded(database, actor, first, "policies")
+    assert record_policy_loaded(database, actor, first, "policies")
+    assert not record_policy_loaded(database, actor, first, "policies")
+    assert record_policy_loaded(database, actor, other, "elsewhere")
+    assert record_policy_loaded(database, actor, first, "policies")
     loads = Event.select(Event.body).where(Event.kind == "policy:loaded").order_by(Event.id)
     bodies = [body for (body,) in loads.tuples().execute(database)]
     assert bodies[1] == {"policy_version": other.version, "source": "elsewhere"}
@@ -245,8 +245,8 @@ def test_months_have_their_partitions(postgresql_url: str) -> None:
     """This month and the next two get one each; a row goes to its month's, append-only, or to the rest."""
     database = connect(postgresql_url)
     database.connect()
-    assert make_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == ["2026-11", "2026-12", "2027-01"]
-    assert make_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == []
+    assert create_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == ["2026-11", "2026-12", "2027-01"]
+    assert create_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == []
     for at in (datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), NOW):
         answer(database, "r", at)
     tables = database.execute_sql("SELECT tableoid::regclass::text FROM decision ORDER BY id").fetchall()
@@ -254,5 +254,5 @@ def test_months_have_their_partitions(postgresql_url: str) -> None:
     for statement in ("DELETE FROM decision_2026_12", "UPDATE decision SET reason = 'x'", "TRUNCATE decision_2027_01"):
         with pytest.raises(Exception, match="append-only"):
             database.execute_sql(statement)
-    assert make_partitions(database, NOW) == ["2026-07", "2026-08"]
+    assert create_partitions(database, NOW) == ["2026-07", "2026-08"]
     close_all(database)

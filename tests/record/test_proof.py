@@ -18,12 +18,12 @@ from playhouse.migrations import Runner
 
 from authz.audit import verify
 from authz.audit.export.log import log_lines
-from authz.audit.integrity.checkpoints import Signer, checkpoint, full
+from authz.audit.integrity.checkpoints import Signer, checkpoint, format_note
 from authz.audit.integrity.proofs import prove_consistency, prove_decision, prove_event
 from authz.audit.integrity.verification import verification
 from authz.database import MIGRATIONS, Database, close_all, connect, migrate
 from authz.errors import InvalidInput, NotFound
-from authz.models import Answer, Decision, Event, Patient, PersonalSecret, Seal
+from authz.models import Event, IdempotentResponse, Patient, PersonalSecret, RecordedDecision, Seal
 from authz.record import Actor, seal
 from authz.record.erasure import ERASED_NAME, erase
 from authz.record.leaves import canonical
@@ -43,7 +43,7 @@ def test_the_reference_leaves_have_the_reference_root() -> None:
     """The trees are those of RFC 6962: the eight leaves of its reference implementation give its root."""
     leaves = [leaf_hash(bytes.fromhex(one)) for one in REFERENCE]
     root = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
-    assert Frontier().grown(leaves)[0].root.hex() == root
+    assert Frontier().append(leaves)[0].root.hex() == root
     assert verify.root_of(leaves).hex() == root
 
 
@@ -54,7 +54,7 @@ def test_roots_agree_with_another_implementation() -> None:
     other, edge, random_ = InmemoryTree(algorithm="sha256"), Frontier(), random.Random(6)
     while edge.size < 70:
         some = [str(edge.size + at).encode() for at in range(random_.choice((1, 1, 2, 5, 16)))]
-        edge, _ = edge.grown([leaf_hash(one) for one in some])
+        edge, _ = edge.append([leaf_hash(one) for one in some])
         for one in some:
             other.append_entry(one)
         assert edge.root == other.get_root()
@@ -71,13 +71,13 @@ def test_proofs_prove_and_nothing_else(size: int, data: st.DataObject) -> None:
     number, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size))
     root, old_root = verify.root_of(leaves), verify.root_of(leaves[:old])
     path = inclusion(node, number, size)
-    assert verify.included(root, size, number, leaves[number], path)
-    assert not verify.included(root, size, number, leaf_hash(b"other"), path)
-    assert not verify.included(root, size, (number + 1) % (size + 1), leaves[number], path)
+    assert verify.is_included(root, size, number, leaves[number], path)
+    assert not verify.is_included(root, size, number, leaf_hash(b"other"), path)
+    assert not verify.is_included(root, size, (number + 1) % (size + 1), leaves[number], path)
     between = consistency(node, old, size)
-    assert verify.consistent(old, old_root, size, root, between)
-    assert not verify.consistent(old, leaf_hash(b"other"), size, root, between)
-    assert old in (0, size) or not verify.consistent(old, old_root, size, leaf_hash(b"other"), between)
+    assert verify.is_consistent(old, old_root, size, root, between)
+    assert not verify.is_consistent(old, leaf_hash(b"other"), size, root, between)
+    assert old in (0, size) or not verify.is_consistent(old, old_root, size, leaf_hash(b"other"), between)
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -116,12 +116,12 @@ def test_stored_nodes_make_the_proofs(recorded: Database, signer: Signer) -> Non
     """An event and a decision are proven with some hashes, by the verifier alone, and only as they are."""
     checkpoint(recorded, signer, NOW)
     event, decision = prove_event(recorded, 200), prove_decision(recorded, 45)
-    assert "event 200 is leaf" in verify.proven(event, signer.key)
-    assert "decision 45 is in leaf" in verify.proven(decision, signer.key)
+    assert "event 200 is leaf" in verify.check_proof(event, signer.key)
+    assert "decision 45 is in leaf" in verify.check_proof(decision, signer.key)
     assert len(event["path"]) <= 8
     for proof, part in ((event, "leaf"), (decision, "row"), (decision, "leaf")):
         with pytest.raises(verify.Malformed):
-            verify.proven({**proof, part: {**proof[part], "id": 7}}, signer.key)
+            verify.check_proof({**proof, part: {**proof[part], "id": 7}}, signer.key)
     with pytest.raises(NotFound):
         prove_event(recorded, 10**6)
     answer(recorded, NOW, range(1))
@@ -134,23 +134,23 @@ def test_stored_nodes_make_the_proofs(recorded: Database, signer: Signer) -> Non
 def test_a_checkpoint_goes_on_from_the_last(recorded: Database, signer: Signer) -> None:
     """A tree that has grown is signed anew, with a proof from the old; one that has not keeps its checkpoint."""
     first = {note.origin: note for note in checkpoint(recorded, signer, NOW)}
-    assert {note.signed_by(signer.key) for note in first.values()} == {""}
+    assert {note.signature_fault(signer.key) for note in first.values()} == {""}
     answer(recorded, NOW, range(2))
     second = {note.origin: note for note in checkpoint(recorded, signer, NOW)}
     assert second["clinic.example/log/north"].size == first["clinic.example/log/north"].size + 1
     assert second["clinic.example/log/harbour"] == first["clinic.example/log/harbour"]
-    for proof in prove_consistency(recorded, "\n".join(full(note) for note in first.values())):
-        assert "begins with" in verify.proven(proof, signer.key)
-    assert verification(recorded, full(first["clinic.example/log/north"]), str(signer.key)).ok
+    for proof in prove_consistency(recorded, "\n".join(format_note(note) for note in first.values())):
+        assert "begins with" in verify.check_proof(proof, signer.key)
+    assert verification(recorded, format_note(first["clinic.example/log/north"]), str(signer.key)).ok
 
 
 def test_a_note_is_in_the_form_of_c2sp(recorded: Database, signer: Signer) -> None:
     """Origin, size, root, an empty line, `— name base64(key id, signature)`: the name is the origin."""
     note = next(one for one in checkpoint(recorded, signer, NOW) if one.origin.endswith("/north"))
     form = r"clinic\.example/log/north\n\d+\n[A-Za-z0-9+/]{43}=\n\n— clinic\.example/log/north [A-Za-z0-9+/=]+\n"
-    assert re.fullmatch(form, full(note))
-    assert verify.notes_in(full(note) + "\n" + full(note)) == [note, note]
-    assert verify.Key.parse(str(signer.key)) == signer.key
+    assert re.fullmatch(form, format_note(note))
+    assert verify.parse_notes(format_note(note) + "\n" + format_note(note)) == [note, note]
+    assert verify.VerifierKey.parse(str(signer.key)) == signer.key
     assert signer.path.stat().st_mode & 0o077 == 0
     with pytest.raises(InvalidInput, match="never written over"):
         Signer.make(str(signer.path), "other")
@@ -161,10 +161,14 @@ def test_a_note_is_in_the_form_of_c2sp(recorded: Database, signer: Signer) -> No
 
 def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Signer) -> None:
     """Addresses and reasons go, their secret too; the log is whole as before, and says who was erased."""
-    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     erased = erase(recorded, Actor("", NOW), "practitioner:bob")
     assert erased.decisions == sum(number % 3 > 0 for number in range(ASKED))
-    assert not Decision.select().where(Decision.actor == "bob", Decision.address != "").exists(recorded)
+    assert (
+        not RecordedDecision.select()
+        .where(RecordedDecision.actor == "bob", RecordedDecision.address != "")
+        .exists(recorded)
+    )
     assert Event.select().where(Event.address == "192.0.2.7").count(recorded) > 0
     assert erase(recorded, Actor("", NOW), "patient:p-5").events == 1
     assert not Event.select().where(Event.reason == "on leave").exists(recorded)
@@ -183,18 +187,20 @@ def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Sign
 
 def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Signer) -> None:
     """Name, reference and the answers kept for repeated requests hold nothing of the patient; events tell it, by id."""
-    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     Patient.update(name="Zoltan Unique", reference="MRN 77", search_key="zoltan unique").where(
         Patient.id == "p-5"
     ).execute(recorded)
     answered = {"caller": "x", "fingerprint": "", "status": 201, "created_at": NOW, "subscription": "north"}
     for one in ("p-5", "p-55"):
-        Answer.insert(key=one, body=f'{{"id":"{one}","name":"Zoltan Unique"}}', **answered).execute(recorded)
+        IdempotentResponse.insert(key=one, body=f'{{"id":"{one}","name":"Zoltan Unique"}}', **answered).execute(
+            recorded
+        )
     before = Event.select().count(recorded)
     assert erase(recorded, Actor("", NOW), "patient:p-5").patient == 2
     row = Patient.select().where(Patient.id == "p-5").execute(recorded)[0]
     assert (row.name, row.reference, row.search_key.strip()) == (ERASED_NAME, "", "(erased)")
-    assert [one.key for one in Answer.select().execute(recorded)] == ["p-55"]
+    assert [one.key for one in IdempotentResponse.select().execute(recorded)] == ["p-55"]
     changed, erased = Event.select().order_by(Event.id).offset(before).execute(recorded)
     assert (changed.kind, changed.patient, changed.body["changed"]) == ("patient:changed", "p-5", ["name", "reference"])
     assert ERASED_NAME not in str(changed.body)
@@ -215,7 +221,7 @@ def exported(sqlite_url: str, signer: Signer, tmp_path: Path) -> Iterator[Path]:
     database.connect()
     record(database)
     notes = checkpoint(database, signer, NOW)
-    (tmp_path / "kept").write_text("\n".join(full(note) for note in notes))
+    (tmp_path / "kept").write_text("\n".join(format_note(note) for note in notes))
     (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in log_lines(database)))
     shutil.copy(verify.__file__, tmp_path / "lone.py")
     yield tmp_path

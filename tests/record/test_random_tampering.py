@@ -12,7 +12,7 @@ import pytest
 from authz.audit.integrity.checkpoints import Signer, checkpoint
 from authz.database import FAULTS, Database, close_all, connect, migrate
 from authz.models import MODELS
-from authz.policy.compiler.schema import vocabulary
+from authz.policy.compiler.schema import read_schema
 from authz.record.facts import KEYED
 from tests.support.people import NOW
 from tests.support.tampering import fill_all, judge, unlock
@@ -116,7 +116,7 @@ def altered(value: Any, chance: random.Random) -> Any:
 def test_what_a_policy_may_read_is_covered() -> None:
     """Every column of the vocabulary is one that tampering is found in, but for the numbers that the database gives."""
     covered = set(covered_columns())
-    for one in vocabulary().types.values():
+    for one in read_schema().types.values():
         for name, found in one.properties.items():
             column = getattr(found, "column", None)
             if column and (name != "id" or one.name in KEYED):

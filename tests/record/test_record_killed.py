@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from authz.audit.integrity.verification import verification
 from authz.database import Database, close_all, connect
-from authz.models import Decision, Event
+from authz.models import Event, RecordedDecision
 from authz.record import seal
 from tests.support.http import EVALUATION, question
 from tests.support.served import ask
@@ -80,7 +80,7 @@ def test_what_is_buffered_is_written_when_it_is_told_to_stop(database_url: str, 
         server.terminate()
         server.wait(15)
     database = connect(database_url)
-    assert Decision.select().count(database) == 5
+    assert RecordedDecision.select().count(database) == 5
     close_all(database)
 
 
@@ -110,5 +110,5 @@ def under_load(url: str, port: int, bearer: str, name: str, seconds: float) -> l
 
 
 def requests_of(database: Database, prefix: str) -> list[str]:
-    found = Decision.select(Decision.request_id).where(Decision.request_id.startswith(prefix))
+    found = RecordedDecision.select(RecordedDecision.request_id).where(RecordedDecision.request_id.startswith(prefix))
     return [one for (one,) in found.tuples().execute(database)]

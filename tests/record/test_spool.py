@@ -19,10 +19,10 @@ from authz.callers.rates import Rates
 from authz.database import Database, SqliteDatabase, WriteLocked, close_all, connect
 from authz.errors import TooMany, Unavailable
 from authz.importing import import_facts
-from authz.models import Decision, Patient
-from authz.record import count_waiting, keep_log, seal, take_in
+from authz.models import Patient, RecordedDecision
+from authz.record import drain_or_count, drain_spool, seal, set_decision_log
 from authz.record import spool as spool_module
-from authz.record.sealing import unsealed
+from authz.record.sealing import count_unsealed
 from authz.record.spool import Spool, open_spool
 from tests.support.answers import answer, requests
 from tests.support.beside_import import fill, measure, recorded, start_callers, write_patients
@@ -60,7 +60,7 @@ def test_answers_are_recorded_while_the_lock_is_taken(sqlite_url: str, sqlite_da
     answer(sqlite_database, "r-50")
     assert requests(sqlite_database) == [f"r-{number}" for number in range(51)]
     assert spool_of(sqlite_database).size() == 0
-    assert take_in(sqlite_database) == 0
+    assert drain_spool(sqlite_database) == 0
 
 
 def test_a_seal_covers_what_waited(sqlite_url: str, sqlite_database: Database) -> None:
@@ -68,9 +68,9 @@ def test_a_seal_covers_what_waited(sqlite_url: str, sqlite_database: Database) -
         answer(sqlite_database, "r-1")
         with pytest.raises(Unavailable, match="locked"):
             seal(sqlite_database, NOW)
-        assert count_waiting(sqlite_database) == 1
+        assert drain_or_count(sqlite_database) == 1
     assert seal(sqlite_database, NOW) == 1
-    assert (requests(sqlite_database), unsealed(sqlite_database)) == (["r-1"], 0)
+    assert (requests(sqlite_database), count_unsealed(sqlite_database)) == (["r-1"], 0)
 
 
 def test_killed_between_commit_and_emptying(
@@ -81,12 +81,12 @@ def test_killed_between_commit_and_emptying(
         answer(sqlite_database, "r-1")
     with monkeypatch.context() as patched:
         patched.setattr(Spool, "empty", lambda *_: None)
-        assert take_in(sqlite_database) == 1
+        assert drain_spool(sqlite_database) == 1
     spool = spool_of(sqlite_database)
     assert spool.size()
     with locked(sqlite_url):
         answer(sqlite_database, "r-2")
-    assert take_in(sqlite_database) == 1
+    assert drain_spool(sqlite_database) == 1
     assert (requests(sqlite_database), spool.size()) == (["r-1", "r-2"], 0)
 
 
@@ -97,8 +97,8 @@ def test_killed_before_the_commit(sqlite_url: str, sqlite_database: Database, mo
     with monkeypatch.context() as patched:
         patched.setattr(spool_module, "insert_decisions", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            take_in(sqlite_database)
-    assert take_in(sqlite_database) == 1
+            drain_spool(sqlite_database)
+    assert drain_spool(sqlite_database) == 1
     assert requests(sqlite_database) == ["r-1"]
 
 
@@ -107,7 +107,7 @@ def test_many_portions(sqlite_url: str, sqlite_database: Database, monkeypatch: 
     with locked(sqlite_url):
         for number in range(10):
             answer(sqlite_database, f"r-{number}")
-    assert take_in(sqlite_database) == 10
+    assert drain_spool(sqlite_database) == 10
     assert requests(sqlite_database) == [f"r-{number}" for number in range(10)]
 
 
@@ -120,9 +120,9 @@ def test_an_entry_that_was_cut_off_is_dropped(sqlite_url: str, sqlite_database: 
         whole = spool.size()
         answer(sqlite_database, "cut")
         os.truncate(spool.path, whole + cut)
-        keep_log(sqlite_database, "durable", fsync=True)  # another process
+        set_decision_log(sqlite_database, "durable", fsync=True)  # another process
         answer(sqlite_database, "r-2")
-    assert take_in(sqlite_database) == 2
+    assert drain_spool(sqlite_database) == 2
     assert requests(sqlite_database) == ["r-1", "r-2"]
 
 
@@ -131,7 +131,7 @@ def test_a_power_loss_that_left_zeros(sqlite_url: str, sqlite_database: Database
         answer(sqlite_database, "r-1")
     spool = spool_of(sqlite_database)
     os.truncate(spool.path, spool.size() + 500)
-    assert take_in(sqlite_database) == 1
+    assert drain_spool(sqlite_database) == 1
 
 
 @pytest.mark.parametrize("at", [0, 5, 10, 40])
@@ -147,7 +147,7 @@ def test_a_damaged_entry_is_not_passed_over(sqlite_url: str, sqlite_database: Da
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte[0] ^ 0x40]))
     with pytest.raises(Unavailable, match="damaged at byte"):
-        take_in(sqlite_database)
+        drain_spool(sqlite_database)
     assert requests(sqlite_database) == []
 
 
@@ -156,8 +156,8 @@ def test_the_spool_of_another_database_is_refused(sqlite_url: str, sqlite_databa
         answer(sqlite_database, "r-1")
     sqlite_database.execute_sql("UPDATE spool_position SET owner = ?", ("0" * 32,))
     with pytest.raises(Unavailable, match="another database"):
-        take_in(sqlite_database)
-    keep_log(sqlite_database, "durable", fsync=True)
+        drain_spool(sqlite_database)
+    set_decision_log(sqlite_database, "durable", fsync=True)
     with pytest.raises(Unavailable, match="another database"):
         answer(sqlite_database, "r-2")
 
@@ -169,7 +169,7 @@ def test_a_full_spool_refuses(sqlite_url: str, sqlite_database: Database, monkey
         monkeypatch.setattr(spool_module, "MOST_BYTES", spool_of(sqlite_database).size())
         with pytest.raises(Unavailable, match="is full"):
             answer(sqlite_database, "r-2")
-    assert take_in(sqlite_database) == 1
+    assert drain_spool(sqlite_database) == 1
 
 
 def test_a_disk_that_is_full_leaves_no_half_entry(
@@ -183,7 +183,7 @@ def test_a_disk_that_is_full_leaves_no_half_entry(
             with pytest.raises(Unavailable, match="No space left"):
                 answer(sqlite_database, "r-2")
         answer(sqlite_database, "r-3")
-    assert take_in(sqlite_database) == 2
+    assert drain_spool(sqlite_database) == 2
     assert requests(sqlite_database) == ["r-1", "r-3"]
 
 
@@ -292,7 +292,7 @@ def test_everything_is_killed_amid_an_import(tmp_path: Path) -> None:
     database = connect(url)
     assert not Patient.select().where(Patient.subscription == "big").exists(database)
     close_all(database)
-    assert Decision.select().count(database) == len(there)
+    assert RecordedDecision.select().count(database) == len(there)
 
 
 def _wait_until_it_listens(port: int) -> None:

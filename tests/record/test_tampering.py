@@ -10,12 +10,12 @@ import pytest
 
 from authz.audit.export import batches, fhir
 from authz.audit.export.log import log_lines
-from authz.audit.integrity.checkpoints import Signer, checkpoint, full
-from authz.audit.integrity.verification import verification, verified
+from authz.audit.integrity.checkpoints import Signer, checkpoint, format_note
+from authz.audit.integrity.verification import verification, verify_database
 from authz.database import FAULTS, Database, close_all, connect, migrate
 from authz.errors import Conflict
-from authz.models import Decision, Event, Leaf, Seal
-from authz.record import replayed, seal
+from authz.models import Event, MerkleLeaf, RecordedDecision, Seal
+from authz.record import replay_facts, seal
 from authz.record.merkle import Frontier
 from tests.support.people import NOW
 from tests.support.recorded import ANSWERS, answer, record
@@ -39,16 +39,16 @@ def truncate(database: Database) -> None:
     lines = [line for line in log_lines(database) if "hash" in line or "tree" in line]
     begin = next(at for at, line in enumerate(lines) if line.get("tree") == "north")
     leaves = [bytes.fromhex(line["hash"]) for line in lines[begin + 1 :][: lines[begin]["size"]]][:-5]
-    edge, _ = Frontier().grown(leaves)
-    gone = Leaf.select(Leaf.event).where(Leaf.tree == "north", Leaf.number >= edge.size)
+    edge, _ = Frontier().append(leaves)
+    gone = MerkleLeaf.select(MerkleLeaf.event).where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size)
     Event.delete().where(Event.id.in_([one for (one,) in gone.tuples().execute(database) if one])).execute(database)
-    seals = Leaf.select(Leaf.seal).where(Leaf.tree == "north", Leaf.number >= edge.size)
+    seals = MerkleLeaf.select(MerkleLeaf.seal).where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size)
     for (one,) in list(seals.tuples().execute(database)):
         for number, last in Seal.select(Seal.first, Seal.last).where(Seal.id == one).tuples().execute(database):
-            which = (Decision.subscription == "north", Decision.id.between(number, last))
-            Decision.delete().where(*which).execute(database)
+            which = (RecordedDecision.subscription == "north", RecordedDecision.id.between(number, last))
+            RecordedDecision.delete().where(*which).execute(database)
         Seal.delete().where(Seal.id == one).execute(database)
-    Leaf.delete().where(Leaf.tree == "north", Leaf.number >= edge.size).execute(database)
+    MerkleLeaf.delete().where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size).execute(database)
     database.execute_sql(f"DELETE FROM node WHERE tree = 'north' AND (number + 1) * 16 > {edge.size} AND level = 4")
     database.execute_sql(
         f"UPDATE tree SET size = {database.param}, edge = {database.param} WHERE name = 'north'",
@@ -174,7 +174,7 @@ def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     migrate(database)
     fill_all(database)
     key = Signer.make(str(there / "key"), "clinic.example/log")
-    yield database, "\n".join(full(note) for note in checkpoint(database, key, NOW)), str(key.key)
+    yield database, "\n".join(format_note(note) for note in checkpoint(database, key, NOW)), str(key.key)
     close_all(database)
 
 
@@ -208,7 +208,7 @@ def test_a_forged_body_stops_no_reader(recorded: Database, body: str) -> None:
     unlock(recorded)
     (number,) = recorded.execute_sql("SELECT id FROM event WHERE kind = 'grant:started' LIMIT 1").fetchone()
     recorded.execute_sql(f"UPDATE event SET body = '{body}' WHERE id = {number}")
-    differences = replayed(recorded).differences
+    differences = replay_facts(recorded).differences
     assert "grant" in {one.noun for one in differences}
     assert sum(1 for line in log_lines(recorded) if line.get("row") == f"event {number}") == 1
     assert any(one["id"] == f"event-{number}" for one in fhir.resources(recorded, "r4", NOW))
@@ -216,7 +216,7 @@ def test_a_forged_body_stops_no_reader(recorded: Database, body: str) -> None:
 
 def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several processes that share the decisions find what one finds, whatever is wrong and wherever they meet."""
-    monkeypatch.setattr(batches, "WORTH_A_PROCESS", 20)
+    monkeypatch.setattr(batches, "LEAST_DECISIONS", 20)
     monkeypatch.setattr(batches, "_MOST", 3)
     database = connect(database_url)
     migrate(database)
@@ -224,7 +224,7 @@ def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.Mo
     for hours in (0, 0, 1):  # the last batch is an hour before the others
         answer(database, NOW - timedelta(hours=hours), range(30))
         seal(database, NOW)
-    before = verified(database, url=database_url)
+    before = verify_database(database, url=database_url)
     unlock(database)
     sql(
         "UPDATE decision SET allowed = NOT allowed WHERE id IN (7, 100)",
@@ -232,9 +232,9 @@ def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.Mo
         "DELETE FROM decision WHERE subscription = '' AND id > 130",
         "UPDATE decision SET subscription = 'nowhere' WHERE id = 140",
     )(database)
-    one = verified(database)
+    one = verify_database(database)
     monkeypatch.delattr(batches, "read_span")  # nothing is read here
-    several = verified(database, url=database_url)
+    several = verify_database(database, url=database_url)
     close_all(database)
     assert [(found.kind, found.where) for found in before.findings] == [
         ("clock set back", f"decision {number}") for number in (124, 125, 126)
@@ -264,7 +264,7 @@ def test_a_rewritten_history_is_found_by_who_kept_a_checkpoint(
     recorded: Database, signer: Signer, tmp_path: Path
 ) -> None:
     """A history made anew agrees with itself, under a key of its own too; not with an old checkpoint or the old key."""
-    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     rewrite(recorded)
     assert verification(recorded).ok
     assert (verification(recorded, kept).problem or "").startswith(("rewritten history: ", "truncated tail: "))
@@ -280,8 +280,8 @@ def test_a_rewritten_history_is_found_by_who_kept_a_checkpoint(
 def test_a_forged_checkpoint_is_found(recorded: Database, signer: Signer) -> None:
     """A checkpoint with another root, and the signature of the first, is forged: kept or in the database."""
     note = next(one for one in checkpoint(recorded, signer, NOW) if one.origin.endswith("/north"))
-    forged = full(note).replace(base64.b64encode(note.root).decode(), base64.b64encode(bytes(32)).decode())
-    assert "forged checkpoint: " in str(verified(recorded, forged, str(signer.key)).findings[0])
+    forged = format_note(note).replace(base64.b64encode(note.root).decode(), base64.b64encode(bytes(32)).decode())
+    assert "forged checkpoint: " in str(verify_database(recorded, forged, str(signer.key)).findings[0])
     unlock(recorded)
     parameter = recorded.param
     recorded.execute_sql(f"UPDATE checkpoint SET note = {parameter} WHERE tree = 'north'", (forged,))

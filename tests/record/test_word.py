@@ -9,13 +9,13 @@ import pytest
 from playhouse.migrations import Runner
 
 from authz.audit.export.log import log_lines
-from authz.audit.integrity.checkpoints import Signer, checkpoint, full
+from authz.audit.integrity.checkpoints import Signer, checkpoint, format_note
 from authz.audit.integrity.verdict import verdict_of
-from authz.audit.integrity.verification import verification, verified
-from authz.audit.verify import Facts, Verifier, batch_faults, described
+from authz.audit.integrity.verification import verification, verify_database
+from authz.audit.verify import Facts, Verifier, batch_faults, describe_report
 from authz.database import MIGRATIONS, Database, close_all, connect, migrate
-from authz.models import Decision, Erased, Event, PersonalSecret, Seal
-from authz.record import Actor, NewEvent, append, replayed, seal
+from authz.models import ErasedField, Event, PersonalSecret, RecordedDecision, Seal
+from authz.record import Actor, NewEvent, append, replay_facts, seal
 from authz.record.commitments import commitment
 from authz.record.erasure import erase
 from authz.record.events import enter_existing
@@ -49,14 +49,14 @@ def test_verified_is_every_leaf_of_every_tree(recorded: Database, signer: Signer
     kept = checkpoint(recorded, signer, NOW)
     leaves = sum(note.size for note in kept)
     assert words(recorded, "", key) == ("VERIFIED", leaves)
-    north = next(full(note) for note in kept if note.origin.endswith("/north"))
+    north = next(format_note(note) for note in kept if note.origin.endswith("/north"))
     report = judge(recorded, north)
     assert (report.verdict.word, report.verdict.exit_code) == ("PARTLY VERIFIED", 3)
     assert "no checkpoint of the tree -, city, harbour" in report.verdict.sentence
     answer(recorded, NOW, range(3))
     assert "3 decisions wait for a seal" in judge(recorded, "", key).verdict.sentence
     seal(recorded, NOW)
-    assert "7 decisions wait for a seal" in verified(recorded, "", key, waiting=7).verdict.sentence
+    assert "7 decisions wait for a seal" in verify_database(recorded, "", key, waiting=7).verdict.sentence
     report = judge(recorded, "", key)
     assert (report.verdict.word, report.proven) == ("PARTLY VERIFIED", leaves)
     assert "leaves after the last checkpoint: 1 of -, 1 of city, 1 of north" in report.verdict.sentence
@@ -72,7 +72,7 @@ def test_what_nobody_can_believe_proves_nothing(recorded: Database, signer: Sign
 
 def test_a_tree_made_anew_without_its_checkpoints_is_not_proven(recorded: Database, signer: Signer) -> None:
     """An event is left out, tree and nodes are made to agree, its checkpoints are deleted: nothing is proven."""
-    kept = "\n".join(full(note) for note in checkpoint(recorded, signer, NOW))
+    kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     unlock(recorded)
     sql("DELETE FROM event WHERE kind = 'audit:read' OR kind = 'demo:filled'")(recorded)
     for table in ("leaf", "node", "tree", "seal", "checkpoint"):
@@ -94,8 +94,8 @@ def test_the_time_of_a_checkpoint_is_unsigned(recorded: Database, signer: Signer
     recorded.execute_sql(f"UPDATE checkpoint SET at = {recorded.param}", (4102444800000000,))
     report = judge(recorded, "", str(signer.key))
     assert report.verdict.word == "VERIFIED"
-    assert not any("2100" in line for line in described(report))
-    assert any("the last of 2026-06-01T12:00:00+00:00" in line for line in described(report))
+    assert not any("2100" in line for line in describe_report(report))
+    assert any("the last of 2026-06-01T12:00:00+00:00" in line for line in describe_report(report))
 
 
 def test_a_source_that_no_tree_covers_lowers_the_word(recorded: Database, signer: Signer) -> None:
@@ -116,8 +116,8 @@ def test_a_source_that_no_tree_covers_lowers_the_word(recorded: Database, signer
 
 def drop_this_month(database: Database, **more: Any) -> None:
     """Delete the decisions of the present month, and record that it was dropped, as a forger would."""
-    where = (Decision.asked_at >= datetime(2026, 6, 1, tzinfo=UTC),)
-    count = Decision.delete().where(*where).execute(database)
+    where = (RecordedDecision.asked_at >= datetime(2026, 6, 1, tzinfo=UTC),)
+    count = RecordedDecision.delete().where(*where).execute(database)
     seals = Seal.select().where(Seal.month == MONTH).count(database)
     body = {"month": MONTH, "decisions": count, "seals": seals, "retention_years": 6, **more}
     with database.atomic():
@@ -144,7 +144,9 @@ def test_a_month_is_not_dropped_by_an_event_alone(recorded: Database, more: dict
 def test_a_drop_in_the_future_is_early(recorded: Database) -> None:
     """A forger who sets the event into the time when the month would be over is found by who knows the present."""
     unlock(recorded)
-    count = Decision.delete().where(Decision.asked_at >= datetime(2026, 6, 1, tzinfo=UTC)).execute(recorded)
+    count = (
+        RecordedDecision.delete().where(RecordedDecision.asked_at >= datetime(2026, 6, 1, tzinfo=UTC)).execute(recorded)
+    )
     seals = Seal.select().where(Seal.month == MONTH).count(recorded)
     body = {"month": MONTH, "decisions": count, "seals": seals, "retention_years": 6}
     late = NOW + timedelta(days=7 * 366)
@@ -168,12 +170,12 @@ def erase_silently(database: Database, whose: str) -> None:
     ((secret,),) = (
         PersonalSecret.select(PersonalSecret.value).where(PersonalSecret.whose == whose).tuples().execute(database)
     )
-    models: dict[str, Any] = {"decision": Decision, "event": Event}
+    models: dict[str, Any] = {"decision": RecordedDecision, "event": Event}
     for noun, model in models.items():
         which = (model.actor == whose.partition(":")[2], model.address != "")
         for number, text in list(model.select(model.id, model.address).where(*which).tuples().execute(database)):
             held = commitment(bytes(secret), noun, number, "address", text)
-            Erased.insert(noun=noun, row=number, field="address", commitment=held).execute(database)
+            ErasedField.insert(noun=noun, row=number, field="address", commitment=held).execute(database)
         model.update(address="").where(*which).execute(database)
     PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(database)
 
@@ -202,7 +204,7 @@ def test_a_text_beside_its_commitment_is_compared(recorded: Database, table: str
     )
     unlock(recorded)
     held = commitment(bytes(secret), table, number, "address", text)
-    Erased.insert(noun=table, row=number, field="address", commitment=held).execute(recorded)
+    ErasedField.insert(noun=table, row=number, field="address", commitment=held).execute(recorded)
     recorded.execute_sql(f"UPDATE {table} SET address = '203.0.113.9' WHERE id = {number}")
     assert "changed row" in kinds(recorded)
     PersonalSecret.delete().where(PersonalSecret.whose == whose).execute(recorded)
@@ -229,7 +231,7 @@ def sealed(numbers: range) -> tuple[dict[str, Any], bytes, bytes, list[tuple[int
     rows = [(number, leaf_hash(str(number).encode())) for number in numbers]
     content = {"id": 1, "first": numbers[0], "last": numbers[-1], "count": len(rows)}
     leaves = [leaf for _, leaf in rows]
-    return content, Frontier().grown(leaves)[0].root, b"".join(leaf[:8] for leaf in leaves), rows
+    return content, Frontier().append(leaves)[0].root, b"".join(leaf[:8] for leaf in leaves), rows
 
 
 def test_each_row_is_named() -> None:
@@ -301,10 +303,10 @@ def test_an_upgrade_tells_what_stands(database_url: str) -> None:
     report = judge(database)
     assert (report.findings, report.facts, report.adopted) == ([], 4, 4)
     assert "4 were first told by an upgrade" in report.verdict.sentence
-    assert replayed(database)[1] == []
+    assert replay_facts(database)[1] == []
     sql("UPDATE practitioner SET login = 'eve@north.example'")(database)
     assert kinds(database) == {"changed fact"}
-    assert {(one.noun, one.side) for one in replayed(database)[1]} == {
+    assert {(one.noun, one.side) for one in replay_facts(database)[1]} == {
         ("practitioner", "told"),
         ("practitioner", "stored"),
     }
@@ -326,25 +328,25 @@ def test_alike_facts_are_counted() -> None:
     facts = Facts(canonical)
     row = {"patient": "p", "started_at": "2026"}
     for event in (1, 2):
-        facts.tell(event, "grant:started", {"before": None, "after": row})
-    assert [facts.check("grant", row)[0] for _ in range(3)] == ["", "", "fact without an event"]
+        facts.add_event(event, "grant:started", {"before": None, "after": row})
+    assert [facts.compare("grant", row)[0] for _ in range(3)] == ["", "", "fact without an event"]
     assert list(facts.missing()) == []
-    facts.tell(3, "grant:started", {"after": row})
-    facts.tell(4, "grant:ended", {"before": row, "after": {**row, "ended_at": "2027"}})
-    assert facts.check("grant", {**row, "ended_at": "2027"}) == ("", "")
+    facts.add_event(3, "grant:started", {"after": row})
+    facts.add_event(4, "grant:ended", {"before": row, "after": {**row, "ended_at": "2027"}})
+    assert facts.compare("grant", {**row, "ended_at": "2027"}) == ("", "")
     assert list(facts.missing()) == []
-    facts.tell(5, "grant:ended", {"before": row, "after": None})
+    facts.add_event(5, "grant:ended", {"before": row, "after": None})
     assert [why for _, why in facts.missing()] == ["the event ends what no event began"]
 
 
 def test_trees_are_read_in_any_order() -> None:
     """An event may be read before the earlier event that it goes on from, which is in another tree."""
     facts = Facts(canonical)
-    facts.tell(9, "patient:changed", {"after": {"patient": "p", "subscription": "city"}})
-    facts.tell(4, "patient:added", {"after": {"patient": "p", "subscription": "north"}})
-    assert facts.check("patient", {"patient": "p", "subscription": "city"}) == ("", "")
-    facts.tell(8, "entity:ended", {"before": {"id": "d", "subscription": "x"}, "after": None})
-    facts.tell(3, "entity:started", {"before": None, "after": {"id": "d", "subscription": "x"}})
-    facts.tell(3, "entity:started", {"before": None, "after": {"id": "of before 0.2"}})
-    facts.tell(9, "entity:ended", {"before": {"id": "of before 0.2", "subscription": "y"}, "after": None})
+    facts.add_event(9, "patient:changed", {"after": {"patient": "p", "subscription": "city"}})
+    facts.add_event(4, "patient:added", {"after": {"patient": "p", "subscription": "north"}})
+    assert facts.compare("patient", {"patient": "p", "subscription": "city"}) == ("", "")
+    facts.add_event(8, "entity:ended", {"before": {"id": "d", "subscription": "x"}, "after": None})
+    facts.add_event(3, "entity:started", {"before": None, "after": {"id": "d", "subscription": "x"}})
+    facts.add_event(3, "entity:started", {"before": None, "after": {"id": "of before 0.2"}})
+    facts.add_event(9, "entity:ended", {"before": {"id": "of before 0.2", "subscription": "y"}, "after": None})
     assert [why for _, why in facts.missing()] == []

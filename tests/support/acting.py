@@ -4,14 +4,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from authz.database import Database
-from authz.models import Decision, Event, Grant, Notification
+from authz.models import Event, Grant, Notification, RecordedDecision
 from authz.policy.compiler import CompiledPolicy, load
 from authz.policy.pdp import PDP
-from authz.record import Actor, policy_loaded, replayed
-from authz.settings import shipped
+from authz.record import Actor, record_policy_loaded, replay_facts
+from authz.settings import shipped_folder
 from tests.support.people import NOW
 
-POLICY = load(shipped("policies"))
+POLICY = load(shipped_folder("policies"))
 
 
 def by(who: str, later: float = 0, **more: Any) -> Actor:
@@ -30,7 +30,7 @@ def pdp_of(database: Database, later: float = 0) -> PDP:
 
 def served_since(database: Database, at: datetime, policy: CompiledPolicy = POLICY) -> None:
     """Record that a service began to decide by a policy at an instant."""
-    policy_loaded(database, Actor("", at), policy, "policies")
+    record_policy_loaded(database, Actor("", at), policy, "policies")
 
 
 class Clinic:
@@ -67,7 +67,7 @@ class Clinic:
         return [(row.kind, row.patient) for row in rows.execute(self.database)]
 
     def decisions(self) -> list[tuple[str, str, bool]]:
-        rows = Decision.select().order_by(Decision.id).execute(self.database)
+        rows = RecordedDecision.select().order_by(RecordedDecision.id).execute(self.database)
         return [(row.subject, row.action, row.allowed) for row in rows]
 
     def grant(self, who: str, patient: str = "p-1") -> int:
@@ -78,4 +78,4 @@ class Clinic:
 
     def unaccounted(self) -> list[str]:
         """Rows that the events since do not tell: those of the cast, which was put there without any."""
-        return [str(one) for one in replayed(self.database)[1] if one.side == "told"]
+        return [str(one) for one in replay_facts(self.database)[1] if one.side == "told"]

@@ -6,10 +6,10 @@ from authz.database import Database
 from authz.domain import to_micros
 from authz.models import Decision
 from authz.policy.decision import Decision as Decided
-from authz.record import Actor, Asked, record_decisions
+from authz.record import Actor, RecordedQuestion, record_decisions
 from tests.support.people import NOW
 
-ASKED = Asked(("practitioner", "bob"), "view", ("patient", "p-1"))
+ASKED = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
 
 
 GIVEN = Decided(False, "denied", "f" * 64, to_micros(NOW))

@@ -18,10 +18,10 @@ from pathlib import Path
 from authz.callers.clients import add_client
 from authz.database import close_all, connect, migrate
 from authz.importing import demo
-from authz.models import Decision
+from authz.models import RecordedDecision
 from authz.policy.compiler import load
-from authz.record import take_in
-from authz.settings import shipped
+from authz.record import drain_spool
+from authz.settings import shipped_folder
 from tests.support.http import EVALUATION, question
 from tests.support.server import COMMAND, free_port, serving
 
@@ -76,7 +76,7 @@ def fill(url: str) -> str:
     """Make the demonstration clinic; the key of an app that may ask."""
     database, began = connect(url), datetime.now(UTC) - timedelta(hours=1)
     migrate(database)
-    demo.fill(database, load(shipped("policies")).types, began)
+    demo.fill(database, load(shipped_folder("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide",), now=began)
     close_all(database)
     return key
@@ -107,8 +107,10 @@ def start_callers(port: int, key: str) -> list[Caller]:
 def recorded(url: str) -> list[str]:
     """Return the requests of the callers whose answers are in the record, after the spool was taken in."""
     database = connect(url)
-    take_in(database)
-    found = Decision.select(Decision.request_id).where(Decision.request_id.startswith("beside-"))
+    drain_spool(database)
+    found = RecordedDecision.select(RecordedDecision.request_id).where(
+        RecordedDecision.request_id.startswith("beside-")
+    )
     requests = [one for (one,) in found.tuples().execute(database)]
     close_all(database)
     return requests

@@ -26,7 +26,7 @@ from authz.importing import demo, import_facts
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP
 from authz.record import Actor
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.server import free_port, serving
 
 CHROMIUM = "/usr/bin/chromium"
@@ -68,7 +68,7 @@ def extremes(began: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def fill(url: str) -> None:
     """Fill a new database with the demonstration clinic and the extremes."""
-    database, policy = connect(url), load(shipped("policies"))
+    database, policy = connect(url), load(shipped_folder("policies"))
     types = policy.types
     migrate(database)
     now = datetime.now(UTC) - timedelta(hours=1)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from authz.callers.clients import add_client
 from authz.database import Database
 from authz.policy.pdp import PDP
-from authz.record import Actor, Asked, record_decisions
+from authz.record import Actor, RecordedQuestion, record_decisions
 from tests.support.acting import pdp_of
 
 PURPOSES = {
@@ -39,4 +39,4 @@ def consult(database: Database, now: datetime, patient: str = "p-1") -> None:
 def _ask(database: Database, pdp: PDP, actor: Actor, patient: str, purpose: str) -> None:
     question = (("practitioner", actor.practitioner), "view", ("patient", patient))
     decision = pdp.evaluate(*question, now=actor.now)
-    record_decisions(database, actor, [(Asked(*question, purpose=purpose), decision)])
+    record_decisions(database, actor, [(RecordedQuestion(*question, purpose=purpose), decision)])

@@ -16,7 +16,7 @@ from authz.domain import FOREVER, to_micros
 from authz.errors import NotEligible
 from authz.models import Decision, Event, Grant, Membership, Review
 from authz.operations import (
-    Verdict,
+    ReviewVerdict,
     add_patient,
     end_membership,
     end_share,
@@ -32,9 +32,9 @@ from authz.operations import (
 from authz.policy.compiler import compile_texts, load
 from authz.policy.decision import Decision as Decided
 from authz.policy.pdp import PDP
-from authz.record import Actor, Asked, record_decisions
-from authz.record.policies import policy_loaded
-from authz.settings import shipped
+from authz.record import Actor, RecordedQuestion, record_decisions
+from authz.record.policies import record_policy_loaded
+from authz.settings import shipped_folder
 
 BEGIN = datetime(2023, 6, 1, 8, tzinfo=UTC)
 END = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -132,16 +132,18 @@ class History:
         self.ledger = Ledger()
         self.now = BEGIN
         self._requests = 0
-        self.pdp = PDP(database, load(shipped("policies")))
+        self.pdp = PDP(database, load(shipped_folder("policies")))
         texts = {
-            path.name: path.read_text() for path in sorted(shipped("policies").glob("*.*")) if path.suffix != ".md"
+            path.name: path.read_text()
+            for path in sorted(shipped_folder("policies").glob("*.*"))
+            if path.suffix != ".md"
         }
         texts["patient.polar"] = texts["patient.polar"].replace(
             "shared_by_owner(practitioner, patient) and", "false and"
         )
         self.strict = PDP(database, compile_texts(texts))
         add_client(database, name="records", scopes=("decide", "act"), subscription=None, now=BEGIN)
-        policy_loaded(database, Actor("", BEGIN), self.pdp.policy, "policies")
+        record_policy_loaded(database, Actor("", BEGIN), self.pdp.policy, "policies")
         self._found()
         for week in range(WEEKS):
             with database.atomic():
@@ -240,7 +242,7 @@ class History:
         actor = self.by(who)
         pdp = self.strict if strict else self.pdp
         decision = pdp.evaluate(("practitioner", who), "view", ("patient", patient), now=actor.now)
-        asked = Asked(("practitioner", who), "view", ("patient", patient), purpose=purpose)
+        asked = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose=purpose)
         record_decisions(self.database, actor, [(asked, decision)])
         self.ledger.given.append(Given(actor.now, who, patient, decision.allowed, purpose, actor.request_id, strict))
         return decision.allowed
@@ -261,11 +263,11 @@ class History:
             case 60:
                 self.lapse("harbour", live=False)
             case 80:
-                policy_loaded(self.database, self.by(""), self.strict.policy, "strict")
+                record_policy_loaded(self.database, self.by(""), self.strict.policy, "strict")
             case 82:
                 self.lapse("harbour", live=True)
             case 86:
-                policy_loaded(self.database, Actor("", self.now), self.pdp.policy, "policies")
+                record_policy_loaded(self.database, Actor("", self.now), self.pdp.policy, "policies")
             case 90:
                 self.leave("erin", "north")
             case 95:
@@ -308,12 +310,12 @@ class History:
         """Dan decides on every share of the north, but for his own: each third is revoked; standing shares are kept."""
         shares = [(one, span) for one, span in self.ledger.live_shares(self.now) if self.ledger.clinic[one] == "north"]
         verdicts = [
-            Verdict(at + 2, "grant", span.number, patient, span.who, "revoke" if at % 3 == 0 else "keep")
+            ReviewVerdict(at + 2, "grant", span.number, patient, span.who, "revoke" if at % 3 == 0 else "keep")
             for at, (patient, span) in enumerate(shares)
         ]
         for clinic, span in self.ledger.standing:
             if clinic == "north" and span.live(self.now):
-                verdicts.append(Verdict(len(verdicts) + 2, "standing_share", span.number, "", span.to, "keep"))
+                verdicts.append(ReviewVerdict(len(verdicts) + 2, "standing_share", span.number, "", span.to, "keep"))
                 self.ledger.kept_standing.add(span.number)
         actor = self.by("dan")
         due = actor.now + timedelta(days=14)
@@ -416,7 +418,7 @@ class History:
         """Record a permit that no policy gave."""
         actor = self.by(who)
         decided = Decided(True, "permitted", self.pdp.version, to_micros(actor.now), ("R5",))
-        asked = Asked(("practitioner", who), "view", ("patient", patient), purpose="TREAT")
+        asked = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose="TREAT")
         record_decisions(self.database, actor, [(asked, decided)])
         self.ledger.given.append(Given(actor.now, who, patient, True, "TREAT", actor.request_id, False, forged=True))
         number = Decision.select(Decision.id).order_by(Decision.id.desc()).limit(1)

@@ -10,15 +10,15 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from authz.callers.clients import add_client
-from authz.callers.tokens import sign
+from authz.callers.tokens import sign_token
 from authz.database import Database
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP
-from authz.settings import Settings, shipped
+from authz.settings import Settings, shipped_folder
 from tests.support.acting import login
 from tests.support.people import NOW
 
-POLICY = load(shipped("policies"))
+POLICY = load(shipped_folder("policies"))
 EVALUATION = "/access/v1/evaluation"
 
 
@@ -98,4 +98,4 @@ As = Callable[[str], Person]
 
 def headers(settings: Settings, who: str) -> dict[str, str]:
     """Return the headers of somebody of the cast with a token of the development key."""
-    return {"Authorization": f"Bearer {sign(settings, login(who), datetime.now(UTC), 60)}"}
+    return {"Authorization": f"Bearer {sign_token(settings, login(who), datetime.now(UTC), 60)}"}

@@ -27,7 +27,7 @@ from authz.importing import demo
 from authz.operations import put_subscription
 from authz.policy.compiler import load
 from authz.record import Actor
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.acting import pdp_of
 from tests.support.browser import CHROMIUM, FLAGS
 from tests.support.consulted import consult
@@ -51,7 +51,7 @@ def make_record(name: str, folder: Path) -> dict[str, Any]:
     database.execute_sql("PRAGMA synchronous = 0")
     now = datetime.now(UTC)
     if name == "demonstration":
-        demo.fill(database, load(shipped("policies")).types, now - timedelta(hours=1))
+        demo.fill(database, load(shipped_folder("policies")).types, now - timedelta(hours=1))
         consult(database, now)
     elif name == "history":
         History(database)
@@ -61,7 +61,7 @@ def make_record(name: str, folder: Path) -> dict[str, Any]:
     return {"database": url, "as_of": END.isoformat() if name == "history" else "now"}
 
 
-def lay_out(one: notebooks.Shipped, parameters: dict[str, Any], folder: Path) -> str:
+def lay_out(one: notebooks.ShippedNotebook, parameters: dict[str, Any], folder: Path) -> str:
     """Write the notebook with these parameters for JupyterLab; return its file's name."""
     text = one.path.read_text()
     for name, value in parameters.items():
@@ -88,7 +88,7 @@ def picture(browser: Browser, address: str, target: Path) -> None:
     page.close()
 
 
-def report(one: notebooks.Shipped, parameters: dict[str, Any], target: Path) -> None:
+def report(one: notebooks.ShippedNotebook, parameters: dict[str, Any], target: Path) -> None:
     """Print the notebook as a report, unless it refuses."""
     try:
         printed = as_pdf(notebooks.as_html(one, notebooks.run(one, {**parameters, "output": ""})))
@@ -111,7 +111,7 @@ def main() -> None:
     folder, names = Path(sys.argv[1]), sys.argv[2:]
     folder.mkdir(parents=True, exist_ok=True)
     records = [one for one in RECORDS if one in names] or RECORDS
-    chosen = [one for one in notebooks.listed() if one.name in names] or notebooks.listed()
+    chosen = [one for one in notebooks.list_notebooks() if one.name in names] or notebooks.list_notebooks()
     with tempfile.TemporaryDirectory() as made, opened_browser() as browser:
         for record in records:
             parameters = make_record(record, Path(made))

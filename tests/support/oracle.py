@@ -15,7 +15,7 @@ from oso import Oso
 from authz.database import Database
 from authz.domain import to_micros
 from authz.models import FACTS, Entity, EntityLink, Patient
-from authz.policy.compiler.schema import Scalar, ToMany, ToOne, Type, vocabulary
+from authz.policy.compiler.schema import Scalar, ToMany, ToOne, Type, read_schema
 from authz.policy.decision import Ref
 
 
@@ -92,7 +92,7 @@ class World:
     """
 
     def __init__(self, database: Database, texts: Mapping[str, str], now: int) -> None:
-        self.types = vocabulary(texts.get("types.toml", ""))
+        self.types = read_schema(texts.get("types.toml", ""))
         policy = "\n".join(text for name, text in texts.items() if name.endswith(".polar"))
         self.rules = sorted(set(re.findall(r'"(R\d+)"', policy)))
         self._classes: dict[str, type[Row]] = {name: type(name, (Row,), {}) for name in self.types.types}

@@ -8,7 +8,7 @@ from authz.domain import to_micros
 from authz.importing.demo import fill
 from authz.operations import end_share, share
 from authz.policy.decision import Decision, Ref
-from authz.record import Actor, Asked, record_decisions, seal
+from authz.record import Actor, RecordedQuestion, record_decisions, seal
 from tests.support.acting import POLICY, pdp_of
 from tests.support.people import NOW
 
@@ -32,7 +32,7 @@ def answer(database: Database, now: datetime, numbers: range) -> None:
     """Answers given at an instant, to Bob's app and to Bob."""
     for number in numbers:
         by: dict[str, Any] = {"address": f"198.51.100.{number}", "request_id": f"r-{number}"}
-        asked = Asked(("practitioner", "bob"), "view", _resource(number), purpose="TREAT")
+        asked = RecordedQuestion(("practitioner", "bob"), "view", _resource(number), purpose="TREAT")
         given = Decision(number % 2 == 0, "permitted" if number % 2 == 0 else "denied", "f" * 64, to_micros(now))
         record_decisions(database, Actor("bob" if number % 3 else "", now, **by), [(asked, given)])
 

@@ -7,7 +7,7 @@ from authz.callers.clients import add_client
 from authz.database import close_all, connect
 from authz.importing import demo
 from authz.policy.compiler import load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.http import EVALUATION
 from tests.support.server import send
 
@@ -16,7 +16,7 @@ def demonstration_key(url: str) -> str:
     """Fill a migrated database with the demonstration clinic; return the key of an app that may ask."""
     database = connect(url)
     began = datetime.now(UTC) - timedelta(hours=1)
-    demo.fill(database, load(shipped("policies")).types, began)
+    demo.fill(database, load(shipped_folder("policies")).types, began)
     made = add_client(database, name="app", scopes=("decide",), now=began)
     close_all(database)
     return made

@@ -14,9 +14,9 @@ from typing import Any
 from authz.callers.clients import add_client
 from authz.database import Database, close_all, connect
 from authz.importing import demo
-from authz.models import Decision, Grant, Patient
+from authz.models import Grant, Patient, RecordedDecision
 from authz.policy.compiler import load
-from authz.settings import shipped
+from authz.settings import shipped_folder
 from tests.support.http import EVALUATION, question
 from tests.support.server import COMMAND, READY_SECONDS, free_port, get, send
 
@@ -158,7 +158,7 @@ def until(holds: Callable[[], bool], seconds: float) -> float:
 def clinic(url: str) -> str:
     """Fill a migrated database with the demonstration clinic; the key of an app that may ask and act."""
     database, began = connect(url), datetime.now(UTC) - timedelta(hours=1)
-    demo.fill(database, load(shipped("policies")).types, began)
+    demo.fill(database, load(shipped_folder("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide", "act"), now=began)
     close_all(database)
     return key
@@ -166,7 +166,7 @@ def clinic(url: str) -> str:
 
 def check_nothing_lost(database: Database, *callers: Caller) -> None:
     """Whatever was answered with 200 or 201 is in the database, once."""
-    recorded = [one for (one,) in Decision.select(Decision.request_id).tuples().execute(database)]
+    recorded = [one for (one,) in RecordedDecision.select(RecordedDecision.request_id).tuples().execute(database)]
     patients = {one for (one,) in Patient.select(Patient.id).tuples().execute(database)}
     grants = {one for (one,) in Grant.select(Grant.id).tuples().execute(database)}
     for one in callers:

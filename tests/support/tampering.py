@@ -5,8 +5,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from authz.audit.export.log import log_lines
-from authz.audit.integrity.verification import verified
-from authz.audit.verify import Key, Report, Verifier, notes_in
+from authz.audit.integrity.verification import verify_database
+from authz.audit.verify import LogReport, Verifier, VerifierKey, parse_notes
 from authz.callers.clients import add_client
 from authz.database import Database
 from authz.domain import to_micros
@@ -14,7 +14,7 @@ from authz.models import Grant, Review
 from authz.record import Actor, NewEvent, append
 from authz.record.adoption import adopt_facts
 from authz.record.erasure import erase
-from authz.record.facts import NOUNS, standing_facts
+from authz.record.facts import NOUNS, stored_facts
 from authz.record.leaves import canonical
 from tests.support.people import NOW
 from tests.support.recorded import record
@@ -56,12 +56,12 @@ def fill_all(database: Database) -> None:
     erase(database, Actor("", NOW), "patient:p-5")
 
 
-def judge(database: Database, kept: str = "", key: str | None = None, now: datetime | None = None) -> Report:
+def judge(database: Database, kept: str = "", key: str | None = None, now: datetime | None = None) -> LogReport:
     """Return what `audit verify` finds. The lone verifier says the same word of the log of this database."""
-    report = verified(database, kept, key, now=now)
-    whom = Key.parse(key) if key else None
+    report = verify_database(database, kept, key, now=now)
+    whom = VerifierKey.parse(key) if key else None
     lines = [json.loads(canonical(line)) for line in log_lines(database, whom.name if whom else "")]
-    alone = Verifier(notes_in(kept), whom, now=None if now is None else to_micros(now)).read(lines)
+    alone = Verifier(parse_notes(kept), whom, now=None if now is None else to_micros(now)).read(lines)
     assert alone.verdict.word == report.verdict.word, (str(alone.verdict), str(report.verdict))
     assert (alone.proven, alone.leaves, alone.unsealed) == (report.proven, report.leaves, report.unsealed)
     return report
@@ -71,6 +71,6 @@ def tell_facts(database: Database) -> None:
     """Append the events of facts that a test wrote without any."""
     with database.atomic():
         adopt_facts(database, NOW)
-        for noun, _, row in standing_facts(database):
+        for noun, _, row in stored_facts(database):
             if noun in (*NOUNS, "entity"):
                 append(database, Actor("", NOW), [NewEvent(f"{noun}:imported", "", {"before": None, "after": row})])

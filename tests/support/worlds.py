@@ -24,7 +24,7 @@ from authz.models import (
     StandingShare,
     Subscription,
 )
-from authz.policy.compiler.schema import Scalar, ToMany, ToOne, vocabulary
+from authz.policy.compiler.schema import Scalar, ToMany, ToOne, read_schema
 
 T = 1_780_000_000_000_000
 CLINICS = ("north", "city")
@@ -44,7 +44,7 @@ open = "boolean"
 due = "datetime"
 tags = ["string"]
 """
-VOCABULARY = vocabulary(TYPES)
+VOCABULARY = read_schema(TYPES)
 
 Draw = Callable[..., Any]
 

@@ -13,7 +13,7 @@ from api.web import session as sessions
 from authz.database import Database, gather_statistics
 from authz.database.statements import insert_rows
 from authz.domain import FOREVER_MICROS, to_micros
-from authz.models import Decision, Grant, Notification, Patient, Practitioner
+from authz.models import Grant, Notification, Patient, Practitioner, RecordedDecision
 from authz.texts import search_key
 from tests.support import people
 from tests.support.acting import login
@@ -480,10 +480,10 @@ def test_every_route_by_everybody(sqlite_database: Database, who: str) -> None:
 
 def test_what_is_read_is_recorded(as_: As, database: Database) -> None:
     """A patient's page leaves rows: that they were opened, and that their access was listed; so does a refusal."""
-    before = Decision.select().count(database)
+    before = RecordedDecision.select().count(database)
     as_("alice").get("/patients/p-1")
     as_("frank").get("/patients/p-1", 404)
-    rows = Decision.select().order_by(Decision.id).offset(before).execute(database)
+    rows = RecordedDecision.select().order_by(RecordedDecision.id).offset(before).execute(database)
     assert [(row.subject, row.action, row.resource, row.allowed) for row in rows] == [
         ("alice", "view", "p-1", True),
         ("alice", "list_access", "p-1", True),

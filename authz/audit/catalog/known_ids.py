@@ -8,11 +8,11 @@ from typing import Any
 
 from peewee import fn
 
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.errors import InvalidInput
 from authz.models import Entity, Patient, Practitioner, Review, Subscription
 from authz.policy.decision import Ref
-from authz.texts import LONGEST_ID, shown
+from authz.texts import LONGEST_ID, quote_value
 
 _COLUMNS: dict[str, Any] = {
     "patient": Patient.id,
@@ -35,7 +35,7 @@ def require_known_ref(database: Database, ref: Ref) -> None:
     if kind in _COLUMNS:
         require_known(database, kind, name)
     else:
-        with answering(database):
+        with database_connection(database):
             declared = Entity.select().where(Entity.type == kind).exists(database)
         if declared:
             _require(database, kind, name, Entity.id, Entity.type == kind)
@@ -43,13 +43,13 @@ def require_known_ref(database: Database, ref: Ref) -> None:
 
 def _require(database: Database, noun: str, name: object, column: Any, among: Any) -> str:
     if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_ID or "\0" in name:
-        raise InvalidInput(f"{noun}: an id of 1 to {LONGEST_ID} characters, not {shown(name)}")
-    with answering(database):
+        raise InvalidInput(f"{noun}: an id of 1 to {LONGEST_ID} characters, not {quote_value(name)}")
+    with database_connection(database):
         if _select(column, among).where(column == name).exists(database):
             return name
         near = _similar(database, name, column, among)
     hint = f"; did you mean {near}?" if near else ""
-    raise InvalidInput(f"no {noun} {shown(name).strip(chr(39))}{hint}")
+    raise InvalidInput(f"no {noun} {quote_value(name).strip(chr(39))}{hint}")
 
 
 def _similar(database: Database, name: str, column: Any, among: Any) -> str | None:

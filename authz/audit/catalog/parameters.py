@@ -9,7 +9,7 @@ from typing import Any
 from authz.audit.catalog.known_ids import require_known
 from authz.audit.session import TODAY, Audit, instant
 from authz.errors import InvalidInput, PolicyUnknown
-from authz.texts import LONGEST_TEXT, shown
+from authz.texts import LONGEST_TEXT, quote_value
 
 Check = Callable[[Audit, str, Any], Any]
 
@@ -33,7 +33,7 @@ def _instant(audit: Audit, name: str, value: Any) -> Any:
 def _whole(least: int, most: int) -> Check:
     def check(_: Audit, name: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise InvalidInput(f"{name}: a whole number from {least:,} to {most:,}, not {shown(value)}")
+            raise InvalidInput(f"{name}: a whole number from {least:,} to {most:,}, not {quote_value(value)}")
         return value
 
     return check
@@ -41,26 +41,26 @@ def _whole(least: int, most: int) -> Check:
 
 def _times(_: Audit, name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 1000:
-        raise InvalidInput(f"{name}: a number from 1 to 1,000, not {shown(value)}")
+        raise InvalidInput(f"{name}: a number from 1 to 1,000, not {quote_value(value)}")
     return value
 
 
 def _truth(_: Audit, name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise InvalidInput(f"{name}: True or False, not {shown(value)}")
+        raise InvalidInput(f"{name}: True or False, not {quote_value(value)}")
     return value
 
 
 def _text(_: Audit, name: str, value: Any) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or "\0" in value:
-        raise InvalidInput(f"{name}: a text of at most {LONGEST_TEXT} characters, not {shown(value)}")
+        raise InvalidInput(f"{name}: a text of at most {LONGEST_TEXT} characters, not {quote_value(value)}")
     return value.strip()
 
 
 def _one_of(words: tuple[str, ...]) -> Check:
     def check(_: Audit, name: str, value: Any) -> str:
         if value not in words:
-            raise InvalidInput(f"{name}: one of {', '.join(words)}, not {shown(value)}")
+            raise InvalidInput(f"{name}: one of {', '.join(words)}, not {quote_value(value)}")
         return str(value)
 
     return check
@@ -73,7 +73,9 @@ def _policy(audit: Audit, name: str, value: Any) -> str:
         try:
             audit.pdp.of_version(version)
         except PolicyUnknown as error:
-            raise InvalidInput(f"{name}: today, or a version that served here, not {shown(value)}: {error}") from error
+            raise InvalidInput(
+                f"{name}: today, or a version that served here, not {quote_value(value)}: {error}"
+            ) from error
     return version
 
 

@@ -21,7 +21,7 @@ from authz.audit.reports.tables import as_table
 from authz.audit.session import MOST_ROWS, Audit, When
 from authz.domain import FOREVER, FOREVER_MICROS, format_instant, from_micros
 from authz.errors import InvalidInput
-from authz.texts import shown
+from authz.texts import quote_value
 
 DTYPES = {"text": "str", "number": "Int64", "amount": "Float64", "truth": "boolean"}
 """The dtype of each kind of column; an instant is ``datetime64[us]`` in the time zone asked for, a day without one."""
@@ -153,7 +153,7 @@ class Question:
         defaults = self._defaults()
         for name in given:
             if name not in defaults:
-                raise InvalidInput(f"{self.name} has no parameter {shown(name)}; it has {', '.join(defaults)}")
+                raise InvalidInput(f"{self.name} has no parameter {quote_value(name)}; it has {', '.join(defaults)}")
         values = {}
         for name, default in defaults.items():
             value = given.get(name, default)

@@ -20,12 +20,12 @@ import orjson
 
 from authz.audit.export.log import as_it_stands
 from authz.audit.verify import Clock, Finding, Verifier, batch_faults, decisions_of, whose_address
-from authz.database import Database, answering, close_all, connect
+from authz.database import Database, close_all, connect, database_connection
 from authz.errors import Unavailable
-from authz.record.leaves import blob, canonical
+from authz.record.leaves import canonical, stored_bytes
 from authz.record.merkle import leaf_hash
-from authz.record.partitions import month_of
-from authz.record.sealing import SEALED, decisions, last_sealed, told_decisions
+from authz.record.partitions import month_of_instant
+from authz.record.sealing import SEALED, decision_leaf_contents, decisions, last_sealed
 
 WORTH_A_PROCESS = 50_000
 """The decisions of a span at least: a process takes as long to start as these take to read."""
@@ -103,7 +103,7 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
     """Each decision: its id, where it belongs, and the hash of its leaf."""
     clock = Clock(span.latest)
     while page := decisions(database, after, upto, _PAGE):
-        for stored, row in zip(page, told_decisions(database, page), strict=True):
+        for stored, row in zip(page, decision_leaf_contents(database, page), strict=True):
             number, tree, at = row["id"], row["subscription"], row["asked_at"]
             if row["address"] and not stored["address"]:
                 whose = whose_address(row)
@@ -122,7 +122,7 @@ def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[t
 def _month(at: Any) -> str:
     """The month of an instant; of what is none, nothing: it was not sealed in any."""
     try:
-        return month_of(at) if isinstance(at, int) else ""
+        return month_of_instant(at) if isinstance(at, int) else ""
     except OverflowError:
         return ""
 
@@ -144,7 +144,7 @@ def _check(span: Span, seal: dict[str, Any], rows: list[tuple[int, bytes]]) -> N
         decisions_gone, seals, first, where = span.gone.get(seal["month"], (0, 0, tree, decisions_of(seal)))
         span.gone[seal["month"]] = decisions_gone + count, seals + 1, first, where
         return
-    for kind, where, why in batch_faults(seal, blob(seal["root"]), blob(seal["marks"] or b""), rows):
+    for kind, where, why in batch_faults(seal, stored_bytes(seal["root"]), stored_bytes(seal["marks"] or b""), rows):
         span.findings.append(Finding(kind, tree, where, why))
 
 
@@ -189,7 +189,7 @@ def _result(worker: subprocess.Popen[bytes]) -> Span:
 def _main() -> None:
     url, after, upto = orjson.loads(sys.stdin.buffer.read())
     database = connect(url, read_only=True)
-    with answering(database), as_it_stands(database):
+    with database_connection(database), as_it_stands(database):
         span = read_span(database, after, upto)
     close_all(database)
     sys.stdout.buffer.write(orjson.dumps(span))

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from authz.audit.export.log import Line
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import FOREVER, format_instant, format_micros
 from authz.models import Event, Grant, Patient, StandingShare
 from authz.record.sealing import decisions
@@ -98,7 +98,7 @@ class _Audit:
 def resources(database: Database, release: Release, now: datetime) -> Iterator[Resource]:
     """Every Consent, then every AuditEvent, in the order of the record. Raises `Unavailable`."""
     consent, audit = {"r4": (_consent_r4, _audit_r4), "r5": (_consent_r5, _audit_r5)}[release]
-    with answering(database):
+    with database_connection(database):
         for one in _consents(database, now):
             yield consent(one)
         for event in _events(database):

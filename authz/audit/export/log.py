@@ -11,15 +11,15 @@ from urllib.parse import quote
 from peewee import fn
 
 from authz.audit.verify import Malformed, Note
-from authz.database import Database, answering
-from authz.database.statements import rows_of, run
-from authz.models import Decision, Event, Leaf, Node, Seal
-from authz.record.events import told_events
-from authz.record.facts import standing_facts, unreadable
-from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, blob, parse_document, seal_leaf
+from authz.database import Database, database_connection
+from authz.database.statements import run, select_in
+from authz.models import Event, MerkleLeaf, MerkleNode, RecordedDecision, Seal
+from authz.record.events import event_leaf_contents
+from authz.record.facts import stored_facts, unreadable_nouns
+from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, parse_document, seal_leaf, stored_bytes
 from authz.record.merkle import Frontier
-from authz.record.partitions import bounds
-from authz.record.sealing import SEALED, last_sealed, told_decisions, unsealed
+from authz.record.partitions import month_bounds
+from authz.record.sealing import SEALED, count_unsealed, decision_leaf_contents, last_sealed
 from authz.record.trees import STRIDE, kept_hashes, trees
 
 Line = dict[str, Any]
@@ -40,7 +40,7 @@ def origin_of(name: str, tree: str) -> str:
 
 def names_of_trees(database: Database) -> list[str]:
     """The trees of a database, by their subscriptions."""
-    with answering(database):
+    with database_connection(database):
         return list(trees(database))
 
 
@@ -56,7 +56,7 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False, waitin
     """Every line of the log; `name` is the log's, by default that of its last checkpoint. `apart`: without decisions,
     which `batches` has in the order in which they are stored. `waiting` answers are not in the database yet.
     """
-    with answering(database), as_it_stands(database):
+    with database_connection(database), as_it_stands(database):
         notes = _checkpoints(database)
         name = name or _named(notes)
         yield {"log": "caregrant", "version": 2, "name": name}
@@ -76,9 +76,9 @@ def log_lines(database: Database, name: str = "", *, apart: bool = False, waitin
             yield from _stray_decisions(database, sealed)
         yield from _wrong_checkpoints(notes)
         yield from _wrong_nodes(database)
-        yield from ({"unread": noun} for noun in unreadable(database))
-        yield from ({"fact": noun, "id": key, "row": row} for noun, key, row in standing_facts(database))
-        yield {"unsealed": unsealed(database) + waiting}
+        yield from ({"unread": noun} for noun in unreadable_nouns(database))
+        yield from ({"fact": noun, "id": key, "row": row} for noun, key, row in stored_facts(database))
+        yield {"unsealed": count_unsealed(database) + waiting}
 
 
 def head(name: str, tree: str, edge: Frontier) -> Line:
@@ -103,7 +103,7 @@ def _wrong_checkpoints(notes: list[Line]) -> Iterator[Line]:
             note = Note.parse(str(row["note"]))
         except Malformed:
             continue  # the verifier reads the note itself
-        columns = (segment(str(row["tree"])), row["size"], blob(row["root"]))
+        columns = (segment(str(row["tree"])), row["size"], stored_bytes(row["root"]))
         if columns != (note.origin.rpartition("/")[2], note.size, note.root):
             where, why = f"checkpoint {row['id']}", "its row is not what its note says"
             yield {"wrong": "forged checkpoint", "of": str(row["tree"]), "where": where, "why": why}
@@ -116,7 +116,7 @@ def _wrong_nodes(database: Database) -> Iterator[Line]:
         node = _first_wrong_node(database, tree)
         if node:
             yield _wrong_node(tree, node, "it is not the hash of what is below it")
-    for noun, model in (("leaf", Leaf), ("node", Node)):
+    for noun, model in (("leaf", MerkleLeaf), ("node", MerkleNode)):
         others = model.select(model.tree).distinct().where(model.tree.not_in(list(known)))
         for (tree,) in others.tuples().execute(database):
             yield _wrong_node(str(tree), f"a {noun}", "its tree is not there")
@@ -129,13 +129,13 @@ def _wrong_node(tree: str, where: str, why: str) -> Line:
 def _first_wrong_node(database: Database, tree: str) -> str:
     edge, expected = Frontier(), 0
     while leaves := kept_hashes(database, tree, 0, edge.size, _HASHES):
-        edge, completed = edge.grown(leaves)
+        edge, completed = edge.append(leaves)
         for level, first, hashes in completed:
             if level % STRIDE == 0:
                 expected += len(hashes)
                 if kept_hashes(database, tree, level, first, len(hashes)) != hashes:
                     return f"node {first} of level {level}"
-    stored: int = Node.select().where(Node.tree == tree).count(database)
+    stored: int = MerkleNode.select().where(MerkleNode.tree == tree).count(database)
     return "" if stored == expected else f"node: {stored} are there, {expected} there should be;"
 
 
@@ -158,7 +158,7 @@ def _leaves(database: Database, tree: str, dropped: frozenset[str], apart: bool)
         events, erased = _events(database, [event for _, event, _, _ in leaves if isinstance(event, int)])
         seals = _seals(database, [seal for _, _, seal, _ in leaves if isinstance(seal, int)])
         for number, event, seal, leaf in leaves:
-            line: Line = {"number": number, "hash": blob(leaf).hex()}
+            line: Line = {"number": number, "hash": stored_bytes(leaf).hex()}
             if event is not None:
                 line |= {"row": f"event {event}", "leaf": events.get(event) if seal is None else None}
                 yield {**line, "erased": erased[event]} if event in erased else line
@@ -173,9 +173,9 @@ def _leaves(database: Database, tree: str, dropped: frozenset[str], apart: bool)
 def _events(database: Database, ids: list[int]) -> tuple[dict[int, Line], dict[int, list[str]]]:
     """What the leaves of events tell, and which of their personal fields are erased."""
     sql = f"SELECT {', '.join(EVENT_FIELDS)} FROM event WHERE id"
-    rows = [(*row[:-1], parse_document(row[-1])) for row in rows_of(database, sql, ids)] if ids else []
+    rows = [(*row[:-1], parse_document(row[-1])) for row in select_in(database, sql, ids)] if ids else []
     leaves, erased = {}, {}
-    for row, leaf in zip(sorted(rows), told_events(database, sorted(rows)), strict=True):
+    for row, leaf in zip(sorted(rows), event_leaf_contents(database, sorted(rows)), strict=True):
         leaves[row[0]] = leaf
         stored = dict(zip(EVENT_FIELDS, row, strict=True))
         gone = [name for name in ("address", "reason") if leaf[name] and not stored[name]]
@@ -185,19 +185,19 @@ def _events(database: Database, ids: list[int]) -> tuple[dict[int, Line], dict[i
 
 
 def _seals(database: Database, ids: list[int]) -> dict[int, Line]:
-    rows = rows_of(database, f"SELECT {', '.join(SEALED)} FROM seal WHERE id", ids) if ids else []
+    rows = select_in(database, f"SELECT {', '.join(SEALED)} FROM seal WHERE id", ids) if ids else []
     return {row[0]: dict(zip(SEALED, row, strict=True)) for row in rows}
 
 
 def _decisions(database: Database, seal: Line, dropped: frozenset[str]) -> Line:
     """The decisions of a seal, its marks, and of which decisions the address is erased."""
     stored = sealed_rows(database, seal)
-    rows = list(told_decisions(database, stored))
+    rows = list(decision_leaf_contents(database, stored))
     both = zip(rows, stored, strict=True)
     erased = [leaf["id"] for leaf, row in both if leaf["address"] and not row["address"]]
     line: Line = {"rows": None if not rows and seal["month"] in dropped else rows}
     if seal["marks"] is not None:
-        line["marks"] = blob(seal["marks"]).hex()
+        line["marks"] = stored_bytes(seal["marks"]).hex()
     return {**line, "erased": erased} if erased else line
 
 
@@ -207,7 +207,7 @@ def sealed_rows(database: Database, seal: Line) -> list[Line]:
     sql = f"""SELECT {columns} FROM decision WHERE subscription = {{}} AND id BETWEEN {{}} AND {{}}
         AND asked_at >= {{}} AND asked_at < {{}} ORDER BY id"""
     try:
-        values = (seal["subscription"], seal["first"], seal["last"], *bounds(str(seal["month"])))
+        values = (seal["subscription"], seal["first"], seal["last"], *month_bounds(str(seal["month"])))
     except ValueError:
         return []  # a seal that was changed: no decision belongs to what is no month
     found = run(database, sql, *values).fetchall()
@@ -219,7 +219,7 @@ def _strays(database: Database, covered: dict[str, int]) -> Iterator[Line]:
     models: dict[str, Any] = {"event": Event, "seal": Seal}
     for noun, model in models.items():
         if model.select().count(database) > covered[noun]:
-            there = Leaf.select(getattr(Leaf, noun)).where(getattr(Leaf, noun).is_null(False))
+            there = MerkleLeaf.select(getattr(MerkleLeaf, noun)).where(getattr(MerkleLeaf, noun).is_null(False))
             first = model.select(fn.MIN(model.id)).where(model.id.not_in(there))
             yield {"stray": f"{noun} {next(iter(first.tuples().execute(database)))[0]}"}
 
@@ -227,11 +227,15 @@ def _strays(database: Database, covered: dict[str, int]) -> Iterator[Line]:
 def _stray_decisions(database: Database, sealed: int) -> Iterator[Line]:
     """The first decision that no seal covers, if there is any among those that were sealed."""
     upto = last_sealed(database)
-    if Decision.select().where(Decision.id <= upto).count(database) > sealed:
+    if RecordedDecision.select().where(RecordedDecision.id <= upto).count(database) > sealed:
         sealing = Seal.select().where(
-            Seal.subscription == Decision.subscription, Decision.id >= Seal.first, Decision.id <= Seal.last
+            Seal.subscription == RecordedDecision.subscription,
+            RecordedDecision.id >= Seal.first,
+            RecordedDecision.id <= Seal.last,
         )
-        found = Decision.select(fn.MIN(Decision.id)).where(Decision.id <= upto, ~fn.EXISTS(sealing))
+        found = RecordedDecision.select(fn.MIN(RecordedDecision.id)).where(
+            RecordedDecision.id <= upto, ~fn.EXISTS(sealing)
+        )
         for (number,) in found.tuples().execute(database):
             if number is not None:
                 yield {"stray": f"decision {number}"}

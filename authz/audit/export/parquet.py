@@ -21,15 +21,15 @@ import pyarrow.parquet as pq
 from peewee import fn
 
 from authz.audit.export.log import segment
-from authz.database import Database, answering
+from authz.database import Database, database_connection
 from authz.domain import to_micros
 from authz.errors import Conflict, InvalidInput
 from authz.models import Seal
 from authz.record import seal
 from authz.record.leaves import DECISION_FIELDS, canonical
 from authz.record.merkle import Frontier, leaf_hash
-from authz.record.partitions import bounds, month_of
-from authz.record.sealing import told_decisions
+from authz.record.partitions import month_bounds, month_of_instant
+from authz.record.sealing import decision_leaf_contents
 
 _AT_ONCE = 20_000
 _LONGEST_NAME = 200
@@ -70,19 +70,19 @@ def export_parquet(database: Database, directory: Path, now: datetime) -> Iterat
     written, and `Unavailable`.
     """
     seal(database, now)
-    with answering(database):
+    with database_connection(database):
         months = [
             month for (month,) in Seal.select(Seal.month).distinct().order_by(Seal.month).tuples().execute(database)
         ]
     for month in months:
         there = directory / f"month={month}"
-        if month < month_of(to_micros(now)) and not there.exists():
+        if month < month_of_instant(to_micros(now)) and not there.exists():
             yield _export_month(database, month, there)
 
 
 def why_nothing(database: Database, directory: Path, now: datetime) -> str:
     """Why `export_parquet` wrote nothing."""
-    with answering(database):
+    with database_connection(database):
         counts = dict(
             Seal.select(Seal.month, fn.SUM(Seal.count))
             .group_by(Seal.month)
@@ -90,7 +90,7 @@ def why_nothing(database: Database, directory: Path, now: datetime) -> str:
             .tuples()
             .execute(database)
         )
-    present = month_of(to_micros(now))
+    present = month_of_instant(to_micros(now))
     past = [month for month in counts if month < present]
     if past:
         return f"nothing written: {past[0]} to {past[-1]} are in {directory} already"
@@ -103,7 +103,7 @@ def _export_month(database: Database, month: str, there: Path) -> Exported:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         rows = subscriptions = 0
-        with answering(database):
+        with database_connection(database):
             sealed = Seal.select(Seal.subscription, fn.MIN(Seal.first), fn.MAX(Seal.last), fn.SUM(Seal.count))
             found = sealed.where(Seal.month == month).group_by(Seal.subscription).order_by(Seal.subscription)
             for subscription, first, last, count in found.tuples().execute(database):
@@ -125,7 +125,7 @@ def _write(database: Database, into: Path, which: tuple[str, str, int, int]) -> 
     sql, written = _SELECT.format(database.param), 0
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         while True:
-            values = (subscription, after, last, *bounds(month), _AT_ONCE)
+            values = (subscription, after, last, *month_bounds(month), _AT_ONCE)
             rows = database.execute_sql(sql, values).fetchall()
             if not rows:
                 return written
@@ -152,7 +152,7 @@ def check_exported(database: Database, directory: Path, month: str) -> None:
     """Raise `Conflict` unless the exported month is, row for row and file for file, what was sealed."""
     there = directory / f"month={month}"
     others = {path for path in there.rglob("*") if path.is_file()}
-    with answering(database):
+    with database_connection(database):
         names = Seal.select(Seal.subscription).where(Seal.month == month).distinct().order_by(Seal.subscription)
         for (subscription,) in list(names.tuples().execute(database)):
             path = file_of(there, subscription)
@@ -163,8 +163,8 @@ def check_exported(database: Database, directory: Path, month: str) -> None:
             seals = Seal.select().where(Seal.month == month, Seal.subscription == subscription).order_by(Seal.first)
             for one in seals.execute(database):
                 batch = list(islice(rows, one.count))
-                leaves = [leaf_hash(canonical(row)) for row in told_decisions(database, batch)]
-                if Frontier().grown(leaves)[0].root != bytes(one.root):
+                leaves = [leaf_hash(canonical(row)) for row in decision_leaf_contents(database, batch)]
+                if Frontier().append(leaves)[0].root != bytes(one.root):
                     raise Conflict(f"{path}: decisions {one.first} to {one.last} are not what was sealed")
             added = next(rows, None)
             if added is not None:

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from peewee import fn
 
 from authz.audit.export.log import origin_of
-from authz.audit.verify import Key, Malformed, Note, consistent, key_id, notes_in
-from authz.database import Database, answering
+from authz.audit.verify import Malformed, Note, VerifierKey, is_consistent, key_id, parse_notes
+from authz.database import Database, database_connection
 from authz.database.statements import CHECKPOINT_LOCK, take_locks
 from authz.errors import Conflict, InvalidInput, Unavailable
 from authz.models import Checkpoint
@@ -34,7 +34,7 @@ class Signer:
     """A key that signs, from its file."""
 
     path: Path
-    key: Key
+    key: VerifierKey
     private: Ed25519PrivateKey
 
     @classmethod
@@ -51,7 +51,7 @@ class Signer:
             private = Ed25519PrivateKey.from_private_bytes(raw[1:])
         except (ValueError, binascii.Error) as error:
             raise InvalidInput(f"{path} holds no key that signs checkpoints") from error
-        key = Key(name, private.public_key().public_bytes_raw())
+        key = VerifierKey(name, private.public_key().public_bytes_raw())
         if not text.startswith(_PREFIX) or raw[:1] != _ED25519 or key_id(name, key.public).hex() != said:
             raise InvalidInput(f"{path} holds no key that signs checkpoints")
         return cls(Path(path), key, private)
@@ -88,7 +88,7 @@ class Signer:
     def last(self) -> dict[str, Note]:
         """The last checkpoint of each tree that this key signed, by origin. Raises `InvalidInput`."""
         try:
-            notes = notes_in(self.remembered.read_text()) if self.remembered.exists() else []
+            notes = parse_notes(self.remembered.read_text()) if self.remembered.exists() else []
         except (OSError, Malformed) as error:
             raise InvalidInput(f"{self.remembered}: {error}") from error
         return {note.origin: note for note in notes}
@@ -98,7 +98,7 @@ class Signer:
         kept = self.last() | {note.origin: note for note in notes}
         written = self.remembered.with_suffix(".new")
         try:
-            written.write_text("\n".join(full(note) for note in kept.values()))
+            written.write_text("\n".join(format_note(note) for note in kept.values()))
             written.replace(self.remembered)
         except OSError as error:
             raise Unavailable(f"{self.remembered}: {error.strerror}") from error
@@ -117,10 +117,10 @@ def trusted(path: str) -> tuple[str, str]:
     if not text.startswith(_PREFIX):
         return "", text.strip()
     signer = Signer.read(path)
-    return "\n".join(full(note) for note in signer.last().values()), str(signer.key)
+    return "\n".join(format_note(note) for note in signer.last().values()), str(signer.key)
 
 
-def full(note: Note) -> str:
+def format_note(note: Note) -> str:
     """A checkpoint with its signatures, as it is given out."""
     lines = [f"— {name} {base64.b64encode(signature).decode()}\n" for name, signature in note.signatures]
     return f"{note.text}\n{''.join(lines)}"
@@ -133,8 +133,8 @@ def checkpoint(database: Database, signer: Signer, now: datetime) -> list[Note]:
     """
     seal(database, now)
     notes: list[Note] = []
-    with answering(database), database.atomic():
-        take_locks(database, CHECKPOINT_LOCK, alone=True)
+    with database_connection(database), database.atomic():
+        take_locks(database, CHECKPOINT_LOCK, exclusive=True)
         remembered, stored = signer.last(), kept(database)
         there = trees(database)
         lost = set(remembered) - {origin_of(signer.key.name, tree) for tree in there}
@@ -150,7 +150,7 @@ def checkpoint(database: Database, signer: Signer, now: datetime) -> list[Note]:
         signer.remember(notes)
         for tree, note in zip(there, notes, strict=True):
             if stored.get(tree) != note:
-                row = {"at": now, "tree": tree, "size": note.size, "root": note.root, "note": full(note)}
+                row = {"at": now, "tree": tree, "size": note.size, "root": note.root, "note": format_note(note)}
                 Checkpoint.insert(row).execute(database)
     return notes
 
@@ -168,7 +168,7 @@ def kept(database: Database) -> dict[str, Note]:
 def _extends(database: Database, tree: str, edge: Frontier, earlier: Note) -> None:
     try:
         path = consistency_proof(database, tree, earlier.size, edge.size)
-        begins = consistent(earlier.size, earlier.root, edge.size, edge.root, path)
+        begins = is_consistent(earlier.size, earlier.root, edge.size, edge.root, path)
     except IndexError:  # a node that the proof needs is not there
         begins = False
     if not begins:

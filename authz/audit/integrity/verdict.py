@@ -1,11 +1,11 @@
 """The verdict on a record, as commands, reports and notebooks show it: a word, its colour, a sentence, an exit code."""
 
-from authz.audit.verify import PARTLY, VERIFIED, Report, Verdict, make_verdict
+from authz.audit.verify import PARTLY, VERIFIED, LogReport, LogVerdict, make_verdict
 
-__all__ = ["Verdict", "verdict_of"]
+__all__ = ["LogVerdict", "verdict_of"]
 
 
-def verdict_of(report: Report, unproven: str = "") -> Verdict:
+def verdict_of(report: LogReport, unproven: str = "") -> LogVerdict:
     """The verdict on a verified record. `unproven`: a source of the same answers that no tree covers, such as Parquet
     files; with one, VERIFIED becomes PARTLY VERIFIED.
     """

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from authz.audit.export.batches import reading
 from authz.audit.export.log import as_it_stands, log_lines
-from authz.audit.verify import Finding, Key, Malformed, Note, Report, Verdict, Verifier, notes_in
-from authz.database import Database, answering
+from authz.audit.verify import Finding, LogReport, LogVerdict, Malformed, Note, Verifier, VerifierKey, parse_notes
+from authz.database import Database, database_connection
 from authz.domain import from_micros, to_micros
 from authz.errors import InvalidInput
 from authz.record.leaves import canonical
@@ -20,7 +20,7 @@ class Verification:
     it took. `authz.audit.integrity.verdict.verdict_of(verification.report)` says what it is worth.
     """
 
-    report: Report
+    report: LogReport
     checkpoint_at: datetime | None
     seconds: float
 
@@ -45,7 +45,7 @@ class Verification:
         return None if self.report.ok else str(self.report.findings[0])
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> LogVerdict:
         return self.report.verdict
 
 
@@ -64,14 +64,14 @@ def verification(
     key that is none, and `Unavailable`.
     """
     began = time.monotonic()
-    report = verified(database, checkpoint, key, url, now)
+    report = verify_database(database, checkpoint, key, url, now)
     seconds = time.monotonic() - began
     return Verification(report, _last_signed(database), seconds)
 
 
 def _last_signed(database: Database) -> datetime | None:
     """When the last checkpoint claims to be signed; None for what is no instant: anybody may have written it."""
-    with answering(database):
+    with database_connection(database):
         last = database.execute_sql("SELECT at FROM checkpoint ORDER BY id DESC LIMIT 1").fetchone()
     try:
         return from_micros(last[0]) if last else None
@@ -79,22 +79,22 @@ def _last_signed(database: Database) -> datetime | None:
         return None
 
 
-def verified(
+def verify_database(
     database: Database,
     checkpoint: str | None = None,
     key: str | None = None,
     url: str = "",
     now: datetime | None = None,
     waiting: int = 0,
-) -> Report:
+) -> LogReport:
     """The verifier's whole report on a database, as on its exported log; `waiting` answers are not in it yet."""
     try:
-        whom = Key.parse(key) if key else None
-        kept = notes_in(checkpoint) if checkpoint else []
+        whom = VerifierKey.parse(key) if key else None
+        kept = parse_notes(checkpoint) if checkpoint else []
     except Malformed as error:
         raise InvalidInput(str(error)) from error
     name = whom.name if whom else _name(kept)
-    with answering(database), as_it_stands(database), reading(database, url) as add_decisions:
+    with database_connection(database), as_it_stands(database), reading(database, url) as add_decisions:
         micros = None if now is None else to_micros(now)
         verifier = Verifier(kept, whom, apart=add_decisions, write=canonical, now=micros)
         try:

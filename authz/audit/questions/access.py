@@ -9,7 +9,7 @@ from typing import Any
 from authz.audit.catalog.question import Found, question
 from authz.audit.session import MOST_ROWS, Audit, When
 from authz.models import Patient
-from authz.policy.compiler import Vocabulary
+from authz.policy.compiler import Schema
 from authz.policy.compiler.schema import ToOne
 from authz.policy.decision import Decision
 
@@ -149,7 +149,7 @@ def who_did(audit: Audit, *, patient: str, since: When = None, until: When = Non
     return Found(rows, int(audit.decided(every, patient=patient)[0][0]))
 
 
-def about(vocabularies: Iterable[Vocabulary]) -> str:
+def about(vocabularies: Iterable[Schema]) -> str:
     """SQL for a patient and what belongs to them: entities that a relation of any of these vocabularies ties to the
     patient, at any time.
     """

@@ -7,7 +7,7 @@ from authz.audit.permissions import names_readable
 from authz.audit.session import MOST_ROWS, Audit, When
 from authz.audit.verify import NOT, VERIFIED
 from authz.domain import FOREVER, parse_instant, to_micros
-from authz.record import replayed
+from authz.record import replay_facts
 
 _BACKWARDS = {
     "event": "the clock of the events",
@@ -42,7 +42,7 @@ def record_whole(audit: Audit, *, tolerance: int = 300) -> Found:
 def reconciliation(audit: Audit) -> Found:
     """Which facts stand without an event, or are told by the events and do not stand? Now, whatever the instant."""
     with names_readable(audit.database):  # only hashed
-        read, differences, _ = replayed(audit.database, MOST_ROWS + 1)
+        read, differences, _ = replay_facts(audit.database, MOST_ROWS + 1)
     told = []
     for one in differences:
         row = orjson.loads(one.row)

@@ -15,7 +15,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from authz.audit.catalog.question import Answer
 from authz.errors import InvalidInput
-from authz.settings import shipped
+from authz.settings import shipped_folder
 
 if TYPE_CHECKING:
     from authz.audit.reports.report import Report
@@ -77,7 +77,7 @@ def _rows(answer: Answer) -> list[dict[str, Any]]:
 def _rendered(folder: str, template: str, values: Mapping[str, Any]) -> str:
     if folder and not Path(folder).is_dir():
         raise InvalidInput(f"CAREGRANT_LETTERS: {folder} is not a folder")
-    folders: Sequence[str] = [*([folder] if folder else []), str(shipped("letters"))]
+    folders: Sequence[str] = [*([folder] if folder else []), str(shipped_folder("letters"))]
     environment = SandboxedEnvironment(
         loader=ChoiceLoader([FileSystemLoader(one) for one in folders]), autoescape=True, undefined=StrictUndefined
     )

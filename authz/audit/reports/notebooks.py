@@ -21,7 +21,7 @@ from authz.audit.reports.interactive import PLAIN
 from authz.audit.reports.printed import Margins, page
 from authz.audit.reports.report import MIME
 from authz.errors import InvalidInput, NotFound
-from authz.settings import shipped
+from authz.settings import shipped_folder
 
 SETTINGS = ".jupyterlab"
 """Where JupyterLab keeps its settings for these notebooks, in their folder."""
@@ -35,7 +35,7 @@ QUIET = (
 
 
 @dataclass(frozen=True)
-class Shipped:
+class ShippedNotebook:
     """One notebook: its file, what its first heading says, and its parameters with their defaults."""
 
     path: Path
@@ -47,12 +47,12 @@ class Shipped:
         return self.path.stem.partition("_")[2]
 
 
-def listed() -> list[Shipped]:
+def listed() -> list[ShippedNotebook]:
     """Every notebook, in reading order."""
-    return [_read(path) for path in sorted(shipped("notebooks").glob("[0-9]*.py"))]
+    return [_read(path) for path in sorted(shipped_folder("notebooks").glob("[0-9]*.py"))]
 
 
-def named(name: str) -> Shipped:
+def named(name: str) -> ShippedNotebook:
     """The notebook of a name such as ``who_did``, ``03_who_did`` or ``3``. Raises `InvalidInput`."""
     for one in listed():
         number = one.path.stem.partition("_")[0]
@@ -76,7 +76,7 @@ def lay_out(folder: Path) -> list[Path]:
     return made
 
 
-def run(one: Shipped, parameters: Mapping[str, Any], *, progress: bool = False) -> Any:
+def run(one: ShippedNotebook, parameters: Mapping[str, Any], *, progress: bool = False) -> Any:
     """The notebook with its outputs, run in a kernel of its own.
 
     Raises `InvalidInput` for a parameter that it does not have, and where a cell fails: with what the cell said.
@@ -136,7 +136,7 @@ def about(ran: Any) -> dict[str, Any]:
     return last
 
 
-def as_html(one: Shipped, ran: Any) -> str:
+def as_html(one: ShippedNotebook, ran: Any) -> str:
     """A notebook that was run, as a page to print: its words and outputs, without code, fetching nothing."""
     exporter = nbconvert.HTMLExporter(
         template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
@@ -148,7 +148,7 @@ def as_html(one: Shipped, ran: Any) -> str:
     return page(one.title, body, Margins(*about(ran)["margins"]))
 
 
-def typed(one: Shipped, given: Mapping[str, str]) -> dict[str, Any]:
+def typed(one: ShippedNotebook, given: Mapping[str, str]) -> dict[str, Any]:
     """Parameters given as text, each of its default's type. Raises `InvalidInput`."""
     made: dict[str, Any] = {}
     for name, text in given.items():
@@ -166,7 +166,7 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _read(path: Path) -> Shipped:
+def _read(path: Path) -> ShippedNotebook:
     text = path.read_text(encoding="utf-8")
     title = re.search(r"^# # (.*)$", text, re.MULTILINE)
     cell = re.search(r'^# %% tags=\["parameters"\]\n(.*?)\n\n', text, re.MULTILINE | re.DOTALL)
@@ -174,4 +174,4 @@ def _read(path: Path) -> Shipped:
         raise NotFound
     values: dict[str, Any] = {}
     exec(cell[1], {}, values)  # noqa: S102 - a file of ours
-    return Shipped(path, title[1], values)
+    return ShippedNotebook(path, title[1], values)

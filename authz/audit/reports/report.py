@@ -16,7 +16,7 @@ import orjson
 
 from authz.audit.catalog.parameters import PARAMETERS
 from authz.audit.catalog.question import Answer, Question
-from authz.audit.integrity.verdict import Verdict, verdict_of
+from authz.audit.integrity.verdict import LogVerdict, verdict_of
 from authz.audit.reports.charts import Chart
 from authz.audit.reports.interactive import script
 from authz.audit.reports.letters import STYLE, Letter, write_letter
@@ -53,7 +53,7 @@ class Header:
     """What a report is about and rests on: whom, when, by which parameters, and what the verification found."""
 
     lines: dict[str, str]
-    verdict: Verdict
+    verdict: LogVerdict
 
     @property
     def color(self) -> str:

@@ -6,8 +6,8 @@ The only importer of Oso, at load time alone. It reads no database and decides n
 from authz.policy.compiler.explain import Clause, clauses
 from authz.policy.compiler.ir import Query
 from authz.policy.compiler.load import CompiledPolicy, compile_texts, load, version_of
-from authz.policy.compiler.schema import Type, Vocabulary, vocabulary
-from authz.policy.compiler.sql import SORT_KEY, Dialect, Parameter, Statement, Writer, listed
+from authz.policy.compiler.schema import Schema, Type, read_schema
+from authz.policy.compiler.sql import SORT_KEY, Dialect, Parameter, SqlWriter, Statement, listed
 from authz.policy.compiler.tenancy import restrict_facts_to_tenant, restrict_to_tenant
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "Query",
     "Statement",
     "Type",
-    "Vocabulary",
-    "Writer",
+    "Schema",
+    "SqlWriter",
     "clauses",
     "compile_texts",
     "listed",
@@ -28,5 +28,5 @@ __all__ = [
     "restrict_facts_to_tenant",
     "restrict_to_tenant",
     "version_of",
-    "vocabulary",
+    "read_schema",
 ]

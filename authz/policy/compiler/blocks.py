@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from authz.errors import Fault
 from authz.policy.compiler.parser import Block, Call, Literal, Node, Op, Param, Rule, Shorthand, Source, Var
 from authz.policy.compiler.resolve import near
-from authz.policy.compiler.schema import Vocabulary
+from authz.policy.compiler.schema import Schema
 
 _NOUNS = {"has_permission": "permission", "has_role": "role", "has_relation": "relation"}
 
@@ -25,7 +25,7 @@ class Declared:
     words: dict[tuple[str, str], set[str]]
 
 
-def expand(source: Source, types: Vocabulary) -> Declared:
+def expand(source: Source, types: Schema) -> Declared:
     """The blocks of a policy as rules and words; every fault is added to `source.faults`."""
     blocks: dict[str, Block] = {}
     for block in source.blocks:
@@ -55,7 +55,7 @@ def expand(source: Source, types: Vocabulary) -> Declared:
     return Declared([*source.rules, *rules], groups, words)
 
 
-def _check_relations(block: Block, types: Vocabulary, faults: list[Fault]) -> None:
+def _check_relations(block: Block, types: Schema, faults: list[Fault]) -> None:
     for name, (target, place) in block.relations.items():
         if target not in types.types:
             faults.append(place.fault(f"the relation {name} leads to {target!r}, which is no type"))
@@ -103,7 +103,7 @@ def _check_heads(
     rules: list[Rule],
     words: dict[tuple[str, str], set[str]],
     groups: dict[str, frozenset[str]],
-    types: Vocabulary,
+    types: Schema,
     faults: list[Fault],
 ) -> None:
     """Every type in a rule's head exists, and every role, permission or action there is declared for its type."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from authz.policy.compiler.ir import NIL, Asked, Condition, Const, Listed, Now, Path, Query, RowVariable, Term
-from authz.policy.compiler.schema import Vocabulary
+from authz.policy.compiler.schema import Schema
 
 _VERBS = {
     "=": "is",
@@ -36,7 +36,7 @@ class Clause:
     anytime: Query | None
 
 
-def clauses(query: Query, types: Vocabulary) -> list[Clause]:
+def clauses(query: Query, types: Schema) -> list[Clause]:
     """The sentences of one query, in the order in which the policy states them."""
     made = []
     owners = [_introduced(condition) for condition in query.conditions]
@@ -88,7 +88,7 @@ def _is_life(condition: Condition) -> bool:
     return isinstance(condition.right, Now) and isinstance(condition.left, Path)
 
 
-def _row_in_words(row: RowVariable, conditions: Sequence[Condition], types: Vocabulary) -> str:
+def _row_in_words(row: RowVariable, conditions: Sequence[Condition], types: Schema) -> str:
     name = types.types[row.type].words
     life = {
         (one.op, one.left.fields) for one in conditions if isinstance(one.left, Path) and isinstance(one.right, Now)
@@ -98,7 +98,7 @@ def _row_in_words(row: RowVariable, conditions: Sequence[Condition], types: Voca
     return f"{'live ' if live else ''}{name} whose {', '.join(said)}" if said else f"{'live ' if live else ''}{name}"
 
 
-def _about(row: RowVariable, condition: Condition, types: Vocabulary) -> str:
+def _about(row: RowVariable, condition: Condition, types: Schema) -> str:
     left, right, op = condition.left, condition.right, condition.op
     if not (isinstance(left, Path) and left.row == row) and isinstance(right, Path) and right.row == row:
         left, right = right, left
@@ -117,7 +117,7 @@ def _together(conditions: Sequence[Condition]) -> list[list[Condition]]:
     return list(groups.values())
 
 
-def _stated(about: Sequence[Condition], types: Vocabulary) -> str:
+def _stated(about: Sequence[Condition], types: Schema) -> str:
     condition = about[0]
     if len(about) > 1 and isinstance(condition.left, Path):
         holder = [term(condition.left.row, types), *(name.replace("_", " ") for name in condition.left.fields[:-1])]
@@ -125,11 +125,11 @@ def _stated(about: Sequence[Condition], types: Vocabulary) -> str:
     return _compared(term(condition.left, types), condition.op, condition.right, types)
 
 
-def _compared(left: str, op: str, right: Term, types: Vocabulary) -> str:
+def _compared(left: str, op: str, right: Term, types: Schema) -> str:
     return f"{left} is there" if op == "exists" else f"{left} {_VERBS[op]} {term(right, types)}"
 
 
-def term(value: Term, types: Vocabulary) -> str:
+def term(value: Term, types: Schema) -> str:
     """A term as a reader would say it: *the patient's subscription*."""
     if isinstance(value, RowVariable):
         return "the subject" if value.number == 0 else f"the {types.types[value.type].words}"

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from authz.policy.compiler.ir import Condition, Now, Path, Query, RowVariable
-from authz.policy.compiler.schema import Scalar, ToOne, Vocabulary
+from authz.policy.compiler.schema import Scalar, Schema, ToOne
 
 LIVING = "Patient"
 """The built-in type whose rows count during their lives alone."""
 
 
-def restrict_to_lives(query: Query, types: Vocabulary) -> Query:
+def restrict_to_lives(query: Query, types: Schema) -> Query:
     """Add the conditions of a life for each patient of whom the query reads a field, unless it states them itself."""
     stated = {condition.meaning for condition in query.conditions}
     added = []
@@ -30,7 +30,7 @@ def restrict_to_lives(query: Query, types: Vocabulary) -> Query:
     return replace(query, conditions=(*query.conditions, *added))
 
 
-def _patients(query: Query, types: Vocabulary) -> Iterator[tuple[RowVariable, tuple[str, ...]]]:
+def _patients(query: Query, types: Schema) -> Iterator[tuple[RowVariable, tuple[str, ...]]]:
     """Each row, and each path through relations beyond which something is read, that is a patient."""
     for row in (*query.ends, *query.rows):
         if row.type == LIVING:
@@ -44,7 +44,7 @@ def _patients(query: Query, types: Vocabulary) -> Iterator[tuple[RowVariable, tu
                         yield term.row, term.fields[:length]
 
 
-def _target(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> str:
+def _target(types: Schema, row: RowVariable, fields: tuple[str, ...]) -> str:
     polar = row.type
     for name in fields:
         step = types.types[polar].properties[name]

@@ -20,7 +20,7 @@ from authz.policy.compiler.ir import Query
 from authz.policy.compiler.lives import restrict_to_lives
 from authz.policy.compiler.parser import Dot, Place, Rule, Source, Var, read
 from authz.policy.compiler.resolve import Refused, Resolver, near
-from authz.policy.compiler.schema import Vocabulary, vocabulary
+from authz.policy.compiler.schema import Schema, read_schema
 from authz.policy.compiler.simplify import simplified
 
 SECONDS = 10.0
@@ -40,7 +40,7 @@ class CompiledPolicy:
 
     version: str
     texts: Mapping[str, str]
-    types: Vocabulary
+    types: Schema
     queries: Mapping[tuple[str, str], tuple[Query, ...]]
     warnings: tuple[str, ...]
     rules: int
@@ -95,7 +95,7 @@ def compile_texts(texts: Mapping[str, str], seconds: float = SECONDS) -> Compile
 
 
 def _compiled(texts: Mapping[str, str], seconds: float) -> CompiledPolicy:
-    types = vocabulary(texts.get("types.toml", ""))
+    types = read_schema(texts.get("types.toml", ""))
     source = Source()
     for name, text in texts.items():
         if name != "types.toml":
@@ -124,7 +124,7 @@ def version_of(texts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _resolve(types: Vocabulary, declared: Declared, seconds: float) -> dict[tuple[str, str], tuple[Query, ...]]:
+def _resolve(types: Schema, declared: Declared, seconds: float) -> dict[tuple[str, str], tuple[Query, ...]]:
     queries, faults = {}, []
     resolver = Resolver(types, declared.rules, declared.groups, declared.words, seconds)
     for subject in types.subjects:
@@ -142,7 +142,7 @@ def _resolve(types: Vocabulary, declared: Declared, seconds: float) -> dict[tupl
     return queries
 
 
-def _unknown_names(rules: Iterable[Rule], types: Vocabulary) -> list[Fault]:
+def _unknown_names(rules: Iterable[Rule], types: Schema) -> list[Fault]:
     """Fields that no type has and rules that do not exist, also where no `allow` rule leads."""
     fields = {name for one in types.types.values() for name in one.properties} | {"rules", "request"}
     faults = []
@@ -167,7 +167,7 @@ def _warnings(rules: list[Rule]) -> Iterable[str]:
         yield "no rule is called allow: this policy denies everything"
 
 
-def oso_for(types: Vocabulary) -> Oso:
+def oso_for(types: Schema) -> Oso:
     """An Oso that knows the vocabulary's names; it is asked for nothing but to read and validate."""
     oso = Oso()
     for name in types.types:
@@ -176,7 +176,7 @@ def oso_for(types: Vocabulary) -> Oso:
     return oso
 
 
-def _oso_faults(texts: Mapping[str, str], types: Vocabulary, blocks: list[Place]) -> list[Fault]:
+def _oso_faults(texts: Mapping[str, str], types: Schema, blocks: list[Place]) -> list[Fault]:
     """What Oso has against the policy, which it reads as one text; the line says which file is meant.
 
     Where Oso names no place, a block lacks the rules that it needs.

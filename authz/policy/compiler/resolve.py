@@ -17,7 +17,7 @@ from authz.policy.compiler.ir import NIL, Asked, Condition, Const, Listed, Now, 
 from authz.policy.compiler.lives import LIVING
 from authz.policy.compiler.parser import Call, Dot, Isa, ListOf, Node, Op, Place, Rule, Var
 from authz.policy.compiler.parser import Literal as LiteralNode
-from authz.policy.compiler.schema import Scalar, ToMany, ToOne, Type, Vocabulary
+from authz.policy.compiler.schema import Scalar, Schema, ToMany, ToOne, Type
 
 MOST_WAYS = 20_000
 """More ways through a policy than this are refused: it would compile to an unreadable statement."""
@@ -94,7 +94,7 @@ class Resolver:
 
     def __init__(
         self,
-        types: Vocabulary,
+        types: Schema,
         rules: list[Rule],
         groups: Mapping[str, frozenset[str]],
         words: Mapping[tuple[str, str], set[str]],

@@ -89,7 +89,7 @@ class Type:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class Schema:
     """Every type, by its name in Polar."""
 
     types: Mapping[str, Type]
@@ -117,7 +117,7 @@ ENTITY_TABLE: str = Entity._meta.table_name
 LINK_TABLE: str = EntityLink._meta.table_name
 
 
-def vocabulary(declarations: str = "", file: str = "types.toml") -> Vocabulary:
+def read_schema(declarations: str = "", file: str = "types.toml") -> Schema:
     """The built-in types and those that the text of a `types.toml` declares.
 
     Raises `PolicyRefused` with every fault of the declarations.
@@ -136,13 +136,13 @@ def vocabulary(declarations: str = "", file: str = "types.toml") -> Vocabulary:
     _declare(types, declarations, file, faults)
     if faults:
         raise PolicyRefused(faults)
-    return Vocabulary(types)
+    return Schema(types)
 
 
-def declared_in(directory: Path) -> Vocabulary:
+def declared_in(directory: Path) -> Schema:
     """The vocabulary of a policy directory."""
     path = directory / "types.toml"
-    return vocabulary(path.read_text("utf-8") if path.exists() else "", path.name)
+    return read_schema(path.read_text("utf-8") if path.exists() else "", path.name)
 
 
 def _kind_of_id(one: Type) -> str | None:

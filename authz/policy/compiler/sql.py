@@ -21,7 +21,7 @@ from authz.policy.compiler.ir import (
     Term,
     kind_of,
 )
-from authz.policy.compiler.schema import LINK_TABLE, Scalar, ToOne, Type, Vocabulary
+from authz.policy.compiler.schema import LINK_TABLE, Scalar, Schema, ToOne, Type
 from authz.policy.compiler.tenancy import TENANT_ID
 from authz.texts import LONGEST_SORT_KEY
 
@@ -71,10 +71,10 @@ TEXT = Parameter(("text",), "string")
 TENANT = Parameter(TENANT_ID.path, "string")
 
 
-class Writer:
+class SqlWriter:
     """Writes statements for one vocabulary in one dialect."""
 
-    def __init__(self, types: Vocabulary, dialect: Dialect) -> None:
+    def __init__(self, types: Schema, dialect: Dialect) -> None:
         self.types = types
         self.dialect = dialect
 
@@ -235,7 +235,7 @@ class _Beside(_Holes):
 class _Arm:
     """FROM and WHERE of one query."""
 
-    def __init__(self, types: Vocabulary, query: Query, holes: _Holes, ends: Ends) -> None:
+    def __init__(self, types: Schema, query: Query, holes: _Holes, ends: Ends) -> None:
         self.types = types
         self.query = query
         self.holes = holes

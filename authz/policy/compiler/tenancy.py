@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import product
 
 from authz.policy.compiler.ir import NIL, Asked, Condition, Path, Query, RowVariable
-from authz.policy.compiler.schema import ToOne, Vocabulary
+from authz.policy.compiler.schema import Schema, ToOne
 
 TENANT_ID = Asked(("tenant",))
 """The subscription that is asked within: known only when the question comes."""
@@ -34,13 +34,13 @@ _SUBSCRIPTION_OF = {
 """The way from a row to its subscription, for the types that have one."""
 
 
-def restrict_facts_to_tenant(query: Query, types: Vocabulary) -> Query:
+def restrict_facts_to_tenant(query: Query, types: Schema) -> Query:
     """The query over the facts of the subscription asked within; its ends are as they were."""
     ways = [(row, _SUBSCRIPTION_OF[row.type]) for row in query.rows if row.type in _SUBSCRIPTION_OF]
     return replace(query, conditions=(*query.conditions, *(_is_within(types, row, way) for row, way in ways)))
 
 
-def restrict_to_tenant(query: Query, types: Vocabulary) -> Iterator[Query]:
+def restrict_to_tenant(query: Query, types: Schema) -> Iterator[Query]:
     """The query once for each way in which both its ends belong to the subscription asked within."""
     query = restrict_facts_to_tenant(query, types)
     free = max((row.number for row in query.rows), default=1) + 1
@@ -72,7 +72,7 @@ def _absurd(conditions: Sequence[Condition]) -> bool:
     )
 
 
-def _ways(types: Vocabulary, row: RowVariable, fields: tuple[str, ...], seen: tuple[str, ...]) -> list[Belonging]:
+def _ways(types: Schema, row: RowVariable, fields: tuple[str, ...], seen: tuple[str, ...]) -> list[Belonging]:
     """Every way in which what stands at the end of `fields` belongs; `seen` are the declared types on the way."""
     polar = _type_at(types, row, fields)
     if polar == "Subscription":
@@ -115,13 +115,13 @@ def _together(parts: Sequence[Belonging]) -> Belonging:
 _FREE = 1_000_000  # beyond the rows of any query, until `within` gives the number that is free there
 
 
-def _is_within(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> Condition:
+def _is_within(types: Schema, row: RowVariable, fields: tuple[str, ...]) -> Condition:
     key = types.types["Subscription"].properties["id"]
     assert not isinstance(key, ToOne)
     return Condition("=", Path(row, (*fields, "id"), key), TENANT_ID)  # type: ignore[arg-type]
 
 
-def _has_worked(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> Belonging:
+def _has_worked(types: Schema, row: RowVariable, fields: tuple[str, ...]) -> Belonging:
     membership = RowVariable(_FREE, "Membership")
     who = types.types["Membership"].properties["practitioner"]
     assert isinstance(who, ToOne)
@@ -134,7 +134,7 @@ def _has_worked(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) ->
     return (membership,), (works, _is_within(types, membership, ("subscription",)))
 
 
-def _type_at(types: Vocabulary, row: RowVariable, fields: tuple[str, ...]) -> str:
+def _type_at(types: Schema, row: RowVariable, fields: tuple[str, ...]) -> str:
     polar = row.type
     for name in fields:
         prop = types.types[polar].properties[name]
