@@ -71,7 +71,7 @@ class Service:
             thread.join()
 
     def processor_seconds(self) -> float:
-        """What its processes have used."""
+        """Return the processor seconds that its processes have used."""
         pids = [self.process.pid, *_children(self.process.pid)]
         ticks = 0
         for pid in pids:
@@ -132,7 +132,7 @@ def _wait_for(port: int) -> None:
 
 @contextmanager
 def _source(commit: str) -> Iterator[Path]:
-    """The source of a commit, in a work tree for the time of the run."""
+    """Check out the source of a commit, in a work tree for the time of the run."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "source"
         subprocess.run(["git", "worktree", "add", "--quiet", "--detach", path, commit], cwd=HERE, check=True)

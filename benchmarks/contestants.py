@@ -29,7 +29,7 @@ _LIVE = "{0}.started_at <= {1} AND {1} < {0}.ended_at"
 
 
 def _rule(who: str, patient: str, now: str) -> str:
-    """The rule by hand: the body of an EXISTS over what binds `who` and `patient`."""
+    """Write the rule by hand: the body of an EXISTS over what binds `who` and `patient`."""
 
     def live(alias: str) -> str:
         return _LIVE.format(alias, now)
@@ -79,7 +79,7 @@ def batch_by_hand(database: Database) -> Callable[[list[tuple[str, str]]], list[
 
 
 def _ways(now: str) -> tuple[str, str]:
-    """The rule by hand for a list: one SELECT for a grant of one's own, one for a standing share.
+    """Write the rule by hand for a list: one SELECT for a grant of one's own, one for a standing share.
 
     Of `s`, the subject's side, and `p`; to be narrowed by a condition on either.
     """
@@ -125,7 +125,7 @@ def matrix_by_hand(database: Database) -> Callable[[], list[tuple[str, str]]]:
 
 
 def caregrant(pdp: PDP) -> Ask:
-    """The public door."""
+    """Return the public function."""
     return lambda who, patient: pdp.evaluate(("practitioner", who), "view", ("patient", patient)).allowed
 
 
@@ -150,7 +150,7 @@ def plain_oso(database: Database) -> Ask:
 
 
 def _facts(database: Database) -> Callable[[str, str], dict[str, Any]]:
-    """What an engine without a database needs for one question."""
+    """Return what an engine without a database needs for one question."""
     connection = database.connection()
     live = {alias: _LIVE.format(alias, ":now") for alias in "pmlgsn"}
     practises = f"""SELECT m.subscription_id FROM membership m WHERE m.practitioner_id = :who

@@ -74,7 +74,7 @@ class Service:
             return sum(pool.map(ask, range(CLIENTS))) / seconds
 
     def page(self, walks: int, seed: int) -> list[float]:
-        """The median seconds of the first, second, … page of a search, over some practitioners."""
+        """Return the median seconds of the first, second, … page of a search, over some practitioners."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
         took: list[list[float]] = [[], [], []]
         for who, _ in data.questions(self.world, walks, seed):
@@ -96,7 +96,7 @@ class Service:
 
 @contextmanager
 def served(patients: int) -> Iterator[Service]:
-    """A service with seeded facts."""
+    """Run a service with seeded facts."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/facts.db"
         database = connect(url)

@@ -53,7 +53,7 @@ class Bench:
 
 
 def prepared(url: str, patients: int, seed: int, rounds: int) -> Bench:
-    """A new database at a URL, filled."""
+    """Create and fill a database at a URL."""
     database = connect(url)
     migrate(database)
     database.connect(reuse_if_open=True)
@@ -76,7 +76,7 @@ def _time(run: Run) -> float:
 
 
 def _race(rounds: int, ours: Run, theirs: Run) -> tuple[float, float, float]:
-    """The median seconds of both, and the median of their ratios: above 1, ours is the faster."""
+    """Return the median seconds of both, and the median of their ratios: above 1, ours is the faster."""
     ours(), theirs()
     timed = [(_time(ours), _time(theirs)) if turn % 2 else (_time(theirs), _time(ours))[::-1] for turn in range(rounds)]
     mine, other = zip(*timed, strict=True)
@@ -170,7 +170,7 @@ def matrix(bench: Bench) -> Iterator[Result]:
 
 
 def growth(small: Bench, large: Bench) -> Iterator[Result]:
-    """The same evaluation over a hundred times as many facts."""
+    """Compare the same evaluation over a hundred times as many facts."""
     sizes = [len(bench.world.owners) for bench in (large, small)]
     ours, theirs = (_asked(contestants.caregrant(bench.pdp), bench.pairs(5000)) for bench in (large, small))
     mine, other, ratio = _race(small.rounds, ours, theirs)
@@ -189,8 +189,10 @@ QUIET = 111_000
 
 
 def importing(bench: Bench, folder: Path) -> Iterator[Result]:
-    """Lines of an import: half patients, half shares. The target of 20,000 lines a second is for a quiet machine: it is
-    taken as many times lower as a query by hand is slower here, in the same round.
+    """Measure the lines of an import: half patients, half shares.
+
+    The target of 20,000 lines a second is for a quiet machine. It is taken as many times lower as a query by hand is
+    slower here, in the same round.
     """
     lines = [orjson.dumps({"subscription": {"id": "clinic", "name": "Clinic"}})]
     for name in ("alice", "bob"):

@@ -120,7 +120,7 @@ _EVENT = ("at", "kind", "subscription", "patient", "actor", "client", "request_i
 
 
 def _bare(database: Database, patient: str, action: str, colleague: str) -> None:
-    """The rows of one share or transfer, in a transaction of their own, and nothing else: no question, no hash.
+    """Write the rows of one share or transfer, in a transaction of their own, and nothing else: no question, no hash.
 
     The row of the tree is one for all, as it is for the operations: who writes it keeps others waiting.
     """
@@ -207,7 +207,7 @@ def writes(url: str, name: str, rounds: int, count: int) -> Iterator[Result]:
 def _rounds(
     service: Service, callers: Callers, action: str, colleague: str, rounds: list[list[str]]
 ) -> list[tuple[float, float]]:
-    """The seconds of each round over HTTP and bare, half of its patients each."""
+    """Return the seconds of each round over HTTP and bare, half of its patients each."""
     over_http: Do = getattr(service, action)
 
     def bare(patient: str) -> None:
@@ -223,7 +223,7 @@ def _result(what: str, timed: list[tuple[float, float]], count: int) -> Result:
 
 
 def _refusals(service: Service, name: str, count: int) -> Iterator[Result]:
-    """A recipient who is unknown, beside each other kind that is refused: nobody can tell them apart by the time."""
+    """Time an unknown recipient beside every other kind that is refused: nobody can tell them apart by the time."""
     kinds = ("unknown", "frank", "lara", "erin")
     spent: dict[str, list[float]] = {kind: [] for kind in kinds}
     for turn in range(count):

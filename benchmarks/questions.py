@@ -48,7 +48,7 @@ _TABLES = ("subscription", "licence", "practitioner", "membership", "patient", "
 
 
 def prepare(folder: Path, decisions: int, grants: int) -> str:
-    """A database with so many decisions and grants, and the decisions as Parquet beside it; its URL."""
+    """Make a database with so many decisions and grants, and the decisions as Parquet; return its URL."""
     url = f"sqlite:///{folder}/scale.db"
     database = connect(url)
     assert isinstance(database, SqliteDatabase)
@@ -124,7 +124,7 @@ def _decide(database: SqliteDatabase, world: Any, patients: int, decisions: int)
 
 @contextmanager
 def _postgresql(folder: Path) -> Iterator[str]:
-    """A PostgreSQL with the rows of the SQLite database; its URL."""
+    """Run a PostgreSQL with the rows of the SQLite database; yield its URL."""
     with postgresql_server.server() as server:
         url = f"{server}/postgres"
         database = connect(url)
@@ -150,7 +150,7 @@ def _postgresql(folder: Path) -> Iterator[str]:
 
 
 def _parquet(folder: Path) -> None:
-    """The decisions as an export would hold them, by months."""
+    """Write the decisions as an export would hold them, by months."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -226,8 +226,9 @@ def _sized(folder: Path, decisions: int, grants: int) -> str:
 
 
 def _asked(folder: Path, sized: str, beside: str, url: str = "") -> tuple[list[str], int]:
-    """The table, line by line as it is printed, and the most memory that a question took. Beside SQLite stands the
-    database at `url`, or the Parquet files for the questions that read decisions.
+    """Return the table, line by line as it is printed, and the most memory that a question took.
+
+    Beside SQLite stands the database at `url`, or the Parquet files for the questions that read decisions.
     """
     lines = [sized, f"| Question | Rows | SQLite | Memory | {beside} | Memory |", "|---|---|---|---|---|---|"]
     click.echo("\n".join(lines))
@@ -270,7 +271,7 @@ def _ask(name: str, url: str, parquet: str) -> None:
 
 
 def _peak() -> int:
-    """The most memory that this process had, in bytes; what getrusage says includes the process that started it."""
+    """Return the most memory that this process had, in bytes; getrusage includes the process that started it."""
     (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 

@@ -66,7 +66,7 @@ def _fill(url: str) -> str:
 
 
 def _measure(url: str, bearer: str, way: tuple[str, str], seconds: float) -> tuple[float, float]:
-    """Evaluations in a second, and the seconds of processor for each."""
+    """Return the evaluations in a second, and the seconds of processor for each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -85,7 +85,7 @@ def _measure(url: str, bearer: str, way: tuple[str, str], seconds: float) -> tup
 
 
 def _processor(server: int) -> float:
-    """The seconds of processor that the processes of a server have used."""
+    """Return the seconds of processor that the processes of a server have used."""
     children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
     stats = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in (server, *children)]
     return sum(int(one[11]) + int(one[12]) for one in stats) / os.sysconf("SC_CLK_TCK")

@@ -16,6 +16,31 @@ from authz.settings import Settings
 from tests.support import people, postgresql_server
 from tests.support.http import As, Person, headers, service
 from tests.support.recorded import record
+from tests.support.served import demonstration_key
+
+_MEMORY = Path("/dev/shm")  # noqa: S108
+_ENOUGH_BYTES = 4 << 30
+
+
+def _is_fit(folder: Path) -> bool:
+    """Return whether a file system in memory can hold the tests' folders, programs in them too."""
+    return (
+        os.access(folder, os.W_OK)
+        and shutil.disk_usage(folder).free > _ENOUGH_BYTES
+        and not os.statvfs(folder).f_flag & os.ST_NOEXEC
+    )
+
+
+if _is_fit(_MEMORY):  # SQLite commits durably, thousands of times: on a disk the tests wait for it
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+_SLOW = ("test_properties.py", "test_promises.py", "test_benchmarks.py", "test_schemathesis.py", "test_faults.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slowest modules first, so that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in _SLOW)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +60,7 @@ def postgresql_server_url() -> Iterator[str]:
 
 @contextmanager
 def _database_of(server: str, name: str) -> Iterator[str]:
-    """A migrated, empty PostgreSQL database of this name, dropped at the end."""
+    """Create a migrated, empty PostgreSQL database; drop it at the end."""
     name = f"test_{abs(hash(name)):x}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template_caregrant".encode())
@@ -46,21 +71,21 @@ def _database_of(server: str, name: str) -> Iterator[str]:
 
 @pytest.fixture
 def postgresql_url(postgresql_server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A migrated, empty PostgreSQL database of the test's own."""
+    """Return the URL of a migrated, empty PostgreSQL database for one test."""
     with _database_of(postgresql_server_url, request.node.nodeid) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def postgresql_module_url(postgresql_server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A migrated, empty PostgreSQL database of the module's own."""
+    """Return the URL of a migrated, empty PostgreSQL database for one module."""
     with _database_of(postgresql_server_url, request.node.nodeid) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty SQLite file to copy."""
+    """Return a migrated, empty SQLite file to copy."""
     file = tmp_path_factory.mktemp("template") / "caregrant.db"
     database = connect(f"sqlite:///{file}")
     migrate(database)
@@ -70,21 +95,21 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """A migrated, empty SQLite file of the test's own."""
+    """Return the URL of a migrated, empty SQLite file for one test."""
     shutil.copy(sqlite_template, tmp_path / "caregrant.db")
     return f"sqlite:///{tmp_path}/caregrant.db"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Each database in turn."""
+    """Return the URL of each database in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """Each database in turn, open."""
+    """Open each database in turn."""
     opened = connect(database_url)
     opened.connect()
     yield opened
@@ -93,7 +118,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def sqlite_database(sqlite_url: str) -> Iterator[Database]:
-    """SQLite, open: for what does not touch the database's own ways."""
+    """Open SQLite: for tests that do not depend on the kind of database."""
     opened = connect(sqlite_url)
     opened.connect()
     yield opened
@@ -102,20 +127,20 @@ def sqlite_database(sqlite_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Those of a service with a development key."""
+    """Return the settings of a service with a development key."""
     return Settings(development_key=str(tmp_path / "key.json"))
 
 
 @pytest.fixture
 def flask(database: Database, settings: Settings) -> Flask:
-    """A service on the cast's clinics that takes tokens of the development key."""
+    """Return a service on the cast's clinics that takes tokens of the development key."""
     people.fill(database)
     return service(database, development_key=settings.development_key)
 
 
 @pytest.fixture
 def as_(flask: Flask, settings: Settings) -> As:
-    """Somebody of the cast, with a token of their own."""
+    """Return somebody of the cast, with a token of their own."""
     return lambda who: Person(flask, headers(settings, who))
 
 
@@ -128,3 +153,9 @@ def recorded(database: Database) -> Database:
 @pytest.fixture
 def signer(tmp_path: Path) -> Signer:
     return Signer.make(str(tmp_path / "key"), "clinic.example/log")
+
+
+@pytest.fixture
+def key(database_url: str) -> str:
+    """Return the key of an app in the demonstration clinic, on each database in turn."""
+    return demonstration_key(database_url)

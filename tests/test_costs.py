@@ -52,7 +52,7 @@ def parsed(text: bytes) -> Callable[[], object]:
 
 
 def refused(parse: Callable[[Any], object], text: Any) -> Callable[[], object]:
-    """A parser on a text that it may refuse in its own way, and in no other."""
+    """Return a parser on a text that it may refuse in its own way, and in no other."""
 
     def parsing() -> None:
         with suppress(CaregrantError):
@@ -110,7 +110,7 @@ PARSERS: dict[str, Callable[[int], Callable[[], object]]] = {
 
 
 def seconds(work: Callable[[], object], runs: int = 3) -> float:
-    """The least processor time of a few runs, without the collector's look at all that other tests left."""
+    """Return the least processor time of a few runs, without the collector's look at all that other tests left."""
     took = []
     gc.disable()
     try:
@@ -172,7 +172,7 @@ def test_every_route_costs_what_its_request_is_long(flask: Flask, sqlite_databas
 
 
 def requests(method: str, rule: Rule, key: str) -> dict[str, Callable[[int], dict[str, Any]]]:
-    """What is sent to a route, by what grows with the size."""
+    """Return what is sent to a route, by what grows with the size."""
     path = re.sub(r"<[^>]+>", "1", rule.rule)
     bearer = {"Authorization": f"Bearer {key}"}
     common: dict[str, Any] = {"path": path, "method": method, "headers": bearer}

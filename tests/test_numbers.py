@@ -20,11 +20,11 @@ from authz.errors import CaregrantError, ImportRefused, InvalidInput, PolicyRefu
 from authz.importing import import_facts
 from authz.policy.compiler import compile_texts
 from authz.settings import SETTINGS, Settings
-from tests.callers.test_tokens import GOOD, ISSUER
 from tests.support import people
 from tests.support.http import App, Person, service
 from tests.support.jwks_server import KeyServer, serving
 from tests.support.people import NOW
+from tests.support.signed import GOOD, ISSUER
 from tests.support.visitor import Visitor
 
 LONG, WIDE, OTHER = "9" * 5000, "9" * 20, "²"

@@ -54,8 +54,9 @@ def test_json_is_read_or_refused(text: bytes) -> None:
 
 @pytest.mark.parametrize(("opening", "closing"), [('{"a": ', "}"), ("[", "]")])
 def test_nesting_has_an_end(opening: str, closing: str) -> None:
-    """64 levels, a value in the last of them counted, are read and 65 refused; brackets side by side or in a string are
-    no levels.
+    """Read 64 levels, with a value in the last of them, and refuse 65.
+
+    Brackets side by side or in a string are no levels.
     """
 
     def nested(levels: int, inner: str = "5") -> bytes:

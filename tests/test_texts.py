@@ -20,11 +20,11 @@ from authz.importing import import_facts
 from authz.models import Grant, Patient
 from authz.operations import put_practitioner
 from authz.texts import fold, matches_search, parse_id, parse_reference, parse_text, search_key
-from tests.api.test_v1 import app, ids
 from tests.support import people
 from tests.support.acting import POLICY, by, login, pdp_of
 from tests.support.http import As, Person, answered, assert_problem, service
 from tests.support.people import NOW
+from tests.support.v1 import app, ids
 from tests.support.visitor import Visitor
 
 INVISIBLE = [

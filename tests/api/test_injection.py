@@ -10,10 +10,10 @@ from authz.database import Database
 from authz.models import Patient
 from authz.policy.pdp import PDP
 from authz.settings import Settings
-from tests.api.test_v1 import app, ids
 from tests.support import people
 from tests.support.acting import POLICY, login
 from tests.support.http import App, answered, question
+from tests.support.v1 import app, ids
 
 MARK = "zq7"
 HOSTILE = [

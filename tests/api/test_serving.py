@@ -24,23 +24,9 @@ from authz.models import Event, RecordedDecision
 from authz.policy.compiler import load
 from authz.policy.history import kept_texts
 from authz.settings import shipped_folder
-from tests.support.http import EVALUATION, question
-from tests.support.server import COMMAND, free_port, get, send, serving
-
-
-@pytest.fixture
-def key(database_url: str) -> str:
-    """Return the key of an app of the demonstration clinic."""
-    database = connect(database_url)
-    began = datetime.now(UTC) - timedelta(hours=1)
-    demo.fill(database, load(shipped_folder("policies")).types, began)
-    client_key = add_client(database, name="app", scopes=("decide",), now=began)
-    close_all(database)
-    return client_key
-
-
-def ask(port: int, key: str, body: Any) -> tuple[int, Any]:
-    return send(port, "POST", EVALUATION, body, {"Authorization": f"Bearer {key}"})
+from tests.support.http import question
+from tests.support.served import ask
+from tests.support.server import COMMAND, free_port, get, serving
 
 
 def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> None:

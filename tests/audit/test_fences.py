@@ -13,8 +13,8 @@ from authz.audit.session import Audit, open_audit
 from authz.database import Database, close_all, connect
 from authz.errors import Unavailable
 from authz.models import FACTS, MODELS, Client, Entity, Event, Practitioner, RecordedDecision, Review
-from tests.audit.test_questions import needed
 from tests.support.acting import served_since
+from tests.support.audit_arguments import required_arguments
 from tests.support.people import LONG_AGO, NOW, fill
 from tests.support.tampering import tell_facts
 
@@ -55,7 +55,7 @@ def test_every_question_can_be_asked(audit: Audit) -> None:
     """The fence leaves every question its answer, but those that read names on an account that may not."""
     for question in ask.QUESTIONS:
         if question.name != "who_is":
-            question(audit, **needed(question))
+            question(audit, **required_arguments(question))
     assert audit.verification.ok
     unread = [] if audit.database.dialect == "sqlite" else ["practitioner", "patient", "client"]
     assert audit.verification.report.unread == unread

@@ -24,8 +24,8 @@ from authz.importing import demo
 from authz.policy.compiler import load
 from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from authz.settings import shipped_folder
-from tests.cli.test_cli import refused, run
 from tests.support.browser import CHROMIUM, FLAGS, needs_chromium
+from tests.support.cli import refused, run
 from tests.support.history import END, History
 from tests.support.server import jupyterlab
 

@@ -26,6 +26,7 @@ from authz.policy.plan import PagePosition
 from authz.queries import practitioner as practitioner_queries
 from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
 from tests.support.acting import by, pdp_of
+from tests.support.audit_arguments import required_arguments
 from tests.support.history import BEGIN, END, STRICT, History, Ledger, Span, week_of
 from tests.support.people import NOW, add, fill
 
@@ -73,12 +74,6 @@ def _plain(value: Any) -> Any:
     if pd.isna(value):
         return None
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
-
-
-def needed(question: AuditQuestion, patient: str = "p-1") -> dict[str, Any]:
-    """Return values for the parameters without which a question cannot be asked."""
-    values = {"patient": patient, "practitioner": "bob", "subscription": "north", "reason": "case 7 before the court"}
-    return {name: values[name] for name in [*question.required, *(["patient"] if question.name == "who_is" else [])]}
 
 
 def until(at: datetime) -> datetime | None:
@@ -649,7 +644,7 @@ def documented_columns(question: AuditQuestion) -> list[str]:
 def test_every_answer_has_its_columns_and_types(known: Known) -> None:
     """An empty answer has the documented columns and the types of a full one, and says how many were checked."""
     for question in ask.QUESTIONS:
-        wanted = needed(question)
+        wanted = required_arguments(question)
         wanted |= (
             {"policy": "today"} if "policy" in question.parameters else {}
         )  # none was in force before the beginning
@@ -691,7 +686,7 @@ def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
     questions += [ask.former_owner_access, ask.volume, ask.access_review, ask.review_sheet, ask.denied_attempts]
     questions += [ask.policies_in_force, ask.replayed_decisions, ask.standing_shares, ask.what_did, ask.denied_patients]
     for question in questions:
-        parameters = needed(question, patient)
+        parameters = required_arguments(question, patient)
         here, export = question(known.audit, **parameters), question(there, **parameters)
         pd.testing.assert_frame_equal(here.frame, export.frame)
         assert here.checked == export.checked > 0, question.name
@@ -764,7 +759,7 @@ def test_a_typing_error_in_any_parameter_is_refused(known: Known) -> None:
     """Every parameter of every question refuses what it cannot be, and names the id that is most like it."""
     tried = set()
     for question in ask.QUESTIONS:
-        wanted = needed(question)
+        wanted = required_arguments(question)
         for name in question.parameters:
             typo, why = TYPOS[name]
             mistyped: dict[str, Any] = {**wanted, name: typo}

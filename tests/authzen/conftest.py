@@ -1,19 +1,15 @@
 """The service with the cast in it, and apps that ask it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
 from authz.database import Database
 from tests.support import people
 from tests.support.acting import served_since
+from tests.support.authzen import BASE, Answer, answered
 from tests.support.http import App, service
-
-BASE = "/access/v1"
-Answer = Callable[..., Any]
 
 
 @pytest.fixture
@@ -43,16 +39,3 @@ def batch(app: App) -> Answer:
         return [one["decision"] for one in told["evaluations"]]
 
     return ask
-
-
-def answered(response: TestResponse) -> dict[str, Any]:
-    """Return the JSON of an answer with status 200."""
-    assert response.status_code == 200, response.text
-    assert response.content_type == "application/json"
-    told: dict[str, Any] = response.json or {}
-    return told
-
-
-def result_ids(response: TestResponse) -> list[str]:
-    """Return the ids, or names, of the results of a search."""
-    return [one.get("id") or one["name"] for one in answered(response)["results"]]

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from authz.database import Database
 from authz.models import RecordedDecision
 from authz.policy.execution import send
-from tests.authzen.conftest import BASE, Answer, answered
+from tests.support.authzen import BASE, Answer, answered
 from tests.support.http import App, assert_problem, question
 
 PATH = f"{BASE}/evaluations"

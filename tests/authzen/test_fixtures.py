@@ -14,7 +14,7 @@ from authz.importing import import_facts
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP
 from authz.settings import Settings
-from tests.authzen.conftest import BASE, answered, result_ids
+from tests.support.authzen import BASE, answered, result_ids
 from tests.support.http import App
 from tests.support.people import NOW
 

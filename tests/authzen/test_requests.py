@@ -7,8 +7,8 @@ from flask import Flask
 
 from authz.database import Database
 from authz.models import RecordedDecision
-from tests.authzen.conftest import BASE
 from tests.support import people
+from tests.support.authzen import BASE
 from tests.support.http import App, assert_problem, question, service
 
 PATHS = [

@@ -1,5 +1,6 @@
 """The searches (AuthZEN 8): who may, what may they, which actions; page by page."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,10 +8,9 @@ from flask import Flask
 
 from authz.database import Database
 from authz.models import Grant, Patient, RecordedDecision
-from tests.authzen.conftest import BASE, answered, result_ids
 from tests.support import people
+from tests.support.authzen import BASE, answered, result_ids
 from tests.support.http import App, assert_problem
-from tests.support.people import NOW
 
 SUBJECT, RESOURCE, ACTION = (f"{BASE}/search/{what}" for what in ("subject", "resource", "action"))
 VIEW, P1 = {"name": "view"}, {"type": "patient", "id": "p-1"}
@@ -146,13 +146,15 @@ def test_55_a_limit_of_nothing(many: App) -> None:
 
 def test_the_past_and_the_record(many: App, auditor: App, database: Database) -> None:
     """Each page asked is recorded as a search; a past instant is for keys with `audit`."""
-    then = {**WHO, "context": {"at": "2025-05-30T12:00:00Z"}}
+    began, then = datetime.now(UTC), {**WHO, "context": {"at": "2025-05-30T12:00:00Z"}}
     assert_problem(many.ask(then, SUBJECT), 403, "forbidden", "audit")
     assert "xena" in result_ids(auditor.ask(then, SUBJECT))
+    (past,) = RecordedDecision.select().execute(database)
+    assert (past.at, past.asked_at >= began) == (datetime(2025, 5, 30, 12, tzinfo=UTC), True)
     before = RecordedDecision.select().count(database)
     pages(many, RESOURCE, WHAT, limit=20)
     many.ask(WHICH, ACTION)
     rows = RecordedDecision.select().order_by(RecordedDecision.id).offset(before).execute(database)
-    body = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
-    assert body == [("searched", "alice", "view", "patient", "")] * 2 + [("searched", "alice", "", "patient", "p-1")]
-    assert all(row.at <= NOW or row.asked_at for row in rows)
+    told = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
+    assert told == [("searched", "alice", "view", "patient", "")] * 2 + [("searched", "alice", "", "patient", "p-1")]
+    assert all(began <= row.asked_at == row.at for row in rows)

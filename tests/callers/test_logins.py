@@ -21,12 +21,12 @@ from authz.errors import ImportRefused, InvalidInput
 from authz.importing import import_facts
 from authz.models import Practitioner
 from authz.settings import Settings
-from tests.callers.test_tokens import GOOD, ISSUER
-from tests.cli.test_cli import run
 from tests.support import people
+from tests.support.cli import run
 from tests.support.http import POLICY, App, Person, answered, assert_problem, service
 from tests.support.jwks_server import KeyServer, serving
 from tests.support.people import NOW
+from tests.support.signed import GOOD, ISSUER
 
 OWNER = "owner@clinic.example"
 SAME, ANOTHER, REFUSED = "the same person", "another person", "no login"

@@ -1,6 +1,5 @@
 """Practitioners' tokens: whose count, and which never do."""
 
-import base64
 import hmac
 import json
 from collections.abc import Iterator
@@ -21,21 +20,7 @@ from authz.settings import Settings
 from tests.support import people
 from tests.support.http import Person, answered, assert_problem, service
 from tests.support.jwks_server import KeyServer, new_key, serving
-
-NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-ISSUER = "https://id.clinic.example"
-GOOD = {
-    "iss": ISSUER,
-    "aud": "caregrant",
-    "email": "Alice@Clinic.example",
-    "email_verified": True,
-    "exp": int(NOW.timestamp()) + 60,
-}
-
-
-def token_of(provider: KeyServer, key: RSAKey | None = None, **claims: Any) -> str:
-    """Return a token of the provider that is valid except for these claims; None removes a claim."""
-    return provider.sign({name: value for name, value in (GOOD | claims).items() if value is not None}, key)
+from tests.support.signed import GOOD, ISSUER, NOW, coded, token_of
 
 
 @pytest.fixture
@@ -80,12 +65,6 @@ def test_a_claim_that_is_wrong(provider: KeyServer, tokens: Tokens, claims: dict
     """Another issuer or audience, expired or without an end, an e-mail that is none or unverified: not good."""
     with pytest.raises(BadToken):
         tokens.login_of(token_of(provider, **claims), NOW)
-
-
-def coded(part: dict[str, Any] | bytes) -> str:
-    """Encode a part of a token."""
-    content = part if isinstance(part, bytes) else json.dumps(part).encode()
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def test_a_signature_that_is_wrong(provider: KeyServer, tokens: Tokens) -> None:

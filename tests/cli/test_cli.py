@@ -1,7 +1,6 @@
 """The command line: exit 0 done, 1 refused (one clear line on standard error), 2 usage; JSON where asked."""
 
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,34 +14,9 @@ from authz.importing import demo
 from authz.models import Event
 from authz.policy.compiler import load
 from authz.settings import shipped_folder
+from tests.support.cli import refused, run
 
 POLICIES = shipped_folder("policies")
-
-
-def run(*arguments: str, url: str = "", stdin: bytes = b"", exit_code: int = 0, **environment: str) -> str:
-    """Run `caregrant` as a user does; what it wrote to standard output, or to standard error when it refused."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CAREGRANT_")}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("caregrant"), *arguments, *(("--database", url) if url else ())],
-        input=stdin,
-        capture_output=True,
-        check=False,
-        env=inherited | environment,
-    )
-    out, err = done.stdout.decode(), done.stderr.decode()
-    assert done.returncode == exit_code, (out, err)
-    assert "Traceback" not in err
-    if exit_code == 0:
-        assert err == ""
-    return out or err
-
-
-def refused(*arguments: str, url: str = "", stdin: bytes = b"", **environment: str) -> str:
-    """Run what is refused: exit 1 and one line."""
-    line = run(*arguments, url=url, stdin=stdin, exit_code=1, **environment)
-    assert line.startswith("caregrant: ")
-    assert line.count("\n") == 1
-    return line
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from authz.database import Database
 from authz.domain import FOREVER, format_instant
 from authz.errors import ImportRefused
-from authz.importing import LONGEST_LINE, ImportReport, import_facts
+from authz.importing import LONGEST_LINE, import_facts
 from authz.models import (
     MODELS,
     Entity,
@@ -32,38 +32,15 @@ from authz.policy.compiler import Schema, load
 from authz.policy.pdp import PDP
 from authz.record import replay_facts
 from authz.settings import shipped_folder
+from tests.support.lines import BEFORE, CLINIC, LATER, SINCE, line, told
 from tests.support.people import NOW
 
 POLICY = load(shipped_folder("policies"))
-BEFORE = format_instant(NOW - timedelta(days=400))
-SINCE = format_instant(NOW - timedelta(days=100))
-LATER = format_instant(NOW + timedelta(days=100))
-
-CLINIC: list[Any] = [
-    {"subscription": {"id": "north", "name": "North Clinic", "started_at": BEFORE}},
-    {"subscription": {"id": "city", "name": "City Clinic"}},
-    {"practitioner": {"id": "alice", "login": "Alice@North.Example", "name": "Alice A."}},
-    {"practitioner": {"id": "bob", "login": "bob@north.example", "name": "أميرة الخطيب 🌿"}},
-    {"practitioner": {"id": "frank", "login": "frank@city.example", "name": "נועה"}},
-    {"membership": {"practitioner": "alice", "subscription": "north", "role": "member", "started_at": BEFORE}},
-    {"membership": {"practitioner": "bob", "subscription": "north", "role": "member", "started_at": BEFORE}},
-    {"membership": {"practitioner": "frank", "subscription": "city", "role": "member"}},
-    {"patient": {"id": "p-1", "subscription": "north", "name": "Pat One", "owner": "alice", "started_at": BEFORE}},
-    {"grant": {"patient": "p-1", "practitioner": "bob", "role": "viewer", "until": LATER, "reason": "cover"}},
-    {"standing_share": {"owner": "alice", "colleague": "bob", "subscription": "north", "content": True}},
-    {"entity": {"type": "document", "id": "d-1", "properties": {"patient": "p-1", "author": "alice", "title": "Knee"}}},
-]
 
 
 @pytest.fixture
 def types() -> Schema:
     return POLICY.types
-
-
-def told(database: Database, *lines: Any, later: int = 0) -> ImportReport:
-    """Import lines, each an object or raw bytes, some minutes after NOW."""
-    text = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
-    return import_facts(database, io.BytesIO(text), POLICY.types, now=NOW + timedelta(minutes=later))
 
 
 def stored(database: Database) -> dict[str, list[Any]]:
@@ -176,10 +153,6 @@ def test_a_changed_entity_is_a_new_version(database: Database) -> None:
     versions = list(Entity.select().order_by(Entity.pk).execute(database))
     assert [row.properties for row in versions] == [{"title": "Knee"}, {}]
     assert versions[0].ended_at == versions[1].started_at == NOW + timedelta(minutes=5)
-
-
-def line(kind: str, **fields: Any) -> Any:
-    return {kind: fields}
 
 
 def with_patient(**fields: Any) -> Any:

@@ -13,8 +13,8 @@ from authz.importing import ImportReport
 from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
 from authz.operations import end_membership, end_patient, put_membership
 from authz.record import replay_facts
-from tests.importing.test_importing import BEFORE, CLINIC, LATER, SINCE, line, told
 from tests.support.acting import by, login, pdp_of
+from tests.support.lines import BEFORE, CLINIC, LATER, SINCE, line, told
 from tests.support.people import NOW
 
 MORE: list[Any] = [

@@ -19,11 +19,11 @@ from authz.policy.pdp import PDP
 from authz.policy.plan import Arguments
 from authz.policy.plans import Question
 from authz.record import replay_facts, serialize_entity
-from tests.api.test_v1 import app
 from tests.support import people
 from tests.support.acting import by, pdp_of
 from tests.support.http import Person, answered, assert_problem, service
 from tests.support.people import NOW
+from tests.support.v1 import app
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from authz.operations import (
     share_all,
 )
 from authz.record import Actor, replay_facts
-from tests.importing.test_importing import line, told
 from tests.support.acting import login, pdp_of
+from tests.support.lines import line, told
 from tests.support.people import NOW
 
 DAY = timedelta(days=1)

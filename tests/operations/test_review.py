@@ -21,8 +21,8 @@ from authz.errors import ImportRefused, InvalidInput
 from authz.models import Event, Grant, Patient, Practitioner, Review, StandingShare
 from authz.operations import Reviewed, ReviewVerdict, review, share
 from authz.record import RecordedQuestion, record_decisions
-from tests.cli.test_cli import refused, run
 from tests.support.acting import Clinic, by, login
+from tests.support.cli import refused, run
 from tests.support.people import NOW, add, fill
 
 DUE = NOW + timedelta(days=30)

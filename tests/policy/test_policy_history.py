@@ -35,9 +35,9 @@ from authz.record import (
     record_policy_loaded,
     replay_facts,
 )
-from tests.cli.test_cli import refused, run
 from tests.support import people
 from tests.support.acting import POLICY, by, login, served_since
+from tests.support.cli import refused, run
 from tests.support.http import App, answered, assert_problem, question, service
 from tests.support.people import LAST_YEAR, LONG_AGO, NOW
 

@@ -19,37 +19,18 @@ from authz.domain import to_micros
 from authz.errors import InvalidInput, Unavailable
 from authz.models import Event, RecordedDecision, Seal
 from authz.policy.compiler import compile_texts
-from authz.policy.decision import Decision
 from authz.record import (
     Actor,
-    RecordedQuestion,
     create_partitions,
     get_decision_log,
-    record_decisions,
     record_policy_loaded,
     seal,
     set_decision_log,
 )
 from authz.record import decision_log as log_module
 from authz.record.sealing import count_unsealed
+from tests.support.decision_records import record_denial, recorded_requests
 from tests.support.people import NOW
-
-ASKED = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
-GIVEN = Decision(False, "denied", "f" * 64, to_micros(NOW))
-
-
-def answer(database: Database, request: str, now: datetime = NOW) -> None:
-    record_decisions(database, Actor("", now, request_id=request), [(ASKED, GIVEN)])
-
-
-def requests(database: Database) -> list[str]:
-    return [
-        one
-        for (one,) in RecordedDecision.select(RecordedDecision.request_id)
-        .order_by(RecordedDecision.id)
-        .tuples()
-        .execute(database)
-    ]
 
 
 def test_answers_given_at_the_same_time_share_a_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +49,8 @@ def test_answers_given_at_the_same_time_share_a_commit(database: Database, monke
     monkeypatch.setattr(log, "_commit", slow)
 
     def one(number: int) -> bool:
-        answer(database, f"r-{number}")
-        there = f"r-{number}" in requests(database)
+        record_denial(database, f"r-{number}")
+        there = f"r-{number}" in recorded_requests(database)
         database.close()
         return there
 
@@ -114,38 +95,38 @@ def _row(client: int | None) -> tuple[Any, ...]:
 def test_answers_inside_a_change_belong_to_it(database: Database) -> None:
     """In a transaction they are written with it, and undone with it."""
     with database.atomic() as transaction:
-        answer(database, "undone")
+        record_denial(database, "undone")
         transaction.rollback()
-    assert requests(database) == []
+    assert recorded_requests(database) == []
 
 
 def test_buffered_answers_come_within_a_second(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """`buffered` gives the answer first and commits soon after; while it cannot, nothing more is answered."""
     monkeypatch.setattr(log_module, "BUFFERED_SECONDS", 0.5)
     log = set_decision_log(database, "buffered", fsync=False)
-    answer(database, "r-1")
-    assert requests(database) == []
+    record_denial(database, "r-1")
+    assert recorded_requests(database) == []
     for _ in range(100):
-        if requests(database):
+        if recorded_requests(database):
             break
         threading.Event().wait(0.05)
-    assert requests(database) == ["r-1"]
+    assert recorded_requests(database) == ["r-1"]
     database.execute_sql("ALTER TABLE decision RENAME TO gone")
-    answer(database, "r-2")
+    record_denial(database, "r-2")
     with pytest.raises(Unavailable):
         log.flush()
     with pytest.raises(Unavailable):
-        answer(database, "r-3")
+        record_denial(database, "r-3")
     database.execute_sql("ALTER TABLE gone RENAME TO decision")
-    answer(database, "r-4")
-    assert requests(database) == ["r-1", "r-2", "r-4"]
+    record_denial(database, "r-4")
+    assert recorded_requests(database) == ["r-1", "r-2", "r-4"]
 
 
 def test_off_records_no_answer(database: Database) -> None:
     """`off` keeps answers out of the record, and another word is refused."""
     set_decision_log(database, "off", fsync=True)
-    answer(database, "r-1")
-    assert requests(database) == []
+    record_denial(database, "r-1")
+    assert recorded_requests(database) == []
     with pytest.raises(InvalidInput, match="durable, buffered, off"):
         set_decision_log(database, "perhaps", fsync=True)
 
@@ -153,10 +134,10 @@ def test_off_records_no_answer(database: Database) -> None:
 def test_fsync_is_for_answers_alone(database: Database) -> None:
     """Without it an answer does not wait for the disk; whatever else is committed still does."""
     set_decision_log(database, "durable", fsync=False)
-    answer(database, "r-1")
+    record_denial(database, "r-1")
     setting = "PRAGMA synchronous" if database.dialect == "sqlite" else "SHOW synchronous_commit"
     assert database.execute_sql(setting).fetchone()[0] in (2, "on")
-    assert requests(database) == ["r-1"]
+    assert recorded_requests(database) == ["r-1"]
 
 
 def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
@@ -166,8 +147,8 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
     other.connect()
     transaction = database.atomic()
     transaction.__enter__()
-    answer(database, "slow")
-    answer(other, "quick")
+    record_denial(database, "slow")
+    record_denial(other, "quick")
     with pytest.raises(Unavailable, match="lock timeout"):
         seal(other, NOW, lock_timeout="50ms")
     assert Seal.select().count(other) == 0
@@ -189,13 +170,13 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
             threading.Event().wait(0.05)
         return Seal.select().count(database)
 
-    answer(database, "r-1", datetime.now(UTC))
+    record_denial(database, "r-1", datetime.now(UTC))
     end = sealer.start(database_url, tmp_path / "sealing")
     assert sealed() == 1
     (first,) = (one.pid for one in active_children() if one.name == "sealing")
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    answer(database, "r-2", datetime.now(UTC))
+    record_denial(database, "r-2", datetime.now(UTC))
     assert sealed() == 2
     end()
     assert not [one for one in active_children() if one.name == "sealing"]
@@ -237,19 +218,19 @@ def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
     migrate(database)
     database.connect()  # when the last connection is closed, SQLite does it by itself
     for turn in range(20):
-        answer(database, f"r-{turn}")
+        record_denial(database, f"r-{turn}")
     before = (tmp_path / "facts.db").read_bytes()
     other = connect(f"sqlite:///{tmp_path}/facts.db")
     write_back(other)
     assert (tmp_path / "facts.db").read_bytes() != before
     size = (tmp_path / "facts.db-wal").stat().st_size
-    answer(database, "r-20")
+    record_denial(database, "r-20")
     assert (tmp_path / "facts.db-wal").stat().st_size == size
     other.connect()
     with other.atomic():
-        answer(other, "r-21")
+        record_denial(other, "r-21")
         write_back(database)  # somebody writes: no wait, no error
-    assert len(requests(database)) == 22
+    assert len(recorded_requests(database)) == 22
     close_all(database)
     close_all(other)
 
@@ -274,7 +255,7 @@ def test_months_have_their_partitions(postgresql_url: str) -> None:
     assert create_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == ["2026-11", "2026-12", "2027-01"]
     assert create_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == []
     for at in (datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), NOW):
-        answer(database, "r", at)
+        record_denial(database, "r", at)
     tables = database.execute_sql("SELECT tableoid::regclass::text FROM decision ORDER BY id").fetchall()
     assert [name for (name,) in tables] == ["decision_2026_12", "decision_2027_01", "decision_rest"]
     for statement in ("DELETE FROM decision_2026_12", "UPDATE decision SET reason = 'x'", "TRUNCATE decision_2027_01"):

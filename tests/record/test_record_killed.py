@@ -14,11 +14,9 @@ from authz.audit.integrity.verification import verification
 from authz.database import Database, close_all, connect
 from authz.models import Event, RecordedDecision
 from authz.record import seal
-from tests.api.test_serving import ask, key
 from tests.support.http import EVALUATION, question
+from tests.support.served import ask
 from tests.support.server import COMMAND, free_port, get, serving, wait_until_nobody_listens
-
-__all__ = ["key"]  # a fixture
 
 KILLS = int(os.environ.get("CAREGRANT_KILLS", "8")) // 4
 CLIENTS = 6

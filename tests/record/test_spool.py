@@ -24,8 +24,8 @@ from authz.record import drain_or_count, drain_spool, seal, set_decision_log
 from authz.record import spool as spool_module
 from authz.record.sealing import count_unsealed
 from authz.record.spool import Spool, open_spool
-from tests.record.test_decision_log import answer, requests
 from tests.support.beside_import import fill, measure, recorded, start_callers, write_patients
+from tests.support.decision_records import record_denial, recorded_requests
 from tests.support.http import POLICY
 from tests.support.people import NOW
 from tests.support.server import COMMAND, free_port, wait_until_nobody_listens
@@ -66,29 +66,29 @@ def test_answers_are_recorded_while_the_lock_is_taken(
     """The first answer waits for the lock, the others do not; a later answer drains the spool, in order and once."""
     with locked(sqlite_url):
         for number in range(50):
-            answer(sqlite_database, f"r-{number}")
+            record_denial(sqlite_database, f"r-{number}")
         first, *others = lock_timeouts
         assert first == 0.2
         assert set(others) <= {0}
-        assert requests(sqlite_database) == []
+        assert recorded_requests(sqlite_database) == []
         assert Path(spool_of(sqlite_database).path).stat().st_mode & 0o777 == 0o600
     time_of_retry = sqlite_database.decision_log._retry_at
     while time.monotonic() < time_of_retry:
         time.sleep(0.01)
-    answer(sqlite_database, "r-50")
-    assert requests(sqlite_database) == [f"r-{number}" for number in range(51)]
+    record_denial(sqlite_database, "r-50")
+    assert recorded_requests(sqlite_database) == [f"r-{number}" for number in range(51)]
     assert spool_of(sqlite_database).size() == 0
     assert drain_spool(sqlite_database) == 0
 
 
 def test_a_seal_covers_what_waited(sqlite_url: str, sqlite_database: Database) -> None:
     with locked(sqlite_url):
-        answer(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-1")
         with pytest.raises(Unavailable, match="locked"):
             seal(sqlite_database, NOW)
         assert drain_or_count(sqlite_database) == 1
     assert seal(sqlite_database, NOW) == 1
-    assert (requests(sqlite_database), count_unsealed(sqlite_database)) == (["r-1"], 0)
+    assert (recorded_requests(sqlite_database), count_unsealed(sqlite_database)) == (["r-1"], 0)
 
 
 def test_killed_between_commit_and_emptying(
@@ -96,57 +96,57 @@ def test_killed_between_commit_and_emptying(
 ) -> None:
     """What is in the database is not taken in again, though the file still holds it and grows."""
     with locked(sqlite_url):
-        answer(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-1")
     with monkeypatch.context() as patched:
         patched.setattr(Spool, "empty", lambda *_: None)
         assert drain_spool(sqlite_database) == 1
     spool = spool_of(sqlite_database)
     assert spool.size()
     with locked(sqlite_url):
-        answer(sqlite_database, "r-2")
+        record_denial(sqlite_database, "r-2")
     assert drain_spool(sqlite_database) == 1
-    assert (requests(sqlite_database), spool.size()) == (["r-1", "r-2"], 0)
+    assert (recorded_requests(sqlite_database), spool.size()) == (["r-1", "r-2"], 0)
 
 
 def test_killed_before_the_commit(sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not committed is still in the file."""
     with locked(sqlite_url):
-        answer(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-1")
     with monkeypatch.context() as patched:
         patched.setattr(spool_module, "insert_decisions", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             drain_spool(sqlite_database)
     assert drain_spool(sqlite_database) == 1
-    assert requests(sqlite_database) == ["r-1"]
+    assert recorded_requests(sqlite_database) == ["r-1"]
 
 
 def test_many_portions(sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "PORTION", 3)
     with locked(sqlite_url):
         for number in range(10):
-            answer(sqlite_database, f"r-{number}")
+            record_denial(sqlite_database, f"r-{number}")
     assert drain_spool(sqlite_database) == 10
-    assert requests(sqlite_database) == [f"r-{number}" for number in range(10)]
+    assert recorded_requests(sqlite_database) == [f"r-{number}" for number in range(10)]
 
 
 @pytest.mark.parametrize("cut", [1, 8, 20, 100])
 def test_an_entry_that_was_cut_off_is_dropped(sqlite_url: str, sqlite_database: Database, cut: int) -> None:
     """After kill -9 in the middle of a write: that answer was not given; those before and after it are there."""
     with locked(sqlite_url):
-        answer(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-1")
         spool = spool_of(sqlite_database)
         whole = spool.size()
-        answer(sqlite_database, "cut")
+        record_denial(sqlite_database, "cut")
         os.truncate(spool.path, whole + cut)
         set_decision_log(sqlite_database, "durable", fsync=True)  # another process
-        answer(sqlite_database, "r-2")
+        record_denial(sqlite_database, "r-2")
     assert drain_spool(sqlite_database) == 2
-    assert requests(sqlite_database) == ["r-1", "r-2"]
+    assert recorded_requests(sqlite_database) == ["r-1", "r-2"]
 
 
 def test_a_power_loss_that_left_zeros(sqlite_url: str, sqlite_database: Database) -> None:
     with locked(sqlite_url):
-        answer(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-1")
     spool = spool_of(sqlite_database)
     os.truncate(spool.path, spool.size() + 500)
     assert drain_spool(sqlite_database) == 1
@@ -156,8 +156,8 @@ def test_a_power_loss_that_left_zeros(sqlite_url: str, sqlite_database: Database
 def test_a_damaged_entry_is_not_passed_over(sqlite_url: str, sqlite_database: Database, at: int) -> None:
     """A byte that changed, in a head or in an answer, stops the taking in and says where."""
     with locked(sqlite_url):
-        answer(sqlite_database, "r-1")
-        answer(sqlite_database, "r-2")
+        record_denial(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-2")
     spool = spool_of(sqlite_database)
     with Path(spool.path).open("r+b") as file:
         file.seek(spool_module._HEAD.size + at)
@@ -166,27 +166,27 @@ def test_a_damaged_entry_is_not_passed_over(sqlite_url: str, sqlite_database: Da
         file.write(bytes([byte[0] ^ 0x40]))
     with pytest.raises(Unavailable, match="damaged at byte"):
         drain_spool(sqlite_database)
-    assert requests(sqlite_database) == []
+    assert recorded_requests(sqlite_database) == []
 
 
 def test_the_spool_of_another_database_is_refused(sqlite_url: str, sqlite_database: Database) -> None:
     with locked(sqlite_url):
-        answer(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-1")
     sqlite_database.execute_sql("UPDATE spool_position SET owner = ?", ("0" * 32,))
     with pytest.raises(Unavailable, match="another database"):
         drain_spool(sqlite_database)
     set_decision_log(sqlite_database, "durable", fsync=True)
     with pytest.raises(Unavailable, match="another database"):
-        answer(sqlite_database, "r-2")
+        record_denial(sqlite_database, "r-2")
 
 
 def test_a_full_spool_refuses(sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit there is no answer; what was recorded before stays."""
     with locked(sqlite_url):
-        answer(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-1")
         monkeypatch.setattr(spool_module, "MOST_BYTES", spool_of(sqlite_database).size())
         with pytest.raises(Unavailable, match="is full"):
-            answer(sqlite_database, "r-2")
+            record_denial(sqlite_database, "r-2")
     assert drain_spool(sqlite_database) == 1
 
 
@@ -195,21 +195,21 @@ def test_a_disk_that_is_full_leaves_no_half_entry(
 ) -> None:
     write = os.pwrite
     with locked(sqlite_url):
-        answer(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-1")
         with monkeypatch.context() as patched:
             patched.setattr(os, "pwrite", lambda file, data, at: write(file, data[:30], at))
             with pytest.raises(Unavailable, match="No space left"):
-                answer(sqlite_database, "r-2")
-        answer(sqlite_database, "r-3")
+                record_denial(sqlite_database, "r-2")
+        record_denial(sqlite_database, "r-3")
     assert drain_spool(sqlite_database) == 2
-    assert requests(sqlite_database) == ["r-1", "r-3"]
+    assert recorded_requests(sqlite_database) == ["r-1", "r-3"]
 
 
 def test_other_faults_do_not_go_to_the_spool(sqlite_database: Database) -> None:
     """Only a lock that another holds does; a database that refuses the answer refuses it."""
     sqlite_database.execute_sql("PRAGMA query_only = 1")
     with pytest.raises(Unavailable):
-        answer(sqlite_database, "r-1")
+        record_denial(sqlite_database, "r-1")
     assert spool_of(sqlite_database).size() == 0
 
 

@@ -24,12 +24,12 @@ def login(who: str) -> str:
 
 
 def pdp_of(database: Database, later: float = 0) -> PDP:
-    """A PDP whose present is that of the cast."""
+    """Return a PDP whose present is that of the cast."""
     return PDP(database, POLICY, clock=lambda: NOW + timedelta(seconds=later))
 
 
 def served_since(database: Database, at: datetime, policy: CompiledPolicy = POLICY) -> None:
-    """A service began to decide by a policy at an instant."""
+    """Record that a service began to decide by a policy at an instant."""
     record_policy_loaded(database, Actor("", at), policy, "policies")
 
 
@@ -47,14 +47,14 @@ class Clinic:
         )
 
     def holders(self, patient: str = "p-1", later: float = 0) -> list[tuple[str, str]]:
-        """The live grants of a patient as (practitioner, role), the owner first."""
+        """Return the live grants of a patient as (practitioner, role), the owner first."""
         at = NOW + timedelta(seconds=later)
         found = Grant.select().where(Grant.patient == patient, Grant.started_at <= at, Grant.ended_at > at)
         rows = found.order_by(Grant.role, Grant.practitioner).dicts().execute(self.database)
         return [(row["practitioner"], row["role"]) for row in rows]
 
     def events(self) -> list[str]:
-        """The kinds of the events appended since, each with its cause where it has one."""
+        """Return the kinds of the events appended since, each with its cause where it has one."""
         rows = Event.select().order_by(Event.id).offset(self._before).execute(self.database)
         return [":".join(filter(None, (row.kind, (row.body.get("after") or {}).get("end_cause")))) for row in rows]
 
@@ -62,7 +62,7 @@ class Clinic:
         return Event.select().order_by(Event.id.desc()).limit(1).execute(self.database)[0]
 
     def told(self, who: str) -> list[tuple[str, str]]:
-        """The notices of somebody: (kind, patient)."""
+        """Return somebody's notifications as (kind, patient)."""
         rows = Notification.select().where(Notification.practitioner == who).order_by(Notification.id)
         return [(row.kind, row.patient) for row in rows.execute(self.database)]
 
@@ -71,7 +71,7 @@ class Clinic:
         return [(row.subject, row.action, row.allowed) for row in rows]
 
     def grant(self, who: str, patient: str = "p-1") -> int:
-        """The number of somebody's last grant."""
+        """Return the number of somebody's last grant."""
         found = Grant.select().where(Grant.patient == patient, Grant.practitioner == who).order_by(Grant.id.desc())
         number: int = found.limit(1).execute(self.database)[0].id
         return number

@@ -30,7 +30,9 @@ CALLERS = 3
 
 @dataclass
 class Caller(threading.Thread):
-    """An app that asks until it is stopped or nobody answers. `answered`: its permits and denials, `refused`: the rest;
+    """An app that asks until it is stopped or nobody answers.
+
+    `answered`: its permits and denials, `refused`: the rest.
     `longest` is the longest time in seconds from one answer to the next.
     """
 
@@ -81,7 +83,7 @@ def fill(url: str) -> str:
 
 
 def write_patients(file: Path, count: int) -> None:
-    """An import file: a clinic of one practitioner and many patients."""
+    """Write an import file: a clinic of one practitioner and many patients."""
     head = [
         {"subscription": {"id": "big", "name": "Big"}},
         {"practitioner": {"id": "big-owner", "login": "owner@big.example", "name": "Owner"}},
@@ -103,7 +105,7 @@ def start_callers(port: int, key: str) -> list[Caller]:
 
 
 def recorded(url: str) -> list[str]:
-    """The requests of the callers whose answers are in the record, after the spool was taken in."""
+    """Return the requests of the callers whose answers are in the record, after the spool was taken in."""
     database = connect(url)
     drain_spool(database)
     found = RecordedDecision.select(RecordedDecision.request_id).where(

@@ -47,7 +47,7 @@ SCRIPT = '<script>document.title = "taken"</script>'
 
 
 def extremes(began: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A crowded practice, long names, names written from right to left, a name that is a script."""
+    """Yield a crowded practice, long names, names written from right to left, a name that is a script."""
     since = {"started_at": began.isoformat().replace("+00:00", "Z")}
     for number in range(40):
         who = f"crowd-{number}"
@@ -67,7 +67,7 @@ def extremes(began: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def fill(url: str) -> None:
-    """The demonstration clinic and the extremes, in a new database."""
+    """Fill a new database with the demonstration clinic and the extremes."""
     database, policy = connect(url), load(shipped_folder("policies"))
     types = policy.types
     migrate(database)
@@ -92,7 +92,7 @@ class Site:
 
     @contextmanager
     def visit(self, who: str = "", *, size: dict[str, int] | None = None, **more: Any) -> Iterator[Page]:
-        """A page of somebody who is signed in (or of nobody), in a browser of its own."""
+        """Open a page of somebody who is signed in (or of nobody), in a browser of its own."""
         context = self.browser.new_context(viewport=size or DESKTOP, base_url=self.url, **more)  # type: ignore[arg-type]
         context.set_default_timeout(5000)
         if who:
@@ -104,34 +104,34 @@ class Site:
             context.close()
 
     def sign_in(self, context: BrowserContext, who: str, ago: timedelta = timedelta(0)) -> None:
-        """A session of somebody who was last seen some time ago."""
+        """Add the session of somebody who was last seen some time ago."""
         moment = int((datetime.now(UTC) - ago).timestamp())
         said = {"_permanent": True, "by": who, "since": moment, "seen": moment}
         context.add_cookies([{"name": "caregrant", "value": cookie(said), "url": self.url}])
 
     def resume(self, context: BrowserContext, told: str, ago: timedelta) -> None:
-        """The session of this cookie, as if it had last been used some time ago."""
+        """Add the session of this cookie, as if it had last been used some time ago."""
         said = signer().loads(told)
         said["seen"] -= int(ago.total_seconds())
         context.add_cookies([{"name": "caregrant", "value": cookie(said), "url": self.url}])
 
 
 def signer() -> Any:
-    """What signs sessions as the server does."""
+    """Return what signs sessions as the server does."""
     app = Flask("tests")
     app.secret_key = _SESSION_KEY
     return SecureCookieSessionInterface().get_signing_serializer(app)
 
 
 def cookie(said: dict[str, Any]) -> str:
-    """A session as the server would sign it."""
+    """Return a session as the server would sign it."""
     text: str = signer().dumps(said)
     return text
 
 
 @contextmanager
 def site(folder: Path) -> Iterator[Site]:
-    """The server and the browser, on a database in a folder."""
+    """Run the server and the browser on a database in a folder."""
     database, port = folder / "clinic.db", free_port()
     url = f"sqlite:///{database}"
     fill(url)
@@ -153,7 +153,7 @@ def needs_chromium() -> None:
 
 
 def faults(page: Page) -> list[str]:
-    """What axe-core finds wrong with a page as it stands, and every field without a label (which axe lets pass)."""
+    """Return what axe-core finds wrong with a page, and every field without a label (which axe lets pass)."""
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     told = [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
     unlabelled = page.evaluate(

@@ -67,7 +67,7 @@ class Watched:
 
     @contextmanager
     def meanwhile(self, outcome: Outcome) -> Iterator[None]:
-        """A time in which something is broken; at the end, what the apps got in it."""
+        """Note what the apps get while something is broken."""
         before = [len(one.answers.got) for one in self.callers]
         stop = threading.Event()
         watch = threading.Thread(target=self._watch, args=(stop,))
@@ -109,7 +109,7 @@ def watched(url: str, key: str, name: str, **environment: str) -> Iterator[Watch
 
 @contextmanager
 def serving(options: str = "", **environment: str) -> Iterator[tuple[Server, str, Watched]]:
-    """A server of its own with a migrated clinic, and a service on it."""
+    """Run a server of its own with a migrated clinic, and a service on it."""
     with running(options) as server:
         url = new_clinic(server, "")
         with watched(url, clinic(url), "c", **environment) as apps:
@@ -117,7 +117,7 @@ def serving(options: str = "", **environment: str) -> Iterator[tuple[Server, str
 
 
 def new_clinic(server: Server, more: str) -> str:
-    """A new database of a server, migrated; its URL."""
+    """Create and migrate a new database of a server; return its URL."""
     with administering(server) as admin:
         admin.execute(f"CREATE DATABASE {NAME} {more}".encode())
     url = f"{server.url}/{NAME}"
@@ -186,7 +186,7 @@ def _children(pid: int) -> list[int]:
 
 
 def locked(seconds: float, tables: Sequence[str] = ()) -> list[Outcome]:
-    """These tables in turn, or each."""
+    """Lock these tables in turn, or each."""
     outcomes = []
     with serving() as (server, url, apps), administering(server, NAME) as other:
         found = other.execute(_TABLES).fetchall()
@@ -271,7 +271,7 @@ def _until_full() -> Iterator[None]:
 
 @contextmanager
 def _small_disk(server: Server) -> Iterator[str]:
-    """A folder on a small file system of its own, which the server owns. Needs root."""
+    """Mount a folder on a small file system of its own, which the server owns. Needs root."""
     with tempfile.TemporaryDirectory(prefix="caregrant-small-") as folder:
         Path(folder).chmod(0o755)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SMALL}", "tmpfs", folder], check=True)

@@ -415,7 +415,7 @@ class History:
         self.ledger.planted[name] = number
 
     def _forge(self, name: str, who: str, patient: str) -> None:
-        """A permit that no policy gave."""
+        """Record a permit that no policy gave."""
         actor = self.by(who)
         decided = Decision(True, "permitted", self.pdp.version, to_micros(actor.now), ("R5",))
         asked = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose="TREAT")

@@ -23,7 +23,7 @@ EVALUATION = "/access/v1/evaluation"
 
 
 def service(database: Database, **settings: Any) -> Flask:
-    """The application on a test's database, at the instant of the cast."""
+    """Return the application on a test's database, at the instant of the cast."""
     return create_app(Settings(**settings), PDP(database, POLICY, clock=lambda: NOW))
 
 
@@ -64,7 +64,7 @@ class Person:
 
 
 def answered(response: TestResponse, status: int = 200) -> Any:
-    """The JSON of an answer with this status."""
+    """Return the JSON of an answer with this status."""
     assert response.status_code == status, response.text
     return response.json
 
@@ -72,7 +72,7 @@ def answered(response: TestResponse, status: int = 200) -> Any:
 def question(
     who: str = "alice", action: str = "view", what: tuple[str, str] = ("patient", "p-1"), **more: Any
 ) -> dict[str, Any]:
-    """An evaluation request."""
+    """Return an evaluation request."""
     return {
         "subject": {"type": "practitioner", "id": who},
         "action": {"name": action},
@@ -97,5 +97,5 @@ As = Callable[[str], Person]
 
 
 def headers(settings: Settings, who: str) -> dict[str, str]:
-    """What somebody of the cast sends who has a token of the development key."""
+    """Return the headers of somebody of the cast with a token of the development key."""
     return {"Authorization": f"Bearer {sign_token(settings, login(who), datetime.now(UTC), 60)}"}

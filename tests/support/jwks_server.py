@@ -50,7 +50,7 @@ class KeyServer:
 
 @cache
 def first_key() -> RSAKey:
-    """The key of every server at its start: making one takes a while."""
+    """Return the first key of every server; to make one takes a while."""
     return new_key()
 
 
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving() -> Iterator[KeyServer]:
-    """The server, until the end of the block."""
+    """Run the server until the end of the block."""
     server = KeyServer()
     try:
         yield server

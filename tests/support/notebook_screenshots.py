@@ -43,7 +43,7 @@ _RAN = """(() => {
 
 
 def make_record(name: str, folder: Path) -> dict[str, Any]:
-    """A database of this kind in the folder; the parameters that open it."""
+    """Make a database of this kind in the folder; return the parameters that open it."""
     url = f"sqlite:///{folder}/{name}.db"
     database = connect(url)
     migrate(database)
@@ -62,7 +62,7 @@ def make_record(name: str, folder: Path) -> dict[str, Any]:
 
 
 def lay_out(one: notebooks.ShippedNotebook, parameters: dict[str, Any], folder: Path) -> str:
-    """The notebook with these parameters, for JupyterLab to open; its file's name."""
+    """Write the notebook with these parameters for JupyterLab; return its file's name."""
     text = one.path.read_text()
     for name, value in parameters.items():
         text = re.sub(rf"^{name} = .*$", lambda _, n=name, v=value: f"{n} = {v!r}", text, count=1, flags=re.M)  # type: ignore[misc]
@@ -89,7 +89,7 @@ def picture(browser: Browser, address: str, target: Path) -> None:
 
 
 def report(one: notebooks.ShippedNotebook, parameters: dict[str, Any], target: Path) -> None:
-    """The notebook as a printed report, or nothing where it refuses."""
+    """Print the notebook as a report, unless it refuses."""
     try:
         printed = as_pdf(notebooks.as_html(one, notebooks.run(one, {**parameters, "output": ""})))
     except InvalidInput as error:

@@ -19,7 +19,10 @@ from authz.policy.decision import Ref
 
 
 class Nothing:
-    """Nil, or (`past`) what lies beyond it: nil equals nil, and what lies beyond equals, orders and holds nothing."""
+    """Nil, or (`past`) a property of nil.
+
+    Nil equals nil. Every comparison with a property of nil fails, also `!=`.
+    """
 
     def __init__(self, past: bool = False) -> None:
         self._past = past
@@ -33,7 +36,8 @@ class Nothing:
         return not self._past and (other is None or (isinstance(other, Nothing) and not other._past))
 
     def __ne__(self, other: object) -> bool:
-        return not self._past and not self == other
+        beyond = self._past or (isinstance(other, Nothing) and other._past)
+        return not beyond and not self == other
 
     def __lt__(self, _other: object) -> bool:
         return False

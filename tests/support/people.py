@@ -67,7 +67,7 @@ def add(database: Database, model: Any, **columns: Any) -> Any:
 
 
 def document(database: Database, name: str, *, patient: str | None = None, author: str | None = None) -> None:
-    """A document, of a patient or of its author's library; it belongs to the one clinic of either, if there is one."""
+    """Add a document of a patient or of its author's library; it belongs to their clinic, if that is one."""
     led: Any = Patient.select(Patient.subscription).where(Patient.id == patient)
     if patient is None:
         led = Membership.select(Membership.subscription).where(Membership.practitioner == author).distinct()

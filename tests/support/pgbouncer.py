@@ -17,14 +17,15 @@ from tests.support.services import until
 
 
 def binary() -> str | None:
-    """The program, or None if it is not installed."""
+    """Return the program, or None if it is not installed."""
     return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
 
 @contextmanager
 def pooled(url: str, *, size: int = 10, ignore: str = "") -> Iterator[str]:
-    """The URL of the same database through a pooler of `size` server processes, which drops the start-up parameters
-    `ignore`.
+    """Run a pooler of `size` server processes; yield the URL of the same database through it.
+
+    The pooler drops the start-up parameters `ignore`.
     """
     program = binary()
     if program is None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 
 def binaries() -> Path | None:
-    """The folder that holds `initdb` and `pg_ctl`, or None where PostgreSQL is not installed."""
+    """Return the folder that holds `initdb` and `pg_ctl`, or None if PostgreSQL is not installed."""
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -57,7 +57,7 @@ class Server:
         _run([self.folder / "pg_ctl", "-D", self.data, *words])
 
     def copy(self) -> "Server":
-        """A standby of this one, started."""
+        """Start a standby of this server."""
         other = Server(self.folder, Path(tempfile.mkdtemp(prefix="caregrant-pg-")), _free_port(), self.options)
         _own(other.home)
         _run([self.folder / "pg_basebackup", "-D", other.data, "-R", "-X", "stream", "-c", "fast", "-d", self.url])
@@ -67,7 +67,7 @@ class Server:
 
 @contextmanager
 def running(options: str = "", *, fsync: bool = False) -> Iterator[Server]:
-    """A running server, stopped at the end if it runs then."""
+    """Run a server; stop it at the end if it still runs."""
     folder = binaries()
     if folder is None:
         raise FileNotFoundError("PostgreSQL's server binaries (initdb, pg_ctl) are not installed")
@@ -91,8 +91,9 @@ def remove(one: Server) -> None:
 
 @contextmanager
 def server(*, fsync: bool = False, by_socket: bool = False) -> Iterator[str]:
-    """A running server; its URL without a database name: ``postgresql://caregrant@127.0.0.1:port``, or `by_socket` that
-    of its socket in the file system, as one on the same machine is reached.
+    """Run a server; yield its URL without a database name: ``postgresql://caregrant@127.0.0.1:port``.
+
+    `by_socket`: the URL of its socket in the file system, as a client on the same machine reaches it.
 
     Tests outlive no power loss; with `fsync` it writes as one that must.
     """

@@ -41,7 +41,7 @@ class Provider:
 
 
 def application(provider: Provider) -> Flask:
-    """The provider's endpoints."""
+    """Return the provider's endpoints."""
     app = Flask("provider")
 
     @app.get("/.well-known/openid-configuration")
@@ -110,7 +110,7 @@ def application(provider: Provider) -> Flask:
 
 @contextmanager
 def running() -> Iterator[Provider]:
-    """The provider, serving."""
+    """Run the provider."""
     provider = Provider()
     server = make_server("127.0.0.1", 0, application(provider), threaded=True)
     provider.issuer = f"http://127.0.0.1:{server.server_port}"

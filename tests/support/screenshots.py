@@ -140,7 +140,7 @@ TOUR: dict[str, tuple[str, list[Step]]] = {
 
 
 def walk(page: Page, name: str) -> None:
-    """The steps of one state."""
+    """Take the steps of one state."""
     for step in TOUR[name][1]:
         step(page)
 

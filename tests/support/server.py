@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = Path(sys.executable).with_name("caregrant")
+READY_SECONDS = 90
+"""How long a server may take to start on a busy machine."""
 
 
 def free_port() -> int:
@@ -29,7 +31,7 @@ def free_port() -> int:
 def serving(
     *words: str, port: int, ready: str = "/readyz", environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server process on a port, ready to answer; stopped by its own process id."""
+    """Run a server process on a port, ready to answer; stopped by its own process id."""
     process = subprocess.Popen(
         [COMMAND, *words, "--port", str(port)],
         stdout=subprocess.PIPE,
@@ -37,18 +39,20 @@ def serving(
         env={**os.environ, **(environment or {})},
     )
     try:
-        for _ in range(300):
+        until = time.monotonic() + READY_SECONDS
+        while True:
             assert process.poll() is None, process.stdout and process.stdout.read().decode()
             try:
                 get(port, ready)
                 break
             except OSError:
+                assert time.monotonic() < until, "the server does not answer"
                 time.sleep(0.05)
         yield process
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(15)
+        process.wait(60)
         if process.stdout:
             process.stdout.close()
 
@@ -97,7 +101,7 @@ def get(port: int, path: str) -> Any:
 
 
 def send(port: int, method: str, path: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
-    """The status and the JSON of an answer. Raises `OSError` where none came."""
+    """Send a request; return the status and the JSON of the answer. Raises `OSError` if none came."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
         None if body is None else json.dumps(body).encode(),

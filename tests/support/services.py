@@ -18,7 +18,7 @@ from authz.models import Grant, Patient, RecordedDecision
 from authz.policy.compiler import load
 from authz.settings import shipped_folder
 from tests.support.http import EVALUATION, question
-from tests.support.server import COMMAND, free_port, get, send
+from tests.support.server import COMMAND, READY_SECONDS, free_port, get, send
 
 OK = (200, 201)
 
@@ -115,7 +115,7 @@ def working(*callers: Caller) -> Iterator[None]:
 
 @contextmanager
 def service(url: str, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, int]]:
-    """A service on a database: its port and its process group."""
+    """Run a service on a database; yield its port and its process group."""
     port = free_port()
     process = subprocess.Popen(
         [COMMAND, "serve", "--database", url, "--port", str(port), *words],
@@ -125,14 +125,14 @@ def service(url: str, *words: str, environment: Mapping[str, str] | None = None)
         env={**os.environ, **(environment or {})},
     )
     try:
-        until(lambda: process.poll() is not None or _is_ready(port), 30)
+        until(lambda: process.poll() is not None or _is_ready(port), READY_SECONDS)
         assert process.poll() is None
         yield port, process.pid
     finally:
         os.killpg(process.pid, signal.SIGCONT)
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -33,7 +33,7 @@ def unlock(database: Database) -> None:
 
 
 def sql(*statements: str) -> Callable[[Database], None]:
-    """A deed of these statements."""
+    """Return a function that carries out these statements."""
 
     def work(database: Database) -> None:
         for statement in statements:
@@ -43,7 +43,7 @@ def sql(*statements: str) -> Callable[[Database], None]:
 
 
 def fill_all(database: Database) -> None:
-    """A record with a row in every table that decides or proves: an app, a review, an erased reason."""
+    """Fill a record with a row in every table that decides or proves: an app, a review, an erased reason."""
     record(database)
     add_client(database, name="reader", scopes=["decide"], subscription="north", now=NOW)
     share = Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.role == "viewer").limit(1)
@@ -57,7 +57,7 @@ def fill_all(database: Database) -> None:
 
 
 def judge(database: Database, kept: str = "", key: str | None = None, now: datetime | None = None) -> LogReport:
-    """What `audit verify` finds. The lone verifier says the same word of the log of this database."""
+    """Return what `audit verify` finds. The lone verifier says the same word of the log of this database."""
     report = verify_database(database, kept, key, now=now)
     whom = VerifierKey.parse(key) if key else None
     lines = [json.loads(canonical(line)) for line in log_lines(database, whom.name if whom else "")]

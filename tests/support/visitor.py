@@ -11,14 +11,14 @@ from werkzeug.test import TestResponse
 
 
 def text_of(response: TestResponse) -> str:
-    """What a page says, without its tags."""
+    """Return the text of a page, without its tags."""
     body = re.sub(r"<(script|style|svg|datalist).*?</\1>", " ", response.text, flags=re.S)
     body = re.sub(r"</?(a|b|bdi|code|small|time)\b[^>]*>", "", re.sub(r"\s+", " ", body))
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
 def hidden_fields(text: str) -> dict[str, list[str]]:
-    """The hidden fields of a page's main form, as a browser sends them; none if the page has no such form."""
+    """Return the hidden fields of a page's main form, as a browser sends them; none if the page has no such form."""
     fields: dict[str, list[str]] = {}
     for form in re.findall(r'<form[^>]*class="guarded.*?</form>', text, re.S)[:1]:
         for name, value in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form):
@@ -37,13 +37,13 @@ class Visitor:
                 session.update(by=who, since=moment, seen=moment)
 
     def get(self, path: str, status: int = 200) -> str:
-        """What a page says."""
+        """Return the text of a page."""
         response = self.client.get(path, headers={"Accept": "text/html"})
         assert response.status_code == status, response.text
         return text_of(response)
 
     def token(self) -> str:
-        """The token of this session's forms."""
+        """Return the token of this session's forms."""
         found = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/notifications").text)
         found = found or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/sharing").text)
         found = found or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/").text)
