@@ -1,6 +1,6 @@
-"""Limits on what a caller sends: each with its number and the status of a request beyond it (see
-docs/reference/http.md).
+"""Limits on what a caller sends, each with its number and the status of a request beyond it.
 
+docs/reference/http.md lists them.
 A list that is too long is refused before it is processed; any other list is charged to the caller's rate by its length.
 """
 

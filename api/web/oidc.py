@@ -57,7 +57,7 @@ def _open_session(*args: Any, **options: Any) -> OAuth2Session:
     return session
 
 
-class _Client(FlaskOAuth2App):  # type: ignore[misc] # Authlib has no types
+class ProviderClient(FlaskOAuth2App):  # type: ignore[misc] # Authlib has no types
     """Authlib's client, which verifies signatures as bearer tokens' are, and accepts only one issuer's metadata."""
 
     client_cls = staticmethod(_open_session)
@@ -136,7 +136,7 @@ class Provider:
         self._slots = _RequestSlots()
         self._client: Any = OAuth(app).register(
             "provider",
-            client_cls=_Client,
+            client_cls=ProviderClient,
             client_id=settings.oidc_client,
             client_secret=read_secret(settings.oidc_secret, "CAREGRANT_OIDC_SECRET") or None,
             server_metadata_url=settings.issuer.rstrip("/") + _DISCOVERY,

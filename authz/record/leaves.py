@@ -1,5 +1,6 @@
-"""The bytes of a leaf, version 1, that is, what the trees cover; docs/reference/record.md describes them for outside
-verifiers.
+"""The bytes of a leaf, version 1: what the trees cover.
+
+docs/reference/record.md describes them for outside verifiers.
 
 A row becomes a JSON object, encoded by RFC 8785. It contains commitments instead of personal fields (`commitments`), so
 that a person's data can be erased without a change to the tree. The format is frozen: another format is another

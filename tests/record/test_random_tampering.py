@@ -1,5 +1,6 @@
-"""A random value of any column of any table is changed: both verifiers find it, or docs/reference/record.md says that
-none can.
+"""A random value of any column of any table is changed, and both verifiers find the change.
+
+What they cannot find is listed in docs/reference/record.md.
 """
 
 import os
