@@ -106,7 +106,7 @@ def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str,
     shutil.copytree(shipped_folder("policies"), folder)
     expected = {"CAREGRANT_POLICY_VERSION": load(folder).version, "CAREGRANT_POLICIES": str(folder)}
     with serving("serve", "--database", database_url, port=port, environment=expected) as process:
-        (folder / "open.polar").write_text('allow(_: Practitioner, "view", _: Patient);')
+        (folder / "open.polar").write_text('# R3. Everybody views.\nallow(_: Practitioner, "view", _: Patient);')
         assert not ask(port, key, question("noa"))[1]["decision"]
         for worker in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
             os.kill(int(worker), signal.SIGKILL)  # another would read the directory as it is now

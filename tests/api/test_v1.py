@@ -241,7 +241,7 @@ BAD: list[tuple[str, str, Any, int, str, str]] = [
     ("POST", "/v1/patients", {"name": "x", "id": "p-city"}, 422, "invalid", "/id"),
     ("POST", "/v1/patients", {"name": "x", "reference": "r" * 65}, 422, "invalid", "64"),
     ("POST", "/v1/patients", {"name": "\u200b"}, 422, "invalid", "invisible"),
-    ("POST", "/v1/patients", {"name": " \u3000 "}, 422, "invalid", "seen"),
+    ("POST", "/v1/patients", {"name": " \u3000 "}, 422, "invalid", "some of them visible"),
     ("GET", "/v1/patients?sort=owner", None, 422, "invalid", "sort"),
     ("POST", "/v1/patients", {"name": "x", "owner": "bob"}, 422, "invalid", "/owner"),
     ("POST", "/v1/patients", {"name": "x", "a/b~c": 1}, 422, "invalid", "'/a~1b~0c'"),

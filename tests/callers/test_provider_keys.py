@@ -219,7 +219,7 @@ def test_a_dead_provider_costs_an_app_nothing(
 @pytest.mark.parametrize("manner", ["failing", "silent", "slow", "slow headers", "endless", "redirecting", "no JSON"])
 def test_every_fault_ends(provider: KeyServer, monkeypatch: pytest.MonkeyPatch, manner: Manner) -> None:
     """However a provider misbehaves, the fetch ends soon, and another one after half a minute finds it well again."""
-    monkeypatch.setattr(provider_keys, "_PATIENCE_SECONDS", 20.0)
+    monkeypatch.setattr(provider_keys, "_WAIT_SECONDS", 20.0)
     monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 0.3)
     provider.manner = manner
     tokens = tokens_of(provider)
@@ -235,7 +235,7 @@ def test_every_fault_ends(provider: KeyServer, monkeypatch: pytest.MonkeyPatch, 
 def test_keys_serve_while_newer_ones_come(provider: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one caller waits for newer keys, the others go on with those that are there."""
     monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 30.0)
-    monkeypatch.setattr(provider_keys, "_PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(provider_keys, "_WAIT_SECONDS", 30.0)
     tokens, good = tokens_of(provider), token_of(provider)
     tokens.login_of(good, NOW)
     provider.manner, later = "silent", NOW + timedelta(seconds=40)

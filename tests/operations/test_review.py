@@ -133,7 +133,7 @@ def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_ur
     [
         ("carol", "revoke", "heidi", "but not end this share"),
         ("gus", "keep", "dan", "do not have access"),
-        ("carol", "keep", "bob", "permission for this action: audit"),
+        ("carol", "keep", "bob", "You may not audit"),
     ],
 )
 def test_a_standing_share_is_not_everybodys_to_review(
@@ -162,9 +162,9 @@ def test_nobody_reviews_a_standing_share_of_their_own(clinic: Clinic) -> None:
         ("bob", "", "dan", "keep or revoke, not ''"),
         ("xena", "keep", "dan", "no live share"),
         ("bob", "revoke", "heidi", "but not end this share"),
-        ("bob", "keep", "oscar", "permission for this action: audit"),
+        ("bob", "keep", "oscar", "You may not audit"),
         ("bob", "keep", "frank", "do not have access"),
-        ("bob", "keep", "alice", "permission for this action: audit"),
+        ("bob", "keep", "alice", "You may not audit"),
     ],
 )
 def test_a_line_at_fault_undoes_the_sheet(clinic: Clinic, who: str, verdict: str, by_whom: str, why: str) -> None:
