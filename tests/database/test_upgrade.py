@@ -50,7 +50,7 @@ def filled_as_before(database: Database, folder: Path) -> None:
         patients = [("p-1", "north", "İpek"), ("p-2", "city", "B"), (".", "city", "C")]
         put(
             "patient (id, subscription_id, name, started_at, ended_at)",
-            *((*patient, T, FOREVER) for patient in patients),
+            *((*row, T, FOREVER) for row in patients),
         )
         for pk, (name, targets) in enumerate(LINKS.items(), 1):
             put("entity (pk, type, id, properties, started_at, ended_at)", (pk, "document", name, "{}", T, FOREVER))

@@ -101,7 +101,7 @@ def test_what_is_unknown_is_denied(app: App, body: Any, reason: str, database: D
 
 
 def test_an_explanation_says_why_not(app: App, auditor: App) -> None:
-    """For a key with `audit`, `context.explain` adds the failed conditions and their rules, nearest derivation first."""
+    """For a key with `audit`, `context.explain` adds the failed conditions with their rules, the nearest first."""
     assert_problem(app.ask(question("oscar", context={"explain": True})), 403, "forbidden", "audit")
     context = decided(auditor, question("oscar", context={"explain": True}))["context"]
     assert context["reason_admin"]["403"].startswith("R2: there is no live grant")
