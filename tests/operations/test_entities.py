@@ -42,7 +42,7 @@ def put(caller: Person, name: str = "d-1", kind: str = "document", **properties:
 
 
 def test_a_document_follows_its_patient(database: Database) -> None:
-    """A document is permitted as its patient is, from its first version to its end, and old versions answer for the past."""
+    """A document follows its patient from its first version to its end; old versions answer for the past."""
     people.fill(database)
     bob, doc = ("practitioner", "bob"), ("document", "d-1")
     pdp = pdp_of(database)

@@ -310,7 +310,7 @@ def test_t1_t10_who_may_not(clinic: Clinic, who: str, what: str, error: type[Car
 
 
 class Named(NamedTuple):
-    """The names in a request: whom and what it may name."""
+    """The ids that a request may name."""
 
     patient: str
     another: str
@@ -342,7 +342,7 @@ ABOUT: dict[str, Callable[[PDP, Actor, Named], object]] = {
 
 @pytest.mark.parametrize("what", ABOUT)
 def test_t1_the_time_tells_nothing(sqlite_database: Database, what: str) -> None:
-    """T1: a request about another clinic's patient runs the same statements as one about a patient that does not exist."""
+    """T1: requests about things of another clinic and about things that do not exist run the same statements."""
     people.fill(sqlite_database)
     pdp = pdp_of(sqlite_database)
 

@@ -185,7 +185,7 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_promises(kind: str, request: pytest.FixtureRequest) -> None:
-    """After any operations a patient has one owner, access needs grant and membership, and searches and events agree."""
+    """After any operations each patient has one owner, access needs grant and membership, and events agree."""
     database = connect(request.getfixturevalue(f"{kind}_url"))
     database.connect()
     machine = type("MachineOn", (Machine,), {"database": database})

@@ -38,7 +38,7 @@ from tests.support.people import NOW
 THREADS = 8
 PROCESSES = 2
 
-Work = Callable[[PDP, Actor, int], Any]
+Attempt = Callable[[PDP, Actor, int], Any]
 TO = ("oscar", "pete", "xena", "zoe")
 
 
@@ -106,7 +106,7 @@ def _same_key(pdp: PDP, actor: Actor, number: int) -> Any:
     return share(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"), idempotency_key=idempotency_key)
 
 
-CASES: dict[str, Work] = {
+CASES: dict[str, Attempt] = {
     "transfer/transfer": _transfer,
     "transfer/share": _transfer_or_share,
     "share/share": _share,

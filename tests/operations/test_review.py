@@ -146,7 +146,7 @@ def test_a_standing_share_is_not_everybodys_to_review(
 
 
 def test_nobody_reviews_a_standing_share_of_their_own(clinic: Clinic) -> None:
-    """A manager who gave a standing share, or has one, leaves it to another; the number of somebody else's is not theirs either."""
+    """A manager who gave a standing share, or has one, cannot review it, nor by somebody else's number."""
     add(clinic.database, StandingShare, owner="dan", colleague="oscar", subscription="north")
     with pytest.raises(ImportRefused, match="somebody else reviews it"):
         carry_out(clinic, standing(clinic, "oscar", "keep"))

@@ -39,7 +39,7 @@ def without_places(numbered: Iterable[Query]) -> list[Query]:
 
 
 def test_a_comment_directly_above_numbers_a_rule_and_its_conditions() -> None:
-    """A query has the numbers of its rules, outermost first, and each condition has the number of the innermost rule."""
+    """A query has the numbers of its rules, outermost first, and a condition that of the innermost numbered rule."""
     (query,) = queries(f"# R1. Owners view.\n{OWNER}\n# R2. By a grant.\n{HELPER}")
     assert query.rules == ("R1", "R2")
     assert {condition.rule for condition in query.conditions if condition.place} == {"R2"}
