@@ -109,7 +109,7 @@ def postgresql_clinic(postgresql_url: str) -> Iterator[Clinic]:
 def test_a_change_waits_for_postgresql_four_times(
     postgresql_clinic: Clinic, operation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change waits for the server four times: for permission, locks, the patient's facts, and the commit."""
+    """A change waits for PostgreSQL four times, the last time for its commit."""
     steps: Counter[str] = Counter()
     wait = psycopg.Connection.wait
 

@@ -99,7 +99,7 @@ def test_what_is_not_declared_is_refused(admin: Person, database: Database, prop
 
 
 def test_types_that_are_not_declared(admin: Person) -> None:
-    """A built-in type, an unknown type and an id with invisible characters are refused."""
+    """A built-in type, an unknown type, an id with a space and an unknown member are refused."""
     for kind in ("patient", "nothing"):
         assert_problem(put(admin, kind=kind), 404, "not-found")
         assert_problem(admin.call("DELETE", f"/v1/entities/{kind}/x"), 404, "not-found")
@@ -112,7 +112,7 @@ def post(caller: Person, **properties: Any) -> Any:
 
 
 def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, database: Database) -> None:
-    """For a clinic's key an entity of another clinic, or of none, does not exist."""
+    """For a clinic's key another clinic's entity does not exist, and an entity without a clinic cannot be added."""
     north, city = (app(flask, database, "admin", tenant=clinic) for clinic in ("north", "city"))
     made = answered(post(north, patient="p-1", author="bob"), 201)["id"]
     elsewhere = assert_problem(post(city, patient="p-1"), 422, "invalid")
@@ -162,7 +162,7 @@ def test_t33_ids_are_the_operators(flask: Flask, admin: Person, database: Databa
 
 @pytest.fixture
 def older(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Return entities that events of before 0.2 began, without a clinic; some were changed or ended since."""
+    """Store entities by events of before 0.2, which name no clinic; one was changed and one ended since."""
 
     def as_before(row: Any, links: Any) -> dict[str, Any]:
         contents = serialize_entity(row, links)
@@ -183,12 +183,12 @@ OLDER: dict[str, dict[str, str]] = {
     "d-authors": {"author": "mia"},
     "d-nobodys": {"title": "Knee"},
 }
-"""Of Mia's alone nobody can say where she had worked at the upgrade; a patient keeps the clinic."""
+"""The clinic of Mia's document cannot be proven, because she works in two; a patient proves the clinic."""
 
 
 @pytest.mark.usefixtures("older")
 def test_events_of_before_tell_no_clinic(database: Database) -> None:
-    """A version of an older event has the clinic that its relations prove; some versions have none."""
+    """A version of an older event has the clinic that its relations prove; for some nothing is proven."""
     replay = replay_facts(database)
     assert [each for each in replay.differences if any(f'"{name}"' in each.row for name in OLDER)] == []
     assert replay.unproven == ["document:d-authors"]

@@ -115,7 +115,7 @@ def test_a_lapse_resumes_whole(clinic: Clinic) -> None:
 
 
 def test_owned_patients_come_back_with_their_owner(clinic: Clinic) -> None:
-    """A leaver stays the owner without access, until a manager transfers the patients or the owner comes back."""
+    """A leaver stays the owner without access, and has access again after coming back."""
     alice: Any = {"subscription": "north", "practitioner": "alice"}
     end_membership(clinic.pdp, actor=by("dan", 1), **alice)
     assert clinic.viewers(later=1) == ["bob"]
@@ -144,7 +144,7 @@ def test_the_last_manager_stays(clinic: Clinic, change: Any, actor: Any) -> None
 
 
 def test_of_two_managers_who_end_each_other_one_stays(clinic: Clinic) -> None:
-    """If two managers end each other, the second is refused as outrun."""
+    """If two managers end each other, the second is refused with a conflict."""
     oscar: Any = {"subscription": "north", "practitioner": "oscar"}
     put_membership(clinic.pdp, actor=by("dan"), role="manager", **oscar)
     end_membership(clinic.pdp, actor=by("dan", 2), **oscar)
@@ -153,7 +153,7 @@ def test_of_two_managers_who_end_each_other_one_stays(clinic: Clinic) -> None:
 
 
 def test_what_takes_access_away_works_after_a_clock_ahead(clinic: Clinic) -> None:
-    """After a write with a clock a day ahead, shares end at once, also shares that begin only then."""
+    """After writes with a clock a day ahead, shares and memberships end at once, also shares that begin only then."""
     share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
     share_all(clinic.pdp, actor=by("alice", DAY), colleague=login("oscar"), subscription="north")
     end_share(clinic.pdp, actor=by("alice", 60), patient="p-1", grant=clinic.grant("oscar"))
@@ -308,7 +308,7 @@ def test_a_key_ends_after_a_clock_ahead(clinic: Clinic, subscription: str | None
 
 
 def test_no_end_is_left_out() -> None:
-    """The tests above try each kind of event that takes access away, and every operation that ends something."""
+    """No operation and no kind of event that ends something is missing from the lists that the tests above try."""
     ends = {name for name in operations.__all__ if name.startswith(("end_", "transfer", "review", "put_"))}
     assert ends == {
         "end_entity",
@@ -382,7 +382,7 @@ def _many(clinic: Clinic, count: int) -> None:
 
 
 def test_who_may_not_manage_learns_nothing(clinic: Clinic) -> None:
-    """A colleague who is not a manager is refused before any name is looked up."""
+    """A colleague who is not a manager may not end a membership."""
     with pytest.raises(Denied):
         end_membership(clinic.pdp, actor=by("alice"), **BOB)
 

@@ -152,7 +152,7 @@ def test_transfer_may_end_the_shares(clinic: Clinic) -> None:
 
 
 def test_t13_transfer_back_revives_nothing(clinic: Clinic) -> None:
-    """T13: a share that ended before stays ended after a transfer there and back."""
+    """T13: shares that a transfer ended stay ended after the transfer back."""
     transfer(clinic.pdp, actor=by("alice", 1), patients=["p-1"], colleague=login("bob"), end_shares=True)
     transfer(clinic.pdp, actor=by("bob", 2), patients=["p-1"], colleague=login("alice"))
     assert clinic.holders(later=2) == [("alice", "owner")]
@@ -257,7 +257,7 @@ def test_t5_one_refusal_for_every_recipient_who_cannot(clinic: Clinic, recipient
 
 
 def test_t8_a_lapsed_clinic_receives_nothing(clinic: Clinic) -> None:
-    """T8: nobody of a lapsed subscription can receive a patient."""
+    """T8: in a lapsed subscription a patient cannot be shared."""
     with pytest.raises(NotFound):
         share(clinic.pdp, actor=by("grace"), patients=["p-harbour"], colleague=login("gus"))
 
@@ -293,7 +293,7 @@ REFUSED: list[tuple[str, str, type[CaregrantError]]] = [
 
 @pytest.mark.parametrize(("who", "what", "error"), REFUSED)
 def test_t1_t10_who_may_not(clinic: Clinic, who: str, what: str, error: type[CaregrantError]) -> None:
-    """T1, T10: people who see the patient get a refusal, others get not found; each attempt is recorded."""
+    """T1, T10: people who may know of the patient are refused, others get not found; each attempt is recorded."""
     others = clinic.grant("erin" if who == "bob" else "bob")
     works: dict[str, Callable[[], Any]] = {
         "end": lambda: end_share(clinic.pdp, actor=by(who), patient="p-1", grant=others),
@@ -417,7 +417,7 @@ def test_t17_several_at_once_all_or_none(clinic: Clinic) -> None:
 
 
 def test_t28_bad_times_and_reasons(clinic: Clinic) -> None:
-    """T28, T22: an end in the past and a bad reason are refused before the policy is asked."""
+    """T28, T22: an end that is not in the future and a bad reason are refused before the policy is asked."""
     wrong: dict[str, Any]
     for wrong in ({"until": NOW}, {"reason": "x" * 501}, {"reason": "a\x00b"}):
         with pytest.raises(InvalidInput):
@@ -427,7 +427,7 @@ def test_t28_bad_times_and_reasons(clinic: Clinic) -> None:
 
 
 def test_a_change_is_never_before_the_one_it_waited_for(clinic: Clinic) -> None:
-    """A request that gets its lock after a later change is refused as outrun, not carried out in the past."""
+    """A request that is older than the last change is carried out at that change's instant, or refused as a conflict."""
     share(clinic.pdp, actor=by("alice", 10), patients=["p-1"], colleague=login("oscar"))
     (done,) = transfer(clinic.pdp, actor=by("alice", 5), patients=["p-1"], colleague=login("oscar"))
     assert done.owner == "oscar"

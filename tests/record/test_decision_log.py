@@ -213,7 +213,7 @@ def test_who_seals_ends_with_the_service(sqlite_url: str, tmp_path: Path) -> Non
 
 
 def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
-    """The service, and no commit, writes SQLite's log back into the file; then the log begins anew."""
+    """`write_back` writes SQLite's log into the database file without waiting, and then the log begins anew."""
     database = connect(f"sqlite:///{tmp_path}/facts.db")
     migrate(database)
     database.connect()  # when the last connection is closed, SQLite does it by itself
