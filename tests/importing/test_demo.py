@@ -23,7 +23,7 @@ def clinic(database: Database) -> Database:
 
 
 def test_it_is_small_and_believable(clinic: Database) -> None:
-    """Three clinics, a dozen people or more, a hundred patients; and it knows itself."""
+    """The demonstration has three clinics, a dozen people or more and a hundred patients, and is recognized as such."""
     assert Subscription.select().count(clinic) == 3
     assert Practitioner.select().count(clinic) >= 12
     assert Patient.select().count(clinic) == 100

@@ -246,7 +246,7 @@ class Life(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_life(kind: str, request: pytest.FixtureRequest) -> None:
-    """In any life nobody has more access than the rules give, no end is refused, and the events rebuild the facts."""
+    """In any life people have exactly the access that the rules give, no end is refused, and replay gives the facts."""
     database = connect(request.getfixturevalue(f"{kind}_url"))
     database.connect()
     machine = type("LifeOn", (Life,), {"database": database})

@@ -427,7 +427,7 @@ def test_t28_bad_times_and_reasons(clinic: Clinic) -> None:
 
 
 def test_a_change_is_never_before_the_one_it_waited_for(clinic: Clinic) -> None:
-    """A request that is older than the last change is carried out at that change's instant, or refused as a conflict."""
+    """A request older than the last change is carried out at the last change's instant, or is a conflict."""
     share(clinic.pdp, actor=by("alice", 10), patients=["p-1"], colleague=login("oscar"))
     (done,) = transfer(clinic.pdp, actor=by("alice", 5), patients=["p-1"], colleague=login("oscar"))
     assert done.owner == "oscar"

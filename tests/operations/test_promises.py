@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
             add_patient(self.pdp, actor=self.by(owner), patient=f"p-{number}", name="Pat", subscription="north")
 
     def _forget_record(self) -> None:
-        """Empty the record, as only a test may: drop its triggers and create them again."""
+        """Empty the record without its triggers, as only a test may, and put the triggers back."""
         for table in RECORD:
             if self.database.dialect == "postgresql":
                 self.database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
@@ -77,7 +77,7 @@ class Machine(RuleBasedStateMachine):
         return Actor(who, NOW + timedelta(seconds=self.later))
 
     def _try(self, operation: Any, who: str, ends: str | None = None, **arguments: Any) -> None:
-        """Try an operation; if it takes access away, assert that nobody sees more than before."""
+        """Try an operation: a refusal changes no access, and an operation that ends access gives nobody more."""
         before = self._seen()
         try:
             operation(self.pdp, actor=self.by(who), **arguments)
