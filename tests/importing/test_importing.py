@@ -129,9 +129,7 @@ def test_history_of_owners(database: Database) -> None:
     assert (again.new.total(), again.unchanged.total(), again.ended) == (0, 10, {"grant": 1})
     # In a file of its own, against owners that are in the database already.
     back = {"grant": {"patient": "p-1", "practitioner": "alice", "role": "owner"}}
-    assert told(database, back, later=2).ended == {"grant": 1}, (
-        "without a time, the line is the life that alice had before"
-    )
+    assert told(database, back, later=2).ended == {"grant": 1}, "without a time, this is alice's earlier life"
     back["grant"]["started_at"] = format_instant(NOW + timedelta(minutes=1))
     assert told(database, back, later=2).new == {"grant": 1}
     assert told(database, back, later=3).unchanged == {"grant": 1}

@@ -240,7 +240,7 @@ def test_t6_a_grant_is_bound_to_the_person(clinic: Clinic) -> None:
 
 
 INELIGIBLE = ["none@clinic.example", login("frank"), login("erin"), login("heidi"), "not a login", ""]
-"""T5: unknown, of another clinic, who left, who practises nothing, no login at all."""
+"""T5: an unknown login, another clinic's, a leaver's, an auditor's, and two texts that are no login."""
 
 
 @pytest.mark.parametrize("recipient", INELIGIBLE)

@@ -1,4 +1,4 @@
-"""Races of two processes: one request wins, the others are refused as outrun, and no change is half done."""
+"""Races of two processes: one request wins, the others are refused, and no change is half done."""
 
 import io
 import multiprocessing
@@ -145,7 +145,7 @@ def race(url: str, case: str, first: int, begin: float) -> list[tuple[int, str]]
 
 @pytest.mark.parametrize("case", list(CASES))
 def test_one_wins(database: Database, database_url: str, case: str) -> None:
-    """T11: of sixteen requests at once in two processes as many succeed as may; the others are refused as outrun."""
+    """T11: of sixteen requests at once in two processes as many succeed as may, and the others are refused."""
     people.fill(database)
     began = Event.select().count(database)
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -236,7 +236,7 @@ UNKNOWN: dict[Callable[[Database], datetime], str] = {
 def test_a_policy_that_is_not_known_answers_nothing(
     clinic: Database, database_url: str, case: Callable[[Database], datetime]
 ) -> None:
-    """If the policy of an instant is not known, every interface refuses with instant and reason, and records nothing."""
+    """If the policy of an instant is not known, every interface refuses with the reason, and records no decision."""
     at, why = case(clinic), UNKNOWN[case]
     message = f"the policy of {format_instant(at)} is not known: "
     pdp = PDP(clinic, POLICY)
@@ -372,7 +372,7 @@ def test_a_service_of_the_same_version_keeps_the_text_after_an_upgrade(clinic: D
 
 
 def test_the_text_of_before_can_be_brought(clinic: Database, database_url: str, tmp_path: Path) -> None:
-    """`policy keep` accepts only a directory whose version served this database, and `policy history` lists it as kept."""
+    """`policy keep` keeps a directory only if its version served this database; `policy history` shows it as kept."""
     not_kept(clinic)
     (tmp_path / "p.polar").write_text(OPEN.texts["p.polar"])
     assert "NOT KEPT" in run("policy", "history", url=database_url)
