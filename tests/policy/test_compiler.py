@@ -205,9 +205,7 @@ def test_each_question_of_a_batch_brings_its_own(pdp_of_text: PdpOfText) -> None
     for operand, (part, values) in operands.items():
         for value in values:
             for absent in (False, True):
-                values_of_request = {
-                    key: good_value for key, good_value in good.items() if not (absent and key == names[operand])
-                }
+                values_of_request = {key: good[key] for key in good if not (absent and key == names[operand])}
                 values_of_request |= {} if absent else {names[operand]: value}
                 requests.append({"action": values_of_request, "context": values_of_request} | {part: values_of_request})
     questions = [(ALICE if at % 3 else BOB, "view", PATIENT) for at in range(len(requests))]
