@@ -30,19 +30,19 @@ _MARKS = "<!-- table -->\n", "<!-- end -->\n"
 )
 @click.option("--write", is_flag=True, help="Write the table into benchmarks/README.md.")
 def main(patients: int, seed: int, rounds: int, quick: bool, only: str | None, write: bool) -> None:
-    """Measure, and print the table; exit 1 when a target is missed."""
+    """Measure, and print the table; exit 1 if a target is missed."""
     if quick:
         patients, rounds = 1000, 3
     with tempfile.TemporaryDirectory(prefix="caregrant-bench-") as folder:
-        found = []
+        results = []
         for result in _results(Path(folder), patients, seed, rounds, only):
-            found.append(result)
+            results.append(result)
             click.echo(_line(result))
     if write:
         before, rest = _README.read_text().split(_MARKS[0])
         after = rest.split(_MARKS[1])[1]
-        _README.write_text(f"{before}{_MARKS[0]}{_table(found, patients)}{_MARKS[1]}{after}")
-    if not quick and any(result.ratio < result.target for result in found):
+        _README.write_text(f"{before}{_MARKS[0]}{_table(results, patients)}{_MARKS[1]}{after}")
+    if not quick and any(result.ratio < result.target for result in results):
         raise SystemExit(1)
 
 
@@ -86,19 +86,19 @@ def _line(result: Result) -> str:
     return f"| {result.what} | {result.ours} | {result.against} | {result.theirs} | {ratio} | {target} | {met} |"
 
 
-def _table(found: list[Result], patients: int) -> str:
+def _table(results: list[Result], patients: int) -> str:
     head = ["| What | Caregrant | Beside it | Its speed | Ratio | Target | Met |", "|---|---|---|---|---|---|---|"]
     today = datetime.now(UTC).date().isoformat()
-    said = (
+    machine = (
         f"{patients:,} patients on {today}: {os.cpu_count()} cores of {_processor()}, Python "
         f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}.\n\n"
     )
-    return said + "\n".join([*head, *map(_line, found)]) + "\n"
+    return machine + "\n".join([*head, *map(_line, results)]) + "\n"
 
 
 def _processor() -> str:
-    found = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return found[0].split(":", 1)[1].strip() if found else platform.machine()
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return models[0].split(":", 1)[1].strip() if models else platform.machine()
 
 
 if __name__ == "__main__":

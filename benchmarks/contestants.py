@@ -1,8 +1,8 @@
 """The contestants: other ways to answer "may this practitioner view this patient?" from the same tables.
 
-All answer the whole rule (a live member here, and owner, viewer by a live share, or colleague by a live standing
-share). Cedar and Casbin have no facts of their own: what they need for a question is read first, by three small
-queries on the same indexes, as an application has to.
+All answer the whole rule: a live member of the patient's clinic may view the patient as owner, as viewer by a live
+share, or as colleague by a live standing share. Cedar and Casbin have no facts of their own. As in an application,
+three small queries on the same indexes read the facts of a question first.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _LIVE = "{0}.started_at <= {1} AND {1} < {0}.ended_at"
 
 
 def _rule(who: str, patient: str, now: str) -> str:
-    """Write the rule by hand: the body of an EXISTS over what binds `who` and `patient`."""
+    """Return the rule as the body of an EXISTS, from the SQL for practitioner, patient and instant."""
 
     def live(alias: str) -> str:
         return _LIVE.format(alias, now)
@@ -52,7 +52,7 @@ def _rule(who: str, patient: str, now: str) -> str:
 
 
 def by_hand(database: Database) -> Ask:
-    """One parametrised query, through the driver alone."""
+    """Ask one parametrised query through the driver alone."""
     connection = database.connection()
     if database.dialect == "sqlite":
         sql = f"SELECT EXISTS (SELECT 1 FROM {_rule(':who', ':patient', ':now')})"
@@ -64,7 +64,7 @@ def by_hand(database: Database) -> Ask:
 
 
 def batch_by_hand(database: Database) -> Callable[[list[tuple[str, str]]], list[bool]]:
-    """One query over `json_each` for many questions."""
+    """Ask many questions in one query over `json_each`."""
     connection = database.connection()
     sql = f"""SELECT q.key FROM json_each(:pairs) q
         WHERE EXISTS (SELECT 1 FROM {_rule("q.value ->> 0", "q.value ->> 1", ":now")})"""
@@ -78,10 +78,10 @@ def batch_by_hand(database: Database) -> Callable[[list[tuple[str, str]]], list[
     return ask
 
 
-def _ways(now: str) -> tuple[str, str]:
-    """Write the rule by hand for a list: one SELECT for a grant of one's own, one for a standing share.
+def _derivations(now: str) -> tuple[str, str]:
+    """Return the rule in SQL for lists: a SELECT for grants of one's own, a SELECT for standing shares.
 
-    Of `s`, the subject's side, and `p`; to be narrowed by a condition on either.
+    A caller appends a condition on the practitioner or on the patient `p`.
     """
     live = {alias: _LIVE.format(alias, now) for alias in "pmlgosn"}
     here = f"""m.role IN ('member', 'manager') AND {live["m"]} AND {live["p"]}
@@ -100,8 +100,8 @@ def _ways(now: str) -> tuple[str, str]:
 
 
 def list_by_hand(database: Database) -> Callable[[str], list[str]]:
-    """All patients of a practitioner, in order."""
-    own, standing = _ways(":now")
+    """List all patients of a practitioner, in order."""
+    own, standing = _derivations(":now")
     sql = f"""SELECT patient FROM ({own} AND g.practitioner_id = :who UNION {standing} AND s.colleague_id = :who)
         ORDER BY patient"""
     connection = database.connection()
@@ -109,28 +109,28 @@ def list_by_hand(database: Database) -> Callable[[str], list[str]]:
 
 
 def who_by_hand(database: Database) -> Callable[[str], list[str]]:
-    """All practitioners who may view a patient, in order."""
-    own, standing = _ways(":now")
+    """List all practitioners who may view a patient, in order."""
+    own, standing = _derivations(":now")
     sql = f"""SELECT who FROM ({own} AND p.id = :patient UNION {standing} AND p.id = :patient) ORDER BY who"""
     connection = database.connection()
     return lambda patient: [row[0] for row in connection.execute(sql, {"patient": patient, "now": MICROS})]
 
 
 def matrix_by_hand(database: Database) -> Callable[[], list[tuple[str, str]]]:
-    """Every permitted pair, in order."""
-    own, standing = _ways(":now")
+    """List every permitted pair, in order."""
+    own, standing = _derivations(":now")
     sql = f"SELECT who, patient FROM ({own} UNION {standing}) ORDER BY who, patient"
     connection = database.connection()
     return lambda: connection.execute(sql, {"now": MICROS}).fetchall()
 
 
 def caregrant(pdp: PDP) -> Ask:
-    """Return the public function."""
+    """Ask Caregrant's own `PDP.evaluate`."""
     return lambda who, patient: pdp.evaluate(("practitioner", who), "view", ("patient", patient)).allowed
 
 
 def plain_oso(database: Database) -> Ask:
-    """`Oso.is_allowed` with the same policy files, over the Peewee models."""
+    """Ask `Oso.is_allowed` with the same policy files, over the Peewee models."""
     database.bind(list(FACTS))
     setattr(Practitioner, "rules", [f"R{number}" for number in range(1, 10)])  # noqa: B010 - a field of the policy's
     oso = Oso()
@@ -150,7 +150,7 @@ def plain_oso(database: Database) -> Ask:
 
 
 def _facts(database: Database) -> Callable[[str, str], dict[str, Any]]:
-    """Return what an engine without a database needs for one question."""
+    """Return a function that reads the facts of one question, for an engine without a database."""
     connection = database.connection()
     live = {alias: _LIVE.format(alias, ":now") for alias in "pmlgsn"}
     practises = f"""SELECT m.subscription_id FROM membership m WHERE m.practitioner_id = :who
@@ -164,15 +164,15 @@ def _facts(database: Database) -> Callable[[str, str], dict[str, Any]]:
         WHERE s.colleague_id = :who AND {live["s"]}"""
 
     def read(who: str, patient: str) -> dict[str, Any]:
-        asked = {"who": who, "patient": patient, "now": MICROS}
-        held = connection.execute(holders, asked).fetchall()
-        subscription = held[0][0] if held else ""
+        arguments = {"who": who, "patient": patient, "now": MICROS}
+        grants = connection.execute(holders, arguments).fetchall()
+        subscription = grants[0][0] if grants else ""
         return {
-            "practises": [one for (one,) in connection.execute(practises, asked)],
-            "shared": [owner for owner, where in connection.execute(shared, asked) if where == subscription],
+            "practises": [clinic for (clinic,) in connection.execute(practises, arguments)],
+            "shared": [owner for owner, where in connection.execute(shared, arguments) if where == subscription],
             "subscription": subscription,
-            "owners": [one for _, one, role in held if role == "owner"],
-            "viewers": [one for _, one, role in held if role == "viewer"],
+            "owners": [owner for _, owner, role in grants if role == "owner"],
+            "viewers": [viewer for _, viewer, role in grants if role == "viewer"],
         }
 
     return read
@@ -185,7 +185,7 @@ _CEDAR = """permit (principal, action == Action::"view", resource) when {
 
 
 def cedar(database: Database) -> Ask | None:
-    """Cedar through cedarpy: its policy set parsed once, its entities made from what was read."""
+    """Ask Cedar through cedarpy: the policies are parsed once, the entities are made from the facts of a question."""
     try:
         import cedarpy  # noqa: PLC0415
     except ImportError:
@@ -200,15 +200,15 @@ def cedar(database: Database) -> Ask | None:
         entities = [
             {
                 "uid": {"type": "Practitioner", "id": who},
-                "attrs": {"shared": [person(one) for one in facts["shared"]]},
-                "parents": [{"type": "Subscription", "id": one} for one in facts["practises"]],
+                "attrs": {"shared": [person(owner) for owner in facts["shared"]]},
+                "parents": [{"type": "Subscription", "id": clinic} for clinic in facts["practises"]],
             },
             {
                 "uid": {"type": "Patient", "id": patient},
                 "attrs": {
                     "subscription": {"__entity": {"type": "Subscription", "id": facts["subscription"]}},
-                    "owners": [person(one) for one in facts["owners"]],
-                    "holders": [person(one) for one in (*facts["owners"], *facts["viewers"])],
+                    "owners": [person(owner) for owner in facts["owners"]],
+                    "holders": [person(holder) for holder in (*facts["owners"], *facts["viewers"])],
                 },
                 "parents": [],
             },
@@ -243,7 +243,7 @@ class _Subject:
         self.id, self.practises, self._shared = name, facts["practises"], facts["shared"]
 
     def shares(self, owners: list[str]) -> bool:
-        return any(one in owners for one in self._shared)
+        return any(owner in owners for owner in self._shared)
 
 
 class _Object:
@@ -252,7 +252,7 @@ class _Object:
 
 
 def casbin(database: Database) -> Ask | None:
-    """Casbin through pycasbin: a matcher over objects made from what was read."""
+    """Ask Casbin through pycasbin: a matcher over objects that are made from the facts of a question."""
     try:
         import casbin as pycasbin  # noqa: PLC0415
     except ImportError:

@@ -22,7 +22,7 @@ _SHARE = ("owner", "colleague", "subscription", "content", "given_by", "reason",
 
 @dataclass(frozen=True)
 class World:
-    """Who works where, and who owns and sees which patient: what questions are made from."""
+    """The facts that questions are made from: colleagues of each clinic, owners, viewers, standing shares."""
 
     practitioners: list[str]
     colleagues: list[list[str]]
@@ -54,9 +54,10 @@ def fill(database: Database, patients: int, seed: int) -> World:
             grants.append((f"p-{number}", viewer, "viewer", "share", owner, "", "", "", _LONG_AGO, until))
     shares = [_two(dice, dice.choice(colleagues)) for _ in range(people // 20)]
     with database.atomic():
-        insert_rows(database, Subscription, ("id", "name"), [(one, one.title()) for one in subscriptions])
+        insert_rows(database, Subscription, ("id", "name"), [(name, name.title()) for name in subscriptions])
         ends = [
-            (one, _LONG_AGO, _YESTERDAY if at in lapsed else FOREVER_MICROS) for at, one in enumerate(subscriptions)
+            (subscription, _LONG_AGO, _YESTERDAY if clinic in lapsed else FOREVER_MICROS)
+            for clinic, subscription in enumerate(subscriptions)
         ]
         insert_rows(database, Licence, ("subscription", *_SPAN), list(ends))
         insert_rows(database, Practitioner, ("id", "login", "name"), [(n, f"{n}@clinic.example", n) for n in names])
@@ -105,24 +106,24 @@ def _two(dice: random.Random, here: list[str]) -> tuple[str, str]:
 
 
 def questions(world: World, count: int, seed: int) -> list[tuple[str, str]]:
-    """Pairs of practitioner and patient: owners, viewers, colleagues by a standing share, colleagues, anybody."""
+    """Return pairs of practitioner and patient: owners, viewers, receivers of standing shares, colleagues, anybody."""
     dice = random.Random(seed)
     patients, clinics = len(world.owners), len(world.colleagues)
     owned: dict[str, list[int]] = {}
     for number, owner in enumerate(world.owners):
         owned.setdefault(owner, []).append(number)
-    asked = []
+    pairs = []
     for at in range(count):
         number = dice.randrange(patients)
         if at % 5 == 0:
-            asked.append((world.owners[number], f"p-{number}"))
+            pairs.append((world.owners[number], f"p-{number}"))
         elif at % 5 == 1:
-            asked.append(dice.choice(world.viewers))
+            pairs.append(dice.choice(world.viewers))
         elif at % 5 == 2 and world.shares:
             owner, colleague = dice.choice(world.shares)
-            asked.append((colleague, f"p-{dice.choice(owned.get(owner, [number]))}"))
+            pairs.append((colleague, f"p-{dice.choice(owned.get(owner, [number]))}"))
         elif at % 5 == 3:
-            asked.append((dice.choice(world.colleagues[number % clinics]), f"p-{number}"))
+            pairs.append((dice.choice(world.colleagues[number % clinics]), f"p-{number}"))
         else:
-            asked.append((dice.choice(world.practitioners), f"p-{number}"))
-    return asked
+            pairs.append((dice.choice(world.practitioners), f"p-{number}"))
+    return pairs

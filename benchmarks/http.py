@@ -3,7 +3,7 @@
     python -m benchmarks.http [--patients 100000] [--seconds 3] [--rounds 5]
 
 A server process on SQLite, two clients that keep their connections; both sides take turns, the median counts. Pages are
-those of `receive`, which permits a member every patient of their clinic, one page after the other.
+those of `receive`: it permits a member every patient of their clinic, so that there are many pages.
 """
 
 import argparse
@@ -27,7 +27,7 @@ BATCH, PAGE, CLIENTS = 100, 50, 2
 
 
 class Service:
-    """A server with so many patients, and a key to ask it."""
+    """A server on seeded facts, with a client's key."""
 
     def __init__(self, port: int, key: str, world: data.World) -> None:
         self.port, self.world = port, world
@@ -36,12 +36,12 @@ class Service:
     def post(self, connection: http.client.HTTPConnection, path: str, body: Any) -> Any:
         connection.request("POST", f"/access/v1/{path}", json.dumps(body), self._headers)
         response = connection.getresponse()
-        told = json.loads(response.read())
-        assert response.status == 200, told
-        return told
+        content = json.loads(response.read())
+        assert response.status == 200, content
+        return content
 
     def items(self, count: int, seed: int) -> list[Any]:
-        """Questions of two actions about two types."""
+        """Return questions of two actions about two types."""
         made = []
         for at, (who, which) in enumerate(data.questions(self.world, count, seed)):
             resource = ("patient", which) if at % 5 else ("subscription", f"clinic-{at % 7}")
@@ -56,7 +56,7 @@ class Service:
         return made
 
     def rate(self, seconds: float, size: int) -> float:
-        """Decisions a second, singly (1) or in batches."""
+        """Return the decisions in a second, singly (size 1) or in batches."""
 
         def ask(seed: int) -> int:
             connection, items, done = http.client.HTTPConnection("127.0.0.1", self.port), self.items(2000, seed), 0
@@ -78,17 +78,17 @@ class Service:
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
         took: list[list[float]] = [[], [], []]
         for who, _ in data.questions(self.world, walks, seed):
-            asked = {"subject": {"type": "practitioner", "id": who}, "action": {"name": "receive"}}
+            question = {"subject": {"type": "practitioner", "id": who}, "action": {"name": "receive"}}
             token = ""
             for pages in took:
                 page = {"limit": PAGE, "token": token}
                 began = time.perf_counter()
-                told = self.post(
-                    connection, "search/resource", {**asked, "resource": {"type": "patient"}, "page": page}
+                answer = self.post(
+                    connection, "search/resource", {**question, "resource": {"type": "patient"}, "page": page}
                 )
-                if len(told["results"]) == PAGE:
+                if len(answer["results"]) == PAGE:
                     pages.append(time.perf_counter() - began)
-                token = told["page"]["next_token"]
+                token = answer["page"]["next_token"]
                 if not token:
                     break
         return [statistics.median(pages) for pages in took]
@@ -116,16 +116,16 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     rounds = []
-    with served(given.patients) as service:
-        for _ in range(given.rounds):
-            rounds.append((service.rate(given.seconds, 1), service.rate(given.seconds, BATCH)))
+    with served(arguments.patients) as service:
+        for _ in range(arguments.rounds):
+            rounds.append((service.rate(arguments.seconds, 1), service.rate(arguments.seconds, BATCH)))
     single, batch = (statistics.median(side) for side in zip(*rounds, strict=True))
-    ratio = statistics.median(many / one for one, many in rounds)
+    ratio = statistics.median(in_batches / singly for singly, in_batches in rounds)
     print(f"evaluation {single:.0f}/s, evaluations of {BATCH} {batch:.0f} decisions/s, ratio {ratio:.1f}")
-    with served(given.patients // 10) as small, served(given.patients * 10) as large:
-        walks = [(small.page(60, turn), large.page(60, turn)) for turn in range(given.rounds)]
+    with served(arguments.patients // 10) as small, served(arguments.patients * 10) as large:
+        walks = [(small.page(60, turn), large.page(60, turn)) for turn in range(arguments.rounds)]
     for number in range(3):
         less, more = (statistics.median(side[number] for side in sides) for sides in zip(*walks, strict=True))
         print(f"page {number + 1} of {PAGE}: {less * 1000:.2f} ms, ten times ten as many {more * 1000:.2f} ms")

@@ -1,4 +1,4 @@
-"""What is measured: each measure compares answers first, then times both sides in turn, round after round.
+"""The measures: each compares the answers of both sides, then times the sides in turn, round after round.
 
 A round gives one ratio; the median of the ratios is reported, so that a noisy moment touches both sides or neither.
 """
@@ -29,7 +29,7 @@ Run = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table; `ratio` is Caregrant's speed over the other's, `target` the least that will do."""
+    """One line of the table; `ratio` is Caregrant's speed over the other's, `target` the least ratio that is enough."""
 
     what: str
     ours: str
@@ -41,7 +41,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Bench:
-    """A filled database with the PDP on it, and what the questions are made from."""
+    """A filled database with a PDP on it, and the facts that questions are made from."""
 
     pdp: PDP
     world: World
@@ -83,7 +83,7 @@ def _race(rounds: int, ours: Run, theirs: Run) -> tuple[float, float, float]:
     return statistics.median(mine), statistics.median(other), statistics.median(b / a for a, b in timed)
 
 
-def _asked(ask: contestants.Ask, pairs: Sequence[tuple[str, str]]) -> Run:
+def _prepare_run(ask: contestants.Ask, pairs: Sequence[tuple[str, str]]) -> Run:
     return lambda: [ask(who, patient) for who, patient in pairs]
 
 
@@ -98,14 +98,14 @@ def _spent(seconds: float, count: int = 1) -> str:
 
 def _against(bench: Bench, name: str, ask: contestants.Ask, count: int, target: float) -> Result:
     pairs = bench.pairs(count)
-    ours, theirs = _asked(contestants.caregrant(bench.pdp), pairs), _asked(ask, pairs)
+    ours, theirs = _prepare_run(contestants.caregrant(bench.pdp), pairs), _prepare_run(ask, pairs)
     _agree(name, ours(), theirs())
     mine, other, ratio = _race(bench.rounds, ours, theirs)
     return Result("evaluate", _rate(mine, count), name, _rate(other, count), ratio, target)
 
 
 def evaluate(bench: Bench) -> Iterator[Result]:
-    """Single decisions, against everybody."""
+    """Measure single decisions beside every contestant."""
     database = bench.pdp.database
     yield _against(bench, "a query by hand", contestants.by_hand(database), 5000, 1 / 3)
     yield _against(bench, "Oso over Peewee objects", contestants.plain_oso(database), 40, 30)
@@ -115,17 +115,21 @@ def evaluate(bench: Bench) -> Iterator[Result]:
 
 
 def evaluate_many(bench: Bench) -> Iterator[Result]:
-    """Decisions in batches of a hundred."""
+    """Measure decisions in batches of a hundred."""
     pairs = bench.pairs(5000)
-    asked = [(("practitioner", who), "view", ("patient", patient)) for who, patient in pairs]
+    questions = [(("practitioner", who), "view", ("patient", patient)) for who, patient in pairs]
     by_hand = contestants.batch_by_hand(bench.pdp.database)
     batches = range(0, len(pairs), 100)
 
     def ours() -> list[bool]:
-        return [one.allowed for begin in batches for one in bench.pdp.evaluate_many(asked[begin : begin + 100])]
+        return [
+            decision.allowed
+            for begin in batches
+            for decision in bench.pdp.evaluate_many(questions[begin : begin + 100])
+        ]
 
     def theirs() -> list[bool]:
-        return [one for begin in batches for one in by_hand(pairs[begin : begin + 100])]
+        return [allowed for begin in batches for allowed in by_hand(pairs[begin : begin + 100])]
 
     _agree("the batch by hand", ours(), theirs())
     mine, other, ratio = _race(bench.rounds, ours, theirs)
@@ -135,7 +139,7 @@ def evaluate_many(bench: Bench) -> Iterator[Result]:
 
 
 def search(bench: Bench) -> Iterator[Result]:
-    """Which patients, and who."""
+    """Measure searches: the patients of a practitioner, and the practitioners of a patient."""
     pdp, pairs = bench.pdp, bench.pairs(1000)
     list_by_hand, who_by_hand = contestants.list_by_hand(pdp.database), contestants.who_by_hand(pdp.database)
     kinds: list[tuple[str, Run, Run]] = [
@@ -157,11 +161,11 @@ def search(bench: Bench) -> Iterator[Result]:
 
 
 def matrix(bench: Bench) -> Iterator[Result]:
-    """Every permitted pair."""
+    """Measure the access matrix: every permitted pair."""
     by_hand = contestants.matrix_by_hand(bench.pdp.database)
 
     def ours() -> list[tuple[str, str]]:
-        return [(held.subject, held.resource) for held in bench.pdp.matrix("practitioner", "view", "patient")]
+        return [(entry.subject, entry.resource) for entry in bench.pdp.matrix("practitioner", "view", "patient")]
 
     count = len(ours())
     _agree("the matrix by hand", ours(), by_hand())
@@ -172,7 +176,7 @@ def matrix(bench: Bench) -> Iterator[Result]:
 def growth(small: Bench, large: Bench) -> Iterator[Result]:
     """Compare the same evaluation over a hundred times as many facts."""
     sizes = [len(bench.world.owners) for bench in (large, small)]
-    ours, theirs = (_asked(contestants.caregrant(bench.pdp), bench.pairs(5000)) for bench in (large, small))
+    ours, theirs = (_prepare_run(contestants.caregrant(bench.pdp), bench.pairs(5000)) for bench in (large, small))
     mine, other, ratio = _race(small.rounds, ours, theirs)
     yield Result(
         f"evaluate, {sizes[0]:,} patients",
@@ -185,27 +189,27 @@ def growth(small: Bench, large: Bench) -> Iterator[Result]:
 
 
 QUIET = 111_000
-"""Queries by hand a second of the quiet machine for which the target of the import was set."""
+"""How many queries by hand the quiet machine answers in a second for which the import's target was set."""
 
 
 def importing(bench: Bench, folder: Path) -> Iterator[Result]:
     """Measure the lines of an import: half patients, half shares.
 
-    The target of 20,000 lines a second is for a quiet machine. It is taken as many times lower as a query by hand is
-    slower here, in the same round.
+    The target of 20,000 lines a second is for a quiet machine. If a query by hand is slower here than there, the target
+    is lower in the same proportion. Both are measured in the same round.
     """
     lines = [orjson.dumps({"subscription": {"id": "clinic", "name": "Clinic"}})]
     for name in ("alice", "bob"):
         lines.append(orjson.dumps({"practitioner": {"id": name, "login": f"{name}@clinic.example", "name": name}}))
         lines.append(orjson.dumps({"membership": {"practitioner": name, "subscription": "clinic", "role": "member"}}))
     for number in range(len(bench.world.owners) // 4):
-        told = {"id": f"p-{number}", "subscription": "clinic", "name": f"Patient {number}", "owner": "alice"}
-        lines.append(orjson.dumps({"patient": told}))
+        patient = {"id": f"p-{number}", "subscription": "clinic", "name": f"Patient {number}", "owner": "alice"}
+        lines.append(orjson.dumps({"patient": patient}))
         lines.append(orjson.dumps({"grant": {"patient": f"p-{number}", "practitioner": "bob", "role": "viewer"}}))
     text = b"\n".join(lines) + b"\n"
     types, by_hand = (
         load(shipped_folder("policies")).types,
-        _asked(contestants.by_hand(bench.pdp.database), bench.pairs(5000)),
+        _prepare_run(contestants.by_hand(bench.pdp.database), bench.pairs(5000)),
     )
     by_hand()
     rates = []
@@ -217,7 +221,7 @@ def importing(bench: Bench, folder: Path) -> Iterator[Result]:
         close_all(database)
         rates.append((len(lines) / spent, 20_000 * hand / QUIET))
     ours, target = (statistics.median(side) for side in zip(*rates, strict=True))
-    ratio = statistics.median(one / other for one, other in rates)
+    ratio = statistics.median(rate / needed for rate, needed in rates)
     yield Result("import", f"{ours:,.0f} lines/s", "20,000, as slow as by hand", f"{target:,.0f} lines/s", ratio, 1)
 
 
@@ -233,7 +237,7 @@ finally:
 
 
 def start(url: str, rounds: int) -> Iterator[Result]:
-    """`caregrant check`, from nothing to an answer, beside the same Python doing nothing."""
+    """Measure `caregrant check`, from start to exit, beside a Python that only imports its libraries."""
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
@@ -249,6 +253,6 @@ def start(url: str, rounds: int) -> Iterator[Result]:
 
 
 def evaluate_on_postgresql(bench: Bench) -> Iterator[Result]:
-    """Single decisions through the same driver."""
+    """Measure single decisions beside a query through the same driver."""
     made = _against(bench, "a query by hand (psycopg)", contestants.by_hand(bench.pdp.database), 2000, 1 / 2)
     yield Result("evaluate on PostgreSQL", made.ours, made.against, made.theirs, made.ratio, made.target)

@@ -1,4 +1,4 @@
-"""Operations over HTTP beside bare transactions with the same row writes; and how long each refusal takes.
+"""Operations over HTTP beside bare transactions that write the same rows; and how long each refusal takes.
 
 The server is the real one. Both sides have as many callers at once, each a thread, and fresh patients in each round.
 """
@@ -37,14 +37,14 @@ from benchmarks.measures import Result
 from tests.support.server import free_port, serving
 
 _CALLERS = (4, 16)
-"""At once; sixteen are those of the tests of races."""
+"""How many callers act at once; the tests of races have sixteen."""
 _BEGAN = datetime.now(UTC) - timedelta(days=30)
 _PEOPLE = {"alice": "north", "bob": "north", "carol": "north", "frank": "city", "lara": "lapsed", "erin": "north"}
 Do = Callable[[str], None]
 
 
 class Service:
-    """A server on a filled database; `share`, `transfer` and `refused` over HTTP, each thread on its own connection."""
+    """A server on a filled database, asked over HTTP; each thread has its own connection."""
 
     def __init__(self, url: str, patients: int) -> None:
         self.database = connect(url)
@@ -59,14 +59,14 @@ class Service:
         }
         self.port, self._own = free_port(), threading.local()
 
-    def post(self, path: str, body: Any, status: int) -> None:
+    def post(self, path: str, arguments: Any, status: int) -> None:
         if not hasattr(self._own, "connection"):
             self._own.connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        self._own.connection.request("POST", path, orjson.dumps(body), self.headers)
+        self._own.connection.request("POST", path, orjson.dumps(arguments), self.headers)
         answer = self._own.connection.getresponse()
-        said = answer.read()
+        body = answer.read()
         if answer.status != status:
-            raise SystemExit(f"{path}: {answer.status} {said.decode()}")
+            raise SystemExit(f"{path}: {answer.status} {body.decode()}")
 
     def share(self, patient: str) -> None:
         self.post(f"/v1/patients/{patient}/shares", {"colleague": "bob@x.example"}, 201)
@@ -83,20 +83,20 @@ def _fill(database: Database, patients: int) -> None:
     ended = (to_micros(_BEGAN), to_micros(_BEGAN) + 1)
     clinics = ("north", "city", "lapsed")
     with database.atomic():
-        insert_rows(database, Subscription, ("id", "name"), [(one, one) for one in clinics])
-        lives = [(one, *(ended if one == "lapsed" else life)) for one in clinics]
+        insert_rows(database, Subscription, ("id", "name"), [(clinic, clinic) for clinic in clinics])
+        lives = [(clinic, *(ended if clinic == "lapsed" else life)) for clinic in clinics]
         insert_rows(database, Licence, ("subscription", "started_at", "ended_at"), lives)
         insert_rows(
-            database, Practitioner, ("id", "login", "name"), [(one, f"{one}@x.example", one) for one in _PEOPLE]
+            database, Practitioner, ("id", "login", "name"), [(who, f"{who}@x.example", who) for who in _PEOPLE]
         )
         works = [(who, where, "member", *(ended if who == "erin" else life)) for who, where in _PEOPLE.items()]
         insert_rows(
             database, Membership, ("practitioner", "subscription", "role", "started_at", "ended_at"), list(works)
         )
-        names = [f"p-{number}" for number in range(patients)]
-        rows: list[tuple[Any, ...]] = [(one, "north", "Pat", *life) for one in names]
+        ids = [f"p-{number}" for number in range(patients)]
+        rows: list[tuple[Any, ...]] = [(patient, "north", "Pat", *life) for patient in ids]
         insert_rows(database, Patient, ("id", "subscription", "name", "started_at", "ended_at"), rows)
-        rows = [(one, "alice", "owner", "created", "alice", "", "", "", *life) for one in names]
+        rows = [(patient, "alice", "owner", "created", "alice", "", "", "", *life) for patient in ids]
         insert_rows(database, Grant, _GRANT, rows)
 
 
@@ -120,21 +120,21 @@ _EVENT = ("at", "kind", "subscription", "patient", "actor", "client", "request_i
 
 
 def _bare(database: Database, patient: str, action: str, colleague: str) -> None:
-    """Write the rows of one share or transfer, in a transaction of their own, and nothing else: no question, no hash.
+    """Write the rows of one share or transfer in a transaction of their own, without a question or a hash.
 
-    The row of the tree is one for all, as it is for the operations: who writes it keeps others waiting.
+    As for the operations, all share one row of the tree: while a transaction writes it, the others wait.
     """
     now, hold = to_micros(datetime.now(UTC)), " FOR UPDATE" if database.dialect == "postgresql" else ""
     role, origin = ("viewer", "share") if action == "share" else ("owner", "transfer")
     with database.atomic():
         lock = f"SELECT id FROM patient WHERE id = {database.param}{hold}"
         database.execute_sql(lock, (patient,)).fetchone()
-        asked = (None, "v" * 64, "alice", "127.0.0.1", "", None, "north", "member")
-        told = [
-            (now, now, 1, "r" * 32, "practitioner", who, what, "patient", patient, True, "permitted", "R3", 1, *asked)
+        context = (None, "v" * 64, "alice", "127.0.0.1", "", None, "north", "member")
+        decisions = [
+            (now, now, 1, "r" * 32, "practitioner", who, what, "patient", patient, True, "permitted", "R3", 1, *context)
             for who, what in (("alice", action), (colleague, "receive"))
         ]
-        insert_rows(database, RecordedDecision, _DECISION, list(told))
+        insert_rows(database, RecordedDecision, _DECISION, list(decisions))
         body = {"grant": "1", "before": None, "after": {"practitioner": colleague, "role": role, "patient": patient}}
         if action == "transfer":
             ended = Grant.update(ended_at=now, ended_by="alice", end_cause="transfer")
@@ -156,7 +156,7 @@ def _bare(database: Database, patient: str, action: str, colleague: str) -> None
 
 
 class Callers:
-    """So many at once, each a thread with connections of its own, used round after round."""
+    """Callers at once: threads with connections of their own, which stay from round to round."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -164,16 +164,16 @@ class Callers:
         self._all_there = threading.Barrier(count)
 
     def each(self, do: Callable[[int], object]) -> None:
-        """Do this once in each thread, with its number."""
+        """Call a function once in each thread, in all at the same moment, with the thread's number."""
 
-        def idempotency_key(at: int) -> None:
+        def call_with_all(at: int) -> None:
             self._all_there.wait()
             do(at)
 
-        list(self._pool.map(idempotency_key, range(self.count)))
+        list(self._pool.map(call_with_all, range(self.count)))
 
     def spend(self, do: Do, patients: list[str]) -> float:
-        """Seconds for all of them."""
+        """Return the seconds that all patients take together."""
 
         def some(at: int) -> None:
             for patient in patients[at :: self.count]:
@@ -189,7 +189,7 @@ class Callers:
 
 
 def writes(url: str, name: str, rounds: int, count: int) -> Iterator[Result]:
-    """Shares and transfers a second, by some callers and by many, and the time of each refusal."""
+    """Measure shares and transfers a second, with few callers and with many, and the time of each refusal."""
     service = Service(url, 2 * len(_CALLERS) * (rounds + 1) * count + 1)
     fresh = (f"p-{number}" for number in itertools.count(1))
     with serving("serve", "--database", url, port=service.port):
@@ -207,7 +207,7 @@ def writes(url: str, name: str, rounds: int, count: int) -> Iterator[Result]:
 def _rounds(
     service: Service, callers: Callers, action: str, colleague: str, rounds: list[list[str]]
 ) -> list[tuple[float, float]]:
-    """Return the seconds of each round over HTTP and bare, half of its patients each."""
+    """Return the seconds of each round over HTTP and as bare transactions; each side gets half of the patients."""
     over_http: Do = getattr(service, action)
 
     def bare(patient: str) -> None:
@@ -223,7 +223,7 @@ def _result(what: str, timed: list[tuple[float, float]], count: int) -> Result:
 
 
 def _refusals(service: Service, name: str, count: int) -> Iterator[Result]:
-    """Time an unknown recipient beside every other kind that is refused: nobody can tell them apart by the time."""
+    """Time the refusal of an unknown colleague beside the other refusals: the time must not tell which it was."""
     kinds = ("unknown", "frank", "lara", "erin")
     spent: dict[str, list[float]] = {kind: [] for kind in kinds}
     for turn in range(count):
@@ -232,13 +232,13 @@ def _refusals(service: Service, name: str, count: int) -> Iterator[Result]:
             service.refused(kind)
             spent[kind].append(time.perf_counter() - began)
     unknown = statistics.median(spent["unknown"])
-    for kind, told in (("frank", "another clinic's"), ("lara", "of a lapsed clinic"), ("erin", "a leaver")):
+    for kind, colleague in (("frank", "another clinic's"), ("lara", "of a lapsed clinic"), ("erin", "a leaver")):
         other = statistics.median(spent[kind])
         ratio = min(unknown, other) / max(unknown, other)
         yield Result(
             f"refusal of an unknown colleague, {name}",
             f"{unknown * 1e3:.2f} ms",
-            told,
+            colleague,
             f"{other * 1e3:.2f} ms",
             ratio,
             0.9,

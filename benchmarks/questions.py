@@ -1,9 +1,9 @@
 """`python -m benchmarks.questions`: each question of the audit at scale, its time and its peak memory.
 
-A clinic's worth of years is generated straight into the tables (no operation could do so in reasonable time): patients,
-grants, memberships, and decisions in the proportions of `benchmarks.data`; the same decisions as Parquet. Each question
-is asked in a process of its own, so that its peak memory is its own. `--postgresql` asks a PostgreSQL that holds the
-same rows, instead of the Parquet files.
+The years of a platform are written straight into the tables, because operations would take too long: patients, grants,
+memberships, and decisions in the proportions of `benchmarks.data`; the same decisions as Parquet. Each question is
+asked in a process of its own, so that its peak memory is its own. `--postgresql` asks a PostgreSQL with the same rows
+instead of the Parquet files.
 """
 
 import json
@@ -48,7 +48,7 @@ _TABLES = ("subscription", "licence", "practitioner", "membership", "patient", "
 
 
 def prepare(folder: Path, decisions: int, grants: int) -> str:
-    """Make a database with so many decisions and grants, and the decisions as Parquet; return its URL."""
+    """Make a database with decisions and grants, and the decisions as Parquet; return the database's URL."""
     url = f"sqlite:///{folder}/scale.db"
     database = connect(url)
     assert isinstance(database, SqliteDatabase)
@@ -76,7 +76,7 @@ def prepare(folder: Path, decisions: int, grants: int) -> str:
 
 
 def _past_shares(database: SqliteDatabase, colleagues: list[list[str]], patients: int, grants: int) -> None:
-    """Shares that began and ended in the past, until there are as many grants as wanted."""
+    """Insert shares that began and ended in the past, until there are as many grants as wanted."""
     dice = random.Random(2)
     have = Grant.select().count(database)
     begin = to_micros(NOW - timedelta(days=365 * _YEARS - 200))
@@ -136,10 +136,10 @@ def _postgresql(folder: Path) -> Iterator[str]:
         with database.atomic():
             database.execute_sql("SET LOCAL session_replication_role = replica")
             for table in (*_TABLES, "decision"):
-                found = source.execute(f'SELECT * FROM "{table}"')
-                columns = ", ".join(f'"{one[0]}"' for one in found.description)
+                rows = source.execute(f'SELECT * FROM "{table}"')
+                columns = ", ".join(f'"{column[0]}"' for column in rows.description)
                 with database.cursor().copy(f'COPY "{table}" ({columns}) FROM STDIN') as copy:
-                    for row in found:
+                    for row in rows:
                         copy.write_row(row)
         source.close()
         for table in ("client", "decision"):
@@ -156,13 +156,13 @@ def _parquet(folder: Path) -> None:
 
     from authz.audit.export.parquet import SCHEMA  # noqa: PLC0415 - needs pyarrow
 
-    names = [f'"{one}"' if one != "client" else "client_id" for one in SCHEMA.names]
+    names = [f'"{name}"' if name != "client" else "client_id" for name in SCHEMA.names]
     connection = sqlite3.connect(folder / "scale.db")
     cursor = connection.execute(f"SELECT {', '.join(names)} FROM decision ORDER BY id")
     number = 0
     while rows := cursor.fetchmany(1_000_000):
         columns = [
-            pa.array([bool(one) for one in column] if field.name == "allowed" else column, field.type)
+            pa.array([bool(value) for value in column] if field.name == "allowed" else column, field.type)
             for field, column in zip(SCHEMA, zip(*rows, strict=True), strict=True)
         ]
         into = folder / f"parquet/part={number}"
@@ -179,7 +179,7 @@ def _parquet(folder: Path) -> None:
     "--folder", type=click.Path(path_type=Path), help="Keep the database here, and use the one that is there."
 )
 @click.option("--postgresql", is_flag=True, help="Ask a PostgreSQL, too, and not Parquet files.")
-@click.option("--one", hidden=True, nargs=2, help="Ask this question of this database, in this process.")
+@click.option("--question", hidden=True, nargs=2, help="Ask this question of this database, in this process.")
 @click.option("--parquet", hidden=True, default="")
 @click.option("--write", is_flag=True, help="Write the table into benchmarks/README.md.")
 def main(
@@ -187,13 +187,13 @@ def main(
     grants: int,
     folder: Path | None,
     postgresql: bool,
-    one: tuple[str, str] | None,
+    question: tuple[str, str] | None,
     parquet: str,
     write: bool,
 ) -> None:
-    """Ask every question, and print the table; exit 1 when one takes more than 1.5 GB."""
-    if one is not None:
-        _ask(*one, parquet)
+    """Ask every question, and print the table; exit 1 if a question takes more than 1.5 GB."""
+    if question is not None:
+        _ask(*question, parquet)
         return
     with tempfile.TemporaryDirectory(prefix="caregrant-scale-") as made:
         here = folder or Path(made)
@@ -205,9 +205,9 @@ def main(
         sized = _sized(here, decisions, grants)
         if postgresql:
             with _postgresql(here) as url:
-                lines, worst = _asked(here, sized, "PostgreSQL", url)
+                lines, worst = _ask_all(here, sized, "PostgreSQL", url)
         else:
-            lines, worst = _asked(here, sized, "Parquet (DuckDB)")
+            lines, worst = _ask_all(here, sized, "Parquet (DuckDB)")
     if write:
         before, rest = _README.read_text().split(_MARKS[0])
         _README.write_text(before + _MARKS[0] + "\n".join(lines) + "\n" + _MARKS[1] + rest.split(_MARKS[1])[1])
@@ -225,54 +225,54 @@ def _sized(folder: Path, decisions: int, grants: int) -> str:
     )
 
 
-def _asked(folder: Path, sized: str, beside: str, url: str = "") -> tuple[list[str], int]:
+def _ask_all(folder: Path, sized: str, other: str, url: str = "") -> tuple[list[str], int]:
     """Return the table, line by line as it is printed, and the most memory that a question took.
 
     Beside SQLite stands the database at `url`, or the Parquet files for the questions that read decisions.
     """
-    lines = [sized, f"| Question | Rows | SQLite | Memory | {beside} | Memory |", "|---|---|---|---|---|---|"]
+    lines = [sized, f"| Question | Rows | SQLite | Memory | {other} | Memory |", "|---|---|---|---|---|---|"]
     click.echo("\n".join(lines))
     worst = 0
     for question in ask.QUESTIONS:
-        told = [_measured(question.name, f"sqlite:///{folder}/scale.db")]
+        costs = [_measured(question.name, f"sqlite:///{folder}/scale.db")]
         if url:
-            told.append(_measured(question.name, url))
+            costs.append(_measured(question.name, url))
         elif any(name.startswith("decision_") for name in question.function.__code__.co_names):  # it reads decisions
-            told.append(_measured(question.name, f"sqlite:///{folder}/scale.db", f"{folder}/parquet"))
-        worst = max(worst, *(one["memory"] for one in told))
-        cells = [f"{one['seconds']:.2f} s | {one['memory'] / 1e6:.0f} MB" for one in told]
-        cells += ["– | –"] * (2 - len(told))
-        lines.append(f"| {question.number} {question.name} | {told[0]['rows']:,} | {' | '.join(cells)} |")
+            costs.append(_measured(question.name, f"sqlite:///{folder}/scale.db", f"{folder}/parquet"))
+        worst = max(worst, *(cost["memory"] for cost in costs))
+        cells = [f"{cost['seconds']:.2f} s | {cost['memory'] / 1e6:.0f} MB" for cost in costs]
+        cells += ["– | –"] * (2 - len(costs))
+        lines.append(f"| {question.number} {question.name} | {costs[0]['rows']:,} | {' | '.join(cells)} |")
         click.echo(lines[-1])
     return lines, worst
 
 
 def _measured(name: str, url: str, parquet: str = "") -> dict[str, Any]:
-    words = [sys.executable, "-m", "benchmarks.questions", "--one", name, url, "--parquet", parquet]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.questions", "--question", name, url, "--parquet", parquet]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         click.echo(done.stderr[-600:], err=True)
         return {"seconds": float("nan"), "memory": 0, "rows": -1}
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    cost: dict[str, Any] = json.loads(done.stdout)
+    return cost
 
 
 def _ask(name: str, url: str, parquet: str) -> None:
-    question = next(one for one in ask.QUESTIONS if one.name == name)
+    question = next(question for question in ask.QUESTIONS if question.name == name)
     needed = {"patient": "p-11", "practitioner": "practitioner-11", "subscription": "clinic-1"}
     needed["reason"] = "the measurement of questions"
     wanted = [*question.required, *(["patient"] if name == "who_is" else [])]
-    given = {key: value for key, value in needed.items() if key in wanted}
+    arguments = {key: value for key, value in needed.items() if key in wanted}
     audit = open_audit(url, as_of=NOW, policies=shipped_folder("policies"), parquet=parquet)
     began = time.monotonic()
-    answer = question(audit, **given)
+    answer = question(audit, **arguments)
     seconds = time.monotonic() - began
     click.echo(json.dumps({"seconds": seconds, "memory": _peak(), "rows": len(answer)}))
 
 
 def _peak() -> int:
     """Return the most memory that this process had, in bytes; getrusage includes the process that started it."""
-    (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 

@@ -1,10 +1,10 @@
-"""What recording costs: single evaluations over HTTP with each way of keeping the decision log.
+"""The cost of recording: single evaluations over HTTP with each mode of the decision log.
 
     python -m benchmarks.record [--seconds 4] [--rounds 3]
 
-One server process on SQLite, four clients that keep their connections; the ways take turns, so that what else the
-machine does hits all alike. The median of the rounds counts. Beside the rate stands the processor time of an answer,
-which a machine that others share distorts less; Linux alone tells it.
+One server process on SQLite, four clients that keep their connections; the modes take turns, so that other load of
+the machine slows all alike. The median of the rounds counts. Beside the rate stands the processor time of an answer,
+which other load distorts less; only Linux has it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from authz.importing import demo
 from authz.policy.compiler import load
 from authz.settings import shipped_folder
 
-WAYS = {
+MODES = {
     "off": ("off", "--no-fsync"),
     "buffered": ("buffered", "--no-fsync"),
     "durable": ("durable", "--no-fsync"),
@@ -37,22 +37,22 @@ CLIENTS = 4
 
 
 def main() -> None:
-    """Measure each way in turn, and print."""
+    """Measure each mode in turn, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    rates: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-    with tempfile.TemporaryDirectory() as directory:
-        url = f"sqlite:///{directory}/clinic.db"
+    arguments = parser.parse_args()
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in MODES}
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/clinic.db"
         bearer = _fill(url)
-        for _ in range(given.rounds):
-            for way, (mode, fsync) in WAYS.items():
-                rates[way].append(_measure(url, bearer, (mode, fsync), given.seconds))
-    told = {way: [statistics.median(column) for column in zip(*found, strict=True)] for way, found in rates.items()}
-    for way, (rate, cost) in told.items():
-        beside = f"{rate / told['off'][0]:.2f} x off", f"{told['off'][1] / cost:.2f} x off"
-        print(f"{way:16} {rate:6.0f} evaluations/s {beside[0]}   {cost * 1e6:5.0f} us of processor, {beside[1]}")
+        for _ in range(arguments.rounds):
+            for name, (mode, fsync) in MODES.items():
+                rates[name].append(_measure(url, bearer, (mode, fsync), arguments.seconds))
+    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in rates.items()}
+    for name, (rate, cost) in medians.items():
+        ratios = f"{rate / medians['off'][0]:.2f} x off", f"{medians['off'][1] / cost:.2f} x off"
+        print(f"{name:16} {rate:6.0f} evaluations/s {ratios[0]}   {cost * 1e6:5.0f} us of processor, {ratios[1]}")
 
 
 def _fill(url: str) -> str:
@@ -65,14 +65,14 @@ def _fill(url: str) -> str:
     return bearer
 
 
-def _measure(url: str, bearer: str, way: tuple[str, str], seconds: float) -> tuple[float, float]:
+def _measure(url: str, bearer: str, mode: tuple[str, str], seconds: float) -> tuple[float, float]:
     """Return the evaluations in a second, and the seconds of processor for each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     command = Path(sys.executable).with_name("caregrant")
-    words = ["serve", "--database", url, "--port", str(port), "--decision-log", way[0], way[1]]
-    server = subprocess.Popen([command, *words], stderr=subprocess.DEVNULL)
+    arguments = ["serve", "--database", url, "--port", str(port), "--decision-log", *mode]
+    server = subprocess.Popen([command, *arguments], stderr=subprocess.DEVNULL)
     try:
         _until_ready(port)
         _ask(port, bearer, 0.5)
@@ -87,8 +87,8 @@ def _measure(url: str, bearer: str, way: tuple[str, str], seconds: float) -> tup
 def _processor(server: int) -> float:
     """Return the seconds of processor that the processes of a server have used."""
     children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-    stats = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in (server, *children)]
-    return sum(int(one[11]) + int(one[12]) for one in stats) / os.sysconf("SC_CLK_TCK")
+    stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in (server, *children)]
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def _until_ready(port: int) -> None:

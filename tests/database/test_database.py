@@ -1,4 +1,4 @@
-"""The schema: the same on both databases, and unable to hold what must never be."""
+"""The schema is the same on both databases, and refuses facts that must never be."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ HOUR = 3_600_000_000
 
 @pytest.fixture
 def clinic(database: Database) -> Database:
-    """Owner alice and colleague bob at one clinic, frank at another, and alice's patient."""
+    """Return a database with alice and her patient, bob of her clinic, and frank of another clinic."""
     for name in ("north", "city"):
         Subscription.insert(id=name, name=name).execute(database)
     for name, where in (("alice", "north"), ("bob", "north"), ("frank", "city")):
@@ -36,14 +36,18 @@ def grant(database: Database, who: str, role: str, start: int = T, end: int = FO
 
 
 def test_migrations_make_what_the_models_say(database: Database) -> None:
-    """The frozen migrations and the models describe one schema, and nothing is pending after them."""
+    """The frozen migrations and the models describe the same schema, and no migration is pending."""
     with database.bind_ctx(models.MODELS):
         different = diff_models(database, models.MODELS)
     # Peewee does not see the indexes of a partitioned table; its partitions have them.
-    partitioned = [one for one in different.add_indexes if database.dialect == "postgresql" and one.table == "decision"]
-    assert not [one for part in different for one in part if one not in partitioned]
+    partitioned = [
+        index for index in different.add_indexes if database.dialect == "postgresql" and index.table == "decision"
+    ]
+    assert not [change for part in different for change in part if change not in partitioned]
     partition_indexes = database.get_indexes("decision_rest") if partitioned else []
-    assert {one.columns for one in partitioned if one.columns} <= {tuple(index.columns) for index in partition_indexes}
+    assert {index.columns for index in partitioned if index.columns} <= {
+        tuple(index.columns) for index in partition_indexes
+    }
     if partitioned:
         assert "decision_rest_standing_share_at_idx" in {index.name for index in partition_indexes}
     assert pending_migrations(database) == []
@@ -51,7 +55,7 @@ def test_migrations_make_what_the_models_say(database: Database) -> None:
 
 
 def test_columns_that_policies_read_are_never_null(database: Database) -> None:
-    """`None = None` would let an ownerless thing through, so that no column of a fact may be null."""
+    """No column of a fact may be null, because `None = None` would permit access to a thing without an owner."""
     for model in models.FACTS:
         for column in database.get_columns(model._meta.table_name):
             assert not column.null, f"{model.__name__}.{column.name}"
@@ -69,7 +73,7 @@ def test_columns_that_policies_read_are_never_null(database: Database) -> None:
     ],
 )
 def test_no_grant_that_must_not_be(clinic: Database, who: str, role: str, start: int, end: int, why: str) -> None:
-    """Two owners, an owner who also views, another clinic's viewer, an end before the start: the database refuses."""
+    """The database refuses two owners, an owner who also views, a viewer of another clinic, an end before the start."""
     with pytest.raises(peewee.IntegrityError, match=why or None):
         grant(clinic, who, role, start, end)
 
@@ -84,7 +88,7 @@ def test_one_viewer_grant_at_a_time(clinic: Database) -> None:
 
 
 def test_an_ended_grant_may_not_be_stretched_over_another(clinic: Database) -> None:
-    """The overlap is refused on an update too."""
+    """An update is refused if it makes two grants overlap."""
     grant(clinic, "bob", "viewer", T, T + HOUR)
     grant(clinic, "bob", "viewer", T + HOUR)
     with pytest.raises(peewee.IntegrityError, match="overlaps"):
@@ -92,7 +96,7 @@ def test_an_ended_grant_may_not_be_stretched_over_another(clinic: Database) -> N
 
 
 def test_nobody_shares_everything_with_themselves(clinic: Database) -> None:
-    """A standing share has two ends."""
+    """A standing share from a practitioner to the same practitioner is refused."""
     with pytest.raises(peewee.IntegrityError):
         StandingShare.insert(owner="bob", colleague="bob", subscription="north", started_at=T).execute(clinic)
 
@@ -122,15 +126,15 @@ def test_a_pipelined_transaction_reads_what_it_wrote(database: Database) -> None
 
 
 def add(database: Database, *subscriptions: str, then: Callable[[], object] = bool) -> None:
-    """Add subscriptions, each by a statement of its own, that nobody waits for."""
+    """Add subscriptions, each by a statement of its own, without waiting for its result."""
     with pipelined(database):
-        for one in subscriptions:
-            insert_rows(database, Subscription, ("id", "name"), [(one, one)])
+        for subscription in subscriptions:
+            insert_rows(database, Subscription, ("id", "name"), [(subscription, subscription)])
         then()
 
 
 def test_what_a_pipelined_transaction_did_not_wait_for_undoes_it(database: Database) -> None:
-    """It fails at the end at the latest: then nothing of it is there, and the connection answers again."""
+    """If a statement of a pipeline fails, all of the transaction is undone, and the connection answers again."""
     add(database, "north")
     with pytest.raises(peewee.IntegrityError):
         add(database, "city", "north")
@@ -140,14 +144,14 @@ def test_what_a_pipelined_transaction_did_not_wait_for_undoes_it(database: Datab
         add(database, "city", "north", then=lambda: database.execute_sql("SELECT 1").fetchone())
     with pytest.raises(ZeroDivisionError):
         add(database, "city", then=lambda: 1 // 0)
-    with pytest.raises((ZeroDivisionError, peewee.IntegrityError)):  # the second where it waits
+    with pytest.raises((ZeroDivisionError, peewee.IntegrityError)):  # the second if it waits
         add(database, "city", "north", then=lambda: 1 // 0)
     add(database, "lake")
     assert {row.id for row in Subscription.select().execute(database)} == {"north", "lake"}
 
 
 def test_a_transaction_that_failed_leaves_no_statement_behind(postgresql_url: str) -> None:
-    """The driver prepares what it sends often; what a failed pipeline never prepared is not asked for afterwards."""
+    """After a failed pipeline the driver does not use a prepared statement that the server never got."""
     database = connect(postgresql_url)
     sql = "SELECT count(*) FROM subscription WHERE id = %s"
     add(database, "north")
@@ -162,20 +166,20 @@ def test_a_transaction_that_failed_leaves_no_statement_behind(postgresql_url: st
 
 
 def test_a_connection_that_was_lost_is_found_out(postgresql_url: str) -> None:
-    """One that the server ended while nobody used it is left, and costs no answer; others are used again."""
+    """A connection that the server ended is replaced without an error; a good connection is used again."""
     database, other = connect(postgresql_url), connect(postgresql_url)
 
-    def one() -> int:
+    def backend_pid() -> int:
         with database.connection_context():
-            found: tuple[int] = database.execute_sql("SELECT pg_backend_pid()").fetchone()
-        return found[0]
+            row: tuple[int] = database.execute_sql("SELECT pg_backend_pid()").fetchone()
+        return row[0]
 
-    lost = one()
-    assert one() == lost
+    lost = backend_pid()
+    assert backend_pid() == lost
     assert other.execute_sql("SELECT pg_terminate_backend(%s, 5000)", (lost,)).fetchone() == (True,)
-    again = one()
+    again = backend_pid()
     assert again != lost
-    assert one() == again
+    assert backend_pid() == again
     close_all(database)
     close_all(other)
 
@@ -184,8 +188,8 @@ def test_a_pipelined_transaction_on_a_connection_that_is_lost_says_so(postgresql
     database, other = connect(postgresql_url), connect(postgresql_url)
 
     def lose() -> None:
-        found: tuple[int] = database.execute_sql("SELECT pg_backend_pid()").fetchone()
-        other.execute_sql("SELECT pg_terminate_backend(%s)", found).fetchone()
+        row: tuple[int] = database.execute_sql("SELECT pg_backend_pid()").fetchone()
+        other.execute_sql("SELECT pg_terminate_backend(%s)", row).fetchone()
 
     with pytest.raises(peewee.OperationalError):
         add(database, "north", then=lose)

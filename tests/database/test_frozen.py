@@ -1,4 +1,4 @@
-"""One service never stops another: frozen (SIGSTOP) amid its writes, it costs the other nothing."""
+"""A service that is frozen (SIGSTOP) amid its writes does not stop another service."""
 
 import os
 import random
@@ -16,7 +16,7 @@ SECONDS = 1.5
 
 
 def test_a_frozen_service_does_not_stop_another(postgresql_url: str) -> None:
-    """Each time the other answers every decision and every change within a second, and the record is whole."""
+    """While a service is frozen, the other answers each request within a second, and the record is whole."""
     key, chance = clinic(postgresql_url), random.Random(13)
     with service(postgresql_url) as (first_service, _), service(postgresql_url) as (second_service, group):
         frozen = [Caller(second_service, key, f"there{number}") for number in range(4)]

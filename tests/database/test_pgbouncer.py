@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode everything works that works without it; what cannot is refused at the start."""
+"""Behind PgBouncer in transaction mode a service works as without it, or refuses to start."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.support.services import Caller, check_nothing_lost, clinic, service
 
 @pytest.fixture(params=["", "options"])
 def pooled_url(postgresql_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Return the database through a pooler that refuses our options, and one that ignores them."""
+    """Return the URL of a pooler before the database; one pooler refuses our options, the other ignores them."""
     if pgbouncer.binary() is None:
         if os.environ.get("CI") == "true":
             pytest.fail("PgBouncer is not installed, and CI leaves no test out")
@@ -29,7 +29,7 @@ def pooled_url(postgresql_url: str, request: pytest.FixtureRequest) -> Iterator[
 
 
 def test_a_service_behind_it_loses_nothing(postgresql_url: str, pooled_url: str) -> None:
-    """Two services and eight apps, twenty rounds each, over four server processes: no refusal; the record is whole."""
+    """Two services with eight apps share four server processes: no request is refused, and the record is whole."""
     key = clinic(pooled_url)
     with (
         service(pooled_url) as (first, _),
@@ -60,7 +60,7 @@ def test_a_service_behind_it_loses_nothing(postgresql_url: str, pooled_url: str)
 
 
 def test_its_sessions_keep_their_limits(pooled_url: str) -> None:
-    """A statement alone, a transaction and a pipeline end in time, and leave the limits to no other session."""
+    """A statement, a transaction and a pipeline end in time, and their limits do not pass to another session."""
     database = connect(pooled_url, limits=Limits(statement=150, lock=100, idle=500))
     plain = connect(pooled_url)
     for _ in range(3):
@@ -90,6 +90,6 @@ def test_who_only_reads_cannot_write_through_it(pooled_url: str) -> None:
 
 
 def test_options_that_it_does_not_hand_on_are_refused(pooled_url: str) -> None:
-    """The one thing that cannot be given: options of the URL."""
+    """A URL with options is refused if the pooler does not pass them on."""
     with pytest.raises(Unavailable, match="does not pass on the options"):
         connect(f"{pooled_url}?options=-c%20statement_timeout%3D7").connect()

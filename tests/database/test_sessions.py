@@ -1,4 +1,4 @@
-"""Sessions of PostgreSQL: their limits, what of the URL goes before, and which of them are not used again."""
+"""Sessions of PostgreSQL: their limits, the options of the URL, and sessions that are not used again."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ def process(database: Database) -> int:
 
 
 def test_every_session_has_limits(postgresql_url: str) -> None:
-    """A service's are short, a command's long, and none is without; libpq keeps the connection alive."""
+    """Sessions of services and of commands have every limit, and libpq keeps the connection alive."""
     for limits in (Limits(), Limits.of_service(Settings())):
         database = connect(postgresql_url, limits=limits)
         assert "0" not in settings_of(database).values()
@@ -67,7 +67,7 @@ def ask(database: Database, sql: str) -> None:
 
 
 def test_a_session_that_became_read_only_is_dropped(postgresql_url: str) -> None:
-    """It refuses a change once; the next goes to another session. After an ordinary refusal it is kept."""
+    """After a refusal as read-only the pool replaces the session; after an ordinary refusal it keeps the session."""
     database = connect(postgresql_url)
     add = "INSERT INTO subscription (id, name) VALUES ('north', 'North') RETURNING id"
     with database.connection_context():
@@ -87,7 +87,7 @@ def test_a_session_that_became_read_only_is_dropped(postgresql_url: str) -> None
 
 @pytest.mark.parametrize("reads", [True, False])
 def test_a_pipeline_whose_client_is_frozen_ends(postgresql_url: str, reads: bool) -> None:
-    """Between round trips the server ends it; amid a pipeline whoever seals does. Its row and its lock are free."""
+    """A frozen client's pipeline is ended, by the server or by a service that seals, and its locks are free."""
     database, other = connect(postgresql_url, limits=SHORT), connect(postgresql_url)
     Subscription.insert(id="north", name="North").execute(other)
 
@@ -109,14 +109,14 @@ def test_a_pipeline_whose_client_is_frozen_ends(postgresql_url: str, reads: bool
 
 
 def _ended(other: Database) -> bool:
-    """Whether no session of another is in a transaction; those frozen amid a pipeline are ended."""
+    """End clients that are frozen amid a pipeline; return whether no other session is in a transaction."""
     end_frozen_clients(other, 200)
     active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     return bool(other.execute_sql(f"{active} AND xact_start IS NOT NULL").fetchone() == (0,))
 
 
 def test_a_connection_that_is_held_too_long_is_cut_off(postgresql_url: str) -> None:
-    """Whatever it waits for, its thread gets an error in time; the next question is answered by another connection."""
+    """A connection that waits too long is cut off with an error, and another connection answers the next question."""
     database = connect(f"{postgresql_url}?options=-c%20statement_timeout%3D60000", limits=SHORT)
     with pytest.raises(Unavailable):
         ask(database, "SELECT pg_sleep(30)")  # without the cut-off it would end without an error
@@ -125,7 +125,7 @@ def test_a_connection_that_is_held_too_long_is_cut_off(postgresql_url: str) -> N
 
 
 def test_a_server_that_does_not_answer_keeps_no_other_thread_waiting(postgresql_url: str) -> None:
-    """One thread tries to connect; who comes meanwhile is refused at once, and who has a session goes on."""
+    """While a thread tries to connect, other threads are refused at once or go on with the session that they have."""
     url = postgresql_url
     tried, release = threading.Event(), threading.Event()
 
@@ -163,7 +163,7 @@ def _refused(pool: Pool, error: type[Exception]) -> None:
 
 
 def test_an_import_waits_for_operations_in_short_tries(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While an operation is frozen, others of its kind go on within each pause; then the import has its turn."""
+    """While an import waits for a frozen operation, other operations go on; then the import is carried out."""
     monkeypatch.setattr("authz.database.statements._LOCK_PAUSE_SECONDS", 0.05)
     frozen, importing, other = (connect(postgresql_url) for _ in range(3))
     done = threading.Event()
@@ -191,7 +191,7 @@ def test_an_import_waits_for_operations_in_short_tries(postgresql_url: str, monk
 
 
 def test_a_month_is_dropped_in_short_tries(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who reads the decisions for long keeps a month from being dropped, and answers wait behind it for a moment."""
+    """A long read of the decisions makes dropping a month fail after short tries, so that answers do not wait long."""
     monkeypatch.setattr("authz.database.statements._LOCK_TRIES", 3)
     monkeypatch.setattr("authz.database.statements._LOCK_PAUSE_SECONDS", 0.05)
     reading, dropping = connect(postgresql_url), connect(postgresql_url)

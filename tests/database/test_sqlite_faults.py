@@ -1,4 +1,4 @@
-"""SQLite under a running service: a full disk, corrupted pages. Nothing is permitted or lost by them."""
+"""A full disk or corrupted pages under a service on SQLite: nothing is wrongly permitted, and nothing is lost."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ def clinic(file: Path) -> str:
 
 
 class Asking:
-    """An app of a service: what it asks and changes, and which answers it was given."""
+    """An app that asks and changes, and keeps the ids of the requests that were answered."""
 
     def __init__(self, port: int, key: str) -> None:
         self.port, self.headers, self.answered = port, {"Authorization": f"Bearer {key}"}, list[str]()
@@ -64,12 +64,12 @@ class Asking:
         return send(self.port, "GET", "/readyz", None, {})[0]
 
     def until(self, status: int) -> None:
-        """Ask until a decision, a change and readiness answer so."""
+        """Ask until a decision, a change and readiness all answer with a status."""
         for _ in range(600):
-            got = {200 if one == 201 else one for one in (self.decide(), self.change(), self.ready())}
-            if got == {status}:
+            statuses = {200 if code == 201 else code for code in (self.decide(), self.change(), self.ready())}
+            if statuses == {status}:
                 return
-        raise AssertionError(f"the service never answered {status}: {got}")
+        raise AssertionError(f"the service never answered {status}: {statuses}")
 
 
 def recorded(file: Path) -> list[str]:
@@ -81,7 +81,7 @@ def recorded(file: Path) -> list[str]:
 
 @pytest.mark.skipif(not ROOT, reason="a file system of its own needs root")
 def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
-    """While nothing can be written nothing is answered; with room again the service goes on, and nothing is lost."""
+    """On a full disk the service refuses every request; with room again it goes on, and no answer is lost."""
     with small_disk(tmp_path / "disk", 24) as disk:
         file, port = disk / "clinic.db", free_port()
         key = clinic(file)
@@ -104,7 +104,7 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
 
 
 def test_corrupted_pages_permit_nothing(tmp_path: Path) -> None:
-    """Pages that are no pages any more, under a running service: an answer is right or there is none."""
+    """If pages are overwritten under a running service, an answer is right or refused."""
     file, port = tmp_path / "clinic.db", free_port()
     key = clinic(file)
     with serving("serve", "--database", f"sqlite:///{file}", port=port):

@@ -1,4 +1,4 @@
-"""The upgrade to 0.2: whose stored entities are, names and their keys, ids of before the rule."""
+"""The upgrade to 0.2: the clinic of each stored entity, names with their search keys, ids that break the rule."""
 
 import shutil
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ LINKS = {
 
 
 def filled_as_before(database: Database, folder: Path) -> None:
-    """Return a database of the release before, with a few rows."""
+    """Fill a database of the release before with a few rows."""
     for script in sorted(MIGRATIONS.glob("00*.py")):
         if script.name < "0011":
             shutil.copy(script, folder)
@@ -40,18 +40,21 @@ def filled_as_before(database: Database, folder: Path) -> None:
 
     with database.atomic():
         put("subscription (id, name)", ("north", "North"), ("city", "City"), ("a/b", "Old id"))
-        people = [(one, f"{one}@clinic.example", name) for one, name in (("mia", "Jose\u0301  M"), ("frank", "\u200b"))]
+        people = [(who, f"{who}@clinic.example", name) for who, name in (("mia", "Jose\u0301  M"), ("frank", "\u200b"))]
         put("practitioner (id, login, name)", *people, ("north", "north@clinic.example", "Nor Th"))
         works = [("mia", "north"), ("mia", "city"), ("frank", "city"), ("north", "city")]
         put(
             "membership (practitioner_id, subscription_id, role, started_at, ended_at)",
-            *((*one, "member", T, FOREVER) for one in works),
+            *((*pair, "member", T, FOREVER) for pair in works),
         )
         patients = [("p-1", "north", "İpek"), ("p-2", "city", "B"), (".", "city", "C")]
-        put("patient (id, subscription_id, name, started_at, ended_at)", *((*one, T, FOREVER) for one in patients))
+        put(
+            "patient (id, subscription_id, name, started_at, ended_at)",
+            *((*row, T, FOREVER) for row in patients),
+        )
         for pk, (name, targets) in enumerate(LINKS.items(), 1):
             put("entity (pk, type, id, properties, started_at, ended_at)", (pk, "document", name, "{}", T, FOREVER))
-            links = [(pk, f"r{at}", "document", one) for at, one in enumerate(targets)]
+            links = [(pk, f"r{at}", "document", target) for at, target in enumerate(targets)]
             put("entity_link (entity_id, property, type, target)", *links)
 
 
@@ -70,7 +73,7 @@ def older_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_an_upgrade_derives_what_is_new(older_url: str, tmp_path: Path) -> None:
-    """One clinic, or the operator's; names with their keys; `migrate` says which ids no path can name."""
+    """The upgrade derives clinics and search keys, and `migrate` lists the ids that no path can name."""
     database = connect(older_url)
     (tmp_path / "scripts").mkdir()
     filled_as_before(database, tmp_path / "scripts")
@@ -91,7 +94,7 @@ def test_an_upgrade_derives_what_is_new(older_url: str, tmp_path: Path) -> None:
         "of-another": "",
     }
     rows = Practitioner.select(Practitioner.id, Practitioner.name, Practitioner.search_key).tuples().execute(database)
-    named = {one: (name, key) for one, name, key in rows}
+    named = {who: (name, key) for who, name, key in rows}
     assert named["mia"] == ("José M", "jose m\nmia@clinic.example")
     assert named["frank"] == ("\u200b", search_key("\u200b", "frank@clinic.example"))
     keys = dict(Patient.select(Patient.id, Patient.search_key).tuples().execute(database))

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_contestant_agrees() -> None:
-    """A small run succeeds, which it does only if all answers are equal, and prints every measure."""
+    """A small run succeeds, so that all contestants give equal answers, and prints every measure."""
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick"],
         cwd=ROOT,

@@ -20,7 +20,7 @@ SUFFIXES = ("", ".css", ".html", ".js", ".md", ".polar", ".py", ".toml", ".yaml"
 
 
 def files() -> Iterator[tuple[str, str]]:
-    """Yield each file that may cite something, with its text; the changelog tells of the past and is left out."""
+    """Yield each file that may cite something, with its text; the changelog describes the past and is left out."""
     paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile"]
     for folder in FOLDERS:
         paths += [path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in SUFFIXES and path.is_file()]

@@ -1,4 +1,4 @@
-"""The documentation: nothing that a user may call is left out, and what the README shows is what happens."""
+"""The documentation lists everything that a user may call, and the README's commands print what it shows."""
 
 import re
 import subprocess
@@ -107,26 +107,28 @@ def test_every_line_of_an_import_is_documented() -> None:
 def test_every_question_is_documented() -> None:
     """docs/reference/questions.md has each question with sentence, parameters, columns; each column; and Q1 to Q29."""
     text = page("docs/reference/questions.md")
-    told = {
+    rows = {
         name: rest for name, *rest in re.findall(r"^\| (?:Q\d+) \| `(\w+)` \| (.*?) \| (.*?) \| .* \|$", text, re.M)
     }
-    assert set(told) == {one.name for one in QUESTIONS}
-    for one in QUESTIONS:
-        sentence, parameters = told[one.name]
-        assert sentence == one.sentence
-        assert re.findall(r"`(\w+)", parameters) == one.parameters
+    assert set(rows) == {question.name for question in QUESTIONS}
+    for question in QUESTIONS:
+        sentence, parameters = rows[question.name]
+        assert sentence == question.sentence
+        assert re.findall(r"`(\w+)", parameters) == question.parameters
     assert dict(re.findall(r"^\| `(\w+)` \| \w+ \| (.*) \|$", text, re.M)) == {
         name: sentence for name, (_, sentence) in COLUMNS.items()
     }
-    columns = re.findall(rf"^- `(?:{'|'.join(told)})`: (.*)$", text, re.M)  # tests/audit/ compares them with answers
+    columns = re.findall(rf"^- `(?:{'|'.join(rows)})`: (.*)$", text, re.M)  # tests/audit/ compares them with answers
     assert set(re.findall(r"`(\w+)`", " ".join(columns))) == set(COLUMNS)
     assert {f"Q{number}" for number in range(1, 30)} == set(re.findall(r"Q\d+", text))
 
 
 def test_every_notebook_is_documented() -> None:
     """docs/howto/notebooks.md has a line for each notebook, in reading order."""
-    told = re.findall(r"^\| (\d\d) ([^|]*) \|", page("docs/howto/notebooks.md"), re.M)
-    assert ["_".join((number, *name.split())) for number, name in told] == [one.path.stem for one in list_notebooks()]
+    rows = re.findall(r"^\| (\d\d) ([^|]*) \|", page("docs/howto/notebooks.md"), re.M)
+    assert ["_".join((number, *name.split())) for number, name in rows] == [
+        notebook.path.stem for notebook in list_notebooks()
+    ]
 
 
 def test_every_rule_is_documented() -> None:
@@ -166,13 +168,13 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def test_what_make_offers_is_documented() -> None:
-    """The README's make commands exist."""
+    """Every make command of the README exists."""
     offered = set(re.findall(r"^([a-z-]+):.*## ", page("Makefile"), re.M))
     assert set(re.findall(r"^make (\w+)", page("README.md"), re.M)) <= offered
 
 
 def test_the_readme_does_what_it_says(tmp_path: Path, database_url: str) -> None:
-    """Its commands, run one after the other in an empty folder, print what it shows; on PostgreSQL too."""
+    """The README's commands, run in order in an empty folder, print what the README shows, on both databases."""
     text = page("README.md")
     if database_url.startswith("postgresql"):
         text = text.replace("sqlite:///clinic.db", database_url)
@@ -182,7 +184,7 @@ def test_the_readme_does_what_it_says(tmp_path: Path, database_url: str) -> None
 
 
 def test_the_readme_in_python(tmp_path: Path) -> None:
-    """Its Python, run on the demonstration clinic, runs."""
+    """The README's Python runs on the demonstration clinic and prints what the README says."""
     code = re.findall(r"^```python\n(.*?)^```", page("README.md"), re.M | re.S)[0]
     folder = Path(sys.executable).parent
     subprocess.run(

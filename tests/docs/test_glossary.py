@@ -67,11 +67,11 @@ def defined_names(module: ast.Module) -> Iterator[tuple[int, str]]:
 def replaced_words() -> dict[str, str]:
     """Return each replaced word of the glossary with what stands instead of it; a capital marks a class's name."""
     table = (ROOT / "docs/glossary.md").read_text().partition("## Words that are not names")[2]
-    words: dict[str, str] = {}
+    replaced: dict[str, str] = {}
     for cell, instead in re.findall(r"^\| (?!Not |-)(.*) \| (.*) \|$", table, re.M):
-        words |= dict.fromkeys(re.split(", |; as a class ", cell), instead)
-    assert len(words) > 40
-    return words
+        replaced |= dict.fromkeys(re.split(", |; as a class ", cell), instead)
+    assert len(replaced) > 40
+    return replaced
 
 
 def is_allowed(path: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What users install: a wheel that works by itself outside the checkout, from locked files that name no host."""
+"""Packaging: the wheel works outside the checkout, and the lock files have hashes and name no host."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    """In an environment that knows nothing of the checkout: a clinic, a permit and a denial with its rule."""
+    """An installed wheel makes a clinic, permits, and denies with the rule, without the checkout."""
     made = tmp_path / "venv"
     venv.create(made, with_pip=False)
     into = ["--target", str(made / "lib/caregrant")]
@@ -73,7 +73,7 @@ def test_the_wheel_holds_the_pages(wheel: Path) -> None:
 
 @pytest.mark.parametrize("name", ["run", "dev", "notebooks", "bench"])
 def test_locks_have_hashes_and_no_host(name: str) -> None:
-    """Each package of a lock file has hashes, and nothing in it says where to fetch from."""
+    """Each package of a lock file has hashes, and no line names a host or an index."""
     text = (ROOT / f"requirements/{name}.lock").read_text()
     packages = re.findall(r"^[a-z0-9][^ ]*==[^\n]*\n((?:    [^\n]*\n?)*)", text, re.M)
     assert len(packages) > 10

@@ -12,7 +12,7 @@ PAGES = [*sorted(path.name for path in (ROOT / "docs/tutorial").glob("*.md")), "
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
-    """Its steps, run one after the other in a folder beside the checkout's own, print what it shows."""
+    """The steps of a page, run in order in a folder of their own, print what the page shows."""
     (tmp_path / "authz").symlink_to(ROOT / "authz")
     shutil.copytree(ROOT / "policies", tmp_path / "policies")
     document = steps(page(f"docs/tutorial/{name}"))

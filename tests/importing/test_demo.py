@@ -23,7 +23,7 @@ def clinic(database: Database) -> Database:
 
 
 def test_it_is_small_and_believable(clinic: Database) -> None:
-    """Three clinics, a dozen people or more, a hundred patients; and it knows itself."""
+    """The demonstration has three clinics, a dozen people or more and a hundred patients, and is recognized as such."""
     assert Subscription.select().count(clinic) == 3
     assert Practitioner.select().count(clinic) >= 12
     assert Patient.select().count(clinic) == 100
@@ -57,7 +57,7 @@ STORIES = [
 
 
 def test_every_rule_shows(clinic: Database) -> None:
-    """Each story of the clinic is decided as it is told, and together they show every rule that permits."""
+    """Each story of the clinic is decided as written, and the stories together show every rule that permits."""
     pdp = PDP(clinic, POLICY, clock=lambda: NOW)
     for who, action, what, rule, why in STORIES:
         assert pdp.evaluate(("practitioner", who), action, what).rule == rule, why
@@ -65,7 +65,7 @@ def test_every_rule_shows(clinic: Database) -> None:
 
 
 def test_most_patients_have_the_clinics_own_number(clinic: Database) -> None:
-    """The pages show a reference beside the name; some patients have none."""
+    """Most patients have a reference, and some have none."""
     references = [reference for (reference,) in Patient.select(Patient.reference).tuples().execute(clinic)]
     assert (len(references), references.count("")) == (100, 20)
     assert len(set(references)) == 81
@@ -75,12 +75,12 @@ def test_most_patients_have_the_clinics_own_number(clinic: Database) -> None:
 
 
 def test_it_never_mixes_with_other_facts(clinic: Database) -> None:
-    """A database that holds anything is left alone."""
+    """Filling a database that is not empty is refused."""
     with pytest.raises(Conflict, match="not empty"):
         demo.fill(clinic, POLICY.types, NOW)
 
 
 def test_a_policy_without_documents_gets_none(sqlite_database: Database) -> None:
-    """The clinic fits a policy directory that declares no types of its own."""
+    """With a policy that declares no types the clinic has no documents."""
     bare = compile_texts({"p.polar": 'allow(_: Practitioner, "view", _: Patient);'})
     assert "entity" not in demo.fill(sqlite_database, bare.types, NOW).new

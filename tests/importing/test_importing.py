@@ -1,4 +1,4 @@
-"""Import: all of a file or nothing, each fault with its line, and the same file twice changes nothing."""
+"""Import: a file is imported whole or not at all, a fault has its line, and repeating a file changes nothing."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def stored(database: Database) -> dict[str, list[Any]]:
 
 
 def test_every_kind_of_line_is_stored(database: Database) -> None:
-    """A clinic told in lines is the clinic in the database, logins in normal form, names as they were given."""
+    """Every kind of line is stored, with logins in normal form and names unchanged."""
     report = told(database, *CLINIC)
     assert report.new == Counter(next(iter(line)) for line in CLINIC)
     people = {row.id: (row.login, row.name) for row in Practitioner.select().execute(database)}
@@ -77,7 +77,7 @@ def test_every_new_fact_has_an_event_of_ids_only(database: Database) -> None:
 
 
 def test_what_was_imported_can_be_replayed(database: Database) -> None:
-    """The events of two imports, the second with the next owner, rebuild the facts; a row without one is found out."""
+    """The events of two imports rebuild the facts, and replay finds a row without an event."""
     told(database, *CLINIC)
     assert replay_facts(database)[1] == []
     told(database, {"grant": {"patient": "p-1", "practitioner": "bob", "role": "owner"}}, later=1)
@@ -89,7 +89,7 @@ def test_what_was_imported_can_be_replayed(database: Database) -> None:
 
 
 def test_the_same_file_twice_changes_nothing(database: Database) -> None:
-    """The second import finds every line unchanged, also when it comes later."""
+    """A second import of the same file finds every line unchanged, also at a later instant."""
     told(database, *CLINIC)
     before = stored(database)
     again = told(database, *CLINIC, later=5)
@@ -98,7 +98,7 @@ def test_the_same_file_twice_changes_nothing(database: Database) -> None:
 
 
 def test_what_ended_here_is_not_revived(database: Database) -> None:
-    """A share, a standing share and a membership that were ended since the import stay ended when it is repeated."""
+    """A share, standing share or membership that ended after an import stays ended if the import is repeated."""
     told(database, *CLINIC)
     for model in (StandingShare, Membership, Licence):
         model.update(ended_at=NOW).where(model.ended_at == FOREVER).execute(database)
@@ -111,7 +111,7 @@ def test_what_ended_here_is_not_revived(database: Database) -> None:
 
 
 def test_history_of_owners(database: Database) -> None:
-    """An owner's line ends the owner before and absorbs the share that the new one held; there is no gap."""
+    """A line of a new owner ends the ownership before without a gap, and absorbs a share of the new owner."""
     shared = {"grant": {"patient": "p-1", "practitioner": "bob", "role": "viewer", "started_at": BEFORE}}
     passed = {"grant": {"patient": "p-1", "practitioner": "bob", "role": "owner", "started_at": SINCE}}
     lines = [*CLINIC[:9], shared, passed]
@@ -129,7 +129,7 @@ def test_history_of_owners(database: Database) -> None:
     assert (again.new.total(), again.unchanged.total(), again.ended) == (0, 10, {"grant": 1})
     # In a file of its own, against owners that are in the database already.
     back = {"grant": {"patient": "p-1", "practitioner": "alice", "role": "owner"}}
-    assert told(database, back, later=2).ended == {"grant": 1}, "without a time, this is what alice was before"
+    assert told(database, back, later=2).ended == {"grant": 1}, "without a time, this is alice's earlier life"
     back["grant"]["started_at"] = format_instant(NOW + timedelta(minutes=1))
     assert told(database, back, later=2).new == {"grant": 1}
     assert told(database, back, later=3).unchanged == {"grant": 1}
@@ -138,7 +138,7 @@ def test_history_of_owners(database: Database) -> None:
 
 
 def test_lapse_and_resume(database: Database) -> None:
-    """A subscription's lines with one name and several lives are its licences."""
+    """Lines of a subscription with several lives become its licences."""
     lapsed = {"subscription": {"id": "north", "name": "North", "started_at": BEFORE, "until": SINCE}}
     resumed = {"subscription": {"id": "north", "name": "North", "started_at": SINCE}}
     assert told(database, lapsed, resumed).new == {"subscription": 2}
@@ -146,7 +146,7 @@ def test_lapse_and_resume(database: Database) -> None:
 
 
 def test_a_changed_entity_is_a_new_version(database: Database) -> None:
-    """Other properties end the row and start another, so that the past stays the past."""
+    """An entity with other properties ends its row and starts another, so that past answers stay."""
     told(database, *CLINIC)
     moved = {"entity": {"type": "document", "id": "d-1", "properties": {"author": "bob", "title": None}}}
     assert told(database, moved, later=5).changed == {"entity": 1}
@@ -226,7 +226,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_line_refuses_the_whole_file(sqlite_database: Database, name: str) -> None:
-    """The error names the line and the fault, and nothing of the file is written, not even what came before."""
+    """A malformed line refuses the whole file, and the error names the line and the fault."""
     bad, why = MALFORMED[name]
     with pytest.raises(ImportRefused) as caught:
         told(sqlite_database, *CLINIC, b"", bad, CLINIC[0])
@@ -237,7 +237,7 @@ def test_a_malformed_line_refuses_the_whole_file(sqlite_database: Database, name
 
 
 def test_the_fault_is_the_same_against_what_is_stored(database: Database) -> None:
-    """A line that contradicts the database is refused as one that contradicts its own file, with nothing written."""
+    """A line that contradicts the database gets the same error as one that contradicts its file; nothing is written."""
     told(database, *CLINIC)
     before = stored(database)
     for name, (bad, why) in MALFORMED.items():
@@ -265,14 +265,14 @@ class Endless(io.RawIOBase):
 
 
 def test_a_line_of_a_gigabyte_is_refused_unread(sqlite_database: Database, types: Schema) -> None:
-    """A line beyond the limit is refused by its number after a limit's worth of bytes."""
+    """A line that is too long is refused by its number, after no more bytes than the limit were read."""
     with pytest.raises(ImportRefused, match=f"line 2: is longer than {LONGEST_LINE} bytes"):
         import_facts(sqlite_database, Endless(), types, now=NOW)  # type: ignore[arg-type]
     assert not any(stored(sqlite_database).values())
 
 
 def test_a_real_file_of_a_gigabyte(sqlite_database: Database, types: Schema, tmp_path: Path) -> None:
-    """The same with a real (sparse) file: memory does not grow with the line."""
+    """A line of a gigabyte in a real (sparse) file is refused, and memory does not grow with the line."""
     path = tmp_path / "long.ndjson"
     with path.open("wb") as file:
         file.write(json.dumps(CLINIC[0]).encode() + b"\n")
@@ -284,7 +284,7 @@ def test_a_real_file_of_a_gigabyte(sqlite_database: Database, types: Schema, tmp
 
 
 def test_batches_and_progress(sqlite_database: Database, types: Schema) -> None:
-    """A file longer than one batch: a fault far down undoes everything, and progress ends at the file's size."""
+    """In a file of several batches a late fault undoes everything, and progress ends at the file's size."""
     many = [with_patient(id=f"n-{number}") for number in range(4500)]
     text = b"\n".join(json.dumps(fact).encode() for fact in (*CLINIC, *many))
     with pytest.raises(ImportRefused, match=f"line {len(CLINIC) + len(many) + 1}: "):
@@ -298,12 +298,12 @@ def test_batches_and_progress(sqlite_database: Database, types: Schema) -> None:
 
 
 def test_a_byte_order_mark_and_blank_lines(sqlite_database: Database) -> None:
-    """What editors add is no fault."""
+    """A byte order mark and blank lines are not faults."""
     assert told(sqlite_database, b"\xef\xbb\xbf" + json.dumps(CLINIC[0]).encode(), b"  ", b"").new.total() == 1
 
 
 def test_the_planner_knows_what_was_imported(database: Database) -> None:
-    """After an import the planner has statistics; with those of an empty database a big clinic would be slow."""
+    """An import gathers statistics for the planner, because those of an empty database make a big clinic slow."""
     told(database, *CLINIC)
     statistics = {
         "sqlite": "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'patient'",

@@ -1,4 +1,4 @@
-"""An export imported every night: each kind of difference is a change with an event; the second time nothing is."""
+"""Nightly imports: each kind of difference is a change with an event, and a repeated export changes nothing."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -111,7 +111,7 @@ def _total(report: ImportReport) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_a_difference_is_an_event_and_the_second_time_nothing(database: Database, name: str) -> None:
-    """Each kind of difference changes what stands, is counted as changed, and is told; again, nothing happens."""
+    """Each kind of difference changes a fact, is counted and has its event; the second import changes nothing."""
     told(database, *CLINIC, *MORE)
     different, kinds = DIFFERENT[name]
     before = _last(database)
@@ -133,7 +133,7 @@ def _nobody_has_two_roles(database: Database) -> None:
 
 
 def test_a_whole_export_with_every_difference_twice(database: Database) -> None:
-    """All differences that do not exclude each other in one file, imported two nights."""
+    """All differences that fit in one file are imported one night, and change nothing the next night."""
     told(database, *CLINIC, *MORE)
     names = (
         "subscription name",
@@ -175,7 +175,7 @@ ENDED: dict[str, tuple[Callable[..., Any], Any]] = {
 
 @pytest.mark.parametrize("name", ENDED)
 def test_what_has_ended_here_stays_ended(database: Database, name: str) -> None:
-    """An old file brings nothing back that somebody has ended."""
+    """An import of an old file revives no fact that a person ended."""
     told(database, *CLINIC, *MORE)
     end, line_again = ENDED[name]
     end(pdp_of(database))
@@ -185,7 +185,7 @@ def test_what_has_ended_here_stays_ended(database: Database, name: str) -> None:
 
 
 def test_a_rejoin_by_import_revives_nothing(database: Database) -> None:
-    """A membership that begins again ends what is left over of before (R11)."""
+    """A membership that an import begins again ends the shares of the membership before (R11)."""
     told(database, *CLINIC, *MORE)
     pdp = pdp_of(database)
     put_membership(
@@ -208,7 +208,7 @@ def test_a_rejoin_by_import_revives_nothing(database: Database) -> None:
 
 
 def test_a_patients_end_to_come_counts_when_it_comes(database: Database) -> None:
-    """Until then everything is as it was, from then on nobody sees the patient."""
+    """A patient with a future end is seen until the end, and by nobody from it on."""
     told(database, *CLINIC, *MORE)
     told(database, line("patient", **P1, until=SOON), later=5)
     (row,) = Patient.select().where(Patient.id == "p-1").execute(database)
@@ -231,14 +231,14 @@ def test_a_patients_end_to_come_counts_when_it_comes(database: Database) -> None
     ],
 )
 def test_what_contradicts_is_an_error_with_its_line(database: Database, bad: Any, why: str) -> None:
-    """Another owner, clinic, start, or somebody else's login."""
+    """A contradictory owner, clinic or start, or somebody else's login, is an error with its line."""
     told(database, *CLINIC, *MORE)
     with pytest.raises(ImportRefused, match=f"line 1: .*{why}"):
         told(database, bad, later=5)
 
 
 def test_a_file_that_says_two_things_is_refused(database: Database) -> None:
-    """Otherwise each night would change it to and fro."""
+    """A file with two contradictory lines is refused, because each night would change the fact to and fro."""
     told(database, *CLINIC, *MORE)
     names = [line("subscription", id="city", name=name) for name in ("One", "Two")]
     with pytest.raises(ImportRefused, match="line 2: contradicts"):

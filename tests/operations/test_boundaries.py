@@ -36,7 +36,7 @@ def clinic(database: Database) -> Clinic:
 
 
 def test_share_all_finds_the_clinic_that_the_app_serves(clinic: Clinic) -> None:
-    """Mia and Bob both work in two clinics; for an app of one clinic the other does not exist."""
+    """For an app of one clinic, sharing everything between people of two clinics means the app's clinic."""
     people.add(clinic.database, Membership, practitioner="bob", subscription="city", role="member")
     with pytest.raises(InvalidInput, match="several"):
         share_all(clinic.pdp, actor=by("mia"), colleague=login("bob"))
@@ -46,14 +46,14 @@ def test_share_all_finds_the_clinic_that_the_app_serves(clinic: Clinic) -> None:
 
 
 def test_share_all_does_not_reach_beyond_the_clinic_that_the_app_serves(clinic: Clinic) -> None:
-    """Frank works in the city alone: for an app of the north he is nobody."""
+    """An app cannot share everything with a practitioner of another clinic, who does not exist for it."""
     with pytest.raises(NotEligible):
         share_all(clinic.pdp, actor=by("mia", tenant="north"), colleague=login("frank"))
     assert share_all(clinic.pdp, actor=by("mia", 1), colleague=login("frank"))["subscription"] == "city"
 
 
 def test_a_patient_is_added_to_the_clinic_that_the_app_serves(clinic: Clinic) -> None:
-    """Mia works in two clinics and names none: the app's clinic is the only one there is."""
+    """A practitioner of two clinics who names none adds a patient to the app's clinic."""
     with pytest.raises(InvalidInput, match="several"):
         add_patient(clinic.pdp, actor=by("mia"), name="New One")
     added = add_patient(clinic.pdp, actor=by("mia", tenant="city"), name="New One")
@@ -66,7 +66,7 @@ def test_a_patient_is_added_to_the_clinic_that_the_app_serves(clinic: Clinic) ->
     ids=["before", "at", "after"],
 )
 def test_an_idempotency_key_is_kept_for_a_day(clinic: Clinic, later: float, is_replayed: bool) -> None:
-    """Until a day has passed the stored answer comes again; after it the request is carried out, and refused."""
+    """A repeated request gets the stored response for a day; after it the request is carried out anew."""
 
     def request(seconds: float) -> Any:
         key = IdempotencyKey("bench", "k-1", "the request", lambda result: StoredResponse(201, result[0].patient))
@@ -82,7 +82,7 @@ def test_an_idempotency_key_is_kept_for_a_day(clinic: Clinic, later: float, is_r
 
 @pytest.mark.parametrize("later", [-1, 0, 1])
 def test_a_version_of_an_entity_never_ends_before_it_starts(clinic: Clinic, later: float) -> None:
-    """A version was put by a clock that stood ahead; the next one begins with its start, or later."""
+    """If a clock ahead wrote a version, the next version begins at its start or later."""
     ahead = 600
 
     def put(title: str, seconds: float) -> None:
@@ -109,7 +109,7 @@ def postgresql_clinic(postgresql_url: str) -> Iterator[Clinic]:
 def test_a_change_waits_for_postgresql_four_times(
     postgresql_clinic: Clinic, operation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The permission, then in one pipeline the locks, the facts about the patient, what is recorded, and the commit."""
+    """A change waits for PostgreSQL four times, the last time for its commit."""
     steps: Counter[str] = Counter()
     wait = psycopg.Connection.wait
 

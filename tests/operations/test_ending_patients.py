@@ -20,7 +20,7 @@ def clinic(database: Any) -> Clinic:
 
 
 def test_a_new_name_is_an_event_without_the_name(clinic: Clinic) -> None:
-    """The owner and a manager rename; the same name again changes nothing."""
+    """The owner and a manager may rename a patient; the event has no name, and the same name again changes nothing."""
     for who in ("alice", "dan"):
         assert edit_patient(clinic.pdp, actor=by(who), patient="p-1", name="New Name")["name"] == "New Name"
     assert clinic.events() == ["patient:changed"]
@@ -33,7 +33,7 @@ def test_a_new_name_is_an_event_without_the_name(clinic: Clinic) -> None:
 
 @pytest.mark.parametrize(("who", "error"), [("bob", Denied), ("oscar", NotFound), ("frank", NotFound)])
 def test_nobody_else_may(clinic: Clinic, who: str, error: type[Exception]) -> None:
-    """A viewer is told that they may not, to everybody else there is no such patient."""
+    """A viewer is refused, and for everybody else the patient does not exist."""
     with pytest.raises(error):
         edit_patient(clinic.pdp, actor=by(who), patient="p-1", name="X")
     with pytest.raises(error):
@@ -43,13 +43,13 @@ def test_nobody_else_may(clinic: Clinic, who: str, error: type[Exception]) -> No
 
 @pytest.mark.parametrize("name", [None, "", "\n"])
 def test_a_bad_name_is_refused(clinic: Clinic, name: str | None) -> None:
-    """Nothing, no name and a control character are no names."""
+    """A change without a name, an empty name and a control character are refused."""
     with pytest.raises(InvalidInput):
         edit_patient(clinic.pdp, actor=by("alice"), patient="p-1", name=name)
 
 
 def test_an_ended_patient_is_nobodys_and_stays_in_the_past(clinic: Clinic) -> None:
-    """From the instant on nobody may do anything; before it everything is as it was; the id stays taken."""
+    """From its end on nobody may use a patient; answers about earlier instants and the taken id stay."""
     before = clinic.viewers()
     end_patient(clinic.pdp, actor=by("dan", 10), patient="p-1", reason="moved away")
     assert clinic.viewers(later=10) == []

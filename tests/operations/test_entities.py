@@ -1,4 +1,4 @@
-"""Entities of declared types over HTTP: versions, what is refused, whose they are, and what the record says of them."""
+"""Entities of declared types over HTTP: versions, refusals, clinics and the record."""
 
 import re
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def put(caller: Person, name: str = "d-1", kind: str = "document", **properties:
 
 
 def test_a_document_follows_its_patient(database: Database) -> None:
-    """From the instant at which it is put, in versions: the past stays the past, and once ended it is gone."""
+    """A document follows its patient from its first version to its end; old versions answer for the past."""
     people.fill(database)
     bob, doc = ("practitioner", "bob"), ("document", "d-1")
     pdp = pdp_of(database)
@@ -62,7 +62,7 @@ def test_a_document_follows_its_patient(database: Database) -> None:
 
 
 def test_what_it_does_is_recorded_and_can_be_replayed(admin: Person, database: Database) -> None:
-    """Ids and a digest, never a title; a version that was changed by hand is found out."""
+    """Events have ids and a digest, never a title, and replay finds a version that was changed by hand."""
     answered(put(admin, patient="p-1", author="bob", title="Knee plan of Pat"))
     answered(put(admin, patient="p-1", author="bob", title="Hip plan of Pat"))
     last = Event.select().order_by(Event.id.desc()).limit(1).execute(database)[0]
@@ -92,14 +92,14 @@ def test_what_it_does_is_recorded_and_can_be_replayed(admin: Person, database: D
     ],
 )
 def test_what_is_not_declared_is_refused(admin: Person, database: Database, properties: Any, why: str) -> None:
-    """An unknown or wrongly typed property, a relation to nothing: 422 with the reason, and nothing is stored."""
+    """An unknown or wrongly typed property, or a relation to nothing, is 422 with the reason, and nothing is stored."""
     before = Entity.select().count(database)
     assert_problem(put(admin, **properties), 422, "invalid", why)
     assert Entity.select().count(database) == before
 
 
 def test_types_that_are_not_declared(admin: Person) -> None:
-    """A built-in type is no entity; an unknown one is not there; an id is visible characters."""
+    """A built-in type, an unknown type, an id with a space and an unknown member are refused."""
     for kind in ("patient", "nothing"):
         assert_problem(put(admin, kind=kind), 404, "not-found")
         assert_problem(admin.call("DELETE", f"/v1/entities/{kind}/x"), 404, "not-found")
@@ -112,7 +112,7 @@ def post(caller: Person, **properties: Any) -> Any:
 
 
 def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, database: Database) -> None:
-    """What leads to another clinic is as what is not there, and what leads nowhere is nobody's."""
+    """For a clinic's key another clinic's entity does not exist, and an entity without a clinic cannot be added."""
     north, city = (app(flask, database, "admin", tenant=clinic) for clinic in ("north", "city"))
     made = answered(post(north, patient="p-1", author="bob"), 201)["id"]
     elsewhere = assert_problem(post(city, patient="p-1"), 422, "invalid")
@@ -130,7 +130,7 @@ def test_a_key_of_one_clinic_changes_its_own(flask: Flask, admin: Person, databa
 
 
 def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, database: Database) -> None:
-    """T33: whoever else its people work for, a clinic's key takes over nothing; its own clinic goes on changing it."""
+    """T33: a clinic's key cannot take over another clinic's entity, even if the people work for both clinics."""
     north, city = (app(flask, database, "admin", tenant=clinic) for clinic in ("north", "city"))
     own = answered(post(north, author="mia"), 201)["id"]  # mia works in both clinics
     assert_problem(put(city, own, author="frank"), 404, "not-found")
@@ -151,7 +151,7 @@ def test_t33_an_entity_stays_with_its_clinic(flask: Flask, admin: Person, databa
 
 
 def test_t33_ids_are_the_operators(flask: Flask, admin: Person, database: Database) -> None:
-    """T33: a clinic's key cannot tell by a chosen id what others have, nor take it before they do."""
+    """T33: a clinic's key cannot choose an id, so that it neither learns nor takes the ids of others."""
     city = app(flask, database, "admin", tenant="city")
     answered(put(admin, "taken", patient="p-1"))
     answers = [put(city, name, patient="p-city") for name in ("taken", "free", "a b")]
@@ -162,7 +162,7 @@ def test_t33_ids_are_the_operators(flask: Flask, admin: Person, database: Databa
 
 @pytest.fixture
 def older(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entities that events of before 0.2 began, which tell no clinic; some were changed and ended since."""
+    """Store entities by events of before 0.2, which name no clinic; one was changed and one ended since."""
 
     def as_before(row: Any, links: Any) -> dict[str, Any]:
         contents = serialize_entity(row, links)
@@ -183,12 +183,12 @@ OLDER: dict[str, dict[str, str]] = {
     "d-authors": {"author": "mia"},
     "d-nobodys": {"title": "Knee"},
 }
-"""Of Mia's alone nobody can say where she had worked at the upgrade; a patient keeps the clinic."""
+"""The clinic of Mia's document cannot be proven, because she works in two; a patient proves the clinic."""
 
 
 @pytest.mark.usefixtures("older")
 def test_events_of_before_tell_no_clinic(database: Database) -> None:
-    """A version that an older event began has the clinic that its relations prove; of some nobody can say."""
+    """A version of an older event has the clinic that its relations prove; for some nothing is proven."""
     replay = replay_facts(database)
     assert [each for each in replay.differences if any(f'"{name}"' in each.row for name in OLDER)] == []
     assert replay.unproven == ["document:d-authors"]
@@ -210,7 +210,7 @@ def test_events_of_before_tell_no_clinic(database: Database) -> None:
 def test_a_clinic_that_the_upgrade_cannot_have_given(
     database: Database, name: str, clinic: str, sides: list[str]
 ) -> None:
-    """An old version moved to another clinic in the table is a difference, as far as the relations prove it."""
+    """Replay finds an old version that was moved to another clinic, if the relations prove its clinic."""
     Entity.update(subscription=clinic).where(Entity.id == name).execute(database)
     differences = replay_facts(database).differences
     assert sorted({difference.side for difference in differences if f'"{name}"' in difference.row}) == sides
@@ -228,7 +228,7 @@ def test_a_clinic_that_the_upgrade_cannot_have_given(
 def test_what_the_operator_writes_belongs_where_it_leads(
     admin: Person, database: Database, properties: Any, owner: str
 ) -> None:
-    """To the one clinic of its patient, else the one where its people have worked; else it stays the operator's."""
+    """The operator's entity gets the clinic of its patient, else that of its people, else it stays the operator's."""
     answered(put(admin, "d-9", **properties))
     assert [row.subscription for row in Entity.select().where(Entity.id == "d-9").execute(database)] == [owner]
 
@@ -238,7 +238,7 @@ LIFE = (to_micros(people.LONG_AGO), FOREVER_MICROS)
 
 
 def crowd(database: Database) -> None:
-    """Fill a database with the cast among many others in clinics of ten, each with a patient and a document of it."""
+    """Fill a database with the cast and many others in clinics of ten, each with a patient and a document."""
     people.fill(database)
     spans, others = ("started_at", "ended_at"), ("given_by", "reason", "ended_by", "end_cause")
     names = {f"x-{number}": f"clinic-{number // 10}" for number in range(MANY)}
@@ -292,7 +292,7 @@ def read_through(database: Database, sql: str, values: dict[str, Any]) -> list[s
 
 @pytest.mark.parametrize("tenant", [None, "north"])
 def test_a_relation_is_looked_up_and_never_scanned(database: Database, tenant: str | None) -> None:
-    """Whatever is asked about documents, of entities, links, grants and patients only those in question are read."""
+    """A question about documents looks up its entities, links, grants and patients, and scans no table."""
     crowd(database)
     gather_statistics(database)
     questions = statements(pdp_of(database), tenant)
@@ -300,7 +300,7 @@ def test_a_relation_is_looked_up_and_never_scanned(database: Database, tenant: s
 
 
 def test_nor_is_it_before_there_are_statistics(sqlite_database: Database) -> None:
-    """SQLite keeps statistics only where it is told to: a service that was filled since its start has none."""
+    """Without SQLite's statistics, as in a service that was filled since its start, no table is scanned either."""
     crowd(sqlite_database)
     questions = statements(pdp_of(sqlite_database), None)
     assert [step for sql, values in questions for step in read_through(sqlite_database, sql, values)] == []

@@ -1,4 +1,4 @@
-"""Leaving and coming back, the last manager, and clocks: what takes access away always works."""
+"""Leaving and coming back, the last manager, and clocks: an operation that takes access away always works."""
 
 import time
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def clinic(database: Any) -> Clinic:
 
 
 def _live(clinic: Clinic, practitioner: str) -> tuple[int, int]:
-    """How many shares and standing shares somebody holds or gives that have no end, or a later one."""
+    """Count the shares and standing shares that a practitioner holds or gives and that are not ended."""
     shares = Grant.select().where(Grant.practitioner == practitioner, Grant.role == "viewer", Grant.ended_at > NOW)
     ends = (StandingShare.owner == practitioner) | (StandingShare.colleague == practitioner)
     standing = StandingShare.select().where(ends, StandingShare.ended_at > NOW + timedelta(seconds=3))
@@ -75,7 +75,7 @@ def _expire(clinic: Clinic, later: float) -> None:
 
 @pytest.mark.parametrize("leave", [_leave, _audit_for_a_day, _expire])
 def test_who_leaves_and_comes_back_has_no_share_of_before(clinic: Clinic, leave: Callable[..., None]) -> None:
-    """R11: an end of practice ends what bob holds and gives in this clinic; what he owns stays his."""
+    """R11: an end of practice ends the shares that bob holds and gives in the clinic; he still owns his patients."""
     share_all(clinic.pdp, actor=by("alice"), colleague=login("bob"), subscription="north")
     assert "bob" in clinic.viewers()
     leave(clinic, 2)
@@ -100,7 +100,7 @@ def test_an_end_of_practice_is_told_and_recorded(clinic: Clinic) -> None:
 
 
 def test_between_member_and_manager_nothing_ends(clinic: Clinic) -> None:
-    """Both practise: a change between the two is no leave."""
+    """A change between member and manager ends no share, because both practise."""
     for later, role in enumerate(("manager", "member")):
         put_membership(clinic.pdp, actor=by("", later), role=role, **BOB)
     assert "bob" in clinic.viewers(later=2)
@@ -115,7 +115,7 @@ def test_a_lapse_resumes_whole(clinic: Clinic) -> None:
 
 
 def test_owned_patients_come_back_with_their_owner(clinic: Clinic) -> None:
-    """Ownership stays for the manager to hand over; nobody sees through it meanwhile."""
+    """A leaver stays the owner without access, and has access again after coming back."""
     alice: Any = {"subscription": "north", "practitioner": "alice"}
     end_membership(clinic.pdp, actor=by("dan", 1), **alice)
     assert clinic.viewers(later=1) == ["bob"]
@@ -134,7 +134,7 @@ def test_owned_patients_come_back_with_their_owner(clinic: Clinic) -> None:
     ],
 )
 def test_the_last_manager_stays(clinic: Clinic, change: Any, actor: Any) -> None:
-    """Neither a manager nor a clinic's key leaves a clinic without a manager; the operator may."""
+    """A manager or a clinic's key cannot remove the last manager of a clinic, but the operator can."""
     with pytest.raises(Conflict, match="manager"):
         change(clinic.pdp, actor)
     assert clinic.events() == []
@@ -144,7 +144,7 @@ def test_the_last_manager_stays(clinic: Clinic, change: Any, actor: Any) -> None
 
 
 def test_of_two_managers_who_end_each_other_one_stays(clinic: Clinic) -> None:
-    """The second, whose own membership has just ended, is told that somebody was faster."""
+    """If two managers end each other, the second is refused with a conflict."""
     oscar: Any = {"subscription": "north", "practitioner": "oscar"}
     put_membership(clinic.pdp, actor=by("dan"), role="manager", **oscar)
     end_membership(clinic.pdp, actor=by("dan", 2), **oscar)
@@ -153,7 +153,7 @@ def test_of_two_managers_who_end_each_other_one_stays(clinic: Clinic) -> None:
 
 
 def test_what_takes_access_away_works_after_a_clock_ahead(clinic: Clinic) -> None:
-    """After a write with a clock a day ahead, ends are carried out at once, also of what begins only then."""
+    """After writes with a clock a day ahead, shares and memberships end at once, also shares that begin only then."""
     share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
     share_all(clinic.pdp, actor=by("alice", DAY), colleague=login("oscar"), subscription="north")
     end_share(clinic.pdp, actor=by("alice", 60), patient="p-1", grant=clinic.grant("oscar"))
@@ -262,7 +262,7 @@ TAKES_AWAY: dict[str, tuple[str, Callable[[Clinic], object]]] = {
 
 @pytest.mark.parametrize("name", list(TAKES_AWAY))
 def test_every_end_works_after_a_clock_ahead(clinic: Clinic, name: str) -> None:
-    """Whatever takes access away is carried out at once though the clinic's last event is a day ahead."""
+    """Every operation that takes access away is carried out at once, though the clinic's last event is a day ahead."""
     practitioner, take = TAKES_AWAY[name]
     share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
     assert clinic.last_event().at == NOW + timedelta(days=1)
@@ -274,7 +274,7 @@ def test_every_end_works_after_a_clock_ahead(clinic: Clinic, name: str) -> None:
 
 
 def test_an_entity_ends_after_a_clock_ahead(clinic: Clinic) -> None:
-    """A version that a clock ahead began, or one of before, ends at once."""
+    """A version of an entity ends at once, whether a clock ahead began it or not."""
     put_entity(clinic.pdp, actor=by("", DAY), kind="document", entity="plan", properties={"author": "alice"})
     for entity in ("plan", "by-alice"):
         end_entity(clinic.pdp, actor=by("", 60), kind="document", entity=entity)
@@ -285,7 +285,7 @@ def test_an_entity_ends_after_a_clock_ahead(clinic: Clinic) -> None:
 
 @pytest.mark.parametrize("subscription", [None, "north"])
 def test_a_key_ends_after_a_clock_ahead(clinic: Clinic, subscription: str | None) -> None:
-    """A key that a node with a clock ahead made, of a clinic too whose last event is a day ahead, is good no more."""
+    """A revoked key ends at once, though a node with a clock ahead made the key or the clinic's last event."""
     database = clinic.database
     share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
     for end in (
@@ -308,7 +308,7 @@ def test_a_key_ends_after_a_clock_ahead(clinic: Clinic, subscription: str | None
 
 
 def test_no_end_is_left_out() -> None:
-    """Each kind of event that takes access away is tried above, and no operation that ends something is new."""
+    """No operation and no kind of event that ends something is missing from the lists that the tests above try."""
     ends = {name for name in operations.__all__ if name.startswith(("end_", "transfer", "review", "put_"))}
     assert ends == {
         "end_entity",
@@ -328,7 +328,7 @@ def test_no_end_is_left_out() -> None:
 
 
 def test_a_bad_instant_of_one_clinic_does_not_touch_another(clinic: Clinic) -> None:
-    """An event of another clinic is at its own time."""
+    """An event of a clinic with a bad instant does not delay an event of another clinic."""
     share(clinic.pdp, actor=by("alice", DAY), patients=["p-1"], colleague=login("oscar"))
     put_subscription(clinic.pdp, actor=by("", 60), subscription="city", name="City", live=False)
     assert clinic.last_event().at == NOW + timedelta(seconds=60)
@@ -338,7 +338,7 @@ def test_a_bad_instant_of_one_clinic_does_not_touch_another(clinic: Clinic) -> N
 def test_a_node_with_another_clock_writes_nothing(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    """On PostgreSQL a process whose clock is not the server's is refused, with both clocks and the tolerance named."""
+    """On PostgreSQL a process with another clock than the server's is refused; the error names clocks and tolerance."""
     database = connect(postgresql_url)
     people.fill(database)
     clinic = Clinic(database)
@@ -382,13 +382,13 @@ def _many(clinic: Clinic, count: int) -> None:
 
 
 def test_who_may_not_manage_learns_nothing(clinic: Clinic) -> None:
-    """A colleague who is no manager is refused before anything is looked up."""
+    """A colleague who is not a manager may not end a membership."""
     with pytest.raises(Denied):
         end_membership(clinic.pdp, actor=by("alice"), **BOB)
 
 
 def test_a_review_of_more_lines_than_a_statement_takes_values(clinic: Clinic) -> None:
-    """66,000 lines are one value of a statement: what is refused is the first line that is wrong, not the size."""
+    """A review of 66,000 lines is one value of a statement, so that a wrong line is refused and not the size."""
     for noun in ("grant", "standing_share"):
         verdicts = [
             ReviewVerdict(line, noun, 10**6 + line, f"p-none-{line}" if noun == "grant" else "", "bob", "keep")
@@ -399,7 +399,7 @@ def test_a_review_of_more_lines_than_a_statement_takes_values(clinic: Clinic) ->
 
 
 def test_names_of_more_people_than_a_statement_takes_values(clinic: Clinic) -> None:
-    """What pages read about many rows is one value too."""
+    """The names of many people are read with one value of a statement."""
     ids = [f"x-{number}" for number in range(66_000)]
     assert practitioner_queries.people(clinic.pdp, [*ids, "bob"])["bob"]["name"] == "Bob"
     condition = in_condition(clinic.database, Patient.id, [*ids, "p-1"])

@@ -37,7 +37,7 @@ PRACTISE = ("member", "manager")
 
 
 class Life(RuleBasedStateMachine):
-    """One clinic of three people, a fresh one for each example, and what the rules give, kept by hand."""
+    """A fresh clinic of three people for each example, and the access that the rules give, computed by hand."""
 
     database: ClassVar[Database]
     runs: ClassVar[int] = 0
@@ -70,7 +70,7 @@ class Life(RuleBasedStateMachine):
         return f"{name}-{self.runs}"
 
     def actor(self, who: str, ahead: bool = False) -> Actor:
-        """Somebody acts, a minute after what was done before; a node with a wrong clock says that it is tomorrow."""
+        """Return an actor a minute after the step before; a node with a wrong clock is a day ahead."""
         self.minutes += 2
         now = NOW + timedelta(minutes=self.minutes)
         return Actor(self.id(who) if who else "", now + DAY if ahead else now)
@@ -99,7 +99,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(who=WHO)
     def leave(self, who: str) -> None:
-        """End a membership: the operator is never refused, whatever a clock has written."""
+        """End a membership; the operator is never refused, also after events of a clock ahead."""
         if who in self.roles:
             end_membership(self.pdp, actor=self.actor(""), subscription=self.here, practitioner=self.id(who))
             self.takes(who, None)
@@ -126,7 +126,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(who=WHO)
     def expire(self, who: str) -> None:
-        """Nobody acts when a membership is over: what is left counts for nothing, and ends with the return."""
+        """Let a membership expire without an operation; its shares count no more, and end with the return."""
         actor = self.actor("")
         member = {"subscription": self.here, "practitioner": self.id(who), "role": "member"}
         put_membership(self.pdp, actor=actor, until=actor.now + timedelta(minutes=1), **member)
@@ -137,7 +137,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(who=WHO, out=OUT, back=BACK)
     def leave_and_come_back(self, who: str, out: str, back: str) -> None:
-        """Leave and come back: both together come often enough to be tried."""
+        """Leave and come back in one step, so that the examples have it often."""
         if out == "auditor":
             self.join(who, "auditor")
         elif out == "import":
@@ -180,7 +180,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(patient=st.sampled_from(sorted(PATIENTS)), to=WHO)
     def end_share(self, patient: str, to: str) -> None:
-        """End any share that has not ended, also one that begins tomorrow, as an owner who practises."""
+        """End a share that has not ended, also one that begins tomorrow, as an owner who practises."""
         actor = self.actor(PATIENTS[patient])
         same = (Grant.patient == self.id(patient), Grant.practitioner == self.id(to), Grant.role == "viewer")
         lasting = (Grant.ended_at > actor.now, Grant.ended_at > Grant.started_at)
@@ -213,7 +213,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def who_left_holds_nothing(self) -> None:
-        """R11: at the instant of the leave, not only when the practitioner is back."""
+        """R11: a leaver holds no share from the instant of the leave on, not only after the return."""
         at = NOW + timedelta(minutes=self.minutes)
         gone = {"alice", "bob", "carol"} - {who for who, role in self.roles.items() if role in PRACTISE} - self.expired
         for who in map(self.id, gone):
@@ -246,7 +246,7 @@ class Life(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_life(kind: str, request: pytest.FixtureRequest) -> None:
-    """No access that the rules do not give, no end refused, the events tell the facts, in order in each clinic."""
+    """In any life people have exactly the access that the rules give, no end is refused, and replay gives the facts."""
     database = connect(request.getfixturevalue(f"{kind}_url"))
     database.connect()
     machine = type("LifeOn", (Life,), {"database": database})

@@ -1,4 +1,4 @@
-"""The operations as the help page tells them: what each changes, records, tells and refuses."""
+"""The operations of the help page: their changes, events, notifications and refusals."""
 
 import re
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def clinic(database: Database) -> Clinic:
     ],
 )
 def test_a_refusal_sees_what_others_do_meanwhile(clinic: Clinic, database_url: str, arguments: dict[str, Any]) -> None:
-    """Nothing is left unread by it that would keep an old state of the facts in sight, as long as it is looked at."""
+    """After a refusal is caught, the connection sees later changes of others, because no read stays open."""
     first: dict[str, Any] = {"actor": by("alice"), "patients": ["p-1"], "colleague": login("oscar")}
     with pytest.raises(CaregrantError) as refused:
         share(clinic.pdp, **{**first, **arguments})
@@ -68,7 +68,7 @@ def test_a_refusal_sees_what_others_do_meanwhile(clinic: Clinic, database_url: s
 
 
 def test_an_operation_on_a_connection_that_is_lost_says_so(clinic: Clinic) -> None:
-    """And the next one has another connection."""
+    """An operation on a lost connection fails, and the next operation has another connection."""
     clinic.pdp.database.connection().close()
     with pytest.raises(Unavailable):
         add_patient(clinic.pdp, actor=by("alice"), name="New", subscription="north")
@@ -76,7 +76,7 @@ def test_an_operation_on_a_connection_that_is_lost_says_so(clinic: Clinic) -> No
 
 
 def test_the_story(clinic: Clinic) -> None:
-    """Share, seen, ended, transferred, transferred back, everything shared, a new patient seen too."""
+    """The help page's story holds: share, end, transfer, transfer back, share everything, add a patient."""
     pdp = clinic.pdp
     (shared,) = share(pdp, actor=by("alice", 1), patients=["p-1"], colleague="OSCAR@Clinic.Example")
     assert "oscar" in clinic.viewers(later=1)
@@ -116,7 +116,7 @@ def test_share(clinic: Clinic) -> None:
 
 
 def test_end_share_by_owner_manager_and_viewer(clinic: Clinic) -> None:
-    """The owner and a manager end a share; the viewer gives up their own; each leaves its cause."""
+    """Owner, manager and viewer may end a share, and the grant has the cause of its end."""
     for who, cause in (("alice", "ended"), ("dan", "ended"), ("oscar", "given_up")):
         (done,) = share(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"))
         end_share(clinic.pdp, actor=by(who), patient="p-1", grant=done.grant["id"])
@@ -129,7 +129,7 @@ def test_end_share_by_owner_manager_and_viewer(clinic: Clinic) -> None:
 
 
 def test_transfer_keeps_others_shares(clinic: Clinic) -> None:
-    """The sender loses the patient at one instant, others' shares stay, a share to the recipient is absorbed."""
+    """A transfer moves ownership at one instant, keeps others' shares, and absorbs a share of the recipient."""
     (done,) = transfer(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("bob"), reason="moving")
     assert (done.owner, done.previous_owner) == ("bob", "alice")
     assert [share["practitioner"] for share in done.kept_shares] == ["erin"]
@@ -144,7 +144,7 @@ def test_transfer_keeps_others_shares(clinic: Clinic) -> None:
 
 
 def test_transfer_may_end_the_shares(clinic: Clinic) -> None:
-    """With `end_shares` nobody but the new owner keeps the patient, and those who had a share are told."""
+    """With `end_shares` only the new owner keeps access, and the former viewers are notified."""
     transfer(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), end_shares=True)
     assert clinic.holders() == [("oscar", "owner")]
     assert clinic.events() == ["grant:ended:transfer"] * 3 + ["grant:started"]
@@ -152,14 +152,14 @@ def test_transfer_may_end_the_shares(clinic: Clinic) -> None:
 
 
 def test_t13_transfer_back_revives_nothing(clinic: Clinic) -> None:
-    """T13: back at the first owner, what was ended stays ended."""
+    """T13: shares that a transfer ended stay ended after the transfer back."""
     transfer(clinic.pdp, actor=by("alice", 1), patients=["p-1"], colleague=login("bob"), end_shares=True)
     transfer(clinic.pdp, actor=by("bob", 2), patients=["p-1"], colleague=login("alice"))
     assert clinic.holders(later=2) == [("alice", "owner")]
 
 
 def test_t14_a_leavers_patients_wait_for_the_manager(clinic: Clinic) -> None:
-    """T14: who leaves keeps the patient without any access; a manager, who does not see it, transfers it."""
+    """T14: a leaver owns the patient without access, and a manager, who has no view either, transfers it."""
     end_membership(clinic.pdp, actor=by("", 1), subscription="north", practitioner="alice")
     assert clinic.viewers(later=1) == ["bob"]
     assert clinic.holders(later=1)[0] == ("alice", "owner")
@@ -171,7 +171,7 @@ def test_t14_a_leavers_patients_wait_for_the_manager(clinic: Clinic) -> None:
 
 
 def test_share_all_and_its_end(clinic: Clinic) -> None:
-    """A standing share opens what the owner owns, with content if so said; its end, by either side, closes it."""
+    """A standing share opens the owner's patients, and content if requested, until either side ends it."""
     for who, cause in (("alice", "ended"), ("oscar", "given_up")):
         row = share_all(clinic.pdp, actor=by("alice"), colleague=login("oscar"), content=True)
         assert clinic.pdp.evaluate(("practitioner", "oscar"), "view", ("document", "library-alice")).allowed
@@ -185,7 +185,7 @@ def test_share_all_and_its_end(clinic: Clinic) -> None:
 
 
 def test_add_patient(clinic: Clinic) -> None:
-    """Who adds a patient owns them; the id is theirs to choose once."""
+    """The practitioner who adds a patient owns the patient, and an id can be chosen once."""
     added = add_patient(clinic.pdp, actor=by("bob"), name="Pat Two", patient="mine-2")
     assert (added.subscription, clinic.holders("mine-2")) == ("north", [("bob", "owner")])
     assert clinic.events() == ["patient:added", "grant:started"]
@@ -198,7 +198,7 @@ def test_add_patient(clinic: Clinic) -> None:
 
 
 def test_memberships(clinic: Clinic) -> None:
-    """Joining, changing one's role, leaving and coming back; what is so already changes nothing."""
+    """People join, change role, leave and come back; a membership that exists already is not changed."""
     zed: Any = {"subscription": "north", "practitioner": "zed"}
     put_practitioner(clinic.pdp, actor=by(""), practitioner="zed", login="Zed@Clinic.Example", name="Zed")
     for role in ("member", "member", "manager"):
@@ -216,7 +216,7 @@ def test_memberships(clinic: Clinic) -> None:
 
 
 def test_a_subscription_lapses_and_resumes(clinic: Clinic) -> None:
-    """While it has lapsed every answer is no, and nothing is lost."""
+    """While a subscription has lapsed every decision is a denial; when it resumes, all access is back."""
     north: Any = {"subscription": "north", "name": "North Clinic"}
     put_subscription(clinic.pdp, actor=by("", 1), live=False, **north)
     assert clinic.viewers(later=1) == []
@@ -229,7 +229,7 @@ def test_a_subscription_lapses_and_resumes(clinic: Clinic) -> None:
 
 
 def test_t6_a_grant_is_bound_to_the_person(clinic: Clinic) -> None:
-    """T6: when a login passes to somebody else, the grants stay with the person who had it."""
+    """T6: grants stay with their person, also if the login passes to somebody else."""
     put_practitioner(clinic.pdp, actor=by(""), practitioner="bob", login="robert@clinic.example", name="Bob")
     put_practitioner(clinic.pdp, actor=by(""), practitioner="bobby", login=login("bob"), name="Bobby")
     put_membership(clinic.pdp, actor=by(""), subscription="north", practitioner="bobby", role="member")
@@ -240,12 +240,12 @@ def test_t6_a_grant_is_bound_to_the_person(clinic: Clinic) -> None:
 
 
 INELIGIBLE = ["none@clinic.example", login("frank"), login("erin"), login("heidi"), "not a login", ""]
-"""T5: unknown, of another clinic, who left, who practises nothing, no login at all."""
+"""T5: an unknown login, another clinic's, a leaver's, an auditor's, and two texts that are no login."""
 
 
 @pytest.mark.parametrize("recipient", INELIGIBLE)
 def test_t5_one_refusal_for_every_recipient_who_cannot(clinic: Clinic, recipient: str) -> None:
-    """T5: each is the same refusal, word for word; nothing changes, and the attempt is recorded."""
+    """T5: every recipient who cannot receive gets the same refusal; no fact changes, and the attempt is recorded."""
     for operation in (share, transfer):
         with pytest.raises(NotEligible) as refused:
             operation(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=recipient)
@@ -257,13 +257,13 @@ def test_t5_one_refusal_for_every_recipient_who_cannot(clinic: Clinic, recipient
 
 
 def test_t8_a_lapsed_clinic_receives_nothing(clinic: Clinic) -> None:
-    """T8: in a lapsed subscription nobody is a colleague any more."""
+    """T8: in a lapsed subscription a patient cannot be shared."""
     with pytest.raises(NotFound):
         share(clinic.pdp, actor=by("grace"), patients=["p-harbour"], colleague=login("gus"))
 
 
 def test_t9_not_to_oneself(clinic: Clinic) -> None:
-    """T9: to oneself is refused as such, and nobody is told anything; also for a manager (T19)."""
+    """T9: a share or transfer to oneself is refused without a notification, also for a manager (T19)."""
     for who in ("alice", "dan"):
         with pytest.raises(SelfTarget):
             transfer(clinic.pdp, actor=by(who), patients=["p-1"], colleague=login(who))
@@ -293,7 +293,7 @@ REFUSED: list[tuple[str, str, type[CaregrantError]]] = [
 
 @pytest.mark.parametrize(("who", "what", "error"), REFUSED)
 def test_t1_t10_who_may_not(clinic: Clinic, who: str, what: str, error: type[CaregrantError]) -> None:
-    """T1, T10: whoever may know the patient is refused, to everybody else there is none; each attempt is recorded."""
+    """T1, T10: people who may know of the patient are refused, others get not found; each attempt is recorded."""
     others = clinic.grant("erin" if who == "bob" else "bob")
     works: dict[str, Callable[[], Any]] = {
         "end": lambda: end_share(clinic.pdp, actor=by(who), patient="p-1", grant=others),
@@ -310,7 +310,7 @@ def test_t1_t10_who_may_not(clinic: Clinic, who: str, what: str, error: type[Car
 
 
 class Named(NamedTuple):
-    """What a request may name."""
+    """The ids that a request may name."""
 
     patient: str
     another: str
@@ -342,7 +342,7 @@ ABOUT: dict[str, Callable[[PDP, Actor, Named], object]] = {
 
 @pytest.mark.parametrize("what", ABOUT)
 def test_t1_the_time_tells_nothing(sqlite_database: Database, what: str) -> None:
-    """T1: another clinic's, or one's own by another clinic's key, takes the statements that nobody's does."""
+    """T1: requests about things of another clinic and about things that do not exist run the same statements."""
     people.fill(sqlite_database)
     pdp = pdp_of(sqlite_database)
 
@@ -362,7 +362,7 @@ def test_t1_the_time_tells_nothing(sqlite_database: Database, what: str) -> None
 
 
 def test_t2_a_share_of_another_patient(clinic: Clinic) -> None:
-    """T2: a grant is found under its own patient only; an owner's grant is no share."""
+    """T2: a share can be ended only under its own patient, and an owner's grant is not a share."""
     add_patient(clinic.pdp, actor=by("alice"), name="Other", patient="p-other")
     for patient, grant in (("p-other", clinic.grant("bob")), ("p-1", clinic.grant("alice")), ("p-1", 10**9)):
         with pytest.raises(NotFound):
@@ -374,7 +374,7 @@ def test_t2_a_share_of_another_patient(clinic: Clinic) -> None:
 
 
 def test_t3_an_apps_bound_goes_first(clinic: Clinic) -> None:
-    """T3: through a key of another clinic the owner's own patient is not there."""
+    """T3: by a key of another clinic even the owner's patient does not exist."""
     tenant = by("alice", client=None, tenant="city")
     for operation in (share, transfer):
         with pytest.raises(NotFound):
@@ -388,7 +388,7 @@ def test_t3_an_apps_bound_goes_first(clinic: Clinic) -> None:
 
 
 def test_conflicts(clinic: Clinic) -> None:
-    """What is so already is a conflict: shared, owned, shared everything."""
+    """A share, ownership or standing share that exists already is a conflict."""
     with pytest.raises(Conflict):
         share(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("bob"))
     with pytest.raises(Conflict):
@@ -401,7 +401,7 @@ def test_conflicts(clinic: Clinic) -> None:
 
 
 def test_t17_several_at_once_all_or_none(clinic: Clinic) -> None:
-    """T17: one that refuses stops all; each has its reason, which tells nothing of other clinics; then all go."""
+    """T17: if one patient of several is refused, none is changed, and each refused patient has its reason."""
     own = [add_patient(clinic.pdp, actor=by("alice"), name="X", patient=f"m-{n}").patient for n in range(3)]
     patients = [*own, "p-city", "p-none", "p-1"]
     with pytest.raises(BatchRefused) as refused:
@@ -417,7 +417,7 @@ def test_t17_several_at_once_all_or_none(clinic: Clinic) -> None:
 
 
 def test_t28_bad_times_and_reasons(clinic: Clinic) -> None:
-    """T28, T22: an end that is not in the future and a reason that is none are refused before anything is asked."""
+    """T28, T22: an end that is not in the future and a bad reason are refused before the policy is asked."""
     wrong: dict[str, Any]
     for wrong in ({"until": NOW}, {"reason": "x" * 501}, {"reason": "a\x00b"}):
         with pytest.raises(InvalidInput):
@@ -427,7 +427,7 @@ def test_t28_bad_times_and_reasons(clinic: Clinic) -> None:
 
 
 def test_a_change_is_never_before_the_one_it_waited_for(clinic: Clinic) -> None:
-    """A request that came first and got the lock last is refused as outrun, not carried out in the past."""
+    """A request older than the last change is carried out at the last change's instant, or is a conflict."""
     share(clinic.pdp, actor=by("alice", 10), patients=["p-1"], colleague=login("oscar"))
     (done,) = transfer(clinic.pdp, actor=by("alice", 5), patients=["p-1"], colleague=login("oscar"))
     assert done.owner == "oscar"
@@ -439,7 +439,7 @@ def test_a_change_is_never_before_the_one_it_waited_for(clinic: Clinic) -> None:
 
 
 def test_t21_what_cannot_be_recorded_is_not_done(clinic: Clinic) -> None:
-    """T21: where the answer cannot be recorded nothing is changed, and nobody is told that anything was."""
+    """T21: if the decision cannot be recorded, no fact is changed and nobody is notified."""
     before = clinic.holders()
     clinic.database.execute_sql("ALTER TABLE decision RENAME TO decision_gone")
     with pytest.raises(Unavailable):

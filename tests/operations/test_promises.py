@@ -1,4 +1,4 @@
-"""What must hold whatever is done, in whatever order: the invariants, after each step."""
+"""The invariants hold after each step of any sequence of operations."""
 
 import itertools
 import os
@@ -37,7 +37,7 @@ RECORD = ("policy_text", "event", "decision", "leaf", "seal", "checkpoint", "era
 
 
 class Machine(RuleBasedStateMachine):
-    """Any sequence of operations, by anybody, on few people and patients, a second apart or at one instant."""
+    """A state machine: any operations by anybody on few people and patients, a second apart or at one instant."""
 
     database: ClassVar[Database]
 
@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
             add_patient(self.pdp, actor=self.by(owner), patient=f"p-{number}", name="Pat", subscription="north")
 
     def _forget_record(self) -> None:
-        """Only a test may: the triggers that keep the record are put aside and back."""
+        """Empty the record without its triggers, as only a test may, and put the triggers back."""
         for table in RECORD:
             if self.database.dialect == "postgresql":
                 self.database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
@@ -77,7 +77,7 @@ class Machine(RuleBasedStateMachine):
         return Actor(who, NOW + timedelta(seconds=self.later))
 
     def _try(self, operation: Any, who: str, ends: str | None = None, **arguments: Any) -> None:
-        """Do it or be refused; where it takes away, nobody may see more afterwards than before."""
+        """Try an operation: a refusal changes no access, and an operation that ends access gives nobody more."""
         before = self._seen()
         try:
             operation(self.pdp, actor=self.by(who), **arguments)
@@ -185,7 +185,7 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_promises(kind: str, request: pytest.FixtureRequest) -> None:
-    """Whatever is done: one owner, no access without a grant and a membership, searches and events agree."""
+    """After any operations each patient has one owner, access needs grant and membership, and events agree."""
     database = connect(request.getfixturevalue(f"{kind}_url"))
     database.connect()
     machine = type("MachineOn", (Machine,), {"database": database})

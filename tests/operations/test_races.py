@@ -1,4 +1,4 @@
-"""Many at once, from two processes: one wins, the others are told so, nothing is ever ownerless or half done."""
+"""Races of two processes: one request wins, the others are refused, and no change is half done."""
 
 import io
 import multiprocessing
@@ -38,7 +38,7 @@ from tests.support.people import NOW
 THREADS = 8
 PROCESSES = 2
 
-Work = Callable[[PDP, Actor, int], Any]
+Attempt = Callable[[PDP, Actor, int], Any]
 TO = ("oscar", "pete", "xena", "zoe")
 
 
@@ -106,7 +106,7 @@ def _same_key(pdp: PDP, actor: Actor, number: int) -> Any:
     return share(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"), idempotency_key=idempotency_key)
 
 
-CASES: dict[str, Work] = {
+CASES: dict[str, Attempt] = {
     "transfer/transfer": _transfer,
     "transfer/share": _transfer_or_share,
     "share/share": _share,
@@ -120,7 +120,7 @@ CASES: dict[str, Work] = {
 
 
 def race(url: str, case: str, first: int, begin: float) -> list[tuple[int, str]]:
-    """In one process: each thread tries once, all from one moment on; what each was told."""
+    """Let each thread of this process try once, all at the same moment; return the result of each."""
     pdp = pdp_of(connect(url))
     barrier = threading.Barrier(THREADS)
 
@@ -145,7 +145,7 @@ def race(url: str, case: str, first: int, begin: float) -> list[tuple[int, str]]
 
 @pytest.mark.parametrize("case", list(CASES))
 def test_one_wins(database: Database, database_url: str, case: str) -> None:
-    """T11: sixteen at once in two processes: as many are carried out as may be, and the rest is refused as outrun."""
+    """T11: of sixteen requests at once in two processes as many succeed as may, and the others are refused."""
     people.fill(database)
     began = Event.select().count(database)
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -42,7 +42,7 @@ def line(clinic: Clinic, who: str, verdict: str, number: int = 2) -> ReviewVerdi
 
 
 def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> ReviewVerdict:
-    """Return a line on the standing share that somebody has."""
+    """Return a review line about the standing share that a practitioner has."""
     shares = StandingShare.select(StandingShare.id).where(StandingShare.colleague == who).tuples()
     return ReviewVerdict(number, "standing_share", next(iter(shares.execute(clinic.database)))[0], "", who, verdict)
 
@@ -53,7 +53,7 @@ def carry_out(clinic: Clinic, *verdicts: ReviewVerdict, by_whom: str = "dan", ca
 
 
 def test_keep_and_revoke(clinic: Clinic) -> None:
-    """What is kept stands, what is revoked has ended; each line is recorded with its reviewer and verdict."""
+    """A kept share stays, a revoked share ends, and each line is recorded with reviewer and verdict."""
     done = carry_out(clinic, line(clinic, "bob", "keep"), line(clinic, "oscar", "revoke", 3))
     assert done == Reviewed(kept=1, revoked=1)
     later = clinic.viewers(later=61)
@@ -70,7 +70,7 @@ def test_keep_and_revoke(clinic: Clinic) -> None:
 
 
 def test_standing_shares_are_reviewed_with_the_others(clinic: Clinic) -> None:
-    """One is kept, one revoked: it opens nothing any more, both sides are told, and the record says who decided."""
+    """A revoked standing share ends, both sides are notified, and the record names the reviewer."""
     assert "carl" in clinic.viewers(later=61)
     keep, revoke = standing(clinic, "carol", "keep"), standing(clinic, "carl", "revoke", 3)
     done = carry_out(clinic, keep, revoke, line(clinic, "bob", "keep", 4))
@@ -94,7 +94,7 @@ def test_standing_shares_are_reviewed_with_the_others(clinic: Clinic) -> None:
 
 
 def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_url: str) -> None:
-    """Owner, giver, reason, uses, their purposes and the last one; names alone with a reason, which is recorded."""
+    """The sheet has owner, giver, reason and uses of each share, and names only for a reason, which is recorded."""
     fill(sqlite_database)
     made = Clinic(sqlite_database)
     share(made.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), reason="second opinion")
@@ -139,14 +139,14 @@ def test_the_sheet_shows_what_is_decided_on(sqlite_database: Database, sqlite_ur
 def test_a_standing_share_is_not_everybodys_to_review(
     clinic: Clinic, who: str, verdict: str, by_whom: str, why: str
 ) -> None:
-    """An auditor revokes none, a manager of one clinic reviews none of another, a member none."""
+    """An auditor cannot revoke a standing share, and a member or another clinic's manager cannot review it."""
     with pytest.raises(ImportRefused, match=why):
         carry_out(clinic, standing(clinic, who, verdict), by_whom=by_whom)
     assert Review.select().count(clinic.database) == 0
 
 
 def test_nobody_reviews_a_standing_share_of_their_own(clinic: Clinic) -> None:
-    """A manager who gave one, or has one, leaves it to another; the number of somebody else's is not theirs either."""
+    """A manager who gave a standing share, or has one, cannot review it, nor by somebody else's number."""
     add(clinic.database, StandingShare, owner="dan", colleague="oscar", subscription="north")
     with pytest.raises(ImportRefused, match="somebody else reviews it"):
         carry_out(clinic, standing(clinic, "oscar", "keep"))
@@ -168,7 +168,7 @@ def test_nobody_reviews_a_standing_share_of_their_own(clinic: Clinic) -> None:
     ],
 )
 def test_a_line_at_fault_undoes_the_sheet(clinic: Clinic, who: str, verdict: str, by_whom: str, why: str) -> None:
-    """One line that cannot be carried out: its number and why, and nothing is done, not even the good lines."""
+    """If a line cannot be carried out, the error has its number and reason, and no line is carried out."""
     before = clinic.viewers(later=61)
     with pytest.raises(ImportRefused, match=why) as refusal:
         carry_out(clinic, line(clinic, "oscar", "keep"), line(clinic, who, verdict, 3), by_whom=by_whom)
@@ -178,19 +178,19 @@ def test_a_line_at_fault_undoes_the_sheet(clinic: Clinic, who: str, verdict: str
 
 
 def test_an_auditor_may_keep(clinic: Clinic) -> None:
-    """An auditor reviews, but does not end: keeping is theirs to say."""
+    """An auditor may keep a share."""
     assert carry_out(clinic, line(clinic, "bob", "keep"), by_whom="heidi") == Reviewed(1, 0)
 
 
 def test_nobody_reviews_their_own(clinic: Clinic) -> None:
-    """Who holds the share, gave it or owns the patient does not decide on it, whatever else they may."""
+    """A manager cannot review a share that the manager holds."""
     share(clinic.pdp, actor=by("alice", 1), patients=["p-1"], colleague=login("dan"))
     with pytest.raises(ImportRefused, match="somebody else reviews it"):
         carry_out(clinic, line(clinic, "dan", "keep"))
 
 
 def test_a_share_is_decided_on_once_in_a_campaign(clinic: Clinic) -> None:
-    """The same line again is refused; in the next campaign it is not."""
+    """A line is refused if its campaign has it already, but not in the next campaign."""
     carry_out(clinic, line(clinic, "bob", "keep"))
     with pytest.raises(ImportRefused, match="decided on in spring already"):
         carry_out(clinic, line(clinic, "bob", "revoke"))
@@ -198,7 +198,7 @@ def test_a_share_is_decided_on_once_in_a_campaign(clinic: Clinic) -> None:
 
 
 def test_from_the_sheet_to_the_state(sqlite_database: Database, sqlite_url: str, tmp_path: Path) -> None:
-    """The sheet of the notebook, filled in and handed to the command, is what the next report shows."""
+    """If the command carries out a filled sheet, the next report shows the result."""
     fill(sqlite_database)
     audit = open_audit(sqlite_url)
     path = tmp_path / "sheet.csv"
@@ -235,7 +235,7 @@ LINES = int(os.environ.get("CAREGRANT_REVIEW_LINES", "1000"))
 
 
 def test_a_large_sheet_is_carried_out_in_bounded_statements(clinic: Clinic) -> None:
-    """Every line is recorded, what is revoked ends, and no statement grows with the sheet."""
+    """A large sheet is recorded and carried out by statements that do not grow with the sheet."""
     life = (to_micros(NOW - timedelta(days=1)), FOREVER_MICROS)
     patients = [f"m-{number}" for number in range(LINES)]
     roles = (("oscar", "owner", "created"), ("bob", "viewer", "share"))

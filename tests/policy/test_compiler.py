@@ -1,4 +1,4 @@
-"""The compiler on what is known to go wrong: each trap as one small policy and its answer."""
+"""The compiler on known traps: each trap is a small policy with its expected answers."""
 
 import sqlite3
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def compiled(text: str) -> CompiledPolicy:
 
 
 def viewers(pdp: PDP, patient: str = "p-1") -> list[str]:
-    """Who views a patient: as a subject search, which must be the set of evaluations that allow."""
+    """Return the viewers of a patient by a subject search, and assert that evaluations give the same."""
     subjects = pdp.search_subjects("practitioner", "view", ("patient", patient))
     everybody = [person.id for person in people.CAST.values()] + list(people.EXTRAS)
     allowed = [who for who in everybody if pdp.evaluate(("practitioner", who), "view", ("patient", patient)).allowed]
@@ -52,15 +52,15 @@ def viewers(pdp: PDP, patient: str = "p-1") -> list[str]:
 PdpOfText = Callable[[str], PDP]
 
 
-def test_a_condition_on_the_actor_alone_in_one_arm(pdp_of_text: PdpOfText) -> None:
-    """In `or`, the arm that speaks only of the actor opens everything to that actor, and nothing to anybody else."""
+def test_an_alternative_about_the_actor_alone(pdp_of_text: PdpOfText) -> None:
+    """In `or`, an alternative about the actor alone opens every patient to that actor, and no patient to others."""
     pdp = pdp_of_text(f'{ALLOW} if p.id = "oscar" or (g in x.grants and g.practitioner = p and g.role = "owner");')
     assert viewers(pdp) == ["alice", "oscar"]
     assert viewers(pdp, "p-city") == ["frank", "oscar"]
 
 
 def test_an_owner_without_any_share_is_not_lost(pdp_of_text: PdpOfText) -> None:
-    """A rule with an arm for shares keeps those who have none: each arm joins its own rows."""
+    """An owner without shares is found by a rule with an alternative for shares, because each joins its own rows."""
     pdp = pdp_of_text(
         f"{ALLOW} if (g in x.grants and g.practitioner = p) or (s in p.standing_shares and s.owner.id = x.name);"
     )
@@ -68,26 +68,26 @@ def test_an_owner_without_any_share_is_not_lost(pdp_of_text: PdpOfText) -> None:
 
 
 def test_two_relations_of_one_type(pdp_of_text: PdpOfText) -> None:
-    """Two grants of one patient, one of the actor and one of somebody else, in one rule."""
+    """A rule may join two grants of a patient, one of the actor and one of somebody else."""
     theirs = 'h in x.grants and h.role = "owner" and h.practitioner != p'
     pdp = pdp_of_text(f"{ALLOW} if g in x.grants and g.practitioner = p and {theirs};")
     assert viewers(pdp) == ["bob", "erin", "xena", "zoe"]
 
 
 def test_a_relation_through_a_relation(pdp_of_text: PdpOfText) -> None:
-    """From the patient to its subscription to its memberships to a practitioner."""
+    """A rule may go from a patient by its subscription and its memberships to a practitioner."""
     pdp = pdp_of_text(f'{ALLOW} if m in x.subscription.memberships and m.practitioner = p and m.role = "manager";')
     assert viewers(pdp) == ["dan"]
 
 
 def test_equal_variables_are_one_row(pdp_of_text: PdpOfText) -> None:
-    """`m = n` joins what two relations found; Oso's own partial evaluation drops it (decision 0002)."""
+    """`g = h` joins the rows of two relations; Oso's own partial evaluation drops it (decision 0002)."""
     rule = 'g in x.grants and h in p.grants and g = h and g.role = "viewer"'
     assert viewers(pdp_of_text(f"{ALLOW} if {rule};")) == ["bob", "erin", "xena", "zoe"]
 
 
 def test_helpers_without_types_and_an_action_in_a_list(pdp_of_text: PdpOfText) -> None:
-    """An untyped helper serves every type; an action list is one way for each action."""
+    """A helper without types serves every type, and a list of actions permits each of them."""
     pdp = pdp_of_text(
         "live(f) if f.started_at <= now and now < f.ended_at;\n"
         'allow(p: Practitioner, action, x: Patient) if action in ["view", "share"] and g in x.grants and '
@@ -98,7 +98,7 @@ def test_helpers_without_types_and_an_action_in_a_list(pdp_of_text: PdpOfText) -
 
 
 def test_a_rule_that_always_allows_permits_only_what_exists(pdp_of_text: PdpOfText) -> None:
-    """Without any condition both ends must still be there."""
+    """A rule without a condition permits only a subject and a resource that exist."""
     pdp = pdp_of_text('allow(_: Practitioner, "view", _: Patient);')
     assert len(viewers(pdp)) == 17
     for subject, resource in ((NOBODY, PATIENT), (ALICE, ("patient", "none")), (NOBODY, ("patient", "none"))):
@@ -109,7 +109,7 @@ def test_a_rule_that_always_allows_permits_only_what_exists(pdp_of_text: PdpOfTe
 
 @pytest.mark.parametrize("stored", [{"ended_at": NOW}, {"started_at": AFTER, "ended_at": FOREVER}])
 def test_a_patient_counts_while_they_are_there(database: Database, stored: dict[str, datetime]) -> None:
-    """Whatever a policy says, a patient who has left or has not come yet is permitted to nobody."""
+    """No policy permits access to a patient who has ended or has not begun."""
     people.fill(database)
     Patient.update(stored).where(Patient.id == "p-1").execute(database)
     plan = {"id": "plan", "type": "document", "properties": {}, "started_at": BEFORE, "ended_at": FOREVER}
@@ -150,7 +150,7 @@ def asked_of(database: Database, text: str) -> PDP:
 
 
 def test_no_rule_denies(pdp_of_text: PdpOfText) -> None:
-    """A policy without an allow rule denies, with a reason, and says so when it is checked."""
+    """A policy without an allow rule denies with a reason, and has a warning."""
     pdp = pdp_of_text("live(f) if f.started_at <= now;")
     assert viewers(pdp) == []
     assert pdp.evaluate(ALICE, "view", PATIENT).reason == "unknown_action"
@@ -158,7 +158,7 @@ def test_no_rule_denies(pdp_of_text: PdpOfText) -> None:
 
 
 def test_any_action(pdp_of_text: PdpOfText) -> None:
-    """A rule whose action is a variable permits whatever is asked, and is found for each action that is named."""
+    """A rule with a variable as action permits every action, also one that no rule names."""
     pdp = pdp_of_text(
         'allow(p: Practitioner, _, x: Patient) if p.id = "bob" and x.id = "p-1";\n'
         + ALLOW
@@ -170,7 +170,7 @@ def test_any_action(pdp_of_text: PdpOfText) -> None:
 
 
 def test_what_comes_with_the_request(pdp_of_text: PdpOfText) -> None:
-    """Values of the request are parameters: absent is nil, another kind is denied as such, and no text is SQL."""
+    """Values of a request are parameters: an absent value is nil, a wrong type is denied, and no text is SQL."""
     pdp = pdp_of_text(f'{ALLOW} if p.id = "alice" and x.id = "p-1" and p.request.context.purpose = "care";')
 
     def answer(**context: object) -> tuple[bool, str]:
@@ -189,7 +189,7 @@ def test_what_comes_with_the_request(pdp_of_text: PdpOfText) -> None:
 
 
 def test_each_question_of_a_batch_brings_its_own(pdp_of_text: PdpOfText) -> None:
-    """Values of each kind stand beside each pair of a batch and decide as they do singly, wrong ones too."""
+    """Each question of a batch has request values of its own, and gets the decision that it gets singly."""
     operands: dict[str, tuple[str, list[object]]] = {
         '= "care"': ("context", ["care", "%s", None, 1]),
         "= true": ("action", [True, False, 1]),
@@ -205,7 +205,7 @@ def test_each_question_of_a_batch_brings_its_own(pdp_of_text: PdpOfText) -> None
     for operand, (part, values) in operands.items():
         for value in values:
             for absent in (False, True):
-                values_of_request = {key: held for key, held in good.items() if not (absent and key == names[operand])}
+                values_of_request = {key: good[key] for key in good if not (absent and key == names[operand])}
                 values_of_request |= {} if absent else {names[operand]: value}
                 requests.append({"action": values_of_request, "context": values_of_request} | {part: values_of_request})
     questions = [(ALICE if at % 3 else BOB, "view", PATIENT) for at in range(len(requests))]
@@ -223,7 +223,7 @@ def test_each_question_of_a_batch_brings_its_own(pdp_of_text: PdpOfText) -> None
 
 
 def test_a_property_from_the_request_wins(database: Database) -> None:
-    """`from_request`: the role that comes with the question wins over the stored one; other stored facts never lose."""
+    """A property with `from_request` in the question wins over the stored one, but cannot make a subject exist."""
     people.add(database, Entity, type="user", id="una", properties={"role": "guest"})
     people.fill(database)
     pdp = PDP(database, compiled('allow(u: User, "view", _: Patient) if u.role = "admin";'), clock=lambda: NOW)
@@ -248,18 +248,18 @@ QUOTED = [
 
 @pytest.mark.parametrize("text", QUOTED)
 def test_literals_are_quoted(database: Database, text: str) -> None:
-    """T24: whatever stands in a literal of the policy is compared as it is, on both databases."""
+    """T24: a literal of a policy is compared unchanged, whatever characters it has, on both databases."""
     people.fill(database)
     literal = text.replace("\\", "\\\\").replace('"', '\\"')
     people.add(database, Patient, id="odd", subscription="north", name=text)
     pdp = PDP(database, compiled(f'{ALLOW} if p.id = "alice" and x.name = "{literal}";'), clock=lambda: NOW)
     assert pdp.search_resources(ALICE, "view", "patient") == ["odd"]
     assert pdp.evaluate(ALICE, "view", ("patient", "odd")).allowed
-    assert [held.resource for held in pdp.matrix("practitioner", "view", "patient")] == ["odd"]
+    assert [entry.resource for entry in pdp.matrix("practitioner", "view", "patient")] == ["odd"]
 
 
 def test_the_version_is_the_text() -> None:
-    """Any byte and any name changes the version; the order of the files does not."""
+    """Each byte and each file name changes the version, but not the order of the files."""
     texts = {"a.polar": f"{ALLOW};".replace("p:", "_:").replace("x:", "_:"), "types.toml": TYPES}
     assert compile_texts(texts).version == compile_texts(dict(reversed(texts.items()))).version
     others = [
@@ -271,8 +271,8 @@ def test_the_version_is_the_text() -> None:
     assert len({compile_texts(each).version for each in (texts, *others)}) == 5
 
 
-def test_alternatives_of_one_literal_are_one_way() -> None:
-    """Ways that differ in one literal become one with a list; ways that differ in two stay two."""
+def test_alternatives_of_one_literal_are_one_derivation() -> None:
+    """Derivations that differ in one literal become one with a list; derivations that differ in two stay two."""
 
     def derivations(body: str) -> int:
         return sum(len(queries) for queries in compiled(f"{ALLOW} if x.id = p.id and ({body});").queries.values())
@@ -283,13 +283,16 @@ def test_alternatives_of_one_literal_are_one_way() -> None:
 
 
 def test_merging_keeps_the_answer(pdp_of_text: PdpOfText) -> None:
-    """Literals merge only at their own place: a pair of literals is not torn apart."""
+    """Alternatives that differ in a pair of literals are not merged, so that no other pair is permitted."""
     pdp = pdp_of_text(f'{ALLOW} if (p.id = "alice" and x.id = "p-1") or (p.id = "bob" and x.id = "p-city");')
-    assert [held[:2] for held in pdp.matrix("practitioner", "view", "patient")] == [("alice", "p-1"), ("bob", "p-city")]
+    assert [entry[:2] for entry in pdp.matrix("practitioner", "view", "patient")] == [
+        ("alice", "p-1"),
+        ("bob", "p-city"),
+    ]
 
 
 def test_the_same_row_twice_is_read_once() -> None:
-    """Two conditions that ask for the same row through two rules are one row in the plan."""
+    """Two conditions on the same row are one row of the query."""
     policy = compiled(
         "member(p, s) if m in p.memberships and m.subscription = s;\n"
         f"{ALLOW} if member(p, x.subscription) and member(p, x.subscription);"
@@ -299,7 +302,7 @@ def test_the_same_row_twice_is_read_once() -> None:
 
 
 def test_one_statement_a_question(sqlite_database: Database) -> None:
-    """Every kind of question is one statement, whatever the policy, and its text is made once."""
+    """Every kind of question is one statement, and its plan is made once."""
     people.fill(sqlite_database)
     pdp = PDP(sqlite_database, compiled("\n".join(f'{ALLOW} if p.id = "alice" and x.name = p.name;' for _ in range(5))))
     connection: sqlite3.Connection = sqlite_database.connection()
@@ -325,7 +328,7 @@ def test_one_statement_a_question(sqlite_database: Database) -> None:
 
 
 def test_ids_that_are_none(pdp_of_text: PdpOfText) -> None:
-    """What cannot be an id is denied without a question to the database, also in a batch."""
+    """A text that cannot be an id is denied, also in a batch."""
     pdp = pdp_of_text('allow(_: Practitioner, "view", _: Patient);')
     for name in ("", "a\0b", "x" * 129, "tab\t"):
         assert not pdp.evaluate(("practitioner", name), "view", PATIENT).allowed
@@ -335,7 +338,7 @@ def test_ids_that_are_none(pdp_of_text: PdpOfText) -> None:
 
 
 def test_a_batch_of_many_kinds_keeps_its_order(pdp_of_text: PdpOfText) -> None:
-    """Questions of several types and actions, known or not, are answered in the order in which they were asked."""
+    """A batch of several types and actions, known or unknown, is answered in its order."""
     pdp = pdp_of_text(
         f'{ALLOW} if p.id = "alice" and x.id = "p-1";\n'
         'allow(p: Practitioner, "edit", x: Subscription) if p.id = x.name;'

@@ -49,7 +49,7 @@ def decided(app: App, body: Any) -> dict[str, Any]:
 
 
 def test_a_permit_carries_its_rule_and_witness(app: App, database: Database) -> None:
-    """The context names the rule, the grant, when it ends, the policy and the instant."""
+    """A permit names the rule, the grant and its end, the policy and the instant."""
     answer = decided(app, question("bob"))
     assert answer["decision"] is True
     context = answer["context"]
@@ -62,7 +62,7 @@ def test_a_permit_carries_its_rule_and_witness(app: App, database: Database) -> 
 
 
 def test_a_denial_is_an_answer(app: App) -> None:
-    """A denial is 200 with a reason, and tells nothing of what is stored unless an explanation is asked for."""
+    """A denial is 200 with a reason, and shows no stored fact unless the app asks for an explanation."""
     answer = decided(app, question("oscar"))
     assert answer["decision"] is False
     assert set(answer["context"]) == {"reason", "policy_version", "evaluated_at"}
@@ -70,7 +70,7 @@ def test_a_denial_is_an_answer(app: App) -> None:
 
 
 def test_every_cell_of_the_decision_table(app: App) -> None:
-    """Over HTTP each cell of the help page is what it is in the policies."""
+    """Over HTTP each cell of the decision table has the decision and the rule of the table."""
     for title, kind, action, cell in CELLS:
         subject, resource = asked_about(title, kind)
         answer = decided(app, question(subject[1], action, resource))
@@ -101,7 +101,7 @@ def test_what_is_unknown_is_denied(app: App, body: Any, reason: str, database: D
 
 
 def test_an_explanation_says_why_not(app: App, auditor: App) -> None:
-    """`context.explain` adds the failed conditions with their rules, the nearest way first; for a key with `audit`."""
+    """For a key with `audit`, `context.explain` adds the failed conditions with their rules, the nearest first."""
     assert_problem(app.ask(question("oscar", context={"explain": True})), 403, "forbidden", "audit")
     context = decided(auditor, question("oscar", context={"explain": True}))["context"]
     assert context["reason_admin"]["403"].startswith("R2: there is no live grant")
@@ -128,7 +128,7 @@ ALIKE: dict[str, tuple[str, str, tuple[str, str]]] = {
 
 @pytest.mark.parametrize("name", ALIKE)
 def test_the_command_line_explains_alike(sqlite_database: Database, sqlite_url: str, name: str) -> None:
-    """What `context.explain` tells of a pair, `caregrant check --explain --json` tells in the same words."""
+    """`caregrant check --explain --json` explains a pair in the same words as `context.explain`."""
     people.fill(sqlite_database)
     served_since(sqlite_database, people.LONG_AGO)
     who, action, what = ALIKE[name]
@@ -153,7 +153,7 @@ def test_the_command_line_explains_alike(sqlite_database: Database, sqlite_url: 
 
 
 def test_the_past_needs_the_audit_scope(app: App, auditor: App) -> None:
-    """`context.at` asks about a past instant, for a key with `audit`; the future is nobody's to ask about."""
+    """A key with `audit` may ask about a past instant with `context.at`; no key may ask about the future."""
     then = question("xena", context={"at": format_instant(people.LAST_YEAR - timedelta(days=1))})
     assert_problem(app.ask(then), 403, "forbidden", "audit")
     assert decided(auditor, then)["decision"] is True
@@ -163,7 +163,7 @@ def test_the_past_needs_the_audit_scope(app: App, auditor: App) -> None:
 
 
 def test_a_bound_key_sees_one_subscription(flask: Flask, database: Database) -> None:
-    """For a key of City, a patient of North is denied word for word as one that does not exist, explained or not."""
+    """For City's key a patient of North gets the same denial, and explanation, as a patient that does not exist."""
     city = App(flask, database, "decide", "audit", subscription="city")
     assert decided(city, question("frank", what=("patient", "p-city")))["decision"] is True
     for context in ({}, {"explain": True}):
@@ -178,7 +178,7 @@ def test_a_bound_key_sees_one_subscription(flask: Flask, database: Database) -> 
 
 
 def test_properties_and_context_are_free(app: App) -> None:
-    """Unknown members, properties and null are ignored, and no claim wins over a stored fact."""
+    """Unknown members, properties and nulls are ignored, and a claim of the caller does not change a stored fact."""
     claimed = question("oscar", context={"purpose": "care", "nested": {"a": [1, None]}}, extra=[1], options=None)
     claimed["subject"]["properties"] = {"role": "owner", "memberships": ["north"]}
     claimed["resource"]["properties"] = {"owner": "oscar"}
@@ -214,7 +214,7 @@ MALFORMED: dict[str, tuple[Any, list[str]]] = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_request_is_400(app: App, database: Database, name: str) -> None:
-    """The problem points at each member at fault, and no decision is made or recorded."""
+    """A malformed request gets a problem that points at each wrong member, and no decision is recorded."""
     body, pointers = MALFORMED[name]
     answer = assert_problem(app.ask(body), 400, "bad-request")
     assert [error["pointer"] for error in answer["errors"]] == pointers
@@ -235,7 +235,7 @@ def test_a_large_body_is_refused(app: App) -> None:
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic YWxpY2U6eA==", "cg_x"])
 def test_no_good_key_is_401(app: App, authorization: str) -> None:
-    """Without a good key: 401 with a challenge, whatever the body."""
+    """Without a good key the response is 401 with a challenge, whatever the body."""
     response = app.ask(b"nonsense", Authorization=authorization)
     assert_problem(response, 401, "unauthenticated")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
@@ -249,12 +249,12 @@ def test_a_revoked_key_is_401_at_once(app: App, database: Database) -> None:
 
 
 def test_a_key_without_the_scope_is_403(flask: Flask, database: Database) -> None:
-    """A key for other things asks for no decision."""
+    """A key without the scope `decide` gets no decision."""
     assert_problem(App(flask, database, "audit", "admin").ask(question()), 403, "forbidden", "decide")
 
 
 def test_the_request_id_comes_back(app: App) -> None:
-    """The caller's own string, on errors too; a new one where none came; one that cannot be a header is refused."""
+    """A response repeats the caller's request id, or has a new one; an id that cannot be a header is refused."""
     assert app.ask(question(), X_Request_ID="abc 1/ä").headers["X-Request-ID"] == "abc 1/ä"
     assert app.ask(b"", X_Request_ID="abc").headers["X-Request-ID"] == "abc"
     assert len({app.ask(question()).headers["X-Request-ID"] for _ in range(3)}) == 3
@@ -272,7 +272,7 @@ def test_paths_and_methods_that_are_not_there(app: App) -> None:
 
 
 def test_each_answer_is_recorded(app: App, database: Database) -> None:
-    """One row an answer, with who asked what, when, about when, and what was answered; ids only."""
+    """Each answer is one row with ids, decision, reason and rule, and without the other members of the request."""
     for who in ("bob", "oscar"):
         app.ask(question(who, context={"secret": "clinical text"}), X_Request_ID=f"r-{who}")
     rows = list(RecordedDecision.select().order_by(RecordedDecision.id).execute(database))
@@ -304,7 +304,7 @@ def test_the_record_says_where_an_answer_belongs(app: App, database: Database) -
 
 
 def test_what_cannot_be_recorded_is_not_answered(app: App, database: Database) -> None:
-    """Without its record a decision is 503, never an answer; with it, all is well again."""
+    """If a decision cannot be recorded, the response is 503; afterwards decisions are answered again."""
     database.execute_sql("ALTER TABLE decision RENAME TO gone")
     response = app.ask(question())
     assert_problem(response, 503, "unavailable")
@@ -315,7 +315,7 @@ def test_what_cannot_be_recorded_is_not_answered(app: App, database: Database) -
 
 
 def test_a_broken_database_is_503(app: App, database: Database) -> None:
-    """Neither a permit nor a denial: the service says that it cannot answer, and is not ready."""
+    """If a table is missing, a question gets 503, neither permit nor denial, and the service is not ready."""
     database.execute_sql('ALTER TABLE "grant" RENAME TO gone')
     assert_problem(app.ask(question()), 503, "unavailable")
     database.execute_sql("ALTER TABLE subscription RENAME TO lost")
@@ -327,9 +327,9 @@ def test_a_broken_database_is_503(app: App, database: Database) -> None:
 
 
 def test_what_nobody_expected_is_500_and_tells_nothing(app: App, flask: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault of ours is a problem without its text, and no decision."""
+    """An unexpected exception is a problem without the exception's text, and no decision."""
 
-    def broken(*_given: object) -> None:
+    def broken(*_arguments: object) -> None:
         raise RuntimeError("secret of the house")
 
     monkeypatch.setattr(flask.extensions["caregrant"], "evaluate", broken)

@@ -1,4 +1,4 @@
-"""Explanations: which conditions a pair meets and fails, in the policy's words."""
+"""Explanations: the conditions that a pair meets and fails, in the policy's words."""
 
 from authz.database import Database
 from authz.policy.compiler import compile_texts
@@ -26,7 +26,7 @@ def test_a_row_is_probed_with_all_rows_that_it_builds_on(database: Database) -> 
 
 
 def test_an_explanation_names_the_rule_and_its_sentence(database: Database) -> None:
-    """Each derivation carries the number of its outermost rule and what the policy says of it."""
+    """Each derivation carries the number of its outermost rule and the rule's sentence."""
     people.fill(database)
     explanation = pdp_of(database).explain(("practitioner", "bob"), "view", ("patient", "p-1"))
     sentences = {derivation.rule: derivation.sentence for derivation in explanation.derivations}
@@ -37,7 +37,7 @@ def test_an_explanation_names_the_rule_and_its_sentence(database: Database) -> N
 
 
 def test_a_rule_without_a_number_has_no_sentence(database: Database) -> None:
-    """In a directory without numbers nothing is named."""
+    """A derivation of a policy without rule numbers names no rule and no sentence."""
     people.fill(database)
     pdp = PDP(database, compile_texts({"p.polar": CHAIN}), clock=lambda: NOW)
     derivations = pdp.explain(("practitioner", "alice"), "view", ("patient", "p-1")).serialize()

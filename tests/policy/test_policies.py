@@ -54,7 +54,7 @@ def test_every_cell_as_an_evaluation(pdp: PDP) -> None:
 
 
 def test_every_cell_as_both_searches(pdp: PDP) -> None:
-    """The resource is found for the subject, and the subject for the resource, exactly where the cell says yes."""
+    """Both searches and the search of actions find a pair exactly if its cell says yes."""
     for title, kind, action, cell in CELLS:
         subject, resource = question(title, kind)
         resources = pdp.search_resources(subject, action, resource[0])
@@ -69,7 +69,7 @@ def test_every_cell_as_both_searches(pdp: PDP) -> None:
 
 
 def test_shared_with_me_is_the_role_viewer(pdp: PDP) -> None:
-    """The policy says what is shared with somebody: what they view as a viewer, whether or not they own it as well."""
+    """The patients shared with a person are those that a rule for viewers permits, whether owned as well or not."""
     for person in CAST.values():
         subject, page = ("practitioner", person.id), PagePosition(limit=100, by_name=False)
         shared = [patient for patient, _ in pdp.list_resources_of_role(subject, "viewer", "patient", page, now=NOW)]
@@ -83,12 +83,12 @@ def test_shared_with_me_is_the_role_viewer(pdp: PDP) -> None:
         }
         assert shared == [patient for patient in sorted(rules) if rules[patient] & {"R4", "R5"}], person
         for tenant in ("north", "city"):
-            within = pdp.list_resources_of_role(subject, "viewer", "patient", page, now=NOW, tenant=tenant)
-            assert {patient for patient, _ in within} <= set(shared)
+            of_tenant = pdp.list_resources_of_role(subject, "viewer", "patient", page, now=NOW, tenant=tenant)
+            assert {patient for patient, _ in of_tenant} <= set(shared)
 
 
 def test_a_role_that_no_block_declares_lists_nothing(clinic: Database) -> None:
-    """A policy without the role, or without blocks, has nothing to list; one that cannot be compiled is a warning."""
+    """A role that no block declares lists nothing, and a role that cannot be compiled is a warning."""
     page = PagePosition(limit=100)
     rule = 'allow(p: Practitioner, "view", x: Patient) if g in x.grants and g.practitioner = p;'
     policy = compile_texts({"p.polar": rule})
@@ -105,7 +105,7 @@ def test_a_role_that_no_block_declares_lists_nothing(clinic: Database) -> None:
 
 
 def test_no_rule_number_stands_in_the_code() -> None:
-    """What a rule says is asked of the policy: the program knows no number."""
+    """No code names a rule number: numbers are in the policies alone."""
     code = [path for room in ("authz", "api") for path in (POLICIES.parent / room).rglob("*.py")]
     assert code
     assert [path for path in code if re.search(r"""(["'])R\d+\1(?! in actor)""", _without_docstrings(path))] == []
@@ -140,25 +140,25 @@ EDGES = [
 
 
 def test_what_comes_close_is_denied(pdp: PDP) -> None:
-    """Each edge of the rules: a fact that almost permits, and does not."""
+    """At each edge of the rules a fact that almost permits does not permit."""
     for who, action, resource, why in EDGES:
         assert not pdp.evaluate(("practitioner", who), action, resource).allowed, why
 
 
 def test_a_standing_share_without_content_opens_documents_of_patients(pdp: PDP) -> None:
-    """Content is about the library: documents of the owner's patients follow the patients."""
+    """A standing share without content still opens documents of the owner's patients, which follow the patients."""
     assert pdp.evaluate(("practitioner", "carl"), "view", ("document", "by-alice")).allowed
 
 
 def test_the_policies_and_the_page_say_the_same() -> None:
-    """Each rule of the page is a numbered comment of a policy file, in the same sentence, and the other way round."""
+    """The rules of the page and the numbered comments of the policy files have the same numbers and sentences."""
     page = (POLICIES / "README.md").read_text("utf-8")
     assert load(POLICIES).sentences == dict(re.findall(r"^\| (R\d+) \| (.*?) \|", page, re.MULTILINE))
     assert set(load(POLICIES).sentences) == RULES
 
 
 def mutants() -> Iterator[tuple[str, str, str]]:
-    """(file, line, mutated file) for each line of a policy with a condition dropped or a word swapped."""
+    """Yield file, line and mutated text for each condition that is dropped and each word that is swapped."""
     swaps = [
         ('"owner"', '"viewer"'),
         ('"viewer"', '"owner"'),
@@ -174,7 +174,7 @@ def mutants() -> Iterator[tuple[str, str, str]]:
             code = line.strip()
             if not code or code.startswith("#"):
                 continue
-            if code == "live(patient);":  # said for readers: the compiler adds it to every policy
+            if code == "live(patient);":  # written for readers: the compiler adds it to every policy
                 continue
             if code.endswith(" and") and line.startswith("    "):
                 yield path.name, f"{number + 1} dropped: {code}", "\n".join(lines[:number] + lines[number + 1 :])
@@ -194,7 +194,7 @@ def mutants() -> Iterator[tuple[str, str, str]]:
 
 
 def test_every_line_of_the_policies_is_guarded(sqlite_url: str) -> None:
-    """Dropping a condition or swapping a word of any policy line makes some answer above wrong, or is refused."""
+    """Each mutant of a policy, with a condition dropped or a word swapped, is refused or gives a wrong answer above."""
     database = connect(sqlite_url)
     database.connect()
     people.fill(database)

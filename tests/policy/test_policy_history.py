@@ -1,4 +1,4 @@
-"""The policy of that day: a past instant is answered by the policy that was in force then, at every door, or not."""
+"""Policy history: every interface answers about a past instant by the policy in force then, or refuses."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,7 @@ UNSERVED_DAY = LONG_AGO - timedelta(days=9)
 
 @pytest.fixture
 def clinic(database: Database) -> Database:
-    """Return the cast, where a policy that let Oscar see everybody served until last year, and then the shipped one."""
+    """Return the cast after two policies: until last year one that let Oscar see everybody, then the shipped one."""
     people.fill(database)
     served_since(database, LONG_AGO, OPEN)
     served_since(database, LAST_YEAR)
@@ -64,7 +64,7 @@ def of_python(database: Database, _: str, at: datetime) -> list[bool]:
         "p-1" in pdp.search_resources(OSCAR, "view", "patient", at=at),
         "oscar" in pdp.search_subjects("practitioner", "view", PATIENT, at=at),
         "view" in pdp.search_actions(OSCAR, PATIENT, at=at),
-        any(held[:2] == ("oscar", "p-1") for held in pdp.matrix("practitioner", "view", "patient", at=at)),
+        any(entry[:2] == ("oscar", "p-1") for entry in pdp.matrix("practitioner", "view", "patient", at=at)),
         pdp.explain(OSCAR, "view", PATIENT, at=at).decision.allowed,
     ]
 
@@ -123,7 +123,7 @@ DOORS: list[Callable[[Database, str, datetime], list[bool]]] = [of_python, of_ht
 def test_the_past_is_answered_by_the_policy_of_then(
     clinic: Database, database_url: str, door: Callable[[Database, str, datetime], list[bool]]
 ) -> None:
-    """Oscar saw everybody by the policy before, and not a microsecond longer, whatever decides today."""
+    """Every interface answers by the old policy until its last microsecond, and from then on by the new one."""
     assert set(door(clinic, database_url, LAST_YEAR - timedelta(microseconds=1))) == {True}
     if clinic.dialect == "sqlite":  # answers of the second instant would mix with those of the first in the record
         other = connect(database_url)
@@ -136,7 +136,7 @@ def test_the_past_is_answered_by_the_policy_of_then(
 
 
 def test_now_is_answered_by_the_policy_that_decides(clinic: Database, database_url: str) -> None:
-    """Without `at`, and with an instant of the facts as `now`, a PDP asks its own policy."""
+    """Without `at`, also with `now` for the instant of the facts, a PDP answers by its own policy."""
     opened = PDP(clinic, OPEN)
     assert opened.evaluate(OSCAR, "view", PATIENT).allowed
     assert opened.evaluate(OSCAR, "view", PATIENT, now=CLOSED_DAY).allowed
@@ -152,12 +152,12 @@ def test_now_is_answered_by_the_policy_that_decides(clinic: Database, database_u
 
 
 def test_a_change_asks_the_policy_of_its_service_whatever_the_clock_says(clinic: Database) -> None:
-    """A clock that is set back to when another policy was in force opens nothing."""
+    """An operation asks the policy of its service, also if its clock is set back to the time of another policy."""
     with pytest.raises(NotFound):
         share(PDP(clinic, POLICY), actor=Actor("oscar", OPEN_DAY), patients=["p-1"], colleague=login("dan"))
 
 
-# What is not known.
+# Policies that are not known.
 
 
 def unserved(_: Database) -> datetime:
@@ -165,7 +165,7 @@ def unserved(_: Database) -> datetime:
 
 
 def not_kept(database: Database) -> datetime:
-    """Leave the record as the release before wrote it."""
+    """Delete the kept policies, as if the release before had served."""
     put_aside(database, "DELETE FROM policy_text")
     return OPEN_DAY
 
@@ -183,12 +183,12 @@ def no_text_at_all(database: Database) -> datetime:
 
 
 def outgrown(database: Database) -> datetime:
-    """Let a policy have served that names a field which this release does not have."""
+    """Add a past policy that names a field which this release does not have."""
     return served_before(database, 'allow(p: Practitioner, "view", _: Patient) if p.nickname = "x";')
 
 
 def number_within_a_condition(database: Database) -> datetime:
-    """Let a policy have served that wrote a rule number, in the old form, elsewhere than first."""
+    """Add a past policy with a rule number in the old form that is not the first condition."""
     return served_before(database, 'allow(p: Practitioner, "view", _: Patient) if p.id = "x" or "R1" in p.rules;')
 
 
@@ -203,7 +203,7 @@ def served_before(database: Database, text: str) -> datetime:
 
 
 def put_aside(database: Database, statement: str) -> None:
-    """Change what is append only, as a person with full rights on the database can."""
+    """Change an append-only table, as a person with full rights on the database can."""
     if database.dialect == "sqlite":
         for timing in ("update", "delete"):
             database.execute_sql(f"DROP TRIGGER policy_text_{timing}")
@@ -236,7 +236,7 @@ UNKNOWN: dict[Callable[[Database], datetime], str] = {
 def test_a_policy_that_is_not_known_answers_nothing(
     clinic: Database, database_url: str, case: Callable[[Database], datetime]
 ) -> None:
-    """At every door an error that says which instant and why; never today's policy, never a decision on record."""
+    """If the policy of an instant is not known, every interface refuses with the reason, and records no decision."""
     at, why = case(clinic), UNKNOWN[case]
     message = f"the policy of {format_instant(at)} is not known: "
     pdp = PDP(clinic, POLICY)
@@ -275,7 +275,7 @@ def test_a_policy_that_is_not_known_answers_nothing(
 
 
 def test_the_present_of_a_database_that_no_service_used(sqlite_database: Database, sqlite_url: str) -> None:
-    """Before the first service the policies of the settings answer about the present, and about no past."""
+    """Before the first service the policies of the settings answer about the present, but not about the past."""
     people.fill(sqlite_database)
     with open_pdp(sqlite_url) as pdp:
         assert pdp.evaluate(("practitioner", "alice"), "view", PATIENT).allowed
@@ -287,7 +287,7 @@ def test_the_present_of_a_database_that_no_service_used(sqlite_database: Databas
 
 
 def test_a_report_of_now_names_the_policy_in_force(clinic: Database, database_url: str, tmp_path: Path) -> None:
-    """A notebook that was opened with another directory answers by the policy that the service decides by."""
+    """A notebook that was opened with another directory answers by the policy that is in force."""
     (tmp_path / "p.polar").write_text(OPEN.texts["p.polar"])
     audit = open_audit(database_url, policies=tmp_path)
     assert audit.pdp.version == OPEN.version
@@ -297,7 +297,7 @@ def test_a_report_of_now_names_the_policy_in_force(clinic: Database, database_ur
 
 
 def test_the_policy_of_an_instant_is_read_by_an_index(clinic: Database) -> None:
-    """However many events there are, such as the readings of an audit, one is read."""
+    """The policy in force at an instant is looked up by an index, however many events there are."""
     actor = Actor("", NOW)
     for _ in range(20):
         append(clinic, actor, [NewEvent("audit:exported", "", {"file": "x"})] * 100)
@@ -312,7 +312,7 @@ def test_the_policy_of_an_instant_is_read_by_an_index(clinic: Database) -> None:
 
 
 def test_a_text_is_kept_once_and_cannot_change(clinic: Database) -> None:
-    """The first service of a version keeps its text, as an event says; the database refuses a change."""
+    """The first service of a version keeps its text, with an event, and the database refuses a change of the text."""
     served_since(clinic, NOW, OPEN)
     assert {kept.version: kept.files for kept in PolicyText.select().execute(clinic)} == {
         OPEN.version: OPEN.texts,
@@ -334,7 +334,7 @@ NUMBERED = {
 
 @pytest.mark.parametrize("form", NUMBERED)
 def test_the_first_derivation_stays_the_first(clinic: Database, tmp_path: Path, form: str) -> None:
-    """Files are read in the order in which the directory's were, so that a decision names the same rule."""
+    """A kept policy has its files in the directory's order, so that a decision about the past names the same rule."""
     for name, number in (("b", 2), ("aa", 1)):
         (tmp_path / f"{name}.polar").write_text(NUMBERED[form].format(number))
     policy = load(tmp_path)
@@ -348,7 +348,7 @@ def test_the_first_derivation_stays_the_first(clinic: Database, tmp_path: Path, 
 def test_a_text_that_was_changed_or_deleted_shows(
     clinic: Database, database_url: str, case: Callable[[Database], datetime]
 ) -> None:
-    """`audit replay --check` names the version whose text is not what the events say."""
+    """Replay and reconciliation name the version whose text was changed or deleted."""
     case(clinic)
     differences = [
         (difference.side, json.loads(difference.row))
@@ -363,7 +363,7 @@ def test_a_text_that_was_changed_or_deleted_shows(
 
 
 def test_a_service_of_the_same_version_keeps_the_text_after_an_upgrade(clinic: Database) -> None:
-    """The version that the release before told of: its text is kept at the next start, and answers for before."""
+    """After an upgrade the next service keeps the text of its version, which then answers about earlier instants."""
     not_kept(clinic)
     assert not record_policy_loaded(clinic, Actor("", NOW), POLICY, "policies")
     assert not PDP(clinic, OPEN).evaluate(OSCAR, "view", PATIENT, at=CLOSED_DAY).allowed
@@ -372,7 +372,7 @@ def test_a_service_of_the_same_version_keeps_the_text_after_an_upgrade(clinic: D
 
 
 def test_the_text_of_before_can_be_brought(clinic: Database, database_url: str, tmp_path: Path) -> None:
-    """`policy keep` takes a directory whose version served here and no other; `policy history` lists them all."""
+    """`policy keep` keeps a directory only if its version served this database; `policy history` shows it as kept."""
     not_kept(clinic)
     (tmp_path / "p.polar").write_text(OPEN.texts["p.polar"])
     assert "NOT KEPT" in run("policy", "history", url=database_url)
@@ -405,7 +405,7 @@ def test_two_services_at_once(clinic: Database) -> None:
 
 
 def test_few_policies_stay_compiled(clinic: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each policy is compiled once for many questions, and a long history does not fill the memory."""
+    """Each past policy is compiled once for many questions, and at most eight stay in memory."""
     names = [f"n-{number}" for number in range(12)]
     for day, name in enumerate(names):
         policy = compile_texts({"p.polar": f'allow(p: Practitioner, "view", _: Patient) if p.id = "{name}";'})
@@ -435,7 +435,7 @@ def test_few_policies_stay_compiled(clinic: Database, monkeypatch: pytest.Monkey
     ],
 )
 def test_a_directory_that_cannot_be_kept_is_refused(tmp_path: Path, files: dict[str, str], why: str) -> None:
-    """What serves is kept for as long as the record: its size has a limit, and it is text."""
+    """A directory with too many bytes, too many files or a NUL character is refused."""
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(PolicyRefused, match=why):
@@ -448,7 +448,7 @@ def test_a_directory_that_cannot_be_kept_is_refused(tmp_path: Path, files: dict[
 def test_what_an_older_policy_declared_is_told_of_the_patient(
     clinic: Database, database_url: str, tmp_path: Path
 ) -> None:
-    """A document belonged to its patient, also after a policy without documents has taken over."""
+    """A decision about a document still counts for its patient after a policy without documents is in force."""
     recorded = RecordedQuestion(("practitioner", "alice"), "view", ("document", "by-alice"))
     decision = PDP(clinic, POLICY).evaluate(recorded.subject, recorded.action, recorded.resource, now=CLOSED_DAY)
     assert decision.allowed
@@ -462,7 +462,7 @@ def test_what_an_older_policy_declared_is_told_of_the_patient(
 
 
 def test_decisions_are_replayed_by_their_own_policy(clinic: Database, database_url: str) -> None:
-    """No decision differs from its own policy but the forged one; those that cannot be replayed say why."""
+    """Decisions are replayed by their own policy: only the forged one differs, and each other row has its reason."""
     opened, closed = PDP(clinic, OPEN), PDP(clinic, POLICY)
     unknown = compile_texts({"p.polar": 'allow(_: Practitioner, "x", _: Patient);'})
     recorded, actor = RecordedQuestion(OSCAR, "view", PATIENT), by("oscar")
@@ -523,7 +523,7 @@ STEPS = st.lists(
 def test_at_is_the_decision_made_then(
     tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, steps: Any
 ) -> None:
-    """An instant is answered afterwards as it was then, with the same rule and witness, by a PDP of any policy."""
+    """A PDP of any policy repeats a past decision with the same rule and witness."""
     path = tmp_path_factory.mktemp("then") / "caregrant.db"
     path.write_bytes(sqlite_template.read_bytes())
     database = connect(f"sqlite:///{path}")
@@ -549,5 +549,5 @@ def test_at_is_the_decision_made_then(
 
 
 def test_the_error_is_one_of_ours() -> None:
-    """Whoever catches the package's errors catches this one."""
+    """`PolicyUnknown` is one of the package's errors."""
     assert issubclass(PolicyUnknown, CaregrantError)

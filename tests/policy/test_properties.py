@@ -38,7 +38,7 @@ COMMON = settings(
 
 
 QUICK_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_hashjoin=off -c enable_mergejoin=off"
-"""What makes PostgreSQL plan these large queries over few rows sooner: planning is most of what it does here."""
+"""Options with which PostgreSQL plans these large queries over few rows sooner; planning takes most of the time."""
 
 Fill = Callable[[list[tuple[Any, dict[str, Any]]]], Database]
 
@@ -47,7 +47,7 @@ Fill = Callable[[list[tuple[Any, dict[str, Any]]]], Database]
 def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fill]:
     """Empty a database, fill it with rows, and return it.
 
-    Rows come by another connection than questions: a row that is refused makes the driver forget what it has prepared.
+    Rows and questions use different connections, because after a refused row the driver forgets prepared statements.
     """
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('properties')}/facts.db"
@@ -119,7 +119,7 @@ def paged(pdp: PDP, who: Ref, action: str, kind: str) -> list[str]:
 @COMMON
 @given(rows=worlds.facts(), texts=worlds.policies(), now=INSTANTS)
 def test_random_policies(filled: Fill, rows: list[tuple[Any, dict[str, Any]]], texts: dict[str, str], now: int) -> None:
-    """Whatever the policy says, the compiled answer is plain Oso's, on both databases."""
+    """Every random policy that compiles answers as plain Oso does, on both databases."""
     note(texts["policy.polar"])
     try:
         policy = compile_texts(texts)
@@ -132,12 +132,12 @@ def test_random_policies(filled: Fill, rows: list[tuple[Any, dict[str, Any]]], t
 @settings(COMMON, max_examples=EXAMPLES // 2)
 @given(rows=worlds.facts(), now=INSTANTS)
 def test_the_shipped_policies(filled: Fill, rows: list[tuple[Any, dict[str, Any]]], now: int) -> None:
-    """The rules of the help page, over facts that no help page foresaw."""
+    """The shipped policies answer as plain Oso does, over random facts."""
     agree(filled(rows), SHIPPED, COMPILED, now)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "condition",
     [
         "r in r.author.written",
         "one in r.author.written and one.open = one.open",
@@ -146,12 +146,15 @@ def test_the_shipped_policies(filled: Fill, rows: list[tuple[Any, dict[str, Any]
         "r in r.next.next.author.written or r in r.author.written",
     ],
 )
-def test_nobody_is_the_author_of_nothing(filled: Fill, said: str) -> None:
-    """A document without an author, or whose author is not there, is not among what its author wrote.
+def test_nobody_is_the_author_of_nothing(filled: Fill, condition: str) -> None:
+    """A document without an author, or with an author who does not exist, is not among the documents of an author.
 
-    Found at random: two documents without one had the same, nil, and whoever asked was permitted.
+    Random tests found it: two documents without an author had the same author, nil, and everybody was permitted.
     """
-    texts = {"policy.polar": f'allow(_a: Practitioner, "view", r: Document) if {said};', "types.toml": worlds.TYPES}
+    texts = {
+        "policy.polar": f'allow(_a: Practitioner, "view", r: Document) if {condition};',
+        "types.toml": worlds.TYPES,
+    }
     policy, now = compile_texts(texts), to_micros(NOW)
     life = {"started_at": NOW, "ended_at": FOREVER, "properties": {}}
     authors: dict[str, dict[str, str]] = {"none": {}, "gone": {"author": "nobody"}, "hers": {"author": "alice"}}
@@ -159,5 +162,9 @@ def test_nobody_is_the_author_of_nothing(filled: Fill, said: str) -> None:
     rows += [(Entity, {"id": name, "links": links, **life}) for name, links in authors.items()]
     database = filled(rows)
     agree(database, texts, policy, now)
-    asked = [(("practitioner", "alice"), "view", ("document", name)) for name in authors]
-    assert [one.allowed for one in PDP(database, policy).evaluate_many(asked, now=NOW)] == [False, False, True]
+    questions = [(("practitioner", "alice"), "view", ("document", name)) for name in authors]
+    assert [decision.allowed for decision in PDP(database, policy).evaluate_many(questions, now=NOW)] == [
+        False,
+        False,
+        True,
+    ]

@@ -1,4 +1,4 @@
-"""What cannot be compiled is refused when the policy is loaded: file, line, column and a sentence, in bounded time."""
+"""Loading a policy that cannot be compiled is refused in bounded time, with file, line, column and a sentence."""
 
 import time
 from pathlib import Path
@@ -24,7 +24,7 @@ allow(p: Practitioner, action, x: Patient) if has_permission(p, action, x);
 
 
 def faults(text: str, steps: int = MOST_STEPS, **others: str) -> list[Fault]:
-    """Every fault of a policy of one file, `policy.polar`, and others by name."""
+    """Return every fault of the policy `policy.polar`, together with other files by name."""
     texts = {"policy.polar": text} | {name.replace("_", "."): other for name, other in others.items()}
     with pytest.raises(PolicyRefused) as caught:
         compile_texts(texts, steps)
@@ -97,7 +97,7 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_a_condition_outside_the_fragment(name: str) -> None:
-    """Each construct is refused where it stands, with a sentence that says what to do instead or what is wrong."""
+    """A condition outside the fragment is refused with its place and a sentence that says what to do instead."""
     condition, column, why = CONDITIONS[name]
     (fault, *_) = refusal = faults(RULE + condition + ";")
     assert (fault.file, fault.line, fault.column) == ("policy.polar", 1, column), refusal
@@ -165,7 +165,7 @@ WHOLE = {
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_policy_outside_the_fragment(name: str) -> None:
-    """The same for what a policy is made of: heads, blocks, recursion, unknown names, syntax."""
+    """Heads, blocks, recursion, unknown names and syntax outside the fragment are refused with place and sentence."""
     text, line, column, why = WHOLE[name]
     (fault, *_) = refusal = faults(text)
     assert (fault.line, fault.column) == (line, column), refusal
@@ -199,7 +199,7 @@ TYPES = {
 
 @pytest.mark.parametrize("name", TYPES)
 def test_a_declaration_that_is_none(name: str) -> None:
-    """A fault of `types.toml` refuses the policy, with its place where the key stands."""
+    """A fault of `types.toml` refuses the policy, and the place is that of the key at fault."""
     text, line, column, why = TYPES[name]
     (fault,) = faults(RULE + "true;", types_toml=text)
     assert (fault.file, fault.line) == ("types.toml", line)
@@ -208,13 +208,13 @@ def test_a_declaration_that_is_none(name: str) -> None:
 
 
 def test_every_fault_is_told_at_once() -> None:
-    """Faults of several files and lines come together, in their order, so that an author mends them in one go."""
+    """The error lists the faults of all files in order, so that an author mends them at once."""
     refusal = faults(f"{RULE}cut;\n{RULE}x.ownr = p;\n", b_polar=f"\n{RULE}print(x);")
     assert [(fault.file, fault.line) for fault in refusal] == [("b.polar", 2), ("policy.polar", 1), ("policy.polar", 2)]
 
 
 def test_a_half_good_directory_loads_nothing(tmp_path: Path) -> None:
-    """One bad file beside the shipped ones, and nothing is loaded; the error names the file."""
+    """If one file of a directory is bad, nothing is loaded, and the error names the file."""
     for path in shipped_folder("policies").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     assert load(tmp_path).rules
@@ -228,7 +228,7 @@ def test_a_half_good_directory_loads_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["none", "."])
 def test_a_directory_without_policies(tmp_path: Path, missing: str) -> None:
-    """No directory, or one without a policy, is refused: a service without rules does not start."""
+    """A directory that does not exist or has no policy is refused, so that a service without rules does not start."""
     with pytest.raises(PolicyRefused, match=r"no directory that holds \.polar files"):
         load(tmp_path / missing)
 
@@ -248,14 +248,14 @@ EXPLOSIONS = {
 
 @pytest.mark.parametrize("name", EXPLOSIONS)
 def test_what_would_never_end_is_refused(name: str) -> None:
-    """A policy that explodes is refused by its number of derivations, its depth or its steps, everywhere alike."""
+    """A policy with too many derivations, too much depth or too many steps is refused."""
     began = time.process_time()
     assert faults(EXPLOSIONS[name])
     assert time.process_time() - began < 30
 
 
 def test_steps_are_counted() -> None:
-    """The limit is a number of steps: one fewer than a policy takes refuses it, and the time that it takes does not."""
+    """A policy is refused if the limit is one step fewer than it takes; the time does not matter."""
     text = f'{RULE}(x.name = "a" or x.name = "b");'
     most = next(steps for steps in range(100) if not refused(text, steps))
     assert [refused(text, steps) for steps in (most - 1, most, most + 1)] == [True, False, False]

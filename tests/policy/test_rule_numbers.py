@@ -1,4 +1,4 @@
-"""Rule numbers are comments: what they number, what is refused, and what older policies have (decision 0092)."""
+"""Rule numbers are comments: rules that they number, refusals, and the form of older policies (decision 0092)."""
 
 import re
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ def without_places(numbered: Iterable[Query]) -> list[Query]:
 
 
 def test_a_comment_directly_above_numbers_a_rule_and_its_conditions() -> None:
-    """The number stands in the query, the outermost first, and in each condition that no inner rule numbers."""
+    """A query has the numbers of its rules, outermost first, and a condition that of the innermost numbered rule."""
     (query,) = queries(f"# R1. Owners view.\n{OWNER}\n# R2. By a grant.\n{HELPER}")
     assert query.rules == ("R1", "R2")
     assert {condition.rule for condition in query.conditions if condition.place} == {"R2"}
@@ -49,21 +49,21 @@ def test_a_comment_directly_above_numbers_a_rule_and_its_conditions() -> None:
 
 
 def test_a_comment_numbers_the_rules_up_to_a_blank_line() -> None:
-    """Rules directly below each other share a comment; a blank line or another comment ends the number."""
+    """Rules without a blank line between them share the number; a blank line or another comment ends it."""
     assert [query.rules for query in queries(f"# R1. Owners view.\n{OWNER}{NAMED}\n{HELPER}")] == [("R1",), ("R1",)]
     two = f"# R1. Owners view.\n{OWNER}# R2. And namesakes.\n{NAMED}\n{HELPER}"
     assert [query.rules for query in queries(two)] == [("R1",), ("R2",)]
 
 
 def test_the_sentence_is_what_the_comments_say() -> None:
-    """A sentence goes on in the comment lines below it; parts above several rules are joined, each once."""
+    """A sentence continues in the next comment lines; the sentences above several rules of a number are joined once."""
     text = f"# R1. Owners\n#   view.\n{OWNER}\n# R1. And namesakes.\n{NAMED}\n# R1. And namesakes.\n{NAMED}\n{HELPER}"
     assert compiled(text).sentences == {"R1": "Owners view. And namesakes."}
     assert compiled(OWNER + HELPER).sentences == {}
 
 
 def test_a_comment_behind_code_numbers_nothing() -> None:
-    """Only a comment that begins a line counts."""
+    """A comment after code on the same line numbers no rule."""
     assert compiled(f'{OWNER}{HELPER}odd(x) if x.name = "a"; # R2. No.\neven(x) if x.name = "a";\n').sentences == {}
 
 
@@ -85,7 +85,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_directory_that_is_numbered_in_part_is_refused(name: str) -> None:
-    """Whatever grants in a numbered directory has a number, and each number numbers a rule."""
+    """In a directory with numbers, a rule without a number and a number without a rule are refused."""
     text, line, why = REFUSED[name]
     with pytest.raises(PolicyRefused, match=why) as caught:
         compiled(text)
@@ -93,14 +93,14 @@ def test_a_directory_that_is_numbered_in_part_is_refused(name: str) -> None:
 
 
 def test_a_number_in_a_block_is_refused() -> None:
-    """A line of a block has the number of the rule of its role, so a number there would mislead."""
+    """A number on a line of a block is refused, because the line has the number of its role's rule."""
     text = DOOR.replace('    "view" if', '    # R1. Owners view.\n    "view" if')
     with pytest.raises(PolicyRefused, match=r"policy\.polar:5:5: a line of a block has the number"):
         compile_texts({"policy.polar": text + OWNER + HELPER})
 
 
 def test_an_old_policy_is_read_as_it_was() -> None:
-    """Numbers as first conditions compile to what comments compile to; comments of such a policy number nothing."""
+    """Numbers as first conditions compile as numbers in comments do; in such a policy comments number nothing."""
     old = OWNER.replace("if", 'if "R1" in p.rules and') + HELPER.replace("if", 'if "R2" in p.rules and')
     new = f"# R1. Owners view.\n{OWNER}\n# R2. By a grant.\n{HELPER}"
     assert without_places(queries(old)) == without_places(queries(new))
@@ -123,7 +123,7 @@ def in_old_form(text: str) -> str:
 
 
 def test_the_shipped_policies_of_before_compile_to_the_same() -> None:
-    """Decisions of the time before are answered by the same queries, with the same rules in the same order."""
+    """The shipped policies in the old form compile to the same queries, with the same rules in the same order."""
     old = compile_texts({name: in_old_form(text) for name, text in POLICY.texts.items()})
     assert sum(text.count("practitioner.rules") for text in old.texts.values()) == 16
     for pair, expected in POLICY.queries.items():
@@ -135,6 +135,6 @@ def test_the_shipped_policies_of_before_compile_to_the_same() -> None:
 
 @pytest.mark.parametrize("condition", ['p.id = x.id and "R1" in p.rules', "p.id in p.rules", '"R1" in p.rules or true'])
 def test_an_old_number_elsewhere_is_refused(condition: str) -> None:
-    """A number that is not a rule's first condition says which form to write instead."""
+    """A number in the old form that is not a first condition is refused, and the error names the new form."""
     with pytest.raises(PolicyRefused, match="the number of a rule is a comment directly above it"):
         compiled(OWNER.replace("held(p, x)", condition))

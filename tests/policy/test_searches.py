@@ -1,4 +1,4 @@
-"""What the audit makes of searches: they permit nothing and open no record."""
+"""Searches in the audit: a search is neither a permit nor a disclosure."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from tests.support.people import NOW, fill
 
 
 def test_a_search_is_neither_a_disclosure_nor_a_permit(database: Database, database_url: str) -> None:
-    """An app asks who may view a patient, and what somebody who works nowhere may do: recorded, told by Q2 alone."""
+    """Recorded searches appear in the answer to Q2 alone, not among disclosures or permits."""
     fill(database)
     actor = Actor("", NOW - timedelta(hours=1))
     for who, action in (("", "view"), ("nobody", "")):

@@ -1,4 +1,4 @@
-"""Asked within one subscription, everything of another is as what does not exist."""
+"""Tenancy: for a key of one subscription, things of another subscription do not exist."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def pdp(database: Database) -> PDP:
 
 
 def test_what_belongs_to_a_subscription(pdp: PDP) -> None:
-    """What permits without a bound permits within the clinic that it is of, and within no other."""
+    """A permit without a tenant is a permit for the tenant of the resource, and for no other tenant."""
     belongs: dict[tuple[str, str, Ref], str] = {
         ("alice", "view", ("patient", "p-1")): "north",
         ("frank", "view", ("patient", "p-city")): "city",
@@ -42,8 +42,8 @@ def test_what_belongs_to_a_subscription(pdp: PDP) -> None:
             assert (action in pdp.search_actions(subject, resource, tenant=tenant)) is expected
 
 
-def test_within_is_the_rest_of_nothing(pdp: PDP) -> None:
-    """Whatever is found within a clinic is found without a bound, and of the patients it is exactly the clinic's."""
+def test_a_tenant_search_finds_the_tenants_patients(pdp: PDP) -> None:
+    """A search for a tenant finds exactly the tenant's patients among those that a search without a tenant finds."""
     of = {row.id: row.subscription_id for row in Patient.select().execute(pdp.database)}
     worked = {(row.practitioner_id, row.subscription_id) for row in Membership.select().execute(pdp.database)}
     for who in ("alice", "mia", "oscar", "frank", "grace"):
@@ -56,14 +56,14 @@ def test_within_is_the_rest_of_nothing(pdp: PDP) -> None:
 
 
 def test_no_explanation_tells_of_another_clinic(pdp: PDP) -> None:
-    """A pair of which one is elsewhere is explained word for word as one that does not exist."""
+    """A pair with an end in another clinic gets the same explanation as a pair that does not exist."""
     pairs = [("frank", "p-1"), ("nobody", "p-1"), ("alice", "p-city"), ("alice", "none"), ("frank", "p-city")]
     answer = [pdp.explain(("practitioner", who), "view", ("patient", what), tenant="north") for who, what in pairs]
     assert len(set(answer)) == 1
     assert pdp.explain(("practitioner", "oscar"), "view", ("patient", "p-1"), tenant="north").derivations
 
 
-def test_each_way_to_a_document_is_asked_once() -> None:
-    """A document follows its patient or, without one, its author: no way asks for both, which would find nothing."""
+def test_each_derivation_to_a_document_is_asked_once() -> None:
+    """Each derivation to a document asks for its patient or its author, never for both, which would find nothing."""
     queries = POLICY.queries["Practitioner", "Document"]
     assert [len(list(restrict_to_tenant(query, POLICY.types))) for query in queries] == [1] * len(queries)

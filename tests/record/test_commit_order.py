@@ -1,4 +1,4 @@
-"""The order of the record on PostgreSQL: given inside COMMIT, the same to the byte as what SQLite's writer gives."""
+"""The order of the record on PostgreSQL is given inside COMMIT; the rows equal SQLite's to the byte."""
 
 import random
 import threading
@@ -47,7 +47,7 @@ def random_event(chance: random.Random, number: int) -> NewEvent:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_both_databases_write_the_same_record(both: tuple[Database, Database], seed: int) -> None:
-    """Events and seals of any number, in any trees, at instants that go back: rows, leaves, nodes and trees agree."""
+    """Random events and seals, also at instants that go back, give equal rows, leaves, nodes and trees on both."""
     ours, theirs = both
     chance = random.Random(seed)
     for turn, size in enumerate([1, 1, 2, 3, 700, *(chance.randrange(1, 40) for _ in range(25)), 1, 1, 1]):
@@ -77,7 +77,7 @@ def test_both_databases_write_the_same_record(both: tuple[Database, Database], s
         assert rows(ours, table) == rows(theirs, table), table
     for database in both:
         findings = verification(database).report.findings
-        assert {finding.kind for finding in findings} == {"deleted fact"}, "nothing but that these grants stand nowhere"
+        assert {finding.kind for finding in findings} == {"deleted fact"}, "the grants of these events are not stored"
 
 
 def add(database: Database, *events: NewEvent, then: Callable[[], object] = bool) -> None:
@@ -107,7 +107,7 @@ def test_what_is_undone_leaves_no_place(postgresql_url: str) -> None:
 
 
 def test_who_reads_on_misses_nothing(postgresql_url: str) -> None:
-    """Many writers at once: a reader that goes on after the last id that it saw has seen every event at the end."""
+    """While many write, a reader who goes on after the last id that was read gets every event."""
     writing, seen = threading.Event(), []
 
     def write(number: int) -> None:

@@ -1,4 +1,4 @@
-"""The decision log: an answer is there when it is given, whoever else answers, and whatever the operator chose."""
+"""The decision log: an answer is recorded as the operator chose, also if many threads and services answer at once."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ from tests.support.people import NOW
 
 
 def test_answers_given_at_the_same_time_share_a_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What threads answer while one is writing is written together; each returns when its own row is committed."""
+    """While one thread writes, the answers of the others wait and share a commit; each returns after its own commit."""
     log = get_decision_log(database)
     begun, go = threading.Event(), threading.Event()
     commits: list[int] = []
@@ -48,25 +48,25 @@ def test_answers_given_at_the_same_time_share_a_commit(database: Database, monke
 
     monkeypatch.setattr(log, "_commit", slow)
 
-    def one(number: int) -> bool:
+    def record_one(number: int) -> bool:
         record_denial(database, f"r-{number}")
-        there = f"r-{number}" in recorded_requests(database)
+        is_stored = f"r-{number}" in recorded_requests(database)
         database.close()
-        return there
+        return is_stored
 
     with ThreadPoolExecutor(5) as pool:
-        first = pool.submit(one, 0)
+        first = pool.submit(record_one, 0)
         assert begun.wait(10)
-        others = [pool.submit(one, number) for number in range(1, 5)]
+        others = [pool.submit(record_one, number) for number in range(1, 5)]
         while len(log._queue) < 4:
             threading.Event().wait(0.01)
         go.set()
-        assert all(one.result() for one in (first, *others))
+        assert all(future.result() for future in (first, *others))
     assert commits == [1, 4]
 
 
 def test_one_bad_row_fails_alone(database: Database) -> None:
-    """Where a shared commit fails each answer is tried by itself: one that cannot be recorded spoils no other."""
+    """If a shared commit fails, each answer is tried by itself: an answer that cannot be recorded spoils no other."""
     log = get_decision_log(database)
     good, bad = (log_module.PendingRows([_row(client)]) for client in (None, 10**6))
     log._queue += [good, bad]
@@ -77,14 +77,14 @@ def test_one_bad_row_fails_alone(database: Database) -> None:
 
 
 def test_a_fault_of_ours_records_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes wrong while one writes for all, none of them takes their answer for recorded."""
+    """If the thread that writes for all fails in any way, no thread takes its answer for recorded."""
     log = get_decision_log(database)
     waiting = [log_module.PendingRows([_row(None)]) for _ in range(2)]
     log._queue += waiting
     monkeypatch.setattr(log, "_commit", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         log._write_queue()
-    assert [type(one.error) for one in waiting] == [Unavailable, Unavailable]
+    assert [type(rows.error) for rows in waiting] == [Unavailable, Unavailable]
 
 
 def _row(client: int | None) -> tuple[Any, ...]:
@@ -93,7 +93,7 @@ def _row(client: int | None) -> tuple[Any, ...]:
 
 
 def test_answers_inside_a_change_belong_to_it(database: Database) -> None:
-    """In a transaction they are written with it, and undone with it."""
+    """An answer inside a transaction is written with the transaction, and undone with it."""
     with database.atomic() as transaction:
         record_denial(database, "undone")
         transaction.rollback()
@@ -101,7 +101,7 @@ def test_answers_inside_a_change_belong_to_it(database: Database) -> None:
 
 
 def test_buffered_answers_come_within_a_second(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`buffered` gives the answer first and commits soon after; while it cannot, nothing more is answered."""
+    """`buffered` answers first and commits soon after; while it cannot commit, it refuses further answers."""
     monkeypatch.setattr(log_module, "BUFFERED_SECONDS", 0.5)
     log = set_decision_log(database, "buffered", fsync=False)
     record_denial(database, "r-1")
@@ -123,7 +123,7 @@ def test_buffered_answers_come_within_a_second(database: Database, monkeypatch: 
 
 
 def test_off_records_no_answer(database: Database) -> None:
-    """`off` keeps answers out of the record, and another word is refused."""
+    """`off` keeps answers out of the record, and a mode that does not exist is refused."""
     set_decision_log(database, "off", fsync=True)
     record_denial(database, "r-1")
     assert recorded_requests(database) == []
@@ -132,7 +132,7 @@ def test_off_records_no_answer(database: Database) -> None:
 
 
 def test_fsync_is_for_answers_alone(database: Database) -> None:
-    """Without it an answer does not wait for the disk; whatever else is committed still does."""
+    """Without fsync an answer does not wait for the disk, but every other commit still does."""
     set_decision_log(database, "durable", fsync=False)
     record_denial(database, "r-1")
     setting = "PRAGMA synchronous" if database.dialect == "sqlite" else "SHOW synchronous_commit"
@@ -141,7 +141,7 @@ def test_fsync_is_for_answers_alone(database: Database) -> None:
 
 
 def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
-    """An answer whose transaction began first and commits last is sealed too: sealing waits for it."""
+    """Sealing waits for a transaction that is still open, so that its answer is sealed too."""
     database, other = connect(postgresql_url), connect(postgresql_url)
     database.connect()
     other.connect()
@@ -159,7 +159,7 @@ def test_no_answer_is_passed_over_by_a_seal(postgresql_url: str) -> None:
 
 
 def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Beside answering, a service seals what was answered, in a process of its own; where that dies another does."""
+    """A service seals its answers in a process of its own; if that process dies, another takes its place."""
     monkeypatch.setattr(sealer, "SECONDS", 0.05)
     database = connect(database_url)
 
@@ -173,13 +173,13 @@ def test_a_service_seals_by_itself(database_url: str, monkeypatch: pytest.Monkey
     record_denial(database, "r-1", datetime.now(UTC))
     end = sealer.start(database_url, tmp_path / "sealing")
     assert sealed() == 1
-    (first,) = (one.pid for one in active_children() if one.name == "sealing")
+    (first,) = (process.pid for process in active_children() if process.name == "sealing")
     assert first is not None
     os.kill(first, signal.SIGKILL)
     record_denial(database, "r-2", datetime.now(UTC))
     assert sealed() == 2
     end()
-    assert not [one for one in active_children() if one.name == "sealing"]
+    assert not [process for process in active_children() if process.name == "sealing"]
     close_all(database)
 
 
@@ -196,7 +196,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_who_seals_ends_with_the_service(sqlite_url: str, tmp_path: Path) -> None:
-    """A service that is killed leaves nobody behind who holds its database."""
+    """If a service is killed, its sealing process ends too and does not hold the database."""
     service = subprocess.run(
         [sys.executable, "-c", _ORPHAN, sqlite_url, str(tmp_path / "sealing")],
         capture_output=True,
@@ -209,11 +209,11 @@ def test_who_seals_ends_with_the_service(sqlite_url: str, tmp_path: Path) -> Non
             break
         threading.Event().wait(0.05)
     else:
-        pytest.fail("it goes on")
+        pytest.fail("the sealing process goes on")
 
 
 def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
-    """No commit has to: what is in the log goes into the file, and the log begins anew."""
+    """`write_back` writes SQLite's log into the database file without waiting, and then the log begins anew."""
     database = connect(f"sqlite:///{tmp_path}/facts.db")
     migrate(database)
     database.connect()  # when the last connection is closed, SQLite does it by itself
@@ -236,9 +236,9 @@ def test_a_service_writes_the_log_of_sqlite_back(tmp_path: Path) -> None:
 
 
 def test_a_change_of_policy_is_recorded_once(database: Database) -> None:
-    """The first service that decides by another version says so, also where it is an older one; the others do not."""
+    """The first service that loads another policy version, even an older one, records an event; later ones do not."""
     actor = Actor("", NOW)
-    first, other = (compile_texts({"p.polar": f'allow(_: Practitioner, "{one}", _: Patient);'}) for one in "ab")
+    first, other = (compile_texts({"p.polar": f'allow(_: Practitioner, "{action}", _: Patient);'}) for action in "ab")
     assert record_policy_loaded(database, actor, first, "policies")
     assert not record_policy_loaded(database, actor, first, "policies")
     assert record_policy_loaded(database, actor, other, "elsewhere")
@@ -249,7 +249,7 @@ def test_a_change_of_policy_is_recorded_once(database: Database) -> None:
 
 
 def test_months_have_their_partitions(postgresql_url: str) -> None:
-    """This month and the next two get one each; a row goes to its month's, append-only, or to the rest."""
+    """This month and the next two get partitions, which are append-only; a row of another month goes to the rest."""
     database = connect(postgresql_url)
     database.connect()
     assert create_partitions(database, datetime(2026, 11, 30, tzinfo=UTC)) == ["2026-11", "2026-12", "2027-01"]

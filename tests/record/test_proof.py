@@ -1,4 +1,4 @@
-"""The record is proven: every row is in a tree, trees and checkpoints go on, and an outsider finds the same."""
+"""Proof: every row is in a tree, trees and checkpoints only grow, and an outsider's verifier agrees."""
 
 import json
 import random
@@ -41,28 +41,28 @@ REFERENCE = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "60
 
 def test_the_reference_leaves_have_the_reference_root() -> None:
     """The trees are those of RFC 6962: the eight leaves of its reference implementation give its root."""
-    leaves = [leaf_hash(bytes.fromhex(one)) for one in REFERENCE]
+    leaves = [leaf_hash(bytes.fromhex(leaf)) for leaf in REFERENCE]
     root = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
     assert Frontier().append(leaves)[0].root.hex() == root
     assert verify.root_of(leaves).hex() == root
 
 
 def test_roots_agree_with_another_implementation() -> None:
-    """At every size up to 70, however the leaves came, the root is that of pymerkle."""
+    """At every size up to 70, in whatever portions leaves are appended, the root equals that of pymerkle."""
     from pymerkle import InmemoryTree  # noqa: PLC0415
 
     other, edge, random_ = InmemoryTree(algorithm="sha256"), Frontier(), random.Random(6)
     while edge.size < 70:
         entries = [str(edge.size + at).encode() for at in range(random_.choice((1, 1, 2, 5, 16)))]
-        edge, _ = edge.append([leaf_hash(one) for one in entries])
-        for one in entries:
-            other.append_entry(one)
+        edge, _ = edge.append([leaf_hash(entry) for entry in entries])
+        for entry in entries:
+            other.append_entry(entry)
         assert edge.root == other.get_root()
 
 
 @given(st.integers(1, 200), st.data())
 def test_proofs_prove_and_nothing_else(size: int, data: st.DataObject) -> None:
-    """Each leaf is proven in each tree, each tree in each later one; another leaf, place or root is not."""
+    """A leaf is proven in its tree, and a tree in a later one; another leaf, place or root is not proven."""
     leaves = [leaf_hash(str(number).encode()) for number in range(size)]
 
     def node(level: int, index: int) -> bytes:
@@ -90,7 +90,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_leaves_are_canonical(value: Any) -> None:
-    """What the service writes and what the verifier writes are the bytes of RFC 8785."""
+    """Service and verifier both serialize a leaf to the bytes of RFC 8785."""
     assert canonical(value) == verify.canonical(value) == rfc8785.dumps(value)
 
 
@@ -98,7 +98,7 @@ def test_leaves_are_canonical(value: Any) -> None:
 
 
 def test_every_row_is_in_a_tree(recorded: Database) -> None:
-    """Events and sealed answers are all covered, each in its subscription's tree; what is not sealed is counted."""
+    """Each event and each sealed answer is in its subscription's tree; answers that are not sealed are counted."""
     verify_database = verification(recorded)
     assert (verify_database.ok, verify_database.problem, verify_database.report.unsealed) == (True, None, 0)
     assert set(verify_database.sizes) == {"", "north", "city", "harbour"}
@@ -113,7 +113,7 @@ def test_every_row_is_in_a_tree(recorded: Database) -> None:
 
 
 def test_stored_nodes_make_the_proofs(recorded: Database, signer: Signer) -> None:
-    """An event and a decision are proven with some hashes, by the verifier alone, and only as they are."""
+    """The verifier alone proves an event and a decision from a few hashes, and refuses a changed one."""
     checkpoint(recorded, signer, NOW)
     event, decision = prove_event(recorded, 200), prove_decision(recorded, 45)
     assert "event 200 is leaf" in verify.check_proof(event, signer.key)
@@ -132,7 +132,7 @@ def test_stored_nodes_make_the_proofs(recorded: Database, signer: Signer) -> Non
 
 
 def test_a_checkpoint_goes_on_from_the_last(recorded: Database, signer: Signer) -> None:
-    """A tree that has grown is signed anew, with a proof from the old; one that has not keeps its checkpoint."""
+    """A tree with new leaves gets a new checkpoint that is consistent with the old; a tree without keeps its own."""
     first = {note.origin: note for note in checkpoint(recorded, signer, NOW)}
     assert {note.signature_fault(signer.key) for note in first.values()} == {""}
     answer(recorded, NOW, range(2))
@@ -145,8 +145,8 @@ def test_a_checkpoint_goes_on_from_the_last(recorded: Database, signer: Signer) 
 
 
 def test_a_note_is_in_the_form_of_c2sp(recorded: Database, signer: Signer) -> None:
-    """Origin, size, root, an empty line, `— name base64(key id, signature)`: the name is the origin."""
-    note = next(one for one in checkpoint(recorded, signer, NOW) if one.origin.endswith("/north"))
+    """A note is origin, size, root, an empty line, `— name base64(key id, signature)`, and the name is the origin."""
+    note = next(note for note in checkpoint(recorded, signer, NOW) if note.origin.endswith("/north"))
     form = r"clinic\.example/log/north\n\d+\n[A-Za-z0-9+/]{43}=\n\n— clinic\.example/log/north [A-Za-z0-9+/=]+\n"
     assert re.fullmatch(form, format_note(note))
     assert verify.parse_notes(format_note(note) + "\n" + format_note(note)) == [note, note]
@@ -160,7 +160,7 @@ def test_a_note_is_in_the_form_of_c2sp(recorded: Database, signer: Signer) -> No
 
 
 def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Signer) -> None:
-    """Addresses and reasons go, their secret too; the log is whole as before, and says who was erased."""
+    """Erasure removes addresses, reasons and the secret; the log stays whole and says who was erased."""
     kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     erased = erase(recorded, Actor("", NOW), "practitioner:bob")
     assert erased.decisions == sum(number % 3 > 0 for number in range(ASKED))
@@ -186,21 +186,21 @@ def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Sign
 
 
 def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Signer) -> None:
-    """Name, reference and the answers kept for repeated requests hold nothing of the patient; events tell it, by id."""
+    """Erasure removes name, reference and stored responses of a patient; two events name the patient by id alone."""
     kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     Patient.update(name="Zoltan Unique", reference="MRN 77", search_key="zoltan unique").where(
         Patient.id == "p-5"
     ).execute(recorded)
-    answered = {"caller": "x", "fingerprint": "", "status": 201, "created_at": NOW, "subscription": "north"}
-    for one in ("p-5", "p-55"):
-        IdempotentResponse.insert(key=one, body=f'{{"id":"{one}","name":"Zoltan Unique"}}', **answered).execute(
+    columns = {"caller": "x", "fingerprint": "", "status": 201, "created_at": NOW, "subscription": "north"}
+    for patient in ("p-5", "p-55"):
+        IdempotentResponse.insert(key=patient, body=f'{{"id":"{patient}","name":"Zoltan Unique"}}', **columns).execute(
             recorded
         )
     before = Event.select().count(recorded)
     assert erase(recorded, Actor("", NOW), "patient:p-5").patient == 2
     row = Patient.select().where(Patient.id == "p-5").execute(recorded)[0]
     assert (row.name, row.reference, row.search_key.strip()) == (ERASED_NAME, "", "(erased)")
-    assert [one.key for one in IdempotentResponse.select().execute(recorded)] == ["p-55"]
+    assert [response.key for response in IdempotentResponse.select().execute(recorded)] == ["p-55"]
     changed, erased = Event.select().order_by(Event.id).offset(before).execute(recorded)
     assert (changed.kind, changed.patient, changed.body["changed"]) == ("patient:changed", "p-5", ["name", "reference"])
     assert ERASED_NAME not in str(changed.body)
@@ -208,7 +208,7 @@ def test_a_patients_name_and_reference_are_erased(recorded: Database, signer: Si
     assert verification(recorded, kept, str(signer.key)).ok
     with pytest.raises(NotFound):
         erase(recorded, Actor("", NOW), "patient:p-5")
-    assert erase(recorded, Actor("", NOW), "patient:p-6").events == 0, "who has a name only is erased too"
+    assert erase(recorded, Actor("", NOW), "patient:p-6").events == 0, "a patient who has only a name is erased too"
 
 
 # Outside.
@@ -228,15 +228,15 @@ def exported(sqlite_url: str, signer: Signer, tmp_path: Path) -> Iterator[Path]:
     close_all(database)
 
 
-def lone(where: Path, *given: str) -> subprocess.CompletedProcess[str]:
+def lone(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the script in an interpreter that cannot import this project."""
     return subprocess.run(
-        [sys.executable, "-P", "lone.py", *given], cwd=where, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "lone.py", *arguments], cwd=where, capture_output=True, text=True, check=False
     )
 
 
 def test_the_verifier_runs_alone(exported: Path, signer: Signer) -> None:
-    """Without our code it finds an exported log whole, and a changed line not."""
+    """Without our code the verifier accepts an exported log, and refuses it with a changed or missing line."""
     verifier = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
     assert (verifier.returncode, verifier.stderr) == (0, "")
     assert "\nVERIFIED: " in verifier.stdout
@@ -245,13 +245,13 @@ def test_the_verifier_runs_alone(exported: Path, signer: Signer) -> None:
     verifier = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
     assert verifier.returncode == 1
     assert "NOT VERIFIED: changed row: event " in verifier.stdout
-    hidden = [{**one, "rows": None} if "rows" in one else one for one in map(json.loads, text.splitlines())]
+    hidden = [{**line, "rows": None} if "rows" in line else line for line in map(json.loads, text.splitlines())]
     (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in hidden))
     verifier = lone(exported, "log", "--checkpoint", "kept", "--key", str(signer.key))
     assert "NOT VERIFIED: deleted row: decisions " in verifier.stdout
     (exported / "log").write_text("".join(text.splitlines(keepends=True)[:-1]))
     assert lone(exported, "log").stderr == "verify: the log is damaged: its end is not there\n"
-    bare = [{name: value for name, value in one.items() if name != "rows"} for one in hidden]
+    bare = [{name: value for name, value in line.items() if name != "rows"} for line in hidden]
     (exported / "log").write_text("".join(json.dumps(line) + "\n" for line in bare))
     assert lone(exported, "log").stderr == "verify: this is no exported log: 'rows'\n"
     assert "import authz" not in (exported / "lone.py").read_text()
@@ -259,7 +259,7 @@ def test_the_verifier_runs_alone(exported: Path, signer: Signer) -> None:
 
 
 def test_a_record_of_before_goes_into_its_trees(database_url: str, tmp_path: Path) -> None:
-    """A database with events and answers from before there were trees: they are in them after the upgrade."""
+    """An upgrade puts events and answers from before the trees into the trees."""
     database = connect(database_url if database_url.startswith("postgresql") else f"sqlite:///{tmp_path}/old.db")
     if database.dialect == "postgresql":
         for statement in ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public"):

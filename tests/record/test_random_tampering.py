@@ -21,7 +21,7 @@ from tests.support.people import NOW
 from tests.support.tampering import fill_all, judge, unlock
 
 MUTATIONS = int(os.environ.get("CAREGRANT_TAMPERINGS", "200"))
-"""How many are tried, at least one for each column; all 500 take half a minute."""
+"""How many changes are tried, at least one for each column; 500 take half a minute."""
 
 Cell = tuple[str, str]
 
@@ -31,14 +31,14 @@ def uncovered() -> dict[str, set[str]]:
     text = (Path(__file__).parents[2] / "docs/reference/record.md").read_text().partition("### What no proof covers")[2]
     rows = re.findall(r"^\| (`[^|]*) \|", text, re.M)
     listed: dict[str, set[str]] = {}
-    for cell in (one for row in rows for one in re.findall(r"`([^`]*)`", row)):
+    for cell in (name for row in rows for name in re.findall(r"`([^`]*)`", row)):
         table, _, column = cell.partition(".")
         listed.setdefault(table, set()).add(column)
     return listed
 
 
 def covered_columns() -> list[Cell]:
-    """Every column that no line of that list names."""
+    """Return every column that no line of that list names."""
     listed = uncovered()
     return [
         (model._meta.table_name, field.column_name)
@@ -63,7 +63,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database,
 
 
 def test_random_tampering_is_found(sealed: tuple[Database, str]) -> None:
-    """Each time both verifiers say NOT VERIFIED; the record is VERIFIED before and after."""
+    """After each change both verifiers say NOT VERIFIED; before and after all of them the record is VERIFIED."""
     database, key = sealed
     chance, columns, tried = random.Random(MUTATIONS), covered_columns(), 0
     assert judge(database, "", key).verdict.word == "VERIFIED"
@@ -85,7 +85,7 @@ def test_random_tampering_is_found(sealed: tuple[Database, str]) -> None:
 
 
 def mutate(database: Database, table: str, column: str, chance: random.Random) -> tuple[Any, Any] | None:
-    """Change a random row's value; what it was and became, or None where the database took nothing."""
+    """Change a value of a random row; return the old and the new value, or None if the database took no change."""
     key = database.get_primary_keys(table)
     columns = ", ".join(f'"{name}"' for name in (column, *key))
     rows = database.execute_sql(f'SELECT {columns}, typeof("{column}") FROM "{table}"').fetchall()
@@ -102,7 +102,7 @@ def mutate(database: Database, table: str, column: str, chance: random.Random) -
 
 
 def altered(value: Any, chance: random.Random) -> Any:
-    """Another value: a bit is another, a type is another, or there is none."""
+    """Return another value: with another bit, of another type, or null."""
     if chance.random() < 0.25:
         return chance.choice([None, "x", b"x", 0, 1.5, -(2**40), 2**62, ""])
     if value is None:
@@ -117,19 +117,19 @@ def altered(value: Any, chance: random.Random) -> Any:
 
 
 def test_what_a_policy_may_read_is_covered() -> None:
-    """Every column of the vocabulary is one that tampering is found in, but for the numbers that the database gives."""
+    """Tampering is found in every column that a policy may read, except in the ids that the database assigns."""
     covered = set(covered_columns())
-    for one in read_schema().types.values():
-        for name, found in one.properties.items():
-            column = getattr(found, "column", None)
-            if column and (name != "id" or one.name in KEYED):
-                assert (one.table, column) in covered, (
-                    f"{one.table}.{column}: tell it in events, or take it from policies"
+    for resource in read_schema().types.values():
+        for name, field in resource.properties.items():
+            column = getattr(field, "column", None)
+            if column and (name != "id" or resource.name in KEYED):
+                assert (resource.table, column) in covered, (
+                    f"{resource.table}.{column}: tell it in events, or take it from policies"
                 )
 
 
 def test_the_list_names_columns_that_are_there() -> None:
-    """No line of the list stands for a column that is gone."""
-    known = {model._meta.table_name: {one.column_name for one in model._meta.sorted_fields} for model in MODELS}
+    """Every line of the list names a column that exists."""
+    known = {model._meta.table_name: {field.column_name for field in model._meta.sorted_fields} for model in MODELS}
     for table, columns in uncovered().items():
         assert columns - {"*"} <= known[table], table

@@ -1,4 +1,4 @@
-"""`durable` keeps its word: kill -9 under load, again and again, and every answer that was received is there."""
+"""`durable` loses nothing: after kill -9 under load, every answer that an app received is in the record."""
 
 import http.client
 import json
@@ -23,7 +23,7 @@ CLIENTS = 6
 
 
 class Client(threading.Thread):
-    """An app that asks without a pause until nobody answers; `answered` are the requests whose answers it has."""
+    """An app that asks without a pause until nobody answers; `answered` holds the ids of the answered requests."""
 
     def __init__(self, port: int, bearer: str, name: str) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Client(threading.Thread):
 
 
 def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
-    """Each time: as many rows as answers or more, every answer's row among them; and in the end the record is whole."""
+    """After each kill every answer that was received has its row, and in the end the record is whole."""
     chance, answers = random.Random(9), 0
     for turn in range(KILLS):
         port = free_port()
@@ -72,7 +72,7 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
 
 
 def test_what_is_buffered_is_written_when_it_is_told_to_stop(database_url: str, key: str) -> None:
-    """`buffered` loses answers to kill -9 alone: a server that ends as it should writes them first."""
+    """`buffered` loses answers only to kill -9: a server that is told to stop writes them first."""
     port = free_port()
     arguments = ("serve", "--decision-log", "buffered", "--database", database_url)
     with serving(*arguments, port=port) as server:
@@ -85,7 +85,7 @@ def test_what_is_buffered_is_written_when_it_is_told_to_stop(database_url: str, 
 
 
 def under_load(url: str, port: int, bearer: str, name: str, seconds: float) -> list[str]:
-    """Serve, ask from all sides, and kill every process of the server after so many seconds."""
+    """Serve, ask with all clients, kill every process of the server after a time; return the answered requests."""
     arguments = [str(COMMAND), "serve", "--workers", "2", "--database", url, "--port", str(port)]
     server = subprocess.Popen(arguments, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -106,10 +106,10 @@ def under_load(url: str, port: int, bearer: str, name: str, seconds: float) -> l
         server.wait(15)
     for client in clients:
         client.join(20)
-    return [one for client in clients for one in client.answered]
+    return [request for client in clients for request in client.answered]
 
 
 def requests_of(database: Database, prefix: str) -> list[str]:
     query = RecordedDecision.select(RecordedDecision.request_id)
     query = query.where(RecordedDecision.request_id.startswith(prefix))
-    return [one for (one,) in query.tuples().execute(database)]
+    return [request for (request,) in query.tuples().execute(database)]

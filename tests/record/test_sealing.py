@@ -28,17 +28,17 @@ def other(database_url: str, database: Database) -> Iterator[Database]:
     close_all(second)
 
 
-def answer(database: Database, about: datetime, asked: datetime) -> None:
+def answer(database: Database, about: datetime, asked_at: datetime) -> None:
     """Record an answer about one instant, asked at another."""
     decision = Decision(False, "denied", "f" * 64, to_micros(about))
-    record_decisions(database, Actor("", asked), [(QUESTION, decision)])
+    record_decisions(database, Actor("", asked_at), [(QUESTION, decision)])
 
 
 def test_a_seal_is_of_the_month_in_which_was_asked(database: Database) -> None:
-    """The instant that a question is about does not count, and a month ends with its last microsecond (UTC)."""
-    answer(database, about=MIDNIGHT, asked=BEFORE_MIDNIGHT)
-    answer(database, about=BEFORE_MIDNIGHT, asked=MIDNIGHT)
-    answer(database, about=datetime(2020, 1, 1, tzinfo=UTC), asked=MIDNIGHT)
+    """A seal's month is that in which it was asked, in UTC, not that of the instant that was asked about."""
+    answer(database, about=MIDNIGHT, asked_at=BEFORE_MIDNIGHT)
+    answer(database, about=BEFORE_MIDNIGHT, asked_at=MIDNIGHT)
+    answer(database, about=datetime(2020, 1, 1, tzinfo=UTC), asked_at=MIDNIGHT)
     assert seal(database, MIDNIGHT) == 3
     seals = Seal.select(Seal.month, Seal.first, Seal.last).order_by(Seal.month).tuples().execute(database)
     assert list(seals) == [("2026-06", 1, 1), ("2026-07", 2, 3)]

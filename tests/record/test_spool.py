@@ -1,4 +1,4 @@
-"""Answers while another process holds SQLite's write lock: recorded at once, in the database afterwards, each once."""
+"""Answers while another process holds SQLite's write lock: spooled at once, later drained once."""
 
 import io
 import os
@@ -33,7 +33,7 @@ from tests.support.server import COMMAND, free_port, wait_until_nobody_listens
 
 @contextmanager
 def locked(url: str) -> Iterator[None]:
-    """Another connection holds the write lock, as an import does."""
+    """Hold the write lock by another connection, as an import does."""
     other = connect(url)
     with other.atomic():
         yield
@@ -47,11 +47,11 @@ def lock_timeouts(sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) ->
     timeouts: list[float] = []
     write_lock_timeout = sqlite_database.write_lock_timeout
 
-    def recorded(seconds: float) -> AbstractContextManager[None]:
+    def record_timeout(seconds: float) -> AbstractContextManager[None]:
         timeouts.append(seconds)
         return write_lock_timeout(seconds)
 
-    monkeypatch.setattr(sqlite_database, "write_lock_timeout", recorded)
+    monkeypatch.setattr(sqlite_database, "write_lock_timeout", record_timeout)
     return timeouts
 
 
@@ -94,7 +94,7 @@ def test_a_seal_covers_what_waited(sqlite_url: str, sqlite_database: Database) -
 def test_killed_between_commit_and_emptying(
     sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is in the database is not taken in again, though the file still holds it and grows."""
+    """Answers that are in the database already are not drained again, though the spool still holds them."""
     with locked(sqlite_url):
         record_denial(sqlite_database, "r-1")
     with monkeypatch.context() as patched:
@@ -109,7 +109,7 @@ def test_killed_between_commit_and_emptying(
 
 
 def test_killed_before_the_commit(sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was not committed is still in the file."""
+    """If draining fails before its commit, the answers are still in the spool."""
     with locked(sqlite_url):
         record_denial(sqlite_database, "r-1")
     with monkeypatch.context() as patched:
@@ -131,7 +131,7 @@ def test_many_portions(sqlite_url: str, sqlite_database: Database, monkeypatch: 
 
 @pytest.mark.parametrize("cut", [1, 8, 20, 100])
 def test_an_entry_that_was_cut_off_is_dropped(sqlite_url: str, sqlite_database: Database, cut: int) -> None:
-    """After kill -9 in the middle of a write: that answer was not given; those before and after it are there."""
+    """After kill -9 amid a write, the half entry is dropped, and the answers before and after it are recorded."""
     with locked(sqlite_url):
         record_denial(sqlite_database, "r-1")
         spool = spool_of(sqlite_database)
@@ -154,7 +154,7 @@ def test_a_power_loss_that_left_zeros(sqlite_url: str, sqlite_database: Database
 
 @pytest.mark.parametrize("at", [0, 5, 10, 40])
 def test_a_damaged_entry_is_not_passed_over(sqlite_url: str, sqlite_database: Database, at: int) -> None:
-    """A byte that changed, in a head or in an answer, stops the taking in and says where."""
+    """If a byte of the spool has changed, draining stops and says at which byte."""
     with locked(sqlite_url):
         record_denial(sqlite_database, "r-1")
         record_denial(sqlite_database, "r-2")
@@ -181,7 +181,7 @@ def test_the_spool_of_another_database_is_refused(sqlite_url: str, sqlite_databa
 
 
 def test_a_full_spool_refuses(sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit there is no answer; what was recorded before stays."""
+    """A full spool refuses further answers and keeps those that it holds."""
     with locked(sqlite_url):
         record_denial(sqlite_database, "r-1")
         monkeypatch.setattr(spool_module, "MOST_BYTES", spool_of(sqlite_database).size())
@@ -206,7 +206,7 @@ def test_a_disk_that_is_full_leaves_no_half_entry(
 
 
 def test_other_faults_do_not_go_to_the_spool(sqlite_database: Database) -> None:
-    """Only a lock that another holds does; a database that refuses the answer refuses it."""
+    """Only a lock that another holds sends answers to the spool; other faults of the database are refusals."""
     sqlite_database.execute_sql("PRAGMA query_only = 1")
     with pytest.raises(Unavailable):
         record_denial(sqlite_database, "r-1")
@@ -214,7 +214,7 @@ def test_other_faults_do_not_go_to_the_spool(sqlite_database: Database) -> None:
 
 
 def test_rates_neither_fail_nor_wait(sqlite_url: str, sqlite_database: Database, lock_timeouts: list[float]) -> None:
-    """While the lock is taken, a caller is counted in this process, up to its rate; then the count is stored."""
+    """While the lock is taken, a process counts its callers up to their rate; afterwards it stores the counts."""
     rates = Rates(sqlite_database, 100)
     with locked(sqlite_url):
         for _ in range(100):
@@ -237,7 +237,7 @@ def test_a_change_waits_for_a_bounded_time(sqlite_url: str, sqlite_database: Dat
 
 
 class Pipe(io.RawIOBase):
-    """Lines that come through a pipe, before each of which the write lock must be free."""
+    """A pipe of lines; reading each line requires that the write lock is free."""
 
     def __init__(self, database: Database, lines: list[bytes]) -> None:
         self.database, self.lines = database, lines
@@ -262,7 +262,7 @@ def test_no_lock_is_held_while_a_pipe_is_read(sqlite_url: str, sqlite_database: 
 
 
 def test_decisions_go_on_beside_an_import(tmp_path: Path) -> None:
-    """A real service and a real import: no answer is refused or pauses for a second, and each is recorded once."""
+    """During a real import a real service refuses no answer, pauses for less than a second, and records each once."""
     measured = measure(tmp_path, 4000)
     assert measured["longest pause in seconds"] < 1
     assert measured["largest spool in bytes"] > 0
@@ -274,7 +274,7 @@ def test_decisions_go_on_beside_an_import(tmp_path: Path) -> None:
 
 
 def test_everything_is_killed_amid_an_import(tmp_path: Path) -> None:
-    """After kill -9 of service and import nothing of the file is there, and every answer received is, once."""
+    """After kill -9 of service and import, no line of the file is stored and every received answer is, once."""
     url, port = f"sqlite:///{tmp_path}/clinic.db", free_port()
     key = fill(url)
     write_patients(tmp_path / "facts.ndjson", 20_000)
@@ -300,7 +300,7 @@ def test_everything_is_killed_amid_an_import(tmp_path: Path) -> None:
     for caller in callers:
         caller.join(30)
     stored = recorded(url)
-    answered = {one for caller in callers for one in caller.answered}
+    answered = {request for caller in callers for request in caller.answered}
     assert answered
     assert answered <= set(stored)
     assert len(stored) == len(set(stored))

@@ -1,4 +1,4 @@
-"""Each way of tampering with the record is found and named. Whoever does it may write what they like."""
+"""Every kind of tampering with the record is found and named, also by a person who may write everything."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -23,13 +23,13 @@ from tests.support.tampering import fill_all, judge, sql, unlock
 
 
 def swap(database: Database) -> None:
-    """Two events of one tree exchange all but their ids."""
+    """Exchange two events of one tree, all but their ids."""
     columns = ("at", "kind", "patient", "actor", "client", "request_id", "address", "reason", "body")
-    one, other = (
+    first, second = (
         database.execute_sql(f"SELECT {', '.join(columns)} FROM event WHERE id = {number}").fetchone()
         for number in (202, 204)
     )
-    for number, row in ((202, other), (204, one)):
+    for number, row in ((202, second), (204, first)):
         values = dict(zip(columns, row, strict=True))
         Event.update(values).where(Event.id == number).execute(database)
 
@@ -44,11 +44,11 @@ def truncate(database: Database) -> None:
     events = [event for (event,) in last_leaves.tuples().execute(database) if event]
     Event.delete().where(Event.id.in_(events)).execute(database)
     seals = MerkleLeaf.select(MerkleLeaf.seal).where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size)
-    for (one,) in list(seals.tuples().execute(database)):
-        for number, last in Seal.select(Seal.first, Seal.last).where(Seal.id == one).tuples().execute(database):
-            which = (RecordedDecision.subscription == "north", RecordedDecision.id.between(number, last))
+    for (number,) in list(seals.tuples().execute(database)):
+        for begin, last in Seal.select(Seal.first, Seal.last).where(Seal.id == number).tuples().execute(database):
+            which = (RecordedDecision.subscription == "north", RecordedDecision.id.between(begin, last))
             RecordedDecision.delete().where(*which).execute(database)
-        Seal.delete().where(Seal.id == one).execute(database)
+        Seal.delete().where(Seal.id == number).execute(database)
     MerkleLeaf.delete().where(MerkleLeaf.tree == "north", MerkleLeaf.number >= edge.size).execute(database)
     database.execute_sql(f"DELETE FROM node WHERE tree = 'north' AND (number + 1) * 16 > {edge.size} AND level = 4")
     database.execute_sql(
@@ -168,7 +168,7 @@ TAMPERING: dict[str, tuple[Callable[[Database], None], str]] = {
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str, str]]:
-    """Each database in turn with a record, what was kept of its checkpoints, and the key; tests leave it as it was."""
+    """Return a recorded database of each kind, its checkpoints, and the key; a test must undo its changes."""
     folder = tmp_path_factory.mktemp("sealed")
     sqlite = f"sqlite:///{folder}/caregrant.db"
     database = connect(sqlite if request.param == "sqlite" else request.getfixturevalue("postgresql_module_url"))
@@ -180,12 +180,12 @@ def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 SQLITE_ALONE = {"a permit of another type", "a name twice in a body"}
-"""PostgreSQL refuses this itself: its columns have types."""
+"""Tampering that PostgreSQL itself refuses, because its columns have types."""
 
 
 @pytest.mark.parametrize("what", list(TAMPERING))
 def test_tampering_is_found_and_named(what: str, sealed: tuple[Any, str, str]) -> None:
-    """Each way of changing the record is found by the verifier, and named with the first row that shows it."""
+    """The verifiers find each kind of tampering and name the first row that shows it."""
     database, kept, key = sealed
     tamper, name = TAMPERING[what]
     with database.atomic() as transaction:
@@ -205,18 +205,18 @@ def test_tampering_is_found_and_named(what: str, sealed: tuple[Any, str, str]) -
 
 @pytest.mark.parametrize("body", ["{}", "[]", '{"after": []}'])
 def test_a_forged_body_stops_no_reader(recorded: Database, body: str) -> None:
-    """An event whose body tells nothing is a difference for replay and a row for every export, not a crash."""
+    """An event with a forged body is a difference for replay and a row for every export, not a crash."""
     unlock(recorded)
     (number,) = recorded.execute_sql("SELECT id FROM event WHERE kind = 'grant:started' LIMIT 1").fetchone()
     recorded.execute_sql(f"UPDATE event SET body = '{body}' WHERE id = {number}")
     differences = replay_facts(recorded).differences
-    assert "grant" in {one.noun for one in differences}
+    assert "grant" in {difference.noun for difference in differences}
     assert sum(1 for line in log_lines(recorded) if line.get("row") == f"event {number}") == 1
-    assert any(one["id"] == f"event-{number}" for one in fhir.resources(recorded, "r4", NOW))
+    assert any(resource["id"] == f"event-{number}" for resource in fhir.resources(recorded, "r4", NOW))
 
 
 def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several processes that share the decisions find what one finds, whatever is wrong and wherever they meet."""
+    """Several processes that share the decisions find the same faults as one process."""
     monkeypatch.setattr(batches, "LEAST_DECISIONS", 20)
     monkeypatch.setattr(batches, "_MOST", 3)
     database = connect(database_url)
@@ -233,22 +233,22 @@ def test_processes_find_what_one_finds(database_url: str, monkeypatch: pytest.Mo
         "DELETE FROM decision WHERE subscription = '' AND id > 130",
         "UPDATE decision SET subscription = 'nowhere' WHERE id = 140",
     )(database)
-    one = verify_database(database)
+    single = verify_database(database)
     monkeypatch.delattr(batches, "read_span")  # nothing is read here
     several = verify_database(database, url=database_url)
     close_all(database)
-    assert [(found.kind, found.where) for found in before.findings] == [
+    assert [(finding.kind, finding.where) for finding in before.findings] == [
         ("clock set back", f"decision {number}") for number in (124, 125, 126)
     ]
     kinds = {"clock set back", "changed row", "deleted row", "row without a leaf"}
-    assert {found.kind for found in several.findings} == kinds
-    assert set(several.findings) == set(one.findings)
-    assert (several.rows, several.dropped) == (one.rows, one.dropped)
-    assert [tree.rows for tree in several.trees] == [tree.rows for tree in one.trees]
+    assert {finding.kind for finding in several.findings} == kinds
+    assert set(several.findings) == set(single.findings)
+    assert (several.rows, several.dropped) == (single.rows, single.dropped)
+    assert [tree.rows for tree in several.trees] == [tree.rows for tree in single.trees]
 
 
 def rewrite(database: Database) -> None:
-    """Everything anew: a row changed, and every leaf, node and tree made to agree with it."""
+    """Change rows, and make every leaf, node and tree anew so that they agree with the rows."""
     unlock(database)
     database.execute_sql("UPDATE event SET actor = 'mallory' WHERE id = 210")
     database.execute_sql("UPDATE decision SET allowed = NOT allowed WHERE id = 7")
@@ -264,7 +264,7 @@ def rewrite(database: Database) -> None:
 def test_a_rewritten_history_is_found_by_who_kept_a_checkpoint(
     recorded: Database, signer: Signer, tmp_path: Path
 ) -> None:
-    """A history made anew agrees with itself, under a key of its own too; not with an old checkpoint or the old key."""
+    """A rewritten history agrees with itself, also under a new key, but not with an old checkpoint or the old key."""
     kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     rewrite(recorded)
     assert verification(recorded).ok
@@ -279,8 +279,8 @@ def test_a_rewritten_history_is_found_by_who_kept_a_checkpoint(
 
 
 def test_a_forged_checkpoint_is_found(recorded: Database, signer: Signer) -> None:
-    """A checkpoint with another root, and the signature of the first, is forged: kept or in the database."""
-    note = next(one for one in checkpoint(recorded, signer, NOW) if one.origin.endswith("/north"))
+    """A checkpoint with another root under the old signature is found, whether it was kept or is in the database."""
+    note = next(note for note in checkpoint(recorded, signer, NOW) if note.origin.endswith("/north"))
     forged = format_note(note).replace(base64.b64encode(note.root).decode(), base64.b64encode(bytes(32)).decode())
     assert "forged checkpoint: " in str(verify_database(recorded, forged, str(signer.key)).findings[0])
     unlock(recorded)
@@ -290,7 +290,7 @@ def test_a_forged_checkpoint_is_found(recorded: Database, signer: Signer) -> Non
 
 
 def test_a_clock_set_back_is_found(recorded: Database, signer: Signer) -> None:
-    """Answers recorded as an hour before earlier ones are found, though every hash is right."""
+    """An answer whose instant lies before that of an earlier answer is found, though every hash is right."""
     answer(recorded, NOW - timedelta(hours=1), range(1))
     seal(recorded, NOW)
     assert (verification(recorded).problem or "").startswith(f"clock set back: decision {ANSWERS + 1} ")

@@ -1,8 +1,8 @@
-"""Single evaluations over HTTP beside those of an older commit: `python -m benchmarks.beside COMMIT`.
+"""Single evaluations over HTTP beside those of an older commit: `python -m benchmarks.older_commit COMMIT`.
 
 Both services run at the same time, each from its own source with this environment's packages, on a seeded SQLite file
-of its own; they are asked in turn, round after round. Printed are the processor time of the service for one evaluation
-and the evaluations a second, each as the median of the rounds' ratios: above 1, this source is the faster.
+of its own; both are asked in turn, round after round. The command prints the processor time of one evaluation and the
+evaluations a second, each as the median of the rounds' ratios: above 1, this source is the faster.
 """
 
 import http.client
@@ -44,7 +44,7 @@ _SERVE = "import sys; sys.argv[0] = 'caregrant'; from authz.cli import main; mai
 
 @dataclass
 class Service:
-    """A service that runs, and what to ask it."""
+    """A running service, and the bodies of questions to it."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -52,10 +52,10 @@ class Service:
     bodies: list[str]
 
     def ask(self, count: int, connections: int) -> None:
-        """Ask so many evaluations, over so many connections that are kept."""
+        """Ask a number of evaluations over connections that are kept open."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
 
-        def one() -> None:
+        def ask_evaluations() -> None:
             connection = http.client.HTTPConnection("127.0.0.1", self.port)
             for number in range(count // connections):
                 body = self.bodies[number % len(self.bodies)]
@@ -64,7 +64,7 @@ class Service:
                 response.read()
                 assert response.status == 200, response.status
 
-        threads = [threading.Thread(target=one) for _ in range(connections)]
+        threads = [threading.Thread(target=ask_evaluations) for _ in range(connections)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -82,7 +82,7 @@ class Service:
 
 def _children(pid: int) -> list[int]:
     children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [*children, *(one for child in children for one in _children(child))]
+    return [*children, *(pid for child in children for pid in _children(child))]
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def _wait_for(port: int) -> None:
 
 @contextmanager
 def _source(commit: str) -> Iterator[Path]:
-    """Check out the source of a commit, in a work tree for the time of the run."""
+    """Check out the source of a commit into a work tree; remove the work tree at the end."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "source"
         subprocess.run(["git", "worktree", "add", "--quiet", "--detach", path, commit], cwd=HERE, check=True)

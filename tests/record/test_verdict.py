@@ -1,4 +1,4 @@
-"""VERIFIED means all of it: what a checkpoint proves is counted by trees, and every absence needs its cause."""
+"""The verdict: VERIFIED only if checkpoints prove every leaf of every tree, and every absence has its cause."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -29,21 +29,21 @@ from tests.support.tampering import judge, sql, unlock
 MONTH = f"{NOW:%Y-%m}"
 
 
-def word_of(database: Database, *given: Any, **more: Any) -> tuple[str, int]:
-    """Return the verdicts of both verifiers, and the leaves that are proven."""
-    report = judge(database, *given, **more)
+def word_of(database: Database, *arguments: Any, **more: Any) -> tuple[str, int]:
+    """Return the verdict, on which both verifiers agree, and how many leaves are proven."""
+    report = judge(database, *arguments, **more)
     return report.verdict.word, report.proven
 
 
-def kinds(database: Database, *given: Any, **more: Any) -> set[str]:
-    return {finding.kind for finding in judge(database, *given, **more).findings}
+def kinds(database: Database, *arguments: Any, **more: Any) -> set[str]:
+    return {finding.kind for finding in judge(database, *arguments, **more).findings}
 
 
 # The verdict is per tree.
 
 
 def test_verified_is_every_leaf_of_every_tree(recorded: Database, signer: Signer) -> None:
-    """Without a checkpoint nothing is proven; with the key all; with what came later, or waits, all but that."""
+    """VERIFIED needs checkpoints of all leaves: a leaf after the last checkpoint makes it PARTLY VERIFIED."""
     key = str(signer.key)
     assert word_of(recorded, "", key) == ("PARTLY VERIFIED", 0)
     kept = checkpoint(recorded, signer, NOW)
@@ -63,7 +63,7 @@ def test_verified_is_every_leaf_of_every_tree(recorded: Database, signer: Signer
 
 
 def test_what_nobody_can_believe_proves_nothing(recorded: Database, signer: Signer, tmp_path: Path) -> None:
-    """Checkpoints of the database prove nothing without a key, and those of another key nothing with it."""
+    """Checkpoints in the database prove nothing without a key, and nothing if another key signed them."""
     checkpoint(recorded, signer, NOW)
     assert word_of(recorded) == ("PARTLY VERIFIED", 0)
     forger = Signer.make(str(tmp_path / "forger"), signer.key.name)
@@ -71,7 +71,7 @@ def test_what_nobody_can_believe_proves_nothing(recorded: Database, signer: Sign
 
 
 def test_a_tree_made_anew_without_its_checkpoints_is_not_proven(recorded: Database, signer: Signer) -> None:
-    """An event is left out, tree and nodes are made to agree, its checkpoints are deleted: nothing is proven."""
+    """If a forger rebuilds the trees and deletes the checkpoints, nothing is proven."""
     kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     unlock(recorded)
     sql("DELETE FROM event WHERE kind = 'audit:read' OR kind = 'demo:filled'")(recorded)
@@ -86,7 +86,7 @@ def test_a_tree_made_anew_without_its_checkpoints_is_not_proven(recorded: Databa
 
 
 def test_the_time_of_a_checkpoint_is_unsigned(recorded: Database, signer: Signer) -> None:
-    """What a row says of when a checkpoint was signed proves nothing; the last leaf's instant is inside the tree."""
+    """The time in a checkpoint's row proves nothing; the report names the instant of the last leaf instead."""
     checkpoint(recorded, signer, NOW)
     unlock(recorded)
     recorded.execute_sql(f"UPDATE checkpoint SET at = {recorded.param}", (2**62,))
@@ -99,7 +99,7 @@ def test_the_time_of_a_checkpoint_is_unsigned(recorded: Database, signer: Signer
 
 
 def test_a_source_that_no_tree_covers_lowers_the_word(recorded: Database, signer: Signer) -> None:
-    """VERIFIED with decisions from files that nobody signed is PARTLY VERIFIED; NOT VERIFIED stays what it is."""
+    """Decisions from unsigned files lower VERIFIED to PARTLY VERIFIED, and leave NOT VERIFIED as it is."""
     checkpoint(recorded, signer, NOW)
     report = judge(recorded, "", str(signer.key))
     assert verdict_of(report).colour == "green"
@@ -135,14 +135,14 @@ def drop_this_month(database: Database, **more: Any) -> None:
     ],
 )
 def test_a_month_is_not_dropped_by_an_event_alone(recorded: Database, more: dict[str, Any], kind: str) -> None:
-    """An event that says a month was dropped counts with its time over, and with the counts that were sealed."""
+    """An event excuses a dropped month only after its retention, and only with the counts that were sealed."""
     unlock(recorded)
     drop_this_month(recorded, **more)
     assert kind in kinds(recorded)
 
 
 def test_a_drop_in_the_future_is_early(recorded: Database) -> None:
-    """A forger who sets the event into the time when the month would be over is found by who knows the present."""
+    """A verifier that knows the present finds a drop whose event lies in the future."""
     unlock(recorded)
     count = (
         RecordedDecision.delete().where(RecordedDecision.asked_at >= datetime(2026, 6, 1, tzinfo=UTC)).execute(recorded)
@@ -157,12 +157,12 @@ def test_a_drop_in_the_future_is_early(recorded: Database) -> None:
 
 
 def test_an_erasure_without_its_event_is_found(recorded: Database) -> None:
-    """Texts and secret gone and true commitments left, as an erasure does it, but no event: each person is named."""
+    """An erasure without its event is found, and the finding names the erased person."""
     assert not kinds(recorded)
     unlock(recorded)
     erase_silently(recorded, "practitioner:bob")
     report = judge(recorded)
-    assert {(one.kind, "practitioner:bob" in one.why) for one in report.findings} == {("erased row", True)}
+    assert {(finding.kind, "practitioner:bob" in finding.why) for finding in report.findings} == {("erased row", True)}
 
 
 def erase_silently(database: Database, whose: str) -> None:
@@ -181,7 +181,7 @@ def erase_silently(database: Database, whose: str) -> None:
 
 
 def test_an_erasure_of_more_than_its_event_says_is_found(recorded: Database) -> None:
-    """The addresses of who shared are gone from events and decisions: an event that says fewer is no cause."""
+    """An erasure is found if its event names fewer events or decisions than were erased."""
     unlock(recorded)
     erase_silently(recorded, "practitioner:alice")
     for events, decisions in ((0, 9), (9, 0)):
@@ -194,7 +194,7 @@ def test_an_erasure_of_more_than_its_event_says_is_found(recorded: Database) -> 
 
 @pytest.mark.parametrize("table", ["decision", "event"])
 def test_a_text_beside_its_commitment_is_compared(recorded: Database, table: str) -> None:
-    """A true commitment put into `erased` hides no address that was replaced, while the secret is there or after."""
+    """A true commitment in `erased` does not hide a replaced address, with the secret or without it."""
     ((number, text, actor),) = recorded.execute_sql(
         f"SELECT id, address, actor FROM {table} WHERE address <> '' AND actor <> '' ORDER BY id LIMIT 1"
     ).fetchall()
@@ -212,7 +212,7 @@ def test_a_text_beside_its_commitment_is_compared(recorded: Database, table: str
 
 
 def test_a_true_erasure_stays_verified(recorded: Database, signer: Signer) -> None:
-    """Persons erased by the command, one of them twice with new answers between: nothing is wrong."""
+    """The record stays VERIFIED if the command erases people, also if it erases a person twice."""
     erase(recorded, Actor("", NOW), "practitioner:bob")
     answer(recorded, NOW, range(4))
     seal(recorded, NOW)
@@ -235,7 +235,7 @@ def sealed(numbers: range) -> tuple[dict[str, Any], bytes, bytes, list[tuple[int
 
 
 def test_each_row_is_named() -> None:
-    """Of sealed decisions, each that is changed, deleted or added is named, and none beside; without marks, all."""
+    """Exactly the changed, deleted and added decisions of a seal are named; without marks, the whole batch."""
     seal_, root, marks, rows = sealed(range(10, 31, 2))
     other = leaf_hash(b"other")
 
@@ -264,7 +264,7 @@ def test_each_row_is_named() -> None:
 
 
 def test_a_seal_of_before_marks_is_checked_by_its_root(recorded: Database) -> None:
-    """A record of an earlier version has no marks: what is changed is named by the batch, as before."""
+    """In a record of an earlier version, without marks, a changed decision is named by its batch."""
     unlock(recorded)
     sql("UPDATE seal SET marks = NULL")(recorded)
     assert not kinds(recorded)
@@ -276,7 +276,7 @@ def test_a_seal_of_before_marks_is_checked_by_its_root(recorded: Database) -> No
 
 
 def test_an_upgrade_tells_what_stands(database_url: str) -> None:
-    """Facts of before their events told them are told once by the upgrade, and a change afterwards is found."""
+    """The upgrade records facts that no event has yet, once, and a change after it is found."""
     database = connect(database_url)
     if database.dialect == "postgresql":
         sql("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")(database)
@@ -306,7 +306,7 @@ def test_an_upgrade_tells_what_stands(database_url: str) -> None:
     assert replay_facts(database)[1] == []
     sql("UPDATE practitioner SET login = 'eve@north.example'")(database)
     assert kinds(database) == {"changed fact"}
-    assert {(one.noun, one.side) for one in replay_facts(database)[1]} == {
+    assert {(difference.noun, difference.side) for difference in replay_facts(database)[1]} == {
         ("practitioner", "told"),
         ("practitioner", "stored"),
     }
@@ -324,7 +324,7 @@ def test_an_export_of_before_facts_proves_less(recorded: Database, signer: Signe
 
 
 def test_alike_facts_are_counted() -> None:
-    """Two rows that are alike are told twice and stand twice; a third, or one that is missing, is found."""
+    """Equal facts are counted: a row more or a row fewer than the events began is found."""
     facts = FactComparison(canonical)
     row = {"patient": "p", "started_at": "2026"}
     for event in (1, 2):
@@ -340,7 +340,7 @@ def test_alike_facts_are_counted() -> None:
 
 
 def test_trees_are_read_in_any_order() -> None:
-    """An event may be read before the earlier event that it goes on from, which is in another tree."""
+    """The order in which trees are read does not matter: a later event may be read before an earlier one."""
     facts = FactComparison(canonical)
     facts.add_event(9, "patient:changed", {"after": {"patient": "p", "subscription": "city"}})
     facts.add_event(4, "patient:added", {"after": {"patient": "p", "subscription": "north"}})
