@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from flask import Flask
 
@@ -28,7 +27,7 @@ from authz.settings import Settings
 class _Application(Flask):
     """Flask without its check, at each call, whether a view is asynchronous: no view is."""
 
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+    def ensure_sync(self, func: Callable[..., object]) -> Callable[..., object]:
         return func
 
 

@@ -3,7 +3,6 @@
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from flask import Flask, Response, g, request
 
@@ -85,7 +84,7 @@ def _problem_of_request() -> Problem | None:
     return None
 
 
-def json_body() -> dict[str, Any]:
+def json_body() -> dict[str, object]:
     """Return the JSON object of the request's body.
 
     Raises a `Problem` (400) for another content type, and for a body that is not one strict JSON object.

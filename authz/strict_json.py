@@ -15,7 +15,7 @@ from authz.texts import quote_value
 DEEPEST = 64
 
 
-def parse_object(text: bytes) -> dict[str, Any]:
+def parse_object(text: bytes) -> dict[str, object]:
     """Parse a JSON object from UTF-8 bytes. Raises `InvalidInput` for anything else, with what is wrong and where."""
     try:
         decoded = text.decode("utf-8")
@@ -38,7 +38,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
         counts = Counter(name for name, _ in pairs)

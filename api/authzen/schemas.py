@@ -81,11 +81,11 @@ class OptionsPart(_Part):
 class EvaluationsRequest(_Part):
     """Several questions; each takes the parts that it leaves out from here (7.1.1)."""
 
-    subject: Any = None
-    action: Any = None
-    resource: Any = None
-    context: Any = None
-    evaluations: Annotated[list[dict[str, Any]], Field(max_length=MOST_ITEMS)] | None = None
+    subject: object = None
+    action: object = None
+    resource: object = None
+    context: object = None
+    evaluations: Annotated[list[dict[str, object]], Field(max_length=MOST_ITEMS)] | None = None
     options: OptionsPart | None = None
 
 

@@ -32,7 +32,7 @@ def _variable(name: bytes) -> str:
     return variable if variable in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{variable}"
 
 
-def environ(scope: dict[str, Any], body: bytes, proxies: Proxies) -> dict[str, Any]:
+def environ(scope: dict[str, Any], body: bytes, proxies: Proxies) -> dict[str, object]:
     """Return the environment of a request with its whole body; texts are bytes written as Latin-1.
 
     A header with an underscore in its name is left out, because it would become the variable of a header with a hyphen.

@@ -41,7 +41,7 @@ _FAILED = Problem("internal-error", INTERNAL_ERROR)
 _NOT_RECORDED = Problem("unavailable", "The answer could not be recorded.", headers=(("retry-after", "1"),))
 _log = logging.getLogger(__name__)
 
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Wsgi = Callable[[dict[str, object], Callable[..., Any]], Iterable[bytes]]
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -76,7 +76,7 @@ class Gateway:
         self._log = log
         self._thread = threading.local()
         self._lanes = {kind.name: Lane(kind, self._commit if kind.name == EVALUATION else None) for kind in KINDS}
-        self._receiving: dict[asyncio.Task[Any], float] = {}
+        self._receiving: dict[asyncio.Task[object], float] = {}
         self._bytes = 0
         self._loop: asyncio.AbstractEventLoop
         self._sent: deque[tuple[asyncio.Future[None], int]] = deque()
@@ -280,7 +280,7 @@ def _send(send: Send, status: int, headers: list[tuple[str, str]], body: bytes) 
     send({"type": "http.response.body", "body": body})
 
 
-def _call_wsgi(app: Wsgi, variables: dict[str, Any]) -> Response:
+def _call_wsgi(app: Wsgi, variables: dict[str, object]) -> Response:
     """Call a WSGI application; return its status, headers and whole body."""
     started: list[tuple[int, list[tuple[str, str]]]] = []
 

@@ -6,14 +6,14 @@ not document is refused.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flask import current_app, request
 from pydantic import BaseModel
 
 from authz.errors import InvalidInput
 
-View = TypeVar("View", bound=Callable[..., Any])
+View = TypeVar("View", bound=Callable[..., object])
 Model = type[BaseModel]
 
 

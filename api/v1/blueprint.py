@@ -35,7 +35,7 @@ def run_operation(
     *,
     actor: Actor | None = None,
     batch: str = "",
-    **arguments: Any,
+    **arguments: object,
 ) -> Response:
     """Carry out an operation once for each `Idempotency-Key`; return its result, or the stored answer.
 

@@ -145,7 +145,7 @@ class PutMembershipRequest(_RequestBody):
 class PutEntityRequest(_RequestBody):
     """The properties that an entity shall have."""
 
-    properties: dict[str, Any] = {}
+    properties: dict[str, object] = {}
 
 
 def parse_body(model: type[Model]) -> Model:

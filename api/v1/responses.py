@@ -3,7 +3,7 @@
 The name of a model is what the body contains, with the ending `Body`; the plural is a list or a page of them.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -31,7 +31,7 @@ class DecisionBody(BaseModel):
     """A decision (AuthZEN 5.5); `docs/reference/http.md` lists the members of its context."""
 
     decision: bool
-    context: dict[str, Any]
+    context: dict[str, object]
 
 
 class DecisionsBody(BaseModel):
@@ -44,7 +44,7 @@ class DecisionOrDecisionsBody(BaseModel):
     """Decisions in the order of the request; or one decision, if the request has no `evaluations`."""
 
     decision: bool | None = None
-    context: dict[str, Any] | None = None
+    context: dict[str, object] | None = None
     evaluations: list[DecisionBody] | None = None
 
 
@@ -281,7 +281,7 @@ class EntityBody(BaseModel):
 
     type: str
     id: str
-    properties: dict[str, Any]
+    properties: dict[str, object]
 
 
 class EventBody(BaseModel):

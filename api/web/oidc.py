@@ -50,7 +50,7 @@ class SignInRefused(CaregrantError):
     """The provider did not prove the person's login; the text names the claim at fault, and nothing of the token."""
 
 
-def _open_session(*args: Any, **options: Any) -> OAuth2Session:
+def _open_session(*args: object, **options: object) -> OAuth2Session:
     """Return an HTTP session of Authlib, limited in time and size."""
     session = OAuth2Session(*args, **options)
     limit_time(session, _SECONDS)
@@ -77,7 +77,7 @@ class ProviderClient(FlaskOAuth2App):  # type: ignore[misc] # Authlib has no typ
             raise Unavailable(f"the metadata of the identity provider is not usable: {fault}")
         return metadata
 
-    def parse_id_token(self, token: Any, nonce: str, claims_options: Any = None, **_: Any) -> Any:
+    def parse_id_token(self, token: Any, nonce: str, claims_options: object = None, **_: object) -> object:
         """Return the claims of an ID token (3.1.3.7). Raises `BadToken`, `JoseError`, and `Unavailable`."""
         verified = self._verify(token["id_token"])
         parameters = {"nonce": nonce, "client_id": self.client_id, "access_token": token.get("access_token")}
@@ -180,7 +180,7 @@ class Provider:
             except _FAULTS as error:
                 raise SignInRefused(describe_fault(error)) from error
 
-    def _user_info(self, token: Mapping[str, Any], claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _user_info(self, token: Mapping[str, Any], claims: Mapping[str, object]) -> Mapping[str, object]:
         """Return the claims of UserInfo (5.3), which must have the same subject and contradict no claim of the token.
 
         Raises `SignInRefused`, and the errors of a session.

@@ -8,7 +8,6 @@ nothing.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from peewee import AutoField, BigIntegerField, Field, ForeignKeyField, Model
 
@@ -51,8 +50,8 @@ class ExportedDecisions:
         self._duck.execute(_VIEW.format(files))
 
     def execute(
-        self, database: Database, sql: str, values: Mapping[str, Any]
-    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        self, database: Database, sql: str, values: Mapping[str, object]
+    ) -> tuple[list[str], list[tuple[object, ...]]]:
         """Return the names of the columns and the rows of a statement; ``:name`` in it stands for a value."""
         for table in _FACTS:
             if table not in self._loaded and re.search(rf'\b(FROM|JOIN) "?{table}\b', sql):
@@ -77,7 +76,7 @@ class ExportedDecisions:
         self._loaded.add(table)
 
 
-def bind_values(sql: str, values: Mapping[str, Any], style: str) -> tuple[str, dict[str, Any]]:
+def bind_values(sql: str, values: Mapping[str, object], style: str) -> tuple[str, dict[str, object]]:
     """Return a statement with its parameters in the style of a driver, and the values that the statement names."""
     return _PARAMETER.sub(style, sql), {name: values[name] for name in _PARAMETER.findall(sql)}
 

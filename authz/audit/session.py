@@ -131,27 +131,27 @@ class Audit:
         with database_connection(self.database), self.database.atomic():
             yield
 
-    def rows(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, /, **values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a statement; ``:name`` in the statement stands for a value."""
         return self._execute(sql, values)[1]
 
-    def table(self, sql: str, /, **values: Any) -> ResultTable:
+    def table(self, sql: str, /, **values: object) -> ResultTable:
         """Return the rows of a statement under the names of its columns."""
         return ResultTable.from_tuples(*self._execute(sql, values))
 
-    def number(self, sql: str, /, **values: Any) -> int:
+    def number(self, sql: str, /, **values: object) -> int:
         """Return the one number of a statement; NULL is 0."""
         return int(self.rows(sql, **values)[0][0] or 0)
 
-    def decision_rows(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
+    def decision_rows(self, sql: str, /, **values: object) -> list[tuple[Any, ...]]:
         """Do as `rows` for a statement over decisions: it reads the Parquet export, if the audit has one."""
         return self._execute_on_decisions(sql, values)[1]
 
-    def decision_table(self, sql: str, /, **values: Any) -> ResultTable:
+    def decision_table(self, sql: str, /, **values: object) -> ResultTable:
         """Do as `table` for a statement over decisions."""
         return ResultTable.from_tuples(*self._execute_on_decisions(sql, values))
 
-    def decision_number(self, sql: str, /, **values: Any) -> int:
+    def decision_number(self, sql: str, /, **values: object) -> int:
         """Do as `number` for a statement over decisions."""
         return int(self.decision_rows(sql, **values)[0][0] or 0)
 
@@ -160,21 +160,23 @@ class Audit:
         events = self.number("SELECT COUNT(*) FROM event")
         return events + self.decision_number("SELECT COUNT(*) FROM decision")
 
-    def _execute(self, sql: str, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def _execute(self, sql: str, values: Mapping[str, object]) -> tuple[list[str], list[tuple[object, ...]]]:
         style = r"%(\1)s" if self.database.dialect == "postgresql" else r":\1"
         text = sql.replace("%", "%%") if self.database.dialect == "postgresql" else sql
         cursor = self.database.execute_sql(*bind_values(text, values, style))
         return [column[0] for column in cursor.description], list(cursor.fetchall())
 
-    def _execute_on_decisions(self, sql: str, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def _execute_on_decisions(
+        self, sql: str, values: Mapping[str, object]
+    ) -> tuple[list[str], list[tuple[object, ...]]]:
         if self.exported is None:
             return self._execute(sql, values)
         return self.exported.execute(self.database, sql, values)
 
     @staticmethod
-    def parse_body(body: Any) -> dict[str, Any]:
+    def parse_body(body: Any) -> dict[str, object]:
         """Return the body of an event; SQLite stores it as text."""
-        parsed: dict[str, Any] = orjson.loads(body) if isinstance(body, str) else body
+        parsed: dict[str, object] = orjson.loads(body) if isinstance(body, str) else body
         return parsed
 
     # The record, and the record of reading.
@@ -188,7 +190,7 @@ class Audit:
                 self.cache.verification = verification(self.database, checkpoints, key, self.url, datetime.now(UTC))
         return self.cache.verification
 
-    def record(self, kind: str, body: Mapping[str, Any], *, patient: str = "", reason: str = "") -> None:
+    def record(self, kind: str, body: Mapping[str, object], *, patient: str = "", reason: str = "") -> None:
         """Record that something was read, before it is returned. Raises `Unavailable`."""
         event = NewEvent(kind, "", {"reader": self.reader, **body}, patient, reason)
         with database_connection(self.writing), self.writing.atomic():

@@ -406,7 +406,7 @@ def _list_some(names: Sequence[str]) -> str:
 # The facts: what the events tell, against what stands.
 
 
-def member(body: object, name: str) -> Any:
+def member(body: object, name: str) -> object:
     """Return a member of an event's body; None if the body, which a forger may have made, is no object."""
     return body.get(name) if isinstance(body, dict) else None
 

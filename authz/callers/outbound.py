@@ -36,7 +36,7 @@ class BoundedAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = _pools(self)
 
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+    def proxy_manager_for(self, proxy: str, **options: Any) -> object:
         """Use connections that report their socket also through a proxy of the environment."""
         manager = super().proxy_manager_for(proxy, **options)
         manager.pool_classes_by_scheme = _pools(self)

@@ -33,8 +33,8 @@ class BadToken(CaregrantError):
 class VerifiedToken:
     """A token with a valid signature; its claims are not checked yet."""
 
-    header: dict[str, Any]
-    claims: dict[str, Any]
+    header: dict[str, object]
+    claims: dict[str, object]
 
 
 class SignatureVerifier:
@@ -61,7 +61,7 @@ class SignatureVerifier:
         return decode(token, header, chosen)
 
 
-def parse_header(token: str, algorithms: Sequence[str]) -> dict[str, Any]:
+def parse_header(token: str, algorithms: Sequence[str]) -> dict[str, object]:
     """Return the header of a signed token (RFC 7515, section 7.1), not verified.
 
     Raises `BadToken` for another form, for an algorithm that is not among `algorithms`, and for an extension that the

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
@@ -70,7 +70,7 @@ def _parquet_module() -> ModuleType:
     return parquet
 
 
-def _write(output: str | None, lines: Iterable[dict[str, Any]]) -> None:
+def _write(output: str | None, lines: Iterable[dict[str, object]]) -> None:
     with _stream(output) as file:
         for line in lines:
             file.write(canonical(line) + b"\n")

@@ -102,7 +102,7 @@ def _pass_settings_on(database: str | None, policies: str | None, letters: str |
     return url
 
 
-def _write(notebooks: ModuleType, notebook: Any, executed: Any, output: Path, url: str, *, letter: bool) -> None:
+def _write(notebooks: ModuleType, notebook: Any, executed: object, output: Path, url: str, *, letter: bool) -> None:
     """Write a notebook that was run, or its letter, in the format of the file's suffix."""
     from authz.audit.reports.files import export  # noqa: PLC0415
     from authz.audit.reports.printed import as_pdf  # noqa: PLC0415 - as above

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 import orjson
@@ -16,7 +15,7 @@ from authz.settings import SETTINGS, Settings
 
 PORT = click.IntRange(1, 65_535)
 
-Command = Callable[..., Any]
+Command = Callable[..., object]
 
 
 def now() -> datetime:

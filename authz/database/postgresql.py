@@ -81,7 +81,7 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
         with peewee_errors:
             self.connection().begin(isolation_level)
 
-    def execute(self, query: Any, **options: Any) -> Any:
+    def execute(self, query: object, **options: object) -> object:
         """Execute a query of Peewee's; Peewee reads the result at once."""
         cursor = super().execute(query, **options)
         with peewee_errors:

@@ -96,7 +96,7 @@ class Session(psycopg.Connection[Any]):
         return not self.broken and not self.closed and self.info.transaction_status == TransactionStatus.IDLE
 
 
-class SessionCursor(psycopg.Cursor[Any]):
+class SessionCursor(psycopg.Cursor[object]):
     """A cursor that applies the limits of its session; inside a pipeline, reading rows sends a Sync."""
 
     @property
@@ -119,7 +119,7 @@ class SessionCursor(psycopg.Cursor[Any]):
         if self.pgresult is None:
             self.session.sync()
 
-    def fetchone(self) -> Any:
+    def fetchone(self) -> object:
         self._await()
         return super().fetchone()
 
@@ -131,7 +131,7 @@ class SessionCursor(psycopg.Cursor[Any]):
         self._await()
         return super().fetchall()
 
-    def __next__(self) -> Any:
+    def __next__(self) -> object:
         self._await()
         return super().__next__()
 

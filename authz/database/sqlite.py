@@ -45,7 +45,7 @@ class SqliteDatabase(peewee.SqliteDatabase):
     dialect = "sqlite"
     decision_log: Any = None
     """The decision log of this database, which `authz.record` sets."""
-    authorizer: Any = None
+    authorizer: object = None
     """The authorizer callback of SQLite that each connection uses, if there is one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -19,7 +19,7 @@ _MOST_ROWS = 64
 _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 60, 0.5
 
 
-def run(database: Database, sql: str, *values: Any) -> Any:
+def run(database: Database, sql: str, *values: object) -> Any:
     """Execute a statement in which ``{}`` stands for a value; return its cursor. Raises Peewee's errors."""
     return database.execute_sql(sql.format(*[database.param] * len(values)), values)
 
@@ -37,7 +37,7 @@ def in_clause(database: Database, names: Sequence[str] | Sequence[int]) -> tuple
     return "= ANY(%s)", [list(names)]
 
 
-def in_condition(database: Database, field: peewee.Field, names: Sequence[str] | Sequence[int]) -> Any:
+def in_condition(database: Database, field: peewee.Field, names: Sequence[str] | Sequence[int]) -> object:
     """Return `in_clause` as a condition of a Peewee query."""
     text, values = in_clause(database, names)
     return peewee.NodeList((field, peewee.SQL(text, values)))
@@ -142,7 +142,7 @@ def write_many(database: Database, sql: str, rows: list[Values]) -> None:
             database.cursor().executemany(sql.format(*[database.param] * sql.count("{}")), rows)
 
 
-def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, Any]) -> int:
+def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, object]) -> int:
     """Insert one row of a model, given by its fields, and return its id. Raises Peewee's errors."""
     fields = model._meta.fields
     columns = tuple(fields[name].column_name for name in row)
@@ -151,7 +151,7 @@ def insert_row(database: Database, model: type[peewee.Model], row: Mapping[str, 
     return int(row_id)
 
 
-def update_row(database: Database, model: type[peewee.Model], row_id: int, row: Mapping[str, Any]) -> None:
+def update_row(database: Database, model: type[peewee.Model], row_id: int, row: Mapping[str, object]) -> None:
     """Update these fields of the row of a model with this id. Raises Peewee's errors."""
     fields = [model._meta.fields[name] for name in row]
     changes = ", ".join(f'"{field.column_name}" = {database.param}' for field in fields)

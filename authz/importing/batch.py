@@ -5,7 +5,6 @@ of one line.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from authz.database import Database, check_clock
 from authz.importing.lines import Line
@@ -22,11 +21,11 @@ class ImportBatch:
     """
 
     def __init__(
-        self, database: Database, now: int, lines: Iterable[Line], changed_facts: set[tuple[Any, ...]] | None = None
+        self, database: Database, now: int, lines: Iterable[Line], changed_facts: set[tuple[object, ...]] | None = None
     ) -> None:
         self.database, self.now = database, now
-        self.changed_facts: set[tuple[Any, ...]] = set() if changed_facts is None else changed_facts
-        self.new_facts: set[tuple[Any, ...]] = set()
+        self.changed_facts: set[tuple[object, ...]] = set() if changed_facts is None else changed_facts
+        self.new_facts: set[tuple[object, ...]] = set()
         self.new_subscriptions: list[tuple[str, str]] = []
         self.renamed_subscriptions: list[tuple[str, str]] = []
         self.new_practitioners: list[tuple[str, str, str]] = []
@@ -46,7 +45,7 @@ class ImportBatch:
         lives: list[Life],
         fields: Fields,
         started: int,
-        other: dict[str, Any] | None = None,
+        other: dict[str, object] | None = None,
     ) -> Outcome:
         """Begin the life that a line is about, or change the end of the current one."""
         match = match_life(lives, fields, started, self.now)

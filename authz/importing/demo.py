@@ -125,7 +125,7 @@ def _content() -> Iterator[FactLine]:
         yield "entity", _document(name, author=author, title=title)
 
 
-def _document(name: str, **properties: str) -> dict[str, Any]:
+def _document(name: str, **properties: str) -> dict[str, object]:
     return {"type": "document", "id": name, "properties": properties}
 
 

@@ -1,7 +1,6 @@
 """Lines about entities of the types that a policy folder declares."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from authz.errors import InvalidInput
 from authz.importing.batch import ImportBatch
@@ -31,7 +30,7 @@ def apply_entity(batch: ImportBatch, fields: Fields, _started: int) -> Outcome:
 def _require_targets(batch: ImportBatch, fields: Fields) -> None:
     """Raise `InvalidInput` for a relation to a practitioner, patient or subscription that does not exist."""
     stored = batch.stored
-    rows: dict[str, Mapping[str, Any]] = {
+    rows: dict[str, Mapping[str, object]] = {
         "practitioner": stored.practitioners,
         "patient": stored.patients,
         "subscription": stored.subscriptions,

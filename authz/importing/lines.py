@@ -48,13 +48,13 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
     return parse
 
 
-def _properties(value: object) -> dict[str, Any]:
+def _properties(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise InvalidInput(f"{quote_value(value)} is not a JSON object")
     return value
 
 
-Field = tuple[Callable[[object], Any], bool]
+Field = tuple[Callable[[object], object], bool]
 """How the value of a field is parsed, and whether each line has the field."""
 _LIFE: dict[str, Field] = {"started_at": (_instant, False), "until": (_instant, False)}
 _KINDS: dict[str, dict[str, Field]] = {
@@ -116,7 +116,7 @@ def parse_line(number: int, text: bytes, types: Schema) -> Line:
     return Line(number, kind, fields)
 
 
-def _parse_fields(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_fields(kind: str, body: Mapping[str, object]) -> dict[str, Any]:
     """Parse the fields of a line. Raises `InvalidInput` for one that is unknown, malformed or missing."""
     parsers, fields = _KINDS[kind], {}
     for name, value in body.items():

@@ -42,7 +42,7 @@ class Life:
     started: int
     ended: int
     id: int | None = None
-    other: dict[str, Any] = field(default_factory=dict)
+    other: dict[str, object] = field(default_factory=dict)
     end_cause: str = ""
     previous_end: tuple[int, str] | None = None
 
@@ -121,13 +121,13 @@ class PatientState:
 class EntityVersion:
     """A version of an entity, and the one before it if that ended with this import."""
 
-    properties: Any
+    properties: object
     links: dict[str, str]
     started: int
     subscription: str
     before: "EntityVersion | None" = None
 
-    def serialize(self, key: tuple[str, str], ended: int = FOREVER_MICROS) -> dict[str, Any]:
+    def serialize(self, key: tuple[str, str], ended: int = FOREVER_MICROS) -> dict[str, object]:
         """Return this version as events hold it."""
         kind, entity = key
         life = {"started_at": self.started, "ended_at": ended}

@@ -97,7 +97,7 @@ class StoredFacts:
         """Return whether the row that a line names by its id exists."""
         if line.kind == "entity":
             return (line.fields["type"], line.fields["id"]) in self.entities
-        rows: dict[str, Mapping[str, Any]] = {
+        rows: dict[str, Mapping[str, object]] = {
             "subscription": self.subscriptions,
             "practitioner": self.practitioners,
             "patient": self.patients,

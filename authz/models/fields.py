@@ -24,10 +24,10 @@ class DocumentField(TextField):
 
     field_type = "JSON"
 
-    def db_value(self, value: Any) -> str | None:
+    def db_value(self, value: object) -> str | None:
         return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
-    def python_value(self, value: Any) -> Any:
+    def python_value(self, value: object) -> object:
         return orjson.loads(value) if isinstance(value, str) else value
 
 
@@ -60,13 +60,13 @@ VALID_LIFE = Check("started_at <= ended_at")
 """A fact does not end before it starts."""
 
 
-def one_of(column: str, values: tuple[str, ...]) -> Any:
+def one_of(column: str, values: tuple[str, ...]) -> object:
     """Return the constraint that a column holds one of these values."""
     quoted = ", ".join(f"'{value}'" for value in values)
     return Check(f"{column} IN ({quoted})")
 
 
-def unique_while_open(model: Any, *columns: str) -> Any:
+def unique_while_open(model: Any, *columns: str) -> object:
     """Return a unique index over the rows that have no end: at most one open row for each value of the columns."""
     return model.index(
         *(getattr(model, column) for column in columns),

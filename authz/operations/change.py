@@ -189,11 +189,11 @@ class Change:
             query = query.for_update(clause)
         return list(query.dicts().execute(self.database))
 
-    def row(self, query: Any, *, lock: str = "") -> Row | None:
+    def row(self, query: object, *, lock: str = "") -> Row | None:
         """Return the first row of a query, or None."""
         return next(iter(self.rows(query, lock=lock)), None)
 
-    def grants(self, query: Any) -> list[GrantRow]:
+    def grants(self, query: object) -> list[GrantRow]:
         """Return the grants of a query of `authz.models.Grant`."""
         return [GrantRow(**row) for row in self.rows(query)]
 
@@ -222,7 +222,7 @@ class Change:
         self.record_event(f"{noun}:started", subscription, body, str(columns.get("patient", "")), row.get("reason", ""))
         return row
 
-    def start_grant(self, patient: str, practitioner: str, role: str, **columns: Any) -> Row:
+    def start_grant(self, patient: str, practitioner: str, role: str, **columns: object) -> Row:
         """Insert a grant on a locked patient, live from now on; return its row."""
         subscription = self.subscriptions[patient]
         return self.start_fact("grant", subscription, patient=patient, practitioner=practitioner, role=role, **columns)
@@ -244,7 +244,7 @@ class Change:
     # The record.
 
     def record_event(
-        self, kind: str, subscription: str, body: Mapping[str, Any], patient: str = "", reason: str = ""
+        self, kind: str, subscription: str, body: Mapping[str, object], patient: str = "", reason: str = ""
     ) -> None:
         """Add an event to the record of this change."""
         self._events.append(NewEvent(kind, subscription, body, patient, reason))

@@ -5,7 +5,8 @@ only what its type declares; anything else is refused.
 """
 
 import uuid
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from authz.domain import FOREVER, Row
 from authz.errors import InvalidInput, NotFound
@@ -35,13 +36,18 @@ class Version(NamedTuple):
 
 
 def add_entity(
-    pdp: PDP, *, actor: Actor, kind: str, properties: dict[str, Any], idempotency_key: IdempotencyKey | None = None
+    pdp: PDP,
+    *,
+    actor: Actor,
+    kind: str,
+    properties: Mapping[str, object],
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Row:
     """Store a new entity under an id made here. Raises as `put_entity`."""
     return _put(pdp, actor, kind, str(uuid.uuid4()), properties, new=True, idempotency_key=idempotency_key)
 
 
-def put_entity(pdp: PDP, *, actor: Actor, kind: str, entity: str, properties: dict[str, Any]) -> Row:
+def put_entity(pdp: PDP, *, actor: Actor, kind: str, entity: str, properties: Mapping[str, object]) -> Row:
     """Set the properties of an entity from now on; if they are so already, nothing changes.
 
     The operator may choose the id of a new entity; a key of one subscription changes what that subscription has.
@@ -57,7 +63,7 @@ def _put(
     actor: Actor,
     kind: str,
     entity: str,
-    properties: dict[str, Any],
+    properties: Mapping[str, object],
     *,
     new: bool,
     idempotency_key: IdempotencyKey | None = None,
@@ -131,7 +137,7 @@ def _lock_version(change: Change, kind: str, entity: str) -> Version | None:
     return Version(row, {link["property"]: link["target"] for link in links})
 
 
-def _is_same(version: Version, values: dict[str, Any], links: dict[str, str], owner: str) -> bool:
+def _is_same(version: Version, values: dict[str, object], links: dict[str, str], owner: str) -> bool:
     """Return whether a version has these properties, relations and this subscription."""
     return (version.row["properties"], version.links, version.row["subscription"]) == (values, links, owner)
 

@@ -7,7 +7,7 @@ app with the scope `admin`) acts without a practitioner; a manager manages membe
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from authz.domain import Row, normalise_login, to_micros
 from authz.errors import Conflict, Denied, NotFound
@@ -183,7 +183,7 @@ def _require_known(change: Change, subscription: str, practitioner: str) -> None
 
     The operator of all clinics knows everybody, others those who have worked in the subscription (T1, T5).
     """
-    known: Any = Practitioner.select(Practitioner.id).where(Practitioner.id == practitioner)
+    known: object = Practitioner.select(Practitioner.id).where(Practitioner.id == practitioner)
     if change.actor.practitioner or change.actor.tenant is not None:
         here = (Membership.practitioner == practitioner, Membership.subscription == subscription)
         known = Membership.select(Membership.id).where(*here).limit(1)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from authz.domain import FOREVER_MICROS, from_micros
 
@@ -84,7 +84,7 @@ class Explanation:
         """The derivation of which the pair fails the fewest conditions."""
         return self.derivations[0] if self.derivations else None
 
-    def serialize(self) -> list[dict[str, Any]]:
+    def serialize(self) -> list[dict[str, object]]:
         """Return the derivations as JSON, the same over HTTP and at the command line."""
         return [
             {

@@ -1,7 +1,6 @@
 """The properties of an entity: those that its type declares, of the declared kinds, and no others."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from authz.domain import parse_instant, to_micros
 from authz.errors import InvalidInput
@@ -13,15 +12,15 @@ _LONGEST_PROPERTY = 10_000
 
 
 def parse_properties(
-    declared: Type, schema: Schema, properties: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
+    declared: Type, schema: Schema, properties: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, tuple[str, str]]]:
     """Return the values of an entity as they are stored, and its relations as (type, id), by property.
 
     A property that is null is absent.
 
     Raises `InvalidInput` for a property that the type does not declare, or a value of another kind.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     links: dict[str, tuple[str, str]] = {}
     for name, value in properties.items():
         prop = declared.properties.get(name)

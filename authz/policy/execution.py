@@ -14,7 +14,7 @@ from authz.errors import Unavailable
 Rows = list[tuple[Any, ...]]
 
 
-def send(database: Database, sql: str, arguments: Mapping[str, object]) -> Any:
+def send(database: Database, sql: str, arguments: Mapping[str, object]) -> object:
     """Send a statement; return the cursor from which its rows are fetched."""
     try:
         return database.connection().execute(sql, arguments)

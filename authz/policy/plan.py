@@ -5,7 +5,7 @@ A value of another kind than the policy compares it with is refused here, before
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import orjson
 
@@ -13,7 +13,7 @@ from authz.domain import parse_instant, to_micros
 from authz.errors import InvalidInput
 from authz.policy.compiler import Parameter, Statement
 
-Properties = Mapping[str, Any]
+Properties = Mapping[str, object]
 """The properties that came with a request for one of its parts."""
 
 Request = Mapping[str, Properties]
@@ -89,7 +89,7 @@ class Plan:
 
 def _requested_value(parameter: Parameter, request: Request) -> object:
     """Return the value of a request for a parameter, None if it is absent. Raises `WrongType`."""
-    value: Any = request
+    value: object = request
     for part in parameter.name:
         value = value.get(part) if isinstance(value, Mapping) else None
     kind = parameter.kind

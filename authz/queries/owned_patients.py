@@ -7,7 +7,6 @@ of a clinic where they never worked.
 
 from heapq import merge
 from itertools import islice
-from typing import Any
 
 from authz.database import Database
 from authz.database.statements import run
@@ -40,7 +39,7 @@ def owned_patients(database: Database, actor: Actor, place: PagePosition) -> lis
     return list(islice(merge(*pages, key=order), place.limit))
 
 
-def _page(database: Database, sql: str, values: tuple[Any, ...], place: PagePosition) -> list[PatientKey]:
+def _page(database: Database, sql: str, values: tuple[object, ...], place: PagePosition) -> list[PatientKey]:
     """Return the next ids and sort keys of one clinic."""
     arguments, place_values = list(values), dict(place.values())
 

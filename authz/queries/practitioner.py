@@ -5,7 +5,6 @@ Each list is permitted by the PDP first and then restricted to what the reader m
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from authz.database import database_connection
 from authz.database.statements import in_condition, select_in
@@ -269,7 +268,7 @@ def _receiving(pdp: PDP, actor: Actor, subscriptions: Sequence[str]) -> list[str
     return [name for name, decision in zip(subscriptions, decisions, strict=True) if decision.allowed]
 
 
-def _own_notifications(pdp: PDP, actor: Actor) -> tuple[Any, Any]:
+def _own_notifications(pdp: PDP, actor: Actor) -> tuple[object, object]:
     """Return the conditions of the practitioner's own notifications, of the clinics in which they still work."""
     clinics = _receiving_clinics(pdp, actor)
     return Notification.practitioner == actor.practitioner, Notification.subscription.in_(clinics)

@@ -8,7 +8,6 @@ for its client (docs/decisions/0055).
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import orjson
 
@@ -42,7 +41,7 @@ def _event_row(row: Values) -> Values:
     return (*row[:-1], body.decode(), leaf.decode(), address, reason, *new_secrets)
 
 
-def queue_seals(database: Database, after: int, seals: Iterable[Mapping[str, Any]]) -> None:
+def queue_seals(database: Database, after: int, seals: Iterable[Mapping[str, object]]) -> None:
     """Queue seals of the decisions after the id `after`; COMMIT drops them if another process sealed these first."""
     rows = []
     for seal in seals:

@@ -8,7 +8,6 @@ the commitment that remains reveals nothing, and the tree is unchanged.
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from authz.database import Database
 from authz.database.statements import select_in, write_many
@@ -27,7 +26,7 @@ def address_owner(actor: str, client: int | None) -> str:
     return "operator" if client is None else f"client:{client}"
 
 
-def reason_owner(patient: str, body: Mapping[str, Any]) -> str:
+def reason_owner(patient: str, body: Mapping[str, object]) -> str:
     """Return the person whom the reason of an event is about: the patient, or the owner of a standing share."""
     after = body.get("after") if isinstance(body, Mapping) else None
     owner = after.get("owner") if isinstance(after, Mapping) else None

@@ -93,7 +93,7 @@ def _erase_names(database: Database, actor: Actor, patient: str) -> int:
     return 0
 
 
-def _is_from(model: Any, kind: str, name: str) -> Any:
+def _is_from(model: Any, kind: str, name: str) -> object:
     """Return the condition that a row of the record comes from this practitioner or app."""
     return model.actor == name if kind == "practitioner" else (model.actor == "") & (model.client == int(name))
 
@@ -105,7 +105,7 @@ def _share_events(database: Database, owner: str) -> list[int]:
     return [event for event, body in events if reason_owner("", body) == f"practitioner:{owner}"]
 
 
-def _erase_field(database: Database, secret: bytes | None, model: Any, field: str, condition: Any) -> int:
+def _erase_field(database: Database, secret: bytes | None, model: Any, field: str, condition: object) -> int:
     """Replace a field of the rows that meet the condition by its commitment; return how many rows had a text."""
     noun, column = model._meta.table_name, getattr(model, field)
     rows = list(model.select(model.id, column).where(condition, column != "").tuples().execute(database))

@@ -77,12 +77,12 @@ KEYED: dict[str, KeyedFact] = {
 # As events serialize them.
 
 
-def fact_change(noun: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, **more: str) -> Row:
+def fact_change(noun: str, before: Mapping[str, object] | None, after: Mapping[str, object] | None, **more: str) -> Row:
     """Return the body of an event about a fact: the serialized row before and after; `more` identifies the row."""
     return {**more, "before": before and serialize_fact(noun, before), "after": after and serialize_fact(noun, after)}
 
 
-def serialize_fact(noun: str, row: Mapping[str, Any]) -> Row:
+def serialize_fact(noun: str, row: Mapping[str, object]) -> Row:
     """Return a fact as events contain it: every column but id and free text.
 
     Instants are in RFC 3339; an end at `FOREVER` is null.
@@ -94,7 +94,7 @@ def serialize_fact(noun: str, row: Mapping[str, Any]) -> Row:
     return fact
 
 
-def serialize_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> Row:
+def serialize_entity(row: Mapping[str, object], links: Mapping[str, str]) -> Row:
     """Return a version of an entity as events contain it: its relations, and a digest of its other properties."""
     properties = [row["type"], row["id"], row["properties"]]
     encoded = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS, default=mark_foreign)
@@ -109,7 +109,7 @@ def serialize_entity(row: Mapping[str, Any], links: Mapping[str, str]) -> Row:
     }
 
 
-def _serialize_instant(value: Any) -> Any:
+def _serialize_instant(value: object) -> object:
     """Return an instant in RFC 3339, `FOREVER` as None; a value that is no instant is returned, and will differ."""
     try:
         return _format_or_none(value) if isinstance(value, int | datetime) else value
@@ -137,7 +137,7 @@ def _select(noun: str) -> str:
     return f"SELECT {', '.join(columns)} FROM {noun}"
 
 
-def _serialize_row(noun: str, row: Sequence[Any], secret: bytes) -> Row:
+def _serialize_row(noun: str, row: Sequence[object], secret: bytes) -> Row:
     """Serialize a row of `_select`."""
     keyed, key = KEYED[noun], str(row[0])
     values = dict(zip((*keyed.columns, *keyed.private), row[1:], strict=False))
@@ -208,7 +208,7 @@ def read_pages(database: Database, select: str, key: str) -> Iterator[list[Seque
 
 def _stored_entities(database: Database, rows: list[Sequence[Any]]) -> Iterator[FactRow]:
     links: dict[int, Row] = defaultdict(dict)
-    types: dict[int, set[Any]] = defaultdict(set)
+    types: dict[int, set[object]] = defaultdict(set)
     sql = "SELECT entity_id, property, type, target FROM entity_link WHERE entity_id"
     for version, name, kind, target in select_in(database, sql, [row[0] for row in rows]):
         links[version][name] = target

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from authz.database import Database, database_connection
 from authz.domain import Row
@@ -113,7 +113,7 @@ def _row_changes(database: Database) -> Iterator[_RowChange]:
         yield _row_change(noun, row, -1)
 
 
-def _adopted_facts(body: Row) -> list[tuple[str, Any]]:
+def _adopted_facts(body: Row) -> list[tuple[str, object]]:
     """Return the facts in an event of the upgrade: noun and row."""
     facts = body.get("facts")
     if not isinstance(facts, list):

@@ -7,7 +7,6 @@ database appends inside COMMIT, under an advisory lock (PostgreSQL).
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 from authz.database import Database
 from authz.database.statements import insert_rows, run, select_in
@@ -54,7 +53,7 @@ def _read_frontiers(database: Database, names: list[str]) -> dict[str, Frontier]
     return {name: _frontier(size, stored_bytes(edge)) for name, size, edge in rows}
 
 
-def _frontier(size: Any, edge: bytes) -> Frontier:
+def _frontier(size: object, edge: bytes) -> Frontier:
     hashes = tuple(edge[at : at + _HASH_BYTES] for at in range(0, len(edge), _HASH_BYTES))
     return Frontier(size if isinstance(size, int) else 0, hashes)
 

@@ -19,7 +19,7 @@ def possible_clinics(database: Database, targets: Iterable[str]) -> frozenset[st
     """Return the clinics that a version with relations to these ids may belong to; a single clinic is proven."""
     ids = sorted(set(targets))
 
-    def values(column: Any, key: Any) -> set[str]:
+    def values(column: object, key: Any) -> set[str]:
         return {value for (value,) in key.model.select(column).where(key.in_(ids)).tuples().execute(database)}
 
     subscriptions = values(Subscription.id, Subscription.id)

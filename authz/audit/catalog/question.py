@@ -71,7 +71,7 @@ class Answer:
     def _repr_html_(self) -> str:
         return f"{self._heading}{as_table(self.frame, _MOST_SHOWN)}"
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         table = as_interactive(self.frame, _MOST_SHOWN) if len(self.frame) else ""
         return {"text/plain": str(self), "text/html": f"{self._heading}{table}", PLAIN: self._repr_html_()}
 
@@ -111,11 +111,11 @@ class AuditQuestion:
         """All parameters of its own."""
         return list(self._defaults())
 
-    def _defaults(self) -> dict[str, Any]:
+    def _defaults(self) -> dict[str, object]:
         declared = inspect.signature(self.function).parameters.values()
         return {parameter.name: parameter.default for parameter in declared if parameter.kind is parameter.KEYWORD_ONLY}
 
-    def __call__(self, audit: Audit, *, as_of: When = None, tz: str | None = None, **parameters: Any) -> Answer:
+    def __call__(self, audit: Audit, *, as_of: When = None, tz: str | None = None, **parameters: object) -> Answer:
         """Ask the question, at the audit's own instant and time zone unless `as_of` and `tz` name others.
 
         Raises `InvalidInput` and `Unavailable`.
@@ -141,7 +141,7 @@ class AuditQuestion:
             recorded,
         )
 
-    def _record(self, audit: Audit, parameters: Mapping[str, Any], rows: int) -> None:
+    def _record(self, audit: Audit, parameters: Mapping[str, object], rows: int) -> None:
         """Record that the question was asked, with the parameters that were passed."""
         passed = {name: _serialize(value) for name, value in parameters.items() if value not in (None, "")}
         body = {
@@ -154,7 +154,7 @@ class AuditQuestion:
         patient, reason = (str(passed.get(name, "")) for name in ("patient", "reason"))
         audit.record("audit:read", body, patient=patient, reason=reason)
 
-    def _check(self, audit: Audit, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _check(self, audit: Audit, parameters: Mapping[str, Any]) -> dict[str, object]:
         """Return every parameter, passed or by default, after its check. Raises `InvalidInput`."""
         defaults = self._defaults()
         for name in parameters:

@@ -17,12 +17,12 @@ class ResultTable:
     rows: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, columns: str, rows: Iterable[Sequence[Any]]) -> "ResultTable":
+    def of(cls, columns: str, rows: Iterable[Sequence[object]]) -> "ResultTable":
         """Return a table of rows that Python makes; `columns` are names with blanks between them."""
         return cls.from_tuples(columns.split(), rows)
 
     @classmethod
-    def from_tuples(cls, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> "ResultTable":
+    def from_tuples(cls, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "ResultTable":
         """Return a table of the rows of a cursor."""
         return cls(tuple(columns), [dict(zip(columns, row, strict=True)) for row in rows])
 

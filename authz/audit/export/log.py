@@ -145,7 +145,7 @@ def _first_wrong_node(database: Database, tree: str) -> str:
     return "" if stored == expected else f"node: {stored} are there, {expected} there should be;"
 
 
-def snapshot(database: Database) -> AbstractContextManager[Any]:
+def snapshot(database: Database) -> AbstractContextManager[object]:
     """Return a transaction that sees one state of the database and lets others write."""
     if database.dialect == "sqlite":
         return database.atomic("DEFERRED")

@@ -134,7 +134,7 @@ def _write(database: Database, folder: Path, month: str, subscription: str, afte
             writer.write_batch(pa.record_batch([_array(field, values) for field, values in columns], schema=SCHEMA))
 
 
-def _array(field: Any, values: tuple[Any, ...]) -> Any:
+def _array(field: Any, values: tuple[Any, ...]) -> object:
     if field.name == "allowed":
         return pa.array([bool(value) for value in values], field.type)
     return pa.array(values, field.type)
@@ -173,7 +173,7 @@ def require_exported(database: Database, folder: Path, month: str) -> None:
         raise Conflict(f"{min(others)}: no decisions of {month} were sealed that belong into this file")
 
 
-def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
+def _rows_of(path: Path) -> Iterator[dict[str, object]]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             for row in batch.to_pylist():

@@ -84,7 +84,7 @@ def prove_consistency(database: Database, since: str) -> list[Proof]:
     return proofs
 
 
-def _prove_leaf(database: Database, tree: str, condition: Expression, leaf: dict[str, Any]) -> Proof:
+def _prove_leaf(database: Database, tree: str, condition: Expression, leaf: dict[str, object]) -> Proof:
     numbers = MerkleLeaf.select(MerkleLeaf.number).where(MerkleLeaf.tree == tree, condition).tuples().execute(database)
     number = next((number for (number,) in numbers), None)
     note: Note | None = stored_checkpoints(database).get(tree)

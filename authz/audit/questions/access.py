@@ -194,7 +194,7 @@ def select_resources_of_patient(schemas: Iterable[Schema]) -> str:
     return " UNION ALL ".join(selects)
 
 
-def _by_id(rows: Iterable[Sequence[Any]]) -> dict[int, Sequence[Any]]:
+def _by_id(rows: Iterable[Sequence[Any]]) -> dict[int, Sequence[object]]:
     return {row[0]: row[1:] for row in rows}
 
 
@@ -207,8 +207,8 @@ def _join_roles(rows: Iterable[Sequence[Any]]) -> dict[str, str]:
 
 
 def _witness(
-    decision: Decision, grants: Mapping[int, Sequence[Any]], shares: Mapping[int, Sequence[Any]]
-) -> tuple[Any, ...]:
+    decision: Decision, grants: Mapping[int, Sequence[Any]], shares: Mapping[int, Sequence[object]]
+) -> tuple[object, ...]:
     """Return what permits a decision, as the columns `_WITNESS` without the last."""
     how, since, giver = "other", None, None
     if decision.grant is not None and decision.grant in grants:

@@ -1,7 +1,5 @@
 """What a practitioner did: asked and changed, whom they tried, whose names they were shown (Q26, Q27, Q29)."""
 
-from typing import Any
-
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult, ResultTable
 from authz.audit.session import MOST_ROWS, Audit
@@ -108,7 +106,7 @@ def names_shown(
         until=end,
         most=most,
     )
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[object, ...]] = []
     for at, action, resource_type, resource, size, client, decision, version, subject_type, subject in searches:
         pdp = _pdp_of(audit, version)
         shows, ids = _search_again(

@@ -7,7 +7,7 @@ templates in a sandbox, and every value in them is escaped.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
@@ -70,12 +70,12 @@ def write_letter(report: "Report", template: str, person: Answer, **answers: Ans
     return Letter(_render(report.audit.letters, template, {"letter": letter, **rows}))
 
 
-def _rows(answer: Answer) -> list[dict[str, Any]]:
+def _rows(answer: Answer) -> list[dict[str, object]]:
     rows = answer.frame.astype(object).where(answer.frame.notna(), None)
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-def _render(folder: str, template: str, values: Mapping[str, Any]) -> str:
+def _render(folder: str, template: str, values: Mapping[str, object]) -> str:
     if folder and not Path(folder).is_dir():
         raise InvalidInput(f"CAREGRANT_LETTERS: {folder} is not a folder")
     folders: Sequence[str] = [*([folder] if folder else []), str(shipped_folder("letters"))]

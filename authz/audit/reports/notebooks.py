@@ -77,7 +77,7 @@ def copy_notebooks(folder: Path) -> list[Path]:
     return copied
 
 
-def run(notebook: ShippedNotebook, parameters: Mapping[str, Any], *, progress: bool = False) -> NotebookNode:
+def run(notebook: ShippedNotebook, parameters: Mapping[str, object], *, progress: bool = False) -> NotebookNode:
     """Run a notebook in a kernel of its own and return it with its outputs.
 
     Raises `InvalidInput` for a parameter that the notebook does not have, and with the error of a cell that fails.
@@ -135,7 +135,7 @@ def report_of(executed: NotebookNode) -> dict[str, Any]:
         for output in cell.get("outputs", ())
         if MIME in output.get("data", {})
     ]
-    last: dict[str, Any] = reports[-1]
+    last: dict[str, object] = reports[-1]
     return last
 
 
@@ -151,9 +151,9 @@ def as_html(notebook: ShippedNotebook, executed: NotebookNode) -> str:
     return page(notebook.title, body, Margins(*report_of(executed)["margins"]))
 
 
-def parse_parameters(notebook: ShippedNotebook, texts: Mapping[str, str]) -> dict[str, Any]:
+def parse_parameters(notebook: ShippedNotebook, texts: Mapping[str, str]) -> dict[str, object]:
     """Return parameters with the types of their defaults. Raises `InvalidInput`."""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, object] = {}
     for name, text in texts.items():
         default = notebook.parameters.get(name, "")
         try:
@@ -175,6 +175,6 @@ def _read(path: Path) -> ShippedNotebook:
     cell = re.search(r'^# %% tags=\["parameters"\]\n(.*?)\n\n', text, re.MULTILINE | re.DOTALL)
     if title is None or cell is None:
         raise NotFound
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     exec(cell[1], {}, values)  # noqa: S102 - a file of ours
     return ShippedNotebook(path, title[1], values)

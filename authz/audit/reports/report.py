@@ -38,7 +38,7 @@ class Report:
     Raises `InvalidInput` for a parameter that cannot be.
     """
 
-    def __init__(self, audit: Audit, title: str, parts: list[Part] | None = None, **parameters: Any) -> None:
+    def __init__(self, audit: Audit, title: str, parts: list[Part] | None = None, **parameters: object) -> None:
         self.audit, self.title, self.parts = audit, title, parts or []
         self.passed = {name: value for name, value in parameters.items() if value not in (None, "")}
         for name, value in self.passed.items():
@@ -132,7 +132,7 @@ class Report:
             "exit_code": header.verdict.exit_code,
         }
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         serialized = self.serialize()
         return {
             "text/plain": str(self),
@@ -213,7 +213,7 @@ class SavedReport:
 
     __repr__ = __str__
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         return {"text/plain": str(self), MIME: self.report.serialize()}
 
 

@@ -81,7 +81,7 @@ def _lines(rows: Iterable[SheetRow], needed: Sequence[str], foreign: Sequence[st
         yield SheetLine(line, {name: _cell_text(line, name, cell) for name, cell in cells.items()})
 
 
-def _columns(line: int, row: Sequence[Any], needed: Sequence[str], foreign: Sequence[str]) -> dict[str, int]:
+def _columns(line: int, row: Sequence[object], needed: Sequence[str], foreign: Sequence[str]) -> dict[str, int]:
     """Return the place of each column in a row. Raises `ImportRefused`."""
     names = _names(row)
     for name in needed:
@@ -94,7 +94,7 @@ def _columns(line: int, row: Sequence[Any], needed: Sequence[str], foreign: Sequ
     return {name: place for place, name in enumerate(names) if name}
 
 
-def _names(row: Sequence[Any]) -> list[str]:
+def _names(row: Sequence[object]) -> list[str]:
     return ["_".join(str(cell or "").strip(_BLANK).casefold().replace("-", " ").split()) for cell in row]
 
 

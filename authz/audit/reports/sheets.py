@@ -101,7 +101,7 @@ def _csv_cell(value: Any) -> str:
     return escape_formula(value) if isinstance(value, str) else str(value)
 
 
-def _xlsx_cell(value: Any) -> Any:
+def _xlsx_cell(value: Any) -> object:
     if pd.isna(value):
         return None
     if isinstance(value, pd.Timestamp):

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from peewee import BooleanField, ForeignKeyField, IntegerField, Model
 
@@ -252,7 +252,7 @@ class _Undeclarable(Exception):
 
 def _property(types: Mapping[str, Type], key: str, declaration: object) -> Property:
     """Return the property that a declaration makes. Raise `_Undeclarable` if it makes none."""
-    options: dict[str, Any] = declaration if isinstance(declaration, dict) else {"type": declaration}
+    options: dict[str, object] = declaration if isinstance(declaration, dict) else {"type": declaration}
     kind, unknown = options.get("type"), set(options) - {"type", "reverse", "from_request"}
     many = isinstance(kind, list)
     kind = kind[0] if isinstance(kind, list) and len(kind) == 1 else kind
