@@ -14,9 +14,9 @@ from authz.operations.membership import (
 )
 from authz.operations.patient import Added, add_patient, edit_patient, end_patient
 from authz.operations.review import Reviewed, ReviewVerdict, SheetSource, review
-from authz.operations.share import Shared, end_share, share
+from authz.operations.share import ShareResult, end_share, share
 from authz.operations.standing_share import end_standing_share, share_all
-from authz.operations.transfer import Transferred, transfer
+from authz.operations.transfer import TransferResult, transfer
 
 __all__ = [
     "Added",
@@ -24,10 +24,10 @@ __all__ = [
     "ReplayedResponse",
     "ReviewVerdict",
     "Reviewed",
-    "Shared",
+    "ShareResult",
     "SheetSource",
     "StoredResponse",
-    "Transferred",
+    "TransferResult",
     "add_entity",
     "add_patient",
     "edit_patient",

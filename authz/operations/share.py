@@ -19,7 +19,7 @@ from authz.record import Actor
 
 
 @dataclass(frozen=True)
-class Shared:
+class ShareResult:
     """A colleague's new grant."""
 
     patient: str
@@ -36,7 +36,7 @@ def share(
     until: datetime | None = None,
     reason: str = "",
     idempotency_key: IdempotencyKey | None = None,
-) -> list[Shared]:
+) -> list[ShareResult]:
     """Share patients with the colleague of this login: all of them or none.
 
     Raises `NotFound`, `Denied`, `NotEligible` and `Conflict` (the colleague has the patient already) for one patient,
@@ -56,7 +56,7 @@ def share(
         return change.complete(shared)
 
 
-def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str, end: datetime) -> Shared:
+def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str, end: datetime) -> ShareResult:
     resource = ("patient", patient)
     facts = change.prefetch(patient, (change.actor.practitioner, "share"), (viewer.id, "receive"))
     change.require_permission("share", resource, facts)
@@ -67,7 +67,7 @@ def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str,
     owner, subscription = facts.grants[0].practitioner, change.subscriptions[patient]
     change.notify("share:received", viewer.id, owner, subscription, patient)
     change.notify("share:given", owner, viewer.id, subscription, patient)
-    return Shared(patient, grant, viewer)
+    return ShareResult(patient, grant, viewer)
 
 
 def end_share(

@@ -17,7 +17,7 @@ from authz.record import Actor
 
 
 @dataclass(frozen=True)
-class Transferred:
+class TransferResult:
     """Who owned the patient and who owns them now, and the shares that stay with the new owner."""
 
     patient: str
@@ -37,7 +37,7 @@ def transfer(
     receiver: str | None = None,
     holders: Mapping[str, Collection[str]] | None = None,
     idempotency_key: IdempotencyKey | None = None,
-) -> list[Transferred]:
+) -> list[TransferResult]:
     """Transfer patients to the colleague of this login: all of them or none.
 
     The sender's grant ends and the colleague's begins at one instant; a share that the colleague had is absorbed.
@@ -66,7 +66,7 @@ def transfer(
 
 def _transfer_patient(
     change: Change, patient: str, owner: Person, *, reason: str, end_shares: bool, holders: set[str] | None
-) -> Transferred:
+) -> TransferResult:
     resource = ("patient", patient)
     facts = change.prefetch(patient, (change.actor.practitioner, "transfer"), (owner.id, "receive"))
     change.require_permission("transfer", resource, facts)
@@ -82,7 +82,7 @@ def _transfer_patient(
     change.start_grant(patient, owner.id, "owner", origin="transfer", reason=reason)
     _notify(change, patient, owner.id, previous.practitioner, ended)
     kept = tuple(grant._asdict() for grant in shares if grant not in ended)
-    return Transferred(patient, owner.id, previous.practitioner, kept)
+    return TransferResult(patient, owner.id, previous.practitioner, kept)
 
 
 def _notify(change: Change, patient: str, owner: str, previous: str, ended: Sequence[GrantRow]) -> None:
