@@ -41,7 +41,7 @@ def serialize_shares(shares: Sequence[operations.ShareResult]) -> list[Row]:
     return serialize_grants([share.grant for share in shares], {viewer["id"]: viewer})
 
 
-def serialize_added_patient(added: operations.Added) -> Row:
+def serialize_added_patient(added: operations.AddPatientResult) -> Row:
     """Return a patient who was added, with the owner's grant."""
     return {
         "id": added.patient,

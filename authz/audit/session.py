@@ -194,7 +194,7 @@ class Audit:
         with database_connection(self.writing), self.writing.atomic():
             append(self.writing, Actor("", datetime.now(UTC)), [event])
 
-    def local(self, at: datetime) -> str:
+    def format_local(self, at: datetime) -> str:
         """Return an instant as text in the time zone, to the second, with its offset from UTC."""
         return at.astimezone(self.tz).isoformat(sep=" ", timespec="seconds")
 

@@ -12,18 +12,18 @@ from authz.operations.membership import (
     put_practitioner,
     put_subscription,
 )
-from authz.operations.patient import Added, add_patient, edit_patient, end_patient
-from authz.operations.review import Reviewed, ReviewVerdict, SheetSource, review
+from authz.operations.patient import AddPatientResult, add_patient, edit_patient, end_patient
+from authz.operations.review import ReviewResult, ReviewVerdict, SheetSource, review
 from authz.operations.share import ShareResult, end_share, share
 from authz.operations.standing_share import end_standing_share, share_all
 from authz.operations.transfer import TransferResult, transfer
 
 __all__ = [
-    "Added",
+    "AddPatientResult",
     "IdempotencyKey",
     "ReplayedResponse",
+    "ReviewResult",
     "ReviewVerdict",
-    "Reviewed",
     "ShareResult",
     "SheetSource",
     "StoredResponse",

@@ -17,7 +17,7 @@ from authz.texts import parse_id, parse_reference, parse_text, search_key
 
 
 @dataclass(frozen=True)
-class Added:
+class AddPatientResult:
     """A new patient, and the number of the grant that makes the practitioner who added the patient the owner."""
 
     patient: str
@@ -36,7 +36,7 @@ def add_patient(
     patient: str | None = None,
     subscription: str | None = None,
     idempotency_key: IdempotencyKey | None = None,
-) -> Added:
+) -> AddPatientResult:
     """Add a patient to a subscription; if none is named, to the only one that they work under.
 
     `patient` is an id that the operator chose: whoever lets a caller choose one lets it learn which are taken.
@@ -59,7 +59,7 @@ def add_patient(
         change.record_event("patient:added", subscription, {}, new_id)
         owner = {"practitioner": actor.practitioner, "role": "owner", "origin": "created"}
         grant = change.start_fact("grant", subscription, patient=new_id, **owner)
-        return change.complete(Added(new_id, name, reference, subscription, grant["id"]))
+        return change.complete(AddPatientResult(new_id, name, reference, subscription, grant["id"]))
 
 
 def edit_patient(

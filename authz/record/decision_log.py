@@ -18,7 +18,7 @@ from authz.database import Database, SqliteDatabase, WriteLocked, database_conne
 from authz.database.statements import RECORD_LOCK, take_locks
 from authz.domain import Values
 from authz.errors import CaregrantError, InvalidInput, Unavailable
-from authz.record.question_tenant import ANSWER_COLUMNS, insert_decisions, insert_in_own_transaction
+from authz.record.decision_insert import ANSWER_COLUMNS, insert_decisions, insert_in_own_transaction
 from authz.record.spool import Spool, drain_portion, open_spool
 
 MODES = {

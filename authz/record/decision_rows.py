@@ -47,7 +47,7 @@ def record_decisions(
 
 
 def _row(actor: Actor, question: RecordedQuestion, decision: Decision) -> Values:
-    """Return the columns of an answer, without its tenant (`question_tenant`)."""
+    """Return the columns of an answer, without its tenant (`decision_insert`)."""
     return (
         decision.evaluated_micros,
         to_micros(actor.now),

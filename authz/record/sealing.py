@@ -26,13 +26,13 @@ from authz.record.spool import drain_spool
 from authz.record.trees import append_leaves
 
 _PAUSE_SECONDS = 0.1
-BATCH = 1000
+BATCH_SIZE = 1000
 """The most decisions of one seal."""
 
-SEALED = ("id", "at", "subscription", "month", "first", "last", "upto", "count", "root", "marks")
+SEAL_COLUMNS = ("id", "at", "subscription", "month", "first", "last", "upto", "count", "root", "marks")
 """The columns of a seal."""
 
-MARK = 8
+MARK_BYTES = 8
 """How many bytes of the hash of each decision a seal keeps, to identify a changed decision; its leaf has the root."""
 
 _COLUMNS = [getattr(RecordedDecision, name) for name in DECISION_FIELDS]
@@ -46,14 +46,14 @@ def seal(database: Database, now: datetime, *, lock_timeout: str = "200ms", trie
     """
     sealed = 0
     drain_spool(database)
-    upto = _last_settled(database, lock_timeout, tries)
+    upto = _read_last_settled(database, lock_timeout, tries)
     with database_connection(database):
         while count := _seal_batch(database, now, upto):
             sealed += count
     return sealed
 
 
-def _last_settled(database: Database, lock_timeout: str, tries: int) -> int:
+def _read_last_settled(database: Database, lock_timeout: str, tries: int) -> int:
     """Return the last decision before which no other can still appear; hold no lock afterwards."""
     if database.dialect == "sqlite":
         sql, values = "SELECT id FROM decision ORDER BY id DESC LIMIT 1", []
@@ -78,13 +78,13 @@ def last_sealed(database: Database, most: int = 2**63 - 1) -> int:
 
 
 def _seal_batch(database: Database, now: datetime, upto: int) -> int:
-    """Seal up to `BATCH` decisions after the last sealed one; return how many.
+    """Seal up to `BATCH_SIZE` decisions after the last sealed one; return how many.
 
     They are hashed before the transaction, so that no recording or change waits for it. If an address is erased in the
     meantime, its commitment stays the same.
     """
     after = last_sealed(database)
-    rows = decisions(database, after, upto, BATCH)
+    rows = read_decisions(database, after, upto, BATCH_SIZE)
     if not rows:
         return 0
     groups: dict[tuple[str, str], list[bytes]] = {}
@@ -95,9 +95,9 @@ def _seal_batch(database: Database, now: datetime, upto: int) -> int:
         ends[key] = ends.get(key, (content["id"],))[0], content["id"]
     seals = []
     for key, leaves in groups.items():
-        root, marks = Frontier().append(leaves)[0].root, b"".join(leaf[:MARK] for leaf in leaves)
+        root, marks = Frontier().append(leaves)[0].root, b"".join(leaf[:MARK_BYTES] for leaf in leaves)
         values = (to_micros(now), *key, *ends[key], rows[-1]["id"], len(leaves), root, marks)
-        seals.append(dict(zip(SEALED[1:], values, strict=True)))
+        seals.append(dict(zip(SEAL_COLUMNS[1:], values, strict=True)))
     with database.atomic():
         (queue_seals if database.dialect == "postgresql" else _append_seals)(database, after, seals)
     return len(rows)
@@ -109,12 +109,12 @@ def _append_seals(database: Database, after: int, seals: Sequence[Row]) -> None:
         return
     ((last,),) = Seal.select(peewee.fn.MAX(Seal.id)).tuples().execute(database)
     numbered = [{"id": number, **seal} for number, seal in enumerate(seals, (last or 0) + 1)]
-    insert_rows(database, Seal, SEALED, [tuple(seal.values()) for seal in numbered])
+    insert_rows(database, Seal, SEAL_COLUMNS, [tuple(seal.values()) for seal in numbered])
     leaves = ((seal["subscription"], seal["id"], leaf_hash(canonical(seal_leaf(seal)))) for seal in numbered)
     append_leaves(database, "seal", leaves)
 
 
-def decisions(database: Database, after: int, upto: int, limit: int) -> list[Row]:
+def read_decisions(database: Database, after: int, upto: int, limit: int) -> list[Row]:
     """Return up to `limit` decisions with ids above `after` up to `upto`, as they are stored, in the order of ids."""
     query = RecordedDecision.select(*_COLUMNS).order_by(RecordedDecision.id).limit(limit)
     query = query.where(RecordedDecision.id > after, RecordedDecision.id <= upto)
