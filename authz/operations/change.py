@@ -36,9 +36,10 @@ CHANGED_MEANWHILE = "Somebody else has changed this in the meantime."
 
 @dataclass(frozen=True)
 class PatientFacts:
-    """What `Change.prefetch` asked about one patient at once: decisions by practitioner and action, and live grants.
+    """Facts that `Change.prefetch` read about one patient: decisions by practitioner and action, and the live grants.
 
-    A decision is recorded when it is required, not before: what is not required was no answer.
+    The owner's grant comes first. A decision is recorded when the operation uses it (`Change.evaluate`): a decision
+    that no operation uses was no answer.
     """
 
     decisions: Mapping[tuple[str, str], Decision]

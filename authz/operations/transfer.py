@@ -18,7 +18,7 @@ from authz.record import Actor
 
 @dataclass(frozen=True)
 class TransferResult:
-    """Who owned the patient and who owns them now, and the shares that stay with the new owner."""
+    """A patient that was transferred: the new and the previous owner, and the shares that stay."""
 
     patient: str
     owner: str
@@ -38,13 +38,14 @@ def transfer(
     holders: Mapping[str, Collection[str]] | None = None,
     idempotency_key: IdempotencyKey | None = None,
 ) -> list[TransferResult]:
-    """Transfer patients to the colleague of this login: all of them or none.
+    """Transfer patients to the colleague who has the login `colleague`: all of the patients or none.
 
-    The sender's grant ends and the colleague's begins at one instant; a share that the colleague had is absorbed.
-    Others' shares stay and are the new owner's from then on, unless `end_shares`. Raises as `share` does.
+    The owner's grant ends and the colleague's grant as owner begins at one instant. If the colleague had a share of the
+    patient, this share ends, too. The shares of others stay, unless `end_shares` is set; the new owner may end them.
+    Raises the same errors as `share`.
 
-    `receiver` is the id that the login stands for, and `holders` the ids of those with a grant on each patient, as the
-    caller saw them: if either has changed, a `Conflict` says so and nothing is done.
+    `receiver` is the practitioner to whom the login belonged when the caller last looked. `holders` are the
+    practitioners who had a grant on each patient then. If one of these has changed, `Conflict` is raised.
     """
     reason = parse_reason(reason)
     require_distinct(patients)
