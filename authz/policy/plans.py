@@ -82,7 +82,7 @@ class Plans:
         return self._probes.get(key) or self._make_probes(key, tenant)
 
     def existence(self, type_name: str, tenant: str | None) -> Plan | None:
-        """Return the plan that asks whether a row exists, with its id as subject and resource; None for no type."""
+        """Return the plan that asks whether a row exists, its id as subject and resource; None for an unknown type."""
         declared = self.policy.types.named(type_name)
         if declared is None:
             return None
