@@ -37,7 +37,7 @@ def run_operation(
     """
     change = Change(pdp, actor)
     with database_connection(pdp.database):
-        change.permitted_before = _permitted(pdp, actor, action, resources)
+        change.permitted_before = _find_permitted(pdp, actor, action, resources)
         try:
             with pipelined(pdp.database):
                 take_locks(pdp.database, OPERATIONS_LOCK, RECORD_LOCK)
@@ -56,7 +56,7 @@ def run_operation(
             raise
 
 
-def _permitted(pdp: PDP, actor: Actor, action: str, resources: Sequence[Ref]) -> frozenset[Ref]:
+def _find_permitted(pdp: PDP, actor: Actor, action: str, resources: Sequence[Ref]) -> frozenset[Ref]:
     """Return those of the resources on which the practitioner may take the action now."""
     if not action or not actor.practitioner:
         return frozenset()
