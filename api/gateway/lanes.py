@@ -93,7 +93,7 @@ class Lane:
         self.kind = kind
         self._finish_group = finish_group or (lambda: None)
         self._queue: SimpleQueue[tuple[float, Claim]] = SimpleQueue()
-        self._waiting: deque[tuple[float, Claim]] = deque()  # the same entries, for the event loop
+        self._waiting: deque[tuple[float, Claim]] = deque()  # the same entries, for `expire`
         self._began_at = _IDLE  # when the first thread began its request
         self._help_needed = threading.Semaphore(0)
         self._lock = threading.Lock()

@@ -214,7 +214,7 @@ class PDP:
         request: Request | None = None,
         tenant: str | None = None,
     ) -> list[str]:
-        """Return the ids of the subjects that may do something to a resource; `limit` and `after` as above."""
+        """Return the ids of the subjects that may do something to a resource, a page as `search_resources` does."""
         pdp, instant = self._resolve(at, now)
         planned = pdp._plans.plan("subjects", subject_type, action, resource[0], tenant)
         known: Arguments = {"resource": resource[1], "now": instant, "tenant": tenant}

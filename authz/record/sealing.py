@@ -34,8 +34,10 @@ SEAL_COLUMNS = ("id", "at", "subscription", "month", "first", "last", "upto", "c
 """The columns of a seal."""
 
 MARK_BYTES = 8
-"""How many bytes of each decision's hash a seal keeps. These marks only help to find which decision was changed: the
-proof is the root in the leaf."""
+"""How many bytes of each decision's hash a seal keeps: its marks.
+
+Marks are no proof, which is the root in the leaf. They help to find which decision was changed.
+"""
 
 _COLUMNS = [getattr(RecordedDecision, name) for name in DECISION_FIELDS]
 
