@@ -73,7 +73,7 @@ def review(
     verdicts: Sequence[ReviewVerdict],
     source: SheetSource = SheetSource(),
 ) -> ReviewResult:
-    """Carry out a decided sheet: all of it or nothing.
+    """Carry out all verdicts of a sheet, or none.
 
     Each line is recorded with its reviewer (who acts), verdict and `source`. The reviewer must be permitted `audit` on
     the clinic and, to revoke, `end_share` on the patient or, for a standing share, `manage` on the clinic; nobody
