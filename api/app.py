@@ -1,4 +1,4 @@
-"""The WSGI application: `create_app(settings)` puts the parts together, around one PDP."""
+"""The WSGI application: `create_app(settings)` makes a Flask application with one PDP and all routes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,16 +25,17 @@ from authz.settings import Settings
 
 
 class _Application(Flask):
-    """Flask without its check, at each call, whether a view is asynchronous: no view is."""
+    """Flask, but calls each view directly: Flask checks at each call whether the view is asynchronous, and none is."""
 
     def ensure_sync(self, func: Callable[..., object]) -> Callable[..., object]:
         return func
 
 
 def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | None = None) -> Flask:
-    """Return the WSGI application for these settings; `heartbeat` is the file that the sealer touches.
+    """Return the WSGI application for these settings; `heartbeat` is the file that the sealer touches while it works.
 
-    Raises `PolicyRefused`, `Unavailable` or `InvalidInput` if the policy, the database or the settings cannot serve.
+    Raises `PolicyRefused` for a policy that cannot be compiled, `Unavailable` for a database that is not ready, and
+    `InvalidInput` for settings that are invalid.
     """
     app = _Application("caregrant", static_folder=None, template_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body, MAX_FORM_PARTS=MOST_FIELDS)

@@ -52,7 +52,7 @@ class Fault:
 
 
 class PolicyRefused(CaregrantError):
-    """A policy folder that cannot be compiled; nothing of it is loaded. `faults` lists every reason."""
+    """A policy folder that cannot be compiled and is not loaded. `faults` lists every reason."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = sorted(set(faults))

@@ -11,23 +11,27 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 POLLS = 8
-"""The most long polls of a process that wait at once; one more thread answers the polls that may not wait."""
+"""How many long polls may wait at once in a process. One more thread answers the polls beyond this number."""
 
 PATIENCE = 5.0
-"""Seconds in a queue after which a request is refused: its caller has most likely gone."""
+"""Seconds in a queue after which a request is refused: its caller has probably given up."""
 
 SLOW = 0.005
-"""Seconds that a request may take before another thread helps with the requests that wait."""
+"""Seconds after which a request counts as slow: another thread then helps with the requests that wait."""
 
 EVALUATION = "evaluation"
+"""The name of the lane for single evaluations, which share commits."""
 
 GROUP = 8
-"""The most requests that one thread carries out before it commits their records and sends their answers together."""
+"""How many requests a thread carries out at most before it commits their answers to the record and sends them."""
 
 _IDLE = float("inf")
 
 Task = Callable[[bool], None]
-"""A request to carry out; its argument says whether the request has waited for too long and is to be refused."""
+"""A function that carries out a request, or refuses the request if its argument `late` is true."""
+
+Claim = list[Task]
+"""A list with one task. Several threads may hold the list; the thread that pops the task runs it, and no other does."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,18 @@ def kind_of(method: str, path: str) -> str:
 class Lane:
     """The threads and the queue of one kind of request.
 
-    While requests are quick, the first thread carries out all of them: threads that take turns at the interpreter's
-    lock make each answer slower. If the first thread has worked on one request for longer than `SLOW` and others wait,
-    another thread helps. A thread calls `finish_group` after at most `GROUP` requests, and before it waits.
+    While requests are quick, the first thread carries out all of them: several threads that take turns at the
+    interpreter's lock would make each answer slower. If the first thread has worked on one request for longer than
+    `SLOW` and other requests wait, a second thread helps, then a third. A thread calls `finish_group` after at most
+    `GROUP` requests, and before it waits for the next one.
     """
 
     def __init__(self, kind: LaneKind, finish_group: Callable[[], None] | None = None) -> None:
         self.kind = kind
         self._finish_group = finish_group or (lambda: None)
-        self._queue: SimpleQueue[tuple[float, list[Task]]] = SimpleQueue()
-        self._waiting: deque[tuple[float, list[Task]]] = deque()  # the same entries, for the event loop
-        self._began = _IDLE
+        self._queue: SimpleQueue[tuple[float, Claim]] = SimpleQueue()
+        self._waiting: deque[tuple[float, Claim]] = deque()  # the same entries, for `expire`
+        self._began_at = _IDLE  # when the first thread began its request
         self._help_needed = threading.Semaphore(0)
         self._lock = threading.Lock()
         self._helping = 0
@@ -101,61 +106,64 @@ class Lane:
         """Queue a task and return True; return False if the queue is full."""
         if self._queue.qsize() >= self.kind.queue_size:
             return False
-        entry = (time.monotonic(), [task])  # only the thread that pops the task from its list runs it
+        entry = (time.monotonic(), [task])
         self._waiting.append(entry)
         self._queue.put(entry)
         self.call_help()
         return True
 
     def expire(self) -> None:
-        """Refuse requests that have waited for too long, even if every thread is stuck; for the event loop alone."""
+        """Refuse requests that have waited for too long, even if no thread is free. Only the event loop calls this."""
         while self._waiting and (not self._waiting[0][1] or time.monotonic() - self._waiting[0][0] > PATIENCE):
             _run_once(self._waiting.popleft()[1], late=True)
 
     def call_help(self) -> None:
-        """Call a thread to help if requests wait and the first thread is slow; for the event loop alone."""
+        """Wake a thread to help if requests wait and the first thread is slow. Only the event loop calls this."""
         if self._is_behind() and self._helping < self.kind.threads - 1:
             with self._lock:
                 self._helping += 1
             self._help_needed.release()
 
     def _is_behind(self) -> bool:
-        return time.monotonic() - self._began > SLOW and not self._queue.empty()
+        """Return whether requests wait while the first thread works on a slow one."""
+        return time.monotonic() - self._began_at > SLOW and not self._queue.empty()
 
     def _lead(self) -> None:
+        """Carry out requests: the work of the first thread."""
         group_size = 0
         while True:
             try:
-                queued, task = self._queue.get_nowait()
+                queued_at, claim = self._queue.get_nowait()
             except Empty:
                 self._finish_group()
-                group_size, self._began = 0, _IDLE
-                queued, task = self._queue.get()
-            self._began = time.monotonic()
-            _run_once(task, late=self._began - queued > PATIENCE)
+                group_size, self._began_at = 0, _IDLE
+                queued_at, claim = self._queue.get()
+            self._began_at = time.monotonic()
+            _run_once(claim, late=self._began_at - queued_at > PATIENCE)
             group_size += 1
             if group_size == GROUP:
                 self._finish_group()
                 group_size = 0
 
     def _help(self) -> None:
+        """Carry out requests while the first thread is behind: the work of every other thread."""
         while True:
             self._help_needed.acquire()
             while self._is_behind():
                 try:
-                    queued, task = self._queue.get_nowait()
+                    queued_at, claim = self._queue.get_nowait()
                 except Empty:
                     break
-                _run_once(task, late=time.monotonic() - queued > PATIENCE)
+                _run_once(claim, late=time.monotonic() - queued_at > PATIENCE)
                 self._finish_group()
             with self._lock:
                 self._helping -= 1
 
 
-def _run_once(entry: list[Task], *, late: bool) -> None:
-    """Run the task of an entry, unless another thread has run or refused it."""
+def _run_once(claim: Claim, *, late: bool) -> None:
+    """Run the task of a claim, unless another thread has popped the task."""
     try:
-        task = entry.pop()
+        task = claim.pop()
     except IndexError:
         return
     task(late)

@@ -167,7 +167,7 @@ class Gateway:
         return Problem("too-large", detail, headers=(("connection", "close"),))
 
     def _evict(self) -> bool:
-        """Refuse the oldest request that is still arriving, if it is old enough; return whether there is room now."""
+        """Refuse the oldest request that is still arriving, if it is old enough; return whether it was refused."""
         task, began = next(iter(self._receiving.items()))
         if time.monotonic() - began < _YOUNGEST_EVICTED:
             return False
@@ -183,9 +183,9 @@ class Gateway:
         if late:
             self._finish(request, _make_refusal(request.scope, _BUSY, request.kind))
             return
-        holding: AbstractContextManager[list[PendingRows]]
-        holding = self._log.deferring_commits() if request.kind == EVALUATION else nullcontext([])
-        with holding as records:
+        deferral: AbstractContextManager[list[PendingRows]]
+        deferral = self._log.deferring_commits() if request.kind == EVALUATION else nullcontext([])
+        with deferral as records:
             response = self._call_app(request)
         if records:
             self._uncommitted().append((request, response, records))

@@ -35,13 +35,13 @@ def serialize_grants(rows: Sequence[Row], people: Mapping[str, Row] | None = Non
     ]
 
 
-def serialize_shares(shares: Sequence[operations.Shared]) -> list[Row]:
+def serialize_shares(shares: Sequence[operations.ShareResult]) -> list[Row]:
     """Return the grants of shares that all have the same viewer."""
     viewer = shares[0].viewer._asdict()
     return serialize_grants([share.grant for share in shares], {viewer["id"]: viewer})
 
 
-def serialize_added_patient(added: operations.Added) -> Row:
+def serialize_added_patient(added: operations.AddPatientResult) -> Row:
     """Return a patient who was added, with the owner's grant."""
     return {
         "id": added.patient,
@@ -52,7 +52,7 @@ def serialize_added_patient(added: operations.Added) -> Row:
     }
 
 
-def serialize_transfer(transfer: operations.Transferred) -> Row:
+def serialize_transfer(transfer: operations.TransferResult) -> Row:
     """Return a transfer, with the shares that it kept."""
     return {
         "patient": transfer.patient,

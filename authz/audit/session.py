@@ -1,9 +1,9 @@
-"""An audit: one database, read only, at one instant; and the record that it was read.
+"""An audit: it reads one database at one instant, and records each reading.
 
 An `Audit` runs the SQL of the questions and holds what all questions share: the instant, the time zone, the policy
-decision point, and the verification of the record. It reads through a connection that cannot write. Each reading is an
-event (Q24). A second connection writes the event before the answer is returned. If the event cannot be written, there
-is no answer.
+decision point, and the verification of the record. It reads through a connection that cannot write. Each reading is
+recorded as an event (Q24): a second connection writes the event before the answer is returned. If the event cannot be
+written, there is no answer.
 """
 
 import getpass
@@ -33,15 +33,18 @@ from authz.record import Actor, NewEvent, append, drain_or_count
 from authz.settings import Settings
 
 TODAY = "today"
-"""The name of the policies of the settings, for a question that can ask another policy than the one of that time."""
+"""The value of a question's parameter `policy` that chooses today's policy, the one of the settings.
+
+Without it, a question about the past is answered by the policy that was in force then.
+"""
 
 MOST_ROWS = 100_000
-"""The most rows of one answer; an answer that had more says so."""
+"""The most rows of one answer. If there are more, the answer is cut and says so."""
 
 
 @dataclass
 class AuditCache:
-    """What an audit computes once, for every instant that it is asked about."""
+    """Values that an audit computes once and keeps; they are the same for each instant."""
 
     verification: Verification | None = None
     schemas: list[Schema] | None = None
@@ -49,10 +52,11 @@ class AuditCache:
 
 @dataclass(frozen=True)
 class Audit:
-    """A database as `reader` reads it: at the instant `now`, in the time zone `tz`, opened at `opened`.
+    """One database that the person `reader` reads: at the instant `now`, in the time zone `tz`, since `opened`.
 
-    `open_audit` makes one. `pdp` decides by the policies of the settings, `pdp_in_force` by the policy that was in
-    force at `now`. `present` is whether `now` is the instant at which the audit was opened.
+    `open_audit` makes an audit. `database` is the connection that cannot write, `writing` the one for the events. `pdp`
+    decides by the policies of the settings, `pdp_in_force` by the policy that was in force at `now`. `present` says
+    that `now` is the instant at which the audit was opened.
     """
 
     database: Database
@@ -95,10 +99,10 @@ class Audit:
         return to_micros(begin), to_micros(end)
 
     def pdp_in_force(self, policy: str = "") -> PDP:
-        """Return the decision point of the policy in force at `now`, or of the policy that `policy` names.
+        """Return the PDP with the policy that was in force at `now`, or with the policy that `policy` names.
 
-        `policy` is empty, `TODAY`, or a version. If no service has begun in this database yet, the policies of the
-        settings answer about the present. Raises `PolicyUnknown`.
+        `policy` is empty, `TODAY`, or a version. If no service has used this database yet, the policies of the settings
+        answer questions about the present. Raises `PolicyUnknown`.
         """
         if policy:
             return self.pdp if policy == TODAY else self.pdp.of_version(policy)
@@ -144,15 +148,15 @@ class Audit:
         return int(self.rows(sql, **values)[0][0] or 0)
 
     def decision_rows(self, sql: str, /, **values: object) -> list[tuple[Any, ...]]:
-        """Do as `rows` for a statement over decisions: it reads the Parquet export, if the audit has one."""
+        """Return the rows of a statement over decisions: from the Parquet export, if the audit has one."""
         return self._execute_on_decisions(sql, values)[1]
 
     def decision_table(self, sql: str, /, **values: object) -> ResultTable:
-        """Do as `table` for a statement over decisions."""
+        """Return a table, as `table` does, for a statement over decisions."""
         return ResultTable.from_tuples(*self._execute_on_decisions(sql, values))
 
     def decision_number(self, sql: str, /, **values: object) -> int:
-        """Do as `number` for a statement over decisions."""
+        """Return a number, as `number` does, for a statement over decisions."""
         return int(self.decision_rows(sql, **values)[0][0] or 0)
 
     def count_recorded(self) -> int:
@@ -179,24 +183,24 @@ class Audit:
         parsed: dict[str, object] = orjson.loads(body) if isinstance(body, str) else body
         return parsed
 
-    # The record, and the record of reading.
+    # The record: verify it, and record each reading.
 
     @property
     def verification(self) -> Verification:
         """The verification of the record, made once for this audit."""
         if self.cache.verification is None:
             checkpoints, key = read_trusted(self.checkpoint_key)
-            with database_connection(self.database), names_readable(self.database):  # names are only hashed
+            with database_connection(self.database), names_readable(self.database):  # they are hashed, not shown
                 self.cache.verification = verification(self.database, checkpoints, key, self.url, datetime.now(UTC))
         return self.cache.verification
 
     def record(self, kind: str, body: Mapping[str, object], *, patient: str = "", reason: str = "") -> None:
-        """Record that something was read, before it is returned. Raises `Unavailable`."""
+        """Record a reading as an event, before the rows are returned. Raises `Unavailable`."""
         event = NewEvent(kind, "", {"reader": self.reader, **body}, patient, reason)
         with database_connection(self.writing), self.writing.atomic():
             append(self.writing, Actor("", datetime.now(UTC)), [event])
 
-    def local(self, at: datetime) -> str:
+    def format_local(self, at: datetime) -> str:
         """Return an instant as text in the time zone, to the second, with its offset from UTC."""
         return at.astimezone(self.tz).isoformat(sep=" ", timespec="seconds")
 
@@ -219,55 +223,58 @@ def open_audit(
     parquet: str | Path | None = None,
     reader: str | None = None,
 ) -> Audit:
-    """Open a database for reading; by default the database of the settings, at the present instant.
+    """Open an audit of a database; by default of the database of the settings, at the present instant.
 
-    `parquet` is the folder of an export (``caregrant audit export``): the questions about decisions then read the
-    export. `reader` is the name that is recorded as reading, by default the account. Raises `InvalidInput`, and
-    `Unavailable` for a database that is missing or lacks a migration.
+    `parquet` is the folder of an export (``caregrant audit export``): questions about decisions then read the export.
+    `reader` is the name of the person who reads, as it is recorded; the default is the name of the account. Raises
+    `InvalidInput`, and `Unavailable` for a database that is missing or lacks a migration.
     """
-    chosen = Settings.from_environment(
+    settings = Settings.from_environment(
         database=database or None, policies=None if policies is None else str(policies), reader=reader
     )
     zone = parse_time_zone(tz)
     present = as_of is None or as_of in ("", "now")
     now = datetime.now(UTC) if present else parse_time("as_of", as_of, zone)
     exported = None if parquet is None or not str(parquet) else ExportedDecisions(Path(parquet))
-    policy = load(chosen.policies)
-    writing = connect(chosen.database)
-    _require_up_to_date(writing)
-    reading = connect(chosen.database, read_only=True)
+    policy = load(settings.policies)
+    writing = connect(settings.database)
+    _require_complete(writing)
+    reading = connect(settings.database, read_only=True)
     restrict_connections(reading, writing)
     return Audit(
         reading,
         writing,
         PDP(reading, policy),
-        chosen.database,
+        settings.database,
         now,
         zone,
-        chosen.reader or getpass.getuser(),
+        settings.reader or getpass.getuser(),
         exported,
-        chosen.checkpoint_key,
+        settings.checkpoint_key,
         present,
-        chosen.letters,
+        settings.letters,
     )
 
 
-def _require_up_to_date(database: Database) -> None:
-    """Raise `Unavailable` if the database is missing, lacks a migration, or has answers that wait to be stored."""
+def _require_complete(database: Database) -> None:
+    """Move spooled answers into the database, so that an audit reads every answer; then close the connection.
+
+    Raises `Unavailable` if the database is missing or lacks a migration, or if answers stay in the spool.
+    """
     if database.dialect == "sqlite" and not Path(str(database.database)).is_file():
         raise Unavailable(f"there is no database at {database.database}; make one with: caregrant migrate")
     missing = pending_migrations(database)
     if missing:
         close_all(database)
         raise Unavailable(f"the database lacks {', '.join(missing)}; bring it up to date with: caregrant migrate")
-    waiting = drain_or_count(database)
-    if waiting:
-        raise Unavailable(f"{waiting} answers wait in {database.database}-answers: another process holds the database")
+    spooled = drain_or_count(database)
+    if spooled:
+        raise Unavailable(f"{spooled} answers wait in {database.database}-answers: another process holds the database")
     close_all(database)
 
 
 def _parse_schemas(declarations: Iterable[str]) -> Iterator[Schema]:
-    """Yield the schema of each declaration that this release understands."""
+    """Yield the schema of each text of a `types.toml`; leave out texts that this release does not understand."""
     for text in declarations:
         with suppress(PolicyRefused):
             yield read_schema(text)

@@ -1,4 +1,4 @@
-"""A query under way: it was sent, and its rows were not read yet."""
+"""A query that was sent, and whose rows were not read yet."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 class Pending(Generic[T]):
     """A query that the database works on; inside `pipelined` several are under way at the same time.
 
-    `read` fetches the rows and returns the result. The first call of `result` calls it once.
+    `read` fetches the rows and returns the result; only the first call of `result` calls `read`.
     """
 
     def __init__(self, read: Callable[[], T]) -> None:

@@ -1,9 +1,9 @@
-"""One session of PostgreSQL, through psycopg 3: its limits, its pipelines, and a pooler between it and the server.
+"""A session of PostgreSQL, through psycopg 3: its time limits and its pipelines, with or without a pooler.
 
 A *shared* session goes through a pooler such as PgBouncer, which may use another server process for each transaction.
-Session settings do not last there: limits are set in each transaction, and no statement is prepared
-(docs/decisions/0057). A session is shared if the number of its server process differs from the one that the driver got
-at the connection.
+A setting of the session would be lost with the process. Therefore the limits are set in each transaction, and no
+statement is prepared (docs/decisions/0057). To find out whether a session is shared, `open_session` compares the
+process id that the server reports with the process id that the driver received when it connected.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,15 +26,21 @@ _CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-"""Parameters of libpq, in seconds; the last one in milliseconds. Those of the URL have precedence."""
+"""Parameters of libpq, in seconds; the last one in milliseconds. Parameters in the URL have precedence."""
 
-_SERVER = {"timezone": "UTC", "tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
-_READ_ONLY = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
-_REFUSED = "unsupported startup parameter"
+_SERVER_SETTINGS = {
+    "timezone": "UTC",
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+}
+_READ_ONLY_SETTINGS = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
+_OPTIONS_REFUSED = "unsupported startup parameter"
+"""What a pooler answers if it does not accept the options of a connection."""
 
 
 class Session(psycopg.Connection[Any]):
-    """A connection in autocommit mode. `broken`: a fault was seen, and the connection must not be used again."""
+    """A connection in autocommit mode. `broken`: the connection had a fault and must not be used again."""
 
     shared = False
     broken = False
@@ -58,7 +64,7 @@ class Session(psycopg.Connection[Any]):
 
     @contextmanager
     def pipelined(self) -> Iterator[psycopg.Pipeline]:
-        """Send the statements of this block without waiting; reading rows waits."""
+        """Send the statements of this block without waiting for their answers; reading the rows of one waits."""
         with self.pipeline() as pipeline:
             self._open_pipeline = pipeline
             try:
@@ -68,7 +74,7 @@ class Session(psycopg.Connection[Any]):
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Apply the limits to the statements of this block; a shared session sends it as one transaction."""
+        """Apply the limits to the statements of this block; a shared session makes the block one transaction."""
         if not self.shared or self.info.transaction_status != TransactionStatus.IDLE or self._open_pipeline:
             yield
             return
@@ -84,8 +90,8 @@ class Session(psycopg.Connection[Any]):
     def sync(self) -> None:
         """Send the statements of the pipeline with a Sync message, and read the answers.
 
-        The server then sees an idle transaction, which it ends after the idle limit. After a mere flush the server
-        would wait for ever.
+        After a Sync the server counts the transaction as idle, and ends the transaction after the idle limit. After
+        a flush without Sync the server would wait for the next message without a limit.
         """
         if self._open_pipeline is not None:
             self._open_pipeline.sync()
@@ -115,24 +121,25 @@ class SessionCursor(psycopg.Cursor[object]):
         with self.session.limited():
             super().executemany(*args, **options)
 
-    def _await(self) -> None:
+    def _sync_if_pending(self) -> None:
+        """Send a Sync if the answer to the statement has not been read."""
         if self.pgresult is None:
             self.session.sync()
 
     def fetchone(self) -> object:
-        self._await()
+        self._sync_if_pending()
         return super().fetchone()
 
     def fetchmany(self, size: int = 0) -> list[Any]:
-        self._await()
+        self._sync_if_pending()
         return super().fetchmany(size)
 
     def fetchall(self) -> list[Any]:
-        self._await()
+        self._sync_if_pending()
         return super().fetchall()
 
     def __next__(self) -> object:
-        self._await()
+        self._sync_if_pending()
         return super().__next__()
 
 
@@ -140,7 +147,7 @@ def open_session(url: str, limits: Limits, *, read_only: bool) -> Session:
     """Open a session. Raises psycopg's errors, and `Unavailable` for options that a pooler would not pass on."""
     parameters = conninfo_to_dict(url)
     url_options = str(parameters.pop("options", ""))
-    settings = {**_SERVER, **_timeouts(limits), **(_READ_ONLY if read_only else {})}
+    settings = {**_SERVER_SETTINGS, **_timeouts(limits), **(_READ_ONLY_SETTINGS if read_only else {})}
     options = " ".join([*(f"-c {name}={value}" for name, value in settings.items()), url_options]).strip()
     name = str(parameters.get("application_name") or "")
     parameters["application_name"] = "; ".join(filter(None, (f"caregrant {known_version()}", name)))
@@ -148,7 +155,7 @@ def open_session(url: str, limits: Limits, *, read_only: bool) -> Session:
     try:
         session = Session.connect(**arguments, options=options)
     except psycopg.OperationalError as error:
-        if _REFUSED not in str(error):
+        if _OPTIONS_REFUSED not in str(error):
             raise
         session = Session.connect(**arguments)
     try:
@@ -162,6 +169,7 @@ def open_session(url: str, limits: Limits, *, read_only: bool) -> Session:
 
 
 def _mark_shared(session: Session, limits: Limits, *, read_only: bool, url_options: str) -> None:
+    """Make a session set its limits in each transaction. Raises `Unavailable` for options of the URL."""
     if url_options:
         raise Unavailable(
             "a pooler such as PgBouncer does not pass on the options of a database URL: set them with ALTER ROLE"
@@ -183,9 +191,10 @@ _HARMLESS_STATES = ("22", "23", "40", "42", "55", "57014")
 
 
 def is_reusable_after(error: BaseException) -> bool:
-    """Return whether a session may be used again after an error: the server refused a statement, not the session.
+    """Return whether a session may be used again after an error: if the server refused a statement, not the session.
 
-    Not after 25006 (the session has become read-only), nor after an error of the driver itself.
+    After 25006 the session has become read-only, and after an error of the driver its state is unknown: both return
+    False.
     """
     driver = getattr(error, "orig", None) or error  # Peewee's error holds the driver's
     state: str = getattr(driver, "sqlstate", None) or ""

@@ -12,22 +12,22 @@ from authz.operations.membership import (
     put_practitioner,
     put_subscription,
 )
-from authz.operations.patient import Added, add_patient, edit_patient, end_patient
-from authz.operations.review import Reviewed, ReviewVerdict, SheetSource, review
-from authz.operations.share import Shared, end_share, share
+from authz.operations.patient import AddPatientResult, add_patient, edit_patient, end_patient
+from authz.operations.review import ReviewResult, ReviewVerdict, SheetSource, review
+from authz.operations.share import ShareResult, end_share, share
 from authz.operations.standing_share import end_standing_share, share_all
-from authz.operations.transfer import Transferred, transfer
+from authz.operations.transfer import TransferResult, transfer
 
 __all__ = [
-    "Added",
+    "AddPatientResult",
     "IdempotencyKey",
     "ReplayedResponse",
+    "ReviewResult",
     "ReviewVerdict",
-    "Reviewed",
-    "Shared",
+    "ShareResult",
     "SheetSource",
     "StoredResponse",
-    "Transferred",
+    "TransferResult",
     "add_entity",
     "add_patient",
     "edit_patient",

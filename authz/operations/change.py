@@ -1,4 +1,4 @@
-"""A change under way: what an operation locks, asks, changes and records inside its transaction."""
+"""A change: the locks, questions, facts and records of an operation inside its transaction."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,15 +12,15 @@ from authz.database.statements import insert_row, update_row
 from authz.domain import FOREVER, Row, from_micros
 from authz.errors import Conflict, NotEligible, SelfTarget
 from authz.models import Fact
-from authz.operations.colleague import Person, ask_person
-from authz.operations.grants import GrantRow, ask_live_grants
+from authz.operations.colleague import Person, find_person
+from authz.operations.grants import GrantRow, find_live_grants
 from authz.operations.locks import (
     SHARED,
     LockedSubscriptions,
-    ask_patients,
-    ask_subscription,
-    ask_subscriptions_of,
     lock_clause,
+    lock_patient_rows,
+    lock_subscription_row,
+    lock_subscriptions_of_patients,
 )
 from authz.operations.notices import NOTICES, NewNotice, insert_notices
 from authz.policy.decision import Decision, Ref
@@ -36,9 +36,10 @@ CHANGED_MEANWHILE = "Somebody else has changed this in the meantime."
 
 @dataclass(frozen=True)
 class PatientFacts:
-    """What `Change.prefetch` asked about one patient at once: decisions by practitioner and action, and live grants.
+    """Facts that `Change.prefetch` read about one patient: decisions by practitioner and action, and the live grants.
 
-    A decision is recorded when it is required, not before: what is not required was no answer.
+    The owner's grant comes first. A decision is recorded when the operation uses it (`Change.evaluate`): a decision
+    that no operation uses was no answer.
     """
 
     decisions: Mapping[tuple[str, str], Decision]
@@ -46,10 +47,10 @@ class PatientFacts:
 
 
 class Change:
-    """A change under way. `now` is its instant: not before any other change of the patients that are locked.
+    """The change that an operation makes. `now` is its instant: no earlier change of the locked patients is later.
 
     `subscriptions` holds the subscription of each locked patient, `subscription` the last one that was locked.
-    `permitted_before` holds the resources on which the operation was permitted when the request came.
+    `permitted_before` holds the resources on which the policy permitted the operation before the locks.
     """
 
     def __init__(self, pdp: PDP, actor: Actor) -> None:
@@ -67,11 +68,11 @@ class Change:
     # Locks.
 
     def lock_patients(self, patients: Iterable[str]) -> None:
-        """Lock these patients, in one order for everybody, and then their subscriptions, as `lock_subscription`."""
+        """Lock these patients, ordered by id, and then their subscriptions, as `lock_subscription` does."""
         self._lock(patients, login=None)
 
     def lock_with_colleague(self, patients: Iterable[str], login: str) -> Person:
-        """Lock as `lock_patients`, and return the colleague, as `find_colleague`, after the same wait."""
+        """Lock as `lock_patients` does, and return the colleague with this login. Raises `SelfTarget`."""
         person = self._lock(patients, login)
         return self._require_other(person) if person else self.find_colleague(login)
 
@@ -79,34 +80,35 @@ class Change:
         named = sorted({patient for patient in patients if is_stored_id(patient)})
         if not named:
             return None
-        locked_patients = ask_patients(self.database, named)
-        locked = ask_subscriptions_of(self.database, named)
-        person = None if login is None else ask_person(self.database, login)
+        locked_patients = lock_patient_rows(self.database, named)
+        locked = lock_subscriptions_of_patients(self.database, named)
+        person = None if login is None else find_person(self.database, login)
         self.subscriptions |= locked_patients.result()
         self.subscription = max(self.subscriptions.values(), default="")
         colleague = person.result() if person else None
-        self._follow(locked.result())
+        self._advance_instant(locked.result())
         return colleague
 
     def lock_patients_only(self, patients: Sequence[str]) -> None:
-        """Lock these patients, for an operation that then locks their one subscription exclusively."""
+        """Lock these patients, but not their subscription, which the operation then locks exclusively."""
         if patients:
-            self.subscriptions |= ask_patients(self.database, patients).result()
+            self.subscriptions |= lock_patient_rows(self.database, patients).result()
 
     def lock_subscription(self, subscription: str, lock: str = SHARED) -> bool:
-        """Lock a subscription so that its memberships do not change meanwhile; return whether it exists.
+        """Lock a subscription so that its memberships cannot change; return whether the subscription exists.
 
-        This change is then no earlier than the last event of the subscription, for which its request may have waited.
+        If another operation held the lock, its event is later than this request. `now` moves to the last event then.
         """
         self.subscription = subscription
-        locked = ask_subscription(self.database, subscription, lock).result()
-        self._follow(locked)
+        locked = lock_subscription_row(self.database, subscription, lock).result()
+        self._advance_instant(locked)
         return locked.exist
 
-    def _follow(self, locked: LockedSubscriptions) -> None:
-        """Set the instant of this change to that of the last event, if a wait explains the difference.
+    def _advance_instant(self, locked: LockedSubscriptions) -> None:
+        """Move `now` to the last event of the subscriptions, unless the event is more than a minute ahead.
 
-        An event further ahead was written by a wrong clock and does not move what is true now: what ends now ends now.
+        A wait for a lock explains a difference of up to a minute. An event further ahead was written by a wrong clock:
+        `now` does not follow it, so that access that is ended now ends now (T38).
         """
         if locked.last_event is None:
             return
@@ -117,8 +119,8 @@ class Change:
     # Questions.
 
     def find_colleague(self, login: str) -> Person:
-        """Return the practitioner with this login, whatever they may do. Raises `SelfTarget`."""
-        return self._require_other(ask_person(self.database, login).result())
+        """Return the practitioner with this login, without a question to the policy. Raises `SelfTarget`."""
+        return self._require_other(find_person(self.database, login).result())
 
     def _require_other(self, person: Person) -> Person:
         if person.id == self.actor.practitioner:
@@ -126,13 +128,13 @@ class Change:
         return person
 
     def is_in_tenant(self, resource: Ref) -> bool:
-        """Return whether a patient or subscription exists for the app's key."""
+        """Return whether a patient or a subscription belongs to the tenant of the app, if the app has one."""
         kind, name = resource
         return self.actor.tenant in (None, self.subscriptions.get(name) if kind == "patient" else name)
 
     def prefetch(self, patient: str, *questions: tuple[str, str]) -> PatientFacts:
-        """Ask these questions about a patient, each a practitioner and an action, and for the live grants, at once."""
-        live = ask_live_grants(self.database, patient, self.now)
+        """Read decisions about a patient, for pairs of practitioner and action, and the live grants, all at once."""
+        live = find_live_grants(self.database, patient, self.now)
         decisions = self._evaluate([(practitioner, action, ("patient", patient)) for practitioner, action in questions])
         return PatientFacts(dict(zip(questions, decisions, strict=True)), live.result())
 
@@ -150,24 +152,24 @@ class Change:
         return decision
 
     def _evaluate(self, questions: Sequence[tuple[str, str, Ref]]) -> list[Decision]:
-        """Return decisions; what is outside the app's tenant is as unknown as what does not exist."""
+        """Return decisions. A resource outside the tenant of the app is denied like one that does not exist."""
         return self.pdp.evaluate_many(
             [
-                (("practitioner", practitioner), action, self._within_tenant(resource))
+                (("practitioner", practitioner), action, self._unknown_outside_tenant(resource))
                 for practitioner, action, resource in questions
             ],
             now=self.now,
         )
 
-    def _within_tenant(self, resource: Ref) -> Ref:
+    def _unknown_outside_tenant(self, resource: Ref) -> Ref:
         """Return the resource, or an unknown one in its place if the resource is outside the app's tenant."""
         return resource if self.is_in_tenant(resource) else (resource[0], str(uuid.uuid4()))
 
     def require_permission(self, action: str, resource: Ref, facts: PatientFacts | None = None) -> None:
         """Refuse the change unless the practitioner who acts may do this.
 
-        Raises `Conflict` if they might when the request came, `Denied` if they may know of the resource, else
-        `NotFound`.
+        Raises `Conflict` if the policy permitted it before the locks; otherwise `Denied` if the practitioner may know
+        of the resource, and `NotFound` if not.
         """
         practitioner = self.actor.practitioner
         if self.evaluate(practitioner, action, resource, facts).allowed:
@@ -177,7 +179,7 @@ class Change:
         raise refusal_of(action, resource[0], lambda other: self.evaluate(practitioner, other, resource).allowed)
 
     def require_can_receive(self, colleague: Person, resource: Ref, facts: PatientFacts | None = None) -> None:
-        """Refuse the change unless the colleague may receive here. Raises `NotEligible`, the same for every cause."""
+        """Refuse the change unless the colleague may receive. Raises `NotEligible`, which does not name the cause."""
         if not self.evaluate(colleague.id, "receive", resource, facts).allowed:
             raise NotEligible
 
@@ -199,12 +201,12 @@ class Change:
 
     def live_grants(self, patient: str) -> list[GrantRow]:
         """Return the grants of a patient that are live now; the owner's comes first."""
-        return ask_live_grants(self.database, patient, self.now).result()
+        return find_live_grants(self.database, patient, self.now).result()
 
     def is_unended(self, model: type[Fact]) -> peewee.Expression:
-        """Return the condition that a row has not ended, and will begin if it has not yet.
+        """Return the condition that a row is live, or will begin later and is not ended already.
 
-        A row may end before it begins if it was ended while the clock that began it stood ahead.
+        A row that was ended before its start, which a clock that was ahead can have written, ends at its start.
         """
         return (model.ended_at > self.now) & (model.ended_at > model.started_at)
 
@@ -255,17 +257,17 @@ class Change:
         self._notices.append(NewNotice(kind, practitioner, colleague, subscription, patient))
 
     def notify_both(self, kind: str, first: str, second: str, subscription: str, patient: str = "") -> None:
-        """Notify both sides of this change alike."""
+        """Notify both sides of this change, with the same kind of notification."""
         self.notify(kind, first, second, subscription, patient)
         self.notify(kind, second, first, subscription, patient)
 
     def complete(self, result: T) -> T:
-        """Keep what the operation returns, to be stored with its idempotency key; return it."""
+        """Return the result of the operation, after keeping it for the answer that its idempotency key stores."""
         self.result = result
         return result
 
     def write_record(self) -> None:
-        """Write notifications, decisions and events, last of all: those who append events take turns."""
+        """Write notifications, decisions, and events last: transactions append events one after the other."""
         insert_notices(self.database, self._notices, actor=self.actor.practitioner, at=self.now)
         record_decisions(self.database, self.actor, self._permitted, record_locked=True)
         append(self.database, self.actor, self._events, self.now)

@@ -5,7 +5,7 @@ from authz.operations.change import Change
 
 
 def clinics_worked_in(change: Change) -> list[str]:
-    """Return where the practitioner who acts has ever had a membership, in order, as far as the app's key reaches."""
+    """Return the subscriptions, sorted, in which the actor has ever had a membership and which the app may know."""
     own = Membership.select(Membership.subscription).where(Membership.practitioner == change.actor.practitioner)
     names = sorted(row["subscription"] for row in change.rows(own.distinct()))
     return [name for name in names if change.is_in_tenant(("subscription", name))]

@@ -1,4 +1,4 @@
-"""Who a login stands for, in the same time whether or not there is anybody (T1)."""
+"""Find the practitioner with a login. The time of the answer does not tell whether the login exists (T1)."""
 
 import uuid
 from typing import NamedTuple
@@ -20,16 +20,16 @@ class Person(NamedTuple):
     name: str
 
 
-def ask_person(database: Database, login: str) -> Pending[Person]:
+def find_person(database: Database, login: str) -> Pending[Person]:
     """Look up the practitioner with a login.
 
-    For an unknown login the result is a person with a new id, whom nothing permits: every later question is asked about
-    them too, so that the refusal takes as long.
+    For an unknown login the result is a person with a new id, to whom no rule permits anything. The operation asks the
+    same questions about this person, so that the refusal takes as long as for a real one.
     """
     try:
         normal = normalise_login(login)
     except InvalidInput:
-        normal = ""  # nobody's login, looked up all the same: what cannot be a login takes as long to refuse
+        normal = ""  # the empty login, which nobody has, is looked up, so that the refusal takes as long
     cursor = run(database, _BY_LOGIN, normal)
 
     def read() -> Person:

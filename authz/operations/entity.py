@@ -1,7 +1,7 @@
 """Entities of the types that a policy folder declares, version after version, with the properties that an app gives.
 
-A change of properties ends the current version and starts another, so that the past stays the past. A policy reads
-only what its type declares; anything else is refused.
+A change of properties ends the current version and starts another, so that a question about the past reads the
+properties of that time. A type declares the properties that its entities may have; any other property is refused.
 """
 
 import uuid
@@ -48,12 +48,12 @@ def add_entity(
 
 
 def put_entity(pdp: PDP, *, actor: Actor, kind: str, entity: str, properties: Mapping[str, object]) -> Row:
-    """Set the properties of an entity from now on; if they are so already, nothing changes.
+    """Set the properties of an entity from now on; if they have these values already, change nothing.
 
     The operator may choose the id of a new entity; a key of one subscription changes what that subscription has.
-    Raises `NotFound` for a type that is not declared and, for such a key, any other entity, whether or not it is there;
-    `InvalidInput` for a property that is not declared or of another kind, for a relation to what is not there, and if
-    nothing leads to the key's subscription.
+    Raises `NotFound` for a type that is not declared and, for such a key, for every other entity, whether it exists or
+    not; `InvalidInput` for a property that is not declared or of another kind, for a relation to a thing that does not
+    exist, and if no relation leads to the key's subscription.
     """
     return _put(pdp, actor, kind, entity, properties, new=False)
 
@@ -211,7 +211,7 @@ def _owner(change: Change, relations: Relations, before: Version | None) -> str:
 
 
 def _clinics_of_patients(change: Change, relations: Relations) -> set[str]:
-    """Return the subscriptions of the patients that an entity leads to, and those that it leads to itself."""
+    """Return the subscriptions to which an entity has a relation, itself or through a patient."""
     patients = sorted({target for kind, target in relations.values() if kind == "patient"})
     rows = change.rows(Patient.select(Patient.subscription).where(Patient.id.in_(patients))) if patients else []
     direct = {target for kind, target in relations.values() if kind == "subscription"}

@@ -33,10 +33,10 @@ _LIVE = (
 )
 
 
-def ask_live_grants(database: Database, patient: str, now: datetime) -> Pending[list[GrantRow]]:
+def find_live_grants(database: Database, patient: str, now: datetime) -> Pending[list[GrantRow]]:
     """Look up the grants of a patient that are live at an instant; the owner's comes first.
 
-    As text: Peewee takes longer to make the statement than the database to run it.
+    The statement is a text, because Peewee needs more time to build it than the database needs to run it.
     """
     instant = to_micros(now)
     cursor = run(database, _LIVE, patient, instant, instant)

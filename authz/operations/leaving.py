@@ -1,8 +1,9 @@
 """End the shares of a practitioner who leaves practice in a clinic (R11).
 
 Practice is a membership as member or manager. A practitioner leaves it when that membership ends, or becomes an
-auditor's. Nobody acts at the moment when a membership expires: the shares that remain then count for nothing, and end
-when the practitioner comes back. Ownership stays, for a manager to hand over. A lapse of the clinic ends no membership.
+auditor's. When a membership expires, no operation runs: the shares that remain permit nothing, and end when the
+practitioner comes back. The practitioner stays the owner of their patients until a manager transfers these. A lapse of
+the clinic ends no membership.
 """
 
 from collections.abc import Iterator
@@ -27,21 +28,22 @@ _AT_ONCE = 500
 
 
 class SharesAdded(CaregrantError):
-    """The practitioner got a share after the patients were locked and before the clinic was: try again."""
+    """The practitioner got a share after the patients were locked and before the clinic was locked: try again."""
 
 
 def held_shares(database: Database, practitioner: str, subscription: str, now: int) -> list[tuple[int, str]]:
-    """Return the viewer grants, each its number and patient, that a practitioner holds in a clinic.
+    """Return the viewer grants that a practitioner holds in a clinic: the number and the patient of each.
 
-    Those that have not ended at `now` (microseconds).
+    Grants that have ended at `now` (microseconds) are left out.
     """
     return list(run(database, _SHARES, practitioner, now, subscription).fetchall())
 
 
 def end_shares(change: Change, practitioner: str, subscription: str) -> None:
-    """End what a practitioner holds or gives in a clinic: shares, and standing shares in both directions.
+    """End the shares that a practitioner holds in a clinic, and the standing shares that they hold or give there.
 
-    The clinic is locked exclusively, and so are the patients of the shares. Raises `SharesAdded` if some are not.
+    The caller has locked the clinic exclusively, and the patients of the shares. Raises `SharesAdded` if a patient of a
+    share is not locked.
     """
     held = held_shares(change.database, practitioner, subscription, to_micros(change.now))
     if any(patient not in change.subscriptions for _, patient in held):

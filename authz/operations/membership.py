@@ -1,6 +1,6 @@
 """Who works where: subscriptions and their licences, practitioners and their login, memberships (R8, H4).
 
-Each `put_…` takes the state that shall hold and may be repeated; what holds already is not changed. The operator (an
+Each `put_…` takes the wanted state and may be repeated: the second time it changes nothing. The operator (an
 app with the scope `admin`) acts without a practitioner; a manager manages memberships of their subscription.
 """
 
@@ -47,10 +47,10 @@ def put_subscription(
 
 
 def put_practitioner(pdp: PDP, *, actor: Actor, practitioner: str, login: str, name: str) -> Row:
-    """Provision a practitioner; grants are theirs by id, so that a new login moves nothing (T6).
+    """Provision a practitioner. Grants refer to the id, so that a new login changes no grant (T6).
 
-    Raises `Conflict` for a login that is somebody else's, and `Denied` for a key of one subscription: a login counts in
-    all clinics, so its refusals would tell of all of them (T5).
+    Raises `Conflict` for a login that is somebody else's, and `Denied` for a key of one subscription: a login is
+    unique over all clinics, so that a refusal would show who works elsewhere (T5).
     """
     practitioner = parse_stored_id(practitioner)
     wanted = {"id": practitioner, "login": normalise_login(login), "name": parse_text(name)}
@@ -93,9 +93,9 @@ def put_membership(
 ) -> Row:
     """Make a practitioner work under a subscription in this role from now on, and in no other.
 
-    Whoever begins to practise here, or ceases to, keeps no share of before (R11). Raises `NotFound` for a subscription
-    or practitioner that is not there or not the caller's to manage, and `Conflict` if the clinic would be left without
-    a manager.
+    If the practitioner begins or ends to practise here, their earlier shares end (R11). Raises `NotFound` for a
+    subscription or a practitioner that does not exist or that the caller may not manage, and `Conflict` if the clinic
+    would have no manager.
     """
     end = parse_end(until, actor.now)
     with run_operation(pdp, actor, action="manage", resources=[("subscription", subscription)]) as change:
@@ -117,10 +117,10 @@ def put_membership(
 
 @_retry_if_shares_added
 def end_membership(pdp: PDP, *, actor: Actor, subscription: str, practitioner: str) -> None:
-    """End every membership of a practitioner here now, and with it every access and every share (R11).
+    """End every membership of a practitioner in a subscription now, and with the memberships every share (R11).
 
-    Their patients stay theirs, and a manager sees and transfers them (T14). Raises `NotFound` if there is none, and
-    `Conflict` if the clinic would be left without a manager.
+    The practitioner stays the owner of their patients, until a manager transfers these (T14). Raises `NotFound` without
+    a membership, and `Conflict` if the clinic would have no manager.
     """
     with run_operation(pdp, actor, action="manage", resources=[("subscription", subscription)]) as change:
         _lock_to_manage(change, subscription, practitioner)

@@ -1,7 +1,4 @@
-"""Notifications: what practitioners are told of the changes of others.
-
-They hold ids only, so that a notification alone tells nothing.
-"""
+"""Notifications, which tell practitioners of changes that others made. They hold ids only, no names."""
 
 from collections.abc import Sequence
 from datetime import datetime

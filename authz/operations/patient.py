@@ -17,7 +17,7 @@ from authz.texts import parse_id, parse_reference, parse_text, search_key
 
 
 @dataclass(frozen=True)
-class Added:
+class AddPatientResult:
     """A new patient, and the number of the grant that makes the practitioner who added the patient the owner."""
 
     patient: str
@@ -36,13 +36,13 @@ def add_patient(
     patient: str | None = None,
     subscription: str | None = None,
     idempotency_key: IdempotencyKey | None = None,
-) -> Added:
-    """Add a patient to a subscription; if none is named, to the only one that they work under.
+) -> AddPatientResult:
+    """Add a patient to a subscription; by default to the only subscription that the actor works under.
 
-    `patient` is an id that the operator chose: whoever lets a caller choose one lets it learn which are taken.
+    `patient` is an id that the operator chose. Other callers may not choose ids: a refusal would show which ids exist.
     Raises `InvalidInput` for a malformed name, reference or id, and if the subscription must be named; `NotFound`
-    for a subscription where they may not add patients; `Conflict` for an id that is taken, and for a reference that
-    another patient of that subscription has.
+    for a subscription to which the actor may not add patients; `Conflict` for an id that is taken, and for a reference
+    that another patient of that subscription has.
     """
     new_id = uuid.uuid4().hex if patient is None else parse_id(patient)
     name, reference = parse_text(name), reference and parse_reference(reference)
@@ -59,7 +59,7 @@ def add_patient(
         change.record_event("patient:added", subscription, {}, new_id)
         owner = {"practitioner": actor.practitioner, "role": "owner", "origin": "created"}
         grant = change.start_fact("grant", subscription, patient=new_id, **owner)
-        return change.complete(Added(new_id, name, reference, subscription, grant["id"]))
+        return change.complete(AddPatientResult(new_id, name, reference, subscription, grant["id"]))
 
 
 def edit_patient(
@@ -71,10 +71,10 @@ def edit_patient(
     reference: str | None = None,
     idempotency_key: IdempotencyKey | None = None,
 ) -> Row:
-    """Give a patient another display name or reference (empty: none); what is the same changes nothing.
+    """Give a patient another display name or reference (empty: none); the same value changes nothing.
 
-    The event holds neither. Raises `InvalidInput` for a malformed name or reference or if neither is given, `Conflict`
-    for a reference that another patient of the clinic has, `NotFound` and `Denied`.
+    The event contains neither value. Raises `InvalidInput` for a malformed name or reference or if neither is given,
+    `Conflict` for a reference that another patient of the clinic has, `NotFound` and `Denied`.
     """
     if name is None and reference is None:
         raise InvalidInput("name, reference: give at least one of them")

@@ -40,7 +40,7 @@ class ReviewVerdict:
 
 
 @dataclass(frozen=True)
-class Reviewed:
+class ReviewResult:
     """The numbers of shares that were kept and revoked."""
 
     kept: int
@@ -72,8 +72,8 @@ def review(
     due: datetime,
     verdicts: Sequence[ReviewVerdict],
     source: SheetSource = SheetSource(),
-) -> Reviewed:
-    """Carry out a decided sheet: all of it or nothing.
+) -> ReviewResult:
+    """Carry out all verdicts of a sheet, or none.
 
     Each line is recorded with its reviewer (who acts), verdict and `source`. The reviewer must be permitted `audit` on
     the clinic and, to revoke, `end_share` on the patient or, for a standing share, `manage` on the clinic; nobody
@@ -90,7 +90,7 @@ def review(
             except CaregrantError as error:
                 raise ImportRefused(verdict.line, str(error)) from error
         revoked = sum(verdict.verdict == "revoke" for verdict in verdicts)
-        return Reviewed(len(verdicts) - revoked, revoked)
+        return ReviewResult(len(verdicts) - revoked, revoked)
 
 
 def _lock_shares(change: Change, verdicts: Sequence[ReviewVerdict]) -> dict[int, Row]:

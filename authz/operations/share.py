@@ -1,4 +1,4 @@
-"""Share a patient with a colleague, end a share, give up one's own (H3, H6; R3, R5, R6)."""
+"""Share a patient with a colleague; end a share, as owner, manager or viewer (H3, H6; R3, R5, R6)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from authz.record import Actor
 
 
 @dataclass(frozen=True)
-class Shared:
-    """A colleague's new grant."""
+class ShareResult:
+    """A patient that was shared: the new grant, and the colleague who is now a viewer."""
 
     patient: str
     grant: Row
@@ -36,11 +36,11 @@ def share(
     until: datetime | None = None,
     reason: str = "",
     idempotency_key: IdempotencyKey | None = None,
-) -> list[Shared]:
-    """Share patients with the colleague of this login: all of them or none.
+) -> list[ShareResult]:
+    """Share patients with the colleague who has the login `colleague`: all of the patients or none.
 
-    Raises `NotFound`, `Denied`, `NotEligible` and `Conflict` (the colleague has the patient already) for one patient,
-    `BatchRefused` for several; `SelfTarget` and `InvalidInput`.
+    Raises `NotFound`, `Denied`, `NotEligible`, or `Conflict` if the colleague has a grant on the patient already; for
+    several patients `BatchRefused`, with the error of each. Also raises `SelfTarget` and `InvalidInput`.
     """
     reason = parse_reason(reason)
     require_distinct(patients)
@@ -56,7 +56,7 @@ def share(
         return change.complete(shared)
 
 
-def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str, end: datetime) -> Shared:
+def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str, end: datetime) -> ShareResult:
     resource = ("patient", patient)
     facts = change.prefetch(patient, (change.actor.practitioner, "share"), (viewer.id, "receive"))
     change.require_permission("share", resource, facts)
@@ -64,31 +64,33 @@ def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str,
     if any(grant.practitioner == viewer.id for grant in facts.grants):
         raise Conflict("This colleague has the patient already.")
     grant = change.start_grant(patient, viewer.id, "viewer", origin="share", reason=reason, ended_at=end)
-    owner, subscription = facts.grants[0].practitioner, change.subscriptions[patient]
-    change.notify("share:received", viewer.id, owner, subscription, patient)
-    change.notify("share:given", owner, viewer.id, subscription, patient)
-    return Shared(patient, grant, viewer)
+    owner, *_ = facts.grants  # the owner's grant comes first
+    subscription = change.subscriptions[patient]
+    change.notify("share:received", viewer.id, owner.practitioner, subscription, patient)
+    change.notify("share:given", owner.practitioner, viewer.id, subscription, patient)
+    return ShareResult(patient, grant, viewer)
 
 
 def end_share(
     pdp: PDP, *, actor: Actor, patient: str, grant: int, idempotency_key: IdempotencyKey | None = None
 ) -> None:
-    """End a share now: by the owner or a manager, or by the viewer, who gives it up.
+    """End a share now. The owner and a manager may end each share, a viewer may give up their own.
 
-    Raises `NotFound` for what is no live share of this patient or not theirs to know, `Denied` for a colleague's.
+    Raises `NotFound` if this patient has no such live share or the actor may not know of the patient, and `Denied` if
+    the actor may know of the patient but not end this share.
     """
     with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
         change.lock_patients([patient])
         row = change.row(Grant.select().where(Grant.id == grant, Grant.patient == patient, Grant.role == "viewer"))
-        own = row is not None and row["practitioner"] == actor.practitioner
-        change.require_permission("give_up" if own else "end_share", ("patient", patient))
+        is_own_share = row is not None and row["practitioner"] == actor.practitioner
+        change.require_permission("give_up" if is_own_share else "end_share", ("patient", patient))
         if row is None or change.has_ended(row):
             raise NotFound
-        end_viewer_grant(change, GrantRow(**row), "given_up" if own else "ended")
+        end_viewer_grant(change, GrantRow(**row), "given_up" if is_own_share else "ended")
 
 
 def end_viewer_grant(change: Change, grant: GrantRow, cause: str) -> None:
-    """End a share that may be ended, and notify both sides."""
+    """End a share, after the permission was required, and notify the owner and the viewer."""
     owner = change.live_grants(grant.patient)[0].practitioner
     change.end_grant(grant, cause)
     subscription = change.subscriptions[grant.patient]

@@ -1,4 +1,4 @@
-"""Share everything: all that one owns in a subscription, now and later, is visible to a colleague (H7; R4, R9)."""
+"""Share everything: a colleague views all that the owner owns in a subscription, now and later (H7; R4, R9)."""
 
 import uuid
 from datetime import datetime
@@ -26,11 +26,11 @@ def share_all(
     subscription: str | None = None,
     idempotency_key: IdempotencyKey | None = None,
 ) -> Row:
-    """Share everything with the colleague of this login, in one subscription.
+    """Share everything with the colleague who has the login `colleague`, in one subscription.
 
-    Without `subscription` it is the only one that both work under. Raises `NotEligible` for anybody who cannot receive
-    there, `SelfTarget`, `Conflict` if everything is shared with them already, `NotFound` for a subscription in which
-    one may not add patients oneself, and `InvalidInput`.
+    By default this is the only subscription that both work under. Raises `NotEligible` if the colleague may not receive
+    patients there, `Conflict` if everything is shared with this colleague already, `NotFound` if the actor may not add
+    patients to the subscription, `SelfTarget` and `InvalidInput`.
     """
     with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
         parse_end(until, actor.now)
@@ -54,7 +54,7 @@ def share_all(
 def end_standing_share(
     pdp: PDP, *, actor: Actor, standing_share: int, idempotency_key: IdempotencyKey | None = None
 ) -> None:
-    """End a standing share now: by the owner, or by the colleague, who gives it up. Raises `NotFound`."""
+    """End a standing share now. Only its owner and its colleague may; for others raises `NotFound`."""
     with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
         row = change.row(StandingShare.select().where(StandingShare.id == standing_share), lock=EXCLUSIVE)
         subscription = str(uuid.uuid4()) if row is None else row["subscription"]  # the same questions if there is none
@@ -68,7 +68,7 @@ def end_standing_share(
 
 
 def end_standing_share_row(change: Change, row: Row, cause: str) -> None:
-    """End a standing share that may be ended, and notify both sides."""
+    """End a standing share, after the permission was required, and notify both sides."""
     change.end_fact("standing_share", row["subscription"], row, cause)
     change.notify_both("standing_share:ended", row["colleague"], row["owner"], row["subscription"])
 

@@ -26,24 +26,26 @@ def run_operation(
 ) -> Iterator[Change]:
     """Run the block as one change in one transaction: all of it or nothing.
 
-    `action` on `resources` is what the operation will require: if it was permitted when the request came and is not any
-    more after the locks, somebody else was faster, and `Conflict` says so. What the block gives to `Change.complete` is
-    stored with the idempotency key.
+    `action` on `resources` is what the block will require (`Change.require_permission`). The policy is asked here, too,
+    before any lock is taken. If it permits before the locks and denies after them, somebody else has changed the facts
+    in the meantime: the block then raises `Conflict`, not `Denied`. The result that the block gives to
+    `Change.complete` is stored with the idempotency key.
 
     Raises `Conflict` if the database refuses the change, `ReplayedResponse` for an idempotency key that has an answer,
-    `KeyReused` for one that came with another request, and `Unavailable`, also if this clock is not the database's.
+    `KeyReused` for a key that came with another request, and `Unavailable` if the database cannot answer or the clock
+    of this process differs too much from the clock of the database.
     """
     change = Change(pdp, actor)
     with database_connection(pdp.database):
-        change.permitted_before = _permitted(pdp, actor, action, resources)
+        change.permitted_before = _find_permitted(pdp, actor, action, resources)
         try:
             with pipelined(pdp.database):
                 take_locks(pdp.database, OPERATIONS_LOCK, RECORD_LOCK)
-                clock = check_clock(pdp.database)
+                clock_check = check_clock(pdp.database)
                 if idempotency_key is not None:
                     _claim(change, idempotency_key)
                 yield change
-                clock.result()
+                clock_check.result()
                 change.write_record()
                 if idempotency_key is not None:
                     idempotency_key.store(pdp.database, change.result, change.subscription)
@@ -54,7 +56,7 @@ def run_operation(
             raise
 
 
-def _permitted(pdp: PDP, actor: Actor, action: str, resources: Sequence[Ref]) -> frozenset[Ref]:
+def _find_permitted(pdp: PDP, actor: Actor, action: str, resources: Sequence[Ref]) -> frozenset[Ref]:
     """Return those of the resources on which the practitioner may take the action now."""
     if not action or not actor.practitioner:
         return frozenset()
@@ -64,11 +66,15 @@ def _permitted(pdp: PDP, actor: Actor, action: str, resources: Sequence[Ref]) ->
 
 
 def _claim(change: Change, idempotency_key: IdempotencyKey) -> None:
-    """Claim the key. A stored answer is only for those who may still receive where it was given (T15)."""
+    """Claim the key, or raise `ReplayedResponse` with the stored answer.
+
+    The stored answer is given only if the practitioner may still receive patients in the subscription that the answer
+    is about (T15); otherwise `NotFound` is raised.
+    """
     try:
         idempotency_key.claim(change.database, change.actor.now)
-    except ReplayedResponse as replay_facts:
-        resource = ("subscription", replay_facts.subscription)
+    except ReplayedResponse as replayed:
+        resource = ("subscription", replayed.subscription)
         if change.actor.practitioner and not change.evaluate(change.actor.practitioner, "receive", resource).allowed:
             raise NotFound from None
         raise

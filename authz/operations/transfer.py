@@ -17,8 +17,8 @@ from authz.record import Actor
 
 
 @dataclass(frozen=True)
-class Transferred:
-    """Who owned the patient and who owns them now, and the shares that stay with the new owner."""
+class TransferResult:
+    """A patient that was transferred: the new and the previous owner, and the shares that stay."""
 
     patient: str
     owner: str
@@ -37,14 +37,15 @@ def transfer(
     receiver: str | None = None,
     holders: Mapping[str, Collection[str]] | None = None,
     idempotency_key: IdempotencyKey | None = None,
-) -> list[Transferred]:
-    """Transfer patients to the colleague of this login: all of them or none.
+) -> list[TransferResult]:
+    """Transfer patients to the colleague who has the login `colleague`: all of the patients or none.
 
-    The sender's grant ends and the colleague's begins at one instant; a share that the colleague had is absorbed.
-    Others' shares stay and are the new owner's from then on, unless `end_shares`. Raises as `share` does.
+    The owner's grant ends and the colleague's grant as owner begins at one instant. If the colleague had a share of the
+    patient, this share ends, too. The shares of others stay, unless `end_shares` is set; the new owner may end them.
+    Raises the same errors as `share`.
 
-    `receiver` is the id that the login stands for, and `holders` the ids of those with a grant on each patient, as the
-    caller saw them: if either has changed, a `Conflict` says so and nothing is done.
+    `receiver` is the practitioner to whom the login belonged when the caller last looked. `holders` are the
+    practitioners who had a grant on each patient then. If one of these has changed, `Conflict` is raised.
     """
     reason = parse_reason(reason)
     require_distinct(patients)
@@ -66,7 +67,7 @@ def transfer(
 
 def _transfer_patient(
     change: Change, patient: str, owner: Person, *, reason: str, end_shares: bool, holders: set[str] | None
-) -> Transferred:
+) -> TransferResult:
     resource = ("patient", patient)
     facts = change.prefetch(patient, (change.actor.practitioner, "transfer"), (owner.id, "receive"))
     change.require_permission("transfer", resource, facts)
@@ -82,7 +83,7 @@ def _transfer_patient(
     change.start_grant(patient, owner.id, "owner", origin="transfer", reason=reason)
     _notify(change, patient, owner.id, previous.practitioner, ended)
     kept = tuple(grant._asdict() for grant in shares if grant not in ended)
-    return Transferred(patient, owner.id, previous.practitioner, kept)
+    return TransferResult(patient, owner.id, previous.practitioner, kept)
 
 
 def _notify(change: Change, patient: str, owner: str, previous: str, ended: Sequence[GrantRow]) -> None:

@@ -1,1 +1,1 @@
-"""Policies: compile them, decide by them, keep their history."""
+"""Policies: compile policies, decide by them, and know which policy was in force when."""

@@ -13,10 +13,10 @@ Ref = tuple[str, str]
 class Decision(NamedTuple):
     """The answer to one question.
 
-    `rule` and the witness (`grant`, `standing_share`) are those of the first derivation that permits. `rules` are all
-    rules of it, `rule` the outermost. `reason` is a key of `authz.domain.REASONS`; `until` is when the witness ends
-    (None: it has no end); `evaluated_micros` is the instant asked about, in microseconds since 1970. `detail` names the
-    value that is meant by the reason ``wrong_type``.
+    `rules`, `rule` and the witness (`grant`, `standing_share`) come from the first derivation that permits: `rules` are
+    all its rules, `rule` is the outermost. `reason` is a key of `authz.domain.REASONS`. `until` is when the witness
+    ends, None if it has no end. `evaluated_micros` is the instant of the question, in microseconds since 1970. For the
+    reason ``wrong_type``, `detail` names the value of the request that has the wrong type.
     """
 
     allowed: bool
@@ -81,7 +81,7 @@ class Explanation:
 
     @property
     def nearest(self) -> Derivation | None:
-        """The derivation of which the pair fails the fewest conditions."""
+        """The derivation with the fewest unmet conditions."""
         return self.derivations[0] if self.derivations else None
 
     def serialize(self) -> list[dict[str, object]]:

@@ -1,6 +1,6 @@
 """Evaluations: send the statement that decides a question, and read the decision from its rows.
 
-A `Pending` decision is under way: within a pipeline several are, and each is waited for by `.result()`.
+Each function returns a `Pending`, whose `result` waits for the decision. Inside a pipeline several may be pending.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Execution: sends the statement of a plan to the database and fetches its rows.
 
-A statement is sent at once; its rows are waited for when they are fetched. Within a pipeline
+A statement is sent at once; `fetch` waits for its rows. Within a pipeline
 (`authz.database.pipelined`) several statements are under way together. A fault of the database raises `Unavailable`,
 and its connection is not used again.
 """

@@ -1,10 +1,10 @@
-"""Explanations: from the row of probes to the derivations of a permit, with what a pair meets and fails.
+"""Explanations: from the row of probes to the derivations, with the conditions that are met and unmet.
 
     (true, true, true, false, true)
     →  Derivation(met=("R1: there is a live membership …",), unmet=("R2: there is no live grant …",))
 
-The first probes tell whether the pair is known; then two probes tell of each sentence whether it is met, and whether it
-is met at another time.
+The first probes say whether the subject and the resource exist. Then each condition has two probes: whether the
+condition is met, and whether it was met before or will be met later.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ def explain_row(
 ) -> tuple[Derivation, ...]:
     """Return the derivations of a pair, the nearest first: those with the fewest unmet conditions.
 
-    `sentences` are those of the policy by rule number. With a `tenant`, nothing is explained of a pair of which one
-    does not belong there.
+    `sentences` are the policy's sentences by rule number. `tenant` says that the question names a tenant: there are no
+    derivations then if the subject or the resource does not belong to the tenant.
     """
     known, answers = any(row[: probes.existence]), iter(row[probes.existence :])
     if tenant and not known:
@@ -38,8 +38,8 @@ def explain_row(
 def _derive(
     query: Query, clauses: Sequence[Clause], answers: Iterator[object], sentences: Mapping[str, str]
 ) -> Derivation:
-    """Return one derivation; `answers` gives for each clause whether it is met, and whether it is at another time."""
-    met, unmet, first_unmet_rule, elsewhen = [], [], None, 0
+    """Return one derivation; `answers` has two values for each clause: met now, and met at some time."""
+    met, unmet, first_unmet_rule, met_at_another_time = [], [], None, 0
     for clause in clauses:
         is_met, is_met_anytime = bool(next(answers)), bool(next(answers))
         prefix = f"{clause.rule}: " if clause.rule else ""
@@ -48,8 +48,8 @@ def _derive(
             continue
         first_unmet_rule = first_unmet_rule or clause.rule
         at_another_time = is_met_anytime and clause.anytime is not None
-        elsewhen += at_another_time
+        met_at_another_time += at_another_time
         unmet.append(prefix + clause.unmet + (_ANOTHER_TIME if at_another_time else ""))
     rule = query.rules[0] if query.rules else None
     sentence = sentences.get(rule or "", "")
-    return Derivation(rule, query.rules, tuple(met), tuple(unmet), first_unmet_rule, elsewhen, sentence)
+    return Derivation(rule, query.rules, tuple(met), tuple(unmet), first_unmet_rule, met_at_another_time, sentence)

@@ -1,13 +1,19 @@
-"""The policy decision point: decide, search, explain. Pure reads through compiled plans.
+"""The policy decision point: it decides, searches and explains, and it only reads.
 
-Every answer is one SQL statement over the stored facts at one instant; the PDP holds no copy of a fact. An unknown
-type, action or id is denied. A database that cannot answer raises `Unavailable`: then there is no decision, neither
-permit nor deny. Recording the answers is left to the caller.
+A decision is one SQL statement over the stored facts at one instant; the PDP holds no copy of a fact.
+To decide, the PDP
 
-A question is about an instant. `now` is the present, or an instant of the facts that a caller chooses: this PDP's own
-policy answers. `at` is a past instant: the policy that was in force then answers, or `PolicyUnknown` is raised.
+1. chooses the policy that answers, and the instant (`_resolve`);
+2. takes the plan for this kind of question from `plans`. Without a plan no rule can permit: the decision is a denial;
+3. fills the plan with the ids, the instant and the request, and runs the statement (`evaluation`, `execution`);
+4. reads the rows: the first row names the derivation that permits, and the witness. No row is a denial.
 
-`plans` makes the statements, `execution` runs them, `explanations` reads the rows of an explanation.
+An unknown type, action or id is denied. If the database cannot answer, `Unavailable` is raised, and there is no
+decision. The caller records the answers (`authz.record`).
+
+A question is about an instant, which the caller passes as `now` or as `at`. With `now` this PDP's own policy answers
+about the facts at that instant; without either, `now` is the present. With `at`, an instant of the past, the policy
+that was in force then answers, or `PolicyUnknown` is raised.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,10 +51,10 @@ def open_pdp(
 ) -> "PDP":
     """Return a PDP on a database URL and a policy directory (default: the shipped policies), to be used with ``with``.
 
-    One PDP serves a process; each thread that uses it gets a connection of its own. `limits` are those of PostgreSQL's
-    sessions, by default those of a command. Raises `PolicyRefused` for a policy that cannot be compiled or is of
-    another `version`, `InvalidInput` for a bad URL, and `Unavailable` for a database that is missing, cannot be reached
-    or lacks a migration.
+    One PDP serves a process; each thread that uses the PDP gets its own connection. `version` is the policy version
+    that is required, if any. `limits` are the time limits of PostgreSQL's sessions; the default suits a command. Raises
+    `PolicyRefused` for a policy that cannot be compiled or has another version, `InvalidInput` for a bad URL, and
+    `Unavailable` for a database that is missing, cannot be reached or lacks a migration.
     """
     folder = shipped_folder("policies") if policies is None else policies
     policy = load(folder)
@@ -67,8 +73,8 @@ def open_pdp(
 class PDP:
     """Answers questions about one `database` by one `policy`, whose `version` each decision names.
 
-    A question may name a `tenant`: then nothing of another subscription exists (`authz.policy.compiler.tenancy`).
-    `request` is what came with a question.
+    If a question names a `tenant`, a subscription, nothing of another subscription exists for this question
+    (`authz.policy.compiler.tenancy`). `request` holds the properties and the context that the app sent with a question.
     """
 
     def __init__(self, database: Database, policy: CompiledPolicy, clock: Callable[[], datetime] | None = None) -> None:
@@ -77,7 +83,7 @@ class PDP:
         self.version = policy.version
         self._clock = clock
         self._plans = Plans(policy, database)
-        self._history = PolicyHistory(database, self._by)
+        self._history = PolicyHistory(database, self._with_policy)
 
     def __enter__(self) -> "PDP":
         return self
@@ -94,7 +100,7 @@ class PDP:
     # The policy that answers.
 
     def in_force(self, at: datetime) -> "PDP":
-        """Return the PDP by the policy that was in force here at an instant. Raises `PolicyUnknown`."""
+        """Return a PDP with the policy that was in force in this database at an instant. Raises `PolicyUnknown`."""
         try:
             version = self.version_at(at)
             if version is None:
@@ -104,14 +110,14 @@ class PDP:
             raise PolicyUnknown(f"the policy of {format_instant(at)} is not known: {unknown}") from unknown
 
     def version_at(self, at: datetime) -> str | None:
-        """Return the version in force here at an instant; None if no service had begun. Raises `PolicyUnknown`."""
+        """Return the policy version in force at an instant; None before the first service. Raises `PolicyUnknown`."""
         return self._history.version_at(at)
 
     def of_version(self, version: str) -> "PDP":
-        """Return the PDP by a policy that served here, or by its own. Raises `PolicyUnknown`."""
+        """Return a PDP with the policy of this version: its own, or one that served here. Raises `PolicyUnknown`."""
         return self if version == self.version else self._history.of_version(version)
 
-    def _by(self, policy: CompiledPolicy) -> "PDP":
+    def _with_policy(self, policy: CompiledPolicy) -> "PDP":
         return PDP(self.database, policy, self._clock)
 
     def _resolve(self, at: datetime | None, now: datetime | None) -> tuple["PDP", int]:
@@ -153,7 +159,7 @@ class PDP:
     ) -> list[Decision]:
         """Decide questions, in their order, by one statement for each kind of question among them.
 
-        `requests` are what came with each question.
+        `requests` has the request of each question, in the same order.
         """
         pdp, instant = self._resolve(at, now)
         groups: dict[tuple[str, str, str], list[int]] = {}
@@ -208,7 +214,7 @@ class PDP:
         request: Request | None = None,
         tenant: str | None = None,
     ) -> list[str]:
-        """Return the ids of the subjects that may do something to a resource; pages as of `search_resources`."""
+        """Return the ids of the subjects that may do something to a resource, a page as `search_resources` does."""
         pdp, instant = self._resolve(at, now)
         planned = pdp._plans.plan("subjects", subject_type, action, resource[0], tenant)
         known: Arguments = {"resource": resource[1], "now": instant, "tenant": tenant}
@@ -243,7 +249,7 @@ class PDP:
     ) -> list[tuple[str, str]]:
         """Return a page of the resources that a subject may do something to: ids with their sort keys, ordered.
 
-        The resource type has a search key.
+        Only for a resource type that has a search key, such as a patient.
         """
         return self._list(subject, action, resource_type, position, to_micros(now), tenant)
 
@@ -257,7 +263,7 @@ class PDP:
         now: datetime,
         tenant: str | None = None,
     ) -> list[tuple[str, str]]:
-        """Return a page, as `list_resources`, of the resources on which the policy gives a subject a role."""
+        """Return a page like `list_resources`, of the resources on which the policy gives a subject a role."""
         return self._list(subject, role, resource_type, position, to_micros(now), tenant, of_role=True)
 
     def _list(
@@ -304,7 +310,7 @@ class PDP:
         at: datetime | None = None,
         now: datetime | None = None,
     ) -> Iterator[MatrixEntry]:
-        """Yield every permitted pair with its rule and grant, ordered, each once."""
+        """Yield every permitted pair of subject and resource once, in order, with its rule and grant."""
         pdp, instant = self._resolve(at, now)
         planned = pdp._plans.plan("matrix", subject_type, action, resource_type)
         if planned is None:
@@ -318,7 +324,7 @@ class PDP:
                 yield MatrixEntry(subject, resource, rules[0] if rules else None, grant)
 
     def exists(self, ref: Ref, *, now: datetime | None = None, tenant: str | None = None) -> bool:
-        """Return whether a row exists at an instant; with a tenant, whether it belongs there."""
+        """Return whether a row exists at an instant; with a tenant, whether the row belongs to the tenant, too."""
         plan = self._plans.existence(ref[0], tenant)
         if plan is None or not is_stored_id(ref[1]):
             return False
@@ -338,9 +344,9 @@ class PDP:
         request: Request | None = None,
         tenant: str | None = None,
     ) -> Explanation:
-        """Decide, and for each derivation of a permit return the conditions that this pair meets and fails.
+        """Decide, and return for each derivation the conditions that this subject and this resource meet and fail.
 
-        With a tenant, nothing is explained of a pair of which one does not belong there.
+        There are no derivations in an explanation if the subject or the resource does not belong to the tenant.
         """
         pdp, instant = self._resolve(at, now)
         decision = evaluate(pdp._plans, subject, action, resource, instant, request or {}, tenant).result()
@@ -369,7 +375,7 @@ class PDP:
         return fetch(self.database, send(self.database, plan.sql, plan.bind(arguments, request or {})))
 
     def _rows_of_request(self, plan: Plan, arguments: Arguments, request: Request | None) -> Rows:
-        """Return the rows of a plan; none if a value of the request is of another kind than the policy compares."""
+        """Return the rows of a plan; none if the policy cannot compare a value of the request, for its type."""
         try:
             return self._rows(plan, arguments, request)
         except WrongType:

@@ -1,6 +1,6 @@
 """A plan: a compiled statement, and how its arguments are made from a question and its request.
 
-A value of another kind than the policy compares it with is refused here, before the database sees it.
+A value of the request whose type the policy cannot compare is refused here, before the statement is sent.
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from authz.errors import InvalidInput
 from authz.policy.compiler import Parameter, Statement
 
 Properties = Mapping[str, object]
-"""The properties that came with a request for one of its parts."""
+"""The properties that an app sends with one part of a question, such as the subject."""
 
 Request = Mapping[str, Properties]
-"""What came with a question: ``{"action": …, "context": …, "subject": …, "resource": …}``."""
+"""The properties that an app sends: ``{"action": …, "context": …, "subject": …, "resource": …}``."""
 
 
 class Arguments(TypedDict, total=False):
@@ -37,7 +37,7 @@ class Arguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class PagePosition:
-    """Where a page of a list begins, what is searched in the list, and how many rows are wanted.
+    """A page of a list: where it begins, which rows are searched for, and how many are wanted.
 
     The list is ordered by sort key and id (`by_name`), or by id alone; the page comes after `key` and `after`. `words`
     are folded and all occur in the name or reference of a row, unless `text` is its id.
@@ -62,11 +62,11 @@ class PagePosition:
 
 
 class WrongType(Exception):
-    """A value that came with the request cannot be compared with what the policy compares it with."""
+    """A value of the request has a type that the policy cannot compare."""
 
 
 class Plan:
-    """A statement, with what it takes from a request."""
+    """A statement, and the values that it takes from a request."""
 
     def __init__(self, statement: Statement) -> None:
         self.sql = statement.sql

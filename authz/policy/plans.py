@@ -21,18 +21,18 @@ Question = Literal[
     "evaluation", "evaluations", "resources", "subjects", "list by name", "list by id", "actions", "matrix"
 ]
 PlanKey = tuple[Question, str, str, str, bool, bool]
-"""A kind of question, its subject type, action or role, and resource type; whether in a tenant; whether of a role."""
+"""A kind of question, subject type, action or role, resource type; then whether it has a tenant, and is of a role."""
 
 
 class Planned(NamedTuple):
-    """A plan with the queries that it asks, in the order of the numbers that its rows name them by."""
+    """A plan, and the queries that it asks; a row of the plan names its query by the index in `queries`."""
 
     plan: Plan
     queries: tuple[Query, ...]
 
 
 class Probes(NamedTuple):
-    """The plan of an explanation: first whether the pair is known, then two probes for each sentence."""
+    """The plan of an explanation. Its row begins with `existence` probes, then has two probes for each clause."""
 
     plan: Plan
     existence: int
@@ -60,7 +60,7 @@ class Plans:
         tenant: str | None = None,
         of_role: bool = False,
     ) -> Planned | None:
-        """Return the plan for a kind of question about an action, or about a role; None if no rule can permit it."""
+        """Return the plan for a kind of question about an action, or about a role; None if no rule can permit."""
         key = (question, subject_type, action, resource_type, tenant is not None, of_role)
         try:
             return self.cached[key]
@@ -68,7 +68,7 @@ class Plans:
             return self._make(key, question, tenant)
 
     def queries(self, subject_type: str, action: str, resource_type: str, of_role: bool = False) -> tuple[Query, ...]:
-        """Return the queries by which the policy permits an action (by an empty one: every action) or gives a role."""
+        """Return the queries by which the policy permits an action or gives a role; "" stands for every action."""
         subject, resource = (self.policy.types.named(name) for name in (subject_type, resource_type))
         if subject is None or resource is None:
             return ()
@@ -82,7 +82,7 @@ class Plans:
         return self._probes.get(key) or self._make_probes(key, tenant)
 
     def existence(self, type_name: str, tenant: str | None) -> Plan | None:
-        """Return the plan that asks whether a row of a type exists, with its id as both ends; None without a type."""
+        """Return the plan that asks whether a row exists, its id as subject and resource; None for an unknown type."""
         declared = self.policy.types.named(type_name)
         if declared is None:
             return None
@@ -92,7 +92,7 @@ class Plans:
         return self._existences[key]
 
     def _existence(self, subject: str, resource: str, tenant: str | None) -> list[Query]:
-        """Return the queries that are met if both ends exist; with a tenant, if they belong there."""
+        """Return the queries that are met if subject and resource exist; with a tenant, if both belong to it."""
         both = Query(subject, resource, None, (), (), ())
         return [both] if tenant is None else list(restrict_to_tenant(both, self.policy.types))
 

@@ -1,4 +1,4 @@
-"""Denied or not found: how much a refusal tells."""
+"""The refusal of an action: `Denied`, or `NotFound` if the subject may not know that the resource exists."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ _KNOWN_BY = {"patient": ("view", "list_access"), "subscription": ("receive", "au
 def refusal_of(action: str, resource_type: str, is_permitted: Callable[[str], bool]) -> Denied | NotFound:
     """Return the refusal of an action: `Denied` if the subject may know of the resource, else `NotFound`.
 
-    `is_permitted` says whether the subject may take another action on the same resource. Every action is asked about,
-    whatever the first answer is, so that the time does not tell (T1).
+    `is_permitted` says whether the subject may take another action on the same resource. It is called for every action,
+    also after a permit, so that the time does not tell (T1).
     """
     known = [is_permitted(other) for other in _KNOWN_BY[resource_type]]
     return Denied(action) if any(known) else NotFound()

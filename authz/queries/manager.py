@@ -122,9 +122,9 @@ def managed(pdp: PDP, actor: Actor) -> list[Row]:
 
 
 def members(pdp: PDP, actor: Actor, subscription: str, place: PagePosition) -> tuple[list[Row], tuple[str, str] | None]:
-    """Return a page of those who work under a subscription, by name, and the place after it, None if there are no more.
+    """Return a page of the members of a subscription, by name, and the place where the next page begins, if any.
 
-    Raises `Denied` for a practitioner who only works there, and `NotFound` for anybody else.
+    Raises `Denied` for a practitioner who has a membership there but is no manager, and `NotFound` for everybody else.
     """
     with database_connection(pdp.database):
         require_permission(pdp, actor, "manage", ("subscription", subscription))

@@ -1,4 +1,4 @@
-"""The record: which answers were given and what was changed, append only; ids, never names or clinical text."""
+"""The record of all answers and all changes. Rows are only added; they hold ids, never names or clinical text."""
 
 from authz.record.change_feed import read_events
 from authz.record.decision_log import MODES, DecisionLog, PendingRows, get_decision_log, set_decision_log

@@ -1,9 +1,10 @@
 """The decision log: each answer waits for its commit, and answers given at the same time share a commit.
 
-A thread adds its rows to a queue. While one thread writes, others add theirs; the first of these to get the write lock
-writes all rows of the queue. A thread that has several requests to answer can defer their commits and write them
-together. The log needs no thread of its own and adds no delay: with one request at a time each answer is its own
-transaction. On SQLite, while another process holds the write lock of the database, answers are recorded in the spool.
+A thread adds its rows to a queue. While one thread writes, other threads add rows and wait; the first of these threads
+that gets the write lock writes all rows of the queue. A thread that has several requests to answer can defer their
+commits and commit them together. The log needs no thread of its own and adds no delay: with one request at a time each
+answer is its own transaction. On SQLite, while another process holds the write lock of the database, answers are
+recorded in the spool (`spool`). `decision_rows` makes the rows, and `decision_insert` has the SQL statement.
 """
 
 import threading
@@ -18,22 +19,22 @@ from authz.database import Database, SqliteDatabase, WriteLocked, database_conne
 from authz.database.statements import RECORD_LOCK, take_locks
 from authz.domain import Values
 from authz.errors import CaregrantError, InvalidInput, Unavailable
-from authz.record.question_tenant import ANSWER_COLUMNS, insert_decisions, insert_in_own_transaction
+from authz.record.decision_insert import ANSWER_COLUMNS, insert_decisions, insert_in_own_transaction
 from authz.record.spool import Spool, drain_portion, open_spool
 
 MODES = {
-    "durable": "an answer is committed before it is given: the death of the process loses none",
-    "buffered": "an answer is committed within a second after it was given: the death of the process loses those",
+    "durable": "an answer is committed before it is given: no given answer is lost if the process dies",
+    "buffered": "an answer is committed within a second after it is given, and is lost if the process dies before",
     "off": "no answer is recorded; changes are",
 }
 """The values of `CAREGRANT_DECISION_LOG`."""
 
 BUFFERED_SECONDS = 1.0
 BUFFERED_ROWS = 10_000
-"""The limits of the buffer of `buffered`, in time and rows; beyond them an answer waits for its commit."""
+"""The limits of the buffer in the mode `buffered`. The answer that fills the buffer waits for the commit of all."""
 
 WRITE_SECONDS = 5.0
-"""How long an answer waits for a write of other threads."""
+"""How long an answer waits while other threads write; then it is refused."""
 
 _SQLITE_LOCK_SECONDS = 0.2
 _RETRY_SECONDS = 0.1
@@ -41,7 +42,7 @@ _RETRY_SECONDS = 0.1
 
 @dataclass(eq=False)
 class PendingRows:
-    """Rows that wait for their commit; `done` after the attempt, with an `error` if it failed."""
+    """The rows of one answer, which wait for their commit. `done`: the commit was tried; `error`: why it failed."""
 
     rows: Sequence[Values]
     done: bool = False
@@ -50,7 +51,7 @@ class PendingRows:
 
 @dataclass
 class DecisionLog:
-    """The decision log of one open database. `fsync`: a commit returns after the rows are on the disk."""
+    """The decision log of one open database. With `fsync` a commit returns only after the rows are on the disk."""
 
     database: Database
     mode: str = "durable"
@@ -62,7 +63,7 @@ class DecisionLog:
     _spool: Spool | None = None
     _thread: threading.local = field(default_factory=threading.local)
     _retry_at: float = 0
-    """When SQLite's write lock is tried again after another process held it; 0: it was free."""
+    """When to try SQLite's write lock again; 0 if no other process held the lock at the last try."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -71,7 +72,10 @@ class DecisionLog:
             self._buffer = _Buffer(self._commit)
 
     def record(self, rows: Sequence[Values], *, record_locked: bool = False) -> None:
-        """Record answers; `record_locked`: the transaction holds `RECORD_LOCK`. Raises `Unavailable`."""
+        """Record answers: in the transaction that is open, or else in one of their own. Raises `Unavailable`.
+
+        `record_locked` says that the open transaction holds `RECORD_LOCK` already.
+        """
         if not rows or self.mode == "off":
             return
         if self.database.in_transaction():
@@ -93,7 +97,10 @@ class DecisionLog:
 
     @contextmanager
     def deferring_commits(self) -> Iterator[list[PendingRows]]:
-        """Defer the commits of this thread's answers in a block: `commit` them before any answer is sent."""
+        """Defer the commits of the answers that this thread records in the block.
+
+        The block gets their list. The caller passes the list to `commit` before it sends any of the answers.
+        """
         deferred: list[PendingRows] = []
         self._thread.deferred = deferred
         try:
@@ -113,7 +120,7 @@ class DecisionLog:
         if not self._write_lock.acquire(timeout=WRITE_SECONDS):
             with self._queue_lock:
                 for answer in pending:
-                    with suppress(ValueError):  # not in the queue: it is being written, will be recorded but not sent
+                    with suppress(ValueError):  # not in the queue: another thread writes this answer, which is not sent
                         self._queue.remove(answer)
                     answer.error = Unavailable("the record is busy")
             return
@@ -124,7 +131,7 @@ class DecisionLog:
             self._write_lock.release()
 
     def _write_queue(self) -> None:
-        """Write the rows of all threads; if the database refuses one row, write each answer separately."""
+        """Commit all answers of the queue; if the database refuses a row, commit each answer separately."""
         with self._queue_lock:
             queue, self._queue = self._queue, []
         try:
@@ -149,6 +156,7 @@ class DecisionLog:
         return None
 
     def _commit(self, rows: Sequence[Values]) -> None:
+        """Commit rows to the database or, while another process holds SQLite's write lock, to the spool."""
         if not isinstance(self.database, SqliteDatabase):
             self._insert(rows)
             return
@@ -171,7 +179,7 @@ class DecisionLog:
         return self._spool
 
     def _insert(self, rows: Sequence[Values]) -> None:
-        """Commit answers, on SQLite after some of the spooled ones."""
+        """Commit rows to the database; on SQLite, together with the oldest answers of the spool."""
         with database_connection(self.database):
             if not isinstance(self.database, SqliteDatabase):
                 insert_in_own_transaction(self.database, ANSWER_COLUMNS, rows, durable=self.fsync)
@@ -204,7 +212,10 @@ def _is_row_error(error: Unavailable) -> bool:
 
 
 class _Buffer:
-    """Rows that wait up to the limits of the buffer; while they cannot be written, no more rows are accepted."""
+    """Rows of answers that are given before they are committed (the mode `buffered`).
+
+    After a commit has failed, each new answer waits for the next commit, and is refused if that fails, too.
+    """
 
     def __init__(self, commit: Callable[[Sequence[Values]], None]) -> None:
         self._commit = commit
@@ -220,7 +231,7 @@ class _Buffer:
                 try:
                     self._write()
                 except Unavailable:
-                    del self._rows[-len(rows) :]  # these answers are not sent
+                    del self._rows[-len(rows) :]  # the caller does not send these answers
                     raise
             elif self._timer is None:
                 self._timer = threading.Timer(BUFFERED_SECONDS, self._write_on_timer)

@@ -38,16 +38,16 @@ def record_decisions(
 ) -> None:
     """Record the decisions that `actor` asked for; a search is recorded as a `search_decision`.
 
-    Inside a transaction the rows are part of it (`record_locked`: it holds `RECORD_LOCK`); else they are committed when
-    this returns, together with those of other threads (`decision_log`). Raises `Unavailable` if that fails: then the
-    answers must not be sent.
+    If a transaction is open, the rows are written in this transaction, which holds `RECORD_LOCK` if `record_locked`.
+    Otherwise `decision_log` commits them, together with rows of other threads. Raises `Unavailable` if the rows cannot
+    be recorded: then the answers must not be sent.
     """
     rows = [_row(actor, question, decision) for question, decision in decisions]
     get_decision_log(database).record(rows, record_locked=record_locked)
 
 
 def _row(actor: Actor, question: RecordedQuestion, decision: Decision) -> Values:
-    """Return the columns of an answer, without its tenant (`question_tenant`)."""
+    """Return the columns of an answer, without its tenant (`decision_insert`)."""
     return (
         decision.evaluated_micros,
         to_micros(actor.now),
@@ -68,7 +68,7 @@ def _row(actor: Actor, question: RecordedQuestion, decision: Decision) -> Values
 
 
 def search_decision(actor: Actor, policy_version: str, at: datetime | None = None) -> Decision:
-    """Return the decision with which a search is recorded that was answered about `at` (default: now)."""
+    """Return the decision that stands in the record for a search about the instant `at` (default: now)."""
     return Decision(True, "searched", policy_version, to_micros(at or actor.now))
 
 

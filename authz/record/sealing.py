@@ -2,8 +2,9 @@
 
 The batch of a subscription and a month becomes one leaf. The leaf contains the first and last id, the number of
 decisions, and the root of a separate tree over them, so that one decision can be proven without disclosing the others.
-An answer waits for its row but not for its seal: an attacker with write access to the database can rewrite every tree
-since the last checkpoint that somebody keeps, and a checkpoint seals first (docs/decisions/0030).
+An answer waits until its row is committed, but not until the row is sealed. A faster seal would prove nothing more: an
+attacker with write access to the database can rewrite everything after the last checkpoint that somebody keeps. Before
+a checkpoint is signed, all decisions are sealed (docs/decisions/0030).
 """
 
 import time
@@ -26,14 +27,17 @@ from authz.record.spool import drain_spool
 from authz.record.trees import append_leaves
 
 _PAUSE_SECONDS = 0.1
-BATCH = 1000
-"""The most decisions of one seal."""
+BATCH_SIZE = 1000
+"""How many decisions a seal may hold."""
 
-SEALED = ("id", "at", "subscription", "month", "first", "last", "upto", "count", "root", "marks")
+SEAL_COLUMNS = ("id", "at", "subscription", "month", "first", "last", "upto", "count", "root", "marks")
 """The columns of a seal."""
 
-MARK = 8
-"""How many bytes of the hash of each decision a seal keeps, to identify a changed decision; its leaf has the root."""
+MARK_BYTES = 8
+"""How many bytes of each decision's hash a seal keeps: its marks.
+
+Marks are no proof, which is the root in the leaf. They help to find which decision was changed.
+"""
 
 _COLUMNS = [getattr(RecordedDecision, name) for name in DECISION_FIELDS]
 
@@ -41,20 +45,23 @@ _COLUMNS = [getattr(RecordedDecision, name) for name in DECISION_FIELDS]
 def seal(database: Database, now: datetime, *, lock_timeout: str = "200ms", tries: int = 10) -> int:
     """Seal every decision that is recorded and not sealed; return how many.
 
-    On PostgreSQL each try waits up to `lock_timeout` for the transactions that are recording; transactions that begin
-    to record in that time wait behind it. Raises `Unavailable`; the batches sealed before that stay sealed.
+    On PostgreSQL each try waits up to `lock_timeout` for the transactions that are recording. A transaction that begins
+    to record in that time waits, too. Raises `Unavailable`; batches that were sealed before the error stay sealed.
     """
     sealed = 0
     drain_spool(database)
-    upto = _last_settled(database, lock_timeout, tries)
+    upto = _read_last_settled(database, lock_timeout, tries)
     with database_connection(database):
         while count := _seal_batch(database, now, upto):
             sealed += count
     return sealed
 
 
-def _last_settled(database: Database, lock_timeout: str, tries: int) -> int:
-    """Return the last decision before which no other can still appear; hold no lock afterwards."""
+def _read_last_settled(database: Database, lock_timeout: str, tries: int) -> int:
+    """Return the id up to which no decision can be added any more: every transaction that took a lower id has ended.
+
+    No lock is held afterwards.
+    """
     if database.dialect == "sqlite":
         sql, values = "SELECT id FROM decision ORDER BY id DESC LIMIT 1", []
     else:
@@ -72,19 +79,19 @@ def _last_settled(database: Database, lock_timeout: str, tries: int) -> int:
 
 
 def last_sealed(database: Database, most: int = 2**63 - 1) -> int:
-    """Return the id of the last sealed decision, or of the last one that is not above `most`; 0 if there is none."""
+    """Return the id of the last sealed decision, or of the last seal up to the id `most`; 0 if there is none."""
     ((last,),) = Seal.select(peewee.fn.MAX(Seal.upto)).where(Seal.upto <= most).tuples().execute(database)
     return last or 0
 
 
 def _seal_batch(database: Database, now: datetime, upto: int) -> int:
-    """Seal up to `BATCH` decisions after the last sealed one; return how many.
+    """Seal up to `BATCH_SIZE` decisions after the last sealed one; return how many.
 
-    They are hashed before the transaction, so that no recording or change waits for it. If an address is erased in the
-    meantime, its commitment stays the same.
+    The decisions are hashed before the transaction begins, so that neither answers nor changes wait for the hashing. If
+    an address is erased in the meantime, its commitment stays the same.
     """
     after = last_sealed(database)
-    rows = decisions(database, after, upto, BATCH)
+    rows = read_decisions(database, after, upto, BATCH_SIZE)
     if not rows:
         return 0
     groups: dict[tuple[str, str], list[bytes]] = {}
@@ -95,27 +102,27 @@ def _seal_batch(database: Database, now: datetime, upto: int) -> int:
         ends[key] = ends.get(key, (content["id"],))[0], content["id"]
     seals = []
     for key, leaves in groups.items():
-        root, marks = Frontier().append(leaves)[0].root, b"".join(leaf[:MARK] for leaf in leaves)
+        root, marks = Frontier().append(leaves)[0].root, b"".join(leaf[:MARK_BYTES] for leaf in leaves)
         values = (to_micros(now), *key, *ends[key], rows[-1]["id"], len(leaves), root, marks)
-        seals.append(dict(zip(SEALED[1:], values, strict=True)))
+        seals.append(dict(zip(SEAL_COLUMNS[1:], values, strict=True)))
     with database.atomic():
         (queue_seals if database.dialect == "postgresql" else _append_seals)(database, after, seals)
     return len(rows)
 
 
 def _append_seals(database: Database, after: int, seals: Sequence[Row]) -> None:
-    """Append seals of the decisions after the id `after`, unless another process sealed these first."""
+    """Append the seals of the decisions after the id `after`, unless another process has sealed these decisions."""
     if last_sealed(database) != after:
         return
     ((last,),) = Seal.select(peewee.fn.MAX(Seal.id)).tuples().execute(database)
     numbered = [{"id": number, **seal} for number, seal in enumerate(seals, (last or 0) + 1)]
-    insert_rows(database, Seal, SEALED, [tuple(seal.values()) for seal in numbered])
+    insert_rows(database, Seal, SEAL_COLUMNS, [tuple(seal.values()) for seal in numbered])
     leaves = ((seal["subscription"], seal["id"], leaf_hash(canonical(seal_leaf(seal)))) for seal in numbered)
     append_leaves(database, "seal", leaves)
 
 
-def decisions(database: Database, after: int, upto: int, limit: int) -> list[Row]:
-    """Return up to `limit` decisions with ids above `after` up to `upto`, as they are stored, in the order of ids."""
+def read_decisions(database: Database, after: int, upto: int, limit: int) -> list[Row]:
+    """Return up to `limit` decisions with ids above `after` up to `upto`, as they are stored, ordered by id."""
     query = RecordedDecision.select(*_COLUMNS).order_by(RecordedDecision.id).limit(limit)
     query = query.where(RecordedDecision.id > after, RecordedDecision.id <= upto)
     sql, values = database.get_sql_context().sql(query).query()
@@ -123,13 +130,15 @@ def decisions(database: Database, after: int, upto: int, limit: int) -> list[Row
 
 
 def decision_leaf_contents(database: Database, rows: Sequence[Row], *, create: bool = False) -> Iterator[Row]:
-    """Yield the contents of the leaves of decisions. `create`: create the missing secrets of persons."""
+    """Yield the leaf content of each decision. With `create`, which sealing sets, create missing secrets of persons."""
     persons = [address_owner(row["actor"], row["client"]) if row["address"] else "" for row in rows]
     secrets = read_secrets(database, set(persons) - {""}, create=create)
     erased = erased_commitments(database, "decision", rows[0]["id"], rows[-1]["id"]) if rows else {}
     for row, person in zip(rows, persons, strict=True):
         address = erased.get((row["id"], "address"), "") if erased else ""
-        if person and not (create and address):  # erased after it was read: then its text is not forged
+        # An address that is still in the row is hashed again, so that a forged one is found. Only when a seal is made
+        # may the row be older than the erasure of its address: then the commitment that the erasure kept counts.
+        if person and not (create and address):
             address = commitment(secrets.get(person), "decision", row["id"], "address", row["address"])
         yield decision_leaf(row, address)
 

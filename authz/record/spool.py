@@ -25,7 +25,7 @@ import orjson
 from authz.database import Database, SqliteDatabase, WriteLocked, database_connection
 from authz.domain import Values
 from authz.errors import Unavailable
-from authz.record.question_tenant import ANSWER_COLUMNS, insert_decisions
+from authz.record.decision_insert import ANSWER_COLUMNS, insert_decisions
 
 MOST_BYTES = 256 << 20
 """The size limit of the spool; a question whose answer does not fit is not answered."""

@@ -1,8 +1,9 @@
 """The stored Merkle trees: one for each subscription, and one with an empty name for leaves of no subscription.
 
-A leaf covers an event or a sealed batch of decisions. Every fourth level of nodes is stored, the others are computed: a
-proof reads a few times sixteen rows. Leaves are appended in one order: the writer holds the write lock (SQLite), or the
-database appends inside COMMIT, under an advisory lock (PostgreSQL).
+A leaf covers an event or a sealed batch of decisions. Every fourth level of nodes is stored. The nodes of the other
+levels are computed from at most eight stored nodes each, so that a proof reads few rows. Leaves are appended in one
+order: the writer holds the write lock (SQLite), or the database appends inside COMMIT, under an advisory lock
+(PostgreSQL).
 """
 
 from collections import defaultdict
@@ -26,8 +27,8 @@ _STORE_TREE = """INSERT INTO tree (edge, size, name) VALUES ({}, {}, {})
 def append_leaves(database: Database, noun: str, leaves: Iterable[tuple[str, int, bytes]]) -> None:
     """Append leaves in their order; each is a tree, the id of its row (`noun`: ``event`` or ``seal``), and a hash.
 
-    It serves SQLite, which has one writer at a time, and migrations; PostgreSQL does the same inside COMMIT
-    (`caregrant_grow`).
+    For SQLite, which has one writer at a time, and for migrations. On PostgreSQL the function `caregrant_grow` of the
+    database does the same inside COMMIT.
     """
     by_tree: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
     for tree, row, leaf in leaves:

@@ -45,7 +45,7 @@ def test_every_route_has_its_kind(flask: Flask) -> None:
 def test_the_kinds_are_documented() -> None:
     """docs/reference/serving.md has each kind with its threads and its queue."""
     rows = re.findall(r"^\| `([a-z-]+)` \| .+ \| (\d+) \| (\d+) \|$", page("docs/reference/serving.md"), re.MULTILINE)
-    assert [(name, int(threads), int(room)) for name, threads, room in rows] == [
+    assert [(name, int(threads), int(queue_size)) for name, threads, queue_size in rows] == [
         (kind.name, kind.threads, kind.queue_size) for kind in KINDS
     ]
 

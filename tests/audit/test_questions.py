@@ -303,7 +303,7 @@ def test_q28_between_two_reviews(known: Known) -> None:
     at = max(
         review.at for review in Review.select().where(Review.campaign == "north-2026").execute(known.history.database)
     )
-    assert answer.parameters["since"] == known.audit.local(at)
+    assert answer.parameters["since"] == known.audit.format_local(at)
     assert answer.frame["at"].min() >= at
     with pytest.raises(InvalidInput, match="the review north-2026 decided on nothing of city"):
         ask.what_changed(known.audit, subscription="city", since_review="north-2026")

@@ -249,7 +249,7 @@ def test_every_page_says_what_it_belongs_to(audit: Audit, tmp_path: Path) -> Non
             "parameters: open_days = 365; unused_days = 180",
             "instant: 2026-06-01 15:00:00+03:00 (Europe/Helsinki)",
             f"policy: {audit.pdp.version[:12]}",
-            f"made by: compliance, {audit.local(audit.opened)}",
+            f"made by: compliance, {audit.format_local(audit.opened)}",
             f"Page {number} of {len(pages)}",
         ):
             assert expected in joined, (number, expected, joined)

@@ -29,8 +29,8 @@ from authz.record import Actor, replay_facts
 from tests.support.acting import login, pdp_of
 from tests.support.people import NOW
 
-ROOMS = {"alice": "north", "bob": "north", "dan": "north", "frank": "city", "mia": "city"}
-PEOPLE = st.sampled_from([*ROOMS, "gus"])
+CLINICS = {"alice": "north", "bob": "north", "dan": "north", "frank": "city", "mia": "city"}
+PEOPLE = st.sampled_from([*CLINICS, "gus"])
 PATIENTS = st.sampled_from([f"p-{number}" for number in range(4)])
 
 RECORD = ("policy_text", "event", "decision", "leaf", "seal", "checkpoint", "erased", "review")
@@ -51,9 +51,9 @@ class Machine(RuleBasedStateMachine):
         self.pdp = pdp_of(self.database)
         for clinic in ("north", "city"):
             put_subscription(self.pdp, actor=self.by(""), subscription=clinic, name=clinic)
-        for who in (*ROOMS, "gus"):
+        for who in (*CLINICS, "gus"):
             put_practitioner(self.pdp, actor=self.by(""), practitioner=who, login=login(who), name=who)
-        for who, clinic in ROOMS.items():
+        for who, clinic in CLINICS.items():
             role = "manager" if who == "dan" else "member"
             put_membership(self.pdp, actor=self.by(""), subscription=clinic, practitioner=who, role=role)
         for number, owner in enumerate(("alice", "alice", "bob")):
@@ -129,12 +129,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(by=st.sampled_from(["", "dan", "alice"]), who=PEOPLE, role=st.sampled_from(["member", "manager", "auditor"]))
     def join(self, by: str, who: str, role: str) -> None:
-        clinic = ROOMS.get(who, "north")
+        clinic = CLINICS.get(who, "north")
         self._try(put_membership, by, subscription=clinic, practitioner=who, role=role)
 
     @rule(by=st.sampled_from(["", "dan", "alice"]), who=PEOPLE)
     def leave(self, by: str, who: str) -> None:
-        clinic = ROOMS.get(who, "north")
+        clinic = CLINICS.get(who, "north")
         self._try(end_membership, by, ends="membership", subscription=clinic, practitioner=who)
 
     @rule(live=st.booleans())
@@ -173,7 +173,7 @@ class Machine(RuleBasedStateMachine):
         for patient in patients:
             listed = self.pdp.search_subjects("practitioner", "view", ("patient", patient), now=at)
             assert listed == sorted(who for who, seen_patient in seen if seen_patient == patient)
-        pairs = [(who, patient) for patient in patients for who in (*ROOMS, "gus")]
+        pairs = [(who, patient) for patient in patients for who in (*CLINICS, "gus")]
         questions = [(("practitioner", who), "view", ("patient", patient)) for who, patient in pairs]
         allowed = [decision.allowed for decision in self.pdp.evaluate_many(questions, now=at)]
         assert allowed == [pair in seen for pair in pairs]

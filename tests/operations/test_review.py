@@ -19,7 +19,7 @@ from authz.database.statements import insert_rows
 from authz.domain import FOREVER_MICROS, to_micros
 from authz.errors import ImportRefused, InvalidInput
 from authz.models import Event, Grant, Patient, Practitioner, Review, StandingShare
-from authz.operations import Reviewed, ReviewVerdict, review, share
+from authz.operations import ReviewResult, ReviewVerdict, review, share
 from authz.record import RecordedQuestion, record_decisions
 from tests.support.acting import Clinic, by, login
 from tests.support.cli import refused, run
@@ -47,7 +47,7 @@ def standing(clinic: Clinic, who: str, verdict: str, number: int = 2) -> ReviewV
     return ReviewVerdict(number, "standing_share", next(iter(shares.execute(clinic.database)))[0], "", who, verdict)
 
 
-def carry_out(clinic: Clinic, *verdicts: ReviewVerdict, by_whom: str = "dan", campaign: str = "spring") -> Reviewed:
+def carry_out(clinic: Clinic, *verdicts: ReviewVerdict, by_whom: str = "dan", campaign: str = "spring") -> ReviewResult:
     actor = by(by_whom, later=60)
     return review(clinic.pdp, actor=actor, campaign=campaign, due=DUE, verdicts=verdicts)
 
@@ -55,7 +55,7 @@ def carry_out(clinic: Clinic, *verdicts: ReviewVerdict, by_whom: str = "dan", ca
 def test_keep_and_revoke(clinic: Clinic) -> None:
     """A kept share stays, a revoked share ends, and each line is recorded with reviewer and verdict."""
     done = carry_out(clinic, line(clinic, "bob", "keep"), line(clinic, "oscar", "revoke", 3))
-    assert done == Reviewed(kept=1, revoked=1)
+    assert done == ReviewResult(kept=1, revoked=1)
     later = clinic.viewers(later=61)
     assert "bob" in later
     assert "oscar" not in later
@@ -74,7 +74,7 @@ def test_standing_shares_are_reviewed_with_the_others(clinic: Clinic) -> None:
     assert "carl" in clinic.viewers(later=61)
     keep, revoke = standing(clinic, "carol", "keep"), standing(clinic, "carl", "revoke", 3)
     done = carry_out(clinic, keep, revoke, line(clinic, "bob", "keep", 4))
-    assert done == Reviewed(kept=2, revoked=1)
+    assert done == ReviewResult(kept=2, revoked=1)
     later = clinic.viewers(later=61)
     assert "carol" in later
     assert "carl" not in later
@@ -179,7 +179,7 @@ def test_a_line_at_fault_undoes_the_sheet(clinic: Clinic, who: str, verdict: str
 
 def test_an_auditor_may_keep(clinic: Clinic) -> None:
     """An auditor may keep a share."""
-    assert carry_out(clinic, line(clinic, "bob", "keep"), by_whom="heidi") == Reviewed(1, 0)
+    assert carry_out(clinic, line(clinic, "bob", "keep"), by_whom="heidi") == ReviewResult(1, 0)
 
 
 def test_nobody_reviews_their_own(clinic: Clinic) -> None:

@@ -106,7 +106,7 @@ def test_a_role_that_no_block_declares_lists_nothing(clinic: Database) -> None:
 
 def test_no_rule_number_stands_in_the_code() -> None:
     """No code names a rule number: numbers are in the policies alone."""
-    code = [path for room in ("authz", "api") for path in (POLICIES.parent / room).rglob("*.py")]
+    code = [path for folder in ("authz", "api") for path in (POLICIES.parent / folder).rglob("*.py")]
     assert code
     assert [path for path in code if re.search(r"""(["'])R\d+\1(?! in actor)""", _without_docstrings(path))] == []
 

@@ -50,15 +50,15 @@ def test_another_process_that_sealed_first_wins(
     """If another process seals decisions that this one has read, its seal is the only one."""
     answer(database, MIDNIGHT, MIDNIGHT)
     answer(database, MIDNIGHT, MIDNIGHT)
-    read = sealing_module.decisions
+    read = sealing_module.read_decisions
 
     def read_slowly(*arguments: Any) -> list[dict[str, Any]]:
         rows = read(*arguments)
-        monkeypatch.setattr(sealing_module, "decisions", read)
+        monkeypatch.setattr(sealing_module, "read_decisions", read)
         assert seal(other, MIDNIGHT) == 2
         return rows
 
-    monkeypatch.setattr(sealing_module, "decisions", read_slowly)
+    monkeypatch.setattr(sealing_module, "read_decisions", read_slowly)
     seal(database, MIDNIGHT)
     assert list(Seal.select(Seal.first, Seal.last).tuples().execute(database)) == [(1, 2)]
     assert verification(database).report.leaves == 1

@@ -215,4 +215,4 @@ def _serialize(value: object) -> str | int | float | bool:
 
 def _shown(value: object, audit: Audit) -> str | int | float | bool:
     """Return a parameter as a report shows it."""
-    return audit.local(value) if isinstance(value, datetime) else _serialize(value)
+    return audit.format_local(value) if isinstance(value, datetime) else _serialize(value)

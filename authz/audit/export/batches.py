@@ -25,7 +25,7 @@ from authz.errors import Unavailable
 from authz.record.leaves import canonical, stored_bytes
 from authz.record.merkle import leaf_hash
 from authz.record.partitions import month_of_instant
-from authz.record.sealing import SEALED, decision_leaf_contents, decisions, last_sealed
+from authz.record.sealing import SEAL_COLUMNS, decision_leaf_contents, last_sealed, read_decisions
 
 LEAST_DECISIONS = 50_000
 """The least decisions of a span: a process takes as long to start as these take to read."""
@@ -107,7 +107,7 @@ def read_span(database: Database, after: int, upto: int) -> Span:
 def _hashed(database: Database, span: Span, after: int, upto: int) -> Iterator[tuple[int, Group, bytes]]:
     """Yield the id of each decision, its group, and the hash of its leaf."""
     clock = Clock(span.latest)
-    while page := decisions(database, after, upto, _PAGE):
+    while page := read_decisions(database, after, upto, _PAGE):
         for stored, row in zip(page, decision_leaf_contents(database, page), strict=True):
             number, tree, at = row["id"], row["subscription"], row["asked_at"]
             if row["address"] and not stored["address"]:
@@ -135,9 +135,9 @@ def _month(at: object) -> str:
 def _seals(database: Database, after: int, upto: int) -> Iterator[dict[str, Any]]:
     """Yield the seals of a span, in order."""
     sql = "SELECT {} FROM seal WHERE (upto, id) > ({}, {}) AND upto <= {} ORDER BY upto, id LIMIT {}"
-    text, last = sql.format(", ".join(SEALED), *[database.param] * 4), (after, _AFTER_ALL)
+    text, last = sql.format(", ".join(SEAL_COLUMNS), *[database.param] * 4), (after, _AFTER_ALL)
     while page := database.execute_sql(text, (*last, upto, _PAGE)).fetchall():
-        seals = [dict(zip(SEALED, row, strict=True)) for row in page]
+        seals = [dict(zip(SEAL_COLUMNS, row, strict=True)) for row in page]
         yield from seals
         last = seals[-1]["upto"], seals[-1]["id"]
 

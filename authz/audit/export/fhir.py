@@ -36,7 +36,7 @@ from authz.audit.export.log import LogLine
 from authz.database import Database, database_connection
 from authz.domain import format_instant, format_micros
 from authz.models import Event, Grant, Patient, StandingShare
-from authz.record.sealing import decisions
+from authz.record.sealing import read_decisions
 
 _ROWS_AT_ONCE = 1000
 
@@ -91,7 +91,7 @@ def _pages(database: Database, query: "ModelSelect[Any]", key: Field) -> Iterato
 
 def _decisions(database: Database) -> Iterator[LogLine]:
     after = 0
-    while rows := decisions(database, after, 2**62, _ROWS_AT_ONCE):
+    while rows := read_decisions(database, after, 2**62, _ROWS_AT_ONCE):
         yield from rows
         after = rows[-1]["id"]
 

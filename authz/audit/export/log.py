@@ -20,7 +20,7 @@ from authz.record.facts import stored_facts, unreadable_nouns
 from authz.record.leaves import DECISION_FIELDS, EVENT_FIELDS, parse_document, seal_leaf, stored_bytes
 from authz.record.merkle import Frontier
 from authz.record.partitions import month_bounds
-from authz.record.sealing import SEALED, count_unsealed, decision_leaf_contents, last_sealed
+from authz.record.sealing import SEAL_COLUMNS, count_unsealed, decision_leaf_contents, last_sealed
 from authz.record.trees import STRIDE, kept_hashes, trees
 
 LogLine = dict[str, Any]
@@ -191,8 +191,8 @@ def _events(database: Database, ids: list[int]) -> tuple[dict[int, LogLine], dic
 
 
 def _seals(database: Database, ids: list[int]) -> dict[int, LogLine]:
-    rows = select_in(database, f"SELECT {', '.join(SEALED)} FROM seal WHERE id", ids) if ids else []
-    return {row[0]: dict(zip(SEALED, row, strict=True)) for row in rows}
+    rows = select_in(database, f"SELECT {', '.join(SEAL_COLUMNS)} FROM seal WHERE id", ids) if ids else []
+    return {row[0]: dict(zip(SEAL_COLUMNS, row, strict=True)) for row in rows}
 
 
 def _decisions(database: Database, seal: LogLine, dropped: frozenset[str]) -> LogLine:

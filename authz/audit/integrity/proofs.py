@@ -14,7 +14,7 @@ from authz.models import Event, MerkleLeaf, RecordedDecision, Seal
 from authz.record.events import event_leaf_contents
 from authz.record.leaves import EVENT_FIELDS, canonical, seal_leaf
 from authz.record.merkle import inclusion, leaf_hash, node_hash
-from authz.record.sealing import SEALED, decision_leaf_contents
+from authz.record.sealing import SEAL_COLUMNS, decision_leaf_contents
 from authz.record.trees import consistency_proof, inclusion_proof
 
 Proof = dict[str, Any]
@@ -46,7 +46,7 @@ def prove_decision(database: Database, number: int) -> Proof:
         if decision is None:
             raise NotFound
         covers = (Seal.subscription == decision["subscription"], Seal.first <= number, Seal.last >= number)
-        seals = Seal.select(*(getattr(Seal, name) for name in SEALED)).where(*covers)
+        seals = Seal.select(*(getattr(Seal, name) for name in SEAL_COLUMNS)).where(*covers)
         for row in seals.dicts().execute(database):
             seal = {**row, "at": to_micros(row["at"]), "root": bytes(row["root"])}
             decisions = list(decision_leaf_contents(database, sealed_rows(database, seal)))

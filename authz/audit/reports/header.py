@@ -61,9 +61,9 @@ def header_of(audit: Audit, about: Mapping[str, str] | None = None) -> Header:
         {
             "record": f"The record is {verdict}.",
             **(about or {}),
-            "instant": f"{audit.local(audit.now)} ({audit.tz})",
+            "instant": f"{audit.format_local(audit.now)} ({audit.tz})",
             "policy": audit.policy_described,
-            "made by": f"{audit.reader}, {audit.local(audit.opened)}",
+            "made by": f"{audit.reader}, {audit.format_local(audit.opened)}",
             "database": audit.shown_url,
             "rows checked": f"{verified.report.rows:,}, in {verified.seconds:.1f} s",
             "checkpoint": checkpoint,

@@ -59,15 +59,15 @@ class SqlWriter:
         met = "\nUNION ALL\n".join(selects) + "\nLIMIT 1"
         pairs, packed = placeholders(PAIRS), "json_array(way, held, share, until)"
         columns = "".join([", value ->> 0 AS subject, value ->> 1 AS resource", *placeholders.columns()])
-        pairs_sql = f"SELECT key AS pair{columns} FROM json_each({pairs})"
+        questions = f"SELECT key AS pair{columns} FROM json_each({pairs})"
         if self.dialect == "postgresql":
             packed = "json_build_array(way, held, share, until)::text"
-            pairs_sql = (
+            questions = (
                 f"SELECT n - 1 AS pair{columns} "
                 f"FROM jsonb_array_elements({pairs}::jsonb) WITH ORDINALITY AS listed (value, n)"
             )
         # One pair at a time, so that each is looked up by its keys whatever the planner thinks of the list.
-        return placeholders.statement(f"SELECT pair, (SELECT {packed} FROM ({met}) AS met) FROM ({pairs_sql}) AS asked")
+        return placeholders.statement(f"SELECT pair, (SELECT {packed} FROM ({met}) AS met) FROM ({questions}) AS asked")
 
     def search(self, queries: Sequence[Query], end: Literal["subject", "resource"]) -> Statement:
         """Write the statement for one known end: the ids at the other `end`, ordered, each once, from a place on."""

@@ -1,7 +1,7 @@
-"""The tenant of a question: the subscription of its resource, and the membership of its subject there.
+"""The INSERT statement of the decision log. It looks up the tenant of each question.
 
-The statement that records the answer looks them up, so that a reader of the record need not rebuild the facts of that
-instant.
+The tenant is the subscription of the resource, with the role of the subject in this subscription at the instant of the
+question. Both are stored with the answer, so that a reader of the record need not rebuild the facts of that instant.
 """
 
 from collections.abc import Sequence
