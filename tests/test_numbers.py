@@ -24,7 +24,7 @@ from tests.support import people
 from tests.support.http import App, Person, service
 from tests.support.jwks_server import KeyServer, serving
 from tests.support.people import NOW
-from tests.support.signed import GOOD, ISSUER
+from tests.support.signed_tokens import GOOD, ISSUER
 from tests.support.visitor import Visitor
 
 LONG, WIDE, OTHER = "9" * 5000, "9" * 20, "²"

@@ -24,8 +24,8 @@ from authz.models import Event, RecordedDecision
 from authz.policy.compiler import load
 from authz.policy.history import kept_texts
 from authz.settings import shipped_folder
+from tests.support.demo_service import ask
 from tests.support.http import question
-from tests.support.served import ask
 from tests.support.server import COMMAND, free_port, get, serving
 
 

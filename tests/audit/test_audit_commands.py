@@ -15,7 +15,7 @@ from authz.audit import verify
 from authz.cli import caregrant
 from authz.database import close_all, connect
 from authz.errors import CaregrantError
-from tests.support.recorded import ANSWERS, ASKED, answer, record
+from tests.support.sample_record import ANSWERS, VIEWS, answer, record
 
 
 def run(*arguments: str, url: str = "", exit_code: int = 0, env: dict[str, str] | None = None) -> str:
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_called_damaged(recorded: str, tmp_path: Path, data: b
 def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
     """Parquet by months, FHIR by lines; a month is dropped only in its time, a person erased at once."""
     output = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
-    assert f": {ASKED // 2} decisions of 3 subscriptions" in output
+    assert f": {VIEWS // 2} decisions of 3 subscriptions" in output
     assert output.endswith(f" in {tmp_path / 'months'}/month={output[:7]}\n")
     month = output[:7]
     again = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)

@@ -18,7 +18,7 @@ from authz.models import Event, RecordedDecision
 from authz.record import Actor, seal
 from authz.record.retention import drop_month
 from tests.support.people import NOW
-from tests.support.recorded import ASKED, answer, record
+from tests.support.sample_record import VIEWS, answer, record
 
 MONTH = "2026-04"
 """The month of the older half of the recorded answers."""
@@ -33,7 +33,7 @@ def recorded(database: Database) -> Database:
 def test_months_past_become_parquet(recorded: Database, tmp_path: Path) -> None:
     """Each subscription's answers of a month are one typed file; the present month is not past; again is nothing."""
     (exported,) = export_parquet(recorded, tmp_path, NOW)
-    assert (exported.month, exported.decisions, exported.subscriptions) == (MONTH, ASKED // 2, 3)
+    assert (exported.month, exported.decisions, exported.subscriptions) == (MONTH, VIEWS // 2, 3)
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.parquet"))
     assert files == [f"month={MONTH}/subscription={tree}/decisions.parquet" for tree in ("-", "city", "north")]
     assert pq.read_schema(tmp_path / files[2]).equals(SCHEMA)
@@ -92,13 +92,13 @@ def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: 
     with pytest.raises(InvalidInput, match="one year at least"):
         drop_month(recorded, Actor("", late), MONTH, 0)
     before = verification(recorded)
-    assert drop_month(recorded, Actor("", late), MONTH, 6) == ASKED // 2
+    assert drop_month(recorded, Actor("", late), MONTH, 6) == VIEWS // 2
     assert RecordedDecision.select().where(RecordedDecision.asked_at < NOW).count(recorded) == 0
     after = verification(recorded)
-    assert (after.ok, after.problem, after.report.dropped) == (True, None, ASKED // 2)
-    assert after.report.rows == before.report.rows - ASKED // 2 + 1
+    assert (after.ok, after.problem, after.report.dropped) == (True, None, VIEWS // 2)
+    assert after.report.rows == before.report.rows - VIEWS // 2 + 1
     (body,) = Event.select(Event.body).where(Event.kind == "decisions:dropped").tuples().execute(recorded)
-    assert body[0] == {"month": MONTH, "decisions": ASKED // 2, "seals": 3, "retention_years": 6}
+    assert body[0] == {"month": MONTH, "decisions": VIEWS // 2, "seals": 3, "retention_years": 6}
     with pytest.raises(Exception, match="append-only"):
         RecordedDecision.delete().execute(recorded)
 

@@ -19,7 +19,7 @@ from authz.models import Event, Grant, RecordedDecision, StandingShare
 from authz.policy.decision import Decision
 from authz.record import Actor, RecordedQuestion, record_decisions
 from tests.support.people import NOW
-from tests.support.recorded import record
+from tests.support.sample_record import record
 
 MODELS: dict[Release, dict[str, Any]] = {
     "r4": {"AuditEvent": AuditEventR4, "Consent": ConsentR4},

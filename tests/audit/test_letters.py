@@ -20,7 +20,7 @@ from authz.importing.demo import fill
 from authz.models import Patient
 from authz.settings import shipped_folder
 from tests.support.acting import POLICY
-from tests.support.consulted import consult
+from tests.support.consultations import consult
 from tests.support.people import NOW
 
 WHY = "the patient asked for the accounting"

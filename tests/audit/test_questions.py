@@ -94,7 +94,7 @@ def test_q1_who_could(known: Known) -> None:
 
 def test_q1_equals_what_was_decided(known: Known) -> None:
     """Q1: as of the instant of a decision that was really given, the answer is that decision."""
-    honest = [view for view in known.ledger.given if not view.forged and not view.strict]
+    honest = [view for view in known.ledger.decisions if not view.forged and not view.strict]
     sample = [*honest[::16], *[view for view in honest if not view.allowed][::4]]
     assert {view.allowed for view in sample} == {True, False}
     for view in sample:
@@ -114,7 +114,7 @@ def test_q2_who_did(known: Known) -> None:
         )
         assert actual == [
             (view.at, view.who, view.allowed, view.purpose, view.request_id)
-            for view in known.ledger.given
+            for view in known.ledger.decisions
             if view.patient == patient and since <= view.at < to
         ]
         assert set(answer.frame.client) <= {1}
@@ -166,7 +166,7 @@ def test_q5_disclosures(known: Known) -> None:
     accountable = 0
     for patient in list(known.ledger.clinic)[::4]:
         answer = ask.disclosures(known.audit, patient=patient)
-        views = [view for view in known.ledger.given if view.patient == patient and view.allowed]
+        views = [view for view in known.ledger.decisions if view.patient == patient and view.allowed]
         counted = Counter((view.who, view.purpose) for view in views)
         actual = {
             (who, purpose or ""): number for who, purpose, number in rows(answer, "practitioner", "purpose", "accesses")
@@ -180,8 +180,8 @@ def test_q5_disclosures(known: Known) -> None:
 
 def test_q5_accounting(known: Known) -> None:
     """Q5: the statutory table has what is beyond treatment and operations alone; recipients are numbered, or named."""
-    patient = next(view.patient for view in known.ledger.given if view.purpose == "PUBHLTH" and view.allowed)
-    views = [view for view in known.ledger.given if view.patient == patient and view.allowed]
+    patient = next(view.patient for view in known.ledger.decisions if view.purpose == "PUBHLTH" and view.allowed)
+    views = [view for view in known.ledger.decisions if view.patient == patient and view.allowed]
     expected = Counter(view.who for view in views if view.purpose == "PUBHLTH")
     answer = ask.accounting(known.audit, patient=patient)
     assert answer.checked == len(views)
@@ -234,7 +234,7 @@ def test_q26_what_did(known: Known) -> None:
     views = answer.frame[answer.frame.action == "view"]
     assert list(zip(views["at"], views.resource, views.allowed, views.purpose.fillna(""), strict=True)) == [
         (view.at, view.patient, view.allowed, view.purpose)
-        for view in known.ledger.given
+        for view in known.ledger.decisions
         if view.who == "bob" and since <= view.at < to
     ]
     changed = answer.frame[answer.frame.did == "changed"]
@@ -245,7 +245,7 @@ def test_q26_what_did(known: Known) -> None:
         span
         for spans in known.ledger.shares.values()
         for span in spans
-        if span.by == "bob" and since <= span.began < to and span.told
+        if span.by == "bob" and since <= span.began < to and span.has_event
     ]
     assert (changed.action == "grant:started").sum() >= len(shares) > 0
 
@@ -253,7 +253,7 @@ def test_q26_what_did(known: Known) -> None:
 def test_q27_denied_patients(known: Known) -> None:
     """Q27: the patients whom mallory tried, each with how often; and of whom the same was ever permitted."""
     answer = ask.denied_patients(known.audit, practitioner="mallory", **YEARS)
-    views = [view for view in known.ledger.given if view.who == "mallory"]
+    views = [view for view in known.ledger.decisions if view.who == "mallory"]
     denied = Counter(view.patient for view in views if not view.allowed)
     permitted = Counter(view.patient for view in views if view.allowed)
     actual = {
@@ -347,8 +347,8 @@ def searched(database: Database, actor: Actor) -> None:
 
 def test_q6_subject_access(known: Known) -> None:
     """Q6: dates, purposes and roles, people as pseudonyms; names only with a reason, which is recorded."""
-    patient = known.ledger.given[5].patient
-    views = [view for view in known.ledger.given if view.patient == patient and view.allowed]
+    patient = known.ledger.decisions[5].patient
+    views = [view for view in known.ledger.decisions if view.patient == patient and view.allowed]
     answer = ask.subject_access(known.audit, patient=patient)
     assert [at for (at,) in rows(answer, "at")] == [view.at for view in views]
     assert set(answer.frame.role) == {"member"}
@@ -370,7 +370,9 @@ def test_q7_stale_shares(known: Known) -> None:
     live = list(known.ledger.live_shares(END))
     for patient, span in live:
         uses = [
-            view.at for view in known.ledger.given if view.patient == patient and view.who == span.who and view.allowed
+            view.at
+            for view in known.ledger.decisions
+            if view.patient == patient and view.who == span.who and view.allowed
         ]
         used = max([at for at in uses if at >= span.began], default=span.began)
         if END - span.began > timedelta(days=365) or END - used > timedelta(days=180):
@@ -384,7 +386,7 @@ def test_q8_allowed_after_leaving(known: Known) -> None:
     answer = ask.allowed_after_leaving(known.audit, **YEARS)
     (row,) = rows(answer, "decision", "practitioner", "why", "ended", "lag")
     left = known.ledger.members["erin", "north"][0].ended
-    (forged,) = (view for view in known.ledger.given if view.forged and view.who == "erin")
+    (forged,) = (view for view in known.ledger.decisions if view.forged and view.who == "erin")
     seconds = (forged.at - left) // timedelta(seconds=1)
     assert row == (known.ledger.planted["a leaver sees"], "erin", "no membership", left, seconds)
     assert answer.checked > 1000
@@ -450,14 +452,16 @@ def burst(ledger: Ledger) -> list[tuple[str, Span]]:
 def counted(ledger: Ledger) -> int:
     """Count views and denials, shares, transfers and standing shares."""
     shares = sum(map(len, ledger.shares.values()))
-    return len(ledger.given) + shares + sum(len(spans) - 1 for spans in ledger.owners.values()) + len(ledger.standing)
+    return (
+        len(ledger.decisions) + shares + sum(len(spans) - 1 for spans in ledger.owners.values()) + len(ledger.standing)
+    )
 
 
 def test_q13_days_are_those_of_the_time_zone(known: Known) -> None:
     """Q13: a day begins at midnight of the time zone asked for, on both sides of a clock change."""
     zone = known.audit.at(tz="Europe/Helsinki").tz
     answer = ask.volume(known.audit, since=BEGIN, until=END, tz="Europe/Helsinki")
-    days = Counter((view.who, view.at.astimezone(zone).date()) for view in known.ledger.given if view.allowed)
+    days = Counter((view.who, view.at.astimezone(zone).date()) for view in known.ledger.decisions if view.allowed)
     views = answer.frame[answer.frame.what == "view"]
     assert {
         (who, day.date()): n for who, day, n in zip(views.practitioner, views.day, views.volume, strict=True)
@@ -510,7 +514,7 @@ def test_q17_denied_attempts(known: Known) -> None:
     }
     assert [who for who, (*_, yes) in actual.items() if yes] == ["mallory"]
     assert actual["mallory"][:2] == (24, 21)
-    views = Counter(view.who for view in known.ledger.given if not view.allowed)
+    views = Counter(view.who for view in known.ledger.decisions if not view.allowed)
     assert views.keys() <= actual.keys()
     quiet = ask.denied_attempts(known.audit, since=BEGIN, until=END - timedelta(days=11))
     assert not quiet.frame.enumeration.any()
@@ -551,7 +555,7 @@ def test_q19_notices_missing(known: Known) -> None:
 def test_q20_policies_in_force(known: Known) -> None:
     """Q20: two policies decided, the other one only in its weeks."""
     answer = rows(ask.policies_in_force(known.audit, **YEARS), "policy_version", "first", "last")
-    strict = [view.at for view in known.ledger.given if view.strict]
+    strict = [view.at for view in known.ledger.decisions if view.strict]
     assert [row[1:] for row in answer if row[0] == known.history.strict.version] == [(min(strict), max(strict))]
     assert {row[0] for row in answer} == {known.history.pdp.version, known.history.strict.version}
 
@@ -564,7 +568,7 @@ def test_q20_replayed_decisions(known: Known) -> None:
     answer = ask.replayed_decisions(known.audit, **YEARS, policy="today")
     expected = {
         view.request_id: (view.allowed, not view.allowed)
-        for view in known.ledger.given
+        for view in known.ledger.decisions
         if view.forged or (view.strict and view.allowed != (view.who in known.ledger.could(view.patient, view.at)))
     }
     actual = {}
@@ -610,7 +614,7 @@ def test_q23_standing_shares(known: Known) -> None:
             owned = [patient for patient in owned if known.ledger.owner(patient, END) == span.who]
             uses = [
                 view
-                for view in known.ledger.given
+                for view in known.ledger.decisions
                 if view.who == span.to
                 and view.allowed
                 and not view.forged
@@ -674,7 +678,7 @@ def test_the_parquet_export_answers_alike(known: Known, tmp_path: Path) -> None:
     exported = list(export_parquet(known.history.database, tmp_path / "decisions", END))
     assert sum(month.decisions for month in exported) == RecordedDecision.select().count(known.history.database)
     there = open_audit(known.audit.url, as_of=END, reader="compliance", parquet=tmp_path / "decisions")
-    patient = known.ledger.given[5].patient
+    patient = known.ledger.decisions[5].patient
     questions = [
         ask.who_did,
         ask.disclosures,
@@ -803,7 +807,7 @@ def test_an_empty_answer_says_what_was_checked(known: Known) -> None:
 
 def test_the_weeks_of_the_other_policy_are_in_the_history(known: Known) -> None:
     """The history holds what it promises: both policies, permits and denials, every kind of reach."""
-    assert {week_of(view.at) in range(80, 86) for view in known.ledger.given} == {True, False}
+    assert {week_of(view.at) in range(80, 86) for view in known.ledger.decisions} == {True, False}
     assert {how for patient in known.ledger.clinic for how in known.ledger.could(patient, END).values()} == {
         "owner",
         "share",

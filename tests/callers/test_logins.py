@@ -26,7 +26,7 @@ from tests.support.cli import run
 from tests.support.http import POLICY, App, Person, answered, assert_problem, service
 from tests.support.jwks_server import KeyServer, serving
 from tests.support.people import NOW
-from tests.support.signed import GOOD, ISSUER
+from tests.support.signed_tokens import GOOD, ISSUER
 
 OWNER = "owner@clinic.example"
 SAME, ANOTHER, REFUSED = "the same person", "another person", "no login"

@@ -21,7 +21,7 @@ from authz.settings import Settings
 from tests.support import people
 from tests.support.http import App, Person, assert_problem, question, service
 from tests.support.jwks_server import KeyServer, Manner, new_key, serving
-from tests.support.signed import GOOD, ISSUER, NOW, coded, token_of
+from tests.support.signed_tokens import GOOD, ISSUER, NOW, coded, token_of
 
 
 @pytest.fixture

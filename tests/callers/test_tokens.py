@@ -20,7 +20,7 @@ from authz.settings import Settings
 from tests.support import people
 from tests.support.http import Person, answered, assert_problem, service
 from tests.support.jwks_server import KeyServer, new_key, serving
-from tests.support.signed import GOOD, ISSUER, NOW, coded, token_of
+from tests.support.signed_tokens import GOOD, ISSUER, NOW, coded, token_of
 
 
 @pytest.fixture

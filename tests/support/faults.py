@@ -68,14 +68,16 @@ class Watched:
     @contextmanager
     def meanwhile(self, outcome: Outcome) -> Iterator[None]:
         """Note what the apps get while something is broken."""
-        before = [len(one.answers.got) for one in self.callers]
+        before = [len(caller.answers.got) for caller in self.callers]
         stop = threading.Event()
         watch = threading.Thread(target=self._watch, args=(stop,))
         watch.start()
         yield
         stop.set()
         watch.join()
-        got = [one for caller, count in zip(self.callers, before, strict=True) for one in caller.answers.got[count:]]
+        got = [
+            answer for caller, count in zip(self.callers, before, strict=True) for answer in caller.answers.got[count:]
+        ]
         outcome.done = sum(status in OK for _, status, _ in got)
         outcome.refused = sum(status == 503 for _, status, _ in got)
         outcome.others = {status for _, status, _ in got} - {*OK, 503}
@@ -136,8 +138,8 @@ def check(url: str, apps: Watched) -> None:
     database = connect(url)
     check_nothing_lost(database, *apps.callers)
     seal(database, datetime.now(UTC))
-    found = verification(database)
-    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
+    result = verification(database)
+    assert (result.ok, result.problem, result.report.unsealed) == (True, None, 0)
     close_all(database)
 
 
@@ -182,18 +184,18 @@ def paused(seconds: float) -> Outcome:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def locked(seconds: float, tables: Sequence[str] = ()) -> list[Outcome]:
     """Lock these tables in turn, or each."""
     outcomes = []
     with serving() as (server, url, apps), administering(server, NAME) as other:
-        found = other.execute(_TABLES).fetchall()
-        assert set(tables) <= {name for (name,) in found}
+        rows = other.execute(_TABLES).fetchall()
+        assert set(tables) <= {name for (name,) in rows}
         with working(*apps.callers):
             time.sleep(0.5)
-            for table in tables or [name for (name,) in found]:
+            for table in tables or [name for (name,) in rows]:
                 outcome = Outcome(f"`lock table {table}`")
                 with apps.meanwhile(outcome), other.transaction():
                     other.execute(f'LOCK TABLE "{table}"'.encode())

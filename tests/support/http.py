@@ -36,10 +36,10 @@ class App:
 
     def ask(self, body: Any, path: str = EVALUATION, **headers: str) -> TestResponse:
         """Post a body; a header is given by name, with underscores for hyphens."""
-        given = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        sent_headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        sent_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
         payload = {"data": body} if isinstance(body, bytes) else {"json": body}
-        return self.client.post(path, headers=given, **payload)
+        return self.client.post(path, headers=sent_headers, **payload)
 
 
 class Person:
@@ -51,13 +51,13 @@ class Person:
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> TestResponse:
         """Send a request; a body that is bytes goes as it is."""
-        given = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        sent_headers = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
         sent: dict[str, Any] = {}
         if isinstance(body, bytes):
             sent = {"data": body, "content_type": "application/json"}
         elif body is not None:
             sent = {"json": body}
-        return self.client.open(path, method=method, headers=given, **sent)
+        return self.client.open(path, method=method, headers=sent_headers, **sent)
 
     def get(self, path: str) -> Any:
         return answered(self.call("GET", path))

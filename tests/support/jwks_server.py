@@ -33,13 +33,13 @@ class KeyServer:
     def sign(self, claims: dict[str, Any], key: Key | None = None, **header: Any) -> str:
         """Return a token of these claims; None among the header's members takes one away."""
         signing = key or self.keys[0]
-        said = {"alg": "RS256", "kid": signing.kid, **header}
-        members = {name: value for name, value in said.items() if value is not None}
+        fields = {"alg": "RS256", "kid": signing.kid, **header}
+        members = {name: value for name, value in fields.items() if value is not None}
         registry = JWSRegistry(algorithms=[members["alg"]], strict_check_header=False)
         return jwt.encode(members, claims, signing, registry=registry)
 
     def published(self) -> list[dict[str, Any]]:
-        return [one if isinstance(one, dict) else one.as_dict(private=False) for one in self.keys]
+        return [key if isinstance(key, dict) else key.as_dict(private=False) for key in self.keys]
 
     def close(self) -> None:
         self.over.set()

@@ -61,7 +61,7 @@ def add(database: Database, model: Any, **columns: Any) -> Any:
     if "started_at" in model._meta.fields:
         columns.setdefault("started_at", LONG_AGO)
     if "search_key" in model._meta.fields:
-        others = [columns.get(one, "") for one in ("reference", "login") if one in model._meta.fields]
+        others = [columns.get(column, "") for column in ("reference", "login") if column in model._meta.fields]
         columns["search_key"] = search_key(columns["name"], *others)
     return model.insert(**columns).execute(database)
 

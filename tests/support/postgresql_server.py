@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 def binaries() -> Path | None:
     """Return the folder that holds `initdb` and `pg_ctl`, or None if PostgreSQL is not installed."""
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else []
+    initdb = shutil.which("initdb")
+    folders = [Path(initdb).resolve().parent] if initdb else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
 
@@ -53,8 +53,8 @@ class Server:
     def stop(self) -> None:
         self._control("-m", "immediate", "-w", "stop")
 
-    def _control(self, *words: object) -> None:
-        _run([self.folder / "pg_ctl", "-D", self.data, *words])
+    def _control(self, *arguments: object) -> None:
+        _run([self.folder / "pg_ctl", "-D", self.data, *arguments])
 
     def copy(self) -> "Server":
         """Start a standby of this server."""
@@ -72,21 +72,23 @@ def running(options: str = "", *, fsync: bool = False) -> Iterator[Server]:
     if folder is None:
         raise FileNotFoundError("PostgreSQL's server binaries (initdb, pg_ctl) are not installed")
     settings = f"-c timezone=Asia/Tokyo -c fsync={fsync:d} {options}"
-    one = Server(folder, Path(tempfile.mkdtemp(prefix="caregrant-pg-")), _free_port(), settings)
+    instance = Server(folder, Path(tempfile.mkdtemp(prefix="caregrant-pg-")), _free_port(), settings)
     try:
-        _own(one.home)
-        _run([folder / "initdb", "-D", one.data, "-A", "trust", "-U", "caregrant", "-E", "UTF8", "--locale=C.UTF-8"])
-        one.start()
-        yield one
+        _own(instance.home)
+        _run(
+            [folder / "initdb", "-D", instance.data, "-A", "trust", "-U", "caregrant", "-E", "UTF8", "--locale=C.UTF-8"]
+        )
+        instance.start()
+        yield instance
     finally:
-        remove(one)
+        remove(instance)
 
 
-def remove(one: Server) -> None:
+def remove(instance: Server) -> None:
     """Stop a server, if it runs, and remove its folder."""
     with suppress(RuntimeError):
-        one.stop()
-    shutil.rmtree(one.home, ignore_errors=True)
+        instance.stop()
+    shutil.rmtree(instance.home, ignore_errors=True)
 
 
 @contextmanager
@@ -97,8 +99,12 @@ def server(*, fsync: bool = False, by_socket: bool = False) -> Iterator[str]:
 
     Tests outlive no power loss; with `fsync` it writes as one that must.
     """
-    with running(fsync=fsync) as one:
-        yield f"postgresql://caregrant@{quote(str(one.home), safe='')}:{one.port}" if by_socket else one.url
+    with running(fsync=fsync) as instance:
+        yield (
+            f"postgresql://caregrant@{quote(str(instance.home), safe='')}:{instance.port}"
+            if by_socket
+            else instance.url
+        )
 
 
 def _free_port() -> int:

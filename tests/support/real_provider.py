@@ -34,29 +34,29 @@ def sign_out(visitor: Visitor, browser: FormBrowser) -> TestResponse:
     return visitor.client.get(browser.travel(visitor.post("/sign-out").headers["Location"]))
 
 
-def tell(flask: Flask, passwords: Mapping[str, str]) -> list[str]:
+def try_sign_ins(flask: Flask, passwords: Mapping[str, str]) -> list[str]:
     """Try each person; return what happened, a line each. Raises `AssertionError` unless alice alone can work."""
-    told = []
+    lines = []
     for who, password in passwords.items():
         visitor = Visitor(flask)
         answer, browser = sign_in(visitor, {"username": who, "password": password})
         if answer.status_code >= SAFE:
-            told.append(f"{who}: {answer.status_code}, {text_of(answer)[:120]}")
-            assert who != "alice", told
+            lines.append(f"{who}: {answer.status_code}, {text_of(answer)[:120]}")
+            assert who != "alice", lines
             continue
         assert (who, answer.headers["Location"]) == ("alice", "/patients")
         assert "Patient of alice" in visitor.get("/patients")
-        told.append(f"{who}: signed in through {browser.pages}")
+        lines.append(f"{who}: signed in through {browser.pages}")
         before = len(browser.pages)
         sign_out(visitor, browser)
         assert "You are signed out." in visitor.get("/")
-        told.append(f"{who}: signed out at the provider too, through {browser.pages[before:] or 'no page'}")
+        lines.append(f"{who}: signed out at the provider too, through {browser.pages[before:] or 'no page'}")
         visitor.get("/patients", 303)
-        asked = len(browser.pages)
+        pages_before = len(browser.pages)
         browser.travel(visitor.client.get("/sign-in").headers["Location"])
-        assert len(browser.pages) > asked, "the provider let the next person in without a question"
-        told.append("the next person at this browser is asked for a password")
-    return told
+        assert len(browser.pages) > pages_before, "the provider let the next person in without a question"
+        lines.append("the next person at this browser is asked for a password")
+    return lines
 
 
 def main(issuer: str, client: str, secret: str) -> None:
@@ -67,9 +67,9 @@ def main(issuer: str, client: str, secret: str) -> None:
         flask = service(
             database, issuer=issuer, oidc_client=client, oidc_secret=secret, public_url=HOME, session_key=KEY
         )
-        told = tell(flask, {"alice": "password-of-alice", "bob": "password-of-bob"})
+        lines = try_sign_ins(flask, {"alice": "password-of-alice", "bob": "password-of-bob"})
         close_all(database)
-    sys.stdout.write("\n".join(told) + "\n")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -44,10 +44,10 @@ class Visitor:
 
     def token(self) -> str:
         """Return the token of this session's forms."""
-        found = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/notifications").text)
-        found = found or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/sharing").text)
-        found = found or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/").text)
-        return found.group(1) if found else ""
+        match = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/notifications").text)
+        match = match or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/sharing").text)
+        match = match or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/").text)
+        return match.group(1) if match else ""
 
     def lock(self, minutes: int) -> None:
         """Let the last request have been some minutes ago."""

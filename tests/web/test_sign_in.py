@@ -187,7 +187,7 @@ def test_sign_out_at_the_provider_too(sqlite_database: Database, provider: Provi
     assert "caregrant-id=;" in " ".join(signed_out.headers.getlist("Set-Cookie"))
     visitor.get("/patients", 303)
     back = requests.get(signed_out.headers["Location"], allow_redirects=False, timeout=30).headers["Location"]
-    (hint,) = provider.left
+    (hint,) = provider.sign_outs
     assert hint["id_token_hint"].count(".") == 2
     assert (hint["client_id"], hint["post_logout_redirect_uri"]) == (CLIENT, f"{HOME}/sign-out/callback")
     for other in (Visitor(flask), visitor):

@@ -1,6 +1,6 @@
 """Decisions beside an import into SQLite: how long answers pause, and whether each is recorded once.
 
-``python -m tests.support.beside_import [PATIENTS]`` imports 60,000 patients by default and prints the table of
+``python -m tests.support.import_measurement [PATIENTS]`` imports 60,000 patients by default and prints the table of
 docs/reference/import.md.
 """
 
@@ -108,10 +108,8 @@ def recorded(url: str) -> list[str]:
     """Return the requests of the callers whose answers are in the record, after the spool was taken in."""
     database = connect(url)
     drain_spool(database)
-    found = RecordedDecision.select(RecordedDecision.request_id).where(
-        RecordedDecision.request_id.startswith("beside-")
-    )
-    requests = [one for (one,) in found.tuples().execute(database)]
+    rows = RecordedDecision.select(RecordedDecision.request_id).where(RecordedDecision.request_id.startswith("beside-"))
+    requests = [request for (request,) in rows.tuples().execute(database)]
     close_all(database)
     return requests
 
@@ -127,8 +125,8 @@ def measure(folder: Path, patients: int) -> dict[str, float]:
         while not all(caller.answered for caller in callers):
             time.sleep(0.01)
         begin = time.monotonic()
-        words = [str(COMMAND), "import", str(folder / "facts.ndjson"), "--database", url]
-        importing = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        command = [str(COMMAND), "import", str(folder / "facts.ndjson"), "--database", url]
+        importing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         spool = folder / "clinic.db-answers"
         while importing.poll() is None:
             spooled = max(spooled, spool.stat().st_size if spool.exists() else 0)
@@ -138,7 +136,7 @@ def measure(folder: Path, patients: int) -> dict[str, float]:
             caller.ended.set()
             caller.join(30)
     assert importing.returncode == 0
-    answered = [one for caller in callers for one in caller.answered]
+    answered = [request for caller in callers for request in caller.answered]
     there = recorded(url)
     return {
         "patients": patients,
