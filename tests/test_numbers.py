@@ -131,12 +131,12 @@ def test_files(sqlite_database: Database, tmp_path: Path, number: str) -> None:
         verify.Note.parse(f"origin\n{NUMBERS[number]}\n{base64.b64encode(bytes(32)).decode()}\n\n— x AAAA\n")
 
 
-ASKED = (
+QUESTION = (
     '{"subject": {"type": "practitioner", "id": "alice"}, "action": {"name": "view"}, "resource": {"type": "patient"'
 )
 BODIES = {
-    "/access/v1/evaluation": ASKED + ', "id": "p-1"}, "context": {"at": @}}',
-    "/access/v1/search/resource": ASKED + '}, "page": {"limit": @}}',
+    "/access/v1/evaluation": QUESTION + ', "id": "p-1"}, "context": {"at": @}}',
+    "/access/v1/search/resource": QUESTION + '}, "page": {"limit": @}}',
     "/v1/patients": '{"name": @}',
     "/v1/shares": '{"patients": [@], "colleague": "x"}',
     "/v1/standing-shares": '{"colleague": "bob@clinic.example", "until": @}',

@@ -24,10 +24,12 @@ from tests.support.people import NOW
 TYPES = load(shipped_folder("policies")).types
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
-words = some.sampled_from(["p-1", "alice", "north", "", "\0", "\ud800", "x" * 200, "2030-01-01T00:00:00Z", "document"])
+samples = some.sampled_from(
+    ["p-1", "alice", "north", "", "\0", "\ud800", "x" * 200, "2030-01-01T00:00:00Z", "document"]
+)
 values = some.recursive(
-    some.none() | some.booleans() | some.integers() | some.floats() | words | some.text(max_size=5),
-    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(words, inner, max_size=3),
+    some.none() | some.booleans() | some.integers() | some.floats() | samples | some.text(max_size=5),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(samples, inner, max_size=3),
     max_leaves=8,
 )
 fields = some.sampled_from(sorted({name for known in _KINDS.values() for name in known}))
@@ -35,7 +37,7 @@ lines = some.one_of(
     some.binary(max_size=60),
     values.map(lambda value: json.dumps(value).encode()),
     some.dictionaries(some.sampled_from(sorted(_KINDS)), some.dictionaries(fields, values), min_size=1, max_size=1).map(
-        lambda said: json.dumps(said).encode()
+        lambda fact: json.dumps(fact).encode()
     ),
 )
 
@@ -77,7 +79,7 @@ def test_a_file_is_imported_or_refused(sqlite_database: Database) -> None:
     tables = ("patient", "membership", '"grant"', "entity", "event")
 
     def count() -> list[int]:
-        return [sqlite_database.execute_sql(f"SELECT count(*) FROM {one}").fetchone()[0] for one in tables]
+        return [sqlite_database.execute_sql(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
 
     @quick
     @given(some.lists(lines, max_size=4), some.integers(1, 10**6))
@@ -109,11 +111,11 @@ def test_a_request_is_answered_or_refused(sqlite_database: Database) -> None:
 
     @quick
     @given(paths, some.dictionaries(parts, shaped | values | some.lists(shaped, max_size=3)))
-    def asked(path: str, body: dict[str, Any]) -> None:
+    def is_answered(path: str, body: dict[str, Any]) -> None:
         response = app.ask(json.dumps(body).encode(), f"/access/v1/{path}")
         assert response.status_code in (200, 400), response.text
         assert response.content_type == (
             "application/json" if response.status_code == 200 else "application/problem+json"
         )
 
-    asked()
+    is_answered()

@@ -45,7 +45,7 @@ NOBODYS = ["\ufffe", "\uffff", "\U0001fffe", "\ud800", "\ue000", "\u0378", "\0",
 BAD_IDS = ["", " ", "a b", "a\u00a0b", "a\u3000", ".", "..", "a/b", "/", "e\u0301", "\u0301", "\ufe0fa", "i" * 129]
 
 
-@pytest.mark.parametrize("bad", [*BAD_IDS, *INVISIBLE, *(f"a{one}" for one in [*INVISIBLE, *NOBODYS])])
+@pytest.mark.parametrize("bad", [*BAD_IDS, *INVISIBLE, *(f"a{character}" for character in [*INVISIBLE, *NOBODYS])])
 def test_ids_that_are_refused(sqlite_database: Database, bad: str) -> None:
     """At the doors where the operator chooses: provisioning, an import of each kind, an entity."""
     people.fill(sqlite_database)
@@ -80,7 +80,7 @@ def test_ids_that_are_refused(sqlite_database: Database, bad: str) -> None:
         "a \u0301",
         "\u200d",
         "a \ufe0f",
-        *(f"a{one}b" for one in NOBODYS),
+        *(f"a{character}b" for character in NOBODYS),
     ],
 )
 def test_names_that_are_refused(bad: str) -> None:
@@ -107,7 +107,7 @@ def test_names_as_they_are_stored(sent: str, stored: str) -> None:
     assert parse_text(sent) == parse_text(stored) == stored
 
 
-FOUND = [
+MATCHING = [
     *[("José", "jose"), ("Jose\u0301", "José"), ("José", "jose\u0301"), ("JOSÉ", "josé"), ("İpek", "ipek")],
     *[("IPEK", "İpek"), ("ipek", "İPEK"), ("Aaron Novak", "Novak Aaron"), ("Aaron Novák", "novak aar")],
     *[("Straße", "STRASSE"), ("Strasse", "straße"), ("Ångström", "angstrom"), ("Ann Lee", "lee  ann")],
@@ -115,7 +115,7 @@ FOUND = [
     *[("שָׁלוֹם", "שלום"), ("Nguyễn Văn An", "nguyen an van"), ("Đặng", "đang"), ("Zoë", "zoe"), ("가나", "가나")],
     *[("O'Neil", "o'neil"), ("50% off_", "50% off_")],
 ]
-NOT_FOUND = [
+NOT_MATCHING = [
     *[("Ann Lee", "ann leo"), ("Ann Lee", "annlee"), ("Bob", "a%"), ("Bob", "b_b"), ("José", "joze")],
     ("Aaron", "Aaron Aaron Novak"),
 ]
@@ -124,7 +124,7 @@ NOT_FOUND = [
 def test_what_a_search_finds(database: Database) -> None:
     """The same names by the same words on both databases, for patients and colleagues alike."""
     people.fill(database)
-    pairs = [*((*pair, True) for pair in FOUND), *((*pair, False) for pair in NOT_FOUND)]
+    pairs = [*((*pair, True) for pair in MATCHING), *((*pair, False) for pair in NOT_MATCHING)]
     for number, (name, _, _) in enumerate(pairs):
         people.add(database, Patient, id=f"n-{number}", subscription="north", name=parse_text(name))
         people.add(database, Grant, patient=f"n-{number}", practitioner="alice", role="owner", origin="created")
@@ -163,9 +163,9 @@ def test_references_are_a_clinics_own(as_: As, database: Database, flask: Flask)
 def test_lists_are_by_name(as_: As, database: Database) -> None:
     """By name, reference and id, page after page, over ties and a rename; `sort=id` by id."""
     named = [("d", "Zoë", "2"), ("c", "zoe", "1"), ("b", "Ann", ""), ("a", "ann", ""), ("e", "Öl", ""), ("f", "Oz", "")]
-    for one, name, reference in named:
-        people.add(database, Patient, id=one, subscription="north", name=name, reference=reference)
-        people.add(database, Grant, patient=one, practitioner="alice", role="owner", origin="created")
+    for patient, name, reference in named:
+        people.add(database, Patient, id=patient, subscription="north", name=name, reference=reference)
+        people.add(database, Grant, patient=patient, practitioner="alice", role="owner", origin="created")
     expected = ["a", "b", "e", "f", "p-1", "c", "d"]
     for query in ("", "&role=owner"):
         assert walked(as_("alice"), query) == expected
@@ -194,11 +194,11 @@ ALPHABET = some.one_of(
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(one=some.text(ALPHABET, min_size=1, max_size=12).map(lambda text: unicodedata.normalize("NFC", text)))
+@given(rest=some.text(ALPHABET, min_size=1, max_size=12).map(lambda text: unicodedata.normalize("NFC", text)))
 @pytest.mark.parametrize("dots", ["", "..", "a.", "%2F", "%", "a%2e"])
-def test_an_id_that_is_accepted_can_be_addressed(sqlite_url: str, dots: str, one: str) -> None:
+def test_an_id_that_is_accepted_can_be_addressed(sqlite_url: str, dots: str, rest: str) -> None:
     """Whatever id is accepted: shown, shared, transferred, its pages opened; as the id of each kind of thing."""
-    name = f"{dots}{one}"[:128]
+    name = f"{dots}{rest}"[:128]
     try:
         parse_id(name)
     except InvalidInput:
@@ -236,7 +236,7 @@ def test_an_id_that_is_accepted_can_be_addressed(sqlite_url: str, dots: str, one
 
 def test_fold_is_stable() -> None:
     """Folding what is folded changes nothing: a query that was folded by a caller finds the same."""
-    for text, _ in FOUND:
+    for text, _ in MATCHING:
         assert fold(fold(text)) == fold(text) == fold(unicodedata.normalize("NFD", text))
 
 

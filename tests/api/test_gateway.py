@@ -35,11 +35,11 @@ def test_every_route_has_its_kind(flask: Flask) -> None:
         for method in rule.methods or ():
             kinds.setdefault(kind_of(method, rule.rule), set()).add(f"{method} {rule.rule}")
     assert set(kinds) == {kind.name for kind in KINDS}
-    assert kinds["decisions"] == {one for one in kinds["decisions"] if "/access/v1/" in one}
-    assert all(one.split()[1].startswith("/v1/") and one.split()[0] not in lanes.SAFE for one in kinds["changes"])
-    assert {one.split()[1] for one in kinds["operations"]} == {"/readyz", "/metrics"}
-    assert {one.split()[1] for one in kinds["polls"]} == {"/v1/events"}
-    assert not any(one.split()[1].startswith(("/v1", "/access")) for one in kinds["pages"] | kinds["sign-in"])
+    assert kinds["decisions"] == {route for route in kinds["decisions"] if "/access/v1/" in route}
+    assert all(route.split()[1].startswith("/v1/") and route.split()[0] not in lanes.SAFE for route in kinds["changes"])
+    assert {route.split()[1] for route in kinds["operations"]} == {"/readyz", "/metrics"}
+    assert {route.split()[1] for route in kinds["polls"]} == {"/v1/events"}
+    assert not any(route.split()[1].startswith(("/v1", "/access")) for route in kinds["pages"] | kinds["sign-in"])
 
 
 def test_the_kinds_are_documented() -> None:

@@ -19,8 +19,8 @@ from authz.policy.decision import Decision
 from authz.record import Actor, DecisionLog, RecordedQuestion, record_decisions, set_decision_log
 from tests.support.people import NOW
 
-ASKED = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
-DENIED = Decision(False, "denied", "f" * 64, to_micros(NOW))
+QUESTION = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
+DENIAL = Decision(False, "denied", "f" * 64, to_micros(NOW))
 REQUESTS = 5
 
 
@@ -40,7 +40,7 @@ class Service:
             self.begun.set()
             assert self.go.wait(30)
         client = 10**6 if name == self.fault else None  # no app has this number
-        record_decisions(self.database, Actor("", NOW, client, request_id=name), [(ASKED, DENIED)])
+        record_decisions(self.database, Actor("", NOW, client, request_id=name), [(QUESTION, DENIAL)])
         start("200 OK", [("Content-Type", "text/plain")])
         return [name.encode()]
 

@@ -40,10 +40,10 @@ class Practice:
     def go_on(self) -> None:
         try:
             while not self.stop.is_set():
-                one = f"k-{next(self.numbers)}"
-                self.do("add", one, "/v1/patients", {"id": one, "name": "Pat"})
-                self.do("share", one, f"/v1/patients/{one}/shares", {"colleague": "bob@north.example"})
-                self.do("transfer", one, f"/v1/patients/{one}/transfer", {"colleague": "carol@north.example"})
+                patient = f"k-{next(self.numbers)}"
+                self.do("add", patient, "/v1/patients", {"id": patient, "name": "Pat"})
+                self.do("share", patient, f"/v1/patients/{patient}/shares", {"colleague": "bob@north.example"})
+                self.do("transfer", patient, f"/v1/patients/{patient}/transfer", {"colleague": "carol@north.example"})
         except NO_ANSWER:
             return
 
@@ -67,12 +67,12 @@ def test_killed_amid_operations(database_url: str) -> None:
             practice = Practice(port, headers, numbers)
             working = [pool.submit(practice.go_on) for _ in range(4)]
             fewest = moments.randint(5, 40)
-            while len(practice.done) < fewest and not any(one.done() for one in working):
+            while len(practice.done) < fewest and not any(future.done() for future in working):
                 time.sleep(0.01 * moments.random())
             os.kill(process.pid, signal.SIGKILL)
             practice.stop.set()
-            for one in working:
-                one.result()
+            for future in working:
+                future.result()
         wait_until_nobody_listens(port)
         done += practice.done
     assert len(done) > 4 * ROUNDS

@@ -24,8 +24,8 @@ def test_every_limit_is_documented() -> None:
     section = page("docs/reference/http.md").partition("## Limits")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.+) \| ([\d,]+) \| (.+) \|$", section, re.MULTILINE)
     written = [(bounds, int(number.replace(",", "")), answer) for bounds, number, answer in rows]
-    beyond = {one.status: "the rest is left out" if one.status == 200 else str(one.status) for one in LIMITS}
-    known = [(one.bounds, one.number, beyond[one.status]) for one in LIMITS]
+    beyond = {entry.status: "the rest is left out" if entry.status == 200 else str(entry.status) for entry in LIMITS}
+    known = [(entry.bounds, entry.number, beyond[entry.status]) for entry in LIMITS]
     assert written == known
 
 
@@ -49,7 +49,7 @@ BY_APP: dict[str, Callable[[App, int], Any]] = {
 BY_PERSON: dict[str, Callable[[Any, int], Any]] = {
     "query parameters": lambda she, size: she.call("GET", "/v1/me?" + "&".join(["a=1"] * size)),
     "patients in one request of `/v1`": lambda she, size: she.call(
-        "POST", "/v1/shares", {"patients": [f"x-{one}" for one in range(size)], "colleague": login("pete")}
+        "POST", "/v1/shares", {"patients": [f"x-{number}" for number in range(size)], "colleague": login("pete")}
     ),
     "characters of an id": lambda she, size: she.call("GET", f"/v1/colleagues?patient={'x' * size}"),
     "characters of a reference": lambda she, size: she.call(
@@ -84,11 +84,11 @@ UNKNOWN = {"characters of an id"}
 
 def test_every_limit_is_tried() -> None:
     """A limit without a test fails here."""
-    assert {one.bounds for one in LIMITS} == {*BY_APP, *BY_PERSON, *ELSEWHERE}
+    assert {entry.bounds for entry in LIMITS} == {*BY_APP, *BY_PERSON, *ELSEWHERE}
 
 
 def limit(bounds: str) -> Limit:
-    return next(one for one in LIMITS if one.bounds == bounds)
+    return next(entry for entry in LIMITS if entry.bounds == bounds)
 
 
 @pytest.mark.parametrize("bounds", list(BY_APP))

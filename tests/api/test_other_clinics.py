@@ -56,10 +56,10 @@ def test_t8_a_leaver_is_told_nothing_more(database: Database, as_: As) -> None:
 
 def test_t7_nobody_is_pulled_into_a_clinic(flask: Flask, database: Database, as_: As) -> None:
     """T7: a manager, and a clinic's key, give roles to those who worked there; others are as unknown as nobody."""
-    for one in (as_("dan"), app(flask, database, "admin", "north")):
-        answers = [one.call("PUT", f"/v1/memberships/north/{who}", {"role": "member"}) for who in ("frank", "ghost")]
+    for caller in (as_("dan"), app(flask, database, "admin", "north")):
+        answers = [caller.call("PUT", f"/v1/memberships/north/{who}", {"role": "member"}) for who in ("frank", "ghost")]
         assert assert_problem(answers[0], 404, "not-found") == assert_problem(answers[1], 404, "not-found")
-        answered(one.call("PUT", "/v1/memberships/north/erin", {"role": "member"}))
+        answered(caller.call("PUT", "/v1/memberships/north/erin", {"role": "member"}))
     assert (
         not Membership.select()
         .where(Membership.practitioner == "frank", Membership.subscription == "north")
@@ -126,5 +126,9 @@ def test_t12_who_loses_a_share_by_a_transfer_is_told(as_: As, database: Database
     body = {"colleague": login("oscar"), "end_shares": True}
     answered(as_("alice").call("POST", "/v1/patients/p-1/transfer", body))
     rows = Notification.select().where(Notification.kind == "share:ended").order_by(Notification.id).execute(database)
-    told = [(row.practitioner_id, row.colleague, row.subscription) for row in rows]
-    assert told == [(one, other, "north") for who in ("bob", "erin") for one, other in ((who, "alice"), ("alice", who))]
+    parties = [(row.practitioner_id, row.colleague, row.subscription) for row in rows]
+    assert parties == [
+        (practitioner, colleague, "north")
+        for who in ("bob", "erin")
+        for practitioner, colleague in ((who, "alice"), ("alice", who))
+    ]

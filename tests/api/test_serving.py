@@ -64,12 +64,12 @@ def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) 
     port, answered = free_port(), 0
     with serving("serve", "--database", database_url, port=port) as process, ThreadPoolExecutor(4) as pool:
         running = [pool.submit(ask, port, key, question("bob")) for _ in range(400)]
-        while sum(one.done() for one in running) < 40:
+        while sum(future.done() for future in running) < 40:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
-        for one in running:
+        for future in running:
             try:
-                answered += one.result()[0] == 200
+                answered += future.result()[0] == 200
             except OSError:
                 continue
     assert answered >= 40

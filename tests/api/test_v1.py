@@ -49,7 +49,7 @@ def test_the_story(as_: As) -> None:
     assert ids(oscar.get("/v1/standing-shares")) == [everything["id"]]
     assert alice.call("DELETE", f"/v1/standing-shares/{everything['id']}").status_code == 204
     assert new["id"] not in ids(oscar.get("/v1/patients"))
-    kinds = [one["kind"] for one in oscar.get("/v1/notifications")["items"]]
+    kinds = [notification["kind"] for notification in oscar.get("/v1/notifications")["items"]]
     assert kinds == [
         "standing_share:ended",
         "standing_share:received",
@@ -64,7 +64,7 @@ def test_access_and_colleagues(as_: As) -> None:
     """Who has access is for the owner and managers; colleagues are those who may receive, never oneself."""
     for who in ("alice", "dan"):
         listed = as_(who).get("/v1/patients/p-1/access")["items"]
-        assert [(one["practitioner"], one["role"]) for one in listed] == [
+        assert [(grant["practitioner"], grant["role"]) for grant in listed] == [
             ("alice", "owner"),
             ("bob", "viewer"),
             ("erin", "viewer"),
@@ -85,7 +85,7 @@ def test_me(as_: As) -> None:
     """Who one is, and where one works now."""
     answer = as_("mia").get("/v1/me")
     assert (answer["id"], answer["login"]) == ("mia", "mia@clinic.example")
-    assert [one["subscription"] for one in answer["memberships"]] == ["city", "north"]
+    assert [membership["subscription"] for membership in answer["memberships"]] == ["city", "north"]
     assert as_("erin").get("/v1/me")["memberships"] == []
 
 
@@ -142,12 +142,12 @@ def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Da
         )
         return [*answers, list(sizes)]
 
-    alone = everything()
-    assert [one["id"] for one in alone[-2]] == [f"m-{number}" for number in range(4)]
+    without_hidden = everything()
+    assert [result["id"] for result in without_hidden[-2]] == [f"m-{number}" for number in range(4)]
     for number in range(10):
         for name in (f"a-{number}", f"m-{number}x", f"z-{number}"):
             hiding.call("POST", "/v1/patients", {"id": name, "name": f"Mara {number}"})
-    assert everything() == alone
+    assert everything() == without_hidden
     for hidden in ("owner=oscar", "sort=owner", "subscription=north"):
         assert_problem(bob.call("GET", f"/v1/patients?{hidden}"), 422, "invalid")
 
@@ -159,7 +159,7 @@ def test_t14_a_manager_lists_what_leavers_left(as_: As) -> None:
     assert ids(as_("dan").get("/v1/patients")) == []
     body = {"patients": ["p-left"], "colleague": login("oscar")}
     moved = answered(as_("dan").call("POST", "/v1/transfers", body))
-    assert [one["owner"] for one in moved["items"]] == ["oscar"]
+    assert [transfer["owner"] for transfer in moved["items"]] == ["oscar"]
     assert ids(as_("dan").get("/v1/patients?left=true")) == []
 
 
@@ -170,10 +170,10 @@ def test_several_at_once(as_: As, flask: Flask, database: Database) -> None:
         operator.call("POST", "/v1/patients", {"id": f"n-{number}", "name": "N"})
     body = {"patients": ["n-0", "p-city", "p-none"], "colleague": login("bob")}
     answer = assert_problem(alice.call("POST", "/v1/shares", body), 422, "batch-refused")
-    assert [one["pointer"] for one in answer["errors"]] == ["/patients/1", "/patients/2"]
+    assert [error["pointer"] for error in answer["errors"]] == ["/patients/1", "/patients/2"]
     assert answer["errors"][0]["message"] == answer["errors"][1]["message"]
     done = answered(alice.call("POST", "/v1/shares", body | {"patients": ["n-0", "n-1", "n-2"]}))
-    assert [one["patient"] for one in done["items"]] == ["n-0", "n-1", "n-2"]
+    assert [share["patient"] for share in done["items"]] == ["n-0", "n-1", "n-2"]
     last = Event.select().order_by(Event.id.desc()).limit(3).execute(database)
     assert {event.body["batch"] for event in last} == {done["batch"]}
 
@@ -205,7 +205,7 @@ def test_t5_one_refusal_for_every_recipient(as_: As) -> None:
     """T5: unknown, another clinic's, a leaver, an auditor, no login at all: byte for byte one answer."""
     logins = ["none@x.example", login("frank"), login("erin"), login("heidi"), login("grace"), "x", ""]
     for path in ("/v1/patients/p-1/shares", "/v1/patients/p-1/transfer", "/v1/standing-shares"):
-        answers = [as_("alice").call("POST", path, {"colleague": one}) for one in logins]
+        answers = [as_("alice").call("POST", path, {"colleague": email}) for email in logins]
         assert len({answer.data for answer in answers}) == 1
         assert_problem(answers[0], 422, "recipient-not-eligible")
     assert_problem(as_("alice").call("POST", "/v1/standing-shares", {"colleague": login("alice")}), 422, "self-target")
@@ -328,9 +328,9 @@ def test_notices(as_: As, flask: Flask, database: Database) -> None:
         operator.call("POST", "/v1/patients", {"id": f"n-{number}", "name": "N"})
         alice.call("POST", f"/v1/patients/n-{number}/shares", {"colleague": login("bob")})
     page = bob.get("/v1/notifications?limit=2")
-    assert [one["patient"] for one in page["items"]] == ["n-2", "n-1"]
+    assert [notification["patient"] for notification in page["items"]] == ["n-2", "n-1"]
     rest = bob.get(f"/v1/notifications?cursor={page['next']}")
-    assert [one["patient"] for one in rest["items"]] == ["n-0"]
+    assert [notification["patient"] for notification in rest["items"]] == ["n-0"]
     first = rest["items"][0]["id"]
     for _ in range(2):
         assert answered(bob.call("POST", f"/v1/notifications/{first}/read"))["read"] is True
@@ -353,7 +353,7 @@ def test_the_feed(flask: Flask, database: Database, as_: As) -> None:
     )
     assert (event["before"], event["after"]["practitioner"]) == (None, "oscar")
     tenant = app(flask, database, "audit", tenant="city").get(f"/v1/events?after={last}")["items"]
-    assert [(one["kind"], one["subscription"]) for one in tenant] == [("client:added", "city")]
+    assert [(event["kind"], event["subscription"]) for event in tenant] == [("client:added", "city")]
     assert_problem(app(flask, database, "decide").call("GET", "/v1/events"), 403, "forbidden")
     assert_problem(as_("alice").call("GET", "/v1/events"), 403, "forbidden")
     for wrong in ("after=-1", "after=x", "wait=31", "limit=1001"):
@@ -384,7 +384,7 @@ def test_the_feed_waits(flask: Flask, database: Database, as_: As, monkeypatch: 
     sharing.start()
     items = audit.get(f"/v1/events?after={last}&wait=20")["items"]
     sharing.join()
-    assert [one["kind"] for one in items] == ["grant:started"]
+    assert [event["kind"] for event in items] == ["grant:started"]
 
 
 def test_what_is_read_is_recorded(as_: As, database: Database) -> None:

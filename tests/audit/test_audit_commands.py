@@ -43,7 +43,7 @@ def recorded(sqlite_url: str) -> str:
     return sqlite_url
 
 
-def alone(*arguments: str) -> str:
+def run_verifier(*arguments: str) -> str:
     """Run the verifier as a script and return its output."""
     done = subprocess.run([sys.executable, verify.__file__, *arguments], capture_output=True, text=True, check=False)
     assert done.stderr == ""
@@ -66,13 +66,13 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
     assert run("audit", "checkpoint", url=recorded, env=env) == kept.read_text()
     assert f"leaves in {kept.read_text().count('—')} trees" in run("audit", "verify", url=recorded, env=env)
     run("audit", "export", "--format", "log", "-o", str(log), url=recorded, env=env)
-    assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
-    assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept))
-    assert "\nPARTLY VERIFIED: 0 of " in alone(str(log))
+    assert "\nVERIFIED: " in run_verifier(str(log), "--checkpoint", str(kept), "--key", public)
+    assert "\nVERIFIED: " in run_verifier(str(log), "--checkpoint", str(kept))
+    assert "\nPARTLY VERIFIED: 0 of " in run_verifier(str(log))
     proof.write_text(
         run("audit", "prove", "event:200", url=recorded) + run("audit", "prove", "decision:9", url=recorded)
     )
-    assert alone("--proof", str(proof), "--key", public).count(" is ") == 2
+    assert run_verifier("--proof", str(proof), "--key", public).count(" is ") == 2
     with sqlite3.connect(recorded.removeprefix("sqlite:///")) as database:
         database.execute("DROP TRIGGER event_update")
         database.execute("UPDATE event SET actor = 'mallory' WHERE id = 200")
@@ -104,7 +104,7 @@ def test_kept_checkpoints_are_read_as_people_send_them(
     run("audit", "export", "--format", "log", "-o", str(log), url=recorded, env=env)
     output = run("audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded)
     assert "\nVERIFIED: " in output, name
-    assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
+    assert "\nVERIFIED: " in run_verifier(str(log), "--checkpoint", str(kept), "--key", public)
     assert "begins with" in prove_since(recorded, kept, tmp_path, public)
 
 
@@ -112,7 +112,7 @@ def prove_since(recorded: str, kept: Path, tmp_path: Path, public: str) -> str:
     """Return the lone verifier's output on the proofs that the trees extend those of a kept file."""
     proof = tmp_path / "proof"
     proof.write_text(run("audit", "prove", "--since", str(kept), url=recorded))
-    return alone("--proof", str(proof), "--key", public)
+    return run_verifier("--proof", str(proof), "--key", public)
 
 
 @pytest.mark.parametrize(

@@ -79,17 +79,17 @@ def test_a_decision_follows_balp_where_it_can(decided_record: Database) -> None:
     last = RecordedDecision.select().count(decided_record)
     resources_by_id = resources_of(decided_record, "r4")
     by_grant, by_share, denied = (resources_by_id[f"decision-{last - ago}"] for ago in (2, 1, 0))
-    for permit in (by_grant, by_share):
-        assert permit["meta"]["profile"] == [PROFILE]
-        kinds = [agent["type"]["coding"][0]["code"] for agent in permit["agent"]]
+    for permitted in (by_grant, by_share):
+        assert permitted["meta"]["profile"] == [PROFILE]
+        kinds = [agent["type"]["coding"][0]["code"] for agent in permitted["agent"]]
         assert kinds == ["110150", "IRCP", "PROV", "authserver"]
-        assert permit["agent"][0]["network"] == {"address": "192.0.2.9", "type": "2"}
-        assert [agent["requestor"] for agent in permit["agent"]] == [False, True, False, False]
-        assert [entity["type"]["code"] for entity in permit["entity"]] == ["1", "Consent"]
-        assert permit["entity"][1]["what"]["reference"].removeprefix("Consent/") in resources_by_id
-        assert (permit["type"]["code"], permit["action"], permit["outcome"]) == ("110113", "E", "0")
-        assert permit["purposeOfEvent"][0]["coding"][0]["code"] == "TREAT"
-        assert permit["recorded"] == format_instant(NOW)
+        assert permitted["agent"][0]["network"] == {"address": "192.0.2.9", "type": "2"}
+        assert [agent["requestor"] for agent in permitted["agent"]] == [False, True, False, False]
+        assert [entity["type"]["code"] for entity in permitted["entity"]] == ["1", "Consent"]
+        assert permitted["entity"][1]["what"]["reference"].removeprefix("Consent/") in resources_by_id
+        assert (permitted["type"]["code"], permitted["action"], permitted["outcome"]) == ("110113", "E", "0")
+        assert permitted["purposeOfEvent"][0]["coding"][0]["code"] == "TREAT"
+        assert permitted["recorded"] == format_instant(NOW)
     assert "meta" not in denied
     assert (denied["subtype"][0]["code"], denied["outcome"], denied["outcomeDesc"]) == ("AuthZ-Role", "8", "denied")
 

@@ -385,10 +385,10 @@ def test_q8_allowed_after_leaving(known: Known) -> None:
     """Q8: nothing was permitted after a membership or licence ended, but for what was planted behind the service."""
     answer = ask.allowed_after_leaving(known.audit, **YEARS)
     (row,) = rows(answer, "decision", "practitioner", "why", "ended", "lag")
-    left = known.ledger.members["erin", "north"][0].ended
+    left_at = known.ledger.members["erin", "north"][0].ended
     (forged,) = (view for view in known.ledger.decisions if view.forged and view.who == "erin")
-    seconds = (forged.at - left) // timedelta(seconds=1)
-    assert row == (known.ledger.planted["a leaver sees"], "erin", "no membership", left, seconds)
+    seconds = (forged.at - left_at) // timedelta(seconds=1)
+    assert row == (known.ledger.planted["a leaver sees"], "erin", "no membership", left_at, seconds)
     assert answer.checked > 1000
 
 
@@ -418,12 +418,12 @@ def test_q12_orphans(known: Known) -> None:
         answer = ask.orphans(known.audit, as_of=at)
         born = [patient for patient, added in known.ledger.added.items() if added <= at]
         owners = {patient: known.ledger.owner(patient, at) for patient in born}
-        left = [
+        orphaned = [
             (patient, who)
             for patient, who in owners.items()
             if not any(span.live(at) for span in known.ledger.members.get((who, known.ledger.clinic[patient]), ()))
         ]
-        assert sorted(rows(answer, "patient", "owner")) == sorted(left)
+        assert sorted(rows(answer, "patient", "owner")) == sorted(orphaned)
         assert answer.checked == len(born)
     assert rows(ask.orphans(known.audit, as_of=BEGIN + timedelta(weeks=80)), "patient") == []
 

@@ -48,7 +48,7 @@ def test_29_a_default_is_replaced_whole(app: App) -> None:
     """No member is merged into an item's own part: a resource without its type is an error of that item (c-3-2-7)."""
     items = [{"resource": {"id": "p-1"}}, {"subject": {"id": "alice"}}, {"resource": P1}]
     decisions = answered(app.ask({**WHOLE, "evaluations": items}, PATH))["evaluations"]
-    assert [one["decision"] for one in decisions] == [False, False, True]
+    assert [decision["decision"] for decision in decisions] == [False, False, True]
     assert decisions[0]["context"]["error"]["message"] == "/resource/type is required"
 
 
@@ -57,7 +57,7 @@ def test_30_context_is_replaced_whole(auditor: App) -> None:
     items = [{}, {"context": {"purpose": "care"}}, {"context": None}]
     whole = {**WHOLE, "subject": OSCAR, "context": {"explain": True}}
     decisions = answered(auditor.ask({**whole, "evaluations": items}, PATH))["evaluations"]
-    assert ["ways" in one["context"] for one in decisions] == [True, False, True]
+    assert ["ways" in decision["context"] for decision in decisions] == [True, False, True]
 
 
 def test_31_defaults_that_no_item_uses_are_not_looked_at(batch: Answer) -> None:
@@ -127,7 +127,7 @@ def test_37_a_batch_is_its_items_one_by_one(batch: Answer, items: list[Any], dat
 def test_40_41_an_item_without_a_part_is_a_denial(app: App, database: Database) -> None:
     """200, that item false with the cause in its context (c-3-4-1), recorded as such; also a lone item."""
     decisions = answered(app.ask({"evaluations": [{"action": VIEW, "resource": P1}]}, PATH))["evaluations"]
-    assert [one["decision"] for one in decisions] == [False]
+    assert [decision["decision"] for decision in decisions] == [False]
     assert decisions[0]["context"]["error"] == {"status": 400, "message": "/subject is required"}
     row = RecordedDecision.select().order_by(RecordedDecision.id.desc()).limit(1).execute(database)[0]
     assert (row.reason, row.allowed, row.subject, row.resource) == ("malformed", False, "", "p-1")
@@ -146,7 +146,7 @@ def test_35_an_item_in_the_future_is_an_error_of_that_item(auditor: App) -> None
     body = answered(
         auditor.ask({**WHOLE, "subject": {"type": "practitioner", "id": "xena"}, "evaluations": items}, PATH)
     )
-    assert [one["decision"] for one in body["evaluations"]] == [False, True, False]
+    assert [decision["decision"] for decision in body["evaluations"]] == [False, True, False]
     assert body["evaluations"][0]["context"]["reason"] == "malformed"
 
 
@@ -164,6 +164,6 @@ def test_many_items_take_few_statements(
     people = ["alice", "oscar", "bob", "nobody", "x" * 500] * 200
     items = [question(who, context={"number": at}) for at, who in enumerate(people)]
     decisions = answered(app.ask({"evaluations": items}, PATH))["evaluations"]
-    assert [one["decision"] for one in decisions] == [who in ("alice", "bob") for who in people]
+    assert [decision["decision"] for decision in decisions] == [who in ("alice", "bob") for who in people]
     assert len(statements) == 1
     assert RecordedDecision.select().count(database) == 1000

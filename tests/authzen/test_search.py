@@ -27,7 +27,7 @@ def test_42_46_results_are_what_is_permitted(app: App) -> None:
     assert result_ids(app.ask(WHAT, RESOURCE)) == ["p-1"]
     body = answered(app.ask(WHICH, ACTION))
     assert list(body) == ["page", "results"]
-    assert [one["name"] for one in body["results"]] == [
+    assert [result["name"] for result in body["results"]] == [
         "edit",
         "end",
         "end_share",
@@ -91,10 +91,10 @@ def pages(app: App, path: str, body: dict[str, Any], **page: Any) -> list[list[s
     """Every page of a search."""
     shown, token = [], ""
     while True:
-        told = answered(app.ask({**body, "page": {**page, "token": token}}, path))
-        shown.append([one.get("id") or one["name"] for one in told["results"]])
-        assert told["page"]["count"] == len(shown[-1])
-        token = told["page"]["next_token"]
+        answer = answered(app.ask({**body, "page": {**page, "token": token}}, path))
+        shown.append([result.get("id") or result["name"] for result in answer["results"]])
+        assert answer["page"]["count"] == len(shown[-1])
+        token = answer["page"]["next_token"]
         if not token:
             return shown
 
@@ -106,7 +106,7 @@ def test_50_51_52_pages_follow_one_another(many: App) -> None:
     for limit in (1, 7, 30, 31, 32, 5000, 10**30):
         paged = pages(many, RESOURCE, WHAT, limit=limit, properties={"x": 1}, other=2)
         assert [len(page) for page in paged[:-1]] == [limit] * (len(paged) - 1)
-        assert [one for page in paged for one in page] == whole
+        assert [result for page in paged for result in page] == whole
     assert pages(many, SUBJECT, WHO, limit=3) == [["alice", "bob", "carl"], ["carol"]]
     assert [len(page) for page in pages(many, ACTION, WHICH, limit=4)] == [4, 4]
 
@@ -155,6 +155,8 @@ def test_the_past_and_the_record(many: App, auditor: App, database: Database) ->
     pages(many, RESOURCE, WHAT, limit=20)
     many.ask(WHICH, ACTION)
     rows = RecordedDecision.select().order_by(RecordedDecision.id).offset(before).execute(database)
-    told = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
-    assert told == [("searched", "alice", "view", "patient", "")] * 2 + [("searched", "alice", "", "patient", "p-1")]
+    searches = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
+    assert searches == [("searched", "alice", "view", "patient", "")] * 2 + [
+        ("searched", "alice", "", "patient", "p-1")
+    ]
     assert all(began <= row.asked_at == row.at for row in rows)

@@ -119,9 +119,9 @@ def test_keys_are_listed_rotated_and_revoked(database: Database) -> None:
     assert set(listed) == {"id", "name", "scopes", "subscription", "rate", "created_at", "revoked_at"}
     new = rotate_client(database, client=listed["id"], now=NOW)
     assert find_client(database, old, now=NOW) is None
-    found = find_client(database, new, now=NOW)
-    assert found is not None
-    assert (found.id, found.name) == (listed["id"], "app")
+    client = find_client(database, new, now=NOW)
+    assert client is not None
+    assert (client.id, client.name) == (listed["id"], "app")
     revoke_client(database, client=listed["id"], now=NOW)
     assert find_client(database, new, now=NOW) is None
     for unusable in (listed["id"], 99):
@@ -136,8 +136,8 @@ def test_keys_are_listed_rotated_and_revoked(database: Database) -> None:
 def counted(auditor: App, name: str) -> float:
     """Return the value of a counter as Prometheus reads it."""
     text = auditor.client.get("/metrics", headers={"Authorization": f"Bearer {auditor.key}"}).text
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
-    return float(found[1]) if found else 0
+    match = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
+    return float(match[1]) if match else 0
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_key_that_cannot_serve_is_skipped(provider: KeyServer, strange: Any) -
     """RFC 7517, section 5: whatever else is in the set, the keys that can serve go on serving."""
     good = provider.keys[0]
     for keys in ([strange, good], [good, strange]):
-        provider.keys = [_Published(one) if not isinstance(one, RSAKey) else one for one in keys]
+        provider.keys = [_Published(key) if not isinstance(key, RSAKey) else key for key in keys]
         assert tokens_of(provider).login_of(token_of(provider, good), NOW) == "alice@clinic.example"
 
 
@@ -96,7 +96,7 @@ class _Published:
 def test_no_key_can_serve(provider: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
     """A set without any key that verifies signatures is as good as no provider, and the log says so."""
     good = provider.keys[0]
-    provider.keys = [public(good, use="enc"), *(one for one in STRANGE if isinstance(one, dict))]
+    provider.keys = [public(good, use="enc"), *(member for member in STRANGE if isinstance(member, dict))]
     with caplog.at_level(logging.WARNING), pytest.raises(Unavailable):
         tokens_of(provider).login_of(token_of(provider, good), NOW)
     assert "it has no key that can verify a signature" in caplog.text
@@ -113,8 +113,8 @@ def test_a_token_without_kid(provider: KeyServer) -> None:
     """It is tried with the one signing key that fits its algorithm; with two, or with none, it is not good."""
     good, curve = provider.keys[0], ECKey.generate_key("P-256", auto_kid=True)
     nameless = provider.sign(GOOD, good, kid=None)
-    beside = [curve, OKPKey.generate_key("Ed25519"), public(new_key(), use="enc"), public(new_key(), alg="PS256")]
-    for keys in ([good], [good, *beside], [public(good, kid=None), *beside]):
+    others = [curve, OKPKey.generate_key("Ed25519"), public(new_key(), use="enc"), public(new_key(), alg="PS256")]
+    for keys in ([good], [good, *others], [public(good, kid=None), *others]):
         provider.keys = keys
         assert tokens_of(provider).login_of(nameless, NOW) == "alice@clinic.example"
     for keys in (
@@ -204,12 +204,12 @@ def test_a_dead_provider_costs_an_app_nothing(
     with ThreadPoolExecutor(8) as pool:
         requests = [pool.submit(good.call, "GET", "/v1/me") for _ in range(8)]
         refused = [request.result() for request in islice(as_completed(requests), 7)]
-        asked = [app.ask(question()) for _ in range(5)]
+        decided = [app.ask(question()) for _ in range(5)]
         malformed = [garbage.call("GET", "/v1/me") for _ in range(5)]
         (waiting,) = (request for request in requests if not request.done())
         provider.over.set()
         refused.append(waiting.result())
-    assert {response.status_code for response in asked} == {200}
+    assert {response.status_code for response in decided} == {200}
     assert {response.status_code for response in malformed} == {401}
     assert {response.status_code for response in refused} == {503}
     assert good.call("GET", "/v1/me").status_code == 503

@@ -97,7 +97,7 @@ def test_a_key_is_its_owners(folder: Path, caplog: pytest.LogCaptureFixture) -> 
         os.umask(before)
     for name in ("development", "checkpoint"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
-    assert sorted(one.name for one in folder.iterdir()) == ["checkpoint", "development", "secrets"]
+    assert sorted(file.name for file in folder.iterdir()) == ["checkpoint", "development", "secrets"]
     with pytest.raises(InvalidInput, match="never written over another"):
         Signer.make("checkpoint", "clinic.example/caregrant")
     with pytest.raises(FileExistsError):

@@ -185,15 +185,15 @@ def test_over_http(provider: KeyServer, sqlite_database: Database) -> None:
 
 def test_a_development_token(tmp_path: Path) -> None:
     """The development key signs and verifies its own tokens alone; its file is its owner's only."""
-    one, other = (Settings(development_key=str(tmp_path / name)) for name in ("one", "other"))
-    token = sign_token(one, "Alice@Clinic.example", NOW, 60)
-    assert Tokens(one).login_of(token, NOW) == "alice@clinic.example"
+    own, other = (Settings(development_key=str(tmp_path / name)) for name in ("one", "other"))
+    token = sign_token(own, "Alice@Clinic.example", NOW, 60)
+    assert Tokens(own).login_of(token, NOW) == "alice@clinic.example"
     assert (tmp_path / "one").stat().st_mode & 0o077 == 0
     for strange in (Tokens(other), Tokens(Settings())):
         with pytest.raises(BadToken):
             strange.login_of(token, NOW)
     with pytest.raises(BadToken):
-        Tokens(one).login_of(token, NOW + timedelta(seconds=91))
+        Tokens(own).login_of(token, NOW + timedelta(seconds=91))
     with pytest.raises(InvalidInput, match="CAREGRANT_DEVELOPMENT_KEY"):
         sign_token(Settings(), "alice@clinic.example", NOW, 60)
     (tmp_path / "broken").write_text("{}")

@@ -15,7 +15,7 @@ from tests.support.browser import DESKTOP, PHONE, SCRIPT, Site, faults, needs_ch
 from tests.support.screenshots import TOUR, walk
 
 SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-WAYS = pytest.mark.parametrize(
+DISPLAYS = pytest.mark.parametrize(
     ("size", "script"), [(DESKTOP, True), (PHONE, True), (DESKTOP, False)], ids=["desktop", "phone", "without-script"]
 )
 
@@ -42,7 +42,7 @@ def case(number: int) -> str:
     return f"/patients/c-{number:03}"
 
 
-@WAYS
+@DISPLAYS
 def test_h2_transfer_as_the_help_page_tells_it(there: Site, size: dict[str, int], script: bool) -> None:
     """H2: "Patients → choose the patient → transfer button → click the colleague → Save Changes → a small pop-up"."""
     name = {(1280, True): "Ada Brook", (390, True): "Finn Brook"}.get((size["width"], script), "Ada Costa")
@@ -73,7 +73,7 @@ def test_h2_transfer_as_the_help_page_tells_it(there: Site, size: dict[str, int]
         expect(page.get_by_role("link", name=f"{name} has been transferred to you by Alice Andersson")).to_be_visible()
 
 
-@WAYS
+@DISPLAYS
 def test_h3_share_as_the_help_page_tells_it(there: Site, size: dict[str, int], script: bool) -> None:
     """H3: "Patients → the patient → the 3-dots menu → transfer/share patient → Action: Share patient → e-mail → …"."""
     name = {(1280, True): "Finn Costa", (390, True): "Ada Dahl"}.get((size["width"], script), "Finn Dahl")
@@ -336,7 +336,7 @@ def test_a_stored_script_does_not_run(there: Site) -> None:
         page.evaluate("""() => { const one = document.createElement("script");
             one.textContent = "document.title = 'taken'"; document.body.append(one); }""")
         assert page.title() != "taken"
-        assert any("Content Security Policy" in one for one in values)
+        assert any("Content Security Policy" in message for message in values)
 
 
 def test_nobody_frames_the_pages(there: Site) -> None:

@@ -189,7 +189,7 @@ def test_a_selection_is_of_one_page(there: Site, script: bool) -> None:
         page.go_back()
         ticked = page.locator("input[name=patient]:checked")
         expect(page.get_by_label("Select Crowded Case 030")).to_be_visible()
-        assert [one.get_attribute("value") for one in ticked.all()] in ([], ["c-030"])
+        assert [box.get_attribute("value") for box in ticked.all()] in ([], ["c-030"])
 
 
 @BOTH
@@ -212,7 +212,7 @@ def test_back_to_a_form_ticks_nobody_else(there: Site, script: bool) -> None:
         database.close()
         page.go_back()
         expect(page.get_by_text(f"{who}@north.example")).to_be_visible()
-        ticked = [one.get_attribute("value") for one in page.locator("input[name=colleague]:checked").all()]
+        ticked = [box.get_attribute("value") for box in page.locator("input[name=colleague]:checked").all()]
         assert ticked in ([], ["bob@north.example"])
 
 

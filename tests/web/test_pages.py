@@ -246,10 +246,11 @@ def test_a_hundred_thousand_patients(sqlite_database: Database) -> None:
         (other, f"{who}-{number:06}") for who, other in (("oscar", "pete"), ("pete", "oscar")) for number in range(60)
     ]
     patients = [
-        (began, FOREVER_MICROS, one, "north", f"Patient {one}", search_key(f"Patient {one}")) for _, one in names
+        (began, FOREVER_MICROS, patient, "north", f"Patient {patient}", search_key(f"Patient {patient}"))
+        for _, patient in names
     ]
-    roles = [(who, one, "owner") for who, one in names] + [(who, one, "viewer") for who, one in shared]
-    grants = [(began, FOREVER_MICROS, one, who, role, "created", "", "", "", "") for who, one, role in roles]
+    roles = [(who, patient, "owner") for who, patient in names] + [(who, patient, "viewer") for who, patient in shared]
+    grants = [(began, FOREVER_MICROS, patient, who, role, "created", "", "", "", "") for who, patient, role in roles]
     columns = (*life, "patient", "practitioner", "role", "origin", "given_by", "reason", "ended_by", "end_cause")
     with sqlite_database.atomic():
         insert_rows(sqlite_database, Patient, (*life, "id", "subscription", "name", "search_key"), patients)
@@ -277,7 +278,7 @@ def test_another_clinics_patient_is_the_same_404(as_: As) -> None:
     """T1: what is another clinic's and what does not exist look the same, to the byte but for the request's id."""
     alice = as_("alice")
     for path in ("", "/transfer", "/share", "/access/1/end"):
-        theirs, nothing = (alice.client.get(f"/patients/{one}{path}") for one in ("p-city", "p-none"))
+        theirs, nothing = (alice.client.get(f"/patients/{patient}{path}") for patient in ("p-city", "p-none"))
         assert (theirs.status_code, theirs.text) == (nothing.status_code, nothing.text)
         assert theirs.status_code == 404
         assert "There is nothing here" in text_of(theirs)

@@ -34,9 +34,9 @@ KEY = "a session key of thirty-two characters"
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    with running() as found:
-        found.claims = {"email": login("alice"), "email_verified": True}
-        yield found
+    with running() as started:
+        started.claims = {"email": login("alice"), "email_verified": True}
+        yield started
 
 
 def clinic(database: Database, provider: Provider, **more: Any) -> Flask:
@@ -177,7 +177,7 @@ def test_sign_out_at_the_provider_too(sqlite_database: Database, provider: Provi
     flask = clinic(sqlite_database, provider)
     visitor = Visitor(flask)
     sent = there_and_back(visitor).headers.getlist("Set-Cookie")
-    (kept,) = (one for one in sent if one.startswith("caregrant-id="))
+    (kept,) = (cookie for cookie in sent if cookie.startswith("caregrant-id="))
     for flag in ("HttpOnly", "SameSite=Strict", "Path=/sign-out"):
         assert flag in kept.split("; ")
     page = visitor.client.get("/patients")
@@ -314,9 +314,9 @@ def test_the_demonstrations_people(demonstration: Flask) -> None:
 def test_where_the_demonstration_is_refused(demonstration: Flask) -> None:
     """Beside an identity provider, and off a loopback address: the service does not start."""
     pdp: PDP = demonstration.extensions["caregrant"]
-    for beside in (Settings(oidc_client="c"), Settings(jwks="keys.json", issuer="i")):
+    for conflicting in (Settings(oidc_client="c"), Settings(jwks="keys.json", issuer="i")):
         with pytest.raises(InvalidInput, match="beside an identity provider"):
-            create_app(replace(beside, demo_sign_in=True, session_key=KEY), pdp)
+            create_app(replace(conflicting, demo_sign_in=True, session_key=KEY), pdp)
     with pytest.raises(InvalidInput, match="loopback"):
         serve(Settings(demo_sign_in=True), "0.0.0.0", 0, 1)  # noqa: S104 - it is refused
 
