@@ -1,4 +1,4 @@
-"""Whatever bytes come in, the readers of JSON, of import lines and of requests answer or refuse, and never fail."""
+"""The readers of JSON, imports and requests answer or refuse any bytes, and never fail."""
 
 import io
 import json
@@ -45,7 +45,7 @@ lines = some.one_of(
 @quick
 @given(some.binary(max_size=200) | values.map(lambda value: json.dumps({"x": value}).encode()))
 def test_json_is_read_or_refused(text: bytes) -> None:
-    """What is read is what Python's own reader reads, and can be written again in UTF-8."""
+    """JSON that is accepted reads as Python's own parser reads it, and can be written again in UTF-8."""
     try:
         read = parse_object(text)
     except InvalidInput:
@@ -74,7 +74,7 @@ def test_nesting_has_an_end(opening: str, closing: str) -> None:
 
 
 def test_a_file_is_imported_or_refused(sqlite_database: Database) -> None:
-    """Any lines: all imported, or a refusal with its line and nothing kept."""
+    """Any lines are imported completely, or refused with a line number and nothing stored."""
     people.fill(sqlite_database)
     tables = ("patient", "membership", '"grant"', "entity", "event")
 
@@ -99,7 +99,7 @@ def test_a_file_is_imported_or_refused(sqlite_database: Database) -> None:
 
 
 def test_a_request_is_answered_or_refused(sqlite_database: Database) -> None:
-    """Any JSON in any part, to every endpoint: 200 or 400, in the form of either."""
+    """Any JSON in any part of a request is 200 or 400 at every endpoint, in the right content type."""
     people.fill(sqlite_database)
     flask: Flask = service(sqlite_database, rate=0)
     app = App(flask, sqlite_database, "decide", "audit")

@@ -79,7 +79,7 @@ def service(database: Database) -> Service:
 
 
 def test_what_waits_together_is_committed_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five answers are one commit, and each is there."""
+    """Five waiting answers are recorded by one commit."""
     commits: list[int] = []
     commit = service.log._commit
 
@@ -95,7 +95,7 @@ def test_what_waits_together_is_committed_together(service: Service, monkeypatch
 
 
 def test_an_answer_that_is_not_recorded_is_not_given(service: Service) -> None:
-    """One whose record fails is 503; the others, whose commit it shared, are given and recorded."""
+    """An answer whose record fails is 503; the other answers of the same commit are given and recorded."""
     service.fault = "r-2"
     statuses = asyncio.run(service.answers())
     assert statuses.pop("r-2") == 503
@@ -107,7 +107,7 @@ def test_an_answer_that_is_not_recorded_is_not_given(service: Service) -> None:
 def test_without_a_record_nobody_is_answered(
     service: Service, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Where the commit fails each request is refused, whatever the failure; the lane goes on."""
+    """If the commit fails, each of its requests is refused, and the lane goes on."""
 
     def fails(_: Any) -> None:
         raise error

@@ -40,7 +40,7 @@ class Served:
         )
 
     def healthz(self) -> float:
-        """Seconds that the probe takes."""
+        """Return how many seconds the probe takes."""
         began = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with closing(connection):
@@ -60,7 +60,7 @@ class Served:
             return answer.status, answer.read()
 
     def memory(self) -> int:
-        """Bytes that the worker holds."""
+        """Return how many bytes the worker holds."""
         tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
         children = [child for task in tasks for child in task.read_text().split()]
         sizes = [Path(f"/proc/{child}/statm").read_text().split()[1] for child in children]
@@ -95,7 +95,7 @@ def head(served: Served, path: str = "/v1/patients", key: str = "", **headers: s
 
 
 def test_stalled_and_idle_callers_stop_nobody(served: Served) -> None:
-    """200 bodies that do not come, 900 silent connections, 50 requests at once: probes and decisions go on."""
+    """Probes and decisions go on beside 200 stalled bodies, 900 silent connections and 50 requests at once."""
     for _ in range(20):
         served.ask()
     before = served.memory()
@@ -120,7 +120,7 @@ def test_stalled_and_idle_callers_stop_nobody(served: Served) -> None:
 
 
 def test_a_body_beyond_the_limit_is_not_begun(served: Served) -> None:
-    """With its length or in chunks: 413, and nothing of its beginning is carried out."""
+    """A body beyond the limit, with a length or in chunks, is 413, and no part of it is carried out."""
     body = json.dumps({"name": "Pat"}).encode()
     large = body + b" " * Settings.max_body
     chunks = hex(len(large))[2:].encode() + b"\r\n" + large + b"\r\n0\r\n\r\n"
@@ -155,13 +155,13 @@ def events(served: Served) -> int:
     ],
 )
 def test_a_head_that_is_too_much_is_refused(served: Served, data: bytes, status: int) -> None:
-    """Whatever stands in a request's head, it is refused before a thread takes it, and the service goes on."""
+    """A head beyond a limit is refused before a thread takes the request, and the service goes on."""
     assert served.exchange(data)[0] == status
     assert served.ask()[0] == 200
 
 
 def test_a_login_beyond_ascii_is_sent_as_utf_8(served: Served) -> None:
-    """An app acts for the person whose login it names in UTF-8; bytes that are no UTF-8 name nobody, never the app."""
+    """An app names a person by a login in UTF-8; bytes that are not UTF-8 name nobody."""
     login, operator = "jörg@müller.example", {"Authorization": f"Bearer {served.act_key}"}
     person = {"login": login, "name": "Jörg Müller"}
     assert send(served.port, "PUT", "/v1/practitioners/joerg", person, operator)[0] == 200
@@ -180,7 +180,7 @@ def test_a_login_beyond_ascii_is_sent_as_utf_8(served: Served) -> None:
     "header", ["X-Request-ID", "Authorization", "Cookie", "Idempotency-Key", "Content-Type", "Accept"]
 )
 def test_a_header_beyond_ascii_is_no_fault(served: Served, header: str) -> None:
-    """Whatever bytes stand in a header, the answer is no fault of the service."""
+    """Bytes beyond ASCII in a header never cause an answer of 500 or more."""
     for value in (b"\xff\xfe", "é".encode(), b"Bearer a.\xff.c"):
         lines = {
             "Host": b"x",
@@ -195,7 +195,7 @@ def test_a_header_beyond_ascii_is_no_fault(served: Served, header: str) -> None:
 
 
 def test_metrics_do_not_grow_with_callers(served: Served) -> None:
-    """Methods, paths and credentials that nobody knows make no label of their own."""
+    """Unknown methods, paths and credentials add no label to the metrics."""
     sizes = []
     for begin in (0, 100, 200):
         for number in range(begin, begin + 100):
@@ -217,7 +217,7 @@ def raw(served: Served, path: str) -> tuple[int, bytes]:
 
 
 def test_the_record_holds_the_clients_address(served: Served) -> None:
-    """Behind a trusted proxy the address of an answer is the client's, not the proxy's."""
+    """Behind a trusted proxy the record holds the client's address and not the proxy's."""
     assert served.ask(**{"X-Forwarded-For": "203.0.113.9, 198.51.100.7", "X-Request-ID": "forwarded"})[0] == 200
     database = connect(served.url)
     rows = (
@@ -231,7 +231,7 @@ def test_the_record_holds_the_clients_address(served: Served) -> None:
 
 
 def test_an_answer_of_the_gateway_is_like_any_other(served: Served) -> None:
-    """A refusal before Flask is a problem with a request id, for a browser a page."""
+    """A refusal by the gateway is a problem with a request id, and a page for a browser."""
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
     with closing(connection):
         connection.request("BREW", "/v1/me", headers={"X-Request-ID": "mine"})
@@ -245,7 +245,7 @@ def test_an_answer_of_the_gateway_is_like_any_other(served: Served) -> None:
 
 
 def test_requests_on_one_connection(served: Served) -> None:
-    """A connection is kept: one request after another, HEAD and 404 among them, each with its own answer."""
+    """Requests on one connection are answered one after another, HEAD and 404 among them."""
     with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)) as connection:
         answers = []
         for method, path in (("GET", "/healthz"), ("HEAD", "/"), ("GET", "/nothing"), ("GET", "/static/caregrant.css")):

@@ -27,7 +27,7 @@ NAMES = [
 
 
 def test_every_id_is_addressed(sqlite_url: str) -> None:
-    """Stored, shown, shared and put by the real server, each under its own percent-encoded path."""
+    """The real server creates, shows, shares and puts each id under its percent-encoded path."""
     database = connect(sqlite_url)
     people.fill(database)
     key = add_client(database, name="app", scopes=["act", "admin"], subscription=None, now=NOW)

@@ -1,4 +1,4 @@
-"""Hostile text, wherever a caller may put one: it is looked up as it is, and never becomes part of a statement."""
+"""Hostile text in every field that a caller can fill is looked up as it is, and never becomes part of a statement."""
 
 from typing import Any
 from urllib.parse import quote
@@ -32,7 +32,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """T24: as an id, a login, a search, a cursor, a property, a value of the context: found where it is, no SQL."""
+    """T24: hostile text in any field of a request is matched literally and stands in no SQL statement."""
     people.fill(database)
     pdp, statements = PDP(database, POLICY), list[str]()
     flask = create_app(Settings(), pdp)

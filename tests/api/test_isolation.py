@@ -70,7 +70,7 @@ _TAKEN = [
 
 
 class World:
-    """A service with its database, and how many statements it took."""
+    """A service with its database; counts the statements that the service sends."""
 
     def __init__(self, database: Database, key_file: str) -> None:
         self.database = database
@@ -216,7 +216,7 @@ def comparable(response: TestResponse) -> tuple[Any, ...]:
 def test_the_others_are_as_if_they_were_not_there(
     worlds: tuple[World, World, dict[str, str]], data: some.DataObject
 ) -> None:
-    """Some requests one after the other, in both worlds, each undone afterwards."""
+    """Up to five random requests get the same answers in both worlds, with as many statements."""
     every, north, keys = worlds
     rules = [
         (
