@@ -59,7 +59,7 @@ DECISIONS: list[tuple[Any, Any, Any, bool]] = [
 
 
 def test_14_20_22_24_62_certification_decisions(scenario: Callable[[str], App]) -> None:
-    """Properties, action properties and what is stored, singly and in a batch; asked again, decided again alike."""
+    """The certification's decisions are as expected, singly and in a batch, and the same when asked again."""
     app = scenario("certification")
     bodies = [{"subject": who, "action": what, "resource": which} for who, what, which, _ in DECISIONS]
     expected = [allowed for *_, allowed in DECISIONS]
@@ -71,7 +71,7 @@ def test_14_20_22_24_62_certification_decisions(scenario: Callable[[str], App]) 
 
 
 def test_14_42_certification_searches(scenario: Callable[[str], App]) -> None:
-    """Who, what and which, with what the request says of role and status."""
+    """The certification's searches find what the policy permits, with the role and status of the request."""
     app = scenario("certification")
     who = {"subject": {"type": "user"}}
     assert result_ids(app.ask({**who, "action": READ, "resource": RECORD_1}, f"{BASE}/search/subject")) == [
@@ -93,7 +93,7 @@ def test_14_42_certification_searches(scenario: Callable[[str], App]) -> None:
 
 
 def test_15_the_search_interop(scenario: Callable[[str], App]) -> None:
-    """Every search of the scenario is exactly the set that its three sentences say, and so is every evaluation."""
+    """Every search and evaluation of the interop scenario gives what the scenario's three rules say."""
     app = scenario("interop")
     lines = [json.loads(line)["entity"] for line in (HERE / "interop/facts.ndjson").read_text().splitlines()]
     users, records = (
