@@ -1,4 +1,4 @@
-"""The record at the command line: key, checkpoint, verify, prove, export, drop, erase, as somebody would use them."""
+"""The record at the command line: key, checkpoint, verify, prove, export, drop and erase."""
 
 import json
 import sqlite3
@@ -51,7 +51,7 @@ def run_verifier(*arguments: str) -> str:
 
 
 def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> None:
-    """Make a key, sign, export, prove; the verifier alone finds log and proofs good; a change is found."""
+    """The verifier alone accepts the signed, exported log and its proofs, and finds a change."""
     key, log, kept, proof = (tmp_path / name for name in ("key", "log", "kept", "proof"))
     env = {"CAREGRANT_CHECKPOINT_KEY": str(key)}
     public = run("audit", "key", "--new", "clinic.example/log", env=env).strip()
@@ -96,7 +96,7 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
 def test_kept_checkpoints_are_read_as_people_send_them(
     recorded: str, tmp_path: Path, name: str, sent: Callable[[str], bytes]
 ) -> None:
-    """A kept file that a mail program or an editor has written anew proves what it proved, to both verifiers."""
+    """Checkpoints rewritten by a mail program or an editor prove the same to both verifiers."""
     kept, log = tmp_path / "kept.txt", tmp_path / "log.ndjson"
     env = {"CAREGRANT_CHECKPOINT_KEY": str(tmp_path / "key")}
     public = run("audit", "key", "--new", "clinic.example/log", env=env).strip()
@@ -109,7 +109,7 @@ def test_kept_checkpoints_are_read_as_people_send_them(
 
 
 def prove_since(recorded: str, kept: Path, tmp_path: Path, public: str) -> str:
-    """Return the lone verifier's output on the proofs that the trees extend those of a kept file."""
+    """Return the verifier's output on the proofs that the trees extend those of a kept file."""
     proof = tmp_path / "proof"
     proof.write_text(run("audit", "prove", "--since", str(kept), url=recorded))
     return run_verifier("--proof", str(proof), "--key", public)
@@ -119,7 +119,7 @@ def prove_since(recorded: str, kept: Path, tmp_path: Path, public: str) -> str:
     "data", [b"\xff\x00\x01", b"\xe2\x80", b"PK\x03\x04 nonsense", b"clinic.example/log/north\n5\n"]
 )
 def test_a_damaged_file_is_called_damaged(recorded: str, tmp_path: Path, data: bytes) -> None:
-    """What handling has destroyed is no fraud: the file is named as damaged, and nothing else is claimed."""
+    """A damaged file is reported as damaged, and not as tampered with."""
     (tmp_path / "kept.txt").write_bytes(data)
     output = refused("audit", "verify", "--checkpoint", str(tmp_path / "kept.txt"), url=recorded)
     assert "damaged" in output
@@ -127,7 +127,7 @@ def test_a_damaged_file_is_called_damaged(recorded: str, tmp_path: Path, data: b
 
 
 def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
-    """Parquet by months, FHIR by lines; a month is dropped only in its time, a person erased at once."""
+    """Months export to Parquet, the record to FHIR; a month is dropped only after its time; a person is erased."""
     output = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
     assert f": {VIEWS // 2} decisions of 3 subscriptions" in output
     assert output.endswith(f" in {tmp_path / 'months'}/month={output[:7]}\n")
@@ -143,7 +143,7 @@ def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
 
 
 def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
-    """Of an empty record, and of one whose decisions are all of this month, Parquet says why it wrote nothing."""
+    """The Parquet export of a record without past months writes nothing and gives the reason."""
     arguments = ("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"))
     nothing = "nothing written: the record holds no decisions of a month past"
     assert run(*arguments, url=sqlite_url) == f"{nothing}\n"
@@ -168,5 +168,5 @@ def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused_in_a_line(recorded: str, arguments: tuple[str, ...], why: str) -> None:
-    """What cannot be done says why."""
+    """A command that cannot be carried out is refused in one line with its reason."""
     assert why in refused(*arguments, env={"CAREGRANT_DATABASE": recorded})

@@ -1,4 +1,4 @@
-"""The record in FHIR: every resource is one of its release, and tells what the record tells."""
+"""The record in FHIR: every resource is valid in its release, and says what the record says."""
 
 from collections import Counter
 from typing import Any
@@ -56,7 +56,7 @@ def decided_record(database: Database) -> Database:
 
 @pytest.mark.parametrize("release", list(MODELS))
 def test_every_resource_is_valid(release: Release, decided_record: Database) -> None:
-    """Each line is a Consent or an AuditEvent that a library of the release's models accepts; none is left out."""
+    """Each event and decision is a Consent or an AuditEvent that a library of the release accepts."""
     counted: Counter[str] = Counter()
     names = set()
     for resource in resources(decided_record, release, NOW):
@@ -75,7 +75,7 @@ def resources_of(database: Database, release: Release) -> dict[str, dict[str, An
 
 
 def test_a_decision_follows_balp_where_it_can(decided_record: Database) -> None:
-    """A permit by a grant claims the profile, with four agents and two entities; a denial without a grant does not."""
+    """A permit follows the BALP profile, with four agents and two entities; a denial does not claim it."""
     last = RecordedDecision.select().count(decided_record)
     resources_by_id = resources_of(decided_record, "r4")
     by_grant, by_share, denied = (resources_by_id[f"decision-{last - ago}"] for ago in (2, 1, 0))
@@ -95,7 +95,7 @@ def test_a_decision_follows_balp_where_it_can(decided_record: Database) -> None:
 
 
 def test_a_share_and_its_end_are_told(decided_record: Database) -> None:
-    """A share is created by who gave it for who has it; its end is an update with its cause; the consent has ended."""
+    """A share is a created event with giver and receiver; its end is an update with the cause."""
     resources_by_id = resources_of(decided_record, "r5")
     grant = (
         Grant.select(Grant.id)

@@ -1,4 +1,4 @@
-"""Somebody of the cast who acts, at the instant of the cast or some seconds later."""
+"""Actors of the cast, at the cast's instant or some seconds later, and a clinic to look into."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ POLICY = load(shipped_folder("policies"))
 
 
 def by(who: str, later: float = 0, **more: Any) -> Actor:
-    """Who acts, and when."""
+    """Return an actor at the cast's instant or some seconds later."""
     return Actor(who, NOW + timedelta(seconds=later), **more)
 
 
@@ -24,7 +24,7 @@ def login(who: str) -> str:
 
 
 def pdp_of(database: Database, later: float = 0) -> PDP:
-    """Return a PDP whose present is that of the cast."""
+    """Return a PDP whose clock stands at the cast's instant or some seconds later."""
     return PDP(database, POLICY, clock=lambda: NOW + timedelta(seconds=later))
 
 
@@ -34,7 +34,7 @@ def served_since(database: Database, at: datetime, policy: CompiledPolicy = POLI
 
 
 class Clinic:
-    """A database with the cast in it: what stands there, and what the record says since."""
+    """A database with the cast in it: its grants, and the events and decisions since."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -77,5 +77,5 @@ class Clinic:
         return number
 
     def unaccounted(self) -> list[str]:
-        """Rows that the events since do not tell: those of the cast, which was put there without any."""
+        """Return the rows without an event, but for the cast's rows, which never had one."""
         return [str(difference) for difference in replay_facts(self.database)[1] if difference.side == "told"]

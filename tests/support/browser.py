@@ -1,6 +1,6 @@
-"""A browser before the real server, on the demonstration clinic with some extremes added to it.
+"""A browser and the real server, on the demonstration clinic with some extreme rows.
 
-Chromium is Debian's; without it the tests that need it are left out, except under ``CI=true``.
+If Chromium (Debian's) is not installed, the tests that need it are skipped, except under ``CI=true``.
 """
 
 import io
@@ -104,20 +104,20 @@ class Site:
             context.close()
 
     def sign_in(self, context: BrowserContext, who: str, ago: timedelta = timedelta(0)) -> None:
-        """Add the session of somebody who was last seen some time ago."""
+        """Add the session of somebody whose last request was some time ago."""
         moment = int((datetime.now(UTC) - ago).timestamp())
         session = {"_permanent": True, "by": who, "since": moment, "seen": moment}
         context.add_cookies([{"name": "caregrant", "value": cookie(session), "url": self.url}])
 
     def resume(self, context: BrowserContext, value: str, ago: timedelta) -> None:
-        """Add the session of this cookie, as if it had last been used some time ago."""
+        """Add the session of this cookie, with its last request some time ago."""
         session = signer().loads(value)
         session["seen"] -= int(ago.total_seconds())
         context.add_cookies([{"name": "caregrant", "value": cookie(session), "url": self.url}])
 
 
 def signer() -> Any:
-    """Return what signs sessions as the server does."""
+    """Return the serializer that signs sessions as the server does."""
     app = Flask("tests")
     app.secret_key = _SESSION_KEY
     return SecureCookieSessionInterface().get_signing_serializer(app)
@@ -146,7 +146,7 @@ def site(folder: Path) -> Iterator[Site]:
 
 
 def needs_chromium() -> None:
-    """Leave a test out where there is no Chromium."""
+    """Skip a test if Chromium is not installed."""
     if not shutil.which(CHROMIUM):
         assert os.environ.get("CI") != "true", "chromium is not installed"
         pytest.skip("chromium is not installed")

@@ -1,4 +1,4 @@
-"""The command line in this process."""
+"""The command line as a process."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def run(*arguments: str, url: str = "", stdin: bytes = b"", exit_code: int = 0, 
 
 
 def refused(*arguments: str, url: str = "", stdin: bytes = b"", **environment: str) -> str:
-    """Run what is refused: exit 1 and one line."""
+    """Run a command that must be refused; return its one line of error."""
     line = run(*arguments, url=url, stdin=stdin, exit_code=1, **environment)
     assert line.startswith("caregrant: ")
     assert line.count("\n") == 1

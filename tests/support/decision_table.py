@@ -1,4 +1,4 @@
-"""The cells of the decision tables in policies/README.md, and the question that each asks."""
+"""The cells of the decision tables in policies/README.md, and the question of each cell."""
 
 from collections.abc import Iterator
 from pathlib import Path

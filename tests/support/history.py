@@ -1,8 +1,7 @@
-"""Three years of three clinics, lived through the real operations at their own instants, with a ledger beside it.
+"""Three years of three clinics, made by the real operations at past instants, with a ledger.
 
-The ledger is kept by hand as things happen, in plain Python, and knows nothing of SQL or Polar: what every question of
-the audit must find is known from it beforehand. At the end two abuses are planted: a leaver's last days (mallory),
-and rows written into the database behind the service's back.
+The ledger is kept by hand, in plain Python without SQL or Polar, and says what each question of the audit must find.
+At the end two abuses are planted: a leaver's last days (mallory), and rows written past the service.
 """
 
 import random
@@ -52,7 +51,7 @@ MANAGERS = {"north": "dan", "city": "amira", "harbour": "greta"}
 
 @dataclass
 class Span:
-    """Something held from `began` until `ended`; `number` is its row's."""
+    """A membership, licence, grant or standing share from `began` until `ended`; `number` is the id of its row."""
 
     who: str
     began: datetime
@@ -68,7 +67,7 @@ class Span:
 
 @dataclass(frozen=True)
 class LedgerDecision:
-    """A decision that was really given."""
+    """A decision that was given and recorded."""
 
     at: datetime
     who: str
@@ -82,7 +81,7 @@ class LedgerDecision:
 
 @dataclass
 class Ledger:
-    """What is known beforehand."""
+    """What the audit must find."""
 
     members: dict[tuple[str, str], list[Span]] = field(default_factory=dict)
     licences: dict[str, list[Span]] = field(default_factory=dict)
@@ -104,7 +103,7 @@ class Ledger:
         return next(span.who for span in self.owners[patient] if span.live(at))
 
     def could(self, patient: str, at: datetime, *, strict: bool = False) -> dict[str, str]:
-        """Who could see a patient, and how, by the help page: owner, share, or standing share of a working owner."""
+        """Return who could see a patient, and how: as owner, by a share, or by a working owner's standing share."""
         clinic = self.clinic[patient]
         if at < self.added[patient]:
             return {}
@@ -124,7 +123,7 @@ class Ledger:
 
 
 class History:
-    """Lives the three years in an empty database. `ledger` is what is known of it, `pdp` the PDP of today."""
+    """Make the three years in an empty database. `ledger` is what happened, `pdp` the PDP of today."""
 
     def __init__(self, database: Database, seed: int = 6) -> None:
         self.database = database
@@ -167,7 +166,7 @@ class History:
         put_membership(self.pdp, actor=self.by(""), subscription="north", practitioner="heidi", role="auditor")
 
     def by(self, who: str) -> Actor:
-        """Somebody acts, some minutes after what was done before."""
+        """Return an actor some minutes after the last change."""
         self.now += timedelta(minutes=7, microseconds=self.dice.randrange(1000))
         self._requests += 1
         return Actor(who, self.now, 1 if who else None, request_id=f"op-{self._requests}", address="192.0.2.7")
@@ -237,7 +236,7 @@ class History:
         span.ended = self.now
 
     def view(self, who: str, patient: str, purpose: str = "TREAT") -> bool:
-        """Somebody asks to see a patient: decided and recorded."""
+        """Decide and record whether somebody may see a patient."""
         strict = week_of(self.now) in STRICT
         actor = self.by(who)
         pdp = self.strict if strict else self.pdp
@@ -309,7 +308,7 @@ class History:
             self.view(dice.choice(could if dice.random() < 0.85 else working), patient, purpose)
 
     def _review(self) -> None:
-        """Dan decides on every share of the north, but for his own: each third is revoked; standing shares are kept."""
+        """Review every share of North but Dan's own: each third is revoked; standing shares are kept."""
         shares = [
             (patient, span)
             for patient, span in self.ledger.live_shares(self.now)
@@ -334,7 +333,7 @@ class History:
     # The first abuse: a leaver's last days.
 
     def _last_days(self) -> None:
-        """Mallory tries what is not theirs, guesses e-mails, shares all they own with ivan, and leaves."""
+        """Let mallory try others' patients, guess e-mails, share all patients with ivan, and leave."""
         self.now = END - timedelta(days=10)
         self.now = self.now.replace(hour=9, minute=0)
         for _ in range(12):
@@ -407,7 +406,7 @@ class History:
         return any(span.number == number for _, span in self.ledger.live_shares(END))
 
     def _former_owner(self) -> tuple[str, str]:
-        """Somebody who works still, and a patient that they handed over and cannot see any more."""
+        """Return a former owner who still works there, and a patient that they cannot see any more."""
         for patient, spans in self.ledger.owners.items():
             for span in spans[:-1]:
                 can = self.ledger.could(patient, self.now)

@@ -1,4 +1,4 @@
-"""An app that asks over HTTP, and the one shape of every error."""
+"""Apps and people who send requests to the application, and the one shape of every error."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ class Person:
         self.headers = dict(headers)
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> TestResponse:
-        """Send a request; a body that is bytes goes as it is."""
+        """Send a request; a body of bytes is sent unchanged."""
         sent_headers = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
         sent: dict[str, Any] = {}
         if isinstance(body, bytes):
@@ -82,7 +82,7 @@ def question(
 
 
 def assert_problem(response: TestResponse, status: int, kind: str, detail: str = "") -> dict[str, Any]:
-    """Every error is problem+json with these members and no others, and carries a request id."""
+    """Require a problem of this status and kind, with a request id and no other members; return it."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
     assert response.headers["X-Request-ID"]

@@ -1,4 +1,4 @@
-"""Decisions beside an import into SQLite: how long answers pause, and whether each is recorded once.
+"""Decisions during an import into SQLite: how long answers pause, and whether each is recorded once.
 
 ``python -m tests.support.import_measurement [PATIENTS]`` imports 60,000 patients by default and prints the table of
 docs/reference/import.md.
@@ -73,7 +73,7 @@ class Caller(threading.Thread):
 
 
 def fill(url: str) -> str:
-    """Make the demonstration clinic; the key of an app that may ask."""
+    """Fill a new database with the demonstration clinic; return the key of an app that may ask."""
     database, began = connect(url), datetime.now(UTC) - timedelta(hours=1)
     migrate(database)
     demo.fill(database, load(shipped_folder("policies")).types, began)
@@ -105,7 +105,7 @@ def start_callers(port: int, key: str) -> list[Caller]:
 
 
 def recorded(url: str) -> list[str]:
-    """Return the requests of the callers whose answers are in the record, after the spool was taken in."""
+    """Drain the spool; return the requests of the callers whose answers are in the record."""
     database = connect(url)
     drain_spool(database)
     rows = RecordedDecision.select(RecordedDecision.request_id).where(RecordedDecision.request_id.startswith("beside-"))
@@ -115,7 +115,7 @@ def recorded(url: str) -> list[str]:
 
 
 def measure(folder: Path, patients: int) -> dict[str, float]:
-    """Import beside decisions of a real service; what happened, in numbers."""
+    """Import while apps ask a real service; return the measured numbers by name."""
     url, port = f"sqlite:///{folder}/clinic.db", free_port()
     key = fill(url)
     write_patients(folder / "facts.ndjson", patients)

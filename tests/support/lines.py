@@ -1,4 +1,4 @@
-"""Lines of an import."""
+"""The lines of an import, and their import."""
 
 import io
 import json

@@ -43,7 +43,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The server's first process."""
+        """Return the id of the server's first process."""
         return int((self.data / "postmaster.pid").read_text().split()[0])
 
     def start(self) -> None:
@@ -95,9 +95,9 @@ def remove(instance: Server) -> None:
 def server(*, fsync: bool = False, by_socket: bool = False) -> Iterator[str]:
     """Run a server; yield its URL without a database name: ``postgresql://caregrant@127.0.0.1:port``.
 
-    `by_socket`: the URL of its socket in the file system, as a client on the same machine reaches it.
+    `by_socket`: yield the URL of its socket in the file system, as a client on the same machine reaches it.
 
-    Tests outlive no power loss; with `fsync` it writes as one that must.
+    `fsync`: write durably, which tests do not need.
     """
     with running(fsync=fsync) as instance:
         yield (
@@ -115,7 +115,7 @@ def _free_port() -> int:
 
 
 def _own(home: Path) -> None:
-    """PostgreSQL refuses to run as root: then its own user gets the folder."""
+    """Give the folder to PostgreSQL's own user if this process is root, because PostgreSQL does not run as root."""
     if os.geteuid() == 0:
         user = pwd.getpwnam("postgres")
         os.chown(home, user.pw_uid, user.pw_gid)

@@ -1,6 +1,6 @@
 """A small OpenID Connect provider on a port of its own: discovery, authorisation code, token with PKCE, keys.
 
-Whoever is sent there is at once somebody: `claims` says who. It signs by RS256 and forgets a code that was used.
+It signs everybody in at once with `claims`. It signs by RS256 and forgets a code that was used.
 """
 
 import base64
@@ -24,7 +24,7 @@ CLIENT, SECRET = "caregrant-pages", "the client's secret"
 
 @dataclass
 class Provider:
-    """What the provider knows, and how it misbehaves where a test says so."""
+    """The provider's keys, claims and codes, and the faults that a test sets."""
 
     issuer: str = ""
     claims: dict[str, Any] = field(default_factory=dict)

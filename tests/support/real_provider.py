@@ -1,6 +1,6 @@
-"""The pages against a real identity provider: sign in, sign in unverified, sign out there too; tells what it saw.
+"""The pages with a real identity provider: sign in, sign in unverified, sign out at the provider too.
 
-`python -m tests.support.real_provider ISSUER CLIENT SECRET` is what `scripts/try-keycloak` runs.
+`scripts/try-keycloak` runs `python -m tests.support.real_provider ISSUER CLIENT SECRET`.
 """
 
 import sys
@@ -23,19 +23,19 @@ SAFE = 400
 
 
 def sign_in(visitor: Visitor, fields: Mapping[str, str]) -> tuple[TestResponse, FormBrowser]:
-    """Sign in through the provider's own pages; return the answer to what it led back to."""
+    """Sign in through the provider's pages; return the response to the URL that they lead back to."""
     browser = FormBrowser(HOME, fields)
     back = browser.travel(visitor.client.get("/sign-in").headers["Location"])
     return visitor.client.get(back), browser
 
 
 def sign_out(visitor: Visitor, browser: FormBrowser) -> TestResponse:
-    """Sign out here and through the provider's pages."""
+    """Sign out here and at the provider, through its pages."""
     return visitor.client.get(browser.travel(visitor.post("/sign-out").headers["Location"]))
 
 
 def try_sign_ins(flask: Flask, passwords: Mapping[str, str]) -> list[str]:
-    """Try each person; return what happened, a line each. Raises `AssertionError` unless alice alone can work."""
+    """Sign in and out as each person; return what happened, in lines. Only alice must be able to work."""
     lines = []
     for who, password in passwords.items():
         visitor = Visitor(flask)

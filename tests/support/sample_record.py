@@ -1,4 +1,4 @@
-"""A small clinic with a record: the demonstration's events, and answers of two months in three trees."""
+"""A small clinic with a record: the demonstration's events, and decisions of two months in three trees."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ ANSWERS = VIEWS + 3  # and what was asked about sharing and ending it
 
 
 def record(database: Database, now: datetime = NOW) -> None:
-    """Fill an empty database; everything is sealed."""
+    """Fill an empty database with events and decisions, and seal them."""
     fill(database, POLICY.types, now)
     answer(database, now - timedelta(days=40), range(VIEWS // 2))
     pdp = pdp_of(database)
@@ -29,7 +29,7 @@ def record(database: Database, now: datetime = NOW) -> None:
 
 
 def answer(database: Database, now: datetime, numbers: range) -> None:
-    """Answers given at an instant, to Bob's app and to Bob."""
+    """Record decisions at an instant, some to Bob's app and some to Bob."""
     for number in numbers:
         by: dict[str, Any] = {"address": f"198.51.100.{number}", "request_id": f"r-{number}"}
         question = RecordedQuestion(("practitioner", "bob"), "view", _resource(number), purpose="TREAT")

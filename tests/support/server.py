@@ -1,4 +1,4 @@
-"""A real server process on a free port of 127.0.0.1, stopped by its own process id, and requests to it."""
+"""A real server process on a free port of 127.0.0.1, stopped by its process id, and requests to it."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def free_port() -> int:
 def serving(
     *arguments: str, port: int, ready: str = "/readyz", environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server process on a port, ready to answer; stopped by its own process id."""
+    """Run a server process on a port until the end of the block; yield it when it is ready."""
     process = subprocess.Popen(
         [COMMAND, *arguments, "--port", str(port)],
         stdout=subprocess.PIPE,
@@ -59,7 +59,7 @@ def serving(
 
 @contextmanager
 def jupyterlab(database: str, folder: Path) -> Iterator[str]:
-    """`caregrant notebooks` on a database, with the copies in a folder; the address that it prints."""
+    """Run `caregrant notebooks` on a database, with the copies in a folder; yield the address that it prints."""
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CAREGRANT_", "JUPYTER"))}
     process = subprocess.Popen(
@@ -101,7 +101,7 @@ def get(port: int, path: str) -> Any:
 
 
 def send(port: int, method: str, path: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
-    """Send a request; return the status and the JSON of the answer. Raises `OSError` if none came."""
+    """Send a request; return the status and the JSON of the answer. Raise `OSError` if there is no answer."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
         None if body is None else json.dumps(body).encode(),

@@ -1,4 +1,4 @@
-"""Real services on one database, for what happens to it and to one of them; each ended by its own process group."""
+"""Real services on one database, and apps that use them during faults; each is ended by its process group."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ OK = (200, 201)
 
 @dataclass
 class Answers:
-    """What callers got: status and seconds of each request, by its kind, and what a 200 or 201 stands for."""
+    """What callers got: kind, status and seconds of each request, and the ids of what was answered with 200 or 201."""
 
     got: list[tuple[str, int, float]] = field(default_factory=list)
     decided: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Caller:
         return status
 
     def must_not(self) -> int:
-        """Ask what is denied: whatever happens, no answer permits it."""
+        """Ask a question that must be denied; require that no answer permits it."""
         status, response = self._send("decision", EVALUATION, question("nobody"), self.bearer)
         assert status != 200 or response["decision"] is False, response
         return status
@@ -78,7 +78,7 @@ class Caller:
         return status
 
     def go_on(self, stop: threading.Event) -> None:
-        """Ask and change until told to stop; what is refused or lost is tried again."""
+        """Ask and change until `stop` is set; go on after refusals and lost connections."""
         while not stop.is_set():
             try:
                 self.ask()
@@ -100,7 +100,7 @@ class Caller:
 
 @contextmanager
 def working(*callers: Caller) -> Iterator[None]:
-    """Callers that go on meanwhile."""
+    """Let the callers ask and change while the block runs."""
     stop = threading.Event()
     threads = [threading.Thread(target=caller.go_on, args=(stop,)) for caller in callers]
     for thread in threads:
@@ -147,7 +147,7 @@ def _is_ready(port: int) -> bool:
 
 
 def until(holds: Callable[[], bool], seconds: float) -> float:
-    """Wait until something holds; how many seconds it took. Fails after so many."""
+    """Wait until a condition holds; return how many seconds it took. Fail after `seconds`."""
     began = time.monotonic()
     while not holds():
         assert time.monotonic() - began < seconds, f"not within {seconds} s"
@@ -156,7 +156,7 @@ def until(holds: Callable[[], bool], seconds: float) -> float:
 
 
 def clinic(url: str) -> str:
-    """Fill a migrated database with the demonstration clinic; the key of an app that may ask and act."""
+    """Fill a migrated database with the demonstration clinic; return the key of an app that may ask and act."""
     database, began = connect(url), datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped_folder("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide", "act"), now=began)
@@ -165,7 +165,7 @@ def clinic(url: str) -> str:
 
 
 def check_nothing_lost(database: Database, *callers: Caller) -> None:
-    """Whatever was answered with 200 or 201 is in the database, once."""
+    """Require that everything answered with 200 or 201 is in the database, and each decision once."""
     recorded = [
         request for (request,) in RecordedDecision.select(RecordedDecision.request_id).tuples().execute(database)
     ]

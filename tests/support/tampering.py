@@ -1,4 +1,4 @@
-"""Somebody with the database in their hands, and both verifiers, which must say the same word of what they left."""
+"""Tampering with a database, and both verifiers, which must give the same verdict on it."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tests.support.sample_record import record
 
 
 def unlock(database: Database) -> None:
-    """Put the triggers of the record and its keys aside, as somebody with the database in their hands would."""
+    """Disable the triggers and foreign keys of the record, as somebody with access to the database could."""
     if database.dialect == "postgresql":
         for table in ("event", "decision", "leaf", "seal", "checkpoint", "patient", "review"):
             database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
@@ -33,7 +33,7 @@ def unlock(database: Database) -> None:
 
 
 def sql(*statements: str) -> Callable[[Database], None]:
-    """Return a function that carries out these statements."""
+    """Return a function that executes these statements."""
 
     def run(database: Database) -> None:
         for statement in statements:
@@ -57,7 +57,7 @@ def fill_all(database: Database) -> None:
 
 
 def judge(database: Database, kept: str = "", key: str | None = None, now: datetime | None = None) -> LogReport:
-    """Return what `audit verify` finds. The lone verifier says the same word of the log of this database."""
+    """Return the report of `audit verify`; require the same verdict of the verifier that reads the exported log."""
     report = verify_database(database, kept, key, now=now)
     whom = VerifierKey.parse(key) if key else None
     lines = [json.loads(canonical(line)) for line in log_lines(database, whom.name if whom else "")]
@@ -72,7 +72,7 @@ def judge(database: Database, kept: str = "", key: str | None = None, now: datet
 
 
 def tell_facts(database: Database) -> None:
-    """Append the events of facts that a test wrote without any."""
+    """Append events for facts that a test wrote without any."""
     with database.atomic():
         adopt_facts(database, NOW)
         for noun, _, row in stored_facts(database):

@@ -1,7 +1,7 @@
 """Random facts and random policies of the compilable fragment, for the property tests.
 
-Every instant lies within two microseconds of the one asked about, so that boundaries are the rule and not the
-exception. A policy is built from the schema: whatever a policy may name, some policy here names.
+Every instant lies within two microseconds of the instant that is asked about, so that most rows are at a boundary.
+Policies are built from the schema, and together name everything that a policy may name.
 """
 
 from collections.abc import Callable
@@ -140,7 +140,7 @@ LITERALS: dict[str, tuple[str, ...]] = {
 
 
 class _Body:
-    """The conditions of one rule, in an order in which plain Oso has a value for everything it compares."""
+    """The conditions of one rule, in an order in which plain Oso has a value for everything that it compares."""
 
     def __init__(self, draw: Draw, known: dict[str, str]) -> None:
         self.draw = draw
@@ -170,7 +170,7 @@ class _Body:
         return self.draw(st.sampled_from(sorted(paths, key=lambda path: path[0]))) if paths else None
 
     def row(self, kind: str) -> list[str]:
-        """Everything known, or one step away, that is a row of a type."""
+        """Return every known row of a type, and every row of it one relation away."""
         near = [name for name, other in self.known.items() if other == kind]
         for name, other in self.known.items():
             near += [

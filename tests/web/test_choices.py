@@ -181,7 +181,7 @@ def test_a_search_keeps_what_is_in_sight(as_: As, database: Database) -> None:
 
 
 def test_a_form_acts_on_the_patients_that_it_showed(as_: As, database: Database) -> None:
-    """T43: a patient that the form did not show, or that may not be transferred now, refuses the form."""
+    """T43: a form changes only the patients that it showed; a patient that is added to it refuses the form."""
     alice, dan = as_("alice"), as_("dan")
     share(database, "alice", "p-oscar")
     both = "/selection/transfer?patient=p-1&patient=p-oscar"
