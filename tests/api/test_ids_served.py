@@ -40,10 +40,10 @@ def test_every_id_is_addressed(sqlite_url: str) -> None:
             path = quote(name, safe="")
             body = {"id": name, "name": "Pat"}
             assert send(port, "POST", "/v1/patients", body, alice)[0] == 201, name
-            status, body = send(port, "GET", f"/v1/patients/{path}", None, alice)
-            assert (status, body["id"]) == (200, name)
+            status, answer = send(port, "GET", f"/v1/patients/{path}", None, alice)
+            assert (status, answer["id"]) == (200, name)
             shared = {"colleague": login("oscar")}
             assert send(port, "POST", f"/v1/patients/{path}/shares", shared, alice)[0] == 201, name
             entity = {"properties": {"patient": name}}
-            status, body = send(port, "PUT", f"/v1/entities/document/{path}", entity, admin)
-            assert (status, body["id"]) == (200, name)
+            status, answer = send(port, "PUT", f"/v1/entities/document/{path}", entity, admin)
+            assert (status, answer["id"]) == (200, name)

@@ -143,7 +143,7 @@ TYPOS: dict[str, dict[str, Any]] = {
 def test_a_typing_error_in_any_parameter_is_refused(
     notebook: notebooks.ShippedNotebook, databases: dict[str, tuple[str, str]]
 ) -> None:
-    """A mistyped parameter or id is refused, and the error names the right one."""
+    """A mistyped value of any parameter is refused, and the error names the parameter or the value."""
     for name in notebook.parameters:
         if name == "output" and notebook.name != "start_here":  # refused where the report is saved, in each alike
             continue
@@ -194,8 +194,8 @@ def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
 def test_a_letter_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
     """`caregrant audit report --letter` writes the letter alone, with the clinic's own templates."""
     url, _ = databases["demo"]
-    arguments = (shipped_folder("letters") / "words.html").read_text()
-    (tmp_path / "words.html").write_text(arguments.replace("Yours sincerely", "With our best wishes"))
+    template = (shipped_folder("letters") / "words.html").read_text()
+    (tmp_path / "words.html").write_text(template.replace("Yours sincerely", "With our best wishes"))
     target = tmp_path / "letter.html"
     run(
         *("audit", "report", "13", "-p", "patient=p-1", "--letter", "--letters", str(tmp_path), "-o", str(target)),
