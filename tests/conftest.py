@@ -14,9 +14,9 @@ from authz.audit.integrity.checkpoints import Signer
 from authz.database import Database, close_all, connect, migrate
 from authz.settings import Settings
 from tests.support import people, postgresql_server
+from tests.support.demo_service import demonstration_key
 from tests.support.http import As, Person, headers, service
-from tests.support.recorded import record
-from tests.support.served import demonstration_key
+from tests.support.sample_record import record
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _ENOUGH_BYTES = 4 << 30

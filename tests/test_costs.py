@@ -1,4 +1,4 @@
-"""Cost grows linearly with the size of what is sent: processor time at a size and at four times it."""
+"""Processor time grows linearly with the size of input: it is measured at one size and at four times that size."""
 
 import base64
 import gc
@@ -52,7 +52,7 @@ def parsed(text: bytes) -> Callable[[], object]:
 
 
 def refused(parse: Callable[[Any], object], text: Any) -> Callable[[], object]:
-    """Return a parser on a text that it may refuse in its own way, and in no other."""
+    """Return a call of the parser on the text; the parser may refuse the text, but must not fail."""
 
     def parsing() -> None:
         with suppress(CaregrantError):
@@ -77,10 +77,10 @@ def parse_keys(content: bytes) -> None:
 
 PARSERS: dict[str, Callable[[int], Callable[[], object]]] = {
     "members that stand twice": lambda n: parsed(
-        b"{" + b",".join(b'"k%d":1,"k%d":1' % (one, one) for one in range(n)) + b"}"
+        b"{" + b",".join(b'"k%d":1,"k%d":1' % (number, number) for number in range(n)) + b"}"
     ),
     "one member twice, at the end": lambda n: parsed(
-        b"{" + b",".join(b'"k%d":1' % one for one in range(n)) + b',"k%d":1}' % (n - 1)
+        b"{" + b",".join(b'"k%d":1' % number for number in range(n)) + b',"k%d":1}' % (n - 1)
     ),
     "nested arrays": lambda n: parsed(b'{"a":[' + b",".join([b"[" * 50 + b"]" * 50] * n) + b"]}"),
     "surrogates": lambda n: parsed(b'{"a":"' + b"\\ud800" * (10 * n) + b'"}'),
@@ -93,7 +93,7 @@ PARSERS: dict[str, Callable[[int], Callable[[], object]]] = {
     "an instant": lambda n: refused(parse_instant, "2026-01-01T00:00:00." + "0" * (100 * n) + "Z"),
     "a line of an import": lambda n: refused(
         lambda text: parse_line(1, text, POLICY.types),
-        b'{"patient":{%s}}' % b",".join(b'"k%d":1' % one for one in range(n)),
+        b'{"patient":{%s}}' % b",".join(b'"k%d":1' % number for number in range(n)),
     ),
     "a line of an import that holds no fact": lambda n: refused(
         lambda text: parse_line(1, text, POLICY.types), b"[" * n
@@ -103,20 +103,20 @@ PARSERS: dict[str, Callable[[int], Callable[[], object]]] = {
     "a provider's keys": lambda n: refused(parse_keys, json.dumps({"keys": [{"kty": "oct"}] * (n // 10)}).encode()),
     "forwarded addresses": lambda n: partial(Proxies("0.0.0.0/0").client, "192.0.2.1", "192.0.2.1," * n),
     "trusted proxies": lambda n: partial(
-        Proxies, ",".join(f"10.{one // 256}.{one % 256}.0/24" for one in range(n // 10))
+        Proxies, ",".join(f"10.{number // 256}.{number % 256}.0/24" for number in range(n // 10))
     ),
-    "unknown rules": lambda n: polar("\n".join(f"f{one}(x) if x = {one};" for one in range(n // 4))),
+    "unknown rules": lambda n: polar("\n".join(f"f{number}(x) if x = {number};" for number in range(n // 4))),
 }
 
 
-def seconds(work: Callable[[], object], runs: int = 3) -> float:
-    """Return the least processor time of a few runs, without the collector's look at all that other tests left."""
+def seconds(call: Callable[[], object], runs: int = 3) -> float:
+    """Return the least processor time of some runs, without garbage collection."""
     took = []
     gc.disable()
     try:
         for _ in range(runs):
             begin = time.process_time()
-            work()
+            call()
             took.append(time.process_time() - begin)
     finally:
         gc.enable()
@@ -124,9 +124,9 @@ def seconds(work: Callable[[], object], runs: int = 3) -> float:
 
 
 def grows(small: Callable[[], object], large: Callable[[], object], runs: int) -> tuple[float, float] | None:
-    """Return what both took, if the large one took too much."""
-    one, four = seconds(small, runs), seconds(large, runs)
-    return None if four < max(_LEAST, SLACK * one) else (one, four)
+    """Return the times of both calls if the larger one took too long, else None."""
+    small_seconds, large_seconds = seconds(small, runs), seconds(large, runs)
+    return None if large_seconds < max(_LEAST, SLACK * small_seconds) else (small_seconds, large_seconds)
 
 
 def require_linear(small: Callable[[], object], large: Callable[[], object]) -> None:
@@ -135,30 +135,30 @@ def require_linear(small: Callable[[], object], large: Callable[[], object]) -> 
 
 @pytest.mark.parametrize("name", list(PARSERS))
 def test_a_parser_costs_what_its_text_is_long(name: str) -> None:
-    """Whatever stands in a text, four times as much of it costs about four times as much."""
+    """Four times as much text costs every parser about four times as much."""
     require_linear(PARSERS[name](SIZE), PARSERS[name](4 * SIZE))
 
 
 BODIES: dict[str, tuple[str, Callable[[int], Any]]] = {
     "an evaluation's context": (
         "/access/v1/evaluation",
-        lambda n: question(context={f"k{one}": one for one in range(n)}),
+        lambda n: question(context={f"k{number}": number for number in range(n)}),
     ),
     "items": ("/access/v1/evaluations", lambda n: question(evaluations=[{}] * (n // 10))),
-    "unknown members": ("/access/v1/search/resource", lambda n: {f"k{one}": 1 for one in range(n)}),
+    "unknown members": ("/access/v1/search/resource", lambda n: {f"k{number}": 1 for number in range(n)}),
 }
 
 
 @pytest.mark.parametrize("name", list(BODIES))
 def test_a_decision_costs_what_its_question_is_long(flask: Flask, sqlite_database: Database, name: str) -> None:
-    """The same of what an app asks."""
+    """Four times as long a request costs each AuthZEN endpoint about four times as much."""
     app, (path, body) = App(flask, sqlite_database), BODIES[name]
     texts = [json.dumps(body(size)).encode() for size in (SIZE, 4 * SIZE)]
     require_linear(partial(app.ask, texts[0], path), partial(app.ask, texts[1], path))
 
 
 def test_every_route_costs_what_its_request_is_long(flask: Flask, sqlite_database: Database, as_: As) -> None:
-    """The same of every route and method: a body of unknown members, a form, a query, a cookie, an id in the path."""
+    """Every route and method takes linear time in a body, a form, a query, a cookie and a path."""
     app, alice = App(flask, sqlite_database, *SCOPES), as_("alice")
     slow = []
     for rule in flask.url_map.iter_rules():
@@ -172,18 +172,18 @@ def test_every_route_costs_what_its_request_is_long(flask: Flask, sqlite_databas
 
 
 def requests(method: str, rule: Rule, key: str) -> dict[str, Callable[[int], dict[str, Any]]]:
-    """Return what is sent to a route, by what grows with the size."""
+    """Return the requests to a route, by the part of the request that grows."""
     path = re.sub(r"<[^>]+>", "1", rule.rule)
     bearer = {"Authorization": f"Bearer {key}"}
     common: dict[str, Any] = {"path": path, "method": method, "headers": bearer}
-    grown: dict[str, Callable[[int], dict[str, Any]]] = {
+    variants: dict[str, Callable[[int], dict[str, Any]]] = {
         "query": lambda n: {**common, "query_string": "q=" + "%C3%A9" * n},
         "cookie": lambda n: {**common, "headers": {**bearer, "Cookie": "caregrant=" + "ab.c-" * n}},
         "cookies": lambda n: {**common, "headers": {**bearer, "Cookie": "; ".join(["caregrant=e30"] * n)}},
     }
     if "<" in rule.rule:
-        grown["path"] = lambda n: {**common, "path": re.sub(r"<[^>]+>", "a" * n, rule.rule)}
+        variants["path"] = lambda n: {**common, "path": re.sub(r"<[^>]+>", "a" * n, rule.rule)}
     if method != "GET":
-        grown["members"] = lambda n: {**common, "json": {f"k{one}": one for one in range(n)}}
-        grown["form"] = lambda n: {**common, "data": {f"k{one}": "1" for one in range(n)}}
-    return grown
+        variants["members"] = lambda n: {**common, "json": {f"k{number}": number for number in range(n)}}
+        variants["form"] = lambda n: {**common, "data": {f"k{number}": "1" for number in range(n)}}
+    return variants

@@ -1,4 +1,4 @@
-"""The order of the tests' own files."""
+"""Where the tests' own code stands."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ HERE = Path(__file__).parent
 
 
 def test_no_test_imports_another_test() -> None:
-    """What tests share is in `tests/support`: a test imports nothing else of `tests`."""
+    """Tests import nothing of `tests` but `tests/support`."""
     wrong = []
     for file in sorted(HERE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):

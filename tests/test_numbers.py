@@ -1,4 +1,4 @@
-"""Numbers of thousands of digits, beyond what a database stores, or in other digits: refused at every door."""
+"""Numbers that are too long, too large or in other digits are refused wherever input comes in."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ from tests.support import people
 from tests.support.http import App, Person, service
 from tests.support.jwks_server import KeyServer, serving
 from tests.support.people import NOW
-from tests.support.signed import GOOD, ISSUER
+from tests.support.signed_tokens import GOOD, ISSUER
 from tests.support.visitor import Visitor
 
 LONG, WIDE, OTHER = "9" * 5000, "9" * 20, "²"
@@ -41,7 +41,7 @@ def flask(sqlite_database: Database) -> Flask:
 
 @pytest.mark.parametrize("number", [LONG, WIDE, f"-{LONG}", f"-{WIDE}", "1e999", "-1e999", f"{LONG}.5"])
 def test_a_policy(number: str) -> None:
-    """A number that no database compares is refused with its line and column."""
+    """A number in a policy that no database can compare is refused with its line and column."""
     with pytest.raises(PolicyRefused) as refused:
         compile_texts({"policy.polar": f"# A rule.\n{RULE}= {number};", "types.toml": TYPES})
     (fault,) = refused.value.faults
@@ -50,13 +50,13 @@ def test_a_policy(number: str) -> None:
 
 
 def test_the_largest_numbers_of_a_policy() -> None:
-    """What a database stores may be compared."""
+    """The largest and the smallest number that a database stores can be compared in a policy."""
     for number in (2**63 - 1, 1 - 2**63, 1.5):
         compile_texts({"policy.polar": f"{RULE}= {number};", "types.toml": TYPES})
 
 
 def test_a_declaration() -> None:
-    """A number in types.toml is no fault of the program either."""
+    """A bad number in types.toml is refused and does not crash."""
     with pytest.raises(PolicyRefused) as refused:
         compile_texts({"policy.polar": 'allow(_: Practitioner, "view", _: Patient);', "types.toml": f"x = {LONG}"})
     assert refused.value.faults[0].file == "types.toml"
@@ -65,7 +65,7 @@ def test_a_declaration() -> None:
 @pytest.mark.parametrize("number", [LONG, WIDE, OTHER, f"-{WIDE}", "-1"])
 @pytest.mark.parametrize("variable", [name for name, (default, _) in SETTINGS.items() if type(default) is int])
 def test_a_setting(monkeypatch: pytest.MonkeyPatch, variable: str, number: str) -> None:
-    """A setting is a number of a size that means something, and the refusal names it."""
+    """A setting whose number is out of range is refused, and the refusal names the setting."""
     monkeypatch.setenv(variable, number)
     with pytest.raises(InvalidInput, match=variable):
         Settings.from_environment()
@@ -94,7 +94,7 @@ def test_an_argument(sqlite_url: str, arguments: str, number: str) -> None:
     "arguments", ["serve --port {}", "serve --workers {}", "demo --port {}", "notebooks --port {}"]
 )
 def test_an_argument_of_a_server(sqlite_url: str, arguments: str) -> None:
-    """A port or a number of processes that cannot be is refused before anything is made or begun."""
+    """A bad port or number of processes is refused before anything is created or started."""
     for number in (LONG, WIDE, "0", "70000"):
         result = CliRunner().invoke(caregrant, [*arguments.format(number).split(), "--database", sqlite_url])
         assert result.exit_code == 2, result.output
@@ -102,7 +102,7 @@ def test_an_argument_of_a_server(sqlite_url: str, arguments: str) -> None:
 
 @pytest.mark.parametrize("number", list(NUMBERS))
 def test_files(sqlite_database: Database, tmp_path: Path, number: str) -> None:
-    """A review sheet, a line of an import, a checkpoint: the refusal names the line."""
+    """A bad number in a review sheet, an import or a checkpoint is refused with its line."""
     url = f"sqlite:///{sqlite_database.database}"
     sheet = tmp_path / "sheet.csv"
     sheet.write_text(
@@ -131,12 +131,12 @@ def test_files(sqlite_database: Database, tmp_path: Path, number: str) -> None:
         verify.Note.parse(f"origin\n{NUMBERS[number]}\n{base64.b64encode(bytes(32)).decode()}\n\n— x AAAA\n")
 
 
-ASKED = (
+QUESTION = (
     '{"subject": {"type": "practitioner", "id": "alice"}, "action": {"name": "view"}, "resource": {"type": "patient"'
 )
 BODIES = {
-    "/access/v1/evaluation": ASKED + ', "id": "p-1"}, "context": {"at": @}}',
-    "/access/v1/search/resource": ASKED + '}, "page": {"limit": @}}',
+    "/access/v1/evaluation": QUESTION + ', "id": "p-1"}, "context": {"at": @}}',
+    "/access/v1/search/resource": QUESTION + '}, "page": {"limit": @}}',
     "/v1/patients": '{"name": @}',
     "/v1/shares": '{"patients": [@], "colleague": "x"}',
     "/v1/standing-shares": '{"colleague": "bob@clinic.example", "until": @}',
@@ -170,7 +170,7 @@ def _filled(text: str, number: str) -> str:
 
 @pytest.mark.parametrize("number", list(NUMBERS))
 def test_over_http(flask: Flask, sqlite_database: Database, number: str) -> None:
-    """Whatever number stands in a path, a parameter, a cursor or a body, nothing fails."""
+    """No number in a path, a parameter, a cursor or a body causes an answer of 500."""
     text = NUMBERS[number]
     app = App(flask, sqlite_database, "decide", "act", "audit", "admin")
     acting = {"Authorization": f"Bearer {app.key}", "X-On-Behalf-Of": "dan@clinic.example"}
@@ -190,7 +190,7 @@ def test_over_http(flask: Flask, sqlite_database: Database, number: str) -> None
 @pytest.mark.parametrize("number", [LONG, WIDE, "1e999", "-1e999", f'"{WIDE}"', f'"{LONG}"', "NaN", "true", "[1]"])
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
 def test_a_token(claim: str, number: str) -> None:
-    """An instant of a token that is no time makes no 500 and no session without end."""
+    """A token whose instants are not valid times is refused: no error 500, no session without an end."""
     with serving() as provider:
         tokens = Tokens(Settings(jwks=provider.url, issuer=ISSUER))
         payload = json.dumps({**GOOD, claim: "~"}).replace('"~"', number).encode()

@@ -1,4 +1,4 @@
-"""Whatever bytes come in, the readers of JSON, of import lines and of requests answer or refuse, and never fail."""
+"""The readers of JSON, imports and requests answer or refuse any bytes, and never fail."""
 
 import io
 import json
@@ -24,10 +24,12 @@ from tests.support.people import NOW
 TYPES = load(shipped_folder("policies")).types
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
-words = some.sampled_from(["p-1", "alice", "north", "", "\0", "\ud800", "x" * 200, "2030-01-01T00:00:00Z", "document"])
+samples = some.sampled_from(
+    ["p-1", "alice", "north", "", "\0", "\ud800", "x" * 200, "2030-01-01T00:00:00Z", "document"]
+)
 values = some.recursive(
-    some.none() | some.booleans() | some.integers() | some.floats() | words | some.text(max_size=5),
-    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(words, inner, max_size=3),
+    some.none() | some.booleans() | some.integers() | some.floats() | samples | some.text(max_size=5),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(samples, inner, max_size=3),
     max_leaves=8,
 )
 fields = some.sampled_from(sorted({name for known in _KINDS.values() for name in known}))
@@ -35,7 +37,7 @@ lines = some.one_of(
     some.binary(max_size=60),
     values.map(lambda value: json.dumps(value).encode()),
     some.dictionaries(some.sampled_from(sorted(_KINDS)), some.dictionaries(fields, values), min_size=1, max_size=1).map(
-        lambda said: json.dumps(said).encode()
+        lambda fact: json.dumps(fact).encode()
     ),
 )
 
@@ -43,7 +45,7 @@ lines = some.one_of(
 @quick
 @given(some.binary(max_size=200) | values.map(lambda value: json.dumps({"x": value}).encode()))
 def test_json_is_read_or_refused(text: bytes) -> None:
-    """What is read is what Python's own reader reads, and can be written again in UTF-8."""
+    """JSON that is accepted reads as Python's own parser reads it, and can be written again in UTF-8."""
     try:
         read = parse_object(text)
     except InvalidInput:
@@ -72,12 +74,12 @@ def test_nesting_has_an_end(opening: str, closing: str) -> None:
 
 
 def test_a_file_is_imported_or_refused(sqlite_database: Database) -> None:
-    """Any lines: all imported, or a refusal with its line and nothing kept."""
+    """Any lines are imported completely, or refused with a line number and nothing stored."""
     people.fill(sqlite_database)
     tables = ("patient", "membership", '"grant"', "entity", "event")
 
     def count() -> list[int]:
-        return [sqlite_database.execute_sql(f"SELECT count(*) FROM {one}").fetchone()[0] for one in tables]
+        return [sqlite_database.execute_sql(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
 
     @quick
     @given(some.lists(lines, max_size=4), some.integers(1, 10**6))
@@ -97,7 +99,7 @@ def test_a_file_is_imported_or_refused(sqlite_database: Database) -> None:
 
 
 def test_a_request_is_answered_or_refused(sqlite_database: Database) -> None:
-    """Any JSON in any part, to every endpoint: 200 or 400, in the form of either."""
+    """Any JSON in any part of a request is 200 or 400 at every endpoint, in the right content type."""
     people.fill(sqlite_database)
     flask: Flask = service(sqlite_database, rate=0)
     app = App(flask, sqlite_database, "decide", "audit")
@@ -109,11 +111,11 @@ def test_a_request_is_answered_or_refused(sqlite_database: Database) -> None:
 
     @quick
     @given(paths, some.dictionaries(parts, shaped | values | some.lists(shaped, max_size=3)))
-    def asked(path: str, body: dict[str, Any]) -> None:
+    def is_answered(path: str, body: dict[str, Any]) -> None:
         response = app.ask(json.dumps(body).encode(), f"/access/v1/{path}")
         assert response.status_code in (200, 400), response.text
         assert response.content_type == (
             "application/json" if response.status_code == 200 else "application/problem+json"
         )
 
-    asked()
+    is_answered()

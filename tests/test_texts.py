@@ -1,4 +1,4 @@
-"""The rules of ids and names: what is refused, how it is stored, what a search finds, how lists are ordered."""
+"""The rules of ids and names: which are refused, how they are stored, how they are found and ordered."""
 
 import io
 import unicodedata
@@ -45,9 +45,9 @@ NOBODYS = ["\ufffe", "\uffff", "\U0001fffe", "\ud800", "\ue000", "\u0378", "\0",
 BAD_IDS = ["", " ", "a b", "a\u00a0b", "a\u3000", ".", "..", "a/b", "/", "e\u0301", "\u0301", "\ufe0fa", "i" * 129]
 
 
-@pytest.mark.parametrize("bad", [*BAD_IDS, *INVISIBLE, *(f"a{one}" for one in [*INVISIBLE, *NOBODYS])])
+@pytest.mark.parametrize("bad", [*BAD_IDS, *INVISIBLE, *(f"a{character}" for character in [*INVISIBLE, *NOBODYS])])
 def test_ids_that_are_refused(sqlite_database: Database, bad: str) -> None:
-    """At the doors where the operator chooses: provisioning, an import of each kind, an entity."""
+    """A bad id is refused by provisioning, by an import of each kind and for an entity."""
     people.fill(sqlite_database)
     with pytest.raises(InvalidInput):
         parse_id(bad)
@@ -80,11 +80,11 @@ def test_ids_that_are_refused(sqlite_database: Database, bad: str) -> None:
         "a \u0301",
         "\u200d",
         "a \ufe0f",
-        *(f"a{one}b" for one in NOBODYS),
+        *(f"a{character}b" for character in NOBODYS),
     ],
 )
 def test_names_that_are_refused(bad: str) -> None:
-    """Blanks, what cannot be seen, what is no character, and marks without a letter; as references too."""
+    """Names and references that are blank, invisible, no character or marks without a letter are refused."""
     for parse in (parse_text, parse_reference):
         with pytest.raises(InvalidInput):
             parse(bad)
@@ -103,11 +103,11 @@ def test_names_that_are_refused(bad: str) -> None:
     ],
 )
 def test_names_as_they_are_stored(sent: str, stored: str) -> None:
-    """In normal form C with single blanks; what scripts and emoji need stays."""
+    """Names are stored in normal form C with single blanks; joiners that scripts and emoji need stay."""
     assert parse_text(sent) == parse_text(stored) == stored
 
 
-FOUND = [
+MATCHING = [
     *[("José", "jose"), ("Jose\u0301", "José"), ("José", "jose\u0301"), ("JOSÉ", "josé"), ("İpek", "ipek")],
     *[("IPEK", "İpek"), ("ipek", "İPEK"), ("Aaron Novak", "Novak Aaron"), ("Aaron Novák", "novak aar")],
     *[("Straße", "STRASSE"), ("Strasse", "straße"), ("Ångström", "angstrom"), ("Ann Lee", "lee  ann")],
@@ -115,16 +115,16 @@ FOUND = [
     *[("שָׁלוֹם", "שלום"), ("Nguyễn Văn An", "nguyen an van"), ("Đặng", "đang"), ("Zoë", "zoe"), ("가나", "가나")],
     *[("O'Neil", "o'neil"), ("50% off_", "50% off_")],
 ]
-NOT_FOUND = [
+NOT_MATCHING = [
     *[("Ann Lee", "ann leo"), ("Ann Lee", "annlee"), ("Bob", "a%"), ("Bob", "b_b"), ("José", "joze")],
     ("Aaron", "Aaron Aaron Novak"),
 ]
 
 
 def test_what_a_search_finds(database: Database) -> None:
-    """The same names by the same words on both databases, for patients and colleagues alike."""
+    """The same words find the same names on both databases, among patients and among colleagues."""
     people.fill(database)
-    pairs = [*((*pair, True) for pair in FOUND), *((*pair, False) for pair in NOT_FOUND)]
+    pairs = [*((*pair, True) for pair in MATCHING), *((*pair, False) for pair in NOT_MATCHING)]
     for number, (name, _, _) in enumerate(pairs):
         people.add(database, Patient, id=f"n-{number}", subscription="north", name=parse_text(name))
         people.add(database, Grant, patient=f"n-{number}", practitioner="alice", role="owner", origin="created")
@@ -143,7 +143,7 @@ def app_of(database: Database, who: str) -> Person:
 
 
 def test_references_are_a_clinics_own(as_: As, database: Database, flask: Flask) -> None:
-    """One of a number in a clinic; the other clinic's number is nobody's business; who has left gives it free."""
+    """A reference is unique among a clinic's live patients; other clinics and ended patients may have it too."""
     first = answered(as_("alice").call("POST", "/v1/patients", {"name": "Nora", "reference": " MRN  17 "}), 201)
     assert first["reference"] == "MRN 17"
     again = {"name": "Noah", "reference": "MRN 17"}
@@ -161,11 +161,11 @@ def test_references_are_a_clinics_own(as_: As, database: Database, flask: Flask)
 
 
 def test_lists_are_by_name(as_: As, database: Database) -> None:
-    """By name, reference and id, page after page, over ties and a rename; `sort=id` by id."""
+    """Lists are ordered by name, reference and id over all pages, also after a rename; `sort=id` orders by id."""
     named = [("d", "Zoë", "2"), ("c", "zoe", "1"), ("b", "Ann", ""), ("a", "ann", ""), ("e", "Öl", ""), ("f", "Oz", "")]
-    for one, name, reference in named:
-        people.add(database, Patient, id=one, subscription="north", name=name, reference=reference)
-        people.add(database, Grant, patient=one, practitioner="alice", role="owner", origin="created")
+    for patient, name, reference in named:
+        people.add(database, Patient, id=patient, subscription="north", name=name, reference=reference)
+        people.add(database, Grant, patient=patient, practitioner="alice", role="owner", origin="created")
     expected = ["a", "b", "e", "f", "p-1", "c", "d"]
     for query in ("", "&role=owner"):
         assert walked(as_("alice"), query) == expected
@@ -194,11 +194,11 @@ ALPHABET = some.one_of(
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(one=some.text(ALPHABET, min_size=1, max_size=12).map(lambda text: unicodedata.normalize("NFC", text)))
+@given(rest=some.text(ALPHABET, min_size=1, max_size=12).map(lambda text: unicodedata.normalize("NFC", text)))
 @pytest.mark.parametrize("dots", ["", "..", "a.", "%2F", "%", "a%2e"])
-def test_an_id_that_is_accepted_can_be_addressed(sqlite_url: str, dots: str, one: str) -> None:
-    """Whatever id is accepted: shown, shared, transferred, its pages opened; as the id of each kind of thing."""
-    name = f"{dots}{one}"[:128]
+def test_an_id_that_is_accepted_can_be_addressed(sqlite_url: str, dots: str, rest: str) -> None:
+    """Every accepted id works in every path, for each kind of thing."""
+    name = f"{dots}{rest}"[:128]
     try:
         parse_id(name)
     except InvalidInput:
@@ -235,13 +235,13 @@ def test_an_id_that_is_accepted_can_be_addressed(sqlite_url: str, dots: str, one
 
 
 def test_fold_is_stable() -> None:
-    """Folding what is folded changes nothing: a query that was folded by a caller finds the same."""
-    for text, _ in FOUND:
+    """Folding a folded text changes nothing."""
+    for text, _ in MATCHING:
         assert fold(fold(text)) == fold(text) == fold(unicodedata.normalize("NFD", text))
 
 
 def test_a_plain_text_is_folded_as_any_other() -> None:
-    """The short way for ASCII gives what the long one gives: beside a letter beyond ASCII nothing changes."""
+    """The fast path for ASCII folds a text as the general path does."""
     for number in range(128):
         text = f"A{chr(number)}b  C"
         assert fold(text) == fold(f"{text} é").removesuffix("e").rstrip()

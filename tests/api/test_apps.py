@@ -51,7 +51,7 @@ def service_and_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     ],
 )
 def test_each_example_runs(service_and_key: tuple[str, str], title: str, command: list[str], printed: str) -> None:
-    """With the address and the key in place, it prints what the demonstration clinic permits."""
+    """Each example, given the address and the key, prints what the demonstration clinic permits."""
     if shutil.which(command[0]) is None:
         assert os.environ.get("CI") != "true" or command[0] == "node", f"{command[0]} is not installed"
         pytest.skip(f"{command[0]} is not installed")

@@ -29,17 +29,17 @@ def seen(*items: tuple[str, str], proxies: Proxies = NOBODY, **more: Any) -> dic
 
 
 def test_every_route_has_its_kind(flask: Flask) -> None:
-    """Decisions, changes, reads, pages, polls and operations are apart; a new route is one of them by its path."""
+    """Every route belongs to the kind of request that its path says; every kind has a route."""
     kinds: dict[str, set[str]] = {}
     for rule in flask.url_map.iter_rules():
         for method in rule.methods or ():
             kinds.setdefault(kind_of(method, rule.rule), set()).add(f"{method} {rule.rule}")
     assert set(kinds) == {kind.name for kind in KINDS}
-    assert kinds["decisions"] == {one for one in kinds["decisions"] if "/access/v1/" in one}
-    assert all(one.split()[1].startswith("/v1/") and one.split()[0] not in lanes.SAFE for one in kinds["changes"])
-    assert {one.split()[1] for one in kinds["operations"]} == {"/readyz", "/metrics"}
-    assert {one.split()[1] for one in kinds["polls"]} == {"/v1/events"}
-    assert not any(one.split()[1].startswith(("/v1", "/access")) for one in kinds["pages"] | kinds["sign-in"])
+    assert kinds["decisions"] == {route for route in kinds["decisions"] if "/access/v1/" in route}
+    assert all(route.split()[1].startswith("/v1/") and route.split()[0] not in lanes.SAFE for route in kinds["changes"])
+    assert {route.split()[1] for route in kinds["operations"]} == {"/readyz", "/metrics"}
+    assert {route.split()[1] for route in kinds["polls"]} == {"/v1/events"}
+    assert not any(route.split()[1].startswith(("/v1", "/access")) for route in kinds["pages"] | kinds["sign-in"])
 
 
 def test_the_kinds_are_documented() -> None:
@@ -54,7 +54,7 @@ def test_the_kinds_are_documented() -> None:
 
 
 def test_a_full_queue_refuses_at_once() -> None:
-    """While the threads of a lane are busy it takes as many requests as there is room for, and no more."""
+    """While the threads of a lane are busy, the lane queues as many requests as it may and refuses the next."""
     go_on, begun, done = threading.Event(), threading.Semaphore(0), []
 
     def slow(late: bool) -> None:
@@ -73,7 +73,7 @@ def test_a_full_queue_refuses_at_once() -> None:
 
 
 def test_another_thread_helps_behind_a_slow_request() -> None:
-    """Requests behind one that takes long are carried out by the lane's other threads."""
+    """Requests behind a slow request are carried out by the lane's other threads."""
     go_on, begun, quick = threading.Event(), threading.Event(), threading.Semaphore(0)
 
     def slow(_: bool) -> None:
@@ -93,7 +93,7 @@ def test_another_thread_helps_behind_a_slow_request() -> None:
 
 
 def test_who_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request whose caller has most likely gone is not begun."""
+    """A request that waited longer than its caller is likely to wait is refused and not begun."""
     monkeypatch.setattr(lanes, "PATIENCE", -1.0)
     lateness, done = list[bool](), threading.Event()
 
@@ -110,7 +110,7 @@ def test_who_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_environment_is_of_pep_3333() -> None:
-    """Bytes are written as latin-1, headers that came twice are joined, the body is whole."""
+    """The environment has header bytes as latin-1, repeated headers joined, and the whole body (PEP 3333)."""
     variables = seen(("host", "x"), ("x-a", "1"), ("x-a", "2"), ("cookie", "a=1"), ("cookie", "b=2"), path="/v1/é")
     assert variables["wsgi.input"].read() == b"body"
     assert (variables["CONTENT_LENGTH"], variables["HTTP_X_A"], variables["HTTP_COOKIE"]) == ("4", "1,2", "a=1; b=2")
@@ -126,7 +126,7 @@ def test_the_environment_is_of_pep_3333() -> None:
 
 
 def test_an_underscore_passes_for_no_hyphen() -> None:
-    """A header with an underscore in its name is left out, before or after the one that it would override."""
+    """A header with an underscore in its name is dropped, before and after the header with a hyphen."""
     for items in (
         (("x-on-behalf-of", "a"), ("x_on_behalf_of", "b")),
         (("x_on_behalf_of", "b"), ("x-on-behalf-of", "a")),
@@ -151,7 +151,7 @@ FORWARDED = ("x-forwarded-for", "203.0.113.9, 198.51.100.7")
     ],
 )
 def test_an_address_is_believed_of_trusted_proxies_alone(setting: str, peer: str, address: str) -> None:
-    """The client is the last address that no trusted proxy has; what stands before it is the caller's own word."""
+    """The client's address is the last address in the header that no trusted proxy has."""
     variables = seen(FORWARDED, ("x-forwarded-proto", "https"), proxies=Proxies(setting), client=(peer, "1"))
     assert variables["REMOTE_ADDR"] == address
     assert variables["wsgi.url_scheme"] == ("http" if address == peer else "https")
@@ -160,12 +160,12 @@ def test_an_address_is_believed_of_trusted_proxies_alone(setting: str, peer: str
 
 @pytest.mark.parametrize("word", ["nonsense", "", "1.2.3.4.5", "<script>", "unknown", "203.0.113.9:99x, "])
 def test_a_forged_address_is_none(word: str) -> None:
-    """What is no address is not recorded as one."""
+    """A forwarded value that is not an IP address is not recorded as one."""
     variables = seen(("x-forwarded-for", word), proxies=Proxies("192.0.2.1"))
     assert variables["REMOTE_ADDR"] in ("192.0.2.1", "203.0.113.9")
 
 
 def test_a_setting_that_names_no_network_is_refused() -> None:
-    """A service does not start with a proxy that it could not recognise."""
+    """A service does not start with a trusted proxy that is not an address or a network."""
     with pytest.raises(InvalidInput, match="CAREGRANT_TRUSTED_PROXIES"):
         Proxies("proxy.example")

@@ -19,8 +19,8 @@ from authz.policy.decision import Decision
 from authz.record import Actor, DecisionLog, RecordedQuestion, record_decisions, set_decision_log
 from tests.support.people import NOW
 
-ASKED = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
-DENIED = Decision(False, "denied", "f" * 64, to_micros(NOW))
+QUESTION = RecordedQuestion(("practitioner", "bob"), "view", ("patient", "p-1"))
+DENIAL = Decision(False, "denied", "f" * 64, to_micros(NOW))
 REQUESTS = 5
 
 
@@ -40,7 +40,7 @@ class Service:
             self.begun.set()
             assert self.go.wait(30)
         client = 10**6 if name == self.fault else None  # no app has this number
-        record_decisions(self.database, Actor("", NOW, client, request_id=name), [(ASKED, DENIED)])
+        record_decisions(self.database, Actor("", NOW, client, request_id=name), [(QUESTION, DENIAL)])
         start("200 OK", [("Content-Type", "text/plain")])
         return [name.encode()]
 
@@ -79,7 +79,7 @@ def service(database: Database) -> Service:
 
 
 def test_what_waits_together_is_committed_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five answers are one commit, and each is there."""
+    """Five waiting answers are recorded by one commit."""
     commits: list[int] = []
     commit = service.log._commit
 
@@ -95,7 +95,7 @@ def test_what_waits_together_is_committed_together(service: Service, monkeypatch
 
 
 def test_an_answer_that_is_not_recorded_is_not_given(service: Service) -> None:
-    """One whose record fails is 503; the others, whose commit it shared, are given and recorded."""
+    """An answer whose record fails is 503; the other answers of the same commit are given and recorded."""
     service.fault = "r-2"
     statuses = asyncio.run(service.answers())
     assert statuses.pop("r-2") == 503
@@ -107,7 +107,7 @@ def test_an_answer_that_is_not_recorded_is_not_given(service: Service) -> None:
 def test_without_a_record_nobody_is_answered(
     service: Service, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Where the commit fails each request is refused, whatever the failure; the lane goes on."""
+    """If the commit fails, each of its requests is refused, and the lane goes on."""
 
     def fails(_: Any) -> None:
         raise error

@@ -27,7 +27,7 @@ NAMES = [
 
 
 def test_every_id_is_addressed(sqlite_url: str) -> None:
-    """Stored, shown, shared and put by the real server, each under its own percent-encoded path."""
+    """The real server creates, shows, shares and puts each id under its percent-encoded path."""
     database = connect(sqlite_url)
     people.fill(database)
     key = add_client(database, name="app", scopes=["act", "admin"], subscription=None, now=NOW)
@@ -40,10 +40,10 @@ def test_every_id_is_addressed(sqlite_url: str) -> None:
             path = quote(name, safe="")
             body = {"id": name, "name": "Pat"}
             assert send(port, "POST", "/v1/patients", body, alice)[0] == 201, name
-            status, told = send(port, "GET", f"/v1/patients/{path}", None, alice)
-            assert (status, told["id"]) == (200, name)
+            status, answer = send(port, "GET", f"/v1/patients/{path}", None, alice)
+            assert (status, answer["id"]) == (200, name)
             shared = {"colleague": login("oscar")}
             assert send(port, "POST", f"/v1/patients/{path}/shares", shared, alice)[0] == 201, name
             entity = {"properties": {"patient": name}}
-            status, told = send(port, "PUT", f"/v1/entities/document/{path}", entity, admin)
-            assert (status, told["id"]) == (200, name)
+            status, answer = send(port, "PUT", f"/v1/entities/document/{path}", entity, admin)
+            assert (status, answer["id"]) == (200, name)

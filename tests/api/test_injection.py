@@ -1,4 +1,4 @@
-"""Hostile text, wherever a caller may put one: it is looked up as it is, and never becomes part of a statement."""
+"""Hostile text in every field that a caller can fill is looked up as it is, and never becomes part of a statement."""
 
 from typing import Any
 from urllib.parse import quote
@@ -32,7 +32,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """T24: as an id, a login, a search, a cursor, a property, a value of the context: found where it is, no SQL."""
+    """T24: hostile text in any field of a request is matched literally and stands in no SQL statement."""
     people.fill(database)
     pdp, statements = PDP(database, POLICY), list[str]()
     flask = create_app(Settings(), pdp)
@@ -55,16 +55,16 @@ def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyP
     for kind in ("patient", "document"):
         assert answered(asking.ask(question("alice", what=(kind, text))))["decision"] is True
         assert answered(asking.ask(question("bob", what=(kind, text))))["decision"] is False
-    for asked in (
+    for body in (
         question(text),
         question(action=text),
         question(what=(text, "p-1")),
         question("oscar", context={"purpose": text, "x": text}),
         {**question("oscar"), "subject": {"type": "practitioner", "id": "oscar", "properties": {"id": text}}},
     ):
-        assert answered(asking.ask(asked))["decision"] is False
+        assert answered(asking.ask(body))["decision"] is False
     results = answered(asking.ask({**question("alice"), "page": {"limit": 1}}, "/access/v1/search/resource"))
-    assert [one["id"] for one in results["results"]] == ["p-1"]
+    assert [result["id"] for result in results["results"]] == ["p-1"]
     refused: list[tuple[str, str, Any]] = [
         ("GET", f"/v1/patients?cursor={path}", None),
         ("GET", f"/v1/patients?role={path}", None),
@@ -76,7 +76,7 @@ def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyP
         ("POST", "/v1/transfers", {"patients": [text, f"{text}x"], "colleague": login("oscar")}),
         ("POST", "/v1/standing-shares", {"colleague": login("oscar"), "subscription": text}),
     ]
-    assert {alice.call(*one).status_code for one in refused} <= {404, 409, 422}
+    assert {alice.call(*request).status_code for request in refused} <= {404, 409, 422}
 
     statements += [planned.plan.sql for planned in pdp._plans.cached.values()]
     assert len(statements) > 100

@@ -70,7 +70,7 @@ _TAKEN = [
 
 
 class World:
-    """A service with its database, and how many statements it took."""
+    """A service with its database; counts the statements that the service sends."""
 
     def __init__(self, database: Database, key_file: str) -> None:
         self.database = database
@@ -172,7 +172,9 @@ def body_of(draw: Any, rule: str, *, explain: bool) -> Any:
 @some.composite
 def requests(draw: Any, rules: list[tuple[str, str, str]], keys: dict[str, str]) -> dict[str, Any]:
     """Draw a request of a caller of North, to any route."""
-    method, rule, needed = draw(some.sampled_from([one for one in rules if one[1].startswith("/access")] * 3 + rules))
+    method, rule, needed = draw(
+        some.sampled_from([entry for entry in rules if entry[1].startswith("/access")] * 3 + rules)
+    )
     tokens = [name for name in keys if name.startswith("token")]
     fitting = {
         "decide": ["decide audit", "decide"],
@@ -189,7 +191,7 @@ def requests(draw: Any, rules: list[tuple[str, str, str]], keys: dict[str, str])
         queries = [{}, {"limit": "1"}, {"q": "Patient"}, {"q": "mrn 1"}, {"q": "p-city"}, {"left": "true"}]
         query = draw(some.sampled_from([*queries, {"role": "viewer"}, {"role": "owner"}, {"sort": "id", "limit": "2"}]))
     elif method == "GET" and rule == "/v1/colleagues":
-        query = draw(some.sampled_from([{}, *({"patient": one} for one in IDS["patient"])]))
+        query = draw(some.sampled_from([{}, *({"patient": patient} for patient in IDS["patient"])]))
     sent: dict[str, Any] = {"path": path, "method": method, "headers": headers, "query_string": query}
     if method in ("POST", "PUT"):
         sent["json"] = body_of(draw, rule, explain=caller == "decide audit")
@@ -214,7 +216,7 @@ def comparable(response: TestResponse) -> tuple[Any, ...]:
 def test_the_others_are_as_if_they_were_not_there(
     worlds: tuple[World, World, dict[str, str]], data: some.DataObject
 ) -> None:
-    """Some requests one after the other, in both worlds, each undone afterwards."""
+    """Up to five random requests get the same answers in both worlds, with as many statements."""
     every, north, keys = worlds
     rules = [
         (

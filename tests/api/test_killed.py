@@ -1,4 +1,4 @@
-"""The server is killed amid operations: what was answered is there, the rest is whole or absent, the record agrees."""
+"""The server is killed during operations: what was answered is stored, the rest is whole or absent."""
 
 import http.client
 import itertools
@@ -27,9 +27,9 @@ NO_ANSWER = (OSError, http.client.HTTPException)
 
 
 class Practice:
-    """Alice at work through an app: adds a patient, shares with Bob, transfers to Carol, again and again.
+    """An app of Alice: adds a patient, shares the patient with Bob, transfers the patient to Carol, again and again.
 
-    `done` holds what was answered: (what, patient, the answer).
+    `done` holds the answered requests: (operation, patient, answer).
     """
 
     def __init__(self, port: int, headers: dict[str, str], numbers: "itertools.count[int]") -> None:
@@ -40,10 +40,10 @@ class Practice:
     def go_on(self) -> None:
         try:
             while not self.stop.is_set():
-                one = f"k-{next(self.numbers)}"
-                self.do("add", one, "/v1/patients", {"id": one, "name": "Pat"})
-                self.do("share", one, f"/v1/patients/{one}/shares", {"colleague": "bob@north.example"})
-                self.do("transfer", one, f"/v1/patients/{one}/transfer", {"colleague": "carol@north.example"})
+                patient = f"k-{next(self.numbers)}"
+                self.do("add", patient, "/v1/patients", {"id": patient, "name": "Pat"})
+                self.do("share", patient, f"/v1/patients/{patient}/shares", {"colleague": "bob@north.example"})
+                self.do("transfer", patient, f"/v1/patients/{patient}/transfer", {"colleague": "carol@north.example"})
         except NO_ANSWER:
             return
 
@@ -54,7 +54,7 @@ class Practice:
 
 
 def test_killed_amid_operations(database_url: str) -> None:
-    """Killed with -9 at a random moment, again and again: nothing answered is lost, nothing is half done."""
+    """After kill -9 at random moments no answered operation is lost, and no operation is half done."""
     database = connect(database_url)
     began = datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped_folder("policies")).types, began)
@@ -67,12 +67,12 @@ def test_killed_amid_operations(database_url: str) -> None:
             practice = Practice(port, headers, numbers)
             working = [pool.submit(practice.go_on) for _ in range(4)]
             fewest = moments.randint(5, 40)
-            while len(practice.done) < fewest and not any(one.done() for one in working):
+            while len(practice.done) < fewest and not any(future.done() for future in working):
                 time.sleep(0.01 * moments.random())
             os.kill(process.pid, signal.SIGKILL)
             practice.stop.set()
-            for one in working:
-                one.result()
+            for future in working:
+                future.result()
         wait_until_nobody_listens(port)
         done += practice.done
     assert len(done) > 4 * ROUNDS
@@ -82,7 +82,7 @@ def test_killed_amid_operations(database_url: str) -> None:
 
 
 def check_answered(database: Database, done: list[tuple[str, str, Any]]) -> None:
-    """Whatever was answered stands in the tables as it was answered."""
+    """Require that every answered operation stands in the tables as it was answered."""
     rows = {row.id: row for row in Grant.select().execute(database)}
     patients = {row.id for row in Patient.select().execute(database)}
     for what, patient, answer in done:
@@ -95,7 +95,7 @@ def check_answered(database: Database, done: list[tuple[str, str, Any]]) -> None
 
 
 def check_whole(database: Database) -> None:
-    """Of each operation all is there or nothing: patient and owner, both sides of a transfer, events, notices."""
+    """Require that each operation is whole or absent: patient and owner, both sides of a transfer, events, notices."""
     assert replay_facts(database)[1] == []
     grants = list(Grant.select().where(Grant.patient.startswith("k-")).execute(database))
     added = [row.id for row in Patient.select().where(Patient.id.startswith("k-")).execute(database)]

@@ -24,8 +24,8 @@ def test_every_limit_is_documented() -> None:
     section = page("docs/reference/http.md").partition("## Limits")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.+) \| ([\d,]+) \| (.+) \|$", section, re.MULTILINE)
     written = [(bounds, int(number.replace(",", "")), answer) for bounds, number, answer in rows]
-    beyond = {one.status: "the rest is left out" if one.status == 200 else str(one.status) for one in LIMITS}
-    known = [(one.bounds, one.number, beyond[one.status]) for one in LIMITS]
+    beyond = {entry.status: "the rest is left out" if entry.status == 200 else str(entry.status) for entry in LIMITS}
+    known = [(entry.bounds, entry.number, beyond[entry.status]) for entry in LIMITS]
     assert written == known
 
 
@@ -49,7 +49,7 @@ BY_APP: dict[str, Callable[[App, int], Any]] = {
 BY_PERSON: dict[str, Callable[[Any, int], Any]] = {
     "query parameters": lambda she, size: she.call("GET", "/v1/me?" + "&".join(["a=1"] * size)),
     "patients in one request of `/v1`": lambda she, size: she.call(
-        "POST", "/v1/shares", {"patients": [f"x-{one}" for one in range(size)], "colleague": login("pete")}
+        "POST", "/v1/shares", {"patients": [f"x-{number}" for number in range(size)], "colleague": login("pete")}
     ),
     "characters of an id": lambda she, size: she.call("GET", f"/v1/colleagues?patient={'x' * size}"),
     "characters of a reference": lambda she, size: she.call(
@@ -83,17 +83,17 @@ UNKNOWN = {"characters of an id"}
 
 
 def test_every_limit_is_tried() -> None:
-    """A limit without a test fails here."""
-    assert {one.bounds for one in LIMITS} == {*BY_APP, *BY_PERSON, *ELSEWHERE}
+    """Every limit of the code has a test in this folder."""
+    assert {entry.bounds for entry in LIMITS} == {*BY_APP, *BY_PERSON, *ELSEWHERE}
 
 
 def limit(bounds: str) -> Limit:
-    return next(one for one in LIMITS if one.bounds == bounds)
+    return next(entry for entry in LIMITS if entry.bounds == bounds)
 
 
 @pytest.mark.parametrize("bounds", list(BY_APP))
 def test_an_app_at_the_limit_and_beyond(flask: Flask, database: Database, bounds: str) -> None:
-    """At the limit an app is answered; beyond it refused, and nothing more is decided."""
+    """An app's request at a limit is answered; one beyond it is refused, and nothing is decided."""
     app, known = App(flask, database, "decide", "audit"), limit(bounds)
     assert BY_APP[bounds](app, known.number).status_code in (200, 400 if "nesting" in bounds else 200)
     before = RecordedDecision.select().count(database)
@@ -105,7 +105,7 @@ def test_an_app_at_the_limit_and_beyond(flask: Flask, database: Database, bounds
 
 @pytest.mark.parametrize("bounds", list(BY_PERSON))
 def test_a_practitioner_at_the_limit_and_beyond(as_: As, database: Database, bounds: str) -> None:
-    """At the limit a request is taken for what it is; beyond it refused, and nothing changes."""
+    """A practitioner's request at a limit is accepted; one beyond it is refused, and nothing changes."""
     alice, known = as_("alice"), limit(bounds)
     taken = BY_PERSON[bounds](alice, known.number)
     assert taken.status_code != known.status or "more than" not in taken.text
@@ -117,7 +117,7 @@ def test_a_practitioner_at_the_limit_and_beyond(as_: As, database: Database, bou
 
 
 def test_many_errors_are_told_in_few_words(as_: As) -> None:
-    """A body of unknown members gets an answer that does not grow with it."""
+    """The answer to a body of many unknown members lists some errors and the number of the others."""
     refused = as_("alice").call("POST", "/v1/patients", {f"m{number}" * 20: 1 for number in range(5000)})
     errors = assert_problem(refused, 422, "invalid")["errors"]
     assert len(errors) == limits.MOST_ERRORS + 1
@@ -126,13 +126,13 @@ def test_many_errors_are_told_in_few_words(as_: As) -> None:
 
 
 def test_a_page_of_results_has_a_limit(flask: Flask, database: Database) -> None:
-    """A larger limit is cut to the largest."""
+    """A page size beyond the largest is reduced to the largest."""
     search = {**question(), "resource": {"type": "patient"}, "page": {"limit": limits.MOST_RESULTS + 1}}
     assert App(flask, database, "decide").ask(search, "/access/v1/search/resource").status_code == 200
 
 
 def test_a_list_is_charged_by_its_length(flask: Flask, database: Database) -> None:
-    """Ten items cost as much as one request, before they are answered."""
+    """Ten items count as one request against the rate, before they are answered."""
     app = App(flask, database, "decide")
     database.execute_sql(f"UPDATE client SET rate = {30}")
     assert app.ask(items(200), "/access/v1/evaluations").status_code == 200
@@ -142,7 +142,7 @@ def test_a_list_is_charged_by_its_length(flask: Flask, database: Database) -> No
 
 
 def test_nothing_is_parsed_for_nobody(flask: Flask) -> None:
-    """Whatever a caller without a credential sends is refused for that alone, on every route that takes a body."""
+    """A request without a credential is 401 on every route with a body, before the body is parsed."""
     client, tried = flask.test_client(), 0
     for rule in flask.url_map.iter_rules():
         methods = (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}
@@ -157,7 +157,7 @@ def test_nothing_is_parsed_for_nobody(flask: Flask) -> None:
 
 
 def test_a_form_has_few_fields(flask: Flask) -> None:
-    """A form at the limit is a form; one beyond it is refused before a field of it is decoded."""
+    """A form with the most fields is accepted; one field more is refused before any field is decoded."""
     client = flask.test_client()
     path, kind = "/patients/p-1/share", "application/x-www-form-urlencoded"
     forms = ["&".join(["a=1"] * size) for size in (limits.MOST_FIELDS, limits.MOST_FIELDS + 1)]

@@ -47,7 +47,7 @@ FORGED = 'a" level=CRITICAL message="root'
 
 @pytest.mark.usefixtures("restored")
 def test_an_entry_is_one_line_of_json(flask: Flask) -> None:
-    """Each line is an object with its fields; what a caller sent is a value, and an exception tells no text."""
+    """Each entry is one JSON object; callers' text is a value in it; an exception's message is left out."""
     refused, fault = (json.loads(line) for line in written("json", flask, **{"X-Request-ID": FORGED}))
     assert (refused["level"], refused["request"], refused["route"]) == ("WARNING", FORGED, "/v1/me")
     assert refused["pid"] > 0
@@ -59,7 +59,7 @@ def test_an_entry_is_one_line_of_json(flask: Flask) -> None:
 
 @pytest.mark.usefixtures("restored")
 def test_an_entry_is_one_line_of_text(flask: Flask) -> None:
-    """Fields are name=value; a value with a blank or a quote is quoted, so that a caller forges none."""
+    """Fields are name=value; a value with a blank or a quote is quoted, so that no caller can forge a field."""
     refused, _ = written("text", flask, **{"X-Request-ID": FORGED})
     assert " WARNING logger=caregrant pid=" in refused
     assert ' request="a\\" level=CRITICAL message=\\"root" route=/v1/me ' in refused
@@ -75,7 +75,7 @@ def test_control_characters_begin_no_line(form: str) -> None:
 
 
 def test_a_reader_that_stands_still_stops_nobody() -> None:
-    """If nobody reads the log, whoever logs goes on: lines wait, and beyond a number they are dropped."""
+    """If nobody reads the log, logging does not block: lines wait, and beyond a number they are dropped."""
     reading, writing = os.pipe()
     pipe = os.fdopen(writing, "w")
     with redirect_stderr(pipe):
@@ -110,7 +110,7 @@ URLS = (
 
 @pytest.mark.parametrize("url", URLS)
 def test_a_password_is_shown_nowhere(url: str, tmp_path: Path) -> None:
-    """Neither a URL that is wrong nor a server that is not there brings it into a message."""
+    """The password of a database URL is in no message about a wrong URL or an unreachable server."""
     assert "hunter2" not in masked_url(url)
     with suppress(InvalidInput):
         connect(url)
@@ -122,14 +122,14 @@ def test_a_password_is_shown_nowhere(url: str, tmp_path: Path) -> None:
 
 
 def test_what_is_no_secret_is_shown() -> None:
-    """The rest of a URL stays as it is."""
+    """A message shows the rest of a database URL unchanged."""
     assert masked_url("sqlite:///clinic.db") == "sqlite:///clinic.db"
     assert masked_url("postgresql://ann@h:5432/d?sslmode=require") == "postgresql://ann@h:5432/d?sslmode=require"
     assert masked_url("postgresql://ann:pw@h:5432,i:5433/d") == "postgresql://ann:***@h:5432,i:5433/d"
 
 
 def test_the_log_says_nothing_of_people(flask: Flask, database: Database, caplog: pytest.LogCaptureFixture) -> None:
-    """A refused key and a faulty question leave no login, id or body."""
+    """The log lines of a refused key and of a malformed question hold no login, id or body."""
     app = App(flask, database)
     app.ask(question("alice"), Authorization="Bearer cg_secret")
     app.ask(b"{broken", X_On_Behalf_Of="alice@clinic.example")

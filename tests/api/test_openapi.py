@@ -1,4 +1,4 @@
-"""The OpenAPI document: nothing left out, its examples work, and the page made from it needs no network."""
+"""The OpenAPI document is complete, its examples work, and the page made from it needs no network."""
 
 import re
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def test_every_route_is_in_it(flask: Flask, document: Any) -> None:
-    """Every route that takes or gives JSON, by Flask's own list; every reference leads somewhere."""
+    """The document has every JSON route of Flask's list, and every reference in it resolves."""
     routes = {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in flask.url_map.iter_rules()
@@ -53,7 +53,7 @@ def test_every_route_is_in_it(flask: Flask, document: Any) -> None:
 
 
 def test_each_example_works(flask: Flask, document: Any) -> None:
-    """Each operation, called with its example as its own caller, answers as it says, in a new clinic each time."""
+    """Each operation, called with its example in a new clinic, answers as the document says."""
     tried = 0
     for method, path, operation in operations(document):
         with flask.app_context():
@@ -100,7 +100,7 @@ def placed(database: Database, path: str) -> str:
 
 
 def test_the_page_needs_no_network(flask: Flask, document: Any) -> None:
-    """It shows every operation and example, and loads nothing: no script, no font, no style from elsewhere."""
+    """The page shows every operation and example, and loads no script, font or style from another site."""
     response = flask.test_client().get("/docs")
     page = response.text
     assert response.content_type == "text/html; charset=utf-8"

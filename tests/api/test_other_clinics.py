@@ -1,4 +1,4 @@
-"""What a clinic's key, a manager and a leaver are not told, and cannot do, about others (decision 0007)."""
+"""What a clinic's key, a manager and a leaver cannot see or do in other clinics (decision 0007)."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +27,7 @@ def leave(database: Database, who: str) -> None:
 
 
 def test_t30_notices_are_told_where_they_belong(flask: Flask, database: Database, as_: As) -> None:
-    """T30: a key of one clinic reads and marks no other clinic's notices; their owner, without it, does."""
+    """T30: a clinic's key reads and marks only that clinic's notices; their owner, without a key, all of them."""
     shared = {"colleague": login("mia")}
     answered(as_("frank").call("POST", "/v1/patients/p-city/shares", shared), 201)
     (notice,) = as_("mia").get("/v1/notifications")["items"]
@@ -40,7 +40,7 @@ def test_t30_notices_are_told_where_they_belong(flask: Flask, database: Database
 
 
 def test_t8_a_leaver_is_told_nothing_more(database: Database, as_: As) -> None:
-    """T8, T15: who has left reads no notices and no standing shares, ends none, and is not answered again by a key."""
+    """T8, T15: a leaver reads no notices or standing shares, ends none, and an old key repeats no answer to them."""
     body, key = {"colleague": login("oscar")}, {"Idempotency_Key": "k"}
     first = answered(as_("alice").call("POST", "/v1/patients/p-1/shares", body, **key), 201)
     share, *_ = as_("alice").get("/v1/standing-shares")["items"]
@@ -55,11 +55,11 @@ def test_t8_a_leaver_is_told_nothing_more(database: Database, as_: As) -> None:
 
 
 def test_t7_nobody_is_pulled_into_a_clinic(flask: Flask, database: Database, as_: As) -> None:
-    """T7: a manager, and a clinic's key, give roles to those who worked there; others are as unknown as nobody."""
-    for one in (as_("dan"), app(flask, database, "admin", "north")):
-        answers = [one.call("PUT", f"/v1/memberships/north/{who}", {"role": "member"}) for who in ("frank", "ghost")]
+    """T7: managers and clinic keys give roles only to people who worked there; others are 404, like nobody."""
+    for caller in (as_("dan"), app(flask, database, "admin", "north")):
+        answers = [caller.call("PUT", f"/v1/memberships/north/{who}", {"role": "member"}) for who in ("frank", "ghost")]
         assert assert_problem(answers[0], 404, "not-found") == assert_problem(answers[1], 404, "not-found")
-        answered(one.call("PUT", "/v1/memberships/north/erin", {"role": "member"}))
+        answered(caller.call("PUT", "/v1/memberships/north/erin", {"role": "member"}))
     assert (
         not Membership.select()
         .where(Membership.practitioner == "frank", Membership.subscription == "north")
@@ -81,7 +81,7 @@ def test_t7_nobody_is_pulled_into_a_clinic(flask: Flask, database: Database, as_
     ],
 )
 def test_t32_a_clinics_key_provisions_nothing_of_all(flask: Flask, database: Database, path: str, body: Any) -> None:
-    """T32, T5: one refusal, whatever is taken or lapsed; a lapsed clinic does not resume itself."""
+    """T32, T5: a clinic's key gets one refusal for people and clinics, and its lapsed clinic does not resume."""
     key = app(flask, database, "admin", "harbour")
     assert_problem(
         key.call("PUT", f"/v1/{path}", body),
@@ -109,12 +109,12 @@ NUL = [
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), NUL)
 def test_the_character_nul(as_: As, method: str, path: str, body: Any, status: int) -> None:
-    """T26: what no database holds is refused alike on both, never as a database that cannot answer."""
+    """T26: text with NUL is refused alike on both databases, with 404 or 422."""
     assert as_("dan").call(method, path, body).status_code == status
 
 
 def test_t17_too_many_are_refused_before_any_is_asked(as_: As, database: Database) -> None:
-    """T17: the cap comes first: nothing is asked, recorded or locked for a request beyond it."""
+    """T17: a batch beyond the cap is refused before anything is evaluated, recorded or locked."""
     before = RecordedDecision.select().count(database)
     body = {"colleague": login("bob"), "patients": [f"p-{number}" for number in range(20_000)]}
     assert_problem(as_("alice").call("POST", "/v1/shares", body), 422, "invalid", "at most 500")
@@ -122,9 +122,13 @@ def test_t17_too_many_are_refused_before_any_is_asked(as_: As, database: Databas
 
 
 def test_t12_who_loses_a_share_by_a_transfer_is_told(as_: As, database: Database) -> None:
-    """T12: with `end_shares` both sides of each ended share are told, in the clinic where it was."""
+    """T12: a transfer with `end_shares` notifies both sides of each ended share, in the share's clinic."""
     body = {"colleague": login("oscar"), "end_shares": True}
     answered(as_("alice").call("POST", "/v1/patients/p-1/transfer", body))
     rows = Notification.select().where(Notification.kind == "share:ended").order_by(Notification.id).execute(database)
-    told = [(row.practitioner_id, row.colleague, row.subscription) for row in rows]
-    assert told == [(one, other, "north") for who in ("bob", "erin") for one, other in ((who, "alice"), ("alice", who))]
+    parties = [(row.practitioner_id, row.colleague, row.subscription) for row in rows]
+    assert parties == [
+        (practitioner, colleague, "north")
+        for who in ("bob", "erin")
+        for practitioner, colleague in ((who, "alice"), ("alice", who))
+    ]

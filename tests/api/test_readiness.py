@@ -1,4 +1,4 @@
-"""`/readyz` says whether this process can do its work now; a database refuses what another release would write."""
+"""`/readyz` says whether this process can work now; the database refuses what another release would write."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ BREAKS: dict[str, Break] = {
 
 
 def test_every_check_is_documented_and_tried() -> None:
-    """docs/reference/serving.md lists each check as the code does, and each has a fault below."""
+    """Each readiness check stands in docs/reference/serving.md and has a fault below."""
     text = page("docs/reference/serving.md")
     assert list(BREAKS) == list(CHECKS)
     for name, sentence in CHECKS.items():
@@ -74,7 +74,7 @@ def test_every_check_is_documented_and_tried() -> None:
 
 @pytest.mark.parametrize("name", list(BREAKS))
 def test_each_check_fails_alone(database: Database, tmp_path: Path, name: str) -> None:
-    """A process is ready; after one fault it is not, and says which."""
+    """After one fault the process is not ready, and `/readyz` names exactly that check."""
     if (name, database.dialect) in {("file", "postgresql"), ("clock", "sqlite")}:
         name = "sealer"  # that database has no such check
     (tmp_path / "sealing").touch()
@@ -88,7 +88,7 @@ def test_each_check_fails_alone(database: Database, tmp_path: Path, name: str) -
 
 
 def test_an_import_leaves_it_ready(sqlite_database: Database) -> None:
-    """While somebody else holds SQLite's write lock, decisions go on: the process is ready."""
+    """While another connection holds SQLite's write lock, decisions go on and the process is ready."""
     sqlite_database.execute_sql("PRAGMA busy_timeout = 10")
     with sqlite3.connect(str(sqlite_database.database), isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -97,7 +97,7 @@ def test_an_import_leaves_it_ready(sqlite_database: Database) -> None:
 
 
 def test_a_newer_schema_stops_the_service(flask: Flask, database: Database) -> None:
-    """Within a second nothing is answered any more: no decision, no change, no page; nor does another service start."""
+    """Within a second of a newer migration the service answers nothing, and no other service starts."""
     app = App(flask, database)
     assert app.ask(question()).status_code == 200
     another_schema(flask.extensions["caregrant.readiness"], database, Path())
@@ -126,7 +126,7 @@ INSERTS = {
 
 @pytest.mark.parametrize("table", list(INSERTS))
 def test_the_database_refuses_an_older_release(database: Database, table: str) -> None:
-    """A connection that does not know the schema appends nothing: one of an earlier release, or of none of ours."""
+    """A connection that does not know the schema cannot append to the record."""
     if database.dialect == "sqlite":
         with (
             sqlite3.connect(str(database.database)) as plain,
@@ -165,7 +165,7 @@ def served(sqlite_url: str) -> str:
 
 @pytest.mark.parametrize("fault", ["deleted", "replaced"])
 def test_a_file_that_is_gone_takes_no_answer(sqlite_url: str, served: str, tmp_path: Path, fault: str) -> None:
-    """A service whose file is deleted or replaced answers nothing; with the file back it goes on, and lost nothing."""
+    """A service whose database file is missing or replaced answers nothing; with the file back it goes on."""
     port, file, aside = free_port(), Path(sqlite_url.removeprefix("sqlite:///")), tmp_path / "aside.db"
     headers = {"Authorization": f"Bearer {served}"}
 
@@ -188,7 +188,7 @@ def test_a_file_that_is_gone_takes_no_answer(sqlite_url: str, served: str, tmp_p
 
 
 def test_files_are_their_owners_alone(tmp_path: Path) -> None:
-    """A new SQLite file and what stands beside it can be read by nobody else, whatever the umask."""
+    """A new SQLite file and the files beside it are readable by their owner alone, whatever the umask."""
     before = os.umask(0)
     try:
         database = connect(f"sqlite:///{tmp_path}/new.db")

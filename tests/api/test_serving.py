@@ -1,4 +1,4 @@
-"""The real server over real HTTP: it starts whole or not at all, stops when told, and outlives its database."""
+"""The real server over HTTP: it starts completely or not at all, stops on a signal, and survives its database."""
 
 import json
 import os
@@ -24,13 +24,13 @@ from authz.models import Event, RecordedDecision
 from authz.policy.compiler import load
 from authz.policy.history import kept_texts
 from authz.settings import shipped_folder
+from tests.support.demo_service import ask
 from tests.support.http import question
-from tests.support.served import ask
 from tests.support.server import COMMAND, free_port, get, serving
 
 
 def test_it_serves_decisions_from_two_processes(database_url: str, key: str) -> None:
-    """Many at once, each answered rightly, recorded and counted over both; then SIGTERM ends it cleanly."""
+    """Two workers answer, record and count 100 concurrent questions; SIGTERM ends both cleanly."""
     port = free_port()
     with serving("serve", "--workers", "2", "--database", database_url, port=port) as process:
         people = ["alice", "bob", "carol", "dan", "noa"] * 20
@@ -60,16 +60,16 @@ def metrics(port: int, database_url: str) -> str:
 
 
 def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) -> None:
-    """After kill -9 amid answers: what was answered is recorded, no worker goes on alone, and it starts again."""
+    """After kill -9 every answered decision is recorded, no worker goes on, and the server starts again."""
     port, answered = free_port(), 0
     with serving("serve", "--database", database_url, port=port) as process, ThreadPoolExecutor(4) as pool:
         running = [pool.submit(ask, port, key, question("bob")) for _ in range(400)]
-        while sum(one.done() for one in running) < 40:
+        while sum(future.done() for future in running) < 40:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
-        for one in running:
+        for future in running:
             try:
-                answered += one.result()[0] == 200
+                answered += future.result()[0] == 200
             except OSError:
                 continue
     assert answered >= 40
@@ -91,7 +91,7 @@ def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) 
     ],
 )
 def test_it_does_not_start_half(sqlite_url: str, tmp_path: Path, options: tuple[str, ...], why: str) -> None:
-    """Without a policy or a database nothing listens: exit 1 and a line that says why."""
+    """Without a policy or a database the server exits with 1 and one line that gives the reason."""
     arguments = [option.format(tmp=tmp_path) for option in options]
     arguments += [] if "--database" in options else ["--database", sqlite_url]
     done = subprocess.run([COMMAND, "serve", *arguments], capture_output=True, text=True, timeout=60, check=False)
@@ -101,7 +101,7 @@ def test_it_does_not_start_half(sqlite_url: str, tmp_path: Path, options: tuple[
 
 
 def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str, tmp_path: Path) -> None:
-    """T25: the expected policy or none, recorded at the start and with each answer; no change of its files counts."""
+    """T25: a service decides by the expected policy alone, records it, and ignores changes of its files."""
     folder, port = tmp_path / "policies", free_port()
     shutil.copytree(shipped_folder("policies"), folder)
     expected = {"CAREGRANT_POLICY_VERSION": load(folder).version, "CAREGRANT_POLICIES": str(folder)}
@@ -130,7 +130,7 @@ def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str,
 
 
 def test_demo_serves_and_prints_a_curl_that_works(tmp_path: Path) -> None:
-    """What `make demo` runs: the printed curl, run by a shell, gives a decision with its reason; twice."""
+    """The curl command that `make demo` prints gives a decision with its rule, also on a second start."""
     for _ in range(2):
         port = free_port()
         arguments = ("demo", "--serve", "--database", f"sqlite:///{tmp_path}/demo.db")
@@ -146,7 +146,7 @@ def test_demo_serves_and_prints_a_curl_that_works(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken(sqlite_url: str) -> None:
-    """A port that somebody else holds: exit 1 and a line, no traceback."""
+    """On a port that is taken the server exits with 1 and one line that names the port."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -164,7 +164,7 @@ def test_a_port_that_is_taken(sqlite_url: str) -> None:
 
 
 def test_it_outlives_its_database(postgresql_url: str) -> None:
-    """While PostgreSQL refuses, 503 and not ready, though alive; once it is back, decisions again."""
+    """While PostgreSQL refuses, answers are 503 and `/readyz` fails; when it is back, decisions go on."""
     database = connect(postgresql_url)
     demo.fill(database, load(shipped_folder("policies")).types, datetime.now(UTC) - timedelta(hours=1))
     key = add_client(database, name="app", scopes=("decide",), now=datetime.now(UTC) - timedelta(hours=1))

@@ -28,7 +28,7 @@ def operator_for(flask: Flask, database: Database, who: str) -> Person:
 
 
 def test_the_story(as_: As) -> None:
-    """Share, seen, ended, transferred, transferred back, everything shared, a new patient seen too."""
+    """Alice shares, ends, transfers and shares everything with Oscar; each step shows in lists and notices."""
     alice, oscar = as_("alice"), as_("oscar")
     body = {"colleague": "Oscar@Clinic.example"}
     shared = answered(alice.call("POST", "/v1/patients/p-1/shares", body), 201)
@@ -49,7 +49,7 @@ def test_the_story(as_: As) -> None:
     assert ids(oscar.get("/v1/standing-shares")) == [everything["id"]]
     assert alice.call("DELETE", f"/v1/standing-shares/{everything['id']}").status_code == 204
     assert new["id"] not in ids(oscar.get("/v1/patients"))
-    kinds = [one["kind"] for one in oscar.get("/v1/notifications")["items"]]
+    kinds = [notification["kind"] for notification in oscar.get("/v1/notifications")["items"]]
     assert kinds == [
         "standing_share:ended",
         "standing_share:received",
@@ -61,10 +61,10 @@ def test_the_story(as_: As) -> None:
 
 
 def test_access_and_colleagues(as_: As) -> None:
-    """Who has access is for the owner and managers; colleagues are those who may receive, never oneself."""
+    """The owner and managers list who has access; colleagues are the people who can receive, without oneself."""
     for who in ("alice", "dan"):
         listed = as_(who).get("/v1/patients/p-1/access")["items"]
-        assert [(one["practitioner"], one["role"]) for one in listed] == [
+        assert [(grant["practitioner"], grant["role"]) for grant in listed] == [
             ("alice", "owner"),
             ("bob", "viewer"),
             ("erin", "viewer"),
@@ -82,15 +82,15 @@ def test_access_and_colleagues(as_: As) -> None:
 
 
 def test_me(as_: As) -> None:
-    """Who one is, and where one works now."""
+    """`/v1/me` gives a practitioner's id and login and their live memberships."""
     answer = as_("mia").get("/v1/me")
     assert (answer["id"], answer["login"]) == ("mia", "mia@clinic.example")
-    assert [one["subscription"] for one in answer["memberships"]] == ["city", "north"]
+    assert [membership["subscription"] for membership in answer["memberships"]] == ["city", "north"]
     assert as_("erin").get("/v1/me")["memberships"] == []
 
 
 def test_lists_in_pages(as_: As, flask: Flask, database: Database) -> None:
-    """Pages follow one another without a gap; `q` and `role` narrow down what one may view, and nothing else."""
+    """Pages of patients follow without a gap; `q` and `role` only narrow the patients that one may view."""
     alice, bob = as_("alice"), as_("bob")
     operator = operator_for(flask, database, "alice")
     for number in range(7):
@@ -114,7 +114,7 @@ def test_lists_in_pages(as_: As, flask: Flask, database: Database) -> None:
 
 
 def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Database) -> None:
-    """T23: hidden patients before, between and after change no search, page, count, order or record of it."""
+    """T23: patients hidden from Bob change no list, page, count or order of his, nor the record of it."""
     operator, hiding = operator_for(flask, database, "alice"), operator_for(flask, database, "oscar")
     served_since(database, NOW)
     for number in range(5):
@@ -124,7 +124,7 @@ def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Da
     lists = ("", "q=Mara", "q=m-3", "q=Mara+9", "q=m-1x", "role=viewer", "role=owner", "left=true")
 
     def everything() -> list[Any]:
-        """Every page of each list, the pages of a search, and what the record says of them."""
+        """Return every page of each list, the results of a search, and their sizes in the record."""
         before, answers = RecordedDecision.select().count(database), list[Any]()
         for narrowed in lists:
             cursor = ""
@@ -142,44 +142,44 @@ def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Da
         )
         return [*answers, list(sizes)]
 
-    alone = everything()
-    assert [one["id"] for one in alone[-2]] == [f"m-{number}" for number in range(4)]
+    without_hidden = everything()
+    assert [result["id"] for result in without_hidden[-2]] == [f"m-{number}" for number in range(4)]
     for number in range(10):
         for name in (f"a-{number}", f"m-{number}x", f"z-{number}"):
             hiding.call("POST", "/v1/patients", {"id": name, "name": f"Mara {number}"})
-    assert everything() == alone
+    assert everything() == without_hidden
     for hidden in ("owner=oscar", "sort=owner", "subscription=north"):
         assert_problem(bob.call("GET", f"/v1/patients?{hidden}"), 422, "invalid")
 
 
 def test_t14_a_manager_lists_what_leavers_left(as_: As) -> None:
-    """T14: the manager, and nobody else, sees which patients wait, and transfers them all at once."""
+    """T14: only a manager lists the patients of leavers, and transfers them in one request."""
     assert ids(as_("dan").get("/v1/patients?left=true")) == ["p-left"]
     assert ids(as_("alice").get("/v1/patients?left=true")) == []
     assert ids(as_("dan").get("/v1/patients")) == []
     body = {"patients": ["p-left"], "colleague": login("oscar")}
     moved = answered(as_("dan").call("POST", "/v1/transfers", body))
-    assert [one["owner"] for one in moved["items"]] == ["oscar"]
+    assert [transfer["owner"] for transfer in moved["items"]] == ["oscar"]
     assert ids(as_("dan").get("/v1/patients?left=true")) == []
 
 
 def test_several_at_once(as_: As, flask: Flask, database: Database) -> None:
-    """All or none, each refusal with its place; one batch joins the events."""
+    """A batch is carried out whole or not at all; each refusal names its patient; the events share a batch id."""
     alice, operator = as_("alice"), operator_for(flask, database, "alice")
     for number in range(3):
         operator.call("POST", "/v1/patients", {"id": f"n-{number}", "name": "N"})
     body = {"patients": ["n-0", "p-city", "p-none"], "colleague": login("bob")}
     answer = assert_problem(alice.call("POST", "/v1/shares", body), 422, "batch-refused")
-    assert [one["pointer"] for one in answer["errors"]] == ["/patients/1", "/patients/2"]
+    assert [error["pointer"] for error in answer["errors"]] == ["/patients/1", "/patients/2"]
     assert answer["errors"][0]["message"] == answer["errors"][1]["message"]
     done = answered(alice.call("POST", "/v1/shares", body | {"patients": ["n-0", "n-1", "n-2"]}))
-    assert [one["patient"] for one in done["items"]] == ["n-0", "n-1", "n-2"]
+    assert [share["patient"] for share in done["items"]] == ["n-0", "n-1", "n-2"]
     last = Event.select().order_by(Event.id.desc()).limit(3).execute(database)
     assert {event.body["batch"] for event in last} == {done["batch"]}
 
 
 def test_t16_a_key_answers_once(as_: As, flask: Flask, database: Database, settings: Settings) -> None:
-    """T16: the same request again gets the same answer; another body is refused; a key is its caller's own."""
+    """T16: an idempotency key repeats the answer to the same request, refuses another body, and is one caller's."""
     alice = as_("alice")
     body = {"colleague": login("oscar")}
     first, again = (
@@ -202,17 +202,17 @@ def test_t16_a_key_answers_once(as_: As, flask: Flask, database: Database, setti
 
 
 def test_t5_one_refusal_for_every_recipient(as_: As) -> None:
-    """T5: unknown, another clinic's, a leaver, an auditor, no login at all: byte for byte one answer."""
+    """T5: every recipient who cannot receive gets the same refusal, byte for byte."""
     logins = ["none@x.example", login("frank"), login("erin"), login("heidi"), login("grace"), "x", ""]
     for path in ("/v1/patients/p-1/shares", "/v1/patients/p-1/transfer", "/v1/standing-shares"):
-        answers = [as_("alice").call("POST", path, {"colleague": one}) for one in logins]
+        answers = [as_("alice").call("POST", path, {"colleague": email}) for email in logins]
         assert len({answer.data for answer in answers}) == 1
         assert_problem(answers[0], 422, "recipient-not-eligible")
     assert_problem(as_("alice").call("POST", "/v1/standing-shares", {"colleague": login("alice")}), 422, "self-target")
 
 
 def test_t3_through_an_app(as_: As, flask: Flask, database: Database) -> None:
-    """T3: an app acts for somebody whom it names, and both are recorded; not without the scope or beyond its clinic."""
+    """T3: an app with the scope acts for a person it names, within its clinic; the record names both."""
     through = app(flask, database, "act", tenant="north", who="alice")
     assert through.call("POST", "/v1/patients/p-1/shares", {"colleague": login("oscar")}).status_code == 201
     event = Event.select().order_by(Event.id.desc()).limit(1).execute(database)[0]
@@ -275,7 +275,7 @@ BAD: list[tuple[str, str, Any, int, str, str]] = [
 def test_bad_input(
     as_: As, database: Database, method: str, path: str, body: Any, status: int, kind: str, detail: str
 ) -> None:
-    """T18: whatever is malformed is refused in the one shape, with its place, and nothing is changed."""
+    """T18: malformed input is refused in the one error shape with its place, and nothing changes."""
     before = Event.select().count(database)
     answer = assert_problem(as_("alice").call(method, path, body), status, kind)
     assert detail in str(answer)
@@ -283,7 +283,7 @@ def test_bad_input(
 
 
 def test_conflicts(as_: As, flask: Flask, database: Database) -> None:
-    """What is so already is a 409: shared, owned, an id that is taken."""
+    """Sharing twice, transferring to the owner and adding a taken id are 409."""
     alice = as_("alice")
     assert_problem(alice.call("POST", "/v1/patients/p-1/shares", {"colleague": login("bob")}), 409, "conflict")
     assert_problem(as_("dan").call("POST", "/v1/patients/p-1/transfer", {"colleague": login("alice")}), 409, "conflict")
@@ -293,7 +293,7 @@ def test_conflicts(as_: As, flask: Flask, database: Database) -> None:
 
 
 def test_provisioning(flask: Flask, database: Database, as_: As) -> None:
-    """A clinic from nothing, by an app with `admin`; again changes nothing; leaving ends access at once."""
+    """An app with `admin` builds a clinic; repeating changes nothing; an ended membership ends access at once."""
     admin = app(flask, database, "admin")
     assert admin.call("PUT", "/v1/subscriptions/new", {"name": "New Clinic"}).status_code == 200
     for who in ("nina", "nils"):
@@ -321,16 +321,16 @@ def test_provisioning(flask: Flask, database: Database, as_: As) -> None:
 
 
 def test_notices(as_: As, flask: Flask, database: Database) -> None:
-    """Each side is told; one's own notices only; marked read once and for all."""
+    """Both sides get notices; people see and mark only their own, once or all at once."""
     alice, bob = as_("alice"), as_("bob")
     operator = operator_for(flask, database, "alice")
     for number in range(3):
         operator.call("POST", "/v1/patients", {"id": f"n-{number}", "name": "N"})
         alice.call("POST", f"/v1/patients/n-{number}/shares", {"colleague": login("bob")})
     page = bob.get("/v1/notifications?limit=2")
-    assert [one["patient"] for one in page["items"]] == ["n-2", "n-1"]
+    assert [notification["patient"] for notification in page["items"]] == ["n-2", "n-1"]
     rest = bob.get(f"/v1/notifications?cursor={page['next']}")
-    assert [one["patient"] for one in rest["items"]] == ["n-0"]
+    assert [notification["patient"] for notification in rest["items"]] == ["n-0"]
     first = rest["items"][0]["id"]
     for _ in range(2):
         assert answered(bob.call("POST", f"/v1/notifications/{first}/read"))["read"] is True
@@ -339,7 +339,7 @@ def test_notices(as_: As, flask: Flask, database: Database) -> None:
 
 
 def test_the_feed(flask: Flask, database: Database, as_: As) -> None:
-    """An app reads on from the last event it saw; a key of one clinic sees that clinic's; one that waits is woken."""
+    """An app reads the events after the last one it saw; a clinic's key gets that clinic's events alone."""
     audit = app(flask, database, "audit")
     last = audit.get("/v1/events")["next"]
     assert audit.get(f"/v1/events?after={last}")["items"] == []
@@ -353,7 +353,7 @@ def test_the_feed(flask: Flask, database: Database, as_: As) -> None:
     )
     assert (event["before"], event["after"]["practitioner"]) == (None, "oscar")
     tenant = app(flask, database, "audit", tenant="city").get(f"/v1/events?after={last}")["items"]
-    assert [(one["kind"], one["subscription"]) for one in tenant] == [("client:added", "city")]
+    assert [(event["kind"], event["subscription"]) for event in tenant] == [("client:added", "city")]
     assert_problem(app(flask, database, "decide").call("GET", "/v1/events"), 403, "forbidden")
     assert_problem(as_("alice").call("GET", "/v1/events"), 403, "forbidden")
     for wrong in ("after=-1", "after=x", "wait=31", "limit=1001"):
@@ -361,7 +361,7 @@ def test_the_feed(flask: Flask, database: Database, as_: As) -> None:
 
 
 def test_the_feed_waits(flask: Flask, database: Database, as_: As, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that found nothing and waits gets the next event as soon as it is there."""
+    """A reader that waits gets the next event as soon as it is recorded."""
     audit, alice = app(flask, database, "audit"), as_("alice")
     last = audit.get("/v1/events")["next"]
     body = {"colleague": login("oscar")}
@@ -384,11 +384,11 @@ def test_the_feed_waits(flask: Flask, database: Database, as_: As, monkeypatch: 
     sharing.start()
     items = audit.get(f"/v1/events?after={last}&wait=20")["items"]
     sharing.join()
-    assert [one["kind"] for one in items] == ["grant:started"]
+    assert [event["kind"] for event in items] == ["grant:started"]
 
 
 def test_what_is_read_is_recorded(as_: As, database: Database) -> None:
-    """Opening a patient, being refused one, and a search each leave a row."""
+    """Opening a patient, a refusal and a search of patients each leave a row in the record."""
     before = RecordedDecision.select().count(database)
     as_("alice").get("/v1/patients/p-1")
     as_("oscar").call("GET", "/v1/patients/p-1")
@@ -476,7 +476,7 @@ def routes(flask: Flask) -> Iterator[str]:
 
 
 def test_no_route_is_left_out(flask: Flask) -> None:
-    """Flask's own list of routes is the list that everybody tries."""
+    """The table of routes below has every route of Flask's own list."""
     tried = set()
     for line in EVERYBODY:
         method, path = line.split()
@@ -489,7 +489,7 @@ def test_no_route_is_left_out(flask: Flask) -> None:
 @pytest.mark.parametrize("who", [person.id for person in CAST.values()] + ["", "bad"])
 @pytest.mark.parametrize("line", list(EVERYBODY))
 def test_every_route_by_everybody(sqlite_database: Database, settings: Settings, line: str, who: str) -> None:
-    """T31: each of the cast gets the status that is theirs, in one shape; without a good credential, 401."""
+    """T31: each person of the cast gets the expected status on every route; without a good credential, 401."""
     people.fill(sqlite_database)
     flask = service(sqlite_database, development_key=settings.development_key)
     sent = {"": {}, "bad": {"Authorization": "Bearer x.y.z"}}.get(who)

@@ -1,4 +1,4 @@
-"""The record at the command line: key, checkpoint, verify, prove, export, drop, erase, as somebody would use them."""
+"""The record at the command line: key, checkpoint, verify, prove, export, drop and erase."""
 
 import json
 import sqlite3
@@ -15,7 +15,7 @@ from authz.audit import verify
 from authz.cli import caregrant
 from authz.database import close_all, connect
 from authz.errors import CaregrantError
-from tests.support.recorded import ANSWERS, ASKED, answer, record
+from tests.support.sample_record import ANSWERS, VIEWS, answer, record
 
 
 def run(*arguments: str, url: str = "", exit_code: int = 0, env: dict[str, str] | None = None) -> str:
@@ -43,7 +43,7 @@ def recorded(sqlite_url: str) -> str:
     return sqlite_url
 
 
-def alone(*arguments: str) -> str:
+def run_verifier(*arguments: str) -> str:
     """Run the verifier as a script and return its output."""
     done = subprocess.run([sys.executable, verify.__file__, *arguments], capture_output=True, text=True, check=False)
     assert done.stderr == ""
@@ -51,7 +51,7 @@ def alone(*arguments: str) -> str:
 
 
 def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> None:
-    """Make a key, sign, export, prove; the verifier alone finds log and proofs good; a change is found."""
+    """The verifier alone accepts the signed, exported log and its proofs, and finds a change."""
     key, log, kept, proof = (tmp_path / name for name in ("key", "log", "kept", "proof"))
     env = {"CAREGRANT_CHECKPOINT_KEY": str(key)}
     public = run("audit", "key", "--new", "clinic.example/log", env=env).strip()
@@ -66,13 +66,13 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
     assert run("audit", "checkpoint", url=recorded, env=env) == kept.read_text()
     assert f"leaves in {kept.read_text().count('—')} trees" in run("audit", "verify", url=recorded, env=env)
     run("audit", "export", "--format", "log", "-o", str(log), url=recorded, env=env)
-    assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
-    assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept))
-    assert "\nPARTLY VERIFIED: 0 of " in alone(str(log))
+    assert "\nVERIFIED: " in run_verifier(str(log), "--checkpoint", str(kept), "--key", public)
+    assert "\nVERIFIED: " in run_verifier(str(log), "--checkpoint", str(kept))
+    assert "\nPARTLY VERIFIED: 0 of " in run_verifier(str(log))
     proof.write_text(
         run("audit", "prove", "event:200", url=recorded) + run("audit", "prove", "decision:9", url=recorded)
     )
-    assert alone("--proof", str(proof), "--key", public).count(" is ") == 2
+    assert run_verifier("--proof", str(proof), "--key", public).count(" is ") == 2
     with sqlite3.connect(recorded.removeprefix("sqlite:///")) as database:
         database.execute("DROP TRIGGER event_update")
         database.execute("UPDATE event SET actor = 'mallory' WHERE id = 200")
@@ -96,7 +96,7 @@ def test_from_a_key_to_an_outside_verifier(recorded: str, tmp_path: Path) -> Non
 def test_kept_checkpoints_are_read_as_people_send_them(
     recorded: str, tmp_path: Path, name: str, sent: Callable[[str], bytes]
 ) -> None:
-    """A kept file that a mail program or an editor has written anew proves what it proved, to both verifiers."""
+    """Checkpoints rewritten by a mail program or an editor prove the same to both verifiers."""
     kept, log = tmp_path / "kept.txt", tmp_path / "log.ndjson"
     env = {"CAREGRANT_CHECKPOINT_KEY": str(tmp_path / "key")}
     public = run("audit", "key", "--new", "clinic.example/log", env=env).strip()
@@ -104,22 +104,22 @@ def test_kept_checkpoints_are_read_as_people_send_them(
     run("audit", "export", "--format", "log", "-o", str(log), url=recorded, env=env)
     output = run("audit", "verify", "--checkpoint", str(kept), "--key", public, url=recorded)
     assert "\nVERIFIED: " in output, name
-    assert "\nVERIFIED: " in alone(str(log), "--checkpoint", str(kept), "--key", public)
+    assert "\nVERIFIED: " in run_verifier(str(log), "--checkpoint", str(kept), "--key", public)
     assert "begins with" in prove_since(recorded, kept, tmp_path, public)
 
 
 def prove_since(recorded: str, kept: Path, tmp_path: Path, public: str) -> str:
-    """Return the lone verifier's output on the proofs that the trees extend those of a kept file."""
+    """Return the verifier's output on the proofs that the trees extend those of a kept file."""
     proof = tmp_path / "proof"
     proof.write_text(run("audit", "prove", "--since", str(kept), url=recorded))
-    return alone("--proof", str(proof), "--key", public)
+    return run_verifier("--proof", str(proof), "--key", public)
 
 
 @pytest.mark.parametrize(
     "data", [b"\xff\x00\x01", b"\xe2\x80", b"PK\x03\x04 nonsense", b"clinic.example/log/north\n5\n"]
 )
 def test_a_damaged_file_is_called_damaged(recorded: str, tmp_path: Path, data: bytes) -> None:
-    """What handling has destroyed is no fraud: the file is named as damaged, and nothing else is claimed."""
+    """A damaged file is reported as damaged, and not as tampered with."""
     (tmp_path / "kept.txt").write_bytes(data)
     output = refused("audit", "verify", "--checkpoint", str(tmp_path / "kept.txt"), url=recorded)
     assert "damaged" in output
@@ -127,9 +127,9 @@ def test_a_damaged_file_is_called_damaged(recorded: str, tmp_path: Path, data: b
 
 
 def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
-    """Parquet by months, FHIR by lines; a month is dropped only in its time, a person erased at once."""
+    """Months export to Parquet, the record to FHIR; a month is dropped only after its time; a person is erased."""
     output = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
-    assert f": {ASKED // 2} decisions of 3 subscriptions" in output
+    assert f": {VIEWS // 2} decisions of 3 subscriptions" in output
     assert output.endswith(f" in {tmp_path / 'months'}/month={output[:7]}\n")
     month = output[:7]
     again = run("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"), url=recorded)
@@ -143,7 +143,7 @@ def test_the_record_carried_out(recorded: str, tmp_path: Path) -> None:
 
 
 def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
-    """Of an empty record, and of one whose decisions are all of this month, Parquet says why it wrote nothing."""
+    """The Parquet export of a record without past months writes nothing and gives the reason."""
     arguments = ("audit", "export", "--format", "parquet", "-o", str(tmp_path / "months"))
     nothing = "nothing written: the record holds no decisions of a month past"
     assert run(*arguments, url=sqlite_url) == f"{nothing}\n"
@@ -168,5 +168,5 @@ def test_an_export_of_nothing_says_why(sqlite_url: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused_in_a_line(recorded: str, arguments: tuple[str, ...], why: str) -> None:
-    """What cannot be done says why."""
+    """A command that cannot be carried out is refused in one line with its reason."""
     assert why in refused(*arguments, env={"CAREGRANT_DATABASE": recorded})

@@ -1,4 +1,4 @@
-"""The record carried out: months past as Parquet, and dropped only when they are exported and their time is over."""
+"""Past months become Parquet files, and are dropped only when they are exported and their time is over."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from authz.models import Event, RecordedDecision
 from authz.record import Actor, seal
 from authz.record.retention import drop_month
 from tests.support.people import NOW
-from tests.support.recorded import ASKED, answer, record
+from tests.support.sample_record import VIEWS, answer, record
 
 MONTH = "2026-04"
 """The month of the older half of the recorded answers."""
@@ -31,9 +31,9 @@ def recorded(database: Database) -> Database:
 
 
 def test_months_past_become_parquet(recorded: Database, tmp_path: Path) -> None:
-    """Each subscription's answers of a month are one typed file; the present month is not past; again is nothing."""
+    """Each subscription's decisions of a past month are one typed file; a second export writes nothing."""
     (exported,) = export_parquet(recorded, tmp_path, NOW)
-    assert (exported.month, exported.decisions, exported.subscriptions) == (MONTH, ASKED // 2, 3)
+    assert (exported.month, exported.decisions, exported.subscriptions) == (MONTH, VIEWS // 2, 3)
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.parquet"))
     assert files == [f"month={MONTH}/subscription={tree}/decisions.parquet" for tree in ("-", "city", "north")]
     assert pq.read_schema(tmp_path / files[2]).equals(SCHEMA)
@@ -42,7 +42,7 @@ def test_months_past_become_parquet(recorded: Database, tmp_path: Path) -> None:
 
 
 def test_duckdb_reads_what_was_recorded(recorded: Database, tmp_path: Path) -> None:
-    """The same rows come out, with instants, numbers and truths as such and ids as they are."""
+    """DuckDB reads the recorded rows from the files, with typed instants, numbers and booleans."""
     list(export_parquet(recorded, tmp_path, NOW))
     query = f"SELECT * FROM read_parquet('{tmp_path}/**/*.parquet', hive_partitioning = false) ORDER BY id"
     read = duckdb.connect().sql(query)
@@ -52,7 +52,7 @@ def test_duckdb_reads_what_was_recorded(recorded: Database, tmp_path: Path) -> N
 
 
 def test_a_subscription_of_any_name_has_a_directory() -> None:
-    """No id leaves the directory, nor takes that of no subscription."""
+    """No subscription's id leads out of the directory, or to the directory of no subscription."""
     names = ["", "-", "..", ".", "a/b", "a b", "ä", "north"]
     assert [origin_segment(name) for name in names] == [
         "-",
@@ -67,7 +67,7 @@ def test_a_subscription_of_any_name_has_a_directory() -> None:
 
 
 def test_a_subscription_of_any_length_has_a_directory(tmp_path: Path) -> None:
-    """The longest id, of the widest characters, is a name that a file system takes, another for another id."""
+    """The longest id has a directory name that file systems accept, and that no other id has."""
     longest = ["患" * 128, "患" * 127 + "者", "x" * 128, "/" * 128, "." * 128]
     files = [file_of(tmp_path / "month=2026-05", name) for name in longest]
     assert len(set(files)) == len(files)
@@ -78,7 +78,7 @@ def test_a_subscription_of_any_length_has_a_directory(tmp_path: Path) -> None:
 
 
 def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: Path) -> None:
-    """Six years after its end, exported as it was sealed, by name: its rows go, the seals stay, the log is whole."""
+    """A month is dropped after six years if it was exported as sealed; its seals stay, the log is whole."""
     late = NOW + timedelta(days=6 * 366)
     list(export_parquet(recorded, tmp_path, NOW))
     require_exported(recorded, tmp_path, MONTH)
@@ -92,19 +92,19 @@ def test_a_month_is_dropped_when_its_time_is_over(recorded: Database, tmp_path: 
     with pytest.raises(InvalidInput, match="one year at least"):
         drop_month(recorded, Actor("", late), MONTH, 0)
     before = verification(recorded)
-    assert drop_month(recorded, Actor("", late), MONTH, 6) == ASKED // 2
+    assert drop_month(recorded, Actor("", late), MONTH, 6) == VIEWS // 2
     assert RecordedDecision.select().where(RecordedDecision.asked_at < NOW).count(recorded) == 0
     after = verification(recorded)
-    assert (after.ok, after.problem, after.report.dropped) == (True, None, ASKED // 2)
-    assert after.report.rows == before.report.rows - ASKED // 2 + 1
+    assert (after.ok, after.problem, after.report.dropped) == (True, None, VIEWS // 2)
+    assert after.report.rows == before.report.rows - VIEWS // 2 + 1
     (body,) = Event.select(Event.body).where(Event.kind == "decisions:dropped").tuples().execute(recorded)
-    assert body[0] == {"month": MONTH, "decisions": ASKED // 2, "seals": 3, "retention_years": 6}
+    assert body[0] == {"month": MONTH, "decisions": VIEWS // 2, "seals": 3, "retention_years": 6}
     with pytest.raises(Exception, match="append-only"):
         RecordedDecision.delete().execute(recorded)
 
 
 def test_a_month_of_several_seals_is_compared_whole(recorded: Database, tmp_path: Path) -> None:
-    """Decisions that were sealed in several batches are compared batch by batch, and none is passed over."""
+    """A month of several seals is compared with its files seal by seal."""
     for _ in range(3):
         answer(recorded, NOW - timedelta(days=40), range(3, 9, 3))
         seal(recorded, NOW)

@@ -1,4 +1,4 @@
-"""Who audits changes no fact, and reads names only where a reason is recorded: on SQLite and as a PostgreSQL role."""
+"""An auditor's connection changes no fact and reads names only with a recorded reason, on both databases."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -52,7 +52,7 @@ def made_role(url: str, name: str, *, names: bool = False) -> str:
 
 
 def test_every_question_can_be_asked(audit: Audit) -> None:
-    """The fence leaves every question its answer, but those that read names on an account that may not."""
+    """On an auditor's connection every question has its answer, but those that read names it may not read."""
     for question in ask.QUESTIONS:
         if question.name != "who_is":
             question(audit, **required_arguments(question))
@@ -63,7 +63,7 @@ def test_every_question_can_be_asked(audit: Audit) -> None:
 
 @pytest.mark.parametrize("table", [model._meta.table_name for model in DECIDING])
 def test_no_fact_is_changed(audit: Audit, table: str) -> None:
-    """Neither connection adds, changes or deletes a row of any table that decides or was answered."""
+    """An auditor's connection cannot add, change or delete a row of a fact or of the record."""
     for connection in (audit.database, audit.writing):
         for sql in (f'DELETE FROM "{table}"', f'UPDATE "{table}" SET id = id', f'INSERT INTO "{table}" DEFAULT VALUES'):
             refuses(audit, connection, sql)
@@ -85,7 +85,7 @@ def test_no_fact_is_changed(audit: Audit, table: str) -> None:
     ],
 )
 def test_nothing_else_is_done(audit: Audit, sql: str) -> None:
-    """Nor is a table made or dropped, a trigger or a secret touched."""
+    """An auditor's connection cannot create or drop a table, or touch a trigger or a secret."""
     for connection in (audit.database, audit.writing):
         if "SELECT" in sql and connection is audit.writing and audit.database.dialect == "sqlite":
             continue  # what only records reads what it must
@@ -104,7 +104,7 @@ def refuses(audit: Audit, connection: Database, sql: str) -> None:
 
 @pytest.mark.parametrize(("table", "column"), [(table, name) for table, names in NAMES.items() for name in names])
 def test_names_are_not_read(audit: Audit, table: str, column: str) -> None:
-    """A statement of one's own reads no name."""
+    """An auditor's own SQL statement reads no name."""
     with pytest.raises(Unavailable, match=r"(?i)prohibited|permission denied"), audit.snapshot():
         audit.rows(f"SELECT {column} FROM {table}")
     with audit.snapshot():
@@ -112,7 +112,7 @@ def test_names_are_not_read(audit: Audit, table: str, column: str) -> None:
 
 
 def test_names_are_read_with_a_reason(request: pytest.FixtureRequest, sqlite_url: str) -> None:
-    """The questions that record a reason read names; after them a statement of one's own still does not."""
+    """A question with a recorded reason reads names; the auditor's own SQL statement still does not."""
     database = connect(sqlite_url)
     database.connect()
     fill(database)
@@ -129,7 +129,7 @@ def test_names_are_read_with_a_reason(request: pytest.FixtureRequest, sqlite_url
 
 
 def test_a_role_that_reads_names(postgresql_url: str) -> None:
-    """With `--names` the questions that record a reason answer; without, they are refused, and nothing is recorded."""
+    """Only a role with `--names` gets names, with a reason; without it the question is refused and not recorded."""
     database = connect(postgresql_url)
     database.connect()
     fill(database)
@@ -144,7 +144,7 @@ def test_a_role_that_reads_names(postgresql_url: str) -> None:
 
 
 def test_every_column_is_granted_or_hidden() -> None:
-    """The statements name every column of every table but those that hold names, keys and secrets."""
+    """The role is granted every column of every table, but names, keys and secrets."""
     text = "\n".join(grant_statements('odd "name"', names=False))
     assert 'TO "odd ""name""";' in text
     granted = {column for line in text.splitlines() for column in line.split('"')[1::2]}

@@ -1,4 +1,4 @@
-"""The record in FHIR: every resource is one of its release, and tells what the record tells."""
+"""The record in FHIR: every resource is valid in its release, and says what the record says."""
 
 from collections import Counter
 from typing import Any
@@ -19,7 +19,7 @@ from authz.models import Event, Grant, RecordedDecision, StandingShare
 from authz.policy.decision import Decision
 from authz.record import Actor, RecordedQuestion, record_decisions
 from tests.support.people import NOW
-from tests.support.recorded import record
+from tests.support.sample_record import record
 
 MODELS: dict[Release, dict[str, Any]] = {
     "r4": {"AuditEvent": AuditEventR4, "Consent": ConsentR4},
@@ -56,7 +56,7 @@ def decided_record(database: Database) -> Database:
 
 @pytest.mark.parametrize("release", list(MODELS))
 def test_every_resource_is_valid(release: Release, decided_record: Database) -> None:
-    """Each line is a Consent or an AuditEvent that a library of the release's models accepts; none is left out."""
+    """Each event and decision is a Consent or an AuditEvent that a library of the release accepts."""
     counted: Counter[str] = Counter()
     names = set()
     for resource in resources(decided_record, release, NOW):
@@ -75,27 +75,27 @@ def resources_of(database: Database, release: Release) -> dict[str, dict[str, An
 
 
 def test_a_decision_follows_balp_where_it_can(decided_record: Database) -> None:
-    """A permit by a grant claims the profile, with four agents and two entities; a denial without a grant does not."""
+    """A permit follows the BALP profile, with four agents and two entities; a denial does not claim it."""
     last = RecordedDecision.select().count(decided_record)
     resources_by_id = resources_of(decided_record, "r4")
     by_grant, by_share, denied = (resources_by_id[f"decision-{last - ago}"] for ago in (2, 1, 0))
-    for permit in (by_grant, by_share):
-        assert permit["meta"]["profile"] == [PROFILE]
-        kinds = [agent["type"]["coding"][0]["code"] for agent in permit["agent"]]
+    for permitted in (by_grant, by_share):
+        assert permitted["meta"]["profile"] == [PROFILE]
+        kinds = [agent["type"]["coding"][0]["code"] for agent in permitted["agent"]]
         assert kinds == ["110150", "IRCP", "PROV", "authserver"]
-        assert permit["agent"][0]["network"] == {"address": "192.0.2.9", "type": "2"}
-        assert [agent["requestor"] for agent in permit["agent"]] == [False, True, False, False]
-        assert [entity["type"]["code"] for entity in permit["entity"]] == ["1", "Consent"]
-        assert permit["entity"][1]["what"]["reference"].removeprefix("Consent/") in resources_by_id
-        assert (permit["type"]["code"], permit["action"], permit["outcome"]) == ("110113", "E", "0")
-        assert permit["purposeOfEvent"][0]["coding"][0]["code"] == "TREAT"
-        assert permit["recorded"] == format_instant(NOW)
+        assert permitted["agent"][0]["network"] == {"address": "192.0.2.9", "type": "2"}
+        assert [agent["requestor"] for agent in permitted["agent"]] == [False, True, False, False]
+        assert [entity["type"]["code"] for entity in permitted["entity"]] == ["1", "Consent"]
+        assert permitted["entity"][1]["what"]["reference"].removeprefix("Consent/") in resources_by_id
+        assert (permitted["type"]["code"], permitted["action"], permitted["outcome"]) == ("110113", "E", "0")
+        assert permitted["purposeOfEvent"][0]["coding"][0]["code"] == "TREAT"
+        assert permitted["recorded"] == format_instant(NOW)
     assert "meta" not in denied
     assert (denied["subtype"][0]["code"], denied["outcome"], denied["outcomeDesc"]) == ("AuthZ-Role", "8", "denied")
 
 
 def test_a_share_and_its_end_are_told(decided_record: Database) -> None:
-    """A share is created by who gave it for who has it; its end is an update with its cause; the consent has ended."""
+    """A share is a created event with giver and receiver; its end is an update with the cause."""
     resources_by_id = resources_of(decided_record, "r5")
     grant = (
         Grant.select(Grant.id)

@@ -1,4 +1,4 @@
-"""Letters to a patient: what they say, whose names, and the templates that a clinic changes."""
+"""Letters to a patient: their content, whose names they show, and a clinic's own templates."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from authz.importing.demo import fill
 from authz.models import Patient
 from authz.settings import shipped_folder
 from tests.support.acting import POLICY
-from tests.support.consulted import consult
+from tests.support.consultations import consult
 from tests.support.people import NOW
 
 WHY = "the patient asked for the accounting"
@@ -54,7 +54,7 @@ def text_of(letter: Letter) -> str:
 
 
 def test_the_accounting_of_disclosures(audit: Audit) -> None:
-    """What the law wants, first; what nobody can tell and what the patient asked for apart; no treatment, no code."""
+    """The letter lists accountable disclosures first, then doubtful ones and the patient's own; no treatment."""
     _, letter = accounting(audit, names=True)
     listed, unknown, own = re.split(r"<h2>[23]\.", letter.body.split("<h2>What is not")[0])
     for name in ("Alice Andersson", "Bob Brandt"):
@@ -71,7 +71,7 @@ def test_the_accounting_of_disclosures(audit: Audit) -> None:
 
 
 def test_recipients_are_named_with_a_reason_alone(audit: Audit) -> None:
-    """Without one they are numbers, the same person the same number in every part of the letter."""
+    """Without a reason recipients are numbers, with one number for a person in the whole letter."""
     _, letter = accounting(audit)
     assert not re.search("Alice|Bob", letter.body)
     assert letter.body.count("Recipient 1") == letter.body.count("Recipient 2") == 4
@@ -80,7 +80,7 @@ def test_recipients_are_named_with_a_reason_alone(audit: Audit) -> None:
 
 
 def test_a_patient_whom_nobody_consulted(audit: Audit) -> None:
-    """The letter says that there is nothing, in words, and has no empty table."""
+    """The letter about a patient without consultations says so, and has no empty table."""
     _, letter = accounting(audit, "p-2")
     assert "There is nothing to list: we gave no information about you for a purpose that we must list." in text_of(
         letter
@@ -89,7 +89,7 @@ def test_a_patient_whom_nobody_consulted(audit: Audit) -> None:
 
 
 def test_the_subject_access_letter(audit: Audit) -> None:
-    """Every consultation with day, role and purpose in words; employees are numbers unless a reason was given."""
+    """The letter has each consultation's day, role and purpose in words; employees are numbers without a reason."""
     report = Report(audit, "Who consulted", patient="p-1")
     consulted = report.ask(ask.subject_access, patient="p-1")
     person = report.ask(ask.who_is, patient="p-1", reason=WHY)
@@ -104,7 +104,7 @@ def test_the_subject_access_letter(audit: Audit) -> None:
 
 
 def test_the_statutory_table_is_what_is_saved(audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first CSV has the accountable disclosures alone; the letter is a file of its own, with its margins."""
+    """The first CSV holds the accountable disclosures alone; the letter is a file of its own."""
     monkeypatch.setattr("authz.audit.reports.report.as_pdf", lambda _: None)
     report, letter = accounting(audit, names=True)
     files = {re.sub(r".*made_\w*?Z", "", path.name): path for path in report.save(tmp_path / "out").files}
@@ -118,7 +118,7 @@ def test_the_statutory_table_is_what_is_saved(audit: Audit, tmp_path: Path, monk
 
 
 def test_a_clinic_changes_a_template(audit: Audit, tmp_path: Path) -> None:
-    """What stands in the clinic's folder is used, the rest is the shipped one; a fault is said with its place."""
+    """A template in the clinic's folder replaces the shipped one; a fault in it is reported with its place."""
     fragments = (shipped_folder("letters") / "words.html").read_text()
     (tmp_path / "words.html").write_text(fragments.replace("public health", "the health of all"))
     here = replace(audit, letters=str(tmp_path))

@@ -1,4 +1,4 @@
-"""The notebooks: each runs on the demonstration clinic and on the three years; one by papermill, one in JupyterLab."""
+"""The notebooks run on the demonstration clinic and on the three years, also by papermill and in JupyterLab."""
 
 import json
 import os
@@ -85,14 +85,14 @@ def executed(notebook: notebooks.ShippedNotebook, **parameters: Any) -> dict[str
 
 
 def test_they_are_numbered_in_reading_order() -> None:
-    """The notebooks of the issue, numbered in the order in which they are read."""
+    """The notebooks are numbered in the order in which they are read."""
     assert [notebook.name for notebook in NOTEBOOKS] == READING_ORDER
     assert [notebook.path.stem[:2] for notebook in NOTEBOOKS] == [f"{number:02}" for number in range(1, 16)]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
 def test_each_follows_the_habit(notebook: notebooks.ShippedNotebook) -> None:
-    """No outputs; a kernel's language; parameters first; only `authz.audit.notebook` is imported; it asserts."""
+    """Each notebook has no outputs, parameters first, asserts, and imports only `authz.audit.notebook`."""
     text = notebook.path.read_text()
     cells = jupytext.read(notebook.path).cells
     assert "language: python" in text
@@ -110,7 +110,7 @@ def test_each_follows_the_habit(notebook: notebooks.ShippedNotebook) -> None:
 @pytest.mark.parametrize("where", ["demo", "history"])
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
 def test_each_runs(notebook: notebooks.ShippedNotebook, where: str, databases: dict[str, tuple[str, str]]) -> None:
-    """Every cell runs, every assertion holds; the tampered history's record is not whole, the demonstration's is."""
+    """Every cell runs and every assertion holds; only the tampered history's record is not verified."""
     url, as_of = databases[where]
     variables = executed(notebook, database=url, as_of=as_of, output="")
     report: Report = variables["report"]
@@ -143,7 +143,7 @@ TYPOS: dict[str, dict[str, Any]] = {
 def test_a_typing_error_in_any_parameter_is_refused(
     notebook: notebooks.ShippedNotebook, databases: dict[str, tuple[str, str]]
 ) -> None:
-    """No notebook answers a question that was mistyped: the error names the parameter, or the id that was meant."""
+    """A mistyped value of any parameter is refused, and the error names the parameter or the value."""
     for name in notebook.parameters:
         if name == "output" and notebook.name != "start_here":  # refused where the report is saved, in each alike
             continue
@@ -153,7 +153,7 @@ def test_a_typing_error_in_any_parameter_is_refused(
 
 
 def test_an_error_in_a_notebook_is_one_line(databases: dict[str, tuple[str, str]]) -> None:
-    """What a cell shows of an error of ours is the error, without a traceback."""
+    """A cell shows an error of this package as one line, without a traceback."""
     with pytest.raises(InvalidInput) as caught:
         notebooks.run(notebooks.find_notebook("2"), {"database": databases["demo"][0], "patient": "P1", "output": ""})
     error = caught.value.__cause__
@@ -162,7 +162,7 @@ def test_an_error_in_a_notebook_is_one_line(databases: dict[str, tuple[str, str]
 
 
 def test_what_the_first_five_find(databases: dict[str, tuple[str, str]]) -> None:
-    """On the demonstration clinic, for p-4: who could, what moved; with nothing edited but the parameters."""
+    """With a patient as the only parameter, the first notebooks find who could see p-4 and what changed."""
     url, _ = databases["demo"]
     could = executed(NOTEBOOKS[1], database=url, patient="p-4", output="")
     assert dict(zip(could["could"].frame.practitioner, could["could"].frame.how, strict=True)) == {
@@ -175,7 +175,7 @@ def test_what_the_first_five_find(databases: dict[str, tuple[str, str]]) -> None
 
 
 def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
-    """Caregrant audit report runs a notebook by papermill; the page has its words and answers, no code, no address."""
+    """`caregrant audit report` runs a notebook; the page has its text and answers, no code and no address."""
     url, _ = databases["demo"]
     target = tmp_path / "report.html"
     arguments = ("audit", "report", "who_could_see_this_patient", "-p", "patient=p-1", "-p", "tz=Europe/Helsinki")
@@ -192,10 +192,10 @@ def test_a_report_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
 
 
 def test_a_letter_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
-    """Caregrant audit report --letter writes the letter alone, with the templates of the clinic's folder."""
+    """`caregrant audit report --letter` writes the letter alone, with the clinic's own templates."""
     url, _ = databases["demo"]
-    arguments = (shipped_folder("letters") / "words.html").read_text()
-    (tmp_path / "words.html").write_text(arguments.replace("Yours sincerely", "With our best wishes"))
+    template = (shipped_folder("letters") / "words.html").read_text()
+    (tmp_path / "words.html").write_text(template.replace("Yours sincerely", "With our best wishes"))
     target = tmp_path / "letter.html"
     run(
         *("audit", "report", "13", "-p", "patient=p-1", "--letter", "--letters", str(tmp_path), "-o", str(target)),
@@ -210,7 +210,7 @@ def test_a_letter_without_jupyterlab(databases: dict[str, tuple[str, str]], tmp_
 
 
 def test_what_a_report_refuses(tmp_path: Path) -> None:
-    """A notebook or parameter that is not there, a value of the wrong kind, no file, no database: said in a line."""
+    """An unknown notebook or parameter, a bad value and a missing file or database are refused in one line."""
     target = str(tmp_path / "x.html")
     with pytest.raises(InvalidInput, match="there is no notebook 'nothing'; there are start_here"):
         notebooks.find_notebook("nothing")
@@ -227,7 +227,7 @@ def test_what_a_report_refuses(tmp_path: Path) -> None:
 
 
 def test_a_failing_cell_is_told(databases: dict[str, tuple[str, str]]) -> None:
-    """What a cell refuses is the report's refusal, in its own words."""
+    """The error of a cell is the report's error, in the same sentence."""
     url, _ = databases["demo"]
     notebook = notebooks.find_notebook("12")
     with pytest.raises(InvalidInput, match="why the names are indispensable"):
@@ -235,7 +235,7 @@ def test_a_failing_cell_is_told(databases: dict[str, tuple[str, str]]) -> None:
 
 
 def test_copies_are_the_readers_own(tmp_path: Path) -> None:
-    """JupyterLab opens copies; one that stands there already is not written over."""
+    """JupyterLab opens copies of the notebooks; an existing copy is not overwritten."""
     copied = notebooks.copy_notebooks(tmp_path)
     assert [path.stem for path in copied] == [notebook.path.stem for notebook in NOTEBOOKS]
     first = nbformat.read(copied[0], as_version=4)
@@ -246,7 +246,7 @@ def test_copies_are_the_readers_own(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_the_commands_say_what_to_install() -> None:
-    """The command line needs none of it, and says which extra a report needs; the service imports none of it."""
+    """Without its extra a report names the extra to install; the service needs no extra."""
     hidden = "import sys; sys.modules.update(dict.fromkeys(['pandas', 'jupytext', 'matplotlib', 'papermill']))"
     for arguments in (["audit", "report"], ["notebooks"], ["audit", "ask"]):
         code = f"{hidden}; from authz.cli import main; sys.argv = ['caregrant', *{arguments!r}]; main()"
@@ -258,7 +258,7 @@ def test_without_the_extra_the_commands_say_what_to_install() -> None:
 
 
 def test_in_jupyterlab(databases: dict[str, tuple[str, str]], tmp_path: Path) -> None:
-    """A compliance officer opens a notebook, runs all cells, sees answer and chart, and has the report saved."""
+    """In JupyterLab all cells of a notebook run, show the answer and a chart, and save the report."""
     needs_chromium()
     outside: list[str] = []
     with jupyterlab(databases["demo"][0], tmp_path / "mine") as start, sync_playwright() as playwright:

@@ -1,4 +1,4 @@
-"""Reports of the audit: what a spreadsheet gets, what a page says, what is recorded of it."""
+"""Reports of the audit: the files of a spreadsheet, the page, and what is recorded about a report."""
 
 import csv
 import hashlib
@@ -68,7 +68,7 @@ def answer_of(values: list[str]) -> Answer:
 
 
 def test_no_cell_is_a_formula() -> None:
-    """T22: whatever begins like a formula begins with an apostrophe, in CSV and XLSX; ordinary text is as it was."""
+    """T22: in CSV and XLSX a text that begins like a formula gets an apostrophe; other text is unchanged."""
     answer = answer_of([*DANGEROUS, "p-1", "O'Hara"])
     lines = [row[0] for row in csv.reader(io.StringIO(as_csv(answer).decode("utf-8-sig")))]
     assert lines == ["patient", *(f"'{text}" for text in DANGEROUS), "p-1", "O'Hara"]
@@ -79,7 +79,7 @@ def test_no_cell_is_a_formula() -> None:
 
 
 def test_csv_and_xlsx_hold_the_whole_answer(audit: Audit) -> None:
-    """Both hold every row; CSV instants with their offset, XLSX dates of the time zone that the first sheet names."""
+    """CSV and XLSX hold every row; instants have their offset, or the time zone of the first sheet."""
     answer = ask.what_could_reach(audit, practitioner="alice")
     actual = pd.read_csv(io.BytesIO(as_csv(answer)))
     assert list(actual.columns) == list(answer.frame.columns)
@@ -94,7 +94,7 @@ def test_csv_and_xlsx_hold_the_whole_answer(audit: Audit) -> None:
 
 
 def test_the_header_says_what_a_report_rests_on(audit: Audit, sqlite_database: Database) -> None:
-    """Database, instant, rows checked, checkpoint, the verdict: NOT VERIFIED, with the row, once it was changed."""
+    """The header has database, instant, rows checked, checkpoint and verdict, which names a changed row."""
     lines = Report(audit, "x").header.lines
     assert lines["record"].startswith("The record is PARTLY VERIFIED: 0 of 69 leaves in 1 trees are proven; ")
     assert re.fullmatch(r"69, in \d+\.\d s", lines["rows checked"].split(";")[0])
@@ -111,7 +111,7 @@ def test_the_header_says_what_a_report_rests_on(audit: Audit, sqlite_database: D
 
 
 def test_the_header_says_what_a_checkpoint_is_worth(audit: Audit, sqlite_database: Database, tmp_path: Path) -> None:
-    """VERIFIED takes a checkpoint and a key to check it with, the signer's or the verifier's; less is said as less."""
+    """The verdict is VERIFIED only with a checkpoint and a key to check it; else it says less."""
     signer = Signer.make(str(tmp_path / "key"), "clinic.example/log")
     (tmp_path / "public").write_text(f"{signer.key}\n")
     other = Signer.make(str(tmp_path / "other"), "clinic.example/log")
@@ -143,7 +143,7 @@ def test_a_password_is_not_shown(audit: Audit) -> None:
 
 
 def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqlite_database: Database) -> None:
-    """Page, workbook, CSV and what was asked, each recorded with the hash that the file has; nothing is fetched."""
+    """Page, workbook, CSV and parameters are saved, and recorded with their hashes."""
     report = Report(audit, "Who could see p-1?")
     could = report.ask(ask.who_could, patient="p-1")
     grants = report.ask(ask.access_over_time, patient="p-1")
@@ -174,7 +174,7 @@ def test_a_report_is_saved_whole_and_recorded(audit: Audit, tmp_path: Path, sqli
 
 
 def test_nothing_is_written_over(audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports of one title on two dates, and twice within a second, stand side by side."""
+    """Reports of one title on two dates, or twice within a second, do not overwrite each other."""
     monkeypatch.setattr("authz.audit.reports.report.as_pdf", lambda _: None)
     saved = [
         Report(opened, "Who could", [ask.orphans(opened)]).save(tmp_path / "out")
@@ -196,7 +196,7 @@ def test_nothing_is_written_over(audit: Audit, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "x" * 128, "患" * 128, "🌿/..", "..", "CON", "p\n1"])
 def test_any_id_makes_a_file_name(name: str, audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever an id holds, and however long it is, its report is files in the folder."""
+    """A report about any id, however long, is saved in the folder."""
     monkeypatch.setattr("authz.audit.reports.report.as_pdf", lambda _: None)
     saved = Report(audit, f"Patient {name}", [ask.orphans(audit)]).save(tmp_path / "out")
     assert {path.parent for path in saved.files} == {tmp_path / "out"}
@@ -205,7 +205,7 @@ def test_any_id_makes_a_file_name(name: str, audit: Audit, tmp_path: Path, monke
 
 
 def test_an_output_that_is_no_folder_is_refused(audit: Audit, tmp_path: Path) -> None:
-    """A file that stands where the folder should be is said, and nothing is written."""
+    """An output path that is a file is refused, and nothing is written."""
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InvalidInput, match=r"output: .*file"):
         Report(audit, "x").save(tmp_path / "file")
@@ -229,7 +229,7 @@ def needs_pdf() -> None:
 
 
 def test_every_page_says_what_it_belongs_to(audit: Audit, tmp_path: Path) -> None:
-    """On each printed page: title, subject, period, parameters, policy, verdict, who made it, when, page x of y."""
+    """Each printed page has title, subject, period, parameters, policy, verdict, author, time and page number."""
     needs_pdf()
     report = Report(audit, 'Who asked about "p-1" \\ </style>', patient="p-1")
     did = report.ask(ask.who_did, patient="p-1", since="2026-01-01")
@@ -257,14 +257,14 @@ def test_every_page_says_what_it_belongs_to(audit: Audit, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("word", "exit_code"), [("VERIFIED", 0), ("PARTLY VERIFIED", 3), ("NOT VERIFIED", 1)])
 def test_the_verdict(word: str, exit_code: int) -> None:
-    """One word, one colour that can be read, one exit code for each verdict."""
+    """Each verdict has one word, one readable colour and one exit code."""
     verdict = make_verdict(word, "")
     assert verdict.exit_code == exit_code
     assert contrast(COLORS[verdict.colour]) >= 4.5
 
 
 def test_a_report_refuses_a_typing_error_at_once(audit: Audit) -> None:
-    """Before the record is verified, which may take minutes."""
+    """A mistyped parameter is refused before the record is verified."""
     with pytest.raises(InvalidInput, match=r"no patient P1; did you mean p-1\?"):
         Report(audit, "x", patient="P1")
     assert audit.cache == AuditCache()
@@ -292,7 +292,7 @@ def wide_answer(audit: Audit, text: str) -> Answer:
 
 @pytest.mark.parametrize("text", ["x" * 128, "p-1", "患" * 128])
 def test_a_printed_table_fits_its_page(audit: Audit, tmp_path: Path, text: str) -> None:
-    """No table is wider than the page, however many columns it has and however long an id is."""
+    """No printed table is wider than the page, whatever its columns and ids."""
     needs_chromium()
     (tmp_path / "page.html").write_text(Report(audit, "Wide", [wide_answer(audit, text)]).html())
     with sync_playwright() as playwright:
@@ -306,7 +306,7 @@ def test_a_printed_table_fits_its_page(audit: Audit, tmp_path: Path, text: str) 
 
 
 def test_of_a_wide_table_the_chosen_columns_come_first(audit: Audit) -> None:
-    """Who, what, when and why stand first; in JupyterLab the others are hidden until they are asked for."""
+    """The chosen columns of a wide table come first; JupyterLab hides the others until asked."""
     answer = wide_answer(audit, "p-1")
     shown, _ = arrange(answer.frame, 10)
     assert list(shown.columns)[:6] == ["at", "practitioner", "action", "owner", "resource", "allowed"]
@@ -319,7 +319,7 @@ def test_of_a_wide_table_the_chosen_columns_come_first(audit: Audit) -> None:
 
 
 def test_a_table_that_moves_is_escaped_and_fetches_nothing(audit: Audit) -> None:
-    """In JupyterLab a value that is HTML is text, too; nothing is fetched, nothing is copied or saved unrecorded."""
+    """JupyterLab's table shows HTML as text, fetches nothing, and offers no unrecorded copy."""
     text = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>"
     answer = wide_answer(audit, text)
     moving = as_interactive(answer.frame, 10)
@@ -331,7 +331,7 @@ def test_a_table_that_moves_is_escaped_and_fetches_nothing(audit: Audit) -> None
 
 
 def test_a_page_prints_as_pdf(audit: Audit) -> None:
-    """Where Chromium is, the page is also a PDF."""
+    """If Chromium is installed, the page is saved as PDF too."""
     needs_chromium()
     assert chromium()
     printed = as_pdf(Report(audit, "x").html())
@@ -340,7 +340,7 @@ def test_a_page_prints_as_pdf(audit: Audit) -> None:
 
 
 def contrast(first: str, second: str = "#ffffff") -> float:
-    """WCAG's contrast of two colours."""
+    """Return WCAG's contrast of two colours."""
 
     def light(color: str) -> float:
         parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
@@ -352,13 +352,13 @@ def contrast(first: str, second: str = "#ffffff") -> float:
 
 
 def test_colours_stand_out() -> None:
-    """Every colour that carries meaning has WCAG AA's 4.5 to 1 against the page."""
+    """Every colour that carries meaning has a contrast of 4.5 to 1 with the page (WCAG AA)."""
     for color in (charts.INK, charts.QUIET, charts.BLUE, charts.RUST, charts.GREEN, charts.VIOLET, charts.RED):
         assert contrast(color) >= 4.5, color
 
 
 def test_charts_of_nothing_are_drawn(audit: Audit) -> None:
-    """A chart of an empty answer says that nothing was found, and has no axis."""
+    """The chart of an empty answer says that nothing was found, and has no axis."""
     early = "2000-01-01"
     empty_charts = [
         charts.spans(ask.ownership(audit, patient="p-1", as_of=early), "x"),

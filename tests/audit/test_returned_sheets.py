@@ -1,4 +1,4 @@
-"""The review sheet comes back from offices as it went, in each of their forms, or is refused with its line."""
+"""A review sheet that an office program saved is read as it was sent, or refused with its line."""
 
 import csv
 import io
@@ -115,13 +115,13 @@ FORMS: dict[str, Callable[[list[list[str]]], bytes]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_sheet_survives_each_form_of_csv(form: str) -> None:
-    """Ids, numbers and verdicts are what they were; each line has the number that an editor shows."""
+    """Ids, numbers and verdicts survive each form of CSV; lines have the numbers that an editor shows."""
     lines = read(FORMS[form](table(as_csv(answer(IDS)))))
     assert cells(lines) == expected(IDS)
 
 
 def test_lines_are_numbered_as_an_editor_does() -> None:
-    """Blank lines, the line of the separator and line breaks inside a cell count."""
+    """Line numbers count blank lines, the separator's line and line breaks inside a cell."""
     text = (
         'sep=;\n\ngrant;standing_share;patient;practitioner;verdict;why\n1;;p-1;bob;keep;"a\nb"\n\n2;;p-2;bob;keep;\n'
     )
@@ -145,7 +145,7 @@ def is_id(text: str) -> bool:
 )
 @example(ids=list(IDS), form="LibreOffice")
 def test_every_id_comes_back(ids: list[str], form: str) -> None:
-    """Whatever an id is, it comes back through a spreadsheet, as CSV and as a workbook."""
+    """Any id survives a spreadsheet, in CSV and in a workbook."""
     sheet = answer(tuple(ids))
     assert [unprotect_id(protect_id(name)) for name in ids] == ids
     assert cells(read(as_xlsx({}, [sheet]))) == expected(tuple(ids))
@@ -171,7 +171,7 @@ def decide(_: Any, sheet: Any) -> None:
 
 
 def test_the_workbook_itself_is_a_sheet() -> None:
-    """Its verdicts are a choice from a list, its ids are text; filled in, it is read as it is."""
+    """The workbook's verdicts are a list to choose from; filled in, it is read as the sheet."""
     content = workbook(decide)
     assert cells(read(content)) == expected(IDS, "Keep")
     sheet = openpyxl.load_workbook(io.BytesIO(content)).worksheets[-1]
@@ -220,13 +220,13 @@ def no_sheet(book: Any, sheet: Any) -> None:
     ],
 )
 def test_a_workbook_at_fault(change: Callable[[Any, Any], None], why: str) -> None:
-    """What a spreadsheet has made of an id is refused with its line; of two sheets none is guessed."""
+    """An id that a spreadsheet changed is refused with its line; so are two sheets."""
     with pytest.raises(InvalidInput, match=re.escape(why)):
         read(workbook(change))
 
 
 def test_a_renamed_sheet_is_known_by_its_columns() -> None:
-    """In a workbook of the office's own the sheet is the one that has the columns."""
+    """In a workbook with several sheets, the sheet with the columns is read."""
 
     def renamed(_: Any, sheet: Any) -> None:
         sheet.title = "Freigaben"
@@ -236,7 +236,7 @@ def test_a_renamed_sheet_is_known_by_its_columns() -> None:
 
 
 def test_a_stray_cell_costs_nothing() -> None:
-    """A cell in the last row and column of a sheet, formatted by accident, is beyond what is read."""
+    """A formatted cell in the last row and column of a sheet is not read."""
     assert len(read(workbook(far_away))) == len(IDS) + 1
 
 
@@ -269,13 +269,13 @@ HEAD = b"grant,standing_share,patient,practitioner,verdict\n"
     ],
 )
 def test_a_file_that_is_no_sheet(content: bytes, why: str) -> None:
-    """Each fault is named with its line, and nothing is read of the rest."""
+    """Each fault is reported with its line, and nothing of the file is used."""
     with pytest.raises((ImportRefused, InvalidInput), match=re.escape(why)):
         read(content)
 
 
 def test_a_workbook_that_unpacks_to_too_much_is_refused() -> None:
-    """A small file of a large workbook is not unpacked."""
+    """A small file that unpacks to a large workbook is refused unread."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("xl/sharedStrings.xml", b" " * (8 * LARGEST + 1))

@@ -34,8 +34,8 @@ def batch(app: App) -> Answer:
     """Return a function that sends a batch with further members, and returns its decisions as truth values."""
 
     def ask(*items: Any, **more: Any) -> list[bool]:
-        told = answered(app.ask({"evaluations": list(items), **more}, f"{BASE}/evaluations"))
-        assert "decision" not in told
-        return [one["decision"] for one in told["evaluations"]]
+        body = answered(app.ask({"evaluations": list(items), **more}, f"{BASE}/evaluations"))
+        assert "decision" not in body
+        return [decision["decision"] for decision in body["evaluations"]]
 
     return ask

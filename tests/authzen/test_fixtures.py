@@ -21,7 +21,7 @@ from tests.support.people import NOW
 HERE = Path(__file__).parent
 ALICE, BOB = ({"type": "user", "id": who} for who in ("alice", "bob"))
 ADMIN = {**BOB, "properties": {"role": "admin"}}
-ONE, TWO = ({"type": "record", "id": f"record-{number}"} for number in (1, 2))
+RECORD_1, RECORD_2 = ({"type": "record", "id": f"record-{number}"} for number in (1, 2))
 ARCHIVED = {"properties": {"status": "archived"}}
 READ, WRITE, DELETE = ({"name": name} for name in ("read", "write", "delete"))
 SOFT, HARD = ({**DELETE, "properties": {"soft": soft}} for soft in (True, False))
@@ -41,60 +41,64 @@ def scenario(database: Database) -> Callable[[str], App]:
 
 
 DECISIONS: list[tuple[Any, Any, Any, bool]] = [
-    (ALICE, READ, ONE, True),
-    (ALICE, WRITE, ONE, True),
-    (BOB, READ, ONE, True),
-    (BOB, WRITE, ONE, False),
-    (ALICE, READ, TWO, True),
-    (ALICE, WRITE, {**ONE, **ARCHIVED}, False),
-    ({**ALICE, "properties": {"role": "admin"}}, WRITE, {**ONE, **ARCHIVED}, True),
-    (ADMIN, WRITE, {**TWO, **ARCHIVED}, True),
-    (ALICE, SOFT, ONE, True),
-    (ALICE, HARD, ONE, False),
-    (ALICE, DELETE, ONE, False),
-    (BOB, SOFT, ONE, False),
-    ({**ALICE, "properties": {"role": 5}}, WRITE, {**ONE, **ARCHIVED}, False),
-    ({"type": "user", "id": "nobody", "properties": {"role": "admin"}}, WRITE, {**ONE, **ARCHIVED}, False),
+    (ALICE, READ, RECORD_1, True),
+    (ALICE, WRITE, RECORD_1, True),
+    (BOB, READ, RECORD_1, True),
+    (BOB, WRITE, RECORD_1, False),
+    (ALICE, READ, RECORD_2, True),
+    (ALICE, WRITE, {**RECORD_1, **ARCHIVED}, False),
+    ({**ALICE, "properties": {"role": "admin"}}, WRITE, {**RECORD_1, **ARCHIVED}, True),
+    (ADMIN, WRITE, {**RECORD_2, **ARCHIVED}, True),
+    (ALICE, SOFT, RECORD_1, True),
+    (ALICE, HARD, RECORD_1, False),
+    (ALICE, DELETE, RECORD_1, False),
+    (BOB, SOFT, RECORD_1, False),
+    ({**ALICE, "properties": {"role": 5}}, WRITE, {**RECORD_1, **ARCHIVED}, False),
+    ({"type": "user", "id": "nobody", "properties": {"role": "admin"}}, WRITE, {**RECORD_1, **ARCHIVED}, False),
 ]
 
 
 def test_14_20_22_24_62_certification_decisions(scenario: Callable[[str], App]) -> None:
-    """Properties, action properties and what is stored, singly and in a batch; asked again, decided again alike."""
+    """The certification's decisions are as expected, singly and in a batch, and the same when asked again."""
     app = scenario("certification")
     bodies = [{"subject": who, "action": what, "resource": which} for who, what, which, _ in DECISIONS]
     expected = [allowed for *_, allowed in DECISIONS]
     for _ in range(2):
         assert [answered(app.ask(body))["decision"] for body in bodies] == expected
     decisions = answered(app.ask({"evaluations": bodies}, f"{BASE}/evaluations"))["evaluations"]
-    assert [one["decision"] for one in decisions] == expected
+    assert [decision["decision"] for decision in decisions] == expected
     assert decisions[12]["context"]["reason_admin"] == {"400": "subject.role is not of the kind string"}
 
 
 def test_14_42_certification_searches(scenario: Callable[[str], App]) -> None:
-    """Who, what and which, with what the request says of role and status."""
+    """The certification's searches find what the policy permits, with the role and status of the request."""
     app = scenario("certification")
     who = {"subject": {"type": "user"}}
-    assert result_ids(app.ask({**who, "action": READ, "resource": ONE}, f"{BASE}/search/subject")) == ["alice", "bob"]
-    assert result_ids(app.ask({**who, "action": WRITE, "resource": {**TWO, **ARCHIVED}}, f"{BASE}/search/subject")) == [
-        "bob"
+    assert result_ids(app.ask({**who, "action": READ, "resource": RECORD_1}, f"{BASE}/search/subject")) == [
+        "alice",
+        "bob",
     ]
+    assert result_ids(
+        app.ask({**who, "action": WRITE, "resource": {**RECORD_2, **ARCHIVED}}, f"{BASE}/search/subject")
+    ) == ["bob"]
     what = {"resource": {"type": "record"}}
     assert result_ids(app.ask({**what, "subject": ALICE, "action": READ}, f"{BASE}/search/resource")) == [
         "record-1",
         "record-2",
     ]
     assert result_ids(app.ask({**what, "subject": ADMIN, "action": WRITE}, f"{BASE}/search/resource")) == ["record-2"]
-    assert result_ids(app.ask({"subject": ALICE, "resource": ONE}, f"{BASE}/search/action")) == ["read", "write"]
-    archived = {"subject": ADMIN, "resource": {**TWO, **ARCHIVED}}
+    assert result_ids(app.ask({"subject": ALICE, "resource": RECORD_1}, f"{BASE}/search/action")) == ["read", "write"]
+    archived = {"subject": ADMIN, "resource": {**RECORD_2, **ARCHIVED}}
     assert result_ids(app.ask(archived, f"{BASE}/search/action")) == ["write"]
 
 
 def test_15_the_search_interop(scenario: Callable[[str], App]) -> None:
-    """Every search of the scenario is exactly the set that its three sentences say, and so is every evaluation."""
+    """Every search and evaluation of the interop scenario gives what the scenario's three rules say."""
     app = scenario("interop")
     lines = [json.loads(line)["entity"] for line in (HERE / "interop/facts.ndjson").read_text().splitlines()]
     users, records = (
-        {one["id"]: one["properties"] for one in lines if one["type"] == kind} for kind in ("user", "record")
+        {entity["id"]: entity["properties"] for entity in lines if entity["type"] == kind}
+        for kind in ("user", "record")
     )
 
     def permitted(who: str, action: str, which: str) -> bool:
@@ -111,7 +115,9 @@ def test_15_the_search_interop(scenario: Callable[[str], App]) -> None:
             assert result_ids(app.ask(question, f"{BASE}/search/resource")) == expected
             items = [{"resource": {"type": "record", "id": which}} for which in records]
             decisions = answered(app.ask({**question, "evaluations": items}, f"{BASE}/evaluations"))["evaluations"]
-            assert [one["decision"] for one in decisions] == [permitted(who, action, which) for which in records]
+            assert [decision["decision"] for decision in decisions] == [
+                permitted(who, action, which) for which in records
+            ]
     for which in records:
         resource = {"type": "record", "id": which}
         for action in ("view", "edit", "delete"):

@@ -8,7 +8,7 @@ LAST = 70
 
 
 def numbers(text: str) -> set[int]:
-    """Numbers and ranges of them."""
+    """Return the numbers of a text, with ranges expanded."""
     kinds = set()
     for first, last in re.findall(r"(\d+)(?:–(\d+))?", text):
         kinds |= set(range(int(first), int(last or first) + 1))
@@ -16,7 +16,7 @@ def numbers(text: str) -> set[int]:
 
 
 def test_every_item_is_held() -> None:
-    """The page names each number once; each is in a test's name of the file that the page names, or has a reason."""
+    """Each number of the page occurs once, and has a test in the file that the page names, or a reason."""
     page = (HERE.parent.parent / "docs/reference/authzen.md").read_text()
     rows = re.findall(r"^\| ([\d–]+) \| [^|]* \| ([^|]*) \| ([^|]*) \|$", page, re.M)
     listed = [number for items, _, _ in rows for number in sorted(numbers(items))]

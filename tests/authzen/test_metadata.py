@@ -1,4 +1,4 @@
-"""`/.well-known/authzen-configuration` (AuthZEN 9): from the configuration, and signed where there is a key."""
+"""`/.well-known/authzen-configuration` (AuthZEN 9): from the configuration, and signed if there is a key."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def read(database: Database, path: str = WELL_KNOWN, **settings: Any) -> Any:
 
 
 def test_64_66_67_68_70_it_says_where_everything_is(sqlite_database: Database) -> None:
-    """Open to all; the identifier as configured, https, whatever the Host header says; nothing that is empty."""
+    """Everybody reads the metadata; its identifier is the configured one, whatever the Host header says."""
     metadata = read(sqlite_database, public_url="https://pdp.example")
     base = "https://pdp.example/access/v1"
     assert metadata == {
@@ -38,7 +38,7 @@ def test_64_66_67_68_70_it_says_where_everything_is(sqlite_database: Database) -
 
 
 def test_65_66_a_path_of_the_identifier_follows_the_well_known_string(sqlite_database: Database) -> None:
-    """`https://h/tenant1/` is asked for at `…/authzen-configuration/tenant1`, and is told as it was configured."""
+    """The metadata of `https://h/tenant1/` stands at `…/authzen-configuration/tenant1`."""
     url = "https://pdp.example/tenant1/"
     metadata = read(sqlite_database, f"{WELL_KNOWN}/tenant1", public_url=url)
     assert metadata["policy_decision_point"] == url
@@ -50,7 +50,7 @@ def test_65_66_a_path_of_the_identifier_follows_the_well_known_string(sqlite_dat
 
 
 def test_1_2_3_4_5_each_endpoint_is_where_it_says(sqlite_database: Database) -> None:
-    """Every endpoint of the metadata answers POST with JSON at its path, the default ones with `v1` in it."""
+    """Every endpoint of the metadata answers POST with JSON; the default paths contain `v1`."""
     people.fill(sqlite_database)
     flask = service(sqlite_database, public_url="https://pdp.example")
     app = App(flask, sqlite_database)
@@ -65,7 +65,7 @@ def test_1_2_3_4_5_each_endpoint_is_where_it_says(sqlite_database: Database) -> 
 
 
 def test_69_signed(sqlite_database: Database, tmp_path: Path) -> None:
-    """`signed_metadata` is a JWS by the configured key, issued by this PDP, with the same values and not itself."""
+    """`signed_metadata` is a JWS by the configured key, with this PDP as issuer and the values of the metadata."""
     key = tmp_path / "key.json"
     metadata = read(sqlite_database, public_url="https://pdp.example", metadata_key=str(key))
     token = jwt.decode(
@@ -79,14 +79,14 @@ def test_69_signed(sqlite_database: Database, tmp_path: Path) -> None:
     ["http://pdp.example", "https://", "https://h?x", "https://h#x", "pdp.example", "https://a@h", "https://h/ x"],
 )
 def test_66_no_other_identifier(sqlite_database: Database, url: str) -> None:
-    """Not https, without a host, with a query or a fragment: the service does not start."""
+    """With an identifier that is not https, has no host, or has a query or fragment, the service does not start."""
     with pytest.raises(InvalidInput, match="CAREGRANT_PUBLIC_URL"):
         service(sqlite_database, public_url=url)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 def test_6_other_methods_are_405(sqlite_database: Database, method: str) -> None:
-    """An endpoint takes POST and nothing else."""
+    """An endpoint answers every method but POST with 405."""
     flask = service(sqlite_database)
     app = App(flask, sqlite_database)
     caller = Person(flask, {"Authorization": f"Bearer {app.key}"})

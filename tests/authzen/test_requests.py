@@ -1,4 +1,4 @@
-"""What every endpoint asks of a request: content type, JSON, required members, credentials, the request's id."""
+"""What every endpoint requires of a request: content type, JSON, members, credentials, the request's id."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def app(flask: Flask, sqlite_database: Database) -> App:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_8_9_14_16_what_is_no_good_json_is_400(app: App, sqlite_database: Database, path: str) -> None:
-    """An object in strict JSON, or 400: never 415, 422 or 500, and nothing is decided."""
+    """A body that is not an object in strict JSON is 400, and nothing is decided."""
     for body in BAD.values():
         assert_problem(app.ask(body, path), 400, "bad-request")
     assert RecordedDecision.select().count(sqlite_database) == 0
@@ -59,7 +59,7 @@ def test_8_9_14_16_what_is_no_good_json_is_400(app: App, sqlite_database: Databa
 
 @pytest.mark.parametrize("path", PATHS)
 def test_7_the_content_type_is_json(app: App, path: str) -> None:
-    """Another type is 400 (c-2-4-3); a charset is no other type."""
+    """Another content type is 400 (c-2-4-3); a charset parameter is allowed."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonl", "x", ""):
         assert_problem(app.ask(b"{}", path, Content_Type=kind), 400, "bad-request", "Content-Type")
     for kind in ("application/json; charset=utf-8", "Application/JSON"):
@@ -71,7 +71,7 @@ WRONG: list[Any] = [None, "alice", 5, True, [], {}, {"type": 1, "id": "x"}, {"ty
 
 @pytest.mark.parametrize("path", PATHS)
 def test_10_11_15_a_part_that_is_missing_or_of_another_type_is_400(app: App, path: str) -> None:
-    """Absent, null and of another JSON type: 400 with its place, not 422 and no decision false."""
+    """A required part that is absent, null or of another type is 400 with its place."""
     for part in ("subject", "resource", "action"):
         if part == "action" and path.endswith("action"):
             continue
@@ -88,7 +88,7 @@ def test_10_11_15_a_part_that_is_missing_or_of_another_type_is_400(app: App, pat
 
 @pytest.mark.parametrize("path", PATHS)
 def test_12_13_17_18_19_20_whatever_else_comes_is_ignored(app: App, path: str) -> None:
-    """Unknown members at every level, any JSON as a property, members in any order, no context at all."""
+    """Unknown members, any properties, any order and a null context do not change the answer."""
     plain = app.ask(question(), path).json
     free: dict[str, Any] = {"deep": {"er": [1, None, {"x": 1.5}]}, "null": None, "n": 2**53, "text": "ä\U0001f600"}
     sent: dict[str, Any] = {
@@ -101,7 +101,7 @@ def test_12_13_17_18_19_20_whatever_else_comes_is_ignored(app: App, path: str) -
 
 @pytest.mark.parametrize("path", PATHS)
 def test_57_58_credentials(app: App, flask: Flask, sqlite_database: Database, path: str) -> None:
-    """Without a good credential 401 with a challenge; 403 is about the app, never about the subject."""
+    """Without a good credential the answer is 401 with a challenge; 403 concerns the app and not the subject."""
     for malformed in ("", "Bearer", "Bearer cg_wrong", "Bearer a.b.c", "Basic YTpi", "bearer"):
         refused = app.ask(b"{", path, Authorization=malformed)
         assert_problem(refused, 401, "unauthenticated")
@@ -112,7 +112,7 @@ def test_57_58_credentials(app: App, flask: Flask, sqlite_database: Database, pa
 
 @pytest.mark.parametrize("path", PATHS)
 def test_59_60_the_request_id_comes_back(app: App, path: str) -> None:
-    """Any string, on 200, 400, 401, 405 and 413 alike; a new one where none came."""
+    """The request id comes back on 200, 400, 401, 405 and 413; without one the service makes one."""
     for name in ("r-1", "not a uuid / ä", "x" * 256):
         answers = [
             app.ask(question(), path, X_Request_ID=name),
@@ -127,7 +127,7 @@ def test_59_60_the_request_id_comes_back(app: App, path: str) -> None:
 
 
 def test_21_23_25_56_a_denial_is_an_answer(app: App) -> None:
-    """200 with a boolean and a context, for whatever is denied or unknown; an error is never about the outcome."""
+    """A denial, also about unknown things, is 200 with a boolean and a context."""
     for body in (question("oscar"), question("none"), question(what=("robot", "r")), question(action="fly")):
         answer = app.ask(body)
         assert (answer.status_code, answer.json["decision"], type(answer.json["context"])) == (200, False, dict)  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""The searches (AuthZEN 8): who may, what may they, which actions; page by page."""
+"""The searches (AuthZEN 8): subjects, resources and actions that are permitted, page by page."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -22,12 +22,12 @@ ALL = {SUBJECT: WHO, RESOURCE: WHAT, ACTION: WHICH}
 
 
 def test_42_46_results_are_what_is_permitted(app: App) -> None:
-    """Each result, evaluated, is permitted, through shares too; results hold entities of the searched kind alone."""
+    """A search finds exactly what is permitted, through shares too, and only things of the type searched for."""
     assert result_ids(app.ask(WHO, SUBJECT)) == ["alice", "bob", "carl", "carol"]
     assert result_ids(app.ask(WHAT, RESOURCE)) == ["p-1"]
     body = answered(app.ask(WHICH, ACTION))
     assert list(body) == ["page", "results"]
-    assert [one["name"] for one in body["results"]] == [
+    assert [result["name"] for result in body["results"]] == [
         "edit",
         "end",
         "end_share",
@@ -42,7 +42,7 @@ def test_42_46_results_are_what_is_permitted(app: App) -> None:
 
 @pytest.mark.parametrize("path", ALL)
 def test_43_44_45_49_what_is_looked_for_has_no_say(app: App, path: str) -> None:
-    """A stray id or action of the searched kind, context, properties, null and unknown members change nothing."""
+    """An id or action of the searched kind, a context and unknown members do not change the results."""
     body: dict[str, Any] = {part: dict(held) for part, held in ALL[path].items()}
     plain = result_ids(app.ask(body, path))
     if path == ACTION:
@@ -56,7 +56,7 @@ def test_43_44_45_49_what_is_looked_for_has_no_say(app: App, path: str) -> None:
 
 @pytest.mark.parametrize("path", ALL)
 def test_47_what_is_unknown_is_an_empty_answer(app: App, path: str) -> None:
-    """An unknown id, type or action: 200 with no results (c-4-6)."""
+    """A search with an unknown id, type or action is 200 with no results (c-4-6)."""
     bodies = []
     for part, held in ALL[path].items():
         for key in held:
@@ -68,7 +68,7 @@ def test_47_what_is_unknown_is_an_empty_answer(app: App, path: str) -> None:
 
 @pytest.mark.parametrize("path", ALL)
 def test_48_what_is_required_is_required(app: App, path: str) -> None:
-    """Each part and member that the search needs, absent or of another type, is 400 (c-4-7)."""
+    """A required part or member that is absent or of another type is 400 (c-4-7)."""
     for part, held in ALL[path].items():
         bodies = [{key: value for key, value in ALL[path].items() if key != part}]
         for key in held:
@@ -80,7 +80,7 @@ def test_48_what_is_required_is_required(app: App, path: str) -> None:
 
 @pytest.fixture
 def many(database: Database, app: App) -> App:
-    """Alice owns thirty patients more."""
+    """Add thirty patients of Alice."""
     for number in range(30):
         people.add(database, Patient, id=f"q-{number:02}", subscription="north", name="Q")
         people.add(database, Grant, patient=f"q-{number:02}", practitioner="alice", role="owner", origin="created")
@@ -88,31 +88,31 @@ def many(database: Database, app: App) -> App:
 
 
 def pages(app: App, path: str, body: dict[str, Any], **page: Any) -> list[list[str]]:
-    """Every page of a search."""
+    """Return the results of every page of a search."""
     shown, token = [], ""
     while True:
-        told = answered(app.ask({**body, "page": {**page, "token": token}}, path))
-        shown.append([one.get("id") or one["name"] for one in told["results"]])
-        assert told["page"]["count"] == len(shown[-1])
-        token = told["page"]["next_token"]
+        answer = answered(app.ask({**body, "page": {**page, "token": token}}, path))
+        shown.append([result.get("id") or result["name"] for result in answer["results"]])
+        assert answer["page"]["count"] == len(shown[-1])
+        token = answer["page"]["next_token"]
         if not token:
             return shown
 
 
 def test_50_51_52_pages_follow_one_another(many: App) -> None:
-    """Page by page each result comes once, in order; the last page's token is empty; unknown members are ignored."""
+    """The pages hold each result once, in order, whatever the limit; the last page's token is empty."""
     whole = result_ids(many.ask(WHAT, RESOURCE))
     assert len(whole) == 31
     for limit in (1, 7, 30, 31, 32, 5000, 10**30):
         paged = pages(many, RESOURCE, WHAT, limit=limit, properties={"x": 1}, other=2)
         assert [len(page) for page in paged[:-1]] == [limit] * (len(paged) - 1)
-        assert [one for page in paged for one in page] == whole
+        assert [result for page in paged for result in page] == whole
     assert pages(many, SUBJECT, WHO, limit=3) == [["alice", "bob", "carl"], ["carol"]]
     assert [len(page) for page in pages(many, ACTION, WHICH, limit=4)] == [4, 4]
 
 
 def test_53_54_a_token_is_for_its_question_alone(many: App, flask: Flask, database: Database) -> None:
-    """With or without the same limit; refused for another limit, question, path or caller, and for one made up."""
+    """A page token is refused with another limit, question, path or caller, and if it was altered."""
     first = answered(many.ask({**WHAT, "page": {"limit": 3}}, RESOURCE))["page"]["next_token"]
     pages = [{"token": first}, {"token": first, "limit": 3}]
     assert {tuple(result_ids(many.ask({**WHAT, "page": page}, RESOURCE))) for page in pages} == {
@@ -133,7 +133,7 @@ def test_53_54_a_token_is_for_its_question_alone(many: App, flask: Flask, databa
 
 
 def test_55_a_limit_of_nothing(many: App) -> None:
-    """`limit: 0` is legal and shows nothing; a negative one, a fraction and a word are 400."""
+    """`limit: 0` gives no results and a token; a negative number, a fraction and a text are 400."""
     body = answered(many.ask({**WHAT, "page": {"limit": 0}}, RESOURCE))
     assert (body["results"], body["page"]["count"], bool(body["page"]["next_token"])) == ([], 0, True)
     limits: list[Any] = [-1, 1.5, "3", True, []]
@@ -145,7 +145,7 @@ def test_55_a_limit_of_nothing(many: App) -> None:
 
 
 def test_the_past_and_the_record(many: App, auditor: App, database: Database) -> None:
-    """Each page asked is recorded as a search; a past instant is for keys with `audit`."""
+    """Each page is recorded as a search; only a key with `audit` may search at a past instant."""
     began, then = datetime.now(UTC), {**WHO, "context": {"at": "2025-05-30T12:00:00Z"}}
     assert_problem(many.ask(then, SUBJECT), 403, "forbidden", "audit")
     assert "xena" in result_ids(auditor.ask(then, SUBJECT))
@@ -155,6 +155,8 @@ def test_the_past_and_the_record(many: App, auditor: App, database: Database) ->
     pages(many, RESOURCE, WHAT, limit=20)
     many.ask(WHICH, ACTION)
     rows = RecordedDecision.select().order_by(RecordedDecision.id).offset(before).execute(database)
-    told = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
-    assert told == [("searched", "alice", "view", "patient", "")] * 2 + [("searched", "alice", "", "patient", "p-1")]
+    searches = [(row.reason, row.subject, row.action, row.resource_type, row.resource) for row in rows]
+    assert searches == [("searched", "alice", "view", "patient", "")] * 2 + [
+        ("searched", "alice", "", "patient", "p-1")
+    ]
     assert all(began <= row.asked_at == row.at for row in rows)

@@ -1,4 +1,4 @@
-"""Callers in their place: rates, keys that are listed, rotated and revoked, refusals that are counted and logged."""
+"""Rates of callers, the life of keys, and refusals that are counted and logged."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ def flask(sqlite_database: Database) -> Flask:
 
 
 def spent(rates: Rates, caller: str, times: int, at: datetime = HALF_PAST, rate: int | None = None) -> int:
-    """How many of some requests get through."""
+    """Return how many of some requests are accepted."""
     for number in range(times):
         try:
             rates.spend(caller, at, rate=rate)
@@ -37,7 +37,7 @@ def spent(rates: Rates, caller: str, times: int, at: datetime = HALF_PAST, rate:
 
 
 def test_a_rate_is_counted_over_every_process(database: Database, database_url: str) -> None:
-    """Two processes on one database let through one rate, to a sixtieth; the next minute is a new one."""
+    """Two processes on one database share one rate, to a sixtieth; the next minute is new."""
     process, other_process = Rates(database, 600), Rates(connect(database_url), 600)
     assert spent(process, "a", 300) == 300
     assert 290 <= spent(other_process, "a", 1000) <= 310
@@ -51,7 +51,7 @@ def test_a_rate_is_counted_over_every_process(database: Database, database_url: 
 
 
 def test_a_rate_of_its_own(sqlite_database: Database) -> None:
-    """A small rate is exact, another caller's is another, and no rate counts nothing."""
+    """A small rate is exact; each caller has a rate of its own; a rate of 0 is unlimited."""
     rates = Rates(sqlite_database, 0)
     assert spent(rates, "small", 10, rate=3) == 3
     assert spent(rates, "any", 1000) == 1000
@@ -59,7 +59,7 @@ def test_a_rate_of_its_own(sqlite_database: Database) -> None:
 
 
 def test_most_requests_tell_the_database_nothing(sqlite_database: Database) -> None:
-    """At the usual rate a second of a caller's requests is one statement."""
+    """At the usual rate the requests of a second take one statement."""
     rates = Rates(sqlite_database, 600_000)
     spent(rates, "a", 5000)
     assert RequestCount.select().execute(sqlite_database)[0].requests == 1
@@ -68,7 +68,7 @@ def test_most_requests_tell_the_database_nothing(sqlite_database: Database) -> N
 
 
 def test_too_many_requests_are_429(flask: Flask, sqlite_database: Database) -> None:
-    """Beyond its rate a caller is told when to go on, whatever it asks; others are answered; a batch weighs more."""
+    """Beyond its rate a caller gets 429 with Retry-After; other callers are answered; a batch counts for more."""
     key = add_client(sqlite_database, name="hasty", scopes=("decide", "audit"), rate=3, now=NOW)
     hasty = Person(flask, {"Authorization": f"Bearer {key}"})
     statuses = [hasty.call("POST", "/access/v1/evaluation", question()).status_code for _ in range(2)]
@@ -82,7 +82,7 @@ def test_too_many_requests_are_429(flask: Flask, sqlite_database: Database) -> N
 
 
 def test_t4_an_app_is_no_oracle_for_other_clinics(flask: Flask, sqlite_database: Database) -> None:
-    """T4: of whom its key does not serve it learns no more than of nobody; each answer is recorded; they run out."""
+    """T4: to an app, people of other clinics look like nobody; its questions are recorded and limited."""
     key = add_client(sqlite_database, name="city's", scopes=("decide",), subscription="city", rate=9, now=NOW)
     city = Person(flask, {"Authorization": f"Bearer {key}"})
     base, view = "/access/v1", {"name": "view"}
@@ -113,15 +113,15 @@ def test_t4_an_app_is_no_oracle_for_other_clinics(flask: Flask, sqlite_database:
 
 
 def test_keys_are_listed_rotated_and_revoked(database: Database) -> None:
-    """A rotated key is another for the same app, the old one good for nothing at once; so is a revoked one."""
+    """A rotated key replaces the old one at once; a revoked key is refused at once."""
     old = add_client(database, name="app", scopes=("decide",), now=NOW)
     (listed,) = list_clients(database)
     assert set(listed) == {"id", "name", "scopes", "subscription", "rate", "created_at", "revoked_at"}
     new = rotate_client(database, client=listed["id"], now=NOW)
     assert find_client(database, old, now=NOW) is None
-    found = find_client(database, new, now=NOW)
-    assert found is not None
-    assert (found.id, found.name) == (listed["id"], "app")
+    client = find_client(database, new, now=NOW)
+    assert client is not None
+    assert (client.id, client.name) == (listed["id"], "app")
     revoke_client(database, client=listed["id"], now=NOW)
     assert find_client(database, new, now=NOW) is None
     for unusable in (listed["id"], 99):
@@ -136,8 +136,8 @@ def test_keys_are_listed_rotated_and_revoked(database: Database) -> None:
 def counted(auditor: App, name: str) -> float:
     """Return the value of a counter as Prometheus reads it."""
     text = auditor.client.get("/metrics", headers={"Authorization": f"Bearer {auditor.key}"}).text
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
-    return float(found[1]) if found else 0
+    match = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
+    return float(match[1]) if match else 0
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def counted(auditor: App, name: str) -> float:
 def test_what_is_refused_is_counted_and_logged(
     flask: Flask, sqlite_database: Database, caplog: pytest.LogCaptureFixture, kind: str, credential: str
 ) -> None:
-    """A bad key, a bad token and no credential: each is counted by its kind, and logged without the secret."""
+    """Each kind of bad credential is counted and logged, without the secret."""
     auditor = App(flask, sqlite_database, "audit")
     name = f'caregrant_credentials_refused_total{{kind="{kind}"}}'
     before = counted(auditor, name)
@@ -160,7 +160,7 @@ def test_what_is_refused_is_counted_and_logged(
 
 
 def test_metrics_are_for_auditors_of_everything(flask: Flask, sqlite_database: Database) -> None:
-    """Decisions and requests are counted; a key of one clinic, or without `audit`, reads no sums over all."""
+    """Only a key of all clinics with `audit` reads the metrics of decisions and requests."""
     auditor = App(flask, sqlite_database, "decide", "audit")
     before = counted(auditor, 'caregrant_decisions_total{decision="permit"}')
     answered(auditor.ask({"evaluations": [question(), question("oscar")]}, "/access/v1/evaluations"))

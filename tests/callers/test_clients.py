@@ -1,4 +1,4 @@
-"""Apps and their keys: shown once, stored hashed, good only while not revoked, and bound where they are bound."""
+"""Apps and their keys: shown once, stored as a hash, valid until revoked, bound to a subscription."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from tests.support.people import NOW
 
 
 def test_a_key_is_stored_only_as_a_hash(database: Database) -> None:
-    """The key finds its app with its scopes; no column of any table holds the key."""
+    """A key finds its app and scopes; no column of any table holds the key."""
     key = add_client(database, name="Physio App", scopes=("decide", "audit"), now=NOW)
     client = find_client(database, key, now=NOW)
     assert client is not None
@@ -24,7 +24,7 @@ def test_a_key_is_stored_only_as_a_hash(database: Database) -> None:
 
 
 def test_a_key_that_is_not_one_finds_nothing(database: Database) -> None:
-    """Another key, a part of one, the hash of one and text that cannot be encoded are no keys."""
+    """Another key, a part of a key, its hash and text that cannot be encoded find no app."""
     key = add_client(database, name="app", scopes=("decide",), now=NOW)
     (stored,) = [row.key_hash for row in Client.select().execute(database)]
     for wrong in ("", key[:-1], key + "x", key.lower(), stored, "\udcff", "\0"):
@@ -32,7 +32,7 @@ def test_a_key_that_is_not_one_finds_nothing(database: Database) -> None:
 
 
 def test_a_revoked_key_finds_nothing_from_that_instant(database: Database) -> None:
-    """Revoking by name ends every key of that name and no other, at the instant given."""
+    """Revoking a name ends its keys, and no other keys, from the given instant."""
     old = add_client(database, name="app", scopes=("decide",), now=NOW)
     other = add_client(database, name="other", scopes=("decide",), now=NOW)
     later = NOW + timedelta(seconds=1)
@@ -55,7 +55,7 @@ def test_a_revoked_key_finds_nothing_from_that_instant(database: Database) -> No
     ],
 )
 def test_what_is_malformed_registers_nothing(database: Database, arguments: dict[str, object], why: str) -> None:
-    """An unknown scope or subscription and a name that is none are refused."""
+    """An unknown scope or subscription, or a bad name, registers no app."""
     wanted: dict[str, object] = {"name": "app", "scopes": tuple(SCOPES), "now": NOW} | arguments
     with pytest.raises(InvalidInput, match=why):
         add_client(database, **wanted)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Logins: forty pairs, each the same person, another one or no login at all, asked at every door that takes a login."""
+"""Forty pairs of logins, each the same person, another person or no login, at every place that takes a login."""
 
 import io
 import json
@@ -26,7 +26,7 @@ from tests.support.cli import run
 from tests.support.http import POLICY, App, Person, answered, assert_problem, service
 from tests.support.jwks_server import KeyServer, serving
 from tests.support.people import NOW
-from tests.support.signed import GOOD, ISSUER
+from tests.support.signed_tokens import GOOD, ISSUER
 
 OWNER = "owner@clinic.example"
 SAME, ANOTHER, REFUSED = "the same person", "another person", "no login"
@@ -85,7 +85,7 @@ PAIRS = [
 
 
 class Doors:
-    """A service in which oscar has the first login of a pair; each door tells what the second one is there."""
+    """A service where oscar has the first login of a pair; each method returns what the second login is there."""
 
     def __init__(self, database: Database, keys: KeyServer, first: str) -> None:
         people.fill(database)
@@ -101,24 +101,24 @@ class Doors:
         return self.operator.client.put(f"/v1/practitioners/{who}", json=body, headers=headers)
 
     def through_app(self, method: str, path: str, for_whom: str, **sent: Any) -> TestResponse:
-        """Ask through an app, with the login in UTF-8 in the header."""
+        """Send the login in UTF-8 in an app's header."""
         headers = {"Authorization": f"Bearer {self.app.key}", "X-On-Behalf-Of": for_whom.encode().decode("latin-1")}
         return self.app.client.open(path, method=method, headers=headers, **sent)
 
     def signing_in(self, mail: str) -> str:
-        """Bring the provider's token."""
+        """Sign in with the provider's token for the login."""
         token = self.keys.sign({**GOOD, "email": mail, "exp": int(time.time()) + 60})
         answer = Person(self.flask, {"Authorization": f"Bearer {token}"}).call("GET", "/v1/me")
         assert answer.status_code != 200 or answered(answer)["id"] == "oscar"
         return {200: SAME, 403: ANOTHER, 401: REFUSED}[answer.status_code]
 
     def acting_for(self, mail: str) -> str:
-        """Act for the login through an app: what is no login is nobody's."""
+        """Act for the login through an app; a text that is no login is nobody's."""
         answer = self.through_app("GET", "/v1/me", mail)
         return {200: SAME, 403: ANOTHER}[answer.status_code]
 
     def sharing(self, mail: str) -> str:
-        """Share with the login: every login but oscar's is refused alike."""
+        """Share with the login; every login but oscar's is refused alike."""
         answer = self.through_app("POST", "/v1/patients/p-1/shares", OWNER, json={"colleague": mail})
         if answer.status_code != 201:
             nobody = {"colleague": "nobody@clinic.example"}
@@ -128,7 +128,7 @@ class Doors:
         return SAME if answer.status_code == 201 else ANOTHER
 
     def importing(self, mail: str) -> str:
-        """Import somebody new with the login, in a file whose second line is wrong."""
+        """Import a new practitioner with the login, in a file whose second line is wrong."""
         lines: list[dict[str, Any]] = [
             {"practitioner": {"id": "new", "login": mail, "name": "N"}},
             {"membership": {"practitioner": "nobody", "subscription": "north", "role": "member"}},
@@ -141,7 +141,7 @@ class Doors:
         return ANOTHER if refused.value.line == 2 else SAME if "is that of oscar" in why else REFUSED
 
     def provisioning(self, mail: str) -> str:
-        """Give the login to somebody new."""
+        """Give the login to a new practitioner."""
         answer = self.provision("new", mail)
         if answer.status_code == 422:
             assert "login" in assert_problem(answer, 422, "invalid")["detail"]
@@ -158,7 +158,7 @@ def keys() -> Iterator[KeyServer]:
 def test_every_door_knows_the_same_people(
     sqlite_database: Database, keys: KeyServer, first: str, second: str, expected: str
 ) -> None:
-    """Provisioning, import, sign-in and sharing, and an app's header, agree on who a login is."""
+    """Provisioning, import, sign-in, sharing and an app's header agree whose login a text is."""
     doors = Doors(sqlite_database, keys, first)
     nobody = ANOTHER if expected == REFUSED else expected
     assert doors.signing_in(second) == expected
@@ -169,14 +169,14 @@ def test_every_door_knows_the_same_people(
 
 
 def test_there_are_forty_pairs() -> None:
-    """The table holds at least forty pairs, of each kind some."""
+    """The table holds at least forty pairs, and some of each kind."""
     assert len(PAIRS) >= 40
     assert {expected for *_, expected in PAIRS} == {SAME, ANOTHER, REFUSED}
 
 
 @given(st.text(max_size=300) | st.emails() | st.from_regex(r"[^@]{1,20}@[^@]{1,20}", fullmatch=True))
 def test_any_text(text: str) -> None:
-    """Any text is refused, or has one form, which is its own form again and holds nothing unseen."""
+    """Any text is refused or has one normal form, which is stable and has no invisible character."""
     try:
         normal = normalise_login(text)
     except InvalidInput:
@@ -189,13 +189,13 @@ def test_any_text(text: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 7, True, [], {}, b"alice@clinic.example", "a" * 255 + "@clinic.example"])
 def test_what_is_no_text_or_too_long(value: object) -> None:
-    """Another type, and more than 254 characters, is refused before anything is compared."""
+    """A value of another type, or of more than 254 characters, is refused before it is compared."""
     with pytest.raises(InvalidInput, match="login"):
         normalise_login(value)
 
 
 def test_the_development_token(tmp_path: Path) -> None:
-    """`caregrant token` refuses what is no login, in a line, and signs the one form of what is one."""
+    """`caregrant token` refuses what is no login in one line, and signs the normal form of a login."""
     key = str(tmp_path / "key")
     output = run("token", "mailto:alice@clinic.example", exit_code=1, CAREGRANT_DEVELOPMENT_KEY=key)
     assert "is not an e-mail address that can be a login" in output
@@ -204,7 +204,7 @@ def test_the_development_token(tmp_path: Path) -> None:
 
 
 def old_logins(database: Database, logins: dict[str, str]) -> None:
-    """Return a database of the release before: with these logins, and without the migration that checks them."""
+    """Return a database of the previous release with these logins, before the migration that checks them."""
     rows = [(who, mail, "N") for who, mail in logins.items()]
     Practitioner.insert_many(rows, [Practitioner.id, Practitioner.login, Practitioner.name]).execute(database)
     database.execute_sql("DELETE FROM schema_migration WHERE name = '0010_logins'")
@@ -224,7 +224,7 @@ def old_logins(database: Database, logins: dict[str, str]) -> None:
     ],
 )
 def test_an_upgrade_that_finds_old_logins(database: Database, logins: dict[str, str], expected: str) -> None:
-    """It names the practitioners, not their logins, and changes nothing; once they are set it goes on."""
+    """The migration names the practitioners with bad logins and changes nothing; once they are set it runs."""
     old_logins(database, {**logins, "good": "good@clinic.example"})
     before, waiting = (
         list(Practitioner.select().order_by(Practitioner.id).tuples().execute(database)),

@@ -21,7 +21,7 @@ from authz.settings import Settings
 from tests.support import people
 from tests.support.http import App, Person, assert_problem, question, service
 from tests.support.jwks_server import KeyServer, Manner, new_key, serving
-from tests.support.signed import GOOD, ISSUER, NOW, coded, token_of
+from tests.support.signed_tokens import GOOD, ISSUER, NOW, coded, token_of
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ STRANGE: list[Any] = [
 
 @pytest.mark.parametrize("strange", STRANGE, ids=map(str, range(len(STRANGE))))
 def test_a_key_that_cannot_serve_is_skipped(provider: KeyServer, strange: Any) -> None:
-    """RFC 7517, section 5: whatever else is in the set, the keys that can serve go on serving."""
+    """A key that cannot be used does not keep the other keys of the set from use (RFC 7517, section 5)."""
     good = provider.keys[0]
     for keys in ([strange, good], [good, strange]):
-        provider.keys = [_Published(one) if not isinstance(one, RSAKey) else one for one in keys]
+        provider.keys = [_Published(key) if not isinstance(key, RSAKey) else key for key in keys]
         assert tokens_of(provider).login_of(token_of(provider, good), NOW) == "alice@clinic.example"
 
 
@@ -94,27 +94,27 @@ class _Published:
 
 
 def test_no_key_can_serve(provider: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
-    """A set without any key that verifies signatures is as good as no provider, and the log says so."""
+    """A set without a usable key is as no provider, and the log says so."""
     good = provider.keys[0]
-    provider.keys = [public(good, use="enc"), *(one for one in STRANGE if isinstance(one, dict))]
+    provider.keys = [public(good, use="enc"), *(member for member in STRANGE if isinstance(member, dict))]
     with caplog.at_level(logging.WARNING), pytest.raises(Unavailable):
         tokens_of(provider).login_of(token_of(provider, good), NOW)
     assert "it has no key that can verify a signature" in caplog.text
 
 
 def test_members_that_do_not_matter(provider: KeyServer) -> None:
-    """Operations unknown to the library beside `verify`, certificates and other members leave a key as it is."""
+    """Unknown operations beside `verify`, certificates and other members do not change a key."""
     good = provider.keys[0]
     provider.keys = [public(good, key_ops=["verify", "verify-twice"], x5c=[7], x5t="?", use="sig", ext=True)]
     assert tokens_of(provider).login_of(token_of(provider, good), NOW) == "alice@clinic.example"
 
 
 def test_a_token_without_kid(provider: KeyServer) -> None:
-    """It is tried with the one signing key that fits its algorithm; with two, or with none, it is not good."""
+    """A token without `kid` is verified by the one signing key that fits; with two or none it is refused."""
     good, curve = provider.keys[0], ECKey.generate_key("P-256", auto_kid=True)
     nameless = provider.sign(GOOD, good, kid=None)
-    beside = [curve, OKPKey.generate_key("Ed25519"), public(new_key(), use="enc"), public(new_key(), alg="PS256")]
-    for keys in ([good], [good, *beside], [public(good, kid=None), *beside]):
+    others = [curve, OKPKey.generate_key("Ed25519"), public(new_key(), use="enc"), public(new_key(), alg="PS256")]
+    for keys in ([good], [good, *others], [public(good, kid=None), *others]):
         provider.keys = keys
         assert tokens_of(provider).login_of(nameless, NOW) == "alice@clinic.example"
     for keys in (
@@ -129,7 +129,7 @@ def test_a_token_without_kid(provider: KeyServer) -> None:
 
 
 def test_algorithms_are_not_confused(provider: KeyServer) -> None:
-    """A key verifies by its own kind of algorithm, and by its own one if it names one."""
+    """A key verifies only its own kind of algorithm, and only the algorithm that it names."""
     rsa, curve, other = provider.keys[0], ECKey.generate_key("P-256", auto_kid=True), ECKey.generate_key("P-384")
     provider.keys = [public(rsa, alg="RS256"), curve, other]
     tokens = tokens_of(provider, "RS256 RS512 PS256 ES256 ES384")
@@ -146,7 +146,7 @@ def test_algorithms_are_not_confused(provider: KeyServer) -> None:
 
 
 def test_header_members_of_others(provider: KeyServer) -> None:
-    """RFC 7515, section 4: what is not known in a header is ignored, unless it is called critical."""
+    """Unknown header members are ignored, unless the header lists them as critical (RFC 7515, section 4)."""
     known = {"alg": "RS256", "kid": provider.keys[0].kid}
     token = provider.sign(GOOD, nonce="of the provider")
     assert tokens_of(provider).login_of(token, NOW) == "alice@clinic.example"
@@ -182,7 +182,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize("token", MALFORMED, ids=lambda token: token[:30])
 def test_what_is_no_token_asks_nobody(provider: KeyServer, token: str) -> None:
-    """Garbage with a dot in it is refused before the provider is asked, be it up or down."""
+    """A text that is no token is refused without a request to the provider."""
     provider.manner = "silent"
     with pytest.raises(BadToken):
         tokens_of(provider).login_of(token, NOW)
@@ -192,7 +192,7 @@ def test_what_is_no_token_asks_nobody(provider: KeyServer, token: str) -> None:
 def test_a_dead_provider_costs_an_app_nothing(
     provider: KeyServer, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Garbage is 401 at once; of many good tokens one waits, the others are 503 at once, and apps are answered."""
+    """While the provider is silent, one token waits, others are 503 at once, and apps are answered."""
     monkeypatch.setattr(provider_keys, "_WAIT_SECONDS", 60.0)
     monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 60.0)
     people.fill(sqlite_database)
@@ -204,12 +204,12 @@ def test_a_dead_provider_costs_an_app_nothing(
     with ThreadPoolExecutor(8) as pool:
         requests = [pool.submit(good.call, "GET", "/v1/me") for _ in range(8)]
         refused = [request.result() for request in islice(as_completed(requests), 7)]
-        asked = [app.ask(question()) for _ in range(5)]
+        decided = [app.ask(question()) for _ in range(5)]
         malformed = [garbage.call("GET", "/v1/me") for _ in range(5)]
         (waiting,) = (request for request in requests if not request.done())
         provider.over.set()
         refused.append(waiting.result())
-    assert {response.status_code for response in asked} == {200}
+    assert {response.status_code for response in decided} == {200}
     assert {response.status_code for response in malformed} == {401}
     assert {response.status_code for response in refused} == {503}
     assert good.call("GET", "/v1/me").status_code == 503
@@ -218,7 +218,7 @@ def test_a_dead_provider_costs_an_app_nothing(
 
 @pytest.mark.parametrize("manner", ["failing", "silent", "slow", "slow headers", "endless", "redirecting", "no JSON"])
 def test_every_fault_ends(provider: KeyServer, monkeypatch: pytest.MonkeyPatch, manner: Manner) -> None:
-    """However a provider misbehaves, the fetch ends soon, and another one after half a minute finds it well again."""
+    """Each fault of the provider ends the fetch soon; a fetch half a minute later succeeds."""
     monkeypatch.setattr(provider_keys, "_WAIT_SECONDS", 20.0)
     monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 0.3)
     provider.manner = manner
@@ -233,7 +233,7 @@ def test_every_fault_ends(provider: KeyServer, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_keys_serve_while_newer_ones_come(provider: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one caller waits for newer keys, the others go on with those that are there."""
+    """While one caller waits for newer keys, other callers use the present ones."""
     monkeypatch.setattr(provider_keys, "_FETCH_SECONDS", 30.0)
     monkeypatch.setattr(provider_keys, "_WAIT_SECONDS", 30.0)
     tokens, good = tokens_of(provider), token_of(provider)
@@ -256,7 +256,7 @@ def test_keys_serve_while_newer_ones_come(provider: KeyServer, monkeypatch: pyte
 
 
 def test_a_clock_that_went_back(provider: KeyServer) -> None:
-    """An instant before the last attempt does not keep the keys from being read."""
+    """After the clock went back the keys are still fetched."""
     tokens = tokens_of(provider)
     provider.manner = "failing"
     with pytest.raises(Unavailable):
@@ -266,14 +266,14 @@ def test_a_clock_that_went_back(provider: KeyServer) -> None:
 
 
 def test_an_answer_through_the_bounds(provider: KeyServer) -> None:
-    """A good answer arrives whole."""
+    """A good answer of the provider is read completely."""
     assert b'"keys"' in outbound.get(provider.url, 5)
 
 
 def test_the_log_names_the_claim(
     provider: KeyServer, sqlite_database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A refused token's line names the part or claim that was missing or wrong, and no value of it."""
+    """The log of a refused token names the missing or wrong part or claim, without its value."""
     flask = service(sqlite_database, jwks=provider.url, issuer=ISSUER)
     future = int(time.time()) + 600
     good = token_of(provider, exp=future)

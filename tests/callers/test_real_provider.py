@@ -54,7 +54,7 @@ def _wait_for(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 def test_a_real_provider(sqlite_database: Database, issuer: str) -> None:
-    """Its own discovery, keys, form, token and end of session: alice works and leaves, bob's e-mail is not verified."""
+    """With a real provider alice signs in, works and signs out; bob, whose e-mail is not verified, cannot."""
     people.fill(sqlite_database)
     flask = service(
         sqlite_database, issuer=issuer, oidc_client="pages", oidc_secret=KEY, public_url=HOME, session_key=KEY

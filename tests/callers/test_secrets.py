@@ -43,7 +43,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("variable", ["session_key", "oidc_secret"])
 def test_a_file_that_a_secret_names(folder: Path, sqlite_database: Database, name: str, variable: str) -> None:
-    """It must be there, be readable and hold something, or the service does not start; its path is never the secret."""
+    """If a secret's file is missing, unreadable or empty, the service does not start."""
     people.fill(sqlite_database)
     value, file = name.format(folder), folder / "secrets" / "key"
     values: dict[str, Any] = {**PROVIDER, "session_key": LONG, variable: value}
@@ -66,7 +66,7 @@ def test_a_file_that_a_secret_names(folder: Path, sqlite_database: Database, nam
 
 
 def test_a_missing_file_of_a_container(sqlite_database: Database) -> None:
-    """The path of a secret that was not mounted, long enough to be a key, is not one."""
+    """The path of a secret that was not mounted is not taken as the key, however long it is."""
     people.fill(sqlite_database)
     with pytest.raises(InvalidInput, match=r"CAREGRANT_SESSION_KEY: the file .* cannot be read: No such file"):
         service(sqlite_database, session_key="/run/secrets/caregrant-session-key-of-the-clinic")
@@ -74,13 +74,13 @@ def test_a_missing_file_of_a_container(sqlite_database: Database) -> None:
 
 @pytest.mark.parametrize("value", ["", "short", "-" * 40, "a/b+c=" * 8, LONG])
 def test_a_value_that_names_no_file(folder: Path, value: str) -> None:
-    """Other values are the secret themselves."""
+    """A value that does not name a file is the secret itself."""
     assert read_secret(value, "X") == value
 
 
 @pytest.mark.parametrize(("value", "why"), [("short", "at least 32"), ("x" * 64, "repeats one character")])
 def test_a_key_that_could_be_guessed(folder: Path, value: str, why: str) -> None:
-    """A short key, and one of a single character, signs nothing, from a file neither."""
+    """A short key, or one of a single repeated character, is refused, also from a file."""
     (folder / "key").write_text(value)
     for setting in (value, "key"):
         with pytest.raises(InvalidInput, match=why):
@@ -88,7 +88,7 @@ def test_a_key_that_could_be_guessed(folder: Path, value: str, why: str) -> None
 
 
 def test_a_key_is_its_owners(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Keys are made for their owner alone, whatever the umask; one that others can read is told of."""
+    """Key files are made for their owner alone, whatever the umask; a readable one is reported."""
     before = os.umask(0)
     try:
         Tokens(Settings(development_key="development"))
@@ -97,7 +97,7 @@ def test_a_key_is_its_owners(folder: Path, caplog: pytest.LogCaptureFixture) -> 
         os.umask(before)
     for name in ("development", "checkpoint"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
-    assert sorted(one.name for one in folder.iterdir()) == ["checkpoint", "development", "secrets"]
+    assert sorted(file.name for file in folder.iterdir()) == ["checkpoint", "development", "secrets"]
     with pytest.raises(InvalidInput, match="never written over another"):
         Signer.make("checkpoint", "clinic.example/caregrant")
     with pytest.raises(FileExistsError):
@@ -112,7 +112,7 @@ def test_a_key_is_its_owners(folder: Path, caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.mark.parametrize("path", ["nowhere/key", "/dev/null/key"])
 def test_a_key_that_cannot_be_made(folder: Path, sqlite_database: Database, path: str) -> None:
-    """A directory that is not there is said in a sentence, and not made."""
+    """A key in a missing directory is refused in a sentence, and the directory is not made."""
     with pytest.raises(InvalidInput, match="cannot be written"):
         Tokens(Settings(development_key=path))
     with pytest.raises(InvalidInput, match="cannot be written"):
@@ -123,7 +123,7 @@ def test_a_key_that_cannot_be_made(folder: Path, sqlite_database: Database, path
 
 
 def test_a_public_key_does_not_sign(folder: Path) -> None:
-    """A file with only the public part of a key is no key to sign with."""
+    """A file with only a public key is refused for signing."""
     Tokens(Settings(development_key="key"))
     text = (folder / "key").read_text()
     (folder / "public").write_text(text.replace('"d"', '"ignored"'))

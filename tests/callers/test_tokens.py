@@ -1,4 +1,4 @@
-"""Practitioners' tokens: whose count, and which never do."""
+"""Practitioners' tokens: which are accepted, and which are refused."""
 
 import hmac
 import json
@@ -20,7 +20,7 @@ from authz.settings import Settings
 from tests.support import people
 from tests.support.http import Person, answered, assert_problem, service
 from tests.support.jwks_server import KeyServer, new_key, serving
-from tests.support.signed import GOOD, ISSUER, NOW, coded, token_of
+from tests.support.signed_tokens import GOOD, ISSUER, NOW, coded, token_of
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def tokens(provider: KeyServer) -> Tokens:
 
 
 def test_a_good_token_is_its_verified_email(provider: KeyServer, tokens: Tokens) -> None:
-    """The login is the e-mail claim in normal form; the audience may be one of several."""
+    """The login is the normal form of the e-mail claim; the audience may be one of several."""
     assert tokens.login_of(token_of(provider), NOW) == "alice@clinic.example"
     assert tokens.login_of(token_of(provider, aud=["other", "caregrant"]), NOW) == "alice@clinic.example"
     assert provider.fetched == 1
@@ -62,13 +62,13 @@ def test_a_good_token_is_its_verified_email(provider: KeyServer, tokens: Tokens)
     ids=str,
 )
 def test_a_claim_that_is_wrong(provider: KeyServer, tokens: Tokens, claims: dict[str, Any]) -> None:
-    """Another issuer or audience, expired or without an end, an e-mail that is none or unverified: not good."""
+    """A token with a wrong issuer, audience, expiry or e-mail is refused."""
     with pytest.raises(BadToken):
         tokens.login_of(token_of(provider, **claims), NOW)
 
 
 def test_a_signature_that_is_wrong(provider: KeyServer, tokens: Tokens) -> None:
-    """No signature, the public key as a shared secret, another algorithm, another's key, a changed body: not good."""
+    """A token with a missing, foreign or weak signature, or a changed body, is refused."""
     head, body, signature = token_of(provider).split(".")
     hs256 = coded({"alg": "HS256", "kid": provider.keys[0].kid})
     mac = hmac.digest(provider.keys[0].as_pem(private=False), f"{hs256}.{body}".encode(), "sha256")
@@ -91,7 +91,7 @@ def test_a_signature_that_is_wrong(provider: KeyServer, tokens: Tokens) -> None:
 
 
 def test_keys_are_rotated(provider: KeyServer, tokens: Tokens) -> None:
-    """A token of a new key makes us fetch the keys; not more often than every half a minute; an old key ends."""
+    """A token of a new key fetches the keys, at most every half a minute; a removed key no longer counts."""
     old = token_of(provider, exp=int(NOW.timestamp()) + 7200)
     tokens.login_of(old, NOW)
     provider.keys = [new_key()]
@@ -105,7 +105,7 @@ def test_keys_are_rotated(provider: KeyServer, tokens: Tokens) -> None:
 
 
 def test_a_provider_that_is_down(provider: KeyServer, tokens: Tokens) -> None:
-    """Keys that were read serve for an hour; without any, nobody is let in and nobody is told that they are wrong."""
+    """Fetched keys serve for an hour; without keys every token is 503 and not 401."""
     good = token_of(provider, exp=int(NOW.timestamp()) + 9000)
     provider.manner = "failing"
     for seconds in (0, 1, 29):
@@ -121,7 +121,7 @@ def test_a_provider_that_is_down(provider: KeyServer, tokens: Tokens) -> None:
 
 
 def test_keys_in_a_file(provider: KeyServer, tmp_path: Path) -> None:
-    """A file of keys serves like a URL; one that is missing or holds none is no provider, and nothing starts."""
+    """A file of keys serves like a URL; with a missing or empty file the service does not start."""
     file = tmp_path / "jwks.json"
     file.write_text(json.dumps({"keys": provider.published()}))
     settings = Settings(jwks=str(file), issuer=ISSUER)
@@ -158,13 +158,13 @@ def test_keys_in_a_file(provider: KeyServer, tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_are_refused(values: dict[str, Any], why: str) -> None:
-    """Nothing starts with settings under which a token could count that should not."""
+    """The service does not start with settings that would accept unsafe tokens."""
     with pytest.raises(InvalidInput, match=why):
         Tokens(Settings(**values))
 
 
 def test_over_http(provider: KeyServer, sqlite_database: Database) -> None:
-    """A token of the provider opens what its login may see; a good one of nobody known 403, a bad one 401, down 503."""
+    """A known login is served; an unknown one is 403, a bad token 401, and without the provider 503."""
     people.fill(sqlite_database)
     flask = service(sqlite_database, jwks=provider.url, issuer=ISSUER)
     exp = int(datetime.now(UTC).timestamp()) + 60
@@ -184,16 +184,16 @@ def test_over_http(provider: KeyServer, sqlite_database: Database) -> None:
 
 
 def test_a_development_token(tmp_path: Path) -> None:
-    """The development key signs and verifies its own tokens alone; its file is its owner's only."""
-    one, other = (Settings(development_key=str(tmp_path / name)) for name in ("one", "other"))
-    token = sign_token(one, "Alice@Clinic.example", NOW, 60)
-    assert Tokens(one).login_of(token, NOW) == "alice@clinic.example"
+    """The development key verifies only the tokens that it signed; its file is readable by its owner alone."""
+    own, other = (Settings(development_key=str(tmp_path / name)) for name in ("one", "other"))
+    token = sign_token(own, "Alice@Clinic.example", NOW, 60)
+    assert Tokens(own).login_of(token, NOW) == "alice@clinic.example"
     assert (tmp_path / "one").stat().st_mode & 0o077 == 0
     for strange in (Tokens(other), Tokens(Settings())):
         with pytest.raises(BadToken):
             strange.login_of(token, NOW)
     with pytest.raises(BadToken):
-        Tokens(one).login_of(token, NOW + timedelta(seconds=91))
+        Tokens(own).login_of(token, NOW + timedelta(seconds=91))
     with pytest.raises(InvalidInput, match="CAREGRANT_DEVELOPMENT_KEY"):
         sign_token(Settings(), "alice@clinic.example", NOW, 60)
     (tmp_path / "broken").write_text("{}")

@@ -29,7 +29,7 @@ def clinic(sqlite_url: str) -> str:
 
 
 def test_from_nothing_to_a_decision(tmp_path: Path) -> None:
-    """migrate, demo, check, who, what: a newcomer's first five commands."""
+    """migrate, demo, check, who and what work one after another: a newcomer's first five commands."""
     url = f"sqlite:///{tmp_path}/new.db"
     assert run("migrate", url=url).startswith("applied 0001_initial, 0002_")
     assert run("migrate", url=url) == "the schema is up to date\n"
@@ -41,7 +41,7 @@ def test_from_nothing_to_a_decision(tmp_path: Path) -> None:
 
 
 def test_check_says_no_with_exit_1(clinic: str) -> None:
-    """A denial is exit 1 and a sentence; --explain says which conditions fail, with their rules."""
+    """A denial exits with 1 and a sentence; --explain adds the conditions that fail, with their rules."""
     command = ("check", "practitioner:bob", "view", "patient:p-3")
     assert run(*command, url=clinic, exit_code=1) == "denied: no rule has all its conditions met\n"
     output = run(*command, "--explain", url=clinic, exit_code=1)
@@ -51,7 +51,7 @@ def test_check_says_no_with_exit_1(clinic: str) -> None:
 
 
 def test_check_in_the_past(clinic: str) -> None:
-    """--at asks about another instant, by the policy of then or by today's; a time without a zone is a usage error."""
+    """--at asks about another instant, by the policy of then or of today; a time without a zone is a usage error."""
     then = format_instant(datetime.now(UTC) - timedelta(days=60))
     command = ("check", "practitioner:bob", "view", "patient:p-3", "--at", then)
     assert f"the policy of {then} is not known: no service had begun here by then" in refused(*command, url=clinic)
@@ -61,7 +61,7 @@ def test_check_in_the_past(clinic: str) -> None:
 
 
 def test_json_is_for_programs(clinic: str) -> None:
-    """Every command that answers has --json, and what it writes is one JSON value."""
+    """Every command that answers writes one JSON value with --json."""
     output = json.loads(run("check", "practitioner:bob", "view", "patient:p-2", "--json", url=clinic))
     assert (output["decision"], output["rule"], output["rules"]) == (True, "R5", ["R5", "R1", "R2"])
     assert parse_instant(output["until"]) > datetime.now(UTC)
@@ -76,7 +76,7 @@ def test_json_is_for_programs(clinic: str) -> None:
 
 
 def test_import(clinic: str, tmp_path: Path) -> None:
-    """A file or standard input; what was new and what was known; a fault with its line, and nothing kept."""
+    """An import reads a file or standard input and counts its facts; a fault names its line and keeps nothing."""
     good = b'{"subscription": {"id": "new", "name": "New"}}\n'
     assert run("import", "-", url=clinic, stdin=good) == "imported 1 subscription\n"
     path = tmp_path / "facts.ndjson"
@@ -90,14 +90,14 @@ def test_import(clinic: str, tmp_path: Path) -> None:
 
 
 def test_client_add(clinic: str) -> None:
-    """The key is printed alone, so that a script may keep it; an unknown scope is a usage error."""
+    """The key is printed alone; an unknown scope is a usage error."""
     assert run("client", "add", "app", "--scope", "decide", "--scope", "audit", url=clinic).startswith("cg_")
     assert "no subscription south" in refused("client", "add", "app", "--subscription", "south", url=clinic)
     assert "root" in run("client", "add", "app", "--scope", "root", url=clinic, exit_code=2)
 
 
 def test_client_list_rotate_and_revoke(clinic: str) -> None:
-    """Apps by number; another key for one; revoked, it is listed as such and cannot be rotated."""
+    """Apps are listed by number; a key is rotated; a revoked app is listed and cannot be rotated."""
     run("client", "add", "night app", "--subscription", "north", "--rate", "60", url=clinic)
     assert "night app: decide for north, 60 requests a minute\n" in run("client", "list", url=clinic)
     number = str(json.loads(run("client", "list", "--json", url=clinic))[-1]["client"])
@@ -109,7 +109,7 @@ def test_client_list_rotate_and_revoke(clinic: str) -> None:
 
 
 def test_policy_check_and_show(tmp_path: Path) -> None:
-    """A good policy is counted and shown in words; a bad one is refused with every fault and its place."""
+    """A good policy is counted and shown in sentences; a bad one is refused with every fault and its place."""
     assert "30 ways to a permit" in run("policy", "check")
     shown = run("policy", "show", "--type", "patient", "--action", "give_up", "--sql")
     assert "practitioner give_up patient\n  R5  (R5, R1, R2)\n" in shown
@@ -124,7 +124,7 @@ def test_policy_check_and_show(tmp_path: Path) -> None:
 
 
 def test_settings_come_from_the_environment(clinic: str, tmp_path: Path) -> None:
-    """CAREGRANT_DATABASE and CAREGRANT_POLICIES are what the options are; an option wins."""
+    """CAREGRANT_DATABASE and CAREGRANT_POLICIES set the options; an option on the command line wins."""
     command = ("check", "practitioner:alice", "view", "patient:p-1")
     assert run(*command, CAREGRANT_DATABASE=clinic).startswith("allowed")
     none = f"sqlite:///{tmp_path}/none.db"
@@ -144,13 +144,13 @@ def test_settings_come_from_the_environment(clinic: str, tmp_path: Path) -> None
     ],
 )
 def test_a_database_that_is_none(url: str, why: str) -> None:
-    """A bad URL, or a server that is not there: one line, exit 1."""
+    """A bad database URL or an unreachable server is one line and exit 1."""
     command = ("check", "practitioner:alice", "view", "patient:p-1")
     assert why in run(*command, url=url, exit_code=1)
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """A file of something else, and one that lacks its schema, are refused and left as they are."""
+    """A file that is no database, or lacks the schema, is refused and not changed."""
     path = tmp_path / "x.db"
     path.write_bytes(b"this is a letter to grandmother, not a database\n" * 100)
     before = path.read_bytes()
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def test_an_unknown_id_is_refused(clinic: str) -> None:
-    """No list of nobody, and no denial, for an id that was mistyped: the error names the one that was meant."""
+    """A mistyped id is refused with the most similar id, instead of an empty list or a denial."""
     for arguments, why in (
         (("who", "view", "patient:P1"), "no patient P1; did you mean p-1?"),
         (("what", "practitioner:ailce", "view", "patient"), "no practitioner ailce; did you mean alice?"),
@@ -174,7 +174,7 @@ def test_an_unknown_id_is_refused(clinic: str) -> None:
 
 
 def test_a_decision_about_an_unknown_id_says_so(clinic: str) -> None:
-    """A check is a decision, as an app gets it; that the id is not there is said beside it."""
+    """A check of an unknown id is a denial, and a line says that the id does not exist."""
     command: list[str | Path] = [Path(sys.executable).with_name("caregrant"), "check", "--json", "--database", clinic]
     for arguments, why in (
         (("practitioner:alice", "view", "document:d1"), "caregrant: no document d1; did you mean d-1?\n"),
@@ -188,7 +188,7 @@ def test_a_decision_about_an_unknown_id_says_so(clinic: str) -> None:
 
 
 def test_a_question_at_the_command_line(clinic: str) -> None:
-    """Audit ask lists the questions, answers one as table, CSV or JSON, and refuses what it cannot ask."""
+    """`audit ask` lists the questions, answers one as table, CSV or JSON, and refuses bad parameters."""
     assert "Q1  who_could  (patient, policy)\n" in run("audit", "ask")
     output = run("audit", "ask", "who_could", "-p", "patient=p-1", url=clinic)
     assert output.endswith("\nQ1 3 of 14 practitioners checked\n")
@@ -208,13 +208,13 @@ def test_a_question_at_the_command_line(clinic: str) -> None:
 
 
 def test_usage_errors_are_exit_2() -> None:
-    """A word too few, an unknown command and a subject without its type."""
+    """A missing argument, an unknown command and a subject without a type exit with 2."""
     for arguments in (("check",), ("fly",), ("check", "alice", "view", "patient:p-1"), ("serve", "--workers", "0")):
         assert "Error" in run(*arguments, exit_code=2)
 
 
 def test_help_is_help() -> None:
-    """Every command has a sentence in the list, and help of its own."""
+    """Every command has a sentence in the list of commands, and its own help."""
     listed = run("--help")
     for command in ("check", "client", "demo", "import", "migrate", "policy", "serve", "what", "who"):
         assert f"  {command} " in listed
@@ -223,7 +223,7 @@ def test_help_is_help() -> None:
 
 
 def test_check_starts_light() -> None:
-    """`caregrant check` imports neither pandas nor Flask, nor the web server."""
+    """`caregrant check` imports neither pandas nor Flask nor the web server."""
     code = (
         "import sys; from authz.cli import caregrant; from authz.policy.pdp import open_pdp;"
         "print([name for name in ('pandas', 'flask', 'werkzeug', 'granian', 'api') if name in sys.modules])"
@@ -233,7 +233,7 @@ def test_check_starts_light() -> None:
 
 
 def test_import_leaves_its_events(clinic: str) -> None:
-    """What the command imported stands in the record."""
+    """The facts that the command imported have events in the record."""
     run("import", "-", url=clinic, stdin=b'{"subscription": {"id": "new", "name": "New"}}')
     database = connect(clinic)
     kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
@@ -242,7 +242,7 @@ def test_import_leaves_its_events(clinic: str) -> None:
 
 
 def test_the_same_on_postgresql(postgresql_url: str) -> None:
-    """The demonstration clinic on PostgreSQL, through the command line alone."""
+    """The command line alone makes and asks the demonstration clinic on PostgreSQL."""
     assert "demonstration clinic" in run("demo", url=postgresql_url)
     assert run("who", "view", "patient:p-1", url=postgresql_url) == "alice\nbob\ncarol\n"
     output = run("check", "practitioner:bob", "view", "patient:p-3", "--explain", url=postgresql_url, exit_code=1)

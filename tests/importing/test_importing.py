@@ -32,7 +32,7 @@ from authz.policy.compiler import Schema, load
 from authz.policy.pdp import PDP
 from authz.record import replay_facts
 from authz.settings import shipped_folder
-from tests.support.lines import BEFORE, CLINIC, LATER, SINCE, line, told
+from tests.support.lines import BEFORE, CLINIC, LATER, SINCE, import_lines, line
 from tests.support.people import NOW
 
 POLICY = load(shipped_folder("policies"))
@@ -50,7 +50,7 @@ def stored(database: Database) -> dict[str, list[Any]]:
 
 def test_every_kind_of_line_is_stored(database: Database) -> None:
     """Every kind of line is stored, with logins in normal form and names unchanged."""
-    report = told(database, *CLINIC)
+    report = import_lines(database, *CLINIC)
     assert report.new == Counter(next(iter(line)) for line in CLINIC)
     people = {row.id: (row.login, row.name) for row in Practitioner.select().execute(database)}
     assert people["alice"] == ("alice@north.example", "Alice A.")
@@ -65,7 +65,7 @@ def test_every_kind_of_line_is_stored(database: Database) -> None:
 
 def test_every_new_fact_has_an_event_of_ids_only(database: Database) -> None:
     """Every row that an import adds or ends has its event, without a name, a login or a reason in it."""
-    told(database, *CLINIC)
+    import_lines(database, *CLINIC)
     events = list(Event.select().order_by(Event.id).execute(database))
     kinds = {f"{next(iter(line))}:imported" for line in CLINIC} | {"licence:imported"}
     assert {event.kind for event in events} == kinds
@@ -78,9 +78,9 @@ def test_every_new_fact_has_an_event_of_ids_only(database: Database) -> None:
 
 def test_what_was_imported_can_be_replayed(database: Database) -> None:
     """The events of two imports rebuild the facts, and replay finds a row without an event."""
-    told(database, *CLINIC)
+    import_lines(database, *CLINIC)
     assert replay_facts(database)[1] == []
-    told(database, {"grant": {"patient": "p-1", "practitioner": "bob", "role": "owner"}}, later=1)
+    import_lines(database, {"grant": {"patient": "p-1", "practitioner": "bob", "role": "owner"}}, later=1)
     kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
     assert kinds[-3:] == ["grant:ended", "grant:ended", "grant:imported"]
     assert replay_facts(database)[1] == []
@@ -90,21 +90,21 @@ def test_what_was_imported_can_be_replayed(database: Database) -> None:
 
 def test_the_same_file_twice_changes_nothing(database: Database) -> None:
     """A second import of the same file finds every line unchanged, also at a later instant."""
-    told(database, *CLINIC)
+    import_lines(database, *CLINIC)
     before = stored(database)
-    again = told(database, *CLINIC, later=5)
+    again = import_lines(database, *CLINIC, later=5)
     assert (again.new.total(), again.unchanged.total(), again.ended.total()) == (0, len(CLINIC), 0)
     assert stored(database) == before
 
 
 def test_what_ended_here_is_not_revived(database: Database) -> None:
     """A share, standing share or membership that ended after an import stays ended if the import is repeated."""
-    told(database, *CLINIC)
+    import_lines(database, *CLINIC)
     for model in (StandingShare, Membership, Licence):
         model.update(ended_at=NOW).where(model.ended_at == FOREVER).execute(database)
     Grant.update(ended_at=NOW, end_cause="ended").where(Grant.role == "viewer").execute(database)
     before = stored(database)
-    again = told(database, *CLINIC, later=5)
+    again = import_lines(database, *CLINIC, later=5)
     assert again.ended == {"subscription": 2, "membership": 3, "grant": 1, "standing_share": 1}
     assert again.new.total() == 0
     assert stored(database) == before
@@ -115,7 +115,7 @@ def test_history_of_owners(database: Database) -> None:
     shared = {"grant": {"patient": "p-1", "practitioner": "bob", "role": "viewer", "started_at": BEFORE}}
     passed = {"grant": {"patient": "p-1", "practitioner": "bob", "role": "owner", "started_at": SINCE}}
     lines = [*CLINIC[:9], shared, passed]
-    told(database, *lines)
+    import_lines(database, *lines)
     grants = [
         (row.practitioner_id, row.role, format_instant(row.started_at), row.ended_at == FOREVER, row.end_cause)
         for row in Grant.select().order_by(Grant.id).execute(database)
@@ -125,14 +125,14 @@ def test_history_of_owners(database: Database) -> None:
         ("bob", "viewer", BEFORE, False, "transfer"),
         ("bob", "owner", SINCE, True, ""),
     ]
-    again = told(database, *lines, later=1)
+    again = import_lines(database, *lines, later=1)
     assert (again.new.total(), again.unchanged.total(), again.ended) == (0, 10, {"grant": 1})
     # In a file of its own, against owners that are in the database already.
     back = {"grant": {"patient": "p-1", "practitioner": "alice", "role": "owner"}}
-    assert told(database, back, later=2).ended == {"grant": 1}, "without a time, this is alice's earlier life"
+    assert import_lines(database, back, later=2).ended == {"grant": 1}, "without a time, this is alice's earlier life"
     back["grant"]["started_at"] = format_instant(NOW + timedelta(minutes=1))
-    assert told(database, back, later=2).new == {"grant": 1}
-    assert told(database, back, later=3).unchanged == {"grant": 1}
+    assert import_lines(database, back, later=2).new == {"grant": 1}
+    assert import_lines(database, back, later=3).unchanged == {"grant": 1}
     live = Grant.select().where(Grant.ended_at == FOREVER).execute(database)
     assert [(row.practitioner_id, row.role) for row in live] == [("alice", "owner")]
 
@@ -141,15 +141,15 @@ def test_lapse_and_resume(database: Database) -> None:
     """Lines of a subscription with several lives become its licences."""
     lapsed = {"subscription": {"id": "north", "name": "North", "started_at": BEFORE, "until": SINCE}}
     resumed = {"subscription": {"id": "north", "name": "North", "started_at": SINCE}}
-    assert told(database, lapsed, resumed).new == {"subscription": 2}
+    assert import_lines(database, lapsed, resumed).new == {"subscription": 2}
     assert Licence.select().count(database) == 2
 
 
 def test_a_changed_entity_is_a_new_version(database: Database) -> None:
     """An entity with other properties ends its row and starts another, so that past answers stay."""
-    told(database, *CLINIC)
+    import_lines(database, *CLINIC)
     moved = {"entity": {"type": "document", "id": "d-1", "properties": {"author": "bob", "title": None}}}
-    assert told(database, moved, later=5).changed == {"entity": 1}
+    assert import_lines(database, moved, later=5).changed == {"entity": 1}
     versions = list(Entity.select().order_by(Entity.pk).execute(database))
     assert [row.properties for row in versions] == [{"title": "Knee"}, {}]
     assert versions[0].ended_at == versions[1].started_at == NOW + timedelta(minutes=5)
@@ -229,7 +229,7 @@ def test_a_malformed_line_refuses_the_whole_file(sqlite_database: Database, name
     """A malformed line refuses the whole file, and the error names the line and the fault."""
     bad, why = MALFORMED[name]
     with pytest.raises(ImportRefused) as caught:
-        told(sqlite_database, *CLINIC, b"", bad, CLINIC[0])
+        import_lines(sqlite_database, *CLINIC, b"", bad, CLINIC[0])
     assert caught.value.line == len(CLINIC) + 2
     assert str(caught.value).startswith(f"line {len(CLINIC) + 2}: ")
     assert why in str(caught.value)
@@ -238,13 +238,13 @@ def test_a_malformed_line_refuses_the_whole_file(sqlite_database: Database, name
 
 def test_the_fault_is_the_same_against_what_is_stored(database: Database) -> None:
     """A line that contradicts the database gets the same error as one that contradicts its file; nothing is written."""
-    told(database, *CLINIC)
+    import_lines(database, *CLINIC)
     before = stored(database)
     for name, (bad, why) in MALFORMED.items():
         if name == "entity twice" or why == "contradicts a line before it":
             continue
         with pytest.raises(ImportRefused, match="line 1: ") as caught:
-            told(database, bad, later=1)
+            import_lines(database, bad, later=1)
         assert why in str(caught.value), name
     assert stored(database) == before
 
@@ -299,12 +299,12 @@ def test_batches_and_progress(sqlite_database: Database, types: Schema) -> None:
 
 def test_a_byte_order_mark_and_blank_lines(sqlite_database: Database) -> None:
     """A byte order mark and blank lines are not faults."""
-    assert told(sqlite_database, b"\xef\xbb\xbf" + json.dumps(CLINIC[0]).encode(), b"  ", b"").new.total() == 1
+    assert import_lines(sqlite_database, b"\xef\xbb\xbf" + json.dumps(CLINIC[0]).encode(), b"  ", b"").new.total() == 1
 
 
 def test_the_planner_knows_what_was_imported(database: Database) -> None:
     """An import gathers statistics for the planner, because those of an empty database make a big clinic slow."""
-    told(database, *CLINIC)
+    import_lines(database, *CLINIC)
     statistics = {
         "sqlite": "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'patient'",
         "postgresql": "SELECT count(*) FROM pg_stats WHERE tablename = 'patient' AND attname = 'id'",

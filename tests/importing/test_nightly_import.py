@@ -14,7 +14,7 @@ from authz.models import Event, Grant, Membership, Patient, Practitioner, Standi
 from authz.operations import end_membership, end_patient, put_membership
 from authz.record import replay_facts
 from tests.support.acting import by, login, pdp_of
-from tests.support.lines import BEFORE, CLINIC, LATER, SINCE, line, told
+from tests.support.lines import BEFORE, CLINIC, LATER, SINCE, import_lines, line
 from tests.support.people import NOW
 
 MORE: list[Any] = [
@@ -112,15 +112,15 @@ def _total(report: ImportReport) -> dict[str, int]:
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_a_difference_is_an_event_and_the_second_time_nothing(database: Database, name: str) -> None:
     """Each kind of difference changes a fact, is counted and has its event; the second import changes nothing."""
-    told(database, *CLINIC, *MORE)
+    import_lines(database, *CLINIC, *MORE)
     different, kinds = DIFFERENT[name]
     before = _last(database)
-    report = told(database, different, later=5)
+    report = import_lines(database, different, later=5)
     assert sorted(_kinds(database, before)) == sorted(kinds)
     assert _total(report)["new" if name == "transfer" else "changed"] == 1
     assert replay_facts(database)[1] == []
     again = _last(database)
-    report = told(database, different, later=10)
+    report = import_lines(database, different, later=10)
     assert (_kinds(database, again), report.new.total(), report.changed.total()) == ([], 0, 0)
     _nobody_has_two_roles(database)
 
@@ -134,7 +134,7 @@ def _nobody_has_two_roles(database: Database) -> None:
 
 def test_a_whole_export_with_every_difference_twice(database: Database) -> None:
     """All differences that fit in one file are imported one night, and change nothing the next night."""
-    told(database, *CLINIC, *MORE)
+    import_lines(database, *CLINIC, *MORE)
     names = (
         "subscription name",
         "practitioner login",
@@ -149,10 +149,10 @@ def test_a_whole_export_with_every_difference_twice(database: Database) -> None:
     )
     lines = [DIFFERENT[name][0] for name in names]
     before = _last(database)
-    told(database, *lines, later=5)
+    import_lines(database, *lines, later=5)
     assert sorted(_kinds(database, before)) == sorted(kind for name in names for kind in DIFFERENT[name][1])
     again = _last(database)
-    report = told(database, *lines, later=10)
+    report = import_lines(database, *lines, later=10)
     assert (_kinds(database, again), report.new.total(), report.changed.total()) == ([], 0, 0)
     assert replay_facts(database)[1] == []
     assert Subscription.select().where(Subscription.name == "Town Clinic").count(database) == 1
@@ -176,23 +176,23 @@ ENDED: dict[str, tuple[Callable[..., Any], Any]] = {
 @pytest.mark.parametrize("name", ENDED)
 def test_what_has_ended_here_stays_ended(database: Database, name: str) -> None:
     """An import of an old file revives no fact that a person ended."""
-    told(database, *CLINIC, *MORE)
+    import_lines(database, *CLINIC, *MORE)
     end, line_again = ENDED[name]
     end(pdp_of(database))
     before = _last(database)
-    report = told(database, line_again, later=5)
+    report = import_lines(database, line_again, later=5)
     assert (_kinds(database, before), report.ended.total()) == ([], 1)
 
 
 def test_a_rejoin_by_import_revives_nothing(database: Database) -> None:
     """A membership that an import begins again ends the shares of the membership before (R11)."""
-    told(database, *CLINIC, *MORE)
+    import_lines(database, *CLINIC, *MORE)
     pdp = pdp_of(database)
     put_membership(
         pdp, actor=by("", 60), subscription="north", practitioner="bob", role="member", until=NOW + timedelta(minutes=2)
     )
     start = format_instant(NOW + timedelta(minutes=3))
-    told(
+    import_lines(
         database, line("membership", practitioner="bob", subscription="north", role="member", started_at=start), later=5
     )
     at = NOW + timedelta(minutes=6)
@@ -209,8 +209,8 @@ def test_a_rejoin_by_import_revives_nothing(database: Database) -> None:
 
 def test_a_patients_end_to_come_counts_when_it_comes(database: Database) -> None:
     """A patient with a future end is seen until the end, and by nobody from it on."""
-    told(database, *CLINIC, *MORE)
-    told(database, line("patient", **P1, until=SOON), later=5)
+    import_lines(database, *CLINIC, *MORE)
+    import_lines(database, line("patient", **P1, until=SOON), later=5)
     (row,) = Patient.select().where(Patient.id == "p-1").execute(database)
     assert row.ended_at < FOREVER
     pdp, alice = pdp_of(database), ("practitioner", "alice")
@@ -232,17 +232,17 @@ def test_a_patients_end_to_come_counts_when_it_comes(database: Database) -> None
 )
 def test_what_contradicts_is_an_error_with_its_line(database: Database, bad: Any, why: str) -> None:
     """A contradictory owner, clinic or start, or somebody else's login, is an error with its line."""
-    told(database, *CLINIC, *MORE)
+    import_lines(database, *CLINIC, *MORE)
     with pytest.raises(ImportRefused, match=f"line 1: .*{why}"):
-        told(database, bad, later=5)
+        import_lines(database, bad, later=5)
 
 
 def test_a_file_that_says_two_things_is_refused(database: Database) -> None:
     """A file with two contradictory lines is refused, because each night would change the fact to and fro."""
-    told(database, *CLINIC, *MORE)
+    import_lines(database, *CLINIC, *MORE)
     names = [line("subscription", id="city", name=name) for name in ("One", "Two")]
     with pytest.raises(ImportRefused, match="line 2: contradicts"):
-        told(database, *names, later=5)
+        import_lines(database, *names, later=5)
     roles = [line("membership", practitioner="bob", subscription="north", role=role) for role in ("manager", "auditor")]
     with pytest.raises(ImportRefused, match="line 2: "):
-        told(database, *roles, later=5)
+        import_lines(database, *roles, later=5)

@@ -63,8 +63,8 @@ def test_an_ended_patient_is_nobodys_and_stays_in_the_past(clinic: Clinic) -> No
     assert not clinic.pdp.evaluate(("practitioner", "alice"), "view", document, now=NOW + timedelta(seconds=10)).allowed
     assert clinic.holders(later=10) == []
     assert clinic.events()[-1] == "patient:ended"
-    assert ("share:ended", "p-1") in clinic.told("bob")
-    assert ("patient:ended", "p-1") in clinic.told("alice")
+    assert ("share:ended", "p-1") in clinic.notifications("bob")
+    assert ("patient:ended", "p-1") in clinic.notifications("alice")
     assert clinic.unaccounted() == []
     with pytest.raises(NotFound):
         end_patient(clinic.pdp, actor=by("alice", 11), patient="p-1")

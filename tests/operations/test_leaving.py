@@ -94,9 +94,9 @@ def test_an_end_of_practice_is_told_and_recorded(clinic: Clinic) -> None:
         "grant:ended:ended",
         "standing_share:ended:ended",
     ]
-    assert ("share:ended", "p-1") in clinic.told("alice")
-    assert ("share:ended", "p-1") in clinic.told("bob")
-    assert ("standing_share:ended", "") in clinic.told("olga")
+    assert ("share:ended", "p-1") in clinic.notifications("alice")
+    assert ("share:ended", "p-1") in clinic.notifications("bob")
+    assert ("standing_share:ended", "") in clinic.notifications("olga")
 
 
 def test_between_member_and_manager_nothing_ends(clinic: Clinic) -> None:

@@ -24,7 +24,7 @@ from authz.operations import (
 )
 from authz.record import Actor, replay_facts
 from tests.support.acting import login, pdp_of
-from tests.support.lines import line, told
+from tests.support.lines import import_lines, line
 from tests.support.people import NOW
 
 DAY = timedelta(days=1)
@@ -59,7 +59,7 @@ class Life(RuleBasedStateMachine):
             self.join(short, "member")
         for patient, owner in PATIENTS.items():
             fact = {"id": self.id(patient), "subscription": self.here, "name": "Pat", "owner": self.id(owner)}
-            told(self.database, line("patient", **fact), later=self.minutes)
+            import_lines(self.database, line("patient", **fact), later=self.minutes)
         for patient, to in (("a-1", "bob"), ("a-1", "carol"), ("b-1", "alice"), ("b-1", "carol")):
             self.share(patient, to, ahead=False)
         for owner, to in (("alice", "bob"), ("bob", "carol"), ("carol", "alice")):
@@ -109,7 +109,7 @@ class Life(RuleBasedStateMachine):
         fact = {"practitioner": self.id(who), "subscription": self.here, "role": role}
         self.minutes += 2
         try:
-            report = told(self.database, line("membership", **fact), later=self.minutes)
+            report = import_lines(self.database, line("membership", **fact), later=self.minutes)
         except ImportRefused:
             return
         if report.changed or report.new:
@@ -121,7 +121,7 @@ class Life(RuleBasedStateMachine):
             until = (NOW - DAY).isoformat()
             fact = {"practitioner": self.id(who), "subscription": self.here, "role": self.roles[who], "until": until}
             self.minutes += 2
-            told(self.database, line("membership", **fact), later=self.minutes)
+            import_lines(self.database, line("membership", **fact), later=self.minutes)
             self.takes(who, None)
 
     @rule(who=WHO)

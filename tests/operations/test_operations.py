@@ -107,8 +107,8 @@ def test_share(clinic: Clinic) -> None:
     event = clinic.last_event()
     assert (event.actor, event.patient, event.subscription) == ("alice", "p-1", "north")
     assert "cover" not in str(event.body)
-    assert clinic.told("oscar") == [("share:received", "p-1")]
-    assert clinic.told("alice") == [("share:given", "p-1")]
+    assert clinic.notifications("oscar") == [("share:received", "p-1")]
+    assert clinic.notifications("alice") == [("share:given", "p-1")]
     assert clinic.decisions() == [("alice", "share", True), ("oscar", "receive", True)]
     last = until - timedelta(microseconds=1)
     assert "oscar" in clinic.pdp.search_subjects("practitioner", "view", ("patient", "p-1"), now=last)
@@ -124,8 +124,8 @@ def test_end_share_by_owner_manager_and_viewer(clinic: Clinic) -> None:
         assert (row.ended_by, row.end_cause) == (who, cause)
     ended = ["grant:started", "grant:ended:ended"]
     assert clinic.events() == [*ended, *ended, "grant:started", "grant:ended:given_up"]
-    assert clinic.told("oscar")[-1] == ("share:ended", "p-1")
-    assert clinic.told("alice")[-1] == ("share:ended", "p-1")
+    assert clinic.notifications("oscar")[-1] == ("share:ended", "p-1")
+    assert clinic.notifications("alice")[-1] == ("share:ended", "p-1")
 
 
 def test_transfer_keeps_others_shares(clinic: Clinic) -> None:
@@ -135,8 +135,8 @@ def test_transfer_keeps_others_shares(clinic: Clinic) -> None:
     assert [share["practitioner"] for share in done.kept_shares] == ["erin"]
     assert clinic.holders() == [("bob", "owner"), ("erin", "viewer")]
     assert clinic.events() == ["grant:ended:transfer", "grant:ended:transfer", "grant:started"]
-    assert clinic.told("bob") == [("transfer:received", "p-1")]
-    assert clinic.told("alice") == [("transfer:given", "p-1")]
+    assert clinic.notifications("bob") == [("transfer:received", "p-1")]
+    assert clinic.notifications("alice") == [("transfer:given", "p-1")]
     assert clinic.viewers() == [
         "bob",
         "olga",
@@ -148,7 +148,7 @@ def test_transfer_may_end_the_shares(clinic: Clinic) -> None:
     transfer(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), end_shares=True)
     assert clinic.holders() == [("oscar", "owner")]
     assert clinic.events() == ["grant:ended:transfer"] * 3 + ["grant:started"]
-    assert clinic.told("bob") == [("share:ended", "p-1")]
+    assert clinic.notifications("bob") == [("share:ended", "p-1")]
 
 
 def test_t13_transfer_back_revives_nothing(clinic: Clinic) -> None:
@@ -167,7 +167,7 @@ def test_t14_a_leavers_patients_wait_for_the_manager(clinic: Clinic) -> None:
         transfer(clinic.pdp, actor=by("alice", 2), patients=["p-1"], colleague=login("oscar"))
     transfer(clinic.pdp, actor=by("dan", 2), patients=["p-1"], colleague=login("oscar"))
     assert clinic.holders(later=2)[0] == ("oscar", "owner")
-    assert clinic.told("alice")[-1] == ("transfer:given", "p-1")
+    assert clinic.notifications("alice")[-1] == ("transfer:given", "p-1")
 
 
 def test_share_all_and_its_end(clinic: Clinic) -> None:
@@ -181,7 +181,7 @@ def test_share_all_and_its_end(clinic: Clinic) -> None:
         assert (stored.ended_by, stored.end_cause) == (who, cause)
     started = "standing_share:started"
     assert clinic.events() == [started, "standing_share:ended:ended", started, "standing_share:ended:given_up"]
-    assert clinic.told("oscar") == [("standing_share:received", ""), ("standing_share:ended", "")] * 2
+    assert clinic.notifications("oscar") == [("standing_share:received", ""), ("standing_share:ended", "")] * 2
 
 
 def test_add_patient(clinic: Clinic) -> None:
@@ -269,7 +269,7 @@ def test_t9_not_to_oneself(clinic: Clinic) -> None:
             transfer(clinic.pdp, actor=by(who), patients=["p-1"], colleague=login(who))
     with pytest.raises(SelfTarget):
         share_all(clinic.pdp, actor=by("alice"), colleague=login("alice"))
-    assert (clinic.events(), clinic.told("alice")) == ([], [])
+    assert (clinic.events(), clinic.notifications("alice")) == ([], [])
 
 
 REFUSED: list[tuple[str, str, type[CaregrantError]]] = [
@@ -444,4 +444,4 @@ def test_t21_what_cannot_be_recorded_is_not_done(clinic: Clinic) -> None:
     clinic.database.execute_sql("ALTER TABLE decision RENAME TO decision_gone")
     with pytest.raises(Unavailable):
         share(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"))
-    assert (clinic.holders(), clinic.events(), clinic.told("oscar")) == (before, [], [])
+    assert (clinic.holders(), clinic.events(), clinic.notifications("oscar")) == (before, [], [])

@@ -65,7 +65,7 @@ def test_keep_and_revoke(clinic: Clinic) -> None:
         (clinic.grant("oscar"), "dan", "revoke", DUE),
     ]
     assert clinic.events()[-3:] == ["review:given", "review:given", "grant:ended:ended"]
-    assert ("share:ended", "p-1") in clinic.told("oscar")
+    assert ("share:ended", "p-1") in clinic.notifications("oscar")
     assert clinic.unaccounted() == []
 
 
@@ -85,8 +85,8 @@ def test_standing_shares_are_reviewed_with_the_others(clinic: Clinic) -> None:
         (None, clinic.grant("bob"), "dan", "keep"),
     ]
     assert sorted(clinic.events()[-4:]) == ["review:given"] * 3 + ["standing_share:ended:ended"]
-    assert ("standing_share:ended", "") in clinic.told("carl")
-    assert ("standing_share:ended", "") in clinic.told("alice")
+    assert ("standing_share:ended", "") in clinic.notifications("carl")
+    assert ("standing_share:ended", "") in clinic.notifications("alice")
     with pytest.raises(ImportRefused, match=f"standing share {keep.number} was decided on in spring already"):
         carry_out(clinic, keep)
     with pytest.raises(ImportRefused, match="no live share with carl"):

@@ -12,7 +12,7 @@ from authz.policy.compiler import compile_texts, load
 from authz.policy.pdp import PDP
 from authz.policy.plan import PagePosition
 from tests.support import people
-from tests.support.decision_table import ACTIONS, ASKED, CELLS, POLICIES, question
+from tests.support.decision_table import ACTIONS, CELLS, POLICIES, RESOURCES, question
 from tests.support.people import CAST, NOW
 
 RULES = {f"R{number}" for number in range(1, 11)}
@@ -39,10 +39,10 @@ def answer(pdp: PDP, title: str, kind: str, action: str) -> str:
 
 def test_the_table_is_complete() -> None:
     """Each table has a row for each kind of subject and a column for each action of the contract, and no other."""
-    assert {title for title, *_ in CELLS} == set(ASKED)
-    for title in ASKED:
+    assert {title for title, *_ in CELLS} == set(RESOURCES)
+    for title in RESOURCES:
         mine = [(kind, action) for table, kind, action, _ in CELLS if table == title]
-        resource = ASKED[title](CAST["owner"])[0]
+        resource = RESOURCES[title](CAST["owner"])[0]
         assert sorted(mine) == sorted((kind, action) for kind in CAST for action in ACTIONS[resource])
     assert all(re.fullmatch(r"(yes|no) R\d+", cell) and cell.split()[1] in RULES for *_, cell in CELLS)
 

@@ -30,7 +30,7 @@ from authz.record.leaves import canonical
 from authz.record.merkle import Frontier, consistency, inclusion, leaf_hash, node_hash
 from authz.record.trees import node_reader, trees
 from tests.support.people import NOW
-from tests.support.recorded import ANSWERS, ASKED, answer, record
+from tests.support.sample_record import ANSWERS, VIEWS, answer, record
 
 REFERENCE = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 """The leaves of the Certificate Transparency test vectors."""
@@ -163,7 +163,7 @@ def test_a_person_is_erased_and_the_trees_stand(recorded: Database, signer: Sign
     """Erasure removes addresses, reasons and the secret; the log stays whole and says who was erased."""
     kept = "\n".join(format_note(note) for note in checkpoint(recorded, signer, NOW))
     erased = erase(recorded, Actor("", NOW), "practitioner:bob")
-    assert erased.decisions == sum(number % 3 > 0 for number in range(ASKED))
+    assert erased.decisions == sum(number % 3 > 0 for number in range(VIEWS))
     assert (
         not RecordedDecision.select()
         .where(RecordedDecision.actor == "bob", RecordedDecision.address != "")

@@ -14,8 +14,8 @@ from authz.audit.integrity.verification import verification
 from authz.database import Database, close_all, connect
 from authz.models import Event, RecordedDecision
 from authz.record import seal
+from tests.support.demo_service import ask
 from tests.support.http import EVALUATION, question
-from tests.support.served import ask
 from tests.support.server import COMMAND, free_port, get, serving, wait_until_nobody_listens
 
 KILLS = int(os.environ.get("CAREGRANT_KILLS", "8")) // 4

@@ -24,9 +24,9 @@ from authz.record import drain_or_count, drain_spool, seal, set_decision_log
 from authz.record import spool as spool_module
 from authz.record.sealing import count_unsealed
 from authz.record.spool import Spool, open_spool
-from tests.support.beside_import import fill, measure, recorded, start_callers, write_patients
 from tests.support.decision_records import record_denial, recorded_requests
 from tests.support.http import POLICY
+from tests.support.import_measurement import fill, measure, recorded, start_callers, write_patients
 from tests.support.people import NOW
 from tests.support.server import COMMAND, free_port, wait_until_nobody_listens
 

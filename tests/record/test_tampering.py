@@ -18,7 +18,7 @@ from authz.models import Event, MerkleLeaf, RecordedDecision, Seal
 from authz.record import replay_facts, seal
 from authz.record.merkle import Frontier
 from tests.support.people import NOW
-from tests.support.recorded import ANSWERS, answer, record
+from tests.support.sample_record import ANSWERS, answer, record
 from tests.support.tampering import fill_all, judge, sql, unlock
 
 

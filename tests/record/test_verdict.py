@@ -23,7 +23,7 @@ from authz.record.leaves import canonical
 from authz.record.merkle import Frontier, leaf_hash
 from authz.texts import search_key
 from tests.support.people import NOW
-from tests.support.recorded import ASKED, answer
+from tests.support.sample_record import VIEWS, answer
 from tests.support.tampering import judge, sql, unlock
 
 MONTH = f"{NOW:%Y-%m}"
@@ -131,7 +131,7 @@ def drop_this_month(database: Database, **more: Any) -> None:
         ({"retention_years": 0}, "dropped early"),
         ({"retention_years": "x"}, "dropped early"),
         ({"seals": 1}, "deleted row"),
-        ({"decisions": ASKED}, "deleted row"),
+        ({"decisions": VIEWS}, "deleted row"),
     ],
 )
 def test_a_month_is_not_dropped_by_an_event_alone(recorded: Database, more: dict[str, Any], kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Somebody of the cast who acts, at the instant of the cast or some seconds later."""
+"""Actors of the cast, at the cast's instant or some seconds later, and a clinic to look into."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ POLICY = load(shipped_folder("policies"))
 
 
 def by(who: str, later: float = 0, **more: Any) -> Actor:
-    """Who acts, and when."""
+    """Return an actor at the cast's instant or some seconds later."""
     return Actor(who, NOW + timedelta(seconds=later), **more)
 
 
@@ -24,7 +24,7 @@ def login(who: str) -> str:
 
 
 def pdp_of(database: Database, later: float = 0) -> PDP:
-    """Return a PDP whose present is that of the cast."""
+    """Return a PDP whose clock stands at the cast's instant or some seconds later."""
     return PDP(database, POLICY, clock=lambda: NOW + timedelta(seconds=later))
 
 
@@ -34,7 +34,7 @@ def served_since(database: Database, at: datetime, policy: CompiledPolicy = POLI
 
 
 class Clinic:
-    """A database with the cast in it: what stands there, and what the record says since."""
+    """A database with the cast in it: its grants, and the events and decisions since."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -49,8 +49,8 @@ class Clinic:
     def holders(self, patient: str = "p-1", later: float = 0) -> list[tuple[str, str]]:
         """Return the live grants of a patient as (practitioner, role), the owner first."""
         at = NOW + timedelta(seconds=later)
-        found = Grant.select().where(Grant.patient == patient, Grant.started_at <= at, Grant.ended_at > at)
-        rows = found.order_by(Grant.role, Grant.practitioner).dicts().execute(self.database)
+        grants = Grant.select().where(Grant.patient == patient, Grant.started_at <= at, Grant.ended_at > at)
+        rows = grants.order_by(Grant.role, Grant.practitioner).dicts().execute(self.database)
         return [(row["practitioner"], row["role"]) for row in rows]
 
     def events(self) -> list[str]:
@@ -61,7 +61,7 @@ class Clinic:
     def last_event(self) -> Any:
         return Event.select().order_by(Event.id.desc()).limit(1).execute(self.database)[0]
 
-    def told(self, who: str) -> list[tuple[str, str]]:
+    def notifications(self, who: str) -> list[tuple[str, str]]:
         """Return somebody's notifications as (kind, patient)."""
         rows = Notification.select().where(Notification.practitioner == who).order_by(Notification.id)
         return [(row.kind, row.patient) for row in rows.execute(self.database)]
@@ -72,10 +72,10 @@ class Clinic:
 
     def grant(self, who: str, patient: str = "p-1") -> int:
         """Return the number of somebody's last grant."""
-        found = Grant.select().where(Grant.patient == patient, Grant.practitioner == who).order_by(Grant.id.desc())
-        number: int = found.limit(1).execute(self.database)[0].id
+        grants = Grant.select().where(Grant.patient == patient, Grant.practitioner == who).order_by(Grant.id.desc())
+        number: int = grants.limit(1).execute(self.database)[0].id
         return number
 
     def unaccounted(self) -> list[str]:
-        """Rows that the events since do not tell: those of the cast, which was put there without any."""
-        return [str(one) for one in replay_facts(self.database)[1] if one.side == "told"]
+        """Return the rows without an event, but for the cast's rows, which never had one."""
+        return [str(difference) for difference in replay_facts(self.database)[1] if difference.side == "told"]

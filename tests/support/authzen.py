@@ -1,4 +1,4 @@
-"""Answers of the AuthZEN endpoints: their JSON, and what a search lists."""
+"""Answers of the AuthZEN endpoints: their JSON, and the ids that a search lists."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,6 @@
-"""A browser before the real server, on the demonstration clinic with some extremes added to it.
+"""A browser and the real server, on the demonstration clinic with some extreme rows.
 
-Chromium is Debian's; without it the tests that need it are left out, except under ``CI=true``.
+If Chromium (Debian's) is not installed, the tests that need it are skipped, except under ``CI=true``.
 """
 
 import io
@@ -58,8 +58,8 @@ def extremes(began: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
     for patient, name in names.items():
         yield "patient", {"id": patient, "subscription": "north", "name": name, "owner": "ivan", **since}
     for number in range(120):
-        said = {"id": f"c-{number:03}", "subscription": "north", "name": f"Crowded Case {number:03}"}
-        yield "patient", {**said, "owner": "crowd-1", **since}
+        case = {"id": f"c-{number:03}", "subscription": "north", "name": f"Crowded Case {number:03}"}
+        yield "patient", {**case, "owner": "crowd-1", **since}
     for number in range(2, 32):
         yield "grant", {"patient": "c-000", "practitioner": f"crowd-{number}", "role": "viewer", **since}
     yield "grant", {"patient": "x-long", "practitioner": "crowd-0", "role": "viewer", "reason": LONG, **since}
@@ -74,7 +74,7 @@ def fill(url: str) -> None:
     now = datetime.now(UTC) - timedelta(hours=1)
     with database.connection_context():
         demo.fill(database, types, now)
-        lines = b"".join(orjson.dumps({kind: said}) + b"\n" for kind, said in extremes(now))
+        lines = b"".join(orjson.dumps({kind: body}) + b"\n" for kind, body in extremes(now))
         import_facts(database, io.BytesIO(lines), types, now=now)
         alice, pdp = Actor("alice", now + timedelta(minutes=5)), PDP(database, policy)
         operations.share(pdp, actor=alice, patients=["p-6"], colleague="ivan@north.example")
@@ -104,28 +104,28 @@ class Site:
             context.close()
 
     def sign_in(self, context: BrowserContext, who: str, ago: timedelta = timedelta(0)) -> None:
-        """Add the session of somebody who was last seen some time ago."""
+        """Add the session of somebody whose last request was some time ago."""
         moment = int((datetime.now(UTC) - ago).timestamp())
-        said = {"_permanent": True, "by": who, "since": moment, "seen": moment}
-        context.add_cookies([{"name": "caregrant", "value": cookie(said), "url": self.url}])
+        session = {"_permanent": True, "by": who, "since": moment, "seen": moment}
+        context.add_cookies([{"name": "caregrant", "value": cookie(session), "url": self.url}])
 
-    def resume(self, context: BrowserContext, told: str, ago: timedelta) -> None:
-        """Add the session of this cookie, as if it had last been used some time ago."""
-        said = signer().loads(told)
-        said["seen"] -= int(ago.total_seconds())
-        context.add_cookies([{"name": "caregrant", "value": cookie(said), "url": self.url}])
+    def resume(self, context: BrowserContext, value: str, ago: timedelta) -> None:
+        """Add the session of this cookie, with its last request some time ago."""
+        session = signer().loads(value)
+        session["seen"] -= int(ago.total_seconds())
+        context.add_cookies([{"name": "caregrant", "value": cookie(session), "url": self.url}])
 
 
 def signer() -> Any:
-    """Return what signs sessions as the server does."""
+    """Return the serializer that signs sessions as the server does."""
     app = Flask("tests")
     app.secret_key = _SESSION_KEY
     return SecureCookieSessionInterface().get_signing_serializer(app)
 
 
-def cookie(said: dict[str, Any]) -> str:
+def cookie(session: dict[str, Any]) -> str:
     """Return a session as the server would sign it."""
-    text: str = signer().dumps(said)
+    text: str = signer().dumps(session)
     return text
 
 
@@ -135,9 +135,9 @@ def site(folder: Path) -> Iterator[Site]:
     database, port = folder / "clinic.db", free_port()
     url = f"sqlite:///{database}"
     fill(url)
-    words = ("serve", "--database", url)
-    told = {"CAREGRANT_DEMO_SIGN_IN": "true", "CAREGRANT_SESSION_KEY": _SESSION_KEY}
-    with serving(*words, port=port, environment=told), sync_playwright() as playwright:
+    arguments = ("serve", "--database", url)
+    environment = {"CAREGRANT_DEMO_SIGN_IN": "true", "CAREGRANT_SESSION_KEY": _SESSION_KEY}
+    with serving(*arguments, port=port, environment=environment), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             yield Site(f"http://127.0.0.1:{port}", database, browser)
@@ -146,7 +146,7 @@ def site(folder: Path) -> Iterator[Site]:
 
 
 def needs_chromium() -> None:
-    """Leave a test out where there is no Chromium."""
+    """Skip a test if Chromium is not installed."""
     if not shutil.which(CHROMIUM):
         assert os.environ.get("CI") != "true", "chromium is not installed"
         pytest.skip("chromium is not installed")
@@ -154,11 +154,15 @@ def needs_chromium() -> None:
 
 def faults(page: Page) -> list[str]:
     """Return what axe-core finds wrong with a page, and every field without a label (which axe lets pass)."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    told = [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
+    violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    descriptions = [
+        f"{violation['id']}: {node['target']} {node['failureSummary']}"
+        for violation in violations
+        for node in violation["nodes"]
+    ]
     unlabelled = page.evaluate(
         """() => Array.from(document.querySelectorAll("input:not([type=hidden]), select, textarea"))
             .filter((field) => !field.labels.length && !field.getAttribute("aria-label"))
             .map((field) => field.outerHTML)"""
     )
-    return told + [f"no label: {field}" for field in unlabelled]
+    return descriptions + [f"no label: {field}" for field in unlabelled]

@@ -1,4 +1,4 @@
-"""The cells of the decision tables in policies/README.md, and the question that each asks."""
+"""The cells of the decision tables in policies/README.md, and the question of each cell."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def _theirs(person: Person) -> str:
     return "harbour-plan" if person.subscription == "harbour" else "north-plan"
 
 
-ASKED = {
+RESOURCES = {
     "On a patient": lambda person: ("patient", person.patient),
     "On a subscription": lambda person: ("subscription", person.subscription),
     "On a document of the patient, written by the subject": lambda person: ("document", f"by-{person.id}"),
@@ -50,5 +50,5 @@ CELLS = list(cells())
 
 def question(title: str, kind: str) -> tuple[Ref, Ref]:
     person = CAST[kind]
-    resource: Ref = ASKED[title](person)
+    resource: Ref = RESOURCES[title](person)
     return ("practitioner", person.id), resource

@@ -1,4 +1,4 @@
-"""Documents that do what they say: their steps, run one after the other, print what the document shows."""
+"""Run the steps of a document one after another, and compare what they print with what the document shows."""
 
 import os
 import re

@@ -1,8 +1,7 @@
-"""Faults of PostgreSQL, brought about on real servers and services, and what apps get meanwhile.
+"""Faults of PostgreSQL on real servers, and what apps get during each fault.
 
-``python -m tests.support.faults`` writes the table of docs/reference/postgresql.md; the tests bring about each fault in
-seconds. Each fault is a function that breaks something while an app asks and changes, mends it, and returns what the
-app got.
+``python -m tests.support.faults`` writes the table of docs/reference/postgresql.md; the tests run each fault for some
+seconds. Each fault is a function that breaks something while apps ask and change, repairs it, and returns the outcome.
 """
 
 import os
@@ -40,7 +39,7 @@ _TABLES = """SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnam
 
 @dataclass
 class Outcome:
-    """What an app got while something was broken, and how soon it was back."""
+    """What apps got during a fault, and how many seconds after it the service answered again."""
 
     fault: str
     done: int = 0
@@ -67,15 +66,17 @@ class Watched:
 
     @contextmanager
     def meanwhile(self, outcome: Outcome) -> Iterator[None]:
-        """Note what the apps get while something is broken."""
-        before = [len(one.answers.got) for one in self.callers]
+        """Measure what the apps get while the block runs."""
+        before = [len(caller.answers.got) for caller in self.callers]
         stop = threading.Event()
         watch = threading.Thread(target=self._watch, args=(stop,))
         watch.start()
         yield
         stop.set()
         watch.join()
-        got = [one for caller, count in zip(self.callers, before, strict=True) for one in caller.answers.got[count:]]
+        got = [
+            answer for caller, count in zip(self.callers, before, strict=True) for answer in caller.answers.got[count:]
+        ]
         outcome.done = sum(status in OK for _, status, _ in got)
         outcome.refused = sum(status == 503 for _, status, _ in got)
         outcome.others = {status for _, status, _ in got} - {*OK, 503}
@@ -89,7 +90,7 @@ class Watched:
             self.health = max(self.health, time.monotonic() - began)
 
     def back(self) -> float:
-        """How many seconds until a decision and a change are answered again."""
+        """Return how many seconds it takes until a decision and a change are answered."""
         prober = Caller(self.port, self.key, f"back{time.monotonic_ns()}")
 
         def answers() -> bool:
@@ -132,12 +133,12 @@ def administering(server: Server, name: str = "postgres") -> psycopg.Connection[
 
 
 def check(url: str, apps: Watched) -> None:
-    """Nothing that was answered is lost, and the record is whole."""
+    """Require that nothing answered is lost and that the record is whole."""
     database = connect(url)
     check_nothing_lost(database, *apps.callers)
     seal(database, datetime.now(UTC))
-    found = verification(database)
-    assert (found.ok, found.problem, found.report.unsealed) == (True, None, 0)
+    result = verification(database)
+    assert (result.ok, result.problem, result.report.unsealed) == (True, None, 0)
     close_all(database)
 
 
@@ -156,7 +157,7 @@ def killed(seconds: float) -> Outcome:
 
 
 def _started(server: Server) -> bool:
-    """Start a server that was killed; not before its last process has gone."""
+    """Start a server that was killed; return False while its last process still runs."""
     try:
         server.start()
     except RuntimeError:
@@ -182,18 +183,18 @@ def paused(seconds: float) -> Outcome:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def locked(seconds: float, tables: Sequence[str] = ()) -> list[Outcome]:
-    """Lock these tables in turn, or each."""
+    """Lock each of these tables in turn, or each table of the database."""
     outcomes = []
     with serving() as (server, url, apps), administering(server, NAME) as other:
-        found = other.execute(_TABLES).fetchall()
-        assert set(tables) <= {name for (name,) in found}
+        rows = other.execute(_TABLES).fetchall()
+        assert set(tables) <= {name for (name,) in rows}
         with working(*apps.callers):
             time.sleep(0.5)
-            for table in tables or [name for (name,) in found]:
+            for table in tables or [name for (name,) in rows]:
                 outcome = Outcome(f"`lock table {table}`")
                 with apps.meanwhile(outcome), other.transaction():
                     other.execute(f'LOCK TABLE "{table}"'.encode())
@@ -361,7 +362,7 @@ FAULTS: tuple[Callable[[float], Outcome], ...] = (
 
 
 def require_right(outcome: Outcome) -> None:
-    """Whoever was refused got 503, in time; `/healthz` answered all the while."""
+    """Require that refusals were 503 and in time, and that the service answered again soon."""
     assert outcome.others == set(), outcome
     assert outcome.slowest < _MOST_SECONDS, outcome
     assert outcome.back < BACK_SECONDS, outcome

@@ -1,4 +1,4 @@
-"""A browser without a window for an identity provider's pages: follows redirects, fills in forms, sends them."""
+"""A browser without a window for a provider's pages: it follows redirects, fills in forms and sends them."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _MOST_STEPS = 12
 
 
 class FormBrowser:
-    """One person's browser: `travel` from a URL through the pages of a provider until they lead back home."""
+    """One person's browser: `travel` goes from a URL through the provider's pages until they lead back home."""
 
     def __init__(self, home: str, fields: Mapping[str, str]) -> None:
         self._home, self._fields = home, fields
@@ -21,7 +21,7 @@ class FormBrowser:
         """The titles of the pages that asked for something."""
 
     def travel(self, url: str) -> str:
-        """Go on until the provider leads to a URL of the home; return that without the home's origin."""
+        """Go on until the provider leads to a URL of the home; return that URL without the home's origin."""
         answer = self._ask("GET", url)
         for _ in range(_MOST_STEPS):
             if answer.is_redirect:
@@ -48,7 +48,7 @@ class FormBrowser:
         return self._ask("POST", there, data=values)
 
     def _ask(self, method: str, url: str, **sent: Any) -> requests.Response:
-        """Send a request, with the cookies of a loopback address whether or not they are for https, as browsers do."""
+        """Send a request with the cookies of a loopback address, whether or not they are for https, as browsers do."""
         answer = self._session.request(method, url, allow_redirects=False, timeout=10, **sent)
         for cookie in self._session.cookies:
             cookie.secure = False

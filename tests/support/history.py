@@ -1,8 +1,7 @@
-"""Three years of three clinics, lived through the real operations at their own instants, with a ledger beside it.
+"""Three years of three clinics, made by the real operations at past instants, with a ledger.
 
-The ledger is kept by hand as things happen, in plain Python, and knows nothing of SQL or Polar: what every question of
-the audit must find is known from it beforehand. At the end two abuses are planted: a leaver's last days (mallory),
-and rows written into the database behind the service's back.
+The ledger is kept by hand, in plain Python without SQL or Polar, and says what each question of the audit must find.
+At the end two abuses are planted: a leaver's last days (mallory), and rows written past the service.
 """
 
 import random
@@ -52,7 +51,7 @@ MANAGERS = {"north": "dan", "city": "amira", "harbour": "greta"}
 
 @dataclass
 class Span:
-    """Something held from `began` until `ended`; `number` is its row's."""
+    """A membership, licence, grant or standing share from `began` until `ended`; `number` is the id of its row."""
 
     who: str
     began: datetime
@@ -60,15 +59,15 @@ class Span:
     number: int = 0
     by: str = ""
     to: str = ""
-    told: bool = True
+    has_event: bool = True
 
     def live(self, at: datetime) -> bool:
         return self.began <= at < self.ended
 
 
 @dataclass(frozen=True)
-class Given:
-    """A decision that was really given."""
+class LedgerDecision:
+    """A decision that was given and recorded."""
 
     at: datetime
     who: str
@@ -82,7 +81,7 @@ class Given:
 
 @dataclass
 class Ledger:
-    """What is known beforehand."""
+    """What the audit must find."""
 
     members: dict[tuple[str, str], list[Span]] = field(default_factory=dict)
     licences: dict[str, list[Span]] = field(default_factory=dict)
@@ -91,7 +90,7 @@ class Ledger:
     owners: dict[str, list[Span]] = field(default_factory=dict)
     shares: dict[str, list[Span]] = field(default_factory=dict)
     standing: list[tuple[str, Span]] = field(default_factory=list)
-    given: list[Given] = field(default_factory=list)
+    decisions: list[LedgerDecision] = field(default_factory=list)
     planted: dict[str, int] = field(default_factory=dict)
     reviewed: dict[int, str] = field(default_factory=dict)
     kept_standing: set[int] = field(default_factory=set)
@@ -104,17 +103,17 @@ class Ledger:
         return next(span.who for span in self.owners[patient] if span.live(at))
 
     def could(self, patient: str, at: datetime, *, strict: bool = False) -> dict[str, str]:
-        """Who could see a patient, and how, by the help page: owner, share, or standing share of a working owner."""
+        """Return who could see a patient, and how: as owner, by a share, or by a working owner's standing share."""
         clinic = self.clinic[patient]
         if at < self.added[patient]:
             return {}
         owner = self.owner(patient, at)
-        found = {span.who: "share" for span in self.shares.get(patient, ()) if span.live(at)}
+        holders = {span.who: "share" for span in self.shares.get(patient, ()) if span.live(at)}
         for where, span in () if strict or not self.works(owner, clinic, at) else self.standing:
             if where == clinic and span.live(at) and span.who == owner:
-                found[span.to] = "standing share"
-        found[owner] = "owner"
-        return {who: how for who, how in found.items() if self.works(who, clinic, at)}
+                holders[span.to] = "standing share"
+        holders[owner] = "owner"
+        return {who: how for who, how in holders.items() if self.works(who, clinic, at)}
 
     def live_shares(self, at: datetime) -> Iterator[tuple[str, Span]]:
         for patient, spans in self.shares.items():
@@ -124,7 +123,7 @@ class Ledger:
 
 
 class History:
-    """Lives the three years in an empty database. `ledger` is what is known of it, `pdp` the PDP of today."""
+    """Make the three years in an empty database. `ledger` is what happened, `pdp` the PDP of today."""
 
     def __init__(self, database: Database, seed: int = 6) -> None:
         self.database = database
@@ -144,7 +143,7 @@ class History:
         self.strict = PDP(database, compile_texts(texts))
         add_client(database, name="records", scopes=("decide", "act"), subscription=None, now=BEGIN)
         record_policy_loaded(database, Actor("", BEGIN), self.pdp.policy, "policies")
-        self._found()
+        self._open_clinics()
         for week in range(WEEKS):
             with database.atomic():
                 self._week(week)
@@ -156,7 +155,7 @@ class History:
 
     # Who works where.
 
-    def _found(self) -> None:
+    def _open_clinics(self) -> None:
         for clinic, people in MEMBERS.items():
             put_subscription(self.pdp, actor=self.by(""), subscription=clinic, name=clinic.title())
             self.ledger.licences[clinic] = [Span(clinic, self.now)]
@@ -167,7 +166,7 @@ class History:
         put_membership(self.pdp, actor=self.by(""), subscription="north", practitioner="heidi", role="auditor")
 
     def by(self, who: str) -> Actor:
-        """Somebody acts, some minutes after what was done before."""
+        """Return an actor some minutes after the last change."""
         self.now += timedelta(minutes=7, microseconds=self.dice.randrange(1000))
         self._requests += 1
         return Actor(who, self.now, 1 if who else None, request_id=f"op-{self._requests}", address="192.0.2.7")
@@ -205,9 +204,9 @@ class History:
     def share(self, patients: list[str], colleague: str, until: datetime | None = None) -> None:
         owner = self.ledger.owner(patients[0], self.now)
         made = share(self.pdp, actor=self.by(owner), patients=patients, colleague=login(colleague), until=until)
-        for one in made:
-            span = Span(colleague, self.now, until or FOREVER, one.grant["id"], by=owner)
-            self.ledger.shares.setdefault(one.patient, []).append(span)
+        for result in made:
+            span = Span(colleague, self.now, until or FOREVER, result.grant["id"], by=owner)
+            self.ledger.shares.setdefault(result.patient, []).append(span)
 
     def end(self, patient: str, span: Span) -> None:
         end_share(self.pdp, actor=self.by(self.ledger.owner(patient, self.now)), patient=patient, grant=span.number)
@@ -237,14 +236,16 @@ class History:
         span.ended = self.now
 
     def view(self, who: str, patient: str, purpose: str = "TREAT") -> bool:
-        """Somebody asks to see a patient: decided and recorded."""
+        """Decide and record whether somebody may see a patient."""
         strict = week_of(self.now) in STRICT
         actor = self.by(who)
         pdp = self.strict if strict else self.pdp
         decision = pdp.evaluate(("practitioner", who), "view", ("patient", patient), now=actor.now)
-        asked = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose=purpose)
-        record_decisions(self.database, actor, [(asked, decision)])
-        self.ledger.given.append(Given(actor.now, who, patient, decision.allowed, purpose, actor.request_id, strict))
+        question = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose=purpose)
+        record_decisions(self.database, actor, [(question, decision)])
+        self.ledger.decisions.append(
+            LedgerDecision(actor.now, who, patient, decision.allowed, purpose, actor.request_id, strict)
+        )
         return decision.allowed
 
     # The years.
@@ -271,8 +272,8 @@ class History:
             case 90:
                 self.leave("erin", "north")
             case 95:
-                left = [one for one in self.ledger.clinic if self.ledger.owner(one, self.now) == "erin"]
-                self.transfer(left[0], "alice", by="dan")
+                orphaned = [patient for patient in self.ledger.clinic if self.ledger.owner(patient, self.now) == "erin"]
+                self.transfer(orphaned[0], "alice", by="dan")
             case 100:
                 self.end_all(next(span for _, span in self.ledger.standing if span.who == "ivan"))
             case 130:
@@ -282,10 +283,10 @@ class History:
 
     def _ordinary(self, clinic: str, working: list[str]) -> None:
         dice, ledger = self.dice, self.ledger
-        mine = [one for one, where in ledger.clinic.items() if where == clinic]
+        mine = [patient for patient, where in ledger.clinic.items() if where == clinic]
         if len(mine) < (40 if clinic == "north" else 6) and dice.random() < 0.6:
             mine.append(self.add(dice.choice(working), clinic))
-        owned = [one for one in mine if ledger.owner(one, self.now) in working]
+        owned = [patient for patient in mine if ledger.owner(patient, self.now) in working]
         if owned and dice.random() < 0.5:
             patient = dice.choice(owned)
             held = {ledger.owner(patient, self.now)} | {
@@ -295,7 +296,7 @@ class History:
             if rest:
                 until = self.now + timedelta(days=dice.randrange(30, 300)) if dice.random() < 0.4 else None
                 self.share([patient], dice.choice(rest), until)
-        live = [(one, span) for one, span in ledger.live_shares(self.now) if one in owned]
+        live = [(patient, span) for patient, span in ledger.live_shares(self.now) if patient in owned]
         if live and dice.random() < 0.2:
             self.end(*dice.choice(live))
         if owned and dice.random() < 0.15:
@@ -307,8 +308,12 @@ class History:
             self.view(dice.choice(could if dice.random() < 0.85 else working), patient, purpose)
 
     def _review(self) -> None:
-        """Dan decides on every share of the north, but for his own: each third is revoked; standing shares are kept."""
-        shares = [(one, span) for one, span in self.ledger.live_shares(self.now) if self.ledger.clinic[one] == "north"]
+        """Review every share of North but Dan's own: each third is revoked; standing shares are kept."""
+        shares = [
+            (patient, span)
+            for patient, span in self.ledger.live_shares(self.now)
+            if self.ledger.clinic[patient] == "north"
+        ]
         verdicts = [
             ReviewVerdict(at + 2, "grant", span.number, patient, span.who, "revoke" if at % 3 == 0 else "keep")
             for at, (patient, span) in enumerate(shares)
@@ -320,21 +325,21 @@ class History:
         actor = self.by("dan")
         due = actor.now + timedelta(days=14)
         review(self.pdp, actor=actor, campaign="north-2026", due=due, verdicts=verdicts)
-        for (_, span), one in zip(shares, verdicts, strict=False):
-            self.ledger.reviewed[span.number] = one.verdict
-            if one.verdict == "revoke":
+        for (_, span), verdict in zip(shares, verdicts, strict=False):
+            self.ledger.reviewed[span.number] = verdict.verdict
+            if verdict.verdict == "revoke":
                 span.ended = self.now
 
     # The first abuse: a leaver's last days.
 
     def _last_days(self) -> None:
-        """Mallory tries what is not theirs, guesses e-mails, shares all they own with ivan, and leaves."""
+        """Let mallory try others' patients, guess e-mails, share all patients with ivan, and leave."""
         self.now = END - timedelta(days=10)
         self.now = self.now.replace(hour=9, minute=0)
         for _ in range(12):
             self.add("mallory", "north")
-        others = [one for one in self.ledger.clinic if "mallory" not in self.ledger.could(one, self.now)]
-        north = [one for one in others if self.ledger.clinic[one] == "north"]
+        others = [patient for patient in self.ledger.clinic if "mallory" not in self.ledger.could(patient, self.now)]
+        north = [patient for patient in others if self.ledger.clinic[patient] == "north"]
         self.now += timedelta(days=1) - timedelta(hours=2)
         for patient in north[:24]:
             self.view("mallory", patient, "")
@@ -350,12 +355,12 @@ class History:
             except NotEligible:
                 continue
         self.now += timedelta(days=1) - timedelta(hours=3)
-        self.share([one for one in self._mallorys() if not self._shared(one, "ivan")], "ivan")
+        self.share([patient for patient in self._mallorys() if not self._shared(patient, "ivan")], "ivan")
         self.now += timedelta(days=2)
         self.leave("mallory", "north")
 
     def _mallorys(self) -> list[str]:
-        return [one for one in self.ledger.clinic if self.ledger.owner(one, self.now) == "mallory"]
+        return [patient for patient in self.ledger.clinic if self.ledger.owner(patient, self.now) == "mallory"]
 
     def _shared(self, patient: str, who: str) -> bool:
         return any(span.who == who and span.live(self.now) for span in self.ledger.shares.get(patient, ()))
@@ -364,9 +369,13 @@ class History:
 
     def _plant(self) -> None:
         self.now = END - timedelta(days=3)
-        quiet = [one for one, where in self.ledger.clinic.items() if where == "north" and len(self.could(one)) == 1]
-        bobs = next(one for one in quiet if self.ledger.owner(one, self.now) == "bob")
-        carols = next(one for one in quiet if self.ledger.owner(one, self.now) == "carol")
+        quiet = [
+            patient
+            for patient, where in self.ledger.clinic.items()
+            if where == "north" and len(self.could(patient)) == 1
+        ]
+        bobs = next(patient for patient in quiet if self.ledger.owner(patient, self.now) == "bob")
+        carols = next(patient for patient in quiet if self.ledger.owner(patient, self.now) == "carol")
         self._grant("carol shares bob's", bobs, "carol", "carol")  # to themselves, and not theirs to give
         self._grant("to a leaver", carols, "erin", "carol")
         former, patient = self._former_owner()
@@ -397,7 +406,7 @@ class History:
         return any(span.number == number for _, span in self.ledger.live_shares(END))
 
     def _former_owner(self) -> tuple[str, str]:
-        """Somebody who works still, and a patient that they handed over and cannot see any more."""
+        """Return a former owner who still works there, and a patient that they cannot see any more."""
         for patient, spans in self.ledger.owners.items():
             for span in spans[:-1]:
                 can = self.ledger.could(patient, self.now)
@@ -410,7 +419,7 @@ class History:
         number = Grant.insert(
             patient=patient, practitioner=who, role="viewer", origin="share", given_by=by, started_at=self.now
         ).execute(self.database)
-        span = Span(who, self.now, number=number, by=by, told=False)
+        span = Span(who, self.now, number=number, by=by, has_event=False)
         self.ledger.shares.setdefault(patient, []).append(span)
         self.ledger.planted[name] = number
 
@@ -418,9 +427,11 @@ class History:
         """Record a permit that no policy gave."""
         actor = self.by(who)
         decided = Decision(True, "permitted", self.pdp.version, to_micros(actor.now), ("R5",))
-        asked = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose="TREAT")
-        record_decisions(self.database, actor, [(asked, decided)])
-        self.ledger.given.append(Given(actor.now, who, patient, True, "TREAT", actor.request_id, False, forged=True))
+        question = RecordedQuestion(("practitioner", who), "view", ("patient", patient), purpose="TREAT")
+        record_decisions(self.database, actor, [(question, decided)])
+        self.ledger.decisions.append(
+            LedgerDecision(actor.now, who, patient, True, "TREAT", actor.request_id, False, forged=True)
+        )
         number = RecordedDecision.select(RecordedDecision.id).order_by(RecordedDecision.id.desc()).limit(1)
         self.ledger.planted[name] = number.execute(self.database)[0].id
 

@@ -1,4 +1,4 @@
-"""An app that asks over HTTP, and the one shape of every error."""
+"""Apps and people who send requests to the application, and the one shape of every error."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -36,10 +36,10 @@ class App:
 
     def ask(self, body: Any, path: str = EVALUATION, **headers: str) -> TestResponse:
         """Post a body; a header is given by name, with underscores for hyphens."""
-        given = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        sent_headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        sent_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
         payload = {"data": body} if isinstance(body, bytes) else {"json": body}
-        return self.client.post(path, headers=given, **payload)
+        return self.client.post(path, headers=sent_headers, **payload)
 
 
 class Person:
@@ -50,14 +50,14 @@ class Person:
         self.headers = dict(headers)
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> TestResponse:
-        """Send a request; a body that is bytes goes as it is."""
-        given = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        """Send a request; a body of bytes is sent unchanged."""
+        sent_headers = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
         sent: dict[str, Any] = {}
         if isinstance(body, bytes):
             sent = {"data": body, "content_type": "application/json"}
         elif body is not None:
             sent = {"json": body}
-        return self.client.open(path, method=method, headers=given, **sent)
+        return self.client.open(path, method=method, headers=sent_headers, **sent)
 
     def get(self, path: str) -> Any:
         return answered(self.call("GET", path))
@@ -82,7 +82,7 @@ def question(
 
 
 def assert_problem(response: TestResponse, status: int, kind: str, detail: str = "") -> dict[str, Any]:
-    """Every error is problem+json with these members and no others, and carries a request id."""
+    """Require a problem of this status and kind, with a request id and no other members; return it."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
     assert response.headers["X-Request-ID"]

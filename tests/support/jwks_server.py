@@ -1,4 +1,4 @@
-"""An identity provider's published keys on a port of its own, which can misbehave in every way that a test needs."""
+"""A server of an identity provider's keys, on a port of its own, with the faults that tests need."""
 
 import json
 import threading
@@ -31,15 +31,15 @@ class KeyServer:
         self._thread.start()
 
     def sign(self, claims: dict[str, Any], key: Key | None = None, **header: Any) -> str:
-        """Return a token of these claims; None among the header's members takes one away."""
+        """Return a token with these claims; None removes a member of the header."""
         signing = key or self.keys[0]
-        said = {"alg": "RS256", "kid": signing.kid, **header}
-        members = {name: value for name, value in said.items() if value is not None}
+        fields = {"alg": "RS256", "kid": signing.kid, **header}
+        members = {name: value for name, value in fields.items() if value is not None}
         registry = JWSRegistry(algorithms=[members["alg"]], strict_check_header=False)
         return jwt.encode(members, claims, signing, registry=registry)
 
     def published(self) -> list[dict[str, Any]]:
-        return [one if isinstance(one, dict) else one.as_dict(private=False) for one in self.keys]
+        return [key if isinstance(key, dict) else key.as_dict(private=False) for key in self.keys]
 
     def close(self) -> None:
         self.over.set()
@@ -50,7 +50,7 @@ class KeyServer:
 
 @cache
 def first_key() -> RSAKey:
-    """Return the first key of every server; to make one takes a while."""
+    """Return the first key of every server, made once."""
     return new_key()
 
 
@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"<html>" if server.manner == "no JSON" else body)
 
     def _drip(self, content: bytes) -> None:
-        """Send a byte now and then, until nobody listens."""
+        """Send a byte now and then, until nobody reads."""
         for byte in content:
             if self.keys.over.wait(0.05):
                 return

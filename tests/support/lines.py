@@ -1,4 +1,4 @@
-"""Lines of an import."""
+"""The lines of an import, and their import."""
 
 import io
 import json
@@ -36,11 +36,11 @@ CLINIC: list[Any] = [
 ]
 
 
-def told(database: Database, *lines: Any, later: int = 0) -> ImportReport:
+def import_lines(database: Database, *lines: Any, later: int = 0) -> ImportReport:
     """Import lines, each an object or raw bytes, some minutes after NOW."""
     text = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
     return import_facts(database, io.BytesIO(text), POLICY.types, now=NOW + timedelta(minutes=later))
 
 
-def line(kind: str, **said: Any) -> Any:
-    return {kind: said}
+def line(kind: str, **fields: Any) -> Any:
+    return {kind: fields}

@@ -30,7 +30,7 @@ from authz.record import Actor
 from authz.settings import shipped_folder
 from tests.support.acting import pdp_of
 from tests.support.browser import CHROMIUM, FLAGS
-from tests.support.consulted import consult
+from tests.support.consultations import consult
 from tests.support.history import END, History
 from tests.support.server import jupyterlab
 
@@ -61,12 +61,12 @@ def make_record(name: str, folder: Path) -> dict[str, Any]:
     return {"database": url, "as_of": END.isoformat() if name == "history" else "now"}
 
 
-def lay_out(one: notebooks.ShippedNotebook, parameters: dict[str, Any], folder: Path) -> str:
+def lay_out(notebook: notebooks.ShippedNotebook, parameters: dict[str, Any], folder: Path) -> str:
     """Write the notebook with these parameters for JupyterLab; return its file's name."""
-    text = one.path.read_text()
+    text = notebook.path.read_text()
     for name, value in parameters.items():
         text = re.sub(rf"^{name} = .*$", lambda _, n=name, v=value: f"{n} = {v!r}", text, count=1, flags=re.M)  # type: ignore[misc]
-    target = folder / f"{one.path.stem}.ipynb"
+    target = folder / f"{notebook.path.stem}.ipynb"
     nbformat.write(jupytext.reads(text, fmt="py:percent"), target)
     return target.name
 
@@ -88,10 +88,10 @@ def picture(browser: Browser, address: str, target: Path) -> None:
     page.close()
 
 
-def report(one: notebooks.ShippedNotebook, parameters: dict[str, Any], target: Path) -> None:
+def report(notebook: notebooks.ShippedNotebook, parameters: dict[str, Any], target: Path) -> None:
     """Print the notebook as a report, unless it refuses."""
     try:
-        printed = as_pdf(notebooks.as_html(one, notebooks.run(one, {**parameters, "output": ""})))
+        printed = as_pdf(notebooks.as_html(notebook, notebooks.run(notebook, {**parameters, "output": ""})))
     except InvalidInput as error:
         sys.stdout.write(f"{target.stem}: {error}\n")
         return
@@ -110,17 +110,19 @@ def opened_browser() -> Iterator[Browser]:
 def main() -> None:
     folder, names = Path(sys.argv[1]), sys.argv[2:]
     folder.mkdir(parents=True, exist_ok=True)
-    records = [one for one in RECORDS if one in names] or RECORDS
-    chosen = [one for one in notebooks.list_notebooks() if one.name in names] or notebooks.list_notebooks()
+    records = [record for record in RECORDS if record in names] or RECORDS
+    chosen = [
+        notebook for notebook in notebooks.list_notebooks() if notebook.name in names
+    ] or notebooks.list_notebooks()
     with tempfile.TemporaryDirectory() as made, opened_browser() as browser:
         for record in records:
             parameters = make_record(record, Path(made))
             with jupyterlab(parameters["database"], Path(made, record)) as address:
-                for one in chosen:
-                    file = lay_out(one, {**parameters, "output": ""}, Path(made, record))
+                for notebook in chosen:
+                    file = lay_out(notebook, {**parameters, "output": ""}, Path(made, record))
                     at = re.sub(r"/lab[^?]*", f"/lab/tree/{file}", address) + "&reset"
-                    picture(browser, at, folder / f"{record}-{one.path.stem}.png")
-                    report(one, parameters, folder / f"{record}-{one.path.stem}.pdf")
+                    picture(browser, at, folder / f"{record}-{notebook.path.stem}.png")
+                    report(notebook, parameters, folder / f"{record}-{notebook.path.stem}.pdf")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Plain Oso as the oracle: the same policy text, interpreted over objects that are read from the same database.
+"""Plain Oso as the oracle: it evaluates the same policy text on objects read from the same database.
 
-The oracle shares nothing with the compiler but the schema. Oso raises at an order with nil and at a field of nil; by
-the project's rule such a derivation permits nothing. `Nothing` gives Oso that answer.
+The oracle shares only the schema with the compiler. Oso raises an error if nil is compared by order or has a field; by
+the project's rule such a derivation permits nothing. `Nothing` makes Oso answer so.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ class Row:
 
 
 class Gone(Row):
-    """A row that is named and not there (any more): it is not nil, it equals itself, and nothing is known of it."""
+    """A row that is named but does not exist: it is not nil, it equals itself, and all its properties are nil's."""
 
     def __getattr__(self, name: str) -> Any:
         return Nothing(past=True)
@@ -85,7 +85,7 @@ class Gone(Row):
 class World:
     """Every row of a database at one instant, and a policy over them.
 
-    Patients and entities are there during their lives alone.
+    Patients and entities exist only during their lives.
     """
 
     def __init__(self, database: Database, texts: Mapping[str, str], now: int) -> None:
@@ -129,7 +129,7 @@ class World:
         return sorted(self.rows[declared.polar])
 
     def allowed(self, subject: Ref, action: str, resource: Ref) -> bool:
-        """Return what plain Oso answers; false if an end does not exist at the instant."""
+        """Return what plain Oso answers; False if the subject or the resource does not exist at the instant."""
         ends = []
         for kind, name in (subject, resource):
             declared = self.types.named(kind)

@@ -57,17 +57,17 @@ EXTRAS = ("carl", "gus", "zoe", "xena", "mia", "ned", "olga", "pete")
 
 
 def add(database: Database, model: Any, **columns: Any) -> Any:
-    """Insert one row that began long ago unless it says otherwise; its key."""
+    """Insert a row, which began long ago unless `started_at` is given; return its key."""
     if "started_at" in model._meta.fields:
         columns.setdefault("started_at", LONG_AGO)
     if "search_key" in model._meta.fields:
-        others = [columns.get(one, "") for one in ("reference", "login") if one in model._meta.fields]
+        others = [columns.get(column, "") for column in ("reference", "login") if column in model._meta.fields]
         columns["search_key"] = search_key(columns["name"], *others)
     return model.insert(**columns).execute(database)
 
 
 def document(database: Database, name: str, *, patient: str | None = None, author: str | None = None) -> None:
-    """Add a document of a patient or of its author's library; it belongs to their clinic, if that is one."""
+    """Add a document of a patient or of its author's library; it belongs to their clinic if there is exactly one."""
     led: Any = Patient.select(Patient.subscription).where(Patient.id == patient)
     if patient is None:
         led = Membership.select(Membership.subscription).where(Membership.practitioner == author).distinct()
@@ -80,7 +80,7 @@ def document(database: Database, name: str, *, patient: str | None = None, autho
 
 
 def fill(database: Database) -> None:
-    """Everybody, in an empty database."""
+    """Add the cast to an empty database."""
     with database.atomic():
         _everybody(database)
 
@@ -120,7 +120,7 @@ def _everybody(database: Database) -> None:
 
 
 def _edges(database: Database) -> None:
-    """Facts that come close to a permit and must not make one."""
+    """Add facts that nearly permit something and must not."""
     # Not begun, and ended.
     add(database, Grant, patient="p-1", practitioner="zoe", role="viewer", origin="share", started_at=NEXT_YEAR)
     add(database, Grant, patient="p-1", practitioner="xena", role="viewer", origin="share", ended_at=LAST_YEAR)

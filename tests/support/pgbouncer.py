@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before a PostgreSQL of the tests: Debian's, loopback only, ended by its own id."""
+"""PgBouncer (Debian's) in transaction mode before a PostgreSQL of the tests, on loopback, ended by its own id."""
 
 import os
 import pwd

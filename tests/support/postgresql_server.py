@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 def binaries() -> Path | None:
     """Return the folder that holds `initdb` and `pg_ctl`, or None if PostgreSQL is not installed."""
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else []
+    initdb = shutil.which("initdb")
+    folders = [Path(initdb).resolve().parent] if initdb else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
 
@@ -43,7 +43,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The server's first process."""
+        """Return the id of the server's first process."""
         return int((self.data / "postmaster.pid").read_text().split()[0])
 
     def start(self) -> None:
@@ -53,8 +53,8 @@ class Server:
     def stop(self) -> None:
         self._control("-m", "immediate", "-w", "stop")
 
-    def _control(self, *words: object) -> None:
-        _run([self.folder / "pg_ctl", "-D", self.data, *words])
+    def _control(self, *arguments: object) -> None:
+        _run([self.folder / "pg_ctl", "-D", self.data, *arguments])
 
     def copy(self) -> "Server":
         """Start a standby of this server."""
@@ -72,33 +72,39 @@ def running(options: str = "", *, fsync: bool = False) -> Iterator[Server]:
     if folder is None:
         raise FileNotFoundError("PostgreSQL's server binaries (initdb, pg_ctl) are not installed")
     settings = f"-c timezone=Asia/Tokyo -c fsync={fsync:d} {options}"
-    one = Server(folder, Path(tempfile.mkdtemp(prefix="caregrant-pg-")), _free_port(), settings)
+    instance = Server(folder, Path(tempfile.mkdtemp(prefix="caregrant-pg-")), _free_port(), settings)
     try:
-        _own(one.home)
-        _run([folder / "initdb", "-D", one.data, "-A", "trust", "-U", "caregrant", "-E", "UTF8", "--locale=C.UTF-8"])
-        one.start()
-        yield one
+        _own(instance.home)
+        _run(
+            [folder / "initdb", "-D", instance.data, "-A", "trust", "-U", "caregrant", "-E", "UTF8", "--locale=C.UTF-8"]
+        )
+        instance.start()
+        yield instance
     finally:
-        remove(one)
+        remove(instance)
 
 
-def remove(one: Server) -> None:
+def remove(instance: Server) -> None:
     """Stop a server, if it runs, and remove its folder."""
     with suppress(RuntimeError):
-        one.stop()
-    shutil.rmtree(one.home, ignore_errors=True)
+        instance.stop()
+    shutil.rmtree(instance.home, ignore_errors=True)
 
 
 @contextmanager
 def server(*, fsync: bool = False, by_socket: bool = False) -> Iterator[str]:
     """Run a server; yield its URL without a database name: ``postgresql://caregrant@127.0.0.1:port``.
 
-    `by_socket`: the URL of its socket in the file system, as a client on the same machine reaches it.
+    `by_socket`: yield the URL of its socket in the file system, as a client on the same machine reaches it.
 
-    Tests outlive no power loss; with `fsync` it writes as one that must.
+    `fsync`: write durably, which tests do not need.
     """
-    with running(fsync=fsync) as one:
-        yield f"postgresql://caregrant@{quote(str(one.home), safe='')}:{one.port}" if by_socket else one.url
+    with running(fsync=fsync) as instance:
+        yield (
+            f"postgresql://caregrant@{quote(str(instance.home), safe='')}:{instance.port}"
+            if by_socket
+            else instance.url
+        )
 
 
 def _free_port() -> int:
@@ -109,7 +115,7 @@ def _free_port() -> int:
 
 
 def _own(home: Path) -> None:
-    """PostgreSQL refuses to run as root: then its own user gets the folder."""
+    """Give the folder to PostgreSQL's own user if this process is root, because PostgreSQL does not run as root."""
     if os.geteuid() == 0:
         user = pwd.getpwnam("postgres")
         os.chown(home, user.pw_uid, user.pw_gid)

@@ -1,6 +1,6 @@
 """A small OpenID Connect provider on a port of its own: discovery, authorisation code, token with PKCE, keys.
 
-Whoever is sent there is at once somebody: `claims` says who. It signs by RS256 and forgets a code that was used.
+It signs everybody in at once with `claims`. It signs by RS256 and forgets a code that was used.
 """
 
 import base64
@@ -24,7 +24,7 @@ CLIENT, SECRET = "caregrant-pages", "the client's secret"
 
 @dataclass
 class Provider:
-    """What the provider knows, and how it misbehaves where a test says so."""
+    """The provider's keys, claims and codes, and the faults that a test sets."""
 
     issuer: str = ""
     claims: dict[str, Any] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Provider:
     user_info: dict[str, Any] | None = None
     more_keys: list[dict[str, Any]] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
-    left: list[dict[str, str]] = field(default_factory=list)
+    sign_outs: list[dict[str, str]] = field(default_factory=list)
     hidden_kid: bool = False
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     access: list[str] = field(default_factory=list)
@@ -46,19 +46,19 @@ def application(provider: Provider) -> Flask:
 
     @app.get("/.well-known/openid-configuration")
     def discovery() -> Response:
-        ways = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "jwks"}
+        endpoints = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "jwks"}
         if provider.user_info is not None:
-            ways["userinfo_endpoint"] = "userinfo"
-        told = {
+            endpoints["userinfo_endpoint"] = "userinfo"
+        metadata = {
             "issuer": provider.issuer,
-            **{name: f"{provider.issuer}/{path}" for name, path in ways.items()},
+            **{name: f"{provider.issuer}/{path}" for name, path in endpoints.items()},
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "code_challenge_methods_supported": ["S256"],
             **provider.metadata,
         }
-        return jsonify(told)
+        return jsonify(metadata)
 
     @app.get("/userinfo")
     def userinfo() -> Response:
@@ -68,38 +68,38 @@ def application(provider: Provider) -> Flask:
 
     @app.get("/end")
     def end() -> Any:
-        said = request.args.to_dict()
-        provider.left.append(said)
-        return redirect(f"{said['post_logout_redirect_uri']}?{urlencode({'state': said['state']})}")
+        query = request.args.to_dict()
+        provider.sign_outs.append(query)
+        return redirect(f"{query['post_logout_redirect_uri']}?{urlencode({'state': query['state']})}")
 
     @app.get("/authorize")
     def authorize() -> Any:
-        said = request.args.to_dict()
-        assert (said["response_type"], said["client_id"], said["code_challenge_method"]) == ("code", CLIENT, "S256")
+        query = request.args.to_dict()
+        assert (query["response_type"], query["client_id"], query["code_challenge_method"]) == ("code", CLIENT, "S256")
         code = secrets.token_urlsafe()
-        provider.codes[code] = said
-        provider.challenges.append(said["code_challenge"])
-        return redirect(f"{said['redirect_uri']}?{urlencode({'code': code, 'state': said['state']})}")
+        provider.codes[code] = query
+        provider.challenges.append(query["code_challenge"])
+        return redirect(f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}")
 
     @app.post("/token")
     def token() -> Response:
         known = request.authorization
         if known is None or (known.username, known.password) != (CLIENT, SECRET):
             abort(401)
-        asked = provider.codes.pop(request.form["code"], None)
+        query = provider.codes.pop(request.form["code"], None)
         digest = hashlib.sha256(request.form["code_verifier"].encode()).digest()
         proof = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-        if asked is None or proof != asked["code_challenge"] or asked["redirect_uri"] != request.form["redirect_uri"]:
+        if query is None or proof != query["code_challenge"] or query["redirect_uri"] != request.form["redirect_uri"]:
             abort(400)
         now = int(time.time())
         claims = {"iss": provider.issuer, "aud": CLIENT, "sub": "s-1", "iat": now, "exp": now + 60}
-        claims |= {"nonce": asked["nonce"], **provider.claims}
+        claims |= {"nonce": query["nonce"], **provider.claims}
         signer = provider.other_key or provider.key
         header = {"alg": "RS256"} if provider.hidden_kid else {"alg": "RS256", "kid": provider.key.kid}
         signed = jwt.encode(header, claims, signer)
         provider.access.append(secrets.token_urlsafe())
-        told = {"access_token": provider.access[-1], "token_type": "Bearer", "expires_in": 60, "id_token": signed}
-        return jsonify(told)
+        body = {"access_token": provider.access[-1], "token_type": "Bearer", "expires_in": 60, "id_token": signed}
+        return jsonify(body)
 
     @app.get("/jwks")
     def jwks() -> Response:

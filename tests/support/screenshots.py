@@ -33,7 +33,7 @@ def check(label: str) -> Step:
 
 
 def send(button: str) -> Step:
-    """Send a form, and wait for what is said then: a refusal or a pop-up."""
+    """Send a form, and wait for the refusal or the pop-up that follows."""
 
     def sent(page: Page) -> None:
         page.get_by_role("button", name=button).click()
@@ -146,7 +146,7 @@ def walk(page: Page, name: str) -> None:
 
 
 def picture(there: Site, folder: Path) -> None:
-    """Three pictures of every state: on a desktop, on a desktop in the dark, and on a phone."""
+    """Take three pictures of every state: on a desktop, on a dark desktop, and on a phone."""
     for name, (who, _) in TOUR.items():
         with there.visit(who) as page:
             walk(page, name)

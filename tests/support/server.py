@@ -1,4 +1,4 @@
-"""A real server process on a free port of 127.0.0.1, stopped by its own process id, and requests to it."""
+"""A real server process on a free port of 127.0.0.1, stopped by its process id, and requests to it."""
 
 import json
 import os
@@ -29,11 +29,11 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    *words: str, port: int, ready: str = "/readyz", environment: Mapping[str, str] | None = None
+    *arguments: str, port: int, ready: str = "/readyz", environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server process on a port, ready to answer; stopped by its own process id."""
+    """Run a server process on a port until the end of the block; yield it when it is ready."""
     process = subprocess.Popen(
-        [COMMAND, *words, "--port", str(port)],
+        [COMMAND, *arguments, "--port", str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, **(environment or {})},
@@ -59,9 +59,9 @@ def serving(
 
 @contextmanager
 def jupyterlab(database: str, folder: Path) -> Iterator[str]:
-    """`caregrant notebooks` on a database, with the copies in a folder; the address that it prints."""
+    """Run `caregrant notebooks` on a database, with the copies in a folder; yield the address that it prints."""
     port = free_port()
-    given = {name: value for name, value in os.environ.items() if not name.startswith(("CAREGRANT_", "JUPYTER"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CAREGRANT_", "JUPYTER"))}
     process = subprocess.Popen(
         [
             *(COMMAND, "notebooks", "--no-browser", "--port", str(port)),
@@ -70,15 +70,15 @@ def jupyterlab(database: str, folder: Path) -> Iterator[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**given, "HOME": str(folder.parent)},
+        env={**inherited, "HOME": str(folder.parent)},
         start_new_session=True,
     )
     assert process.stderr is not None
     try:
         yield next(
-            found[1]
+            match[1]
             for line in process.stderr
-            if (found := re.search(rf"(http://127\.0\.0\.1:{port}/lab\S*token=\w+)", line))
+            if (match := re.search(rf"(http://127\.0\.0\.1:{port}/lab\S*token=\w+)", line))
         )
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -101,7 +101,7 @@ def get(port: int, path: str) -> Any:
 
 
 def send(port: int, method: str, path: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
-    """Send a request; return the status and the JSON of the answer. Raises `OSError` if none came."""
+    """Send a request; return the status and the JSON of the answer. Raise `OSError` if there is no answer."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
         None if body is None else json.dumps(body).encode(),
@@ -110,7 +110,7 @@ def send(port: int, method: str, path: str, body: Any, headers: Mapping[str, str
     )
     try:
         with urllib.request.urlopen(request, timeout=20) as response:
-            said = response.read()
-            return response.status, json.loads(said) if said else None
+            content = response.read()
+            return response.status, json.loads(content) if content else None
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

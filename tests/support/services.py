@@ -1,4 +1,4 @@
-"""Real services on one database, for what happens to it and to one of them; each ended by its own process group."""
+"""Real services on one database, and apps that use them during faults; each is ended by its process group."""
 
 import os
 import signal
@@ -25,10 +25,10 @@ OK = (200, 201)
 
 @dataclass
 class Answers:
-    """What callers got: status and seconds of each request, by its kind, and what a 200 or 201 stands for."""
+    """What callers got: kind, status and seconds of each request, and the ids of what was answered with 200 or 201."""
 
     got: list[tuple[str, int, float]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    decided: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     shared: list[int] = field(default_factory=list)
 
@@ -53,16 +53,16 @@ class Caller:
     def ask(self) -> int:
         request = f"{self.name}-{self._next()}"
         headers = {**self.bearer, "X-Request-ID": request}
-        status, told = self._send("decision", EVALUATION, question("bob"), headers)
+        status, response = self._send("decision", EVALUATION, question("bob"), headers)
         if status == 200:
-            assert told["decision"] is True
-            self.answers.asked.append(request)
+            assert response["decision"] is True
+            self.answers.decided.append(request)
         return status
 
     def must_not(self) -> int:
-        """Ask what is denied: whatever happens, no answer permits it."""
-        status, told = self._send("decision", EVALUATION, question("nobody"), self.bearer)
-        assert status != 200 or told["decision"] is False, told
+        """Ask a question that must be denied; require that no answer permits it."""
+        status, response = self._send("decision", EVALUATION, question("nobody"), self.bearer)
+        assert status != 200 or response["decision"] is False, response
         return status
 
     def change(self) -> int:
@@ -72,13 +72,13 @@ class Caller:
             return status
         self.answers.added.append(patient)
         path = f"/v1/patients/{patient}/shares"
-        status, told = self._send("change", path, {"colleague": "bob@north.example"}, self.acting)
+        status, response = self._send("change", path, {"colleague": "bob@north.example"}, self.acting)
         if status == 201:
-            self.answers.shared.append(int(told["id"]))
+            self.answers.shared.append(int(response["id"]))
         return status
 
     def go_on(self, stop: threading.Event) -> None:
-        """Ask and change until told to stop; what is refused or lost is tried again."""
+        """Ask and change until `stop` is set; go on after refusals and lost connections."""
         while not stop.is_set():
             try:
                 self.ask()
@@ -93,32 +93,32 @@ class Caller:
 
     def _send(self, kind: str, path: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
         began = time.monotonic()
-        status, told = send(self.port, "POST", path, body, headers)
+        status, response = send(self.port, "POST", path, body, headers)
         self.answers.got.append((kind, status, time.monotonic() - began))
-        return status, told
+        return status, response
 
 
 @contextmanager
 def working(*callers: Caller) -> Iterator[None]:
-    """Callers that go on meanwhile."""
+    """Let the callers ask and change while the block runs."""
     stop = threading.Event()
-    threads = [threading.Thread(target=one.go_on, args=(stop,)) for one in callers]
-    for one in threads:
-        one.start()
+    threads = [threading.Thread(target=caller.go_on, args=(stop,)) for caller in callers]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        for one in threads:
-            one.join(60)
+        for thread in threads:
+            thread.join(60)
 
 
 @contextmanager
-def service(url: str, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, int]]:
+def service(url: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, int]]:
     """Run a service on a database; yield its port and its process group."""
     port = free_port()
     process = subprocess.Popen(
-        [COMMAND, "serve", "--database", url, "--port", str(port), *words],
+        [COMMAND, "serve", "--database", url, "--port", str(port), *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -147,7 +147,7 @@ def _is_ready(port: int) -> bool:
 
 
 def until(holds: Callable[[], bool], seconds: float) -> float:
-    """Wait until something holds; how many seconds it took. Fails after so many."""
+    """Wait until a condition holds; return how many seconds it took. Fail after `seconds`."""
     began = time.monotonic()
     while not holds():
         assert time.monotonic() - began < seconds, f"not within {seconds} s"
@@ -156,7 +156,7 @@ def until(holds: Callable[[], bool], seconds: float) -> float:
 
 
 def clinic(url: str) -> str:
-    """Fill a migrated database with the demonstration clinic; the key of an app that may ask and act."""
+    """Fill a migrated database with the demonstration clinic; return the key of an app that may ask and act."""
     database, began = connect(url), datetime.now(UTC) - timedelta(hours=1)
     demo.fill(database, load(shipped_folder("policies")).types, began)
     key = add_client(database, name="app", scopes=("decide", "act"), now=began)
@@ -165,13 +165,15 @@ def clinic(url: str) -> str:
 
 
 def check_nothing_lost(database: Database, *callers: Caller) -> None:
-    """Whatever was answered with 200 or 201 is in the database, once."""
-    recorded = [one for (one,) in RecordedDecision.select(RecordedDecision.request_id).tuples().execute(database)]
-    patients = {one for (one,) in Patient.select(Patient.id).tuples().execute(database)}
-    grants = {one for (one,) in Grant.select(Grant.id).tuples().execute(database)}
-    for one in callers:
-        assert set(one.answers.asked) <= set(recorded)
-        assert set(one.answers.added) <= patients
-        assert set(one.answers.shared) <= grants
-    asked = [request for one in callers for request in one.answers.asked]
-    assert len([one for one in recorded if one in set(asked)]) == len(asked)
+    """Require that everything answered with 200 or 201 is in the database, and each decision once."""
+    recorded = [
+        request for (request,) in RecordedDecision.select(RecordedDecision.request_id).tuples().execute(database)
+    ]
+    patients = {patient for (patient,) in Patient.select(Patient.id).tuples().execute(database)}
+    grants = {grant for (grant,) in Grant.select(Grant.id).tuples().execute(database)}
+    for caller in callers:
+        assert set(caller.answers.decided) <= set(recorded)
+        assert set(caller.answers.added) <= patients
+        assert set(caller.answers.shared) <= grants
+    decided = [request for caller in callers for request in caller.answers.decided]
+    assert len([request for request in recorded if request in set(decided)]) == len(decided)

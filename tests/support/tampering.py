@@ -1,4 +1,4 @@
-"""Somebody with the database in their hands, and both verifiers, which must say the same word of what they left."""
+"""Tampering with a database, and both verifiers, which must give the same verdict on it."""
 
 import json
 from collections.abc import Callable
@@ -17,29 +17,29 @@ from authz.record.erasure import erase
 from authz.record.facts import NOUNS, stored_facts
 from authz.record.leaves import canonical
 from tests.support.people import NOW
-from tests.support.recorded import record
+from tests.support.sample_record import record
 
 
 def unlock(database: Database) -> None:
-    """Put the triggers of the record and its keys aside, as somebody with the database in their hands would."""
+    """Disable the triggers and foreign keys of the record, as somebody with access to the database could."""
     if database.dialect == "postgresql":
         for table in ("event", "decision", "leaf", "seal", "checkpoint", "patient", "review"):
             database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
         return
-    found = database.execute_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-    for (name,) in found:
+    triggers = database.execute_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for (name,) in triggers:
         database.execute_sql(f"DROP TRIGGER {name}")
     database.execute_sql("PRAGMA foreign_keys = 0")
 
 
 def sql(*statements: str) -> Callable[[Database], None]:
-    """Return a function that carries out these statements."""
+    """Return a function that executes these statements."""
 
-    def work(database: Database) -> None:
+    def run(database: Database) -> None:
         for statement in statements:
             database.execute_sql(statement)
 
-    return work
+    return run
 
 
 def fill_all(database: Database) -> None:
@@ -48,27 +48,31 @@ def fill_all(database: Database) -> None:
     add_client(database, name="reader", scopes=["decide"], subscription="north", now=NOW)
     share = Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.role == "viewer").limit(1)
     ((grant,),) = share.tuples().execute(database)
-    told = {"campaign": "spring", "grant": grant, "reviewer": "dan", "verdict": "keep"}
+    columns = {"campaign": "spring", "grant": grant, "reviewer": "dan", "verdict": "keep"}
     with database.atomic():
-        number = Review.insert(at=NOW, subscription="north", due_at=NOW, **told).execute(database)
-        body = {**told, "review": str(number), "grant": str(grant)}
+        number = Review.insert(at=NOW, subscription="north", due_at=NOW, **columns).execute(database)
+        body = {**columns, "review": str(number), "grant": str(grant)}
         append(database, Actor("dan", NOW), [NewEvent("review:given", "north", body, "p-1")])
     erase(database, Actor("", NOW), "patient:p-5")
 
 
 def judge(database: Database, kept: str = "", key: str | None = None, now: datetime | None = None) -> LogReport:
-    """Return what `audit verify` finds. The lone verifier says the same word of the log of this database."""
+    """Return the report of `audit verify`; require the same verdict of the verifier that reads the exported log."""
     report = verify_database(database, kept, key, now=now)
     whom = VerifierKey.parse(key) if key else None
     lines = [json.loads(canonical(line)) for line in log_lines(database, whom.name if whom else "")]
-    alone = LogVerifier(parse_notes(kept), whom, now=None if now is None else to_micros(now)).read(lines)
-    assert alone.verdict.word == report.verdict.word, (str(alone.verdict), str(report.verdict))
-    assert (alone.proven, alone.leaves, alone.unsealed) == (report.proven, report.leaves, report.unsealed)
+    lone_report = LogVerifier(parse_notes(kept), whom, now=None if now is None else to_micros(now)).read(lines)
+    assert lone_report.verdict.word == report.verdict.word, (str(lone_report.verdict), str(report.verdict))
+    assert (lone_report.proven, lone_report.leaves, lone_report.unsealed) == (
+        report.proven,
+        report.leaves,
+        report.unsealed,
+    )
     return report
 
 
 def tell_facts(database: Database) -> None:
-    """Append the events of facts that a test wrote without any."""
+    """Append events for facts that a test wrote without any."""
     with database.atomic():
         adopt_facts(database, NOW)
         for noun, _, row in stored_facts(database):

@@ -1,4 +1,4 @@
-"""Somebody who uses the pages, without a browser: forms are sent with the token that the pages gave out."""
+"""A visitor of the pages without a browser: forms are sent with the token that the pages gave."""
 
 import re
 import time
@@ -44,24 +44,24 @@ class Visitor:
 
     def token(self) -> str:
         """Return the token of this session's forms."""
-        found = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/notifications").text)
-        found = found or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/sharing").text)
-        found = found or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/").text)
-        return found.group(1) if found else ""
+        match = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/notifications").text)
+        match = match or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/sharing").text)
+        match = match or re.search(r'name="csrf_token" value="([^"]+)"', self.client.get("/").text)
+        return match.group(1) if match else ""
 
     def lock(self, minutes: int) -> None:
-        """Let the last request have been some minutes ago."""
+        """Set the session's last request back by some minutes."""
         with self.client.session_transaction() as session:
             session["seen"] -= minutes * 60
 
     def post(self, path: str, **form: Any) -> TestResponse:
-        """Open the form at a path, and send it with these choices beside what it holds hidden."""
+        """Open the form at a path, and send it with its hidden fields and these choices."""
         shown = hidden_fields(self.client.get(path, query_string={"patient": form.get("patient", [])}).text)
         data = {"csrf_token": self.token(), **shown, **form}
         return self.client.post(path, data=data, headers={"Accept": "text/html"})
 
     def done(self, path: str, **form: Any) -> str:
-        """Send a form that is carried out; what the next page says."""
+        """Send a form that must be carried out; return the text of the next page."""
         response = self.post(path, **form)
         assert response.status_code == 303, response.text
         return self.get(response.headers["Location"])

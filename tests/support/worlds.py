@@ -1,7 +1,7 @@
 """Random facts and random policies of the compilable fragment, for the property tests.
 
-Every instant lies within two microseconds of the one asked about, so that boundaries are the rule and not the
-exception. A policy is built from the schema: whatever a policy may name, some policy here names.
+Every instant lies within two microseconds of the instant that is asked about, so that most rows are at a boundary.
+Policies are built from the schema, and together name everything that a policy may name.
 """
 
 from collections.abc import Callable
@@ -65,24 +65,24 @@ def facts(draw: Draw) -> list[tuple[Any, dict[str, Any]]]:
     def some(most: int) -> range:
         return range(draw(st.integers(0, most)))
 
-    def one(names: tuple[str, ...]) -> Any:
+    def pick(names: tuple[str, ...]) -> Any:
         return draw(st.sampled_from(names))
 
     rows += [(Subscription, {"id": clinic, "name": clinic}) for clinic in CLINICS]
-    rows += [(Licence, {"subscription": one(CLINICS), **life()}) for _ in some(3)]
+    rows += [(Licence, {"subscription": pick(CLINICS), **life()}) for _ in some(3)]
     rows += [(Practitioner, {"id": who, "login": f"{who}@x.example", "name": who}) for who in PEOPLE]
     for _ in some(8):
-        works = {"practitioner": one(PEOPLE), "subscription": one(CLINICS), "role": one(MEMBERSHIP_ROLES)}
+        works = {"practitioner": pick(PEOPLE), "subscription": pick(CLINICS), "role": pick(MEMBERSHIP_ROLES)}
         rows.append((Membership, {**works, **life()}))
-    rows += [(Patient, {"id": name, "subscription": one(CLINICS), "name": name, **life()}) for name in PATIENTS]
+    rows += [(Patient, {"id": name, "subscription": pick(CLINICS), "name": name, **life()}) for name in PATIENTS]
     for _ in some(8):
-        given = {"patient": one(PATIENTS), "practitioner": one(PEOPLE), "role": one(GRANT_ROLES)}
-        rows.append((Grant, {**given, "origin": "share", "reason": one(("", "cover")), **life()}))
+        grant = {"patient": pick(PATIENTS), "practitioner": pick(PEOPLE), "role": pick(GRANT_ROLES)}
+        rows.append((Grant, {**grant, "origin": "share", "reason": pick(("", "cover")), **life()}))
     for _ in some(4):
-        ends = {"owner": one(PEOPLE), "colleague": one(PEOPLE), "subscription": one(CLINICS)}
+        ends = {"owner": pick(PEOPLE), "colleague": pick(PEOPLE), "subscription": pick(CLINICS)}
         rows.append((StandingShare, {**ends, "content": draw(st.booleans()), **life()}))
     for _ in some(5):
-        rows.append((Entity, {"id": one(DOCUMENTS), **draw(_document()), **life()}))
+        rows.append((Entity, {"id": pick(DOCUMENTS), **draw(_document()), **life()}))
     return rows
 
 
@@ -107,8 +107,8 @@ def insert(database: Database, rows: list[tuple[Any, dict[str, Any]]]) -> None:
     tables: tuple[Any, ...] = (EntityLink, Entity, *reversed(FACTS))
     for table in tables:
         table.delete().execute(database)
-    for model, given in rows:
-        columns = dict(given)
+    for model, values in rows:
+        columns = dict(values)
         links = columns.pop("links", {})
         if model is Entity:
             columns["type"] = "document"
@@ -140,7 +140,7 @@ LITERALS: dict[str, tuple[str, ...]] = {
 
 
 class _Body:
-    """The conditions of one rule, in an order in which plain Oso has a value for everything it compares."""
+    """The conditions of one rule, in an order in which plain Oso has a value for everything that it compares."""
 
     def __init__(self, draw: Draw, known: dict[str, str]) -> None:
         self.draw = draw
@@ -158,19 +158,19 @@ class _Body:
 
     def path(self, wanted: Callable[[Any], bool]) -> tuple[str, Any] | None:
         """Return a path from a known row to a wanted property, through two to-one relations at most."""
-        found: list[tuple[str, Any]] = []
+        paths: list[tuple[str, Any]] = []
         waiting = [(name, kind, 0) for name, kind in self.known.items()]
         while waiting:
             text, kind, depth = waiting.pop()
             for prop in SCHEMA.types[kind].properties.values():
                 if wanted(prop):
-                    found.append((f"{text}.{prop.name}", prop))
+                    paths.append((f"{text}.{prop.name}", prop))
                 if isinstance(prop, ToOne) and depth < 2:
                     waiting.append((f"{text}.{prop.name}", prop.target, depth + 1))
-        return self.draw(st.sampled_from(sorted(found, key=lambda one: one[0]))) if found else None
+        return self.draw(st.sampled_from(sorted(paths, key=lambda path: path[0]))) if paths else None
 
     def row(self, kind: str) -> list[str]:
-        """Everything known, or one step away, that is a row of a type."""
+        """Return every known row of a type, and every row of it one relation away."""
         near = [name for name, other in self.known.items() if other == kind]
         for name, other in self.known.items():
             near += [
@@ -181,7 +181,7 @@ class _Body:
         return sorted(near)
 
     def relation(self) -> str:
-        text, prop = self.path(lambda one: isinstance(one, ToMany)) or ("", None)
+        text, prop = self.path(lambda prop: isinstance(prop, ToMany)) or ("", None)
         if prop is None:
             return "true"
         same = [name for name, kind in self.known.items() if kind == prop.target]
@@ -193,7 +193,7 @@ class _Body:
         return f"{name} in {text}"
 
     def scalar(self) -> str:
-        text, prop = self.path(lambda one: isinstance(one, Scalar) and one.name != "rules") or ("", None)
+        text, prop = self.path(lambda prop: isinstance(prop, Scalar) and prop.name != "rules") or ("", None)
         assert isinstance(prop, Scalar)
         literals = LITERALS[prop.kind]
         if prop.many:
@@ -203,7 +203,9 @@ class _Body:
             some = self.draw(st.lists(st.sampled_from(literals), min_size=1, max_size=3))
             return f"{text} in [{', '.join(some)}]"
         if shape == 1:
-            other = self.path(lambda one: isinstance(one, Scalar) and (one.kind, one.many) == (prop.kind, False))
+            other = self.path(
+                lambda other: isinstance(other, Scalar) and (other.kind, other.many) == (prop.kind, False)
+            )
             assert other is not None
             right = other[0]
         else:
@@ -213,7 +215,7 @@ class _Body:
         return f"{text} {self.draw(st.sampled_from(comparisons))} {right}"
 
     def rows(self) -> str:
-        text, prop = self.path(lambda one: isinstance(one, ToOne)) or ("", None)
+        text, prop = self.path(lambda prop: isinstance(prop, ToOne)) or ("", None)
         assert isinstance(prop, ToOne)
         rivals = self.row(prop.target)
         if not rivals:
@@ -230,15 +232,15 @@ class _Body:
         return str(self.draw(st.sampled_from(made))) if made else "true"
 
     def either(self) -> str:
-        arms = [_Body(self.draw, self.known) for _ in range(2)]
-        for number, arm in enumerate(arms, 1):
-            arm.named = self.named + 10 * number
+        alternatives = [_Body(self.draw, self.known) for _ in range(2)]
+        for number, alternative in enumerate(alternatives, 1):
+            alternative.named = self.named + 10 * number
         self.named += 40
-        return f"({' or '.join(f'({arm.conditions(2)})' for arm in arms)})"
+        return f"({' or '.join(f'({alternative.conditions(2)})' for alternative in alternatives)})"
 
     def nil(self) -> str:
-        found = self.path(lambda one: getattr(one, "nullable", False) and not getattr(one, "many", False))
-        return f"{found[0]} {self.draw(st.sampled_from(('=', '!=')))} nil" if found else "true"
+        choice = self.path(lambda prop: getattr(prop, "nullable", False) and not getattr(prop, "many", False))
+        return f"{choice[0]} {self.draw(st.sampled_from(('=', '!=')))} nil" if choice else "true"
 
 
 BLOCKS = """

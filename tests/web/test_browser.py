@@ -15,7 +15,7 @@ from tests.support.browser import DESKTOP, PHONE, SCRIPT, Site, faults, needs_ch
 from tests.support.screenshots import TOUR, walk
 
 SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-WAYS = pytest.mark.parametrize(
+DISPLAYS = pytest.mark.parametrize(
     ("size", "script"), [(DESKTOP, True), (PHONE, True), (DESKTOP, False)], ids=["desktop", "phone", "without-script"]
 )
 
@@ -42,7 +42,7 @@ def case(number: int) -> str:
     return f"/patients/c-{number:03}"
 
 
-@WAYS
+@DISPLAYS
 def test_h2_transfer_as_the_help_page_tells_it(there: Site, size: dict[str, int], script: bool) -> None:
     """H2: "Patients → choose the patient → transfer button → click the colleague → Save Changes → a small pop-up"."""
     name = {(1280, True): "Ada Brook", (390, True): "Finn Brook"}.get((size["width"], script), "Ada Costa")
@@ -73,7 +73,7 @@ def test_h2_transfer_as_the_help_page_tells_it(there: Site, size: dict[str, int]
         expect(page.get_by_role("link", name=f"{name} has been transferred to you by Alice Andersson")).to_be_visible()
 
 
-@WAYS
+@DISPLAYS
 def test_h3_share_as_the_help_page_tells_it(there: Site, size: dict[str, int], script: bool) -> None:
     """H3: "Patients → the patient → the 3-dots menu → transfer/share patient → Action: Share patient → e-mail → …"."""
     name = {(1280, True): "Finn Costa", (390, True): "Ada Dahl"}.get((size["width"], script), "Finn Dahl")
@@ -105,7 +105,7 @@ def test_h3_share_as_the_help_page_tells_it(there: Site, size: dict[str, int], s
 
 @SIZES
 def test_h4_a_wrong_e_mail_keeps_what_was_typed(there: Site, size: dict[str, int]) -> None:
-    """H4: what is needed is said at the field, which has the focus; with the right e-mail the form goes through."""
+    """H4: a wrong e-mail is refused at its field, which gets the focus; with the right one the form is accepted."""
     number = 1 if size == DESKTOP else 2
     with there.visit("crowd-1", size=size) as page:
         page.goto(f"{case(number)}/share")
@@ -126,7 +126,7 @@ def test_h4_a_wrong_e_mail_keeps_what_was_typed(there: Site, size: dict[str, int
 
 @SIZES
 def test_h7_several_patients_and_everything(there: Site, size: dict[str, int]) -> None:
-    """H7: a selection is shared at once; everything is shared with content, listed, and stopped."""
+    """H7: a selection is shared in one form; everything is shared with content, listed, and stopped."""
     first, second, to = ("003", "004", 3) if size == DESKTOP else ("005", "006", 4)
     with there.visit("crowd-1", size=size) as page:
         page.goto("/patients")
@@ -152,7 +152,7 @@ def test_h7_several_patients_and_everything(there: Site, size: dict[str, int]) -
 
 @SIZES
 def test_a_viewer_gives_up_and_a_manager_hands_over(there: Site, size: dict[str, int]) -> None:
-    """R5, R6: a viewer gives up their own share; a manager hands a leaver's patient over and opens nothing."""
+    """R5, R6: a viewer gives up a share; a manager hands over a leaver's patient without opening it."""
     number = 2 if size == DESKTOP else 3
     with there.visit(f"crowd-{number}", size=size) as page:
         page.goto("/patients?role=viewer")
@@ -175,7 +175,7 @@ def test_a_viewer_gives_up_and_a_manager_hands_over(there: Site, size: dict[str,
 
 
 def test_notifications_are_read(there: Site) -> None:
-    """The bell counts what is unread, and forgets it when it is read."""
+    """The bell shows the number of unread notifications, and no number once they are read."""
     with there.visit("noa") as page:
         page.goto("/patients")
         bell = page.get_by_role("link", name="Notifications")
@@ -186,7 +186,7 @@ def test_notifications_are_read(there: Site) -> None:
 
 
 def tab_to(page: Page, name: str) -> None:
-    """Press Tab until the focus is on what is called so; wherever it stands on the way it can be seen."""
+    """Press Tab until an element with this name has the focus; require that each focused element is visible."""
     for _ in range(80):
         page.keyboard.press("Tab")
         values = page.evaluate(
@@ -202,7 +202,7 @@ def tab_to(page: Page, name: str) -> None:
 
 
 def test_whole_flows_by_keyboard_alone(there: Site) -> None:
-    """Tab, Enter, Space and the arrows: past the navigation, through ⋯, share, then transfer, and the menu closes."""
+    """By keyboard alone one skips the navigation, opens the menu, shares, transfers, and closes the menu."""
     with there.visit("crowd-1") as page:
         page.goto(case(10))
         tab_to(page, "Skip to the content")
@@ -238,7 +238,7 @@ def test_whole_flows_by_keyboard_alone(there: Site) -> None:
 
 
 def test_somebody_was_faster(there: Site) -> None:
-    """The form says what has happened in the meantime and keeps what was typed; a patient that is gone has a way on."""
+    """The form says what has changed meanwhile and keeps the fields; a patient that is gone leaves a link onwards."""
     with there.visit("crowd-1") as slow, there.visit("crowd-1") as fast:
         for page in (slow, fast):
             page.goto(f"{case(11)}/share")
@@ -262,7 +262,7 @@ def test_somebody_was_faster(there: Site) -> None:
 
 
 def test_an_expired_session_comes_back_to_the_form(there: Site) -> None:
-    """Continue, after the session has expired: one signs in and the form stands there as it was."""
+    """After a session expired, signing in leads back to the form with its fields."""
     with there.visit("alice") as page:
         page.goto("/patients/p-5/share")
         page.get_by_label("Share patient").check()
@@ -283,7 +283,7 @@ def test_an_expired_session_comes_back_to_the_form(there: Site) -> None:
 
 
 def test_a_server_that_is_out_of_reach(there: Site) -> None:
-    """Offline: a sentence beside the form, which can be sent when the server is back."""
+    """Offline, the form shows a sentence, and can be sent when the server is back."""
     with there.visit("crowd-1") as page:
         page.goto(f"{case(12)}/share")
         page.get_by_label("Share patient").check()
@@ -297,7 +297,7 @@ def test_a_server_that_is_out_of_reach(there: Site) -> None:
 
 
 def test_a_database_that_cannot_answer(there: Site) -> None:
-    """503: the page says so, keeps the form, and sends it again when asked to."""
+    """At 503 the page says so, keeps the form, and sends it again on request."""
     database = connect(f"sqlite:///{there.database}")
     with there.visit("crowd-1") as page:
         page.goto(f"{case(13)}/share")
@@ -319,7 +319,7 @@ def test_a_database_that_cannot_answer(there: Site) -> None:
 
 
 def test_a_stored_script_does_not_run(there: Site) -> None:
-    """A name that is a script is shown, not run; neither does a script that somebody gets into the page."""
+    """A name that is a script is shown as text, and a script that is put into the page does not run."""
     with there.visit("ivan") as page:
         values: list[str] = []
         page.on("console", lambda message: values.append(message.text))
@@ -336,11 +336,11 @@ def test_a_stored_script_does_not_run(there: Site) -> None:
         page.evaluate("""() => { const one = document.createElement("script");
             one.textContent = "document.title = 'taken'"; document.body.append(one); }""")
         assert page.title() != "taken"
-        assert any("Content Security Policy" in one for one in values)
+        assert any("Content Security Policy" in message for message in values)
 
 
 def test_nobody_frames_the_pages(there: Site) -> None:
-    """Clickjacking: in another site's frame there is nothing to click."""
+    """A frame of another site shows nothing of the pages (clickjacking)."""
     with there.visit("alice") as page:
         page.goto("about:blank")
         page.set_content(f'<iframe src="{there.url}/patients"></iframe>')
@@ -349,7 +349,7 @@ def test_nobody_frames_the_pages(there: Site) -> None:
 
 
 def test_nothing_comes_from_elsewhere(there: Site) -> None:
-    """Every page is whole with this server alone."""
+    """Every page loads from this server alone."""
     with there.visit("alice") as page:
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
@@ -363,7 +363,7 @@ def test_nothing_comes_from_elsewhere(there: Site) -> None:
 
 @pytest.mark.parametrize("name", list(TOUR))
 def test_every_state_is_accessible(there: Site, name: str) -> None:
-    """axe-core finds nothing, every field has a label, and nothing sticks out to the side."""
+    """On every page axe-core finds nothing, every field has a label, and nothing overflows to the side."""
     with there.visit(TOUR[name][0]) as page:
         walk(page, name)
         for size, scheme in ((DESKTOP, "light"), (PHONE, "dark")):

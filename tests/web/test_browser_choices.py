@@ -43,7 +43,7 @@ def transferred(page: Page, to: str) -> None:
 
 @BOTH
 def test_a_colleague_whom_a_search_hides_is_not_chosen(there: Site, script: bool) -> None:
-    """Click Bob, search for "ivan": Bob is out of sight and nothing is sent to him; Ivan must be clicked."""
+    """A colleague whom a search hides is no longer chosen; another one must be clicked."""
     with there.visit("crowd-1", java_script_enabled=script) as page:
         page.goto(f"{case(20, script)}/transfer")
         page.get_by_text("bob@north.example").click()
@@ -66,7 +66,7 @@ def test_a_colleague_whom_a_search_hides_is_not_chosen(there: Site, script: bool
 
 @BOTH
 def test_typed_but_not_searched(there: Site, script: bool) -> None:
-    """The tick is cleared with script; without, Bob stands in sight and the server asks again, for nobody is sure."""
+    """A text that is typed but not searched for clears the choice; without script the server asks again."""
     with there.visit("crowd-1", java_script_enabled=script) as page:
         page.goto(f"{case(22, script)}/transfer")
         page.get_by_text("bob@north.example").click()
@@ -81,7 +81,7 @@ def test_typed_but_not_searched(there: Site, script: bool) -> None:
 
 @BOTH
 def test_a_search_keeps_what_it_leaves_in_sight(there: Site, script: bool) -> None:
-    """*End these shares* and the colleague stay ticked through a search with Enter, and are carried out."""
+    """*End these shares* and a colleague still in sight stay ticked through a search, and are carried out."""
     with there.visit("crowd-1", java_script_enabled=script) as page:
         path = case(24, script)
         page.goto(f"{path}/share")
@@ -113,7 +113,7 @@ def test_a_search_keeps_what_it_leaves_in_sight(there: Site, script: bool) -> No
 
 @BOTH
 def test_a_share_that_was_not_shown(there: Site, script: bool) -> None:
-    """Two tabs: what the first has shared, the second did not show; it says so, keeps the tick, and goes on."""
+    """A share that another tab made meanwhile is shown before the transfer; the choice stays, and goes through."""
     with there.visit("crowd-1", java_script_enabled=script) as page:
         path = case(26, script)
         page.goto(f"{path}/transfer")
@@ -134,7 +134,7 @@ def test_a_share_that_was_not_shown(there: Site, script: bool) -> None:
 
 @BOTH
 def test_another_action_takes_its_fields_along(there: Site, script: bool) -> None:
-    """Transfer/share: a date of *Share* and a tick of *Transfer* count for their action alone, and only in sight."""
+    """A date of *Share* and a tick of *Transfer* count for their own action, and only while visible."""
     with there.visit("crowd-1", java_script_enabled=script) as page:
         page.goto("/patients/c-000/share")
         page.get_by_label("Transfer patient").check()
@@ -156,7 +156,7 @@ def test_another_action_takes_its_fields_along(there: Site, script: bool) -> Non
 
 
 def test_a_wrong_date_out_of_sight_stops_nothing(there: Site) -> None:
-    """A past day in a field that is hidden by now would keep the browser from sending, without a word."""
+    """A past date in a hidden field does not keep the browser from sending the form."""
     with there.visit("crowd-1") as page:
         page.goto(f"{case(28)}/share")
         page.get_by_label("Share patient").check()
@@ -169,7 +169,7 @@ def test_a_wrong_date_out_of_sight_stops_nothing(there: Site) -> None:
 
 @BOTH
 def test_a_selection_is_of_one_page(there: Site, script: bool) -> None:
-    """Patients: a search, another page and *Back* leave nothing ticked that is out of sight, and tick nobody else."""
+    """A search, another page and *Back* leave no hidden patient ticked, and tick no other one."""
     with there.visit("crowd-1", java_script_enabled=script) as page:
         page.goto("/patients")
         page.get_by_label("Select Crowded Case 030").check()
@@ -189,12 +189,12 @@ def test_a_selection_is_of_one_page(there: Site, script: bool) -> None:
         page.go_back()
         ticked = page.locator("input[name=patient]:checked")
         expect(page.get_by_label("Select Crowded Case 030")).to_be_visible()
-        assert [one.get_attribute("value") for one in ticked.all()] in ([], ["c-030"])
+        assert [box.get_attribute("value") for box in ticked.all()] in ([], ["c-030"])
 
 
 @BOTH
 def test_back_to_a_form_ticks_nobody_else(there: Site, script: bool) -> None:
-    """*Back* to a list of colleagues that has changed: the browser ticks by place, so it must not tick at all."""
+    """*Back* to a list of colleagues that has changed ticks no other colleague."""
     name = "Aaron Script" if script else "Aaron Plain"
     with there.visit("crowd-1", java_script_enabled=script) as page:
         page.goto(f"{case(32, script)}/transfer")
@@ -212,12 +212,12 @@ def test_back_to_a_form_ticks_nobody_else(there: Site, script: bool) -> None:
         database.close()
         page.go_back()
         expect(page.get_by_text(f"{who}@north.example")).to_be_visible()
-        ticked = [one.get_attribute("value") for one in page.locator("input[name=colleague]:checked").all()]
+        ticked = [box.get_attribute("value") for box in page.locator("input[name=colleague]:checked").all()]
         assert ticked in ([], ["bob@north.example"])
 
 
 def test_a_choice_does_not_change_while_it_is_sent(there: Site) -> None:
-    """Between *Save changes* and the answer the form takes no click: Bob was clicked, Bob receives."""
+    """While a form is being sent it takes no click: the colleague who was chosen receives."""
     with there.visit("crowd-1") as page:
         page.goto(f"{case(34)}/transfer")
         page.get_by_text("bob@north.example").click()
@@ -239,7 +239,7 @@ def test_a_choice_does_not_change_while_it_is_sent(there: Site) -> None:
 
 @BOTH
 def test_what_is_sent_again_is_in_sight(there: Site, script: bool) -> None:
-    """503: *Try again* sends what stands on the page, and after it the transfer is what was chosen."""
+    """After 503, *Try again* sends the choice that the page shows."""
     database = connect(f"sqlite:///{there.database}")
     with there.visit("crowd-1", java_script_enabled=script) as page:
         page.goto(f"{case(36, script)}/transfer")
@@ -258,7 +258,7 @@ def test_what_is_sent_again_is_in_sight(there: Site, script: bool) -> None:
 
 @BOTH
 def test_a_form_that_waited_for_its_owner(there: Site, script: bool) -> None:
-    """After a new sign-in the colleague who was clicked is ticked, in sight; nothing has been sent meanwhile."""
+    """After a new sign-in the colleague who was clicked is ticked and in sight; nothing was sent meanwhile."""
     with there.visit("alice", java_script_enabled=script) as page:
         path = f"/patients/p-{3 if script else 5}/transfer"
         page.goto(path)
@@ -276,7 +276,7 @@ def test_a_form_that_waited_for_its_owner(there: Site, script: bool) -> None:
 
 @BOTH
 def test_a_link_chooses_nothing(there: Site, script: bool) -> None:
-    """A link in somebody's mail ticks no colleague far down the list."""
+    """A link cannot tick a colleague."""
     with there.visit("crowd-1", java_script_enabled=script) as page:
         page.goto(f"{case(40)}/transfer?colleague=ivan@north.example&end_shares=yes")
         expect(page.locator("input:checked")).to_have_count(0)
@@ -286,7 +286,7 @@ def test_a_link_chooses_nothing(there: Site, script: bool) -> None:
 
 
 def test_no_clinic_is_chosen_beforehand(there: Site) -> None:
-    """Share all, of a manager at two clinics: the browser does not send the form before a clinic is chosen."""
+    """A manager at two clinics must choose a clinic before the browser sends the form of *Share all*."""
     with there.visit("dan") as page:
         page.goto("/sharing")
         expect(page.get_by_label("Clinic", exact=True)).to_have_value("")
@@ -300,7 +300,7 @@ def test_no_clinic_is_chosen_beforehand(there: Site) -> None:
 
 @BOTH
 def test_a_leavers_patients(there: Site, script: bool) -> None:
-    """Handover: what was ticked is listed by name on the form, and searched for there without losing it."""
+    """The handover form lists the ticked patients by name, and a search on it keeps them."""
     with there.visit("dan", java_script_enabled=script) as page:
         page.goto("/clinic/north/handover")
         boxes = page.locator("input[name=patient]")

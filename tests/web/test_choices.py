@@ -1,4 +1,4 @@
-"""What one sees is what is done, at the server: a form whose choice or facts are not those of now is refused (T43).
+"""The server does only what the form showed: a form whose choice or facts are out of date is refused (T43).
 
 `tests/web/test_browser_choices.py` tries the same with every control of the pages, in a browser.
 """
@@ -40,12 +40,12 @@ def flask(database: Database) -> Flask:
 
 @pytest.fixture
 def as_(flask: Flask) -> As:
-    """Somebody of the cast, signed in."""
+    """Return a function that signs in somebody of the cast."""
     return lambda who: Visitor(flask, who)
 
 
 def send(who: Visitor, form: dict[str, list[str]], path: str, **choices: Any) -> TestResponse:
-    """Send a form that was shown before, with these choices."""
+    """Send the fields of a form that was shown before, with these choices."""
     return who.client.post(path.partition("?")[0], data={**form, **choices}, headers={"Accept": "text/html"})
 
 
@@ -62,7 +62,7 @@ def rename(database: Database, model: Any, key: str, **columns: str) -> None:
     model.update(**columns).where(model.id == key).execute(database)
 
 
-ONE, SEVERAL = "/patients/p-1/transfer", "/selection/transfer?patient=p-1&patient=p-left"
+TRANSFER, TRANSFERS = "/patients/p-1/transfer", "/selection/transfer?patient=p-1&patient=p-left"
 CHANGES: dict[str, tuple[Callable[[Database], object], str]] = {
     "a share begins": (lambda db: share(db, "pete"), "\u2068Pete\u2069 has a share now."),
     "a share ends": (
@@ -92,10 +92,10 @@ CHANGES: dict[str, tuple[Callable[[Database], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("path", [ONE, SEVERAL], ids=["one", "several"])
+@pytest.mark.parametrize("path", [TRANSFER, TRANSFERS], ids=["one", "several"])
 @pytest.mark.parametrize("change", list(CHANGES))
 def test_a_form_that_showed_something_else_is_refused(as_: As, database: Database, path: str, change: str) -> None:
-    """T43: the sentence says what has changed, what was ticked stays, and the form sent again is carried out."""
+    """T43: a form whose facts changed is refused with a sentence, keeps its ticks, and then goes through."""
     dan = as_("dan")
     happens, sentence = CHANGES[change]
     form = hidden_fields(dan.client.get(path).text)
@@ -112,74 +112,76 @@ def test_a_form_that_showed_something_else_is_refused(as_: As, database: Databas
 
 
 def test_the_owner_is_another(as_: As, database: Database) -> None:
-    """T43: a manager's form about Alice's patient does not hand over what is Oscar's by now."""
+    """T43: a manager's form about Alice's patient is refused after the patient became Oscar's."""
     dan = as_("dan")
-    form = hidden_fields(dan.client.get(ONE).text)
-    as_("alice").done(ONE, colleague=login("oscar"))
-    refused = send(dan, form, ONE, colleague=login("pete"))
+    form = hidden_fields(dan.client.get(TRANSFER).text)
+    as_("alice").done(TRANSFER, colleague=login("oscar"))
+    refused = send(dan, form, TRANSFER, colleague=login("pete"))
     assert refused.status_code == 409
     assert "\u2068Oscar\u2069 is an owner now. \u2068Alice\u2069 is not the owner any more." in text_of(refused)
     assert owner(database) == "oscar"
 
 
 def test_an_e_mail_that_is_another_colleagues_by_now(as_: As, database: Database) -> None:
-    """T6, T43: the row that was clicked stands for a person; their e-mail may be somebody else's when it is sent."""
+    """T6, T43: a clicked row means a person: if their e-mail is now another's, the form is refused."""
     alice = as_("alice")
-    form = hidden_fields(alice.client.get(ONE).text)
+    form = hidden_fields(alice.client.get(TRANSFER).text)
     for who, mail in (("oscar", "gone@clinic.example"), ("pete", login("oscar"))):
         rename(database, Practitioner, who, login=mail)
-    refused = send(alice, form, ONE, colleague=login("oscar"))
+    refused = send(alice, form, TRANSFER, colleague=login("oscar"))
     assert refused.status_code == 409
     assert "\u2068Pete\u2069 was not shown with this e-mail. Choose again." in text_of(refused)
     assert owner(database) == "alice"
 
 
 def test_a_share_of_one_of_several_patients(as_: As, database: Database) -> None:
-    """T43: Bob is shown as a viewer of the selection; his new share of its other patient is a change all the same."""
+    """T43: a new share of one of several selected patients is a change of what the form showed."""
     dan = as_("dan")
-    form = hidden_fields(dan.client.get(SEVERAL).text)
+    form = hidden_fields(dan.client.get(TRANSFERS).text)
     share(database, "bob", "p-left")
-    refused = send(dan, form, SEVERAL, colleague=login("oscar"), end_shares="yes")
+    refused = send(dan, form, TRANSFERS, colleague=login("oscar"), end_shares="yes")
     assert refused.status_code == 409
     assert "The people with access to \u2068Patient of erin\u2069 have changed." in text_of(refused)
 
 
 def test_a_choice_that_a_search_hides_is_not_carried_out(as_: As, database: Database) -> None:
-    """T43: Bob is ticked, the list is narrowed to Pete, and the form is sent with both: it is refused."""
+    """T43: a form that is narrowed to Pete and still chooses Bob is refused."""
     alice = as_("alice")
-    form = hidden_fields(alice.client.get(ONE).text)
-    refused = send(alice, form, ONE, colleague=login("bob"), q="pete", end_shares="yes")
+    form = hidden_fields(alice.client.get(TRANSFER).text)
+    refused = send(alice, form, TRANSFER, colleague=login("bob"), q="pete", end_shares="yes")
     assert refused.status_code == 409
     assert "The colleague that you clicked is not in this list. Choose again." in text_of(refused)
     assert 'type="radio" name="colleague" value="pete@clinic.example"' in refused.text
     assert 'value="bob@clinic.example"' not in refused.text
     assert 'name="end_shares" value="yes" checked' in refused.text
     assert owner(database) == "alice"
-    assert send(alice, hidden_fields(refused.text), ONE, colleague=login("pete"), q="PETE clinic").status_code == 303
+    assert (
+        send(alice, hidden_fields(refused.text), TRANSFER, colleague=login("pete"), q="PETE clinic").status_code == 303
+    )
 
 
 def test_a_search_keeps_what_is_in_sight(as_: As, database: Database) -> None:
-    """T43: without script, a search keeps what is ticked if the page still shows it, and does nothing else."""
+    """T43: without script, a search keeps the ticks that the page still shows, and changes nothing."""
     alice = as_("alice")
-    form = hidden_fields(alice.client.get(ONE).text)
-    response = send(alice, form, ONE, search="yes", q="clinic bob", colleague=login("bob"), end_shares="yes")
+    form = hidden_fields(alice.client.get(TRANSFER).text)
+    response = send(alice, form, TRANSFER, search="yes", q="clinic bob", colleague=login("bob"), end_shares="yes")
     assert response.status_code == 200
     assert 'value="bob@clinic.example" required checked' in response.text
     assert 'name="end_shares" value="yes" checked' in response.text
     assert 'id="unchosen" hidden' in response.text
-    response = send(alice, form, ONE, search="yes", q="pete", colleague=login("bob"), end_shares="yes")
+    response = send(alice, form, TRANSFER, search="yes", q="pete", colleague=login("bob"), end_shares="yes")
     assert "is not chosen any more" in text_of(response)
     assert 'id="unchosen" hidden' not in response.text
     assert not re.search(r'type="radio"[^>]* checked', response.text)
     assert 'name="end_shares" value="yes" checked' in response.text
-    response = send(alice, form, ONE, search="yes", q="zebra", end_shares="yes")
+    response = send(alice, form, TRANSFER, search="yes", q="zebra", end_shares="yes")
     assert "Nobody found" in text_of(response)
     assert 'name="end_shares" value="yes" checked' in response.text
     assert owner(database) == "alice"
 
 
 def test_a_form_acts_on_the_patients_that_it_showed(as_: As, database: Database) -> None:
-    """T43: what only stands in the address, was left out, or allows it no more, is not transferred and not skipped."""
+    """T43: a form changes only the patients that it showed; a patient that is added to it refuses the form."""
     alice, dan = as_("alice"), as_("dan")
     share(database, "alice", "p-oscar")
     both = "/selection/transfer?patient=p-1&patient=p-oscar"
@@ -201,7 +203,7 @@ def test_a_form_acts_on_the_patients_that_it_showed(as_: As, database: Database)
 
 @pytest.mark.parametrize("form", [{"colleague": login("pete")}, {"action": "share", "colleague": login("pete")}])
 def test_nothing_of_a_selection_is_skipped(as_: As, database: Database, form: dict[str, str]) -> None:
-    """T43, T17: if one of the patients sent allows it no more, nothing is done to the others either."""
+    """T43, T17: if one of the patients can no longer be changed, no patient is changed."""
     alice = as_("alice")
     share(database, "alice", "p-oscar")
     path = "/selection/share" if "action" in form else "/selection/transfer"
@@ -213,7 +215,7 @@ def test_nothing_of_a_selection_is_skipped(as_: As, database: Database, form: di
 
 
 def test_the_e_mail_form_names_what_it_showed(as_: As, database: Database) -> None:
-    """T43: of a transfer by e-mail whom it touches is compared; of a share only the patient."""
+    """T43: a transfer by e-mail compares whom it affects; a share compares the patient alone."""
     alice = as_("alice")
     path = "/patients/p-1/share"
     form = hidden_fields(alice.client.get(path).text)
@@ -231,17 +233,17 @@ def test_the_e_mail_form_names_what_it_showed(as_: As, database: Database) -> No
 
 @pytest.mark.parametrize("shown", ["", "x", "e30.e30"])
 def test_a_form_of_another_make_is_refused(as_: As, database: Database, shown: str) -> None:
-    """T43: what a form showed is signed and is one person's; anything else says that the form is out of date."""
+    """T43: a form whose signed content is forged, or another person's, is refused as out of date."""
     alice, dan = as_("alice"), as_("dan")
-    for text in (shown, hidden_fields(dan.client.get(ONE).text)["shown"][0]):
-        refused = alice.post(ONE, colleague=login("oscar"), shown=text)
+    for text in (shown, hidden_fields(dan.client.get(TRANSFER).text)["shown"][0]):
+        refused = alice.post(TRANSFER, colleague=login("oscar"), shown=text)
         assert refused.status_code == 409
         assert "This form is out of date." in text_of(refused)
     assert owner(database) == "alice"
 
 
 BARE: dict[str, dict[str, Any]] = {
-    ONE: {"colleague": login("pete")},
+    TRANSFER: {"colleague": login("pete")},
     "/selection/transfer": {"patient": ["p-1"], "colleague": login("pete")},
     "/patients/p-1/share": {"action": "share", "colleague": login("pete")},
     "/selection/share": {"patient": ["p-1"], "action": "transfer", "colleague": login("pete")},
@@ -253,7 +255,7 @@ UNSEEN = {"/sharing": (400, "choose the clinic"), "/notifications/read": (404, "
 
 @pytest.mark.parametrize("path", list(BARE))
 def test_a_form_that_was_not_shown_does_nothing(as_: As, database: Database, path: str) -> None:
-    """T43: a form that does not say what it showed is refused, and nothing is changed."""
+    """T43: a form without the field of what it showed is refused, and nothing changes."""
     alice = as_("alice")
     as_("dan").done("/patients/p-left/transfer", colleague=login("alice"))
     before = [model.select().count(database) for model in (Grant, StandingShare)]
@@ -266,14 +268,19 @@ def test_a_form_that_was_not_shown_does_nothing(as_: As, database: Database, pat
 
 
 def test_every_form_that_acts_on_patients_says_what_it_showed(as_: As) -> None:
-    """T43: no page renders such a form without the field; other forms act on the one thing that their path names."""
+    """T43: every page with such a form renders the field; other forms name one thing in their path."""
     alice = as_("alice")
-    for path in (ONE, "/patients/p-1/share", "/selection/transfer?patient=p-1", "/selection/share?patient=p-1"):
+    for path in (
+        TRANSFER,
+        "/patients/p-1/share",
+        "/selection/transfer?patient=p-1",
+        "/selection/share?patient=p-1",
+    ):
         assert hidden_fields(alice.client.get(path).text)["shown"][0]
 
 
 def test_what_holds_is_compared_under_the_lock(flask: Flask, database: Database) -> None:
-    """T11, T15, T43: a share between the look and the transfer, or a login that changed hands, refuses the transfer."""
+    """T11, T15, T43: a share or a login that changes just before the transfer refuses the transfer."""
     pdp = flask.extensions["caregrant"]
     actor = Actor("alice", NOW)
     seen = {"p-1": ["alice", "bob", "erin"]}
@@ -295,10 +302,10 @@ def test_what_holds_is_compared_under_the_lock(flask: Flask, database: Database)
 
 
 def test_an_address_chooses_nothing(as_: As) -> None:
-    """T43: a link that somebody else made ticks no colleague, no box and no action."""
+    """T43: a link ticks no colleague, no box and no action."""
     alice = as_("alice")
     choices = f"colleague={login('bob')}&end_shares=yes&action=transfer&content=yes&until=2030-01-31&reason=x"
-    for path in (ONE, "/patients/p-1/share", "/sharing"):
+    for path in (TRANSFER, "/patients/p-1/share", "/sharing"):
         text = alice.client.get(f"{path}?{choices}").text
         assert " checked" not in text
         assert 'value="2030-01-31"' not in text
@@ -306,10 +313,10 @@ def test_an_address_chooses_nothing(as_: As) -> None:
 
 
 def test_what_waited_is_shown_beside_the_same_patients(as_: As) -> None:
-    """T43: what was typed about one selection before the session expired is not ticked beside another."""
+    """T43: the fields of a form that waited for a sign-in are not shown for another selection."""
     dan = as_("dan")
-    form = hidden_fields(dan.client.get(SEVERAL).text)
-    for path, kept in (("/selection/transfer?patient=p-oscar&patient=p-left", False), (SEVERAL, True)):
+    form = hidden_fields(dan.client.get(TRANSFERS).text)
+    for path, kept in (("/selection/transfer?patient=p-oscar&patient=p-left", False), (TRANSFERS, True)):
         dan = as_("dan")
         token = dan.token()
         dan.lock(minutes=31)
@@ -321,13 +328,13 @@ def test_what_waited_is_shown_beside_the_same_patients(as_: As) -> None:
 
 
 def test_notices_that_were_not_seen_stay_unread(as_: As, database: Database) -> None:
-    """T43: *Mark all as read* marks what the page showed and what is older, and nothing that has arrived since."""
+    """T43: *Mark all as read* marks the shown notices and older ones, and none that arrived since."""
     alice, oscar = as_("alice"), as_("oscar")
     alice.done("/patients/p-1/share", action="share", colleague=login("oscar"))
     text = oscar.client.get("/notifications").text
     newest = re.search(r'name="newest" value="(\d+)"', text)
     assert newest
-    alice.done(ONE, colleague=login("oscar"))
+    alice.done(TRANSFER, colleague=login("oscar"))
     oscar.done("/notifications/read", newest=newest.group(1))
     assert "Notifications 1 unread" in oscar.get("/patients")
     assert oscar.post("/notifications/read", newest="x").status_code == 404
@@ -335,7 +342,7 @@ def test_notices_that_were_not_seen_stay_unread(as_: As, database: Database) -> 
 
 
 def test_the_clinic_of_a_standing_share_is_chosen(as_: As, database: Database) -> None:
-    """T43: of several clinics none is chosen beforehand; a form about the only one names it."""
+    """T43: among several clinics none is chosen beforehand; with only one clinic the form names it."""
     assert hidden_fields(as_("alice").client.get("/sharing").text)["subscription"] == ["north"]
     text = as_("mia").client.get("/sharing").text
     assert '<option value="">Choose the clinic</option>' in text

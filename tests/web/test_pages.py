@@ -32,12 +32,12 @@ def flask(database: Database) -> Flask:
 
 @pytest.fixture
 def as_(flask: Flask) -> As:
-    """Somebody of the cast, signed in."""
+    """Return a function that signs in somebody of the cast."""
     return lambda who: Visitor(flask, who)
 
 
 def test_the_story(as_: As, database: Database) -> None:
-    """H2, H3, H6: shared, seen, ended, transferred with what will happen told before, and transferred back."""
+    """H2, H3, H6: a patient is shared, seen, no longer shared, transferred after a preview, and transferred back."""
     alice, oscar = as_("alice"), as_("oscar")
     text = alice.done("/patients/p-1/share", action="share", colleague=" Oscar@Clinic.example", reason="cover")
     assert "Patient of alice has been shared with Oscar" in text
@@ -63,7 +63,7 @@ def test_the_story(as_: As, database: Database) -> None:
 
 
 def test_what_a_page_offers(as_: As) -> None:
-    """Buttons are the actions that the policy permits: the owner's, a viewer's, a standing viewer's, a manager's."""
+    """A patient's page offers the actions that the policy permits to its reader, and no other."""
     owner, viewer, standing, manager = (as_(who).get("/patients/p-1") for who in ("alice", "bob", "carol", "dan"))
     assert "Transfer/share patient" in owner
     assert "End sharing with Bob" in owner
@@ -78,7 +78,7 @@ def test_what_a_page_offers(as_: As) -> None:
 
 
 def test_what_a_transfer_leaves(as_: As) -> None:
-    """Before saving: who still sees the patient because the new owner shares everything with them is told, truly."""
+    """The transfer page names who will see the patient through the new owner's standing share."""
     oscar, pete = as_("oscar"), as_("pete")
     oscar.done("/sharing", colleague=login("pete"))
     oscar.done("/patients/p-oscar/transfer", colleague=login("pete"))
@@ -117,7 +117,7 @@ def test_giving_up(as_: As, database: Database) -> None:
     ],
 )
 def test_h4_a_refused_form_keeps_what_was_typed(as_: As, form: dict[str, str], status: int, sentence: str) -> None:
-    """H4: what is needed is said plainly, nothing has been done, and every field stands as it was."""
+    """H4: a refused form says what is needed, keeps every field, and changes nothing."""
     sent = {"action": "share", "reason": "holiday cover", "until": "2030-01-31", **form}
     alice = as_("alice")
     response = alice.post("/patients/p-1/share", **sent)
@@ -130,7 +130,7 @@ def test_h4_a_refused_form_keeps_what_was_typed(as_: As, form: dict[str, str], s
 
 
 def test_several_patients(as_: As) -> None:
-    """H7: some patients at once, all or none; what is not permitted is left out before, and said."""
+    """H7: several patients are changed together or not at all; patients that may not be changed are named."""
     alice, oscar, bob = as_("alice"), as_("oscar"), as_("bob")
     assert "Select a patient first." in alice.done("/selection/share")
     hidden = alice.post("/selection/transfer", patient=["p-1", "p-city"], colleague=login("bob"))
@@ -152,7 +152,7 @@ def test_several_patients(as_: As) -> None:
 
 
 def test_a_selection_has_a_limit(as_: As) -> None:
-    """As many patients as may be selected open the form; one more is refused before anything is asked."""
+    """The largest selection opens the form; one patient more is refused before anything is evaluated."""
     alice = as_("alice")
     paths = ["/selection/share?" + "&".join(["patient=p-1"] * size) for size in (MOST_SELECTED, MOST_SELECTED + 1)]
     assert "Share" in alice.get(paths[0])
@@ -160,7 +160,7 @@ def test_a_selection_has_a_limit(as_: As) -> None:
 
 
 def test_share_everything(as_: As, database: Database) -> None:
-    """H7: all one's patients, now and later, with or without content, and how it stops."""
+    """H7: somebody shares all their patients, with or without content, and stops."""
     oscar, pete = as_("oscar"), as_("pete")
     text = oscar.done("/sharing", colleague=login("pete"), content="yes", until="2030-01-31")
     assert "All your patients have been shared with Pete" in text
@@ -180,7 +180,7 @@ def test_share_everything(as_: As, database: Database) -> None:
 
 
 def test_notifications(as_: As, database: Database) -> None:
-    """The bell counts, the list tells, reading one or all takes the count away; names only for who may know them."""
+    """The bell counts unread notices; reading one or all lowers the count; names show only to who may see them."""
     alice, oscar = as_("alice"), as_("oscar")
     alice.done("/patients/p-1/share", action="share", colleague=login("oscar"))
     alice.done("/patients/p-1/transfer", colleague=login("oscar"))
@@ -197,7 +197,7 @@ def test_notifications(as_: As, database: Database) -> None:
 
 
 def test_the_managers_pages(as_: As) -> None:
-    """R6, T14: members, leavers' patients handed over at once, shares ended; nobody else gets there."""
+    """R6, T14: a manager sees members, hands over a leaver's patients and ends shares; nobody else can."""
     dan = as_("dan")
     assert "Oscar member oscar@clinic.example" in dan.get("/clinic/north")
     waiting = dan.get("/clinic/north/handover")
@@ -216,7 +216,7 @@ def test_the_managers_pages(as_: As) -> None:
 
 
 def test_pages_of_fifty(as_: As, database: Database) -> None:
-    """Pages follow one another without a gap, on both lists, searched or not."""
+    """Pages follow one another without a gap on both lists, with a search and without."""
     for number in range(120):
         people.add(database, Patient, id=f"n-{number:03}", subscription="north", name=f"Anna Å {number}")
         people.add(database, Grant, patient=f"n-{number:03}", practitioner="alice", role="owner", origin="created")
@@ -226,7 +226,7 @@ def test_pages_of_fifty(as_: As, database: Database) -> None:
 
 
 def pages_of(who: Visitor, path: str) -> list[int]:
-    """How many patients each page shows, to the last page."""
+    """Return the number of patients on each page, to the last page."""
     names = []
     while path:
         text = who.client.get(path).text
@@ -237,7 +237,7 @@ def pages_of(who: Visitor, path: str) -> list[int]:
 
 
 def test_a_hundred_thousand_patients(sqlite_database: Database) -> None:
-    """Both lists of somebody with 100,000 patients take at most twice the server's time of somebody's with 100."""
+    """A list of somebody with 100,000 patients takes at most twice the time of somebody's with 100."""
     people.fill(sqlite_database)
     began, life = to_micros(people.LONG_AGO), ("started_at", "ended_at")
     sizes = {"oscar": 100_000, "pete": 100}
@@ -246,10 +246,11 @@ def test_a_hundred_thousand_patients(sqlite_database: Database) -> None:
         (other, f"{who}-{number:06}") for who, other in (("oscar", "pete"), ("pete", "oscar")) for number in range(60)
     ]
     patients = [
-        (began, FOREVER_MICROS, one, "north", f"Patient {one}", search_key(f"Patient {one}")) for _, one in names
+        (began, FOREVER_MICROS, patient, "north", f"Patient {patient}", search_key(f"Patient {patient}"))
+        for _, patient in names
     ]
-    roles = [(who, one, "owner") for who, one in names] + [(who, one, "viewer") for who, one in shared]
-    grants = [(began, FOREVER_MICROS, one, who, role, "created", "", "", "", "") for who, one, role in roles]
+    roles = [(who, patient, "owner") for who, patient in names] + [(who, patient, "viewer") for who, patient in shared]
+    grants = [(began, FOREVER_MICROS, patient, who, role, "created", "", "", "", "") for who, patient, role in roles]
     columns = (*life, "patient", "practitioner", "role", "origin", "given_by", "reason", "ended_by", "end_cause")
     with sqlite_database.atomic():
         insert_rows(sqlite_database, Patient, (*life, "id", "subscription", "name", "search_key"), patients)
@@ -274,17 +275,17 @@ def test_a_hundred_thousand_patients(sqlite_database: Database) -> None:
 
 
 def test_another_clinics_patient_is_the_same_404(as_: As) -> None:
-    """T1: what is another clinic's and what does not exist look the same, to the byte but for the request's id."""
+    """T1: another clinic's patient and a patient that does not exist give the same page, byte for byte."""
     alice = as_("alice")
     for path in ("", "/transfer", "/share", "/access/1/end"):
-        theirs, nothing = (alice.client.get(f"/patients/{one}{path}") for one in ("p-city", "p-none"))
+        theirs, nothing = (alice.client.get(f"/patients/{patient}{path}") for patient in ("p-city", "p-none"))
         assert (theirs.status_code, theirs.text) == (nothing.status_code, nothing.text)
         assert theirs.status_code == 404
         assert "There is nothing here" in text_of(theirs)
 
 
 def test_a_form_without_its_token_is_refused(as_: As) -> None:
-    """No token, another session's token: nothing is done, and a page says so."""
+    """A form without the token of its session changes nothing, and a page says so."""
     alice, bob = as_("alice"), as_("bob")
     for token in ("", bob.token(), "x"):
         response = alice.client.post(
@@ -296,7 +297,7 @@ def test_a_form_without_its_token_is_refused(as_: As) -> None:
 
 
 def test_a_name_that_is_a_script_stays_text(as_: As, database: Database) -> None:
-    """A stored script is shown as it is written, on every page that shows the name."""
+    """A name that is a script is shown as text on every page that shows the name."""
     evil = "<script>alert(1)</script>"
     Patient.update(name=evil).where(Patient.id == "p-1").execute(database)
     alice = as_("alice")
@@ -312,7 +313,7 @@ def test_a_name_that_is_a_script_stays_text(as_: As, database: Database) -> None
 
 
 def test_the_headers_of_every_page(as_: As) -> None:
-    """Nothing inline, nothing from elsewhere, in nobody's frame, kept by no cache; errors and assets too."""
+    """Every answer forbids inline and foreign content, framing and caching; errors and assets too."""
     alice = as_("alice")
     for path in ("/", "/patients", "/patients/p-none", "/nowhere", "/static/caregrant.css"):
         with alice.client.get(path, headers={"Accept": "text/html"}) as response:
@@ -329,7 +330,7 @@ def test_the_headers_of_every_page(as_: As) -> None:
 
 
 def test_a_locked_session_keeps_the_form(flask: Flask, as_: As) -> None:
-    """After half an hour one signs in again and finds the form as it was; somebody else finds nothing of it."""
+    """After half an hour one signs in again and finds the form; another person does not find it."""
     form = {"action": "share", "colleague": login("oscar"), "reason": "seen by nobody else"}
     for who in ("alice", "bob"):
         late = as_("alice")
@@ -346,7 +347,7 @@ def test_a_locked_session_keeps_the_form(flask: Flask, as_: As) -> None:
 
 
 def test_a_locked_session_keeps_a_selection(as_: As) -> None:
-    """The form about several patients comes back with all of them; a mark as read comes back to the list."""
+    """A form about several patients comes back with all of them; *Mark as read* comes back to the list."""
     late = as_("alice")
     token = late.token()
     late.lock(minutes=31)
@@ -358,14 +359,14 @@ def test_a_locked_session_keeps_a_selection(as_: As) -> None:
 
 
 def sessions_of(session: Any, who: str) -> None:
-    """Somebody signs in, in this session."""
+    """Sign somebody in, in this session."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sessions, "session", session)
         sessions.begin(who)
 
 
 def test_a_session_ends(as_: As) -> None:
-    """Half an hour without a request, twelve hours in any case, or signing out: then one signs in first."""
+    """A session ends after half an hour without a request, after twelve hours, and by signing out."""
     alice = as_("alice")
     alice.lock(minutes=29)
     alice.get("/patients")
@@ -444,7 +445,7 @@ def routes(flask: Flask) -> Iterator[str]:
 
 
 def test_no_route_is_left_out(sqlite_database: Database) -> None:
-    """Flask's own list of the pages' routes is the list that everybody tries."""
+    """The table of routes below has every route of the pages in Flask's own list."""
     tried = set()
     names = set(routes(service(sqlite_database)))
     for line in EVERYBODY:
@@ -456,7 +457,7 @@ def test_no_route_is_left_out(sqlite_database: Database) -> None:
 
 @pytest.mark.parametrize("who", [person.id for person in CAST.values()] + [""])
 def test_every_route_by_everybody(sqlite_database: Database, who: str) -> None:
-    """Each member of the cast gets the status that is theirs; who is not signed in is sent to sign in."""
+    """Each member of the cast gets the expected status on every route; others are sent to sign in."""
     people.fill(sqlite_database)
     people.add(sqlite_database, Practitioner, id="nobody", login=login("nobody"), name="Nobody")
     flask = service(sqlite_database)
@@ -479,7 +480,7 @@ def test_every_route_by_everybody(sqlite_database: Database, who: str) -> None:
 
 
 def test_what_is_read_is_recorded(as_: As, database: Database) -> None:
-    """A patient's page leaves rows: that they were opened, and that their access was listed; so does a refusal."""
+    """Opening a patient's page, its list of access and a refusal each leave a row in the record."""
     before = RecordedDecision.select().count(database)
     as_("alice").get("/patients/p-1")
     as_("frank").get("/patients/p-1", 404)

@@ -1,4 +1,4 @@
-"""Signing in: through a real small identity provider, as one of the demonstration's people, and not otherwise."""
+"""Signing in through a real small identity provider, or as one of the demonstration's people."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -34,9 +34,9 @@ KEY = "a session key of thirty-two characters"
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    with running() as found:
-        found.claims = {"email": login("alice"), "email_verified": True}
-        yield found
+    with running() as started:
+        started.claims = {"email": login("alice"), "email_verified": True}
+        yield started
 
 
 def clinic(database: Database, provider: Provider, **more: Any) -> Flask:
@@ -47,7 +47,7 @@ def clinic(database: Database, provider: Provider, **more: Any) -> Flask:
 
 
 def there_and_back(visitor: Visitor, path: str = "/sign-in", change: Callable[[str], str] = str) -> TestResponse:
-    """To the provider and back with its answer, as a browser goes; `change` what comes back."""
+    """Go to the provider and come back with its answer, after `change` on the URL; return the response."""
     away = visitor.client.get(path).headers["Location"]
     back = requests.get(away, allow_redirects=False, timeout=30).headers["Location"]
     assert back.startswith(f"{HOME}/sign-in/callback?")
@@ -55,7 +55,7 @@ def there_and_back(visitor: Visitor, path: str = "/sign-in", change: Callable[[s
 
 
 def test_the_providers_word_is_the_login(sqlite_database: Database, provider: Provider, tmp_path: Path) -> None:
-    """Code flow with PKCE, secrets from files: the verified e-mail is the login, and one goes on to the page wanted."""
+    """With PKCE and secrets from files, the verified e-mail is the login, and the wanted page opens."""
     files = {"oidc_secret": tmp_path / "secret", "session_key": tmp_path / "key"}
     for file, content in zip(files.values(), (SECRET, KEY), strict=True):
         file.write_text(content + "\n")
@@ -71,7 +71,7 @@ def test_the_providers_word_is_the_login(sqlite_database: Database, provider: Pr
 
 
 def test_what_does_not_prove_who_came(sqlite_database: Database, provider: Provider) -> None:
-    """Another's signature, another audience, issuer or nonce, expired, unverified, no e-mail: nobody is signed in."""
+    """An ID token with a wrong signature or claim signs nobody in."""
     flask = clinic(sqlite_database, provider)
     past = int((datetime.now(UTC) - timedelta(hours=1)).timestamp())
     for wrong in (
@@ -95,7 +95,7 @@ def test_what_does_not_prove_who_came(sqlite_database: Database, provider: Provi
 
 
 def test_an_answer_that_was_not_asked_for(sqlite_database: Database, provider: Provider) -> None:
-    """A forged state, another browser's answer, an answer that comes twice, a refusal: nobody is signed in."""
+    """A forged state, another browser's answer, a repeated answer and a refusal sign nobody in."""
     flask = clinic(sqlite_database, provider)
     assert there_and_back(Visitor(flask), change=lambda back: back.replace("state=", "state=x")).status_code == 403
     answers: list[str] = []
@@ -112,7 +112,7 @@ def test_an_answer_that_was_not_asked_for(sqlite_database: Database, provider: P
 
 
 def test_an_email_in_user_info_only(sqlite_database: Database, provider: Provider) -> None:
-    """OpenID Connect Core 5.4: what the ID token leaves out is asked of UserInfo, which must be the same person's."""
+    """An e-mail that the ID token lacks is read from UserInfo of the same person (OpenID Connect Core 5.4)."""
     flask = clinic(sqlite_database, provider)
     whole = {"sub": "s-1", "email": login("alice"), "email_verified": True}
     for in_token in ({}, {"email": login("alice")}, {"email_verified": True}):
@@ -152,7 +152,7 @@ def test_the_log_names_the_claim(
     user_info: Any,
     why: str,
 ) -> None:
-    """A sign-in that is refused names the claim that was missing or wrong, and not its value."""
+    """The log of a refused sign-in names the missing or wrong claim, without its value."""
     provider.claims, provider.user_info = claims, user_info
     assert there_and_back(Visitor(clinic(sqlite_database, provider))).status_code == 403
     assert f"a sign-in was refused: {why}" in caplog.text
@@ -161,7 +161,7 @@ def test_the_log_names_the_claim(
 
 
 def test_keys_that_nobody_knows(sqlite_database: Database, provider: Provider) -> None:
-    """Keys of the provider that the library does not know lock nobody out, and an ID token may be without `kid`."""
+    """Unknown kinds of keys of the provider do not matter, and an ID token may lack `kid`."""
     provider.more_keys = [
         {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"},
         {"kty": "EC", "crv": "P-9", "x": "A", "y": "A"},
@@ -172,12 +172,12 @@ def test_keys_that_nobody_knows(sqlite_database: Database, provider: Provider) -
 
 
 def test_sign_out_at_the_provider_too(sqlite_database: Database, provider: Provider) -> None:
-    """*Sign out* ends the session here, then leads to the provider, which gets the ID token and comes back."""
+    """*Sign out* ends the session here and leads to the provider with the ID token, and back."""
     provider.metadata = {"end_session_endpoint": f"{provider.issuer}/end"}
     flask = clinic(sqlite_database, provider)
     visitor = Visitor(flask)
     sent = there_and_back(visitor).headers.getlist("Set-Cookie")
-    (kept,) = (one for one in sent if one.startswith("caregrant-id="))
+    (kept,) = (cookie for cookie in sent if cookie.startswith("caregrant-id="))
     for flag in ("HttpOnly", "SameSite=Strict", "Path=/sign-out"):
         assert flag in kept.split("; ")
     page = visitor.client.get("/patients")
@@ -187,7 +187,7 @@ def test_sign_out_at_the_provider_too(sqlite_database: Database, provider: Provi
     assert "caregrant-id=;" in " ".join(signed_out.headers.getlist("Set-Cookie"))
     visitor.get("/patients", 303)
     back = requests.get(signed_out.headers["Location"], allow_redirects=False, timeout=30).headers["Location"]
-    (hint,) = provider.left
+    (hint,) = provider.sign_outs
     assert hint["id_token_hint"].count(".") == 2
     assert (hint["client_id"], hint["post_logout_redirect_uri"]) == (CLIENT, f"{HOME}/sign-out/callback")
     for other in (Visitor(flask), visitor):
@@ -196,7 +196,7 @@ def test_sign_out_at_the_provider_too(sqlite_database: Database, provider: Provi
 
 
 def test_coming_back_from_the_provider(sqlite_database: Database, provider: Provider) -> None:
-    """The right state, once, says that one is signed out; nothing that comes this way signs anybody out."""
+    """With the right state, once, the page says "signed out"; such a return signs nobody out."""
     provider.metadata = {"end_session_endpoint": f"{provider.issuer}/end"}
     flask = clinic(sqlite_database, provider)
     visitor = Visitor(flask)
@@ -211,7 +211,7 @@ def test_coming_back_from_the_provider(sqlite_database: Database, provider: Prov
 
 
 def test_sign_out_always_works_here(sqlite_database: Database, provider: Provider) -> None:
-    """A provider that offers no sign-out, or is gone, does not keep the session here; the page says what is left."""
+    """Signing out works if the provider offers no sign-out or is down; the page says what remains open."""
     provider.metadata = {"end_session_endpoint": ""}
     flask = clinic(sqlite_database, provider)
     visitor = Visitor(flask)
@@ -239,7 +239,7 @@ def test_sign_out_always_works_here(sqlite_database: Database, provider: Provide
 def test_metadata_that_cannot_be_believed(
     sqlite_database: Database, provider: Provider, metadata: dict[str, Any]
 ) -> None:
-    """Another issuer's metadata, and an endpoint without https, lead nobody anywhere: 503."""
+    """Metadata with another issuer or an endpoint without https is 503, and leads nobody there."""
     provider.metadata = metadata
     assert Visitor(clinic(sqlite_database, provider)).client.get("/sign-in").status_code == 503
 
@@ -247,7 +247,7 @@ def test_metadata_that_cannot_be_believed(
 def test_a_provider_that_is_silent(
     sqlite_database: Database, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first who meets it waits for a limited time; for a moment after that nobody waits at all."""
+    """The first caller waits for a silent provider for a limited time; the next ones do not wait."""
     monkeypatch.setattr(oidc, "_SECONDS", 0.3)
     monkeypatch.setattr(oidc, "_PAUSE_SECONDS", 600.0)
     with serving() as silent:
@@ -262,7 +262,7 @@ def test_a_provider_that_is_silent(
 
 
 def test_somebody_who_works_nowhere_here(sqlite_database: Database, provider: Provider) -> None:
-    """A good answer about an e-mail that is nobody's login: said plainly, and nobody is signed in."""
+    """A good answer with an e-mail that is nobody's login signs nobody in, and the page says so."""
     visitor = Visitor(clinic(sqlite_database, provider))
     provider.claims = {"email": "stranger@elsewhere.example", "email_verified": True}
     assert "Nobody works here with the e-mail" in text_of(there_and_back(visitor))
@@ -270,14 +270,14 @@ def test_somebody_who_works_nowhere_here(sqlite_database: Database, provider: Pr
 
 
 def test_no_provider_no_sign_in(sqlite_database: Database) -> None:
-    """A provider that cannot be reached is 503; without one the page says so; either way nobody comes in."""
+    """Without a provider that can be reached nobody signs in: 503, or a page that says so."""
     gone = Provider(issuer="http://127.0.0.1:9")
     assert Visitor(clinic(sqlite_database, gone)).client.get("/sign-in").status_code == 503
     assert "no identity provider is set up" in Visitor(service(sqlite_database)).get("/")
 
 
 def test_it_leads_to_no_other_site(sqlite_database: Database, provider: Provider) -> None:
-    """Where one goes on to is a page of ours, whatever the address said."""
+    """After signing in one gets to a page of this service, whatever the address asks."""
     flask = clinic(sqlite_database, provider)
     for path in ("//evil.example", "https://evil.example", "/\\evil.example", "/", ""):
         visitor = Visitor(flask)
@@ -285,7 +285,7 @@ def test_it_leads_to_no_other_site(sqlite_database: Database, provider: Provider
 
 
 def test_the_cookie(sqlite_database: Database, provider: Provider) -> None:
-    """Scripts cannot read the session and other sites do not send it; under https it is bound to the host."""
+    """The session's cookie is HttpOnly and SameSite; under https it is bound to the host."""
     flask = clinic(sqlite_database, provider, public_url="https://pages.example")
     sent = Visitor(flask).client.get("/sign-in").headers["Set-Cookie"]
     assert sent.startswith("__Host-caregrant=")
@@ -302,7 +302,7 @@ def demonstration(sqlite_database: Database) -> Flask:
 
 
 def test_the_demonstrations_people(demonstration: Flask) -> None:
-    """One chooses a person and is them; nobody else can be chosen."""
+    """A visitor signs in as one of the demonstration's people, and as nobody else."""
     visitor = Visitor(demonstration)
     assert "Alice Andersson member" in visitor.get("/")
     assert "Ada Brook" in visitor.done("/sign-in", practitioner="alice", next="")
@@ -312,17 +312,17 @@ def test_the_demonstrations_people(demonstration: Flask) -> None:
 
 
 def test_where_the_demonstration_is_refused(demonstration: Flask) -> None:
-    """Beside an identity provider, and off a loopback address: the service does not start."""
+    """With an identity provider, or off a loopback address, the demonstration does not start."""
     pdp: PDP = demonstration.extensions["caregrant"]
-    for beside in (Settings(oidc_client="c"), Settings(jwks="keys.json", issuer="i")):
+    for conflicting in (Settings(oidc_client="c"), Settings(jwks="keys.json", issuer="i")):
         with pytest.raises(InvalidInput, match="beside an identity provider"):
-            create_app(replace(beside, demo_sign_in=True, session_key=KEY), pdp)
+            create_app(replace(conflicting, demo_sign_in=True, session_key=KEY), pdp)
     with pytest.raises(InvalidInput, match="loopback"):
         serve(Settings(demo_sign_in=True), "0.0.0.0", 0, 1)  # noqa: S104 - it is refused
 
 
 def test_the_demonstrations_people_open_no_other_clinic(sqlite_database: Database) -> None:
-    """On any database but the demonstration's the service does not start."""
+    """On another database than the demonstration's the service does not start."""
     people.fill(sqlite_database)
     with pytest.raises(InvalidInput, match="this database has other data"):
         service(sqlite_database, demo_sign_in=True, session_key=KEY)
@@ -340,14 +340,14 @@ def test_the_demonstrations_people_open_no_other_clinic(sqlite_database: Databas
     ],
 )
 def test_half_a_provider_is_refused(sqlite_database: Database, lacking: dict[str, str], why: str) -> None:
-    """A sign-in that would be unsafe, or could not work, does not start."""
+    """With incomplete or unsafe settings of a provider the service does not start."""
     options = {"issuer": "https://id.example", "oidc_client": "c", "public_url": HOME, "session_key": KEY}
     with pytest.raises(InvalidInput, match=why):
         service(sqlite_database, **{**options, **lacking})
 
 
 def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A switch is true or false, and nothing else."""
+    """A switch in the environment is true or false; another value is refused."""
     assert not Settings.from_environment().demo_sign_in
     monkeypatch.setenv("CAREGRANT_DEMO_SIGN_IN", "True")
     assert Settings.from_environment().demo_sign_in

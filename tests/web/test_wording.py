@@ -1,4 +1,4 @@
-"""Every refusal, problem and notification has a sentence of its own, and no sentence is made from an identifier."""
+"""Every refusal, problem and notification has its own sentence, and no sentence is made from an identifier."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def is_sentence(text: str) -> bool:
 
 
 def test_every_action_has_a_denial() -> None:
-    """Each action of the decision tables, and the operator's provisioning, is refused in a sentence of its own."""
+    """Each action of the decision tables, and provisioning, has its own sentence of refusal."""
     tables = re.findall(r"^\| Subject \| (.*) \|$", (ROOT / "policies" / "README.md").read_text(encoding="utf-8"), re.M)
     actions = {action.strip() for table in tables[:2] for action in table.split("|")}
     assert len(actions) >= 12
@@ -35,7 +35,7 @@ def test_every_action_has_a_denial() -> None:
 
 
 def test_every_error_is_a_problem() -> None:
-    """Each class of error of the tree is a problem, or is no error of a request."""
+    """Each class of error is a problem, or is known to concern no request."""
     classes = {
         name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, CaregrantError)
     }
@@ -54,7 +54,7 @@ def test_every_problem_has_a_page() -> None:
 
 
 def test_every_notification_has_a_sentence() -> None:
-    """Each kind in the last table of events.md has a sentence, which names people and patients alone."""
+    """Each kind of notification in events.md has a sentence, which names people and patients alone."""
     text = next((ROOT / "docs").rglob("events.md")).read_text(encoding="utf-8")
     *_, table = re.findall(r"(?:^\| `.*\n)+", text, re.M)
     assert set(NOTIFICATIONS) == set(re.findall(r"^\| `(\w+:\w+)` \|", table, re.M))
@@ -64,7 +64,7 @@ def test_every_notification_has_a_sentence() -> None:
 
 @pytest.mark.parametrize("field", [*_INVALID_FIELDS, "some_field"])
 def test_no_sentence_is_made_from_a_field(field: str) -> None:
-    """A form tells an invalid value in a sentence of the page, not with the name of the field or the text for apps."""
+    """A form reports an invalid value in the page's own sentence, without the field's name."""
     sentence = describe_refusal(InvalidInput(f"{field}: is not one_of these"))
     assert is_sentence(sentence)
     assert "one_of" not in sentence

@@ -1,4 +1,4 @@
-"""Consultations of one patient of the demonstration clinic, of every kind that a letter tells of."""
+"""Consultations of one patient of the demonstration clinic, of every kind that a letter lists."""
 
 from datetime import datetime, timedelta
 
@@ -22,7 +22,7 @@ PEOPLE = ("alice", "bob")
 
 
 def consult(database: Database, now: datetime, patient: str = "p-1") -> None:
-    """Alice and Bob consult a patient through an app, some days apart; others are denied."""
+    """Record consultations of a patient by Alice and Bob through an app, some days apart, and denials of others."""
     pdp = pdp_of(database)
     add_client(database, name="City Records", scopes=("decide",), subscription=None, now=now - timedelta(days=400))
     at = now - timedelta(days=200)

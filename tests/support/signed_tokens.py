@@ -25,11 +25,11 @@ GOOD = {
 
 
 def token_of(provider: KeyServer, key: RSAKey | None = None, **claims: Any) -> str:
-    """Return a token of the provider: good, but for these claims (None takes one away)."""
+    """Return a good token of the provider with these claims changed; None removes a claim."""
     return provider.sign({name: value for name, value in (GOOD | claims).items() if value is not None}, key)
 
 
 def coded(part: dict[str, Any] | bytes) -> str:
-    """Return an encoded part of a token."""
+    """Return a part of a token, encoded."""
     content = part if isinstance(part, bytes) else json.dumps(part).encode()
     return base64.urlsafe_b64encode(content).decode().rstrip("=")

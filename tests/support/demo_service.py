@@ -1,4 +1,4 @@
-"""An app that asks a real service."""
+"""The demonstration clinic in a database, and an app that asks its real service."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,6 +1,6 @@
-"""Decisions beside an import into SQLite: how long answers pause, and whether each is recorded once.
+"""Decisions during an import into SQLite: how long answers pause, and whether each is recorded once.
 
-``python -m tests.support.beside_import [PATIENTS]`` imports 60,000 patients by default and prints the table of
+``python -m tests.support.import_measurement [PATIENTS]`` imports 60,000 patients by default and prints the table of
 docs/reference/import.md.
 """
 
@@ -73,7 +73,7 @@ class Caller(threading.Thread):
 
 
 def fill(url: str) -> str:
-    """Make the demonstration clinic; the key of an app that may ask."""
+    """Fill a new database with the demonstration clinic; return the key of an app that may ask."""
     database, began = connect(url), datetime.now(UTC) - timedelta(hours=1)
     migrate(database)
     demo.fill(database, load(shipped_folder("policies")).types, began)
@@ -105,19 +105,17 @@ def start_callers(port: int, key: str) -> list[Caller]:
 
 
 def recorded(url: str) -> list[str]:
-    """Return the requests of the callers whose answers are in the record, after the spool was taken in."""
+    """Drain the spool; return the requests of the callers whose answers are in the record."""
     database = connect(url)
     drain_spool(database)
-    found = RecordedDecision.select(RecordedDecision.request_id).where(
-        RecordedDecision.request_id.startswith("beside-")
-    )
-    requests = [one for (one,) in found.tuples().execute(database)]
+    rows = RecordedDecision.select(RecordedDecision.request_id).where(RecordedDecision.request_id.startswith("beside-"))
+    requests = [request for (request,) in rows.tuples().execute(database)]
     close_all(database)
     return requests
 
 
 def measure(folder: Path, patients: int) -> dict[str, float]:
-    """Import beside decisions of a real service; what happened, in numbers."""
+    """Import while apps ask a real service; return the measured numbers by name."""
     url, port = f"sqlite:///{folder}/clinic.db", free_port()
     key = fill(url)
     write_patients(folder / "facts.ndjson", patients)
@@ -127,8 +125,8 @@ def measure(folder: Path, patients: int) -> dict[str, float]:
         while not all(caller.answered for caller in callers):
             time.sleep(0.01)
         begin = time.monotonic()
-        words = [str(COMMAND), "import", str(folder / "facts.ndjson"), "--database", url]
-        importing = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        command = [str(COMMAND), "import", str(folder / "facts.ndjson"), "--database", url]
+        importing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         spool = folder / "clinic.db-answers"
         while importing.poll() is None:
             spooled = max(spooled, spool.stat().st_size if spool.exists() else 0)
@@ -138,7 +136,7 @@ def measure(folder: Path, patients: int) -> dict[str, float]:
             caller.ended.set()
             caller.join(30)
     assert importing.returncode == 0
-    answered = [one for caller in callers for one in caller.answered]
+    answered = [request for caller in callers for request in caller.answered]
     there = recorded(url)
     return {
         "patients": patients,
