@@ -151,7 +151,7 @@ class MalformedItem:
     fault: str
 
 
-class _Malformed(Exception):
+class _MalformedValue(Exception):
     def __init__(self, *errors: tuple[str, str]) -> None:
         self.errors = errors
 
@@ -161,7 +161,7 @@ def parse_body(model: type[Model]) -> tuple[Model, Properties]:
     body = json_body()
     try:
         return _parse(model, body), body
-    except _Malformed as error:
+    except _MalformedValue as error:
         raise malformed_request(*error.errors) from error
 
 
@@ -169,7 +169,7 @@ def parse_question(body: Properties, present: datetime) -> AuthzenQuestion:
     """Return the question of an evaluation request. Raises a `Problem` (400) for a malformed question."""
     try:
         return _question(body, present)
-    except _Malformed as error:
+    except _MalformedValue as error:
         raise malformed_request(*error.errors) from error
 
 
@@ -184,7 +184,7 @@ def parse_items(body: Properties, present: datetime) -> list[AuthzenQuestion | M
         parts = {part: default if item.get(part) is None else item[part] for part, default in defaults.items()}
         try:
             items.append(_question(parts, present))
-        except _Malformed as error:
+        except _MalformedValue as error:
             fault = "; ".join(f"{pointer} {why}" for pointer, why in error.errors)
             items.append(MalformedItem(_partial_question(parts), fault))
     explained = sum(isinstance(item, AuthzenQuestion) and item.explain for item in items)
@@ -198,7 +198,7 @@ def parse_options(context: ContextPart | None, present: datetime) -> tuple[datet
     """Return `at` and `explain` of a context. Raises a `Problem` (400) for an instant in the future."""
     try:
         return _options(context, present)
-    except _Malformed as error:
+    except _MalformedValue as error:
         raise malformed_request(*error.errors) from error
 
 
@@ -225,7 +225,7 @@ def _options(context: ContextPart | None, present: datetime) -> tuple[datetime |
     if context is None:
         return None, False
     if context.at is not None and context.at > present:
-        raise _Malformed(("/context/at", "lies in the future"))
+        raise _MalformedValue(("/context/at", "lies in the future"))
     return context.at, bool(context.explain)
 
 
@@ -233,7 +233,7 @@ def _parse(model: type[Model], body: Properties) -> Model:
     try:
         return model.model_validate({name: value for name, value in body.items() if value is not None})
     except ValidationError as error:
-        raise _Malformed(*describe_errors(error)) from error
+        raise _MalformedValue(*describe_errors(error)) from error
 
 
 def _partial_question(parts: Properties) -> RecordedQuestion:

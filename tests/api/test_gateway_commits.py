@@ -52,7 +52,7 @@ class Service:
         gateway._tick(gateway._loop)
         sent: dict[str, int] = {}
 
-        async def one(name: str) -> None:
+        async def send_request(name: str) -> None:
             headers = [(b"x-request-id", name.encode())]
             scope = {"type": "http", "method": "GET", "path": "/access/v1/evaluation", "query_string": b""}
             scope |= {"headers": headers, "client": ("192.0.2.1", 1), "server": ("x", "80"), "scheme": "http"}
@@ -63,9 +63,9 @@ class Service:
 
             await gateway(scope, None, send)  # type: ignore[arg-type]
 
-        first = asyncio.create_task(one("r-0"))
+        first = asyncio.create_task(send_request("r-0"))
         await asyncio.to_thread(self.begun.wait, 30)
-        others = [asyncio.create_task(one(f"r-{number}")) for number in range(1, REQUESTS)]
+        others = [asyncio.create_task(send_request(f"r-{number}")) for number in range(1, REQUESTS)]
         while gateway._lanes["evaluation"]._queue.qsize() < REQUESTS - 1:
             await asyncio.sleep(0)
         self.go.set()
