@@ -1,9 +1,10 @@
-"""What every request has: an id that the response repeats, a connection, and a body that is one JSON object."""
+"""What every request has: an id that the response repeats, a connection, a body in JSON; and responses in JSON."""
 
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
 
+import orjson
 from flask import Flask, Response, g, request
 
 from api.errors import Problem, malformed_request, problem_response
@@ -95,3 +96,8 @@ def json_body() -> dict[str, object]:
         return parse_object(request.get_data())
     except InvalidInput as error:
         raise malformed_request(("", str(error))) from error
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """Return a response with a JSON body."""
+    return Response(orjson.dumps(value), status, content_type="application/json")

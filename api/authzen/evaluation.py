@@ -6,7 +6,7 @@ from typing import NamedTuple
 from flask import Response
 
 from api.auth import actor_of, charge_client, pdp, require_client, require_scope
-from api.authzen.blueprint import QUESTION, access, json_response
+from api.authzen.blueprint import QUESTION, access
 from api.authzen.schemas import (
     AuthzenQuestion,
     EvaluationRequest,
@@ -21,7 +21,7 @@ from api.authzen.schemas import (
 from api.limits import extra_requests
 from api.ops.meters import count_decisions
 from api.ops.route_documentation import document_route
-from api.request_context import json_body, now
+from api.request_context import json_body, json_response, now
 from api.v1.responses import DecisionBody, DecisionOrDecisionsBody
 from authz.callers.clients import Caller
 from authz.domain import REASONS, Row, format_instant, format_micros, to_micros

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from flask import Response, current_app, request
 
 from api.auth import actor_of, pdp, require_client, require_scope
-from api.authzen.blueprint import QUESTION, access, json_response
+from api.authzen.blueprint import QUESTION, access
 from api.authzen.page_tokens import PageTokens
 from api.authzen.schemas import (
     MOST,
@@ -25,7 +25,7 @@ from api.authzen.schemas import (
 )
 from api.errors import malformed_request
 from api.ops.route_documentation import document_route
-from api.request_context import now
+from api.request_context import json_response, now
 from api.v1.responses import ActionSearchBody, EntitySearchBody
 from authz.callers.clients import Caller
 from authz.domain import Row

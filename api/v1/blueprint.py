@@ -23,12 +23,7 @@ _KEY = "Idempotency-Key"
 Result = TypeVar("Result")
 
 
-def json_response(value: object, status: int = 200) -> Response:
-    """Return a response with a JSON body."""
-    return Response(orjson.dumps(value), status, content_type="application/json")
-
-
-def run_operation(
+def run_and_respond(
     operation: Callable[..., Result],
     status: int,
     serialize: Callable[[Result], object] | None = None,

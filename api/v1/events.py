@@ -12,8 +12,8 @@ from flask import Blueprint, Response, request
 from api.auth import authenticate, pdp, require_client
 from api.gateway.lanes import POLLS
 from api.ops.route_documentation import AFTER, EVENTS, WAIT, document_route, refuse_unknown_parameters
+from api.request_context import json_response
 from api.v1 import query
-from api.v1.blueprint import json_response
 from api.v1.responses import EventsBody
 from authz.record import read_events
 

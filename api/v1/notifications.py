@@ -4,8 +4,9 @@ from flask import Response
 
 from api.auth import pdp, require_practitioner
 from api.ops.route_documentation import CURSOR, LIMIT, UNREAD, document_route
+from api.request_context import json_response
 from api.v1 import query, responses
-from api.v1.blueprint import json_response, v1
+from api.v1.blueprint import v1
 from authz.domain import FOREVER, Row, format_instant
 from authz.queries import practitioner as practitioner_queries
 

@@ -4,8 +4,9 @@ from flask import Response, request
 
 from api.auth import pdp, require_practitioner
 from api.ops.route_documentation import CURSOR, LEFT, LIMIT, PATIENT, ROLE, SORT, Q, document_route
+from api.request_context import json_response
 from api.v1 import query, requests, responses
-from api.v1.blueprint import json_response, run_operation, v1
+from api.v1.blueprint import run_and_respond, v1
 from api.v1.serializers import serialize_added_patient, serialize_grants, serialize_until
 from authz import operations
 from authz.errors import InvalidInput
@@ -50,7 +51,7 @@ def add_patient() -> Response:
     model = requests.AddPatientWithIdRequest if may_choose_id else requests.AddPatientRequest
     body = requests.parse_body(model).model_dump()
     patient = body.pop("id", None)
-    return run_operation(operations.add_patient, 201, serialize_added_patient, actor=actor, patient=patient, **body)
+    return run_and_respond(operations.add_patient, 201, serialize_added_patient, actor=actor, patient=patient, **body)
 
 
 @v1.get("/patients/<patient>")
@@ -72,7 +73,7 @@ def patient(patient: str) -> Response:
 def edit_patient(patient: str) -> Response:
     """Correct the name or the reference of a patient."""
     changes = requests.parse_body(requests.EditPatientRequest).model_dump(exclude_unset=True)
-    return run_operation(operations.edit_patient, 200, lambda row: row, patient=patient, **changes)
+    return run_and_respond(operations.edit_patient, 200, lambda row: row, patient=patient, **changes)
 
 
 @v1.post("/patients/<patient>/end")
@@ -86,7 +87,7 @@ def edit_patient(patient: str) -> Response:
 def end_patient(patient: str) -> Response:
     """End a patient who leaves the clinic; every grant on the patient ends."""
     body = requests.parse_body(requests.EndPatientRequest)
-    return run_operation(operations.end_patient, 204, patient=patient, reason=body.reason)
+    return run_and_respond(operations.end_patient, 204, patient=patient, reason=body.reason)
 
 
 @v1.get("/patients/<patient>/access")

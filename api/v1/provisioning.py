@@ -4,8 +4,9 @@ from flask import Response
 
 from api.auth import pdp, require_operator, require_operator_or_practitioner
 from api.ops.route_documentation import document_route
+from api.request_context import json_response
 from api.v1 import requests, responses
-from api.v1.blueprint import json_response, run_operation, v1
+from api.v1.blueprint import run_and_respond, v1
 from authz import operations
 
 _DOCUMENT = {"properties": {"patient": "p-1", "author": "bob", "title": "Knee plan"}}
@@ -76,7 +77,7 @@ def end_membership(subscription: str, practitioner: str) -> Response:
 def add_entity(kind: str) -> Response:
     """Store a new entity of a declared type, under an id that the service makes."""
     properties, actor = requests.parse_body(requests.PutEntityRequest).properties, require_operator()
-    return run_operation(operations.add_entity, 201, lambda row: row, actor=actor, kind=kind, properties=properties)
+    return run_and_respond(operations.add_entity, 201, lambda row: row, actor=actor, kind=kind, properties=properties)
 
 
 @v1.put("/entities/<kind>/<entity>")

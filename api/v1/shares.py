@@ -7,8 +7,9 @@ from flask import Response
 from api.auth import charge, pdp, require_practitioner
 from api.limits import extra_requests
 from api.ops.route_documentation import document_route
+from api.request_context import json_response
 from api.v1 import requests, responses
-from api.v1.blueprint import json_response, run_operation, v1
+from api.v1.blueprint import run_and_respond, v1
 from api.v1.query import parse_row_id
 from api.v1.serializers import serialize_shares, serialize_standing_share, serialize_transfer
 from authz import operations
@@ -30,14 +31,16 @@ _TRANSFER = {"colleague": "pete@clinic.example", "end_shares": True}
 def share(patient: str) -> Response:
     """Share a patient with a colleague."""
     body = requests.parse_body(requests.ShareRequest).model_dump()
-    return run_operation(operations.share, 201, lambda shares: serialize_shares(shares)[0], patients=[patient], **body)
+    return run_and_respond(
+        operations.share, 201, lambda shares: serialize_shares(shares)[0], patients=[patient], **body
+    )
 
 
 @v1.delete("/patients/<patient>/shares/<grant>")
 @document_route(caller="practitioner", status=204, idempotency_key=True)
 def end_share(patient: str, grant: str) -> Response:
     """End a share of a patient, or give up a share that the practitioner received."""
-    return run_operation(operations.end_share, 204, patient=patient, grant=parse_row_id(grant))
+    return run_and_respond(operations.end_share, 204, patient=patient, grant=parse_row_id(grant))
 
 
 @v1.post("/patients/<patient>/transfer")
@@ -51,7 +54,7 @@ def end_share(patient: str, grant: str) -> Response:
 def transfer(patient: str) -> Response:
     """Transfer a patient to a colleague."""
     body = requests.parse_body(requests.TransferRequest).model_dump()
-    return run_operation(
+    return run_and_respond(
         operations.transfer, 200, lambda transfers: serialize_transfer(transfers[0]), patients=[patient], **body
     )
 
@@ -68,7 +71,7 @@ def share_some() -> Response:
     """Share several patients with a colleague: all of them or none."""
     body, batch = requests.parse_body(requests.ShareBatchRequest).model_dump(), uuid.uuid4().hex
     charge(extra_requests(len(body["patients"])))
-    return run_operation(
+    return run_and_respond(
         operations.share,
         200,
         lambda shares: {"batch": batch, "items": serialize_shares(shares)},
@@ -89,7 +92,7 @@ def transfer_some() -> Response:
     """Transfer several patients to a colleague: all of them or none."""
     body, batch = requests.parse_body(requests.TransferBatchRequest).model_dump(), uuid.uuid4().hex
     charge(extra_requests(len(body["patients"])))
-    return run_operation(
+    return run_and_respond(
         operations.transfer,
         200,
         lambda transfers: {"batch": batch, "items": [serialize_transfer(transfer) for transfer in transfers]},
@@ -110,7 +113,7 @@ def transfer_some() -> Response:
 def share_all() -> Response:
     """Share all patients that the practitioner owns, now and later, with a colleague."""
     body = requests.parse_body(requests.ShareAllRequest).model_dump()
-    return run_operation(operations.share_all, 201, serialize_standing_share, **body)
+    return run_and_respond(operations.share_all, 201, serialize_standing_share, **body)
 
 
 @v1.get("/standing-shares")
@@ -125,4 +128,4 @@ def standing_shares() -> Response:
 @document_route(caller="practitioner", status=204, idempotency_key=True)
 def end_standing_share(share: str) -> Response:
     """End a standing share, or give up a standing share that the practitioner received."""
-    return run_operation(operations.end_standing_share, 204, standing_share=parse_row_id(share))
+    return run_and_respond(operations.end_standing_share, 204, standing_share=parse_row_id(share))
