@@ -30,7 +30,7 @@ def check_policy(folder: str | None, as_json: bool, policies: str | None) -> Non
     if as_json:
         write_json({"version": compiled.version, "rules": compiled.rules, "ways": count, "warnings": compiled.warnings})
         return
-    click.echo(f"policy {compiled.version[:12]}: {compiled.rules} rules, {count} ways to a permit")
+    click.echo(f"policy {compiled.version[:12]}: {_count(compiled.rules, 'rule')}, {_count(count, 'way')} to a permit")
     for warning in compiled.warnings:
         click.echo(f"warning: {warning}")
 
@@ -100,6 +100,11 @@ def keep(folder: str, database: str | None) -> None:
         raise InvalidInput(f"{folder}: version {compiled.version[:12]} never served this database")
     new = keep_policy(connected, Actor("", now()), compiled)
     click.echo(f"{'kept' if new else 'kept already:'} {compiled.version}")
+
+
+def _count(number: int, noun: str) -> str:
+    """Return a number with its noun, which ends with s unless the number is 1."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _dialect(database: str) -> Dialect:
