@@ -41,7 +41,7 @@ notebooks: $(VENV)/notebooks.stamp ## JupyterLab on the audit notebooks and the 
 
 test: $(VENV)/dev.stamp check ## Every check and every test (CI=true leaves none out)
 	@scripts/system-packages
-	$(BIN)/python -m pytest -q -n 4 --dist worksteal
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 check: $(VENV)/dev.stamp ## Formatter, linter, types, import contracts, installed versions
 	$(BIN)/ruff format --check .
