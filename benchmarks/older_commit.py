@@ -29,7 +29,10 @@ WARM_UP = 1600
 _PREPARE = """
 import json, sys
 from datetime import UTC, datetime
-from authz.callers.clients import add_client
+try:
+    from authz.callers.clients import add_client
+except ImportError:  # commits of before the rooms
+    from authz.clients import add_client
 from authz.database import connect, migrate
 from benchmarks import data
 database = connect(sys.argv[1])
