@@ -25,6 +25,7 @@ from authz.record import create_partitions, drain_spool, seal
 SECONDS = 10.0
 """Seconds between two seals."""
 
+_MOST_STOP_SECONDS = 10
 _INTERVAL = 0.5
 _LIMITS = Limits(statement=60_000, lock=750, idle=2_000)
 _log = logging.getLogger("caregrant")
@@ -56,6 +57,8 @@ def start(url: str, beat: Path, log_format: str = "text") -> Callable[[], None]:
             while sealer.is_alive() and not stopping.wait(_INTERVAL):
                 pass
             sealer.terminate()
+            sealer.join(_MOST_STOP_SECONDS)
+            sealer.kill()  # ends a sealer that has not ended yet
             sealer.join()
 
     def stop() -> None:

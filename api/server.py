@@ -35,6 +35,7 @@ from authz.policy.pdp import open_pdp
 from authz.record import Actor, create_partitions, drain_spool, get_decision_log, record_policy_loaded, set_decision_log
 from authz.settings import Settings
 
+_MOST_STOP_SECONDS = 30  # a worker that has not ended by then is killed: a stop waits with a limit
 _MOST_FILES = 65_536
 
 
@@ -78,6 +79,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         websockets=False,
         backpressure=_connections() // workers,
         respawn_failed_workers=True,
+        workers_kill_timeout=_MOST_STOP_SECONDS,
         log_level=LogLevels.warning,
     )
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as folder:
