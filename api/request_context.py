@@ -1,4 +1,4 @@
-"""What every request has: an id that the response repeats, a connection, a body in JSON; and responses in JSON."""
+"""The request's id, instant, database connection and JSON body, and responses in JSON."""
 
 import uuid
 from contextlib import suppress

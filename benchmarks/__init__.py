@@ -1,1 +1,1 @@
-"""How fast the decisions are, as ratios within one run: `python -m benchmarks`."""
+"""The speed of the decisions, as ratios within one run: `python -m benchmarks`."""

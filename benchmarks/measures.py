@@ -189,7 +189,7 @@ def growth(small: Bench, large: Bench) -> Iterator[Result]:
 
 
 QUIET = 111_000
-"""How many queries by hand the quiet machine answers in a second for which the import's target was set."""
+"""Queries by hand that the quiet machine answers in a second; the target of the import was set for that machine."""
 
 
 def importing(bench: Bench, folder: Path) -> Iterator[Result]:

@@ -37,7 +37,7 @@ from benchmarks.measures import Result
 from tests.support.server import free_port, serving
 
 _CALLERS = (4, 16)
-"""How many callers act at once; the tests of races have sixteen."""
+"""The numbers of callers that act at once; the tests of races have sixteen."""
 _BEGAN = datetime.now(UTC) - timedelta(days=30)
 _PEOPLE = {"alice": "north", "bob": "north", "carol": "north", "frank": "city", "lara": "lapsed", "erin": "north"}
 Do = Callable[[str], None]

@@ -1,4 +1,4 @@
-"""Where the tests' own code stands."""
+"""The layout of the tests' code."""
 
 import ast
 from pathlib import Path

@@ -98,7 +98,7 @@ class PagePart(_Part):
 
 
 class SearchRequest(_Part):
-    """What every search has: the environment and the page."""
+    """The members that all searches share: the context and the page."""
 
     context: ContextPart | None = None
     page: PagePart | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 POLLS = 8
-"""How many long polls may wait at once in a process. One more thread answers the polls beyond this number."""
+"""The most long polls that wait at once in a process. One more thread answers the polls beyond this number."""
 
 PATIENCE = 5.0
 """Seconds in a queue after which a request is refused: its caller has probably given up."""
@@ -23,7 +23,7 @@ EVALUATION = "evaluation"
 """The name of the lane for single evaluations, which share commits."""
 
 GROUP = 8
-"""How many requests a thread carries out at most before it commits their answers to the record and sends them."""
+"""The most requests that a thread carries out before it commits their answers to the record and sends them."""
 
 _IDLE = float("inf")
 

@@ -1,1 +1,1 @@
-"""What operators need: health, readiness, metrics, log lines, the OpenAPI document."""
+"""Pages for operators: health, readiness, metrics, log lines, the OpenAPI document."""

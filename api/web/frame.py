@@ -1,4 +1,4 @@
-"""What every page shares: the blueprint, the frame around the content, redirects with a message, and the headers.
+"""The parts that all pages share: blueprint, frame around the content, redirects with a message, and headers.
 
 Views are thin: they parse a form, call one function of `authz`, and render or redirect. A page offers the actions that
 the PDP permits; no page knows a rule.

@@ -37,7 +37,7 @@ class SignedOut(Exception):
 
 @dataclass(frozen=True)
 class SignInOptions:
-    """How a person can sign in: through an identity provider, as one of the demonstration's people, or not at all."""
+    """The ways to sign in: through an identity provider, as one of the demonstration's people, or not at all."""
 
     provider: bool
     demo: bool

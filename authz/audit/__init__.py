@@ -1,1 +1,1 @@
-"""What compliance staff and outsiders do with the record: ask, report, verify, prove, export."""
+"""The audit of the record, for compliance staff and outsiders: ask, report, verify, prove, export."""

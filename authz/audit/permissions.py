@@ -1,4 +1,4 @@
-"""What a reader of the audit may do to the database: read all but names and secrets, and add to the record.
+"""The permissions of a reader of the audit in the database: read all but names and secrets, and add to the record.
 
 On SQLite the two connections of an audit refuse the rest (an authorizer of SQLite). On PostgreSQL the grants of the
 reader's account refuse the rest; `grant_statements` returns the statements that make them (docs/decisions/0091).

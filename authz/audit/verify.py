@@ -42,7 +42,7 @@ INTERVAL_FACTS = ("grant", "standing_share", "membership", "licence", "entity", 
 KEYED_FACTS = ("subscription", "practitioner", "patient", "client", "review")
 """The facts with an id: an event tells each as it stands after a change."""
 MARK_BYTES = 8
-"""How many bytes of the hash of each decision a seal keeps, to name a changed decision."""
+"""Bytes of the hash of each decision that a seal keeps, to name a changed decision."""
 CLOCK_TOLERANCE = 600_000_000
 """Microseconds by which a row may be earlier than a row recorded before it: requests and imports overlap."""
 
@@ -335,7 +335,7 @@ def make_verdict(word: str, sentence: str) -> LogVerdict:
 
 @dataclass
 class LogReport:
-    """What was checked, and what is wrong.
+    """The numbers of checked things, and the findings.
 
     `facts`: how many facts were compared with the events; None if the export is of a version without facts. `unread`:
     kinds of facts that were not compared, because they hold names that the account may not read. `adopted`: facts that
@@ -497,7 +497,7 @@ class FactComparison:
 
 
 class Drop(NamedTuple):
-    """What events tell of a month whose decisions were dropped; `event` is the last of them."""
+    """The content of the events about a month whose decisions were dropped; `event` is the last event."""
 
     decisions: int
     seals: int

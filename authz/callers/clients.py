@@ -22,7 +22,7 @@ SCOPES = {
     "admin": "provision subscriptions, practitioners, memberships and entities",
     "audit": "ask about past instants, have decisions explained, read the record",
 }
-"""What an app may be allowed to do; each scope is granted by name, and none includes another."""
+"""The scopes of an app's key, with their meaning; each scope is granted by name, and none includes another."""
 
 _PREFIX = "cg_"
 

@@ -22,7 +22,7 @@ from authz.errors import CaregrantError
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="caregrant", prog_name="caregrant")
 def caregrant() -> None:
-    """Who may view, share or transfer a patient: decided from policies, recorded, explained.
+    """Decide who may view, share or transfer a patient, by policies; record and explain each decision.
 
     Start with `caregrant migrate` and `caregrant demo`, then ask, for example,
     `caregrant check practitioner:alice view patient:p-1 --explain`.

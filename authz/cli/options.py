@@ -1,4 +1,4 @@
-"""What the commands share: their options, the present instant, JSON output, and how they open the database."""
+"""The parts that commands share: their options, the present instant, JSON output, and how they open the database."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

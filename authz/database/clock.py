@@ -11,7 +11,7 @@ from authz.domain import format_micros
 from authz.errors import Unavailable
 
 TOLERANCE_SECONDS = 5
-"""How far the two clocks may differ: more than any wait on a network, less than anybody notices on a share."""
+"""The largest permitted difference of the two clocks: more than a wait on a network, less than a person notices."""
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 

@@ -24,7 +24,7 @@ _OLDEST_SECONDS = 300.0
 _RETRY_SECONDS = 0.5
 _SLOW_SECONDS = 0.5
 _CHECKS = 20
-"""How often the watchdog looks within the time limit of a connection."""
+"""The number of checks by the watchdog within the time limit of a connection."""
 
 
 class Pool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import peewee
 
@@ -23,7 +23,7 @@ _POOL_SIZE = 32
 class PostgresqlDatabase(peewee.PostgresqlDatabase):
     """PostgreSQL through psycopg 3, with a pool. `read_only`: the database itself refuses every change."""
 
-    dialect = "postgresql"
+    dialect: Literal["postgresql"] = "postgresql"
     decision_log: Any = None
     _state: Any
 

@@ -36,7 +36,7 @@ _SERVER_SETTINGS = {
 }
 _READ_ONLY_SETTINGS = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
 _OPTIONS_REFUSED = "unsupported startup parameter"
-"""What a pooler answers if it does not accept the options of a connection."""
+"""The error text of a pooler that does not accept the options of a connection."""
 
 
 class Session(psycopg.Connection[Any]):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import peewee
 
@@ -42,7 +42,7 @@ class SqliteDatabase(peewee.SqliteDatabase):
     lock unused in that time.
     """
 
-    dialect = "sqlite"
+    dialect: Literal["sqlite"] = "sqlite"
     decision_log: Any = None
     """The decision log of this database, which `authz.record` sets."""
     authorizer: object = None

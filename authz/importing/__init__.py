@@ -35,7 +35,7 @@ _LOCK_TIMEOUT_SECONDS = 60.0
 
 @dataclass
 class ImportReport:
-    """How many lines of each kind were new, a change, known already, or about something that has ended here."""
+    """The number of lines of each kind that were new, a change, known already, or about a fact that has ended here."""
 
     new: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)

@@ -14,7 +14,7 @@ from authz.importing.stored import StoredFacts
 
 
 class ImportBatch:
-    """What the database holds about the things that some lines name, and what those lines add and change.
+    """Some lines of an import: the stored facts about the things that they name, and the additions and changes.
 
     `changed_facts` holds what earlier lines of the file changed, and grows by what the lines of this batch change.
     `now` is the instant of the import in microseconds.

@@ -40,7 +40,7 @@ PEOPLE = {
     "grace": ("Grace García", "harbour", "member"),
     "gus": ("Gus Georgiou", "harbour", "manager"),
 }
-"""Who works where, as what. Erin left last year."""
+"""The memberships: practitioner, clinic and role. Erin's ended last year."""
 
 _GIVEN = ["Ada", "Ben", "Cleo", "Dov", "Elif", "Finn", "Gita", "Hugo", "Inês", "Jan"]
 _FAMILY = ["Abel", "Brook", "Costa", "Dahl", "Ender", "Fox", "Grün", "Hill", "Ito", "Juhl"]
@@ -48,7 +48,7 @@ _OWNERS = {"north": ("alice", "bob", "ivan", "noa", "erin"), "city": ("frank", "
 
 
 BEGAN = timedelta(days=1200)
-"""How long ago its clinics began."""
+"""The age of the clinics."""
 
 
 def facts(now: datetime) -> Iterator[FactLine]:

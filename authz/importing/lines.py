@@ -55,7 +55,7 @@ def _properties(value: object) -> dict[str, object]:
 
 
 Field = tuple[Callable[[object], object], bool]
-"""How the value of a field is parsed, and whether each line has the field."""
+"""The parser of a field's value, and whether each line must have the field."""
 _LIFE: dict[str, Field] = {"started_at": (_instant, False), "until": (_instant, False)}
 _KINDS: dict[str, dict[str, Field]] = {
     "subscription": {"id": (parse_stored_id, True), "name": (parse_text, True), **_LIFE},

@@ -9,7 +9,7 @@ from authz.importing.rows import Life
 
 Outcome = Literal["new", "changed", "unchanged", "ended"]
 Fields = dict[str, Any]
-"""What a line says, by its fields; instants are microseconds."""
+"""The values of a line, by its fields; instants are microseconds."""
 
 
 def require_span(until: int, started: int) -> None:

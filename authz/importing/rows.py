@@ -1,4 +1,4 @@
-"""What stands in the database or on a line of the import, as rows in memory, and the columns in which it is stored."""
+"""Rows in memory, from the database or from a line of the import, and the columns in which they are stored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the database holds about the things that some lines name: read once for all of them."""
+"""The stored facts about the things that some lines name, read once for all these lines."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What is stored: the facts that policies read, the callers, and the record.
+"""The tables: the facts that policies read, the callers, and the record.
 
 Each fact is a row with a life ``[started_at, ended_at)``; ending a fact sets `ended_at`, and no row is deleted.
 The models are bound to no database: a query takes the database that it runs on, so that one process may use several.
@@ -48,7 +48,7 @@ FACTS: tuple[type[Model], ...] = (
 """The built-in types that a policy may name."""
 
 PROOF: tuple[type[Model], ...] = (MerkleTree, MerkleLeaf, MerkleNode, Seal, Checkpoint, PersonalSecret, ErasedField)
-"""What proves the record."""
+"""The models of the proof of the record."""
 
 MODELS: tuple[type[Model], ...] = (
     *FACTS,

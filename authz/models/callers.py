@@ -24,7 +24,7 @@ class Client(StoredModel):
 
 
 class RequestCount(StoredModel):
-    """How many requests a caller sent in `minute`, the last minute in which the caller sent any."""
+    """The number of requests that a caller sent in `minute`, the last minute in which the caller sent any."""
 
     caller = IdField(primary_key=True)
     minute = BigIntegerField()

@@ -99,7 +99,7 @@ RecordedDecision.add_index(
 
 
 class SpoolPosition(StoredModel):
-    """How much of the spool this SQLite database has taken in: the batch, and how many bytes of it.
+    """The part of the spool that this SQLite database has taken in: the batch, and the bytes of that batch.
 
     `owner` is the id of this database; the head of the spool file names it too.
     """

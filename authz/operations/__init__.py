@@ -1,4 +1,4 @@
-"""What can be done: one file for each heading of the help page, one function for each thing that can be done.
+"""The operations: one file for each heading of the help page, one function for each thing that can be done.
 
 Each operation has one shape: open the transaction, lock, ask the PDP, change the facts, record, return. It takes who
 acts and when (`Actor`) as an argument, and raises the errors of `authz.errors`; then nothing has changed.

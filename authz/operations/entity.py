@@ -24,7 +24,7 @@ from authz.record import Actor, serialize_entity
 from authz.texts import is_stored_id, parse_id, parse_stored_id, quote_value
 
 Relations = dict[str, Ref]
-"""What each relation of an entity leads to."""
+"""The target of each relation of an entity."""
 _STORED = ("patient", "practitioner", "subscription")
 
 

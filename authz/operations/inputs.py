@@ -1,4 +1,4 @@
-"""What the operations accept: how many patients, which reason, which end."""
+"""The checks of an operation's input: number of patients, reason, end."""
 
 from collections.abc import Sequence
 from datetime import datetime

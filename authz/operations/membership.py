@@ -1,4 +1,4 @@
-"""Who works where: subscriptions and their licences, practitioners and their login, memberships (R8, H4).
+"""The staff of clinics: subscriptions and their licences, practitioners and their login, memberships (R8, H4).
 
 Each `put_…` takes the wanted state and may be repeated: the second time it changes nothing. The operator (an
 app with the scope `admin`) acts without a practitioner; a manager manages memberships of their subscription.

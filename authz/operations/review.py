@@ -49,7 +49,7 @@ class ReviewResult:
 
 @dataclass(frozen=True)
 class SheetSource:
-    """Where verdicts come from: the SHA-256 of the sheet's file, and the account that ran the command."""
+    """The source of verdicts: the SHA-256 of the sheet's file, and the account that ran the command."""
 
     sheet: str = ""
     ran_by: str = ""

@@ -1,4 +1,4 @@
-"""What the policy decision point answers, and how it is explained."""
+"""Decisions of the policy decision point, and their explanations."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +36,7 @@ class Decision(NamedTuple):
 
     @property
     def until(self) -> datetime | None:
-        """When the witness ends; None if it has no end."""
+        """The end of the witness; None if there is no end."""
         forever = self.until_micros is None or self.until_micros == FOREVER_MICROS
         return None if forever else from_micros(self.until_micros or 0)
 
@@ -74,7 +74,7 @@ class Derivation:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a decision is what it is: every derivation of a permit, the nearest first."""
+    """The explanation of a decision: every derivation of a permit, the nearest first."""
 
     decision: Decision
     derivations: tuple[Derivation, ...]

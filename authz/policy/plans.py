@@ -49,7 +49,7 @@ class Plans:
         self.cached: dict[PlanKey, Planned] = {}
         self._probes: dict[tuple[str, str, str, bool], Probes] = {}
         self._existences: dict[tuple[str, bool], Plan] = {}
-        self._writer = SqlWriter(policy.types, database.dialect)  # type: ignore[arg-type]
+        self._writer = SqlWriter(policy.types, database.dialect)
 
     def plan(
         self,

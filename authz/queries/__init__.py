@@ -1,1 +1,1 @@
-"""What pages and `/v1` read, each through the PDP."""
+"""The lists and details of the pages and of `/v1`; the PDP decides on each."""

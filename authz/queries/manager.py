@@ -1,4 +1,4 @@
-"""What an owner and a manager may see.
+"""The lists for owners and managers.
 
 Who has access to a patient and through what, who works in a clinic, and what is shared there. Each read is permitted by
 the PDP and recorded.

@@ -1,4 +1,4 @@
-"""What a practitioner may see: their patients, who has access, their colleagues, their notifications.
+"""The lists for a practitioner: their patients, who has access, their colleagues, their notifications.
 
 Each list is permitted by the PDP first and then restricted to what the reader may read (T23).
 """

@@ -34,7 +34,7 @@ BUFFERED_ROWS = 10_000
 """The limits of the buffer in the mode `buffered`. The answer that fills the buffer waits for the commit of all."""
 
 WRITE_SECONDS = 5.0
-"""How long an answer waits while other threads write; then it is refused."""
+"""The longest wait of an answer while other threads write, in seconds; then the answer is refused."""
 
 _SQLITE_LOCK_SECONDS = 0.2
 _RETRY_SECONDS = 0.1
@@ -63,7 +63,7 @@ class DecisionLog:
     _spool: Spool | None = None
     _thread: threading.local = field(default_factory=threading.local)
     _retry_at: float = 0
-    """When to try SQLite's write lock again; 0 if no other process held the lock at the last try."""
+    """The time of the next try to take SQLite's write lock; 0 if no other process held the lock at the last try."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:

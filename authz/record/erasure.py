@@ -36,7 +36,7 @@ ERASED_NAME = "(erased)"
 
 @dataclass(frozen=True)
 class Erasure:
-    """How many fields were erased in events, in decisions and in the patient's row."""
+    """The numbers of fields that were erased in events, in decisions and in the patient's row."""
 
     events: int
     decisions: int

@@ -76,7 +76,7 @@ _LATEST = """SELECT value, (SELECT at FROM event WHERE subscription = value ORDE
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts, when, and through what: the practitioner (empty: the operator), app, request and network address.
+    """The source of a change: practitioner (empty: the operator), instant, app, request and network address.
 
     `tenant` is the one subscription that the app's key serves, None for all; `batch` is the same in all events of one
     request about several patients.

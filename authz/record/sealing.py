@@ -28,13 +28,13 @@ from authz.record.trees import append_leaves
 
 _PAUSE_SECONDS = 0.1
 BATCH_SIZE = 1000
-"""How many decisions a seal may hold."""
+"""The largest number of decisions in a seal."""
 
 SEAL_COLUMNS = ("id", "at", "subscription", "month", "first", "last", "upto", "count", "root", "marks")
 """The columns of a seal."""
 
 MARK_BYTES = 8
-"""How many bytes of each decision's hash a seal keeps: its marks.
+"""The bytes of each decision's hash that a seal keeps: the marks.
 
 Marks are no proof, which is the root in the leaf. They help to find which decision was changed.
 """

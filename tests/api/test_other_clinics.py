@@ -1,4 +1,4 @@
-"""What a clinic's key, a manager and a leaver cannot see or do in other clinics (decision 0007)."""
+"""The limits of a clinic's key, a manager and a leaver in other clinics (decision 0007)."""
 
 from datetime import UTC, datetime
 from typing import Any

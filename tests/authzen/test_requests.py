@@ -1,4 +1,4 @@
-"""What every endpoint requires of a request: content type, JSON, members, credentials, the request's id."""
+"""The requirements of all endpoints: content type, JSON, members, credentials, the request's id."""
 
 from typing import Any
 

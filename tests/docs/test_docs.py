@@ -15,6 +15,7 @@ from authz.audit.questions import QUESTIONS
 from authz.audit.reports.notebooks import list_notebooks
 from authz.callers.clients import SCOPES
 from authz.cli import caregrant
+from authz.database import Database
 from authz.domain import REASONS
 from authz.importing.lines import _KINDS
 from authz.operations.notices import NOTICES
@@ -64,9 +65,9 @@ def test_every_setting_is_documented() -> None:
     assert set(re.findall(r"CAREGRANT_\w+", text)) == set(SETTINGS)
 
 
-def test_every_route_is_documented(sqlite_database: object) -> None:
+def test_every_route_is_documented(sqlite_database: Database) -> None:
     """docs/reference/http.md has a line for each route that Flask knows, and none that it does not."""
-    pdp = PDP(sqlite_database, load(shipped_folder("policies")))  # type: ignore[arg-type]
+    pdp = PDP(sqlite_database, load(shipped_folder("policies")))
     routes = {
         f"{method} {rule.rule}"
         for rule in create_app(Settings(), pdp).url_map.iter_rules()

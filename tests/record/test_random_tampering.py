@@ -21,7 +21,7 @@ from tests.support.people import NOW
 from tests.support.tampering import fill_all, judge, unlock
 
 MUTATIONS = int(os.environ.get("CAREGRANT_TAMPERINGS", "200"))
-"""How many changes are tried, at least one for each column; 500 take half a minute."""
+"""The number of changes that are tried, at least one for each column; 500 take half a minute."""
 
 Cell = tuple[str, str]
 

@@ -1,1 +1,1 @@
-"""What tests share: the cast, worlds, servers, and readers of answers."""
+"""The shared code of the tests: the cast, worlds, servers, and readers of answers."""

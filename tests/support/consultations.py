@@ -16,7 +16,7 @@ PURPOSES = {
     "PATRQT": 1,
     "HPAYMT": 1,
 }
-"""How often the patient is consulted for each purpose, by each of those who may."""
+"""The number of consultations for each purpose, by each person who may view the patient."""
 
 PEOPLE = ("alice", "bob")
 

@@ -39,7 +39,7 @@ _TABLES = """SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnam
 
 @dataclass
 class Outcome:
-    """What apps got during a fault, and how many seconds after it the service answered again."""
+    """The responses to apps during a fault, and the seconds after the fault until the service answered again."""
 
     fault: str
     done: int = 0

@@ -81,7 +81,7 @@ class LedgerDecision:
 
 @dataclass
 class Ledger:
-    """What the audit must find."""
+    """The rows that the audit must find."""
 
     members: dict[tuple[str, str], list[Span]] = field(default_factory=dict)
     licences: dict[str, list[Span]] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from typing import Any
 
 COMMAND = Path(sys.executable).with_name("caregrant")
 READY_SECONDS = 90
-"""How long a server may take to start on a busy machine."""
+"""The longest time that a server may take to start on a busy machine, in seconds."""
 
 
 def free_port() -> int:

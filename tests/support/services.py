@@ -25,7 +25,7 @@ OK = (200, 201)
 
 @dataclass
 class Answers:
-    """What callers got: kind, status and seconds of each request, and the ids of what was answered with 200 or 201."""
+    """The responses to callers: kind, status and seconds of each, and the ids of the requests that succeeded."""
 
     got: list[tuple[str, int, float]] = field(default_factory=list)
     decided: list[str] = field(default_factory=list)

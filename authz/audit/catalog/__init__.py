@@ -1,1 +1,1 @@
-"""What a question of the audit is: its parameters, its result, its columns, and the ids that exist."""
+"""The parts of an audit question: its parameters, its result, its columns, and the ids that exist."""

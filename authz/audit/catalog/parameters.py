@@ -17,7 +17,7 @@ Check = Callable[[Audit, str, object], Any]
 """Returns the value of a parameter, given its name and what the caller passed. Raises `InvalidInput`."""
 
 DENIED_BY = ("practitioner", "patient", "client", "reason")
-"""What denied attempts may be grouped by."""
+"""The columns by which denied attempts can be grouped."""
 
 DISCLOSURES = ("accountable", "to the patient", "operations", "cannot tell")
 """The kinds of disclosures: in the accounting of 45 CFR 164.528, left out of it (two kinds), or of unknown purpose."""
@@ -96,7 +96,7 @@ PARAMETERS: Mapping[str, Check] = {
     "kind": _one_of(DISCLOSURES),
     "policy": _policy,
 }
-"""How each parameter is checked."""
+"""The check of each parameter."""
 
 
 def require_reason(reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What an audit question is, and its answer: a typed frame, and how much was looked at.
+"""An audit question, and its answer: a typed frame, and the number of things that were checked.
 
 A question is a function with a number (Q1–Q29) and a sentence. It returns a `QuestionResult`: rows under the
 names that the SQL gives to the columns, each of which `COLUMNS` describes. Calling the question records that it was
@@ -53,7 +53,7 @@ class Answer:
 
     @property
     def summary(self) -> str:
-        """How many rows there are, and how many things were checked; never empty."""
+        """A sentence with the number of rows and the number of things that were checked; never empty."""
         cut = f"; cut at {MOST_ROWS:,} rows" if self.cut else ""
         if len(self.frame):
             return f"{len(self.frame):,} of {self.checked:,} {self.noun} checked{cut}"

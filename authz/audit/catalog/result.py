@@ -36,7 +36,7 @@ class ResultTable:
 
 
 class QuestionResult(NamedTuple):
-    """What the function of a question returns: a table, and how many things were looked at.
+    """The result of a question's function: a table, and the number of things that were checked.
 
     `period` is the period in microseconds, if it is not the one of the parameters `since` and `until`.
     """

@@ -40,7 +40,7 @@ Group = tuple[str, str]
 
 @dataclass
 class Span:
-    """What one process found out about the decisions of some seals.
+    """The findings of one process about the decisions of some seals.
 
     rows: how many decisions there are, by tree.
     first: the instant and the id of the first decision, by tree.

@@ -1,4 +1,4 @@
-"""Who could see a patient, who did, and what a practitioner could reach (Q1–Q3).
+"""Access to a patient: possible and actual, and the patients that a practitioner could reach (Q1–Q3).
 
 The policy decision point answers who could, for the instant asked about: no rule is written down a second time here.
 """

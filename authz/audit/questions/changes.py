@@ -1,4 +1,4 @@
-"""What changed in a clinic between two dates, or between two reviews: gained, lost, by whom and why (Q28)."""
+"""Changes of access in a clinic between two dates, or between two reviews: gained, lost, by whom and why (Q28)."""
 
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult

@@ -1,4 +1,4 @@
-"""What a patient is told: the accounting of disclosures, and who consulted their record (Q5, Q6).
+"""Answers for a patient: the accounting of disclosures, and the people who consulted the record (Q5, Q6).
 
 To see a patient as a colleague of the same clinic is treatment, payment or operations, which 45 CFR 164.528(a)(1)
 leaves out of the accounting. So it does with what the patient was shown. The purpose that an app sends is the only sign

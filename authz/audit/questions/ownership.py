@@ -1,4 +1,4 @@
-"""Who owns a patient: the chain of owners, what former owners did, patients without a working owner (Q4, Q9, Q12)."""
+"""Ownership: the chain of owners, access by former owners, patients without a working owner (Q4, Q9, Q12)."""
 
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult

@@ -1,4 +1,4 @@
-"""Which policy decided, who loaded it, and what it answers if the same question is asked again (Q20)."""
+"""The policies that decided, their loading, and their decisions if the same questions are asked again (Q20)."""
 
 from typing import Any
 

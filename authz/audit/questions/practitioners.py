@@ -1,4 +1,4 @@
-"""What a practitioner did: asked and changed, whom they tried, whose names they were shown (Q26, Q27, Q29)."""
+"""The acts of a practitioner: questions and changes, denied patients, names that were shown (Q26, Q27, Q29)."""
 
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult, ResultTable

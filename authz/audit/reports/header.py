@@ -17,7 +17,7 @@ _CLASSES = {"green": "ok", "amber": "unproven", "red": "broken"}
 
 @dataclass(frozen=True)
 class Header:
-    """What a report is about and rests on: whom, when, by which parameters, and the result of the verification."""
+    """The subject and the basis of a report: person, dates, parameters, and the result of the verification."""
 
     lines: dict[str, str]
     verdict: LogVerdict

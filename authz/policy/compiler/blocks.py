@@ -22,7 +22,7 @@ Names = Mapping[tuple[str, str], set[str]]
 
 @dataclass(frozen=True)
 class Declared:
-    """What the blocks of a policy add: all rules, groups of types, and declared names."""
+    """The additions by a policy's blocks: all rules, groups of types, and declared names."""
 
     rules: list[Rule]
     groups: dict[str, frozenset[str]]

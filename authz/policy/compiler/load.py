@@ -38,7 +38,7 @@ Queries = Mapping[tuple[str, str], tuple[Query, ...]]
 
 @dataclass(frozen=True)
 class CompiledPolicy:
-    """What a policy directory says, as conjunctive queries: `queries` for actions, `role_queries` for declared roles.
+    """A policy directory as conjunctive queries: `queries` for actions, `role_queries` for declared roles.
 
     `sentences` are what the numbered comments say, by rule number; `rules` counts the rules. `version` is the SHA-256
     of the directory's files (`texts`, by their names): two policies with one version are the same text.

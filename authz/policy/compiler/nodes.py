@@ -13,7 +13,7 @@ from authz.errors import Fault
 
 
 class Place(NamedTuple):
-    """Where a construct begins: file name, line and column, both from 1."""
+    """The place where a construct begins: file name, line and column, both from 1."""
 
     file: str
     line: int
@@ -143,7 +143,7 @@ class Block:
 
 @dataclass
 class Source:
-    """What the files of a directory hold, and the faults found so far."""
+    """The content of a directory's files, and the faults up to now."""
 
     rules: list[Rule] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
