@@ -133,8 +133,28 @@ def test_the_shipped_policies_of_before_compile_to_the_same() -> None:
     assert old.sentences == {}
 
 
-@pytest.mark.parametrize("condition", ['p.id = x.id and "R1" in p.rules', "p.id in p.rules", '"R1" in p.rules or true'])
-def test_an_old_number_elsewhere_is_refused(condition: str) -> None:
-    """A number in the old form that is not a first condition is refused, and the error names the new form."""
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'p.id = x.id and "R1" in p.rules',
+        "p.id in p.rules",
+        '"R1" in p.rules or true',
+        '"admin" in p.rules and held(p, x)',
+        '"R1" in p.request.rules and held(p, x)',
+        '"R1" in p.request.context.rules and held(p, x)',
+        '"R1" in x.subscription.rules and held(p, x)',
+        'g in x.grants and "R1" in g.rules',
+    ],
+)
+def test_only_a_number_of_a_parameter_is_an_old_number(condition: str) -> None:
+    """What is no number in the old form is refused: taken for a number it would no longer restrict the rule."""
     with pytest.raises(PolicyRefused, match="the number of a rule is a comment directly above it"):
         compiled(OWNER.replace("held(p, x)", condition))
+
+
+@pytest.mark.parametrize("argument", ["p.request", "p.request.context", "p.id", '"R1"'])
+def test_an_old_number_is_of_a_row(argument: str) -> None:
+    """A number in the old form on a value that is no row is refused where the rule is called."""
+    allow = f'allow(p: Practitioner, "view", x: Patient) if seen({argument}) and held(p, x);'
+    with pytest.raises(PolicyRefused, match="must be a row"):
+        compile_texts({"policy.polar": f'{allow}\nseen(value) if "R1" in value.rules;\n{HELPER}'})

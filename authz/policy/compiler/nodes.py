@@ -110,6 +110,8 @@ class Rule:
     params: tuple[Param, ...]
     body: Node | None
     comment: NumberedComment | None = None
+    marked: Var | None = None
+    """In old policies the parameter whose list `rules` names the number; it must stand for a row."""
 
     @property
     def number(self) -> str:

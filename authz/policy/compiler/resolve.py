@@ -17,7 +17,7 @@ from authz.policy.compiler.comparisons import Comparisons
 from authz.policy.compiler.ir import NIL, Const, Now, Path, Query, RequestAttribute, RowVariable, kind_of
 from authz.policy.compiler.nodes import Call, Dot, Isa, ListOf, Literal, Node, Op, Place, Rule, Var
 from authz.policy.compiler.refusals import Refused, StepBudget, suggest
-from authz.policy.compiler.schema import Schema, ToMany, Type
+from authz.policy.compiler.schema import Schema, ToMany, ToOne, Type
 from authz.policy.compiler.state import Free, ListValue, RelatedRows, RequestPart, State, Value
 
 MOST_DERIVATIONS = 20_000
@@ -135,6 +135,8 @@ class Resolver:
             entry = (id(clause), tuple(_shape(state.value(arg)) for arg in args))
             names: Names = {}
             for matched in self._match(clause, args, names, state):
+                if clause.marked is not None:
+                    _require_row(clause.marked, matched.value(names[clause.marked.name]))
                 if entry in stack:
                     raise Refused(node.place, f"{node.name} calls itself: a recursive rule cannot be compiled")
                 goals = () if clause.body is None else (clause.body,)
@@ -236,3 +238,10 @@ def _shape(value: Value) -> object:
         case RowVariable() | Path():
             return value.type or "a value"
     return type(value).__name__
+
+
+def _require_row(marked: Var, value: Value) -> None:
+    """Refuse a rule number of the old form on what is no row, such as a value of the request."""
+    is_row = isinstance(value, RowVariable) or (isinstance(value, Path) and isinstance(value.property, ToOne))
+    if not is_row:
+        raise Refused(marked.place, f"{marked.name}.rules names a rule number, so that {marked.name} must be a row")

@@ -12,10 +12,11 @@ Older policies have ``"R3" in p.rules`` as the first condition instead. A direct
 before, so that the past stays answerable (`docs/decisions/0092-rule-numbers-are-comments.md`).
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from authz.policy.compiler.nodes import Call, Dot, Literal, NumberedComment, Op, Rule, Source, walk
+from authz.policy.compiler.nodes import Call, Dot, Literal, NumberedComment, Op, Rule, Source, Var, walk
 
 _OLD_FORM = (
     "the number of a rule is a comment directly above it (# R3. Sentence.), or in old policies its first condition"
@@ -23,6 +24,7 @@ _OLD_FORM = (
 _IN_BLOCK = "a line of a block has the number of the rule of its role; write this comment above that rule"
 _UNUSED = "this number stands directly above no rule"
 _UNNUMBERED = "{} has no number, but other rules have: write a comment # R3. Sentence. directly above"
+_NUMBER = re.compile(r"R[0-9]{1,6}")
 _GRANTING = ("has_role", "has_permission")
 
 
@@ -65,19 +67,29 @@ def _grants(rule: Rule) -> bool:
 
 
 def _is_marker(node: object) -> bool:
-    """Return whether a node is ``"R3" in actor.rules``."""
+    """Return whether a node looks like ``"R3" in actor.rules``, whatever its two sides are."""
     if not isinstance(node, Op) or node.op != "in":
         return False
     return isinstance(node.args[1], Dot) and node.args[1].field == "rules"
 
 
 def _take_marker(rule: Rule) -> Rule:
-    """Return a rule of the old form with its first condition as its number, and without other numbers."""
+    """Return a rule of the old form with its first condition as its number, and without other numbers.
+
+    Only ``"R3" in p.rules`` of a parameter `p` is a number, and `p` must stand for a row wherever the rule is called.
+    Everything else stays in the body, and is refused: a condition that is taken for a number restricts nothing.
+    """
     goals = rule.body.args if isinstance(rule.body, Op) and rule.body.op == "and" else (rule.body,)
-    marker = goals[0]
-    number = marker.args[0] if isinstance(marker, Op) and _is_marker(marker) else None
-    if not isinstance(number, Literal) or not isinstance(number.value, str):
-        return replace(rule, comment=None)
+    match goals[0]:
+        case Op(op="in", args=(Literal(value=str(number)) as item, Dot(base=Var() as marked, field="rules"))):
+            if not _NUMBER.fullmatch(number) or marked.name not in _parameters(rule):
+                return replace(rule, comment=None)
+        case _:
+            return replace(rule, comment=None)
     others = tuple(goal for goal in goals[1:] if goal is not None)
-    body = others[0] if len(others) == 1 else Op(number.place, "and", others) if others else None
-    return replace(rule, body=body, comment=NumberedComment(number.place, number.value))
+    body = others[0] if len(others) == 1 else Op(item.place, "and", others) if others else None
+    return replace(rule, body=body, comment=NumberedComment(item.place, number), marked=marked)
+
+
+def _parameters(rule: Rule) -> set[str]:
+    return {param.term.name for param in rule.params if isinstance(param.term, Var)}
