@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +32,8 @@ def _is_fit(folder: Path) -> bool:
     )
 
 
-if _is_fit(_MEMORY):  # SQLite commits durably, thousands of times: on a disk the tests wait for it
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+if _is_fit(_MEMORY):  # on a disk, tests would wait for each of thousands of commits, and for each new database
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 
 _SLOW = ("test_properties.py", "test_promises.py", "test_benchmarks.py", "test_schemathesis.py", "test_faults.py")
