@@ -32,7 +32,7 @@ _MARKS = "<!-- table -->\n", "<!-- end -->\n"
 def main(patients: int, seed: int, rounds: int, quick: bool, only: str | None, write: bool) -> None:
     """Measure, and print the table; exit 1 if a target is missed."""
     if quick:
-        patients, rounds = 1000, 3
+        patients, rounds = 1000, 1
     with tempfile.TemporaryDirectory(prefix="caregrant-bench-") as folder:
         results = []
         for result in _results(Path(folder), patients, seed, rounds, only):

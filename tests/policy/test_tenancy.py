@@ -14,6 +14,8 @@ from tests.support.acting import POLICY, pdp_of
 @pytest.fixture
 def pdp(database: Database) -> PDP:
     people.fill(database)
+    if database.dialect == "postgresql":
+        database.connection().prepare_threshold = 0  # plan each statement once, not five times
     return pdp_of(database)
 
 

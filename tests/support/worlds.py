@@ -4,6 +4,8 @@ Every instant lies within two microseconds of the instant that is asked about, s
 Policies are built from the schema, and together name everything that a policy may name.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -243,6 +245,15 @@ class _Body:
         return f"{choice[0]} {self.draw(st.sampled_from(('=', '!=')))} nil" if choice else "true"
 
 
+_VARIABLE = re.compile(r"(?<![\w.\"])(?:a|r|v\d+)(?![\w\"])")
+
+
+def _mark_unused(rule: str) -> str:
+    """Give a variable that occurs once in a rule the underscore that Polar demands: `a` becomes `_a`."""
+    counts = Counter(_VARIABLE.findall(rule))
+    return _VARIABLE.sub(lambda match: f"_{match[0]}" if counts[match[0]] == 1 else match[0], rule)
+
+
 BLOCKS = """
 actor Practitioner {}
 resource Patient {
@@ -276,7 +287,8 @@ def policies(draw: Draw) -> dict[str, str]:
         body = _Body(draw, {"a": "Practitioner", "r": kind}).conditions(4)
         if blocks and kind == "Patient":
             role = draw(st.sampled_from(("keeper", "reader")))
-            lines.append(f'has_role(a: Practitioner, "{role}", r: Patient) if {body};')
+            head = f'has_role(a: Practitioner, "{role}", r: Patient)'
         else:
-            lines.append(f"allow(a: Practitioner, {action}, r: {kind}) if {body};")
+            head = f"allow(a: Practitioner, {action}, r: {kind})"
+        lines.append(_mark_unused(f"{head} if {body};"))
     return {"policy.polar": "\n".join(lines), "types.toml": TYPES}
