@@ -1,5 +1,6 @@
 """Databases for tests: an SQLite file, and a database of a real PostgreSQL, each migrated and empty."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -42,6 +43,17 @@ _SLOW = ("test_properties.py", "test_promises.py", "test_benchmarks.py", "test_s
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slowest modules first, so that no process is left alone with one of them at the end."""
     items.sort(key=lambda item: item.path.name not in _SLOW)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the objects of the imported modules and tests out of the collections of garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # a frozen object counts as a leak when its library ends
 
 
 @pytest.fixture(scope="session")

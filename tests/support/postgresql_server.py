@@ -65,13 +65,18 @@ class Server:
         return other
 
 
+_DURABLE = "-c fsync=on"
+_TRANSIENT = "-c fsync=off -c full_page_writes=off -c autovacuum=off -c jit=off -c max_wal_size=256MB"
+"""Settings of a server that need not survive a crash, and whose databases live for a test."""
+
+
 @contextmanager
 def running(options: str = "", *, fsync: bool = False) -> Iterator[Server]:
     """Run a server; stop it at the end if it still runs."""
     folder = binaries()
     if folder is None:
         raise FileNotFoundError("PostgreSQL's server binaries (initdb, pg_ctl) are not installed")
-    settings = f"-c timezone=Asia/Tokyo -c fsync={fsync:d} {options}"
+    settings = f"-c timezone=Asia/Tokyo {_DURABLE if fsync else _TRANSIENT} {options}"
     instance = Server(folder, Path(tempfile.mkdtemp(prefix="caregrant-pg-")), _free_port(), settings)
     try:
         _own(instance.home)
