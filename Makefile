@@ -39,8 +39,8 @@ notebooks: $(VENV)/notebooks.stamp ## JupyterLab on the audit notebooks and the 
 	@test -e demo.db || $(BIN)/caregrant demo --database sqlite:///demo.db
 	@$(BIN)/caregrant notebooks --database sqlite:///demo.db --port $(if $(filter command line,$(origin PORT)),$(PORT),8888)
 
-test: $(VENV)/dev.stamp check ## Every check and every test (CI=true leaves none out)
-	@scripts/system-packages
+test: ## Every check and every test (CI=true leaves none out)
+	@scripts/system-packages & packages=$$!; $(MAKE) --no-print-directory check && wait $$packages
 	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 check: $(VENV)/dev.stamp ## Formatter, linter, types, import contracts, installed versions

@@ -40,6 +40,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--in-process-gpu",
+    "--disable-software-rasterizer",
 ]
 _SESSION_KEY = "the browser tests' own session key, which no server has"
 LONG = "Wilhelmina-Konstantina Featherstonehaugh-Cholmondeley de la Vallée-Poussin Ørsted"[:80]
