@@ -1,11 +1,12 @@
 """Databases for tests: an SQLite file, and a database of a real PostgreSQL, each migrated and empty."""
 
 import gc
+import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -37,6 +38,7 @@ if _is_fit(_MEMORY):  # on a disk, tests would wait for each of thousands of com
     os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 
+_NUMBERS = itertools.count()
 _SLOW = ("test_properties.py", "test_promises.py", "test_benchmarks.py", "test_schemathesis.py", "test_faults.py")
 
 
@@ -90,10 +92,15 @@ def postgresql_url(postgresql_server_url: str, request: pytest.FixtureRequest) -
 
 
 @pytest.fixture(scope="module")
-def postgresql_module_url(postgresql_server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Return the URL of a migrated, empty PostgreSQL database for one module."""
-    with _database_of(postgresql_server_url, request.node.nodeid) as url:
-        yield url
+def new_postgresql_url(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """Return a function that creates a migrated, empty PostgreSQL database for one module, another at each call."""
+    with ExitStack() as databases:
+
+        def create() -> str:
+            name = f"{request.node.nodeid} {next(_NUMBERS)}"
+            return databases.enter_context(_database_of(request.getfixturevalue("postgresql_server_url"), name))
+
+        yield create
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         url = f"sqlite:///{tmp_path_factory.mktemp('history')}/history.db"
         migrate(connect(url))
     else:
-        url = request.getfixturevalue("postgresql_module_url")
+        url = request.getfixturevalue("new_postgresql_url")()
     database = connect(url)
     database.connect()
     if request.param == "sqlite":

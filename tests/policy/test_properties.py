@@ -54,7 +54,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         database = connect(url)
         migrate(database)
     else:
-        url = request.getfixturevalue("postgresql_module_url")
+        url = request.getfixturevalue("new_postgresql_url")()
         database = connect(f"{url}?options={quote(QUICK_PLANS)}")
     writer = connect(url)
     for opened in (database, writer):

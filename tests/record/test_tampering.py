@@ -171,7 +171,7 @@ def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Return a recorded database of each kind, its checkpoints, and the key; a test must undo its changes."""
     folder = tmp_path_factory.mktemp("sealed")
     sqlite = f"sqlite:///{folder}/caregrant.db"
-    database = connect(sqlite if request.param == "sqlite" else request.getfixturevalue("postgresql_module_url"))
+    database = connect(sqlite if request.param == "sqlite" else request.getfixturevalue("new_postgresql_url")())
     migrate(database)
     fill_all(database)
     key = Signer.make(str(folder / "key"), "clinic.example/log")
