@@ -16,7 +16,7 @@ from authz.models import Grant, Licence, Membership, Patient, Practitioner, Stan
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 _LONG_AGO, _YESTERDAY, _NEXT_YEAR = (to_micros(NOW + timedelta(days=days)) for days in (-900, -1, 365))
 _SPAN = ("started_at", "ended_at")
-_GRANT = ("patient", "practitioner", "role", "origin", "given_by", "reason", "ended_by", "end_cause", *_SPAN)
+GRANT = ("patient", "practitioner", "role", "origin", "given_by", "reason", "ended_by", "end_cause", *_SPAN)
 _SHARE = ("owner", "colleague", "subscription", "content", "given_by", "reason", "ended_by", "end_cause", *_SPAN)
 
 
@@ -85,7 +85,7 @@ def fill(database: Database, patients: int, seed: int) -> World:
                 for number in range(patients)
             ],
         )
-        insert_rows(database, Grant, _GRANT, grants)
+        insert_rows(database, Grant, GRANT, grants)
         where = {name: subscriptions[number % clinics] for number, name in enumerate(names)}
         insert_rows(
             database,
