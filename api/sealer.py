@@ -1,6 +1,7 @@
 """The sealer: a process beside the service that seals recorded decisions into the Merkle trees every `SECONDS`.
 
-It also creates the partitions of the coming months, and writes SQLite's write-ahead log back into the database file.
+On SQLite it also drains the spool, in which the service records its answers, and writes the write-ahead log back into
+the database file. On PostgreSQL it creates the partitions of the coming months.
 Sealing has a process of its own because hashing in a thread would delay answers (docs/decisions/0034). If the process
 fails or ends, nothing is lost: the next sealer, or `caregrant audit checkpoint`, seals what is still unsealed.
 """
@@ -13,11 +14,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from api.ops import logs
 from api.request_context import now
-from authz.database import FAULTS, Database, Limits, connect, database_connection, write_back
+from authz.database import FAULTS, Database, Limits, SqliteDatabase, connect, database_connection, write_back
 from authz.database.statements import end_frozen_clients
 from authz.errors import CaregrantError
 from authz.record import create_partitions, drain_spool, seal
@@ -26,7 +28,9 @@ SECONDS = 10.0
 """Seconds between two seals."""
 
 _MOST_STOP_SECONDS = 10
-_INTERVAL = 0.5
+_WATCH_SECONDS = 0.5
+_INTERVAL = 0.2
+_PAUSE = 0.003
 _LIMITS = Limits(statement=60_000, lock=750, idle=2_000)
 _log = logging.getLogger("caregrant")
 
@@ -36,26 +40,31 @@ def heartbeat(folder: str) -> Path:
     return Path(folder) / "sealing"
 
 
-def start(url: str, beat: Path, log_format: str = "text") -> Callable[[], None]:
+def start(url: str, beat: Path, log_format: str = "text", *, fsync: bool = True) -> Callable[[], None]:
     """Keep a sealer of the database at `url` running; return the function that stops the sealer.
 
-    The sealer starts after `SECONDS`. If its process dies, another process takes its place.
+    The process must not have other threads yet, because the first sealer is forked. If it dies, another process takes
+    its place after `SECONDS`, which is not forked; its arguments go through a pipe, for a URL may contain a password.
     """
     stopping = threading.Event()
     beat.touch()  # a sealer that has not started yet is not late
+    arguments = (url, os.getpid(), beat, log_format, fsync)
+    first = get_context("fork").Process(target=_run, args=arguments, name="sealing", daemon=True)
+    first.start()
 
     def keep_running() -> None:
-        while not stopping.wait(SECONDS):
-            # Not forked, because a service has threads. The arguments go through a pipe: a URL may contain a password.
-            arguments = (url, os.getpid(), beat, log_format)
+        sealer: BaseProcess = first
+        while not stopping.wait(_WATCH_SECONDS):
+            if sealer.is_alive():
+                continue
+            if stopping.wait(SECONDS):
+                break
             sealer = get_context("spawn").Process(target=_run, args=arguments, name="sealing", daemon=True)
             try:
                 sealer.start()
             except OSError as error:
                 _log.warning("sealing is delayed: %s", error)
-                continue
-            while sealer.is_alive() and not stopping.wait(_INTERVAL):
-                pass
+        if sealer.pid is not None:
             sealer.terminate()
             sealer.join(_MOST_STOP_SECONDS)
             sealer.kill()  # ends a sealer that has not ended yet
@@ -70,11 +79,14 @@ def start(url: str, beat: Path, log_format: str = "text") -> Callable[[], None]:
     return stop
 
 
-def _run(url: str, parent: int, beat: Path, log_format: str = "text") -> None:
+def _run(url: str, parent: int, beat: Path, log_format: str = "text", fsync: bool = True) -> None:
     """Seal every `SECONDS` until the parent process, the service, has ended."""
     logs.configure(log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process; the service stops the sealer
-    database, next_time = connect(url, limits=_LIMITS), 0.0
+    database, next_time = connect(url, limits=_LIMITS), time.monotonic() + SECONDS
+    if isinstance(database, SqliteDatabase):  # it reads each row once, and needs no memory for them
+        for name, value in (("cache_size", -8000), ("mmap_size", 0)):
+            database.pragma(name, value, permanent=True)
     while os.getppid() == parent:
         with suppress(OSError):
             beat.touch()
@@ -87,7 +99,7 @@ def _run(url: str, parent: int, beat: Path, log_format: str = "text") -> None:
             next_time = time.monotonic() + SECONDS
             _seal(database)
         with suppress(CaregrantError):
-            drain_spool(database)
+            drain_spool(database, pause=_PAUSE, fsync=fsync)
             write_back(database)
         time.sleep(_INTERVAL)
 

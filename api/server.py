@@ -1,5 +1,6 @@
 """The production server: granian's worker processes, each with its own application."""
 
+import ctypes
 import gc
 import os
 import resource
@@ -12,11 +13,13 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.util import Finalize
+from typing import Any
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
+from granian.server.common import AbstractServer
 
 from api import sealer
 from api.app import create_app
@@ -29,7 +32,7 @@ from api.ops.meters import share_counts
 from api.request_context import now
 from api.web.session import require_valid_settings
 from authz.callers.tokens import Tokens
-from authz.database import gather_statistics
+from authz.database import connect, gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.policy.pdp import open_pdp
 from authz.record import Actor, create_partitions, drain_spool, get_decision_log, record_policy_loaded, set_decision_log
@@ -37,6 +40,7 @@ from authz.settings import Settings
 
 _MOST_STOP_SECONDS = 30  # a worker that has not ended by then is killed: a stop waits with a limit
 _MOST_FILES = 65_536
+_M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def serve(settings: Settings, host: str, port: int, workers: int) -> None:
@@ -65,7 +69,23 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         with suppress(Unavailable):
             gather_statistics(pdp.database)
     _check_free(host, port)
-    server = Granian(
+    _limit_arenas()
+    server = make_server(host, port, workers, receive_seconds=settings.receive_seconds)
+    gc.freeze()  # the processes that are forked share the pages of what is loaded, as long as the collector leaves them
+    with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as folder:
+        beat = sealer.heartbeat(folder)
+        stop_sealing = sealer.start(settings.database, beat, settings.log_format, fsync=settings.fsync)
+        try:
+            server.serve(target_loader=partial(_load_worker, settings, os.getpid(), folder), wrap_loader=False)
+        finally:
+            stop_sealing()
+            with suppress(Unavailable):
+                drain_spool(connect(settings.database))
+
+
+def make_server(host: str, port: int, workers: int, *, receive_seconds: int) -> AbstractServer[Any]:
+    """Return the server process, which starts the workers; `receive_seconds` is the deadline of a request's head."""
+    return Granian(
         "caregrant",
         address=host,
         port=port,
@@ -74,7 +94,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         loop=Loops.uvloop,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
-            header_read_timeout=1000 * settings.receive_seconds, max_buffer_size=2 * (LARGEST_HEAD + LONGEST_TARGET)
+            header_read_timeout=1000 * receive_seconds, max_buffer_size=2 * (LARGEST_HEAD + LONGEST_TARGET)
         ),
         websockets=False,
         backpressure=_connections() // workers,
@@ -82,12 +102,15 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         workers_kill_timeout=_MOST_STOP_SECONDS,
         log_level=LogLevels.warning,
     )
-    with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as folder:
-        stop_sealing = sealer.start(settings.database, sealer.heartbeat(folder), settings.log_format)
-        try:
-            server.serve(target_loader=partial(_load_worker, settings, os.getpid(), folder), wrap_loader=False)
-        finally:
-            stop_sealing()
+
+
+def _limit_arenas() -> None:
+    """Let glibc's malloc keep two arenas: else each thread keeps the memory of its largest request.
+
+    Threads that take turns at the interpreter's lock do not wait for an arena. Other C libraries have no such setting.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _connections() -> int:

@@ -35,6 +35,8 @@ _SERVER_SETTINGS = {
     "tcp_keepalives_count": 3,
 }
 _READ_ONLY_SETTINGS = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
+_SERVICE_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
+"""A service prepares its statements, and planning some of them takes a hundred times as long as running them."""
 _OPTIONS_REFUSED = "unsupported startup parameter"
 """The error text of a pooler that does not accept the options of a connection."""
 
@@ -148,6 +150,8 @@ def open_session(url: str, limits: Limits, *, read_only: bool) -> Session:
     parameters = conninfo_to_dict(url)
     url_options = str(parameters.pop("options", ""))
     settings = {**_SERVER_SETTINGS, **_timeouts(limits), **(_READ_ONLY_SETTINGS if read_only else {})}
+    if limits.connection is not None:
+        settings |= _SERVICE_SETTINGS
     options = " ".join([*(f"-c {name}={value}" for name, value in settings.items()), url_options]).strip()
     name = str(parameters.get("application_name") or "")
     parameters["application_name"] = "; ".join(filter(None, (f"caregrant {known_version()}", name)))

@@ -153,6 +153,19 @@ class SqliteDatabase(peewee.SqliteDatabase):
         finally:
             self._thread.lock_milliseconds = before
 
+    @contextmanager
+    def synchronous(self, *, full: bool) -> Iterator[None]:
+        """Let this thread's commits in the block wait for the disk, as every commit does, or not, if not `full`."""
+        if full:
+            yield
+            return
+        self.execute_sql("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            if not self.is_closed():
+                self.execute_sql("PRAGMA synchronous = FULL")
+
     def _lock_milliseconds(self) -> int:
         return int(getattr(self._thread, "lock_milliseconds", _BUSY_MILLISECONDS))
 

@@ -5,10 +5,11 @@ question. Both are stored with the answer, so that a reader of the record need n
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import cache
 
-from authz.database import Database, pipelined
+import orjson
+
+from authz.database import Database
 from authz.database.statements import RECORD_LOCK, statement_batches
 from authz.domain import Values
 from authz.models import RecordedDecision
@@ -38,7 +39,7 @@ ANSWER_COLUMNS = (
 
 # An entity of a declared type belongs to the subscription of the patient of its relation `patient`. Of several roles
 # the strongest counts.
-_INSERT = """WITH {first}asked ({columns}) AS (VALUES {rows}), located AS (SELECT asked.*, CASE resource_type
+_INSERT = """WITH {first}asked ({columns}) AS ({rows}), located AS (SELECT asked.*, CASE resource_type
         WHEN 'patient' THEN (SELECT subscription_id FROM patient WHERE id = resource)
         WHEN 'subscription' THEN (SELECT id FROM subscription WHERE id = resource)
         ELSE (SELECT p.subscription_id FROM entity e
@@ -61,30 +62,39 @@ _SYNCHRONOUS_COMMIT = {True: "current_setting('synchronous_commit')", False: "'o
 
 
 @cache
-def _insert(columns: tuple[str, ...], count: int, param: str, first: str = "") -> str:
+def _insert(columns: tuple[str, ...], count: int, first: str = "") -> str:
+    """Return the statement that inserts `count` rows; 0: PostgreSQL's, which takes all rows as one JSON array.
+
+    psycopg neither caches nor prepares a statement with hundreds of parameters.
+    """
     fields = [RecordedDecision._meta.fields[name] for name in columns]
     names = ", ".join(f'"{field.column_name}"' for field in fields)
-    row = ", ".join(f"CAST({param} AS {_TYPES.get(field.field_type, 'TEXT')})" for field in fields)
+    types = [_TYPES.get(field.field_type, "TEXT") for field in fields]
+    if count:
+        row = ", ".join(f"CAST(? AS {name})" for name in types)
+        rows = f"VALUES {', '.join([f'({row})'] * count)}"
+    else:
+        values = ", ".join(f"CAST(answer ->> {number} AS {name})" for number, name in enumerate(types))
+        rows = f"SELECT {values} FROM json_array_elements(%s::json) AS answers (answer)"
     text = _INSERT.replace("{first}", first).replace("{after}", ", recording" if first else "")
-    return text.replace("{columns}", names).replace("{rows}", ", ".join([f"({row})"] * count))
+    return text.replace("{columns}", names).replace("{rows}", rows)
 
 
 def insert_decisions(database: Database, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
     """Insert answers, each a tuple in the order of `columns`, with their tenant. Raises Peewee's errors."""
+    if database.dialect == "postgresql":
+        database.execute_sql(_insert(columns, 0), [orjson.dumps(rows).decode()])
+        return
     for batch in statement_batches(rows):
-        sql = _insert(columns, len(batch), database.param)
-        database.execute_sql(sql, [value for row in batch for value in row])
+        database.execute_sql(_insert(columns, len(batch)), [value for row in batch for value in row])
 
 
 def insert_in_own_transaction(
     database: Database, columns: tuple[str, ...], rows: Sequence[Values], *, durable: bool
 ) -> None:
-    """Insert answers on PostgreSQL in a transaction of their own, which is a single statement if possible.
+    """Insert answers on PostgreSQL by one statement, which is a transaction of its own.
 
     `durable`: return only after the answers are on the disk, by the settings of the server. Raises Peewee's errors.
     """
-    batches = list(statement_batches(rows))
-    with pipelined(database) if len(batches) > 1 else nullcontext():
-        for batch in batches:
-            sql = _insert(columns, len(batch), database.param, _LOCK_FIRST.format(_SYNCHRONOUS_COMMIT[durable]))
-            database.execute_sql(sql, [value for row in batch for value in row])
+    sql = _insert(columns, 0, _LOCK_FIRST.format(_SYNCHRONOUS_COMMIT[durable]))
+    database.execute_sql(sql, [orjson.dumps(rows).decode()])

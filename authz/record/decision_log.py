@@ -2,9 +2,12 @@
 
 A thread adds its rows to a queue. While one thread writes, other threads add rows and wait; the first of these threads
 that gets the write lock writes all rows of the queue. A thread that has several requests to answer can defer their
-commits and commit them together. The log needs no thread of its own and adds no delay: with one request at a time each
-answer is its own transaction. On SQLite, while another process holds the write lock of the database, answers are
-recorded in the spool (`spool`). `decision_rows` makes the rows, and `decision_insert` has the SQL statement.
+commits and commit them together. The log needs no thread of its own and adds no delay.
+
+On SQLite a service commits to the spool (`spool`), a file that the sealer drains into the database every half second:
+so an answer neither waits for the write lock of the database nor takes it from a change. A log that is not spooled, as
+that of a command, commits to the database, and to the spool only while another process holds the write lock.
+`decision_rows` makes the rows, and `decision_insert` has the SQL statement.
 """
 
 import threading
@@ -20,7 +23,7 @@ from authz.database.statements import RECORD_LOCK, take_locks
 from authz.domain import Values
 from authz.errors import CaregrantError, InvalidInput, Unavailable
 from authz.record.decision_insert import ANSWER_COLUMNS, insert_decisions, insert_in_own_transaction
-from authz.record.spool import Spool, drain_portion, open_spool
+from authz.record.spool import PORTION, Spool, drain_portion, open_spool
 
 MODES = {
     "durable": "an answer is committed before it is given: no given answer is lost if the process dies",
@@ -36,8 +39,13 @@ BUFFERED_ROWS = 10_000
 WRITE_SECONDS = 5.0
 """The longest wait of an answer while other threads write, in seconds; then the answer is refused."""
 
+MOST_SPOOLED = 64 << 20
+"""The size of the spool, in bytes, from which on a service waits for the sealer, and drains the spool if none does."""
+
 _SQLITE_LOCK_SECONDS = 0.2
 _RETRY_SECONDS = 0.1
+_DRAIN_SECONDS, _DRAIN_PAUSE_SECONDS = 3.0, 0.01
+_MOST_PORTIONS = 4
 
 
 @dataclass(eq=False)
@@ -51,11 +59,15 @@ class PendingRows:
 
 @dataclass
 class DecisionLog:
-    """The decision log of one open database. With `fsync` a commit returns only after the rows are on the disk."""
+    """The decision log of one open database.
+
+    With `fsync` a commit returns only after the rows are on the disk. `spooled`: on SQLite, commit to the spool first.
+    """
 
     database: Database
     mode: str = "durable"
     fsync: bool = True
+    spooled: bool = False
     _write_lock: threading.Lock = field(default_factory=threading.Lock)
     _queue_lock: threading.Lock = field(default_factory=threading.Lock)
     _queue: list[PendingRows] = field(default_factory=list)
@@ -82,6 +94,7 @@ class DecisionLog:
             with database_connection(self.database):
                 if not record_locked:
                     take_locks(self.database, RECORD_LOCK)
+                self._drain_earlier_answers()
                 insert_decisions(self.database, ANSWER_COLUMNS, rows)
         elif self._buffer is not None:
             self._buffer.add(rows)
@@ -94,6 +107,20 @@ class DecisionLog:
             self.commit([pending])
             if pending.error is not None:
                 raise Unavailable(str(pending.error)) from pending.error
+
+    def _drain_earlier_answers(self) -> None:
+        """Insert what the spool holds, up to a limit, before the answers of a change, so that ids keep the order.
+
+        A spool that cannot be drained, which the sealer reports, does not stop a change.
+        """
+        if not self.spooled or not isinstance(self.database, SqliteDatabase):
+            return
+        with suppress(Unavailable, peewee.IntegrityError, peewee.DataError), self.database.atomic():
+            spool, portions = self._spool_of(self.database), 0
+            while spool.size() and portions < _MOST_PORTIONS:
+                portions += 1
+                if len(drain_portion(self.database, spool).rows) < PORTION:
+                    break
 
     @contextmanager
     def deferring_commits(self) -> Iterator[list[PendingRows]]:
@@ -156,9 +183,14 @@ class DecisionLog:
         return None
 
     def _commit(self, rows: Sequence[Values]) -> None:
-        """Commit rows to the database or, while another process holds SQLite's write lock, to the spool."""
+        """Commit rows to the database or, if the log is spooled or SQLite's write lock is not free, to the spool."""
         if not isinstance(self.database, SqliteDatabase):
             self._insert(rows)
+            return
+        if self.spooled and _has_room(spool := self._spool_of(self.database)):
+            with database_connection(self.database):
+                self.database.require_same_file()
+            spool.append(rows)
             return
         if time.monotonic() >= self._retry_at:
             try:
@@ -185,30 +217,27 @@ class DecisionLog:
                 insert_in_own_transaction(self.database, ANSWER_COLUMNS, rows, durable=self.fsync)
                 return
             spool = self._spool_of(self.database)
-            with self._without_sync(), self.database.atomic():
+            with self.database.synchronous(full=self.fsync), self.database.atomic():
                 portion = drain_portion(self.database, spool) if spool.size() else None
                 insert_decisions(self.database, ANSWER_COLUMNS, rows)
         if portion is not None:
             with suppress(Unavailable):  # the answers are in the database, and another commit can empty the file
                 spool.empty(portion.batch, portion.upto)
 
-    @contextmanager
-    def _without_sync(self) -> Iterator[None]:
-        """Let SQLite commit without waiting for the disk in this block, unless `fsync` is set."""
-        self._set_synchronous("NORMAL")
-        try:
-            yield
-        finally:
-            self._set_synchronous("FULL")
-
-    def _set_synchronous(self, mode: str) -> None:
-        if not self.fsync and not self.database.is_closed():
-            self.database.execute_sql(f"PRAGMA synchronous = {mode}")
-
 
 def _is_row_error(error: Unavailable) -> bool:
     """Return whether the database refused a row, and did not fail as a whole."""
     return isinstance(error.__cause__, peewee.IntegrityError | peewee.DataError)
+
+
+def _has_room(spool: Spool) -> bool:
+    """Return whether the spool is smaller than `MOST_SPOOLED`; wait a while for the sealer to drain it."""
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while spool.size() >= MOST_SPOOLED:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_DRAIN_PAUSE_SECONDS)
+    return True
 
 
 class _Buffer:
@@ -258,9 +287,9 @@ class _Buffer:
         self._rows, self._failed = [], False
 
 
-def set_decision_log(database: Database, mode: str, *, fsync: bool) -> DecisionLog:
+def set_decision_log(database: Database, mode: str, *, fsync: bool, spooled: bool = False) -> DecisionLog:
     """Give a database a decision log with this mode and return it. Raises `InvalidInput` for an unknown mode."""
-    log = database.decision_log = DecisionLog(database, mode, fsync)
+    log = database.decision_log = DecisionLog(database, mode, fsync, spooled)
     return log
 
 

@@ -1,9 +1,10 @@
-"""The spool: a file for answers that are recorded while another process holds SQLite's write lock.
+"""The spool: a file in which answers are recorded until they are moved into SQLite's database.
 
 The file `<database>-answers` has a head, then entries of length, checksums and JSON. Each entry is one write under a
-lock of the file, and its answers are recorded as soon as it is written. The next holder of the write lock moves entries
-into the database and stores the position, in one transaction (`spool_position`). So each answer is recorded once, at
-whatever point a process is killed. After the last entry the file is truncated, and the next entry begins another batch.
+lock of the file, and its answers are recorded as soon as it is written. The sealer, or the next holder of the write
+lock, moves entries into the database and stores the position, in one transaction (`spool_position`). So each answer is
+recorded once, at whatever point a process is killed. Then a file without the moved entries takes the place of the old
+one, under the name of another batch; if no entry is left, the file is truncated.
 
 An incomplete entry belongs to answers that were never given, and is dropped (docs/decisions/0058).
 """
@@ -30,15 +31,18 @@ from authz.record.decision_insert import ANSWER_COLUMNS, insert_decisions
 MOST_BYTES = 256 << 20
 """The size limit of the spool; a question whose answer does not fit is not answered."""
 
-PORTION = 1000
-"""About how many answers one transaction drains: it holds the write lock for some tens of milliseconds."""
+PORTION = 500
+"""About how many answers one transaction drains: it holds the write lock for some milliseconds."""
+
+LARGEST_DRAINED = 65_536
+"""The most bytes of drained entries that stay in the file, if fewer bytes of other entries follow them."""
 
 _MARK = b"caregrant answers 1\n"
 _HEAD = struct.Struct(f"{len(_MARK)}s32s32s")
 _ENTRY = struct.Struct(">III")
 """Length and checksum of the JSON, and the checksum of these two."""
 _LOCK_SECONDS = 1.0
-_RETRY_SECONDS = 0.002
+_SHORTEST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.00005, 0.002
 
 
 @dataclass(frozen=True)
@@ -82,23 +86,58 @@ class Spool:
             self._whole = batch or head[-32:].decode(), end + len(head) + len(entry)
 
     def read(self, batch: str, taken: int, most: int) -> SpoolPortion:
-        """Return the entries after the first `taken` bytes of `batch`, until they hold `most` answers."""
-        with self._locked() as file:
-            current, end = self._end(file)
+        """Return the entries after the first `taken` bytes of `batch`, until they hold `most` answers.
+
+        They are read and parsed after the lock is free again: no process writes before the end of the file.
+        """
+        with self._locked() as locked:
+            size, file = os.fstat(locked).st_size, os.dup(locked)
+        try:
+            current = self._batch(os.pread(file, _HEAD.size, 0))
             at = taken if current == batch else _HEAD.size
             entries: list[list[Values]] = []
             count = 0
-            while current and at < end and count < most:
-                entry, at = _read_entry(file, at)
-                entries.append(entry)
-                count += len(entry)
+            while current and at < size and count < most:
+                entry = self._entry(file, at, size)
+                if entry is None:
+                    break
+                payload, at = entry
+                entries.append([tuple(row) for row in orjson.loads(payload)])
+                count += len(entries[-1])
+            if self._whole[0] != current or self._whole[1] < at:
+                self._whole = current, at
             return SpoolPortion(current, at, entries)
+        except OSError as error:
+            raise Unavailable(f"{self.path}: {error.strerror}") from error
+        finally:
+            os.close(file)
 
     def empty(self, batch: str, taken: int) -> None:
-        """Truncate the file if all of it was drained."""
+        """Remove the drained entries: truncate the file, or replace it by one that holds the entries after them."""
         with self._locked() as file:
-            if self._end(file) == (batch, taken):
+            size = os.fstat(file).st_size
+            if size - taken > LARGEST_DRAINED:  # the next append drops an incomplete entry
+                current, end = self._batch(os.pread(file, _HEAD.size, 0)), size
+            else:
+                current, end = self._end(file)
+            if (current, end) == (batch, taken):
                 os.ftruncate(file, 0)
+            elif current == batch and taken > max(LARGEST_DRAINED, end - taken):  # copy less than was drained
+                self._replace(os.pread(file, end - taken, taken))
+
+    def _replace(self, entries: bytes) -> None:
+        """Put a file with these entries, as another batch, in the place of this one."""
+        path = f"{self.path}-next"
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write(file, self._head() + entries, 0)
+            if self.fsync:
+                os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(path, self.path)  # noqa: PTH105 - as the calls around it
+        if self.fsync:
+            _sync_folder(path)
 
     def size(self) -> int:
         """Return the size of the file in bytes, drained entries included."""
@@ -112,14 +151,29 @@ class Spool:
     @contextmanager
     def _locked(self) -> Iterator[int]:
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = self._open_locked()
             try:
-                _lock(file, self.path)
                 yield file
             finally:
                 os.close(file)  # and its lock with it
         except OSError as error:
             raise Unavailable(f"{self.path}: {error.strerror}") from error
+
+    def _open_locked(self) -> int:
+        """Open and lock the file; if `_replace` put another file in its place before it was locked, lock that one."""
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                _lock(file, self.path, deadline)
+                if os.fstat(file).st_ino == os.stat(self.path).st_ino:  # noqa: PTH116
+                    return file
+            except BaseException:
+                os.close(file)
+                raise
+            os.close(file)
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self.path} is replaced again and again")
 
     def _head(self) -> bytes:
         return _HEAD.pack(_MARK, self.owner.encode(), secrets.token_hex(16).encode())
@@ -127,26 +181,31 @@ class Spool:
     def _end(self, file: int) -> tuple[str, int]:
         """Remove an incomplete entry; return the batch and where its last complete entry ends. ("", 0): no batch."""
         size = os.fstat(file).st_size
-        head = os.pread(file, _HEAD.size, 0)
-        if len(head) < _HEAD.size:
+        name = self._batch(os.pread(file, _HEAD.size, 0))
+        if not name:
             os.ftruncate(file, 0)
             return "", 0
-        mark, owner, batch = _HEAD.unpack(head)
-        if mark != _MARK or owner.decode(errors="replace") != self.owner:
-            raise Unavailable(f"{self.path} holds answers of another database: move it away, or bring that one back")
-        name = batch.decode()
         end = self._whole[1] if self._whole[0] == name and self._whole[1] <= size else _HEAD.size
         while end < size:
-            following = self._following(file, end, size)
-            if following is None:
+            entry = self._entry(file, end, size)
+            if entry is None:
                 os.ftruncate(file, end)
                 break
-            end = following
+            _, end = entry
         self._whole = name, end
         return name, end
 
-    def _following(self, file: int, at: int, size: int) -> int | None:
-        """Return where the entry at an offset ends; None if it is incomplete."""
+    def _batch(self, head: bytes) -> str:
+        """Return the batch that a head names; empty for an incomplete head. Raises `Unavailable` for another owner."""
+        if len(head) < _HEAD.size:
+            return ""
+        mark, owner, batch = _HEAD.unpack(head)
+        if mark != _MARK or owner.decode(errors="replace") != self.owner:
+            raise Unavailable(f"{self.path} holds answers of another database: move it away, or bring that one back")
+        return str(batch.decode())
+
+    def _entry(self, file: int, at: int, size: int) -> tuple[bytes, int] | None:
+        """Return the JSON of the entry at an offset, and where the entry ends; None if it is incomplete."""
         head = os.pread(file, _ENTRY.size, at)
         if len(head) < _ENTRY.size:
             return None
@@ -155,8 +214,9 @@ class Spool:
         if length and head_checksum == zlib.crc32(head[:8]):
             if end > size:
                 return None
-            if zlib.crc32(os.pread(file, length, at + _ENTRY.size)) == checksum:
-                return int(end)
+            payload = os.pread(file, length, at + _ENTRY.size)
+            if zlib.crc32(payload) == checksum:
+                return payload, end
         if not any(os.pread(file, size - at, at)):  # zeros: power was lost before the entry was on the disk
             return None
         raise Unavailable(f"{self.path} is damaged at byte {at}: keep a copy of it, then move it away")
@@ -167,18 +227,27 @@ def _entry_head(payload: bytes) -> bytes:
     return head + struct.pack(">I", zlib.crc32(head))
 
 
-def _lock(file: int, path: str) -> None:
+def _lock(file: int, path: str, deadline: float) -> None:
     """Lock the file. A process holds the lock only while it reads or writes some entries."""
-    deadline = time.monotonic() + _LOCK_SECONDS
+    pause = _SHORTEST_RETRY_SECONDS
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise Unavailable(f"{path} is locked by a process that does not go on") from None
-            time.sleep(_RETRY_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_RETRY_SECONDS)
         else:
             return
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _write(file: int, data: bytes, at: int) -> None:
@@ -189,12 +258,6 @@ def _write(file: int, data: bytes, at: int) -> None:
     except OSError:
         os.ftruncate(file, at)
         raise
-
-
-def _read_entry(file: int, at: int) -> tuple[list[Values], int]:
-    length, _, _ = _ENTRY.unpack(os.pread(file, _ENTRY.size, at))
-    rows = orjson.loads(os.pread(file, length, at + _ENTRY.size))
-    return [tuple(row) for row in rows], at + _ENTRY.size + length
 
 
 def open_spool(database: SqliteDatabase, *, fsync: bool = True) -> Spool:
@@ -214,21 +277,24 @@ def drain_portion(database: SqliteDatabase, spool: Spool) -> SpoolPortion:
     return portion
 
 
-def drain_spool(database: Database) -> int:
+def drain_spool(database: Database, *, pause: float = 0, fsync: bool = True) -> int:
     """Move every spooled answer into the database, some in each transaction; return how many there were.
 
-    Raises `Unavailable`, also if the write lock is not free; the answers of earlier transactions stay recorded.
+    `pause`: the seconds between two transactions, in which others can take the write lock. Without `fsync` a commit
+    does not wait for the disk. Answers that are spooled meanwhile may stay in the spool. Raises `Unavailable`, also if
+    the write lock is not free; the answers of earlier transactions stay recorded.
     """
     if not isinstance(database, SqliteDatabase) or not Path(f"{database.database}-answers").exists():
         return 0
     spool, count = open_spool(database), 0
     while spool.size():
-        with database_connection(database), database.atomic():
+        with database_connection(database), database.synchronous(full=fsync), database.atomic():
             portion = drain_portion(database, spool)
         spool.empty(portion.batch, portion.upto)
-        if not portion.entries:
-            break
         count += len(portion.rows)
+        if len(portion.rows) < PORTION:
+            break
+        time.sleep(pause)
     return count
 
 

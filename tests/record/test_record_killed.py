@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from authz.audit.integrity.verification import verification
 from authz.database import Database, close_all, connect
 from authz.models import Event, RecordedDecision
-from authz.record import seal
+from authz.record import drain_spool, seal
 from tests.support.demo_service import ask
 from tests.support.http import EVALUATION, question
 from tests.support.server import COMMAND, free_port, get, serving, wait_until_nobody_listens
@@ -55,6 +55,7 @@ def test_no_answer_is_lost_by_kill_9(database_url: str, key: str) -> None:
         answered = under_load(database_url, port, key, f"{turn}", chance.uniform(0.1, 0.7))
         wait_until_nobody_listens(port)
         database = connect(database_url)
+        drain_spool(database)
         recorded = requests_of(database, f"{turn}-")
         close_all(database)
         assert len(answered) >= CLIENTS

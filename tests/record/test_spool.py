@@ -1,4 +1,4 @@
-"""Answers while another process holds SQLite's write lock: spooled at once, later drained once."""
+"""The spool: answers of a service, and answers while another process holds SQLite's write lock, drained once."""
 
 import io
 import os
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from multiprocessing import Process
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,7 +21,7 @@ from authz.database import Database, SqliteDatabase, WriteLocked, close_all, con
 from authz.errors import TooMany, Unavailable
 from authz.importing import import_facts
 from authz.models import Patient, RecordedDecision
-from authz.record import drain_or_count, drain_spool, seal, set_decision_log
+from authz.record import decision_log, drain_or_count, drain_spool, seal, set_decision_log
 from authz.record import spool as spool_module
 from authz.record.sealing import count_unsealed
 from authz.record.spool import Spool, open_spool
@@ -234,6 +235,151 @@ def test_a_change_waits_for_a_bounded_time(sqlite_url: str, sqlite_database: Dat
     with sqlite_database.atomic():
         pass
     assert isinstance(WriteLocked("x"), peewee.OperationalError)
+
+
+# The log of a service: the spool comes first.
+
+
+def test_a_service_records_in_the_spool(sqlite_database: Database) -> None:
+    """A spooled log commits to the spool also while the write lock is free; draining keeps the order."""
+    set_decision_log(sqlite_database, "durable", fsync=True, spooled=True)
+    for number in range(5):
+        record_denial(sqlite_database, f"r-{number}")
+    assert recorded_requests(sqlite_database) == []
+    assert drain_spool(sqlite_database) == 5
+    assert recorded_requests(sqlite_database) == [f"r-{number}" for number in range(5)]
+    assert spool_of(sqlite_database).size() == 0
+
+
+def test_a_change_keeps_the_order_of_the_answers(sqlite_database: Database) -> None:
+    """The decisions of a change come after the answers that were given before it."""
+    set_decision_log(sqlite_database, "durable", fsync=True, spooled=True)
+    record_denial(sqlite_database, "before")
+    with sqlite_database.atomic():
+        record_denial(sqlite_database, "change")
+    record_denial(sqlite_database, "after")
+    assert drain_spool(sqlite_database) == 1
+    assert recorded_requests(sqlite_database) == ["before", "change", "after"]
+    with sqlite_database.atomic() as transaction:
+        record_denial(sqlite_database, "undone")
+        transaction.rollback()
+    record_denial(sqlite_database, "last")
+    assert drain_spool(sqlite_database) == 1
+    assert recorded_requests(sqlite_database) == ["before", "change", "after", "last"]
+
+
+def test_a_damaged_spool_stops_no_change(sqlite_database: Database) -> None:
+    """Answers stop, because an entry is damaged; a change, which may take access away, does not."""
+    set_decision_log(sqlite_database, "durable", fsync=True, spooled=True)
+    record_denial(sqlite_database, "r-1")
+    with Path(spool_of(sqlite_database).path).open("r+b") as file:
+        file.seek(spool_module._HEAD.size + 20)
+        file.write(b"~~~")
+    set_decision_log(sqlite_database, "durable", fsync=True, spooled=True)  # another process
+    with pytest.raises(Unavailable, match="damaged"):
+        record_denial(sqlite_database, "r-2")
+    with sqlite_database.atomic():
+        record_denial(sqlite_database, "change")
+    assert recorded_requests(sqlite_database) == ["change"]
+
+
+def test_a_large_spool_is_drained_by_the_service(sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no sealer drains, the service itself does from `MOST_SPOOLED` bytes on."""
+    monkeypatch.setattr(decision_log, "MOST_SPOOLED", 1000)
+    monkeypatch.setattr(decision_log, "_DRAIN_SECONDS", 0)
+    set_decision_log(sqlite_database, "durable", fsync=False, spooled=True)
+    for number in range(20):
+        record_denial(sqlite_database, f"r-{number}")
+        assert spool_of(sqlite_database).size() < 2000
+    drain_spool(sqlite_database)
+    assert recorded_requests(sqlite_database) == [f"r-{number}" for number in range(20)]
+
+
+def test_a_service_records_nothing_beside_a_lost_database(sqlite_database: Database) -> None:
+    """If the database file was deleted, its answers are not recorded, and so not given."""
+    assert isinstance(sqlite_database, SqliteDatabase)
+    set_decision_log(sqlite_database, "durable", fsync=False, spooled=True)
+    record_denial(sqlite_database, "r-1")
+    Path(sqlite_database.database).unlink()
+    with pytest.raises(Unavailable, match="deleted or replaced"):
+        record_denial(sqlite_database, "r-2")
+
+
+def test_drained_entries_leave_the_file(sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that are spooled while others are drained stay, in a file without the drained ones."""
+    assert isinstance(sqlite_database, SqliteDatabase)
+    monkeypatch.setattr(spool_module, "LARGEST_DRAINED", 0)
+    set_decision_log(sqlite_database, "durable", fsync=True, spooled=True)
+    spool = spool_of(sqlite_database)
+    for number in range(50):
+        record_denial(sqlite_database, f"r-{number}")
+    size = spool.size()
+    with sqlite_database.atomic():
+        portion = spool_module.drain_portion(sqlite_database, spool)
+    record_denial(sqlite_database, "late")
+    spool.empty(portion.batch, portion.upto)
+    assert 0 < spool.size() < size / 10
+    assert Path(spool.path).stat().st_mode & 0o777 == 0o600
+    assert drain_spool(sqlite_database) == 1
+    assert recorded_requests(sqlite_database) == [*(f"r-{number}" for number in range(50)), "late"]
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["before", "after"])
+def test_killed_while_the_file_is_replaced(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    """Whether the process dies before or after the file is replaced, each answer is recorded once."""
+    assert isinstance(sqlite_database, SqliteDatabase)
+    monkeypatch.setattr(spool_module, "LARGEST_DRAINED", 0)
+    set_decision_log(sqlite_database, "durable", fsync=False, spooled=True)
+    spool, replace = spool_of(sqlite_database), os.replace
+    record_denial(sqlite_database, "r-1")
+    with sqlite_database.atomic():
+        portion = spool_module.drain_portion(sqlite_database, spool)
+    record_denial(sqlite_database, "r-2")
+
+    def die(source: str, target: str) -> None:
+        if replaced:
+            replace(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            spool.empty(portion.batch, portion.upto)
+    record_denial(sqlite_database, "r-3")
+    assert drain_spool(sqlite_database) == 2
+    assert recorded_requests(sqlite_database) == ["r-1", "r-2", "r-3"]
+
+
+def test_many_processes_append_while_one_drains(
+    sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four processes append while the file is replaced again and again: each answer is recorded once, in order."""
+    assert isinstance(sqlite_database, SqliteDatabase)
+    monkeypatch.setattr(spool_module, "LARGEST_DRAINED", 0)
+    writers = [Process(target=append_answers, args=(sqlite_url, name)) for name in "abcd"]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        drain_spool(sqlite_database)
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    drain_spool(sqlite_database)
+    stored = recorded_requests(sqlite_database)
+    for name in "abcd":
+        assert [request for request in stored if request[0] == name] == [f"{name}-{number}" for number in range(300)]
+    assert len(stored) == 1200
+
+
+def append_answers(url: str, name: str) -> None:
+    """Record some answers as a service does, in a process of its own."""
+    database = connect(url)
+    set_decision_log(database, "durable", fsync=False, spooled=True)
+    for number in range(300):
+        record_denial(database, f"{name}-{number}")
+    close_all(database)
 
 
 class Pipe(io.RawIOBase):
