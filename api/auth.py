@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from flask import current_app, g, request
 
+from api import request_group
 from api.errors import Problem
 from api.ops.meters import meters
 from api.request_context import now, request_id
@@ -74,7 +75,7 @@ def _verify_credential() -> Bearer:
     if scheme.lower() != "bearer" or not credential:
         raise _invalid_credential("none", "Send an app's key or a practitioner's token as Authorization: Bearer …")
     if "." not in credential:
-        client = find_client(pdp().database, credential, now=now())
+        client = _find_client(credential)
         if client is None:
             raise _invalid_credential("key", "This key is not known, or it was revoked.")
         charge_client(client)
@@ -86,6 +87,17 @@ def _verify_credential() -> Bearer:
         raise _invalid_credential("token", "This token is not valid here, or it has expired.", str(error)) from error
     rates().spend(_rate_key(login), now())
     return Bearer(None, login)
+
+
+def _find_client(key: str) -> Caller | None:
+    """Return the app of a key, which is looked up once for a group of requests."""
+    group = request_group.current()
+    client = None if group is None else group.callers.get(key)
+    if client is None:
+        client = find_client(pdp().database, key, now=now())
+        if group is not None and client is not None:
+            group.callers[key] = client
+    return client
 
 
 def rates() -> Rates:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from flask import Response
 
+from api import request_group
 from api.auth import actor_of, charge_client, pdp, require_client, require_scope
 from api.authzen.blueprint import QUESTION, access
 from api.authzen.schemas import (
@@ -21,12 +22,13 @@ from api.authzen.schemas import (
 from api.limits import extra_requests
 from api.ops.meters import count_decisions
 from api.ops.route_documentation import document_route
-from api.request_context import json_body, json_response, now
+from api.request_context import deferred_json_response, json_body, json_response, now
 from api.v1.responses import DecisionBody, DecisionOrDecisionsBody
 from authz.callers.clients import Caller
 from authz.domain import REASONS, Row, format_instant, format_micros, to_micros
 from authz.policy.decision import Decision, Explanation
-from authz.record import RecordedQuestion, record_decisions
+from authz.policy.pdp import PDP
+from authz.record import Actor, RecordedQuestion, record_decisions
 
 _QUESTIONS = {**QUESTION, "evaluations": [{}, {"action": {"name": "share"}}]}
 
@@ -42,8 +44,7 @@ class AnsweredQuestion(NamedTuple):
 @document_route(caller="decide", request_body=EvaluationRequest, response_body=DecisionBody, example=QUESTION)
 def evaluation() -> Response:
     """Decide whether a subject may take an action on a resource; the status of a denial is 200 too (AuthZEN 6)."""
-    client = require_client("decide")
-    return json_response(_evaluate_one(client, json_body()))
+    return _evaluate_one(require_client("decide"), json_body())
 
 
 @access.post("/evaluations")
@@ -55,7 +56,7 @@ def evaluations() -> Response:
     client = require_client("decide")
     parsed, body = parse_body(EvaluationsRequest)
     if not parsed.evaluations:
-        return json_response(_evaluate_one(client, body))
+        return _evaluate_one(client, body)
     charge_client(client, extra_requests(len(parsed.evaluations)))
     items = parse_items(body, now())
     for item in items:
@@ -63,31 +64,36 @@ def evaluations() -> Response:
             _require_may_ask(client, item)
     semantic = (parsed.options and parsed.options.evaluations_semantic) or "execute_all"
     answers = _apply_semantic(semantic, _evaluate_items(client, items))
-    _record(client, answers)
+    _record(actor_of(client), answers)
     serialized = [_serialize_answer(answer, item) for answer, item in zip(answers, items, strict=False)]
     return json_response({"evaluations": serialized})
 
 
-def _evaluate_one(client: Caller, body: Properties) -> Row:
+def _evaluate_one(client: Caller, body: Properties) -> Response:
+    """Decide one question: together with those of its group of requests, unless it needs statements of its own."""
     question = parse_question(body, now())
     _require_may_ask(client, question)
-    recorded = question.recorded
-    decision = pdp().evaluate(
-        recorded.subject,
-        recorded.action,
-        recorded.resource,
-        at=question.at,
-        request=question.request,
-        tenant=client.subscription,
-    )
-    answer = AnsweredQuestion(recorded, _explain(client, question, decision))
-    _record(client, [answer])
-    return _serialize_answer(answer, question)
+    recorded, decider, actor = question.recorded, pdp(), actor_of(client)
+    parts = (recorded.subject, recorded.action, recorded.resource)
+    group = request_group.current()
+    if group is None or question.at is not None or question.explain:
+        decision = decider.evaluate(*parts, at=question.at, request=question.request, tenant=client.subscription)
+        answer = AnsweredQuestion(recorded, _explain(client, question, decision))
+        _record(actor, [answer])
+        return json_response(_serialize_answer(answer, question))
+    pending = group.evaluate(decider, parts, question.request, client.subscription)
+
+    def complete() -> Row:
+        answer = AnsweredQuestion(recorded, Explanation(pending.result(), ()))
+        _record(actor, [answer], decider)
+        return _serialize_answer(answer, question)
+
+    return deferred_json_response(complete)
 
 
-def _record(client: Caller, answers: Sequence[AnsweredQuestion]) -> None:
+def _record(actor: Actor, answers: Sequence[AnsweredQuestion], decider: PDP | None = None) -> None:
     decisions = [(answer.recorded, answer.explanation.decision) for answer in answers]
-    record_decisions(pdp().database, actor_of(client), decisions)
+    record_decisions((decider or pdp()).database, actor, decisions)
     count_decisions(decision for _, decision in decisions)
 
 

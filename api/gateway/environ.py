@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any
 
 from api.gateway.proxies import Proxies
+from api.request_context import BODY
 
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO")
 _HIDDEN = frozenset((*FORWARDED, "HTTP_FORWARDED", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_PROXY"))
@@ -37,7 +38,7 @@ def environ(scope: dict[str, Any], body: bytes, proxies: Proxies) -> dict[str, o
 
     A header with an underscore in its name is left out, because it would become the variable of a header with a hyphen.
     """
-    variables: dict[str, Any] = {**_CONSTANT, "wsgi.input": BytesIO(body)}
+    variables: dict[str, Any] = {**_CONSTANT, "wsgi.input": BytesIO(body), BODY: body}
     for name, value in scope["headers"]:
         variable = _variable(name)
         if variable:

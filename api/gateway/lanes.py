@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -20,10 +21,10 @@ SLOW = 0.005
 """Seconds after which a request counts as slow: another thread then helps with the requests that wait."""
 
 EVALUATION = "evaluation"
-"""The name of the lane for single evaluations, which share commits."""
+"""The name of the lane for single evaluations, which are answered in groups."""
 
 GROUP = 8
-"""The most requests that a thread carries out before it commits their answers to the record and sends them."""
+"""The most requests that wait together and are answered together: by one statement, with one commit."""
 
 _IDLE = float("inf")
 
@@ -85,15 +86,18 @@ class Lane:
 
     While requests are quick, the first thread carries out all of them: several threads that take turns at the
     interpreter's lock would make each answer slower. If the first thread has worked on one request for longer than
-    `SLOW` and other requests wait, a second thread helps, then a third. A thread calls `finish_group` after at most
-    `GROUP` requests, and before it waits for the next one.
+    `SLOW` and other requests wait, a second thread helps, then a third.
+
+    With a `group` a thread takes up to `GROUP` requests that wait, enters `group` and carries them out in it.
     """
 
-    def __init__(self, kind: LaneKind, finish_group: Callable[[], None] | None = None) -> None:
+    def __init__(self, kind: LaneKind, group: Callable[[], AbstractContextManager[object]] | None = None) -> None:
         self.kind = kind
-        self._finish_group = finish_group or (lambda: None)
+        self._group = group or nullcontext
+        self._group_size = GROUP if group else 1
         self._queue: SimpleQueue[tuple[float, Claim]] = SimpleQueue()
         self._waiting: deque[tuple[float, Claim]] = deque()  # the same entries, for `expire`
+        self._taken: deque[tuple[float, Claim]] = deque()  # the rest of the first thread's group
         self._began_at = _IDLE  # when the first thread began its request
         self._help_needed = threading.Semaphore(0)
         self._lock = threading.Lock()
@@ -126,38 +130,39 @@ class Lane:
 
     def _is_behind(self) -> bool:
         """Return whether requests wait while the first thread works on a slow one."""
-        return time.monotonic() - self._began_at > SLOW and not self._queue.empty()
+        waits = bool(self._taken) or not self._queue.empty()
+        return waits and time.monotonic() - self._began_at > SLOW
 
     def _lead(self) -> None:
         """Carry out requests: the work of the first thread."""
-        group_size = 0
         while True:
-            try:
-                queued_at, claim = self._queue.get_nowait()
-            except Empty:
-                self._finish_group()
-                group_size, self._began_at = 0, _IDLE
-                queued_at, claim = self._queue.get()
-            self._began_at = time.monotonic()
-            _run_once(claim, late=self._began_at - queued_at > PATIENCE)
-            group_size += 1
-            if group_size == GROUP:
-                self._finish_group()
-                group_size = 0
+            self._taken.append(self._queue.get())
+            with suppress(Empty):
+                while len(self._taken) < self._group_size:
+                    self._taken.append(self._queue.get_nowait())
+            with self._group():
+                while self._taken:
+                    self._began_at = time.monotonic()
+                    self._run_next(self._taken.popleft)
+            self._began_at = _IDLE
 
     def _help(self) -> None:
         """Carry out requests while the first thread is behind: the work of every other thread."""
         while True:
             self._help_needed.acquire()
             while self._is_behind():
-                try:
-                    queued_at, claim = self._queue.get_nowait()
-                except Empty:
-                    break
-                _run_once(claim, late=time.monotonic() - queued_at > PATIENCE)
-                self._finish_group()
+                with self._group():
+                    self._run_next(self._taken.popleft if self._taken else self._queue.get_nowait)
             with self._lock:
                 self._helping -= 1
+
+    def _run_next(self, take: Callable[[], tuple[float, Claim]]) -> None:
+        """Run the next task, unless another thread has taken it."""
+        try:
+            queued_at, claim = take()
+        except (Empty, IndexError):
+            return
+        _run_once(claim, late=time.monotonic() - queued_at > PATIENCE)
 
 
 def _run_once(claim: Claim, *, late: bool) -> None:

@@ -9,13 +9,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
+from api import request_group
 from api.errors import INTERNAL_ERROR, Problem
 from api.gateway.environ import environ
 from api.gateway.lanes import EVALUATION, KINDS, Lane, kind_of
@@ -23,6 +24,8 @@ from api.gateway.proxies import Proxies
 from api.gateway.refusals import common_headers, make_refusal
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.ops.meters import METHODS, meters
+from authz.database import discard_connection
+from authz.errors import Unavailable
 from authz.record import DecisionLog, PendingRows
 
 MOST_RECEIVING = 1000
@@ -46,6 +49,8 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Response = tuple[int, list[tuple[str, str]], bytes]
+Called = tuple[int, list[tuple[str, str]], Iterable[bytes]]
+"""The status, the headers and the body of a response that was not read yet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,18 +69,22 @@ class ReceivedRequest:
         return len(self.body) if len(self.body) > SMALL else 0
 
 
+GroupAnswer = tuple[ReceivedRequest, Called, list[PendingRows]]
+"""A request of a group, its response, and the records that were made before its body is read."""
+
+
 class Gateway:
     """The ASGI application of a process.
 
     `largest` is the largest body in bytes, `seconds` the deadline of a body. `log` is the decision log: single
-    evaluations that wait together share one commit of it.
+    evaluations that wait together are answered in a group, which shares one commit of it.
     """
 
     def __init__(self, app: Wsgi, proxies: Proxies, log: DecisionLog, *, largest: int, seconds: float) -> None:
         self._app, self._proxies, self._largest, self._seconds = app, proxies, largest, seconds
         self._log = log
         self._thread = threading.local()
-        self._lanes = {kind.name: Lane(kind, self._commit if kind.name == EVALUATION else None) for kind in KINDS}
+        self._lanes = {kind.name: Lane(kind, self._group if kind.name == EVALUATION else None) for kind in KINDS}
         self._receiving: dict[asyncio.Task[object], float] = {}
         self._bytes = 0
         self._loop: asyncio.AbstractEventLoop
@@ -176,53 +185,85 @@ class Gateway:
         return True
 
     def _answer(self, request: ReceivedRequest, late: bool) -> None:
-        """Call the application and send its response, in a thread of a lane.
-
-        `_commit` sends the response of a single evaluation, after the commit of its record.
-        """
+        """Call the application and send its response, in a thread of a lane; in a group, `_group` sends it."""
         if late:
             self._finish(request, _make_refusal(request.scope, _BUSY, request.kind))
             return
-        deferral: AbstractContextManager[list[PendingRows]]
-        deferral = self._log.deferring_commits() if request.kind == EVALUATION else nullcontext([])
-        with deferral as records:
-            response = self._call_app(request)
-        if records:
-            self._uncommitted().append((request, response, records))
-        else:
-            self._finish(request, response)
+        answers: list[GroupAnswer] | None = getattr(self._thread, "answers", None)
+        if answers is None:
+            self._finish(request, self._read_response(request, self._call_app(request)))
+            return
+        with self._log.deferring_commits() as records:
+            called = self._call_app(request)
+        answers.append((request, called, records))
 
-    def _call_app(self, request: ReceivedRequest) -> Response:
+    def _call_app(self, request: ReceivedRequest) -> Called:
         try:
             return _call_wsgi(self._app, environ(request.scope, request.body, self._proxies))
-        except BaseException:  # no error may end the thread
-            _log.exception("the application failed: %s %s", request.scope["method"], request.kind)
-            return _make_refusal(request.scope, _FAILED, request.kind)
+        except BaseException as error:  # no error may end the thread
+            status, headers, body = self._log_failure(request, error)
+            return status, headers, [body]
 
-    def _uncommitted(self) -> list[tuple[ReceivedRequest, Response, list[PendingRows]]]:
-        """Return the responses of this thread whose records are not yet committed."""
-        if not hasattr(self._thread, "uncommitted"):
-            self._thread.uncommitted = []
-        responses: list[tuple[ReceivedRequest, Response, list[PendingRows]]] = self._thread.uncommitted
-        return responses
-
-    def _commit(self) -> None:
-        """Commit this thread's records together; send each response, or a refusal if its record failed."""
-        uncommitted = self._uncommitted()
-        if not uncommitted:
-            return
+    def _read_response(self, request: ReceivedRequest, called: Called) -> Response:
+        """Read the body of a response. A deferred body is made now, and may fail."""
+        status, headers, pieces = called
         try:
-            self._log.commit([record for _, _, records in uncommitted for record in records])
+            body = b"".join(pieces)
+        except BaseException as error:
+            return self._log_failure(request, error)
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                close()
+        if body and not any(name == "Content-Length" for name, _ in headers):
+            headers = [*headers, ("Content-Length", str(len(body)))]
+        return status, headers, body
+
+    def _log_failure(self, request: ReceivedRequest, error: BaseException) -> Response:
+        """Log an error of the application; return the refusal."""
+        if isinstance(error, Unavailable):
+            _log.error("unavailable: %s", error)
+            return _make_refusal(request.scope, _BUSY, request.kind)
+        _log.error("the application failed: %s %s", request.scope["method"], request.kind, exc_info=error)
+        return _make_refusal(request.scope, _FAILED, request.kind)
+
+    @contextmanager
+    def _group(self) -> Iterator[None]:
+        """Answer the requests that this thread carries out in the block: make their bodies, commit, send."""
+        answers: list[GroupAnswer] = []
+        self._thread.answers = answers
+        request_group.begin()
+        try:
+            yield
+            self._commit([self._read_answer(*answer) for answer in answers])
+        finally:
+            self._thread.answers = None
+            request_group.end()
+            if self._log.database.dialect == "postgresql":
+                discard_connection(self._log.database)
+
+    def _read_answer(
+        self, request: ReceivedRequest, called: Called, records: list[PendingRows]
+    ) -> tuple[ReceivedRequest, Response, list[PendingRows]]:
+        with self._log.deferring_commits() as more:
+            response = self._read_response(request, called)
+        return request, response, [*records, *more]
+
+    def _commit(self, answers: Sequence[tuple[ReceivedRequest, Response, list[PendingRows]]]) -> None:
+        """Commit the records of some answers together; send each answer, or a refusal if its record failed."""
+        pending = [record for _, _, records in answers for record in records]
+        try:
+            if pending:
+                self._log.commit(pending)
         except BaseException:  # each record has its error
             _log.exception("the commit of decision records failed")
-        for request, response, records in uncommitted:
+        for request, response, records in answers:
             failed = next((record for record in records if record.error is not None or not record.done), None)
             if failed is None:
                 self._finish(request, response)
             else:
                 _log.error("unavailable: %s", failed.error)
                 self._finish(request, _make_refusal(request.scope, _NOT_RECORDED, request.kind))
-        uncommitted.clear()
 
     def _finish(self, request: ReceivedRequest, response: Response) -> None:
         """Send a response; the coroutine of its request ends with the next request or tick."""
@@ -280,18 +321,12 @@ def _send(send: Send, status: int, headers: list[tuple[str, str]], body: bytes) 
     send({"type": "http.response.body", "body": body})
 
 
-def _call_wsgi(app: Wsgi, variables: dict[str, object]) -> Response:
-    """Call a WSGI application; return its status, headers and whole body."""
+def _call_wsgi(app: Wsgi, variables: dict[str, object]) -> Called:
+    """Call a WSGI application; return its response."""
     started: list[tuple[int, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], _: object = None) -> None:
         started[:] = [(int(status[:3]), headers)]
 
     pieces = app(variables, start_response)
-    try:
-        content = b"".join(pieces)
-    finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            close()
-    return *started[0], content
+    return *started[0], pieces

@@ -1,10 +1,9 @@
 """The gateway's own answers, to requests that never reach Flask: JSON for apps, a small page for browsers."""
 
-import uuid
 from collections.abc import Sequence
 
 from api.errors import PROBLEMS, Problem, problem_response
-from api.request_context import HEADER, is_request_id
+from api.request_context import HEADER, is_request_id, make_request_id
 
 Headers = list[tuple[str, str]]
 
@@ -22,7 +21,7 @@ _PAGE_HEADERS = [
 def common_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """Return the headers of every response; the request's `headers` contain the request's id."""
     request_id = next((value for name, value in headers if name == _HEADER), b"").decode("latin-1")
-    return [*_COMMON, (HEADER.lower(), request_id if is_request_id(request_id) else uuid.uuid4().hex)]
+    return [*_COMMON, (HEADER.lower(), request_id if is_request_id(request_id) else make_request_id())]
 
 
 def make_refusal(problem: Problem, headers: Sequence[tuple[bytes, bytes]], *, page: bool) -> tuple[int, Headers, bytes]:

@@ -10,8 +10,9 @@ from collections import Counter as Tally
 from collections.abc import Iterable
 from functools import cache
 
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
 
+from api.request_group import DeferredBody
 from authz.policy.decision import Decision
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -75,9 +76,17 @@ def install(app: Flask) -> None:
 
     @app.after_request
     def count_response(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule else "none"
-        seconds = time.perf_counter() - g.get("began", time.perf_counter())
-        meters().count_request(route, request.method, response.status_code, seconds)
+        current: Request = request._get_current_object()  # type: ignore[attr-defined]  # each use of a proxy costs
+        route = "none" if current.url_rule is None else current.url_rule.rule
+        method, began = current.method, g.get("began", time.perf_counter())
+
+        def count(status: int) -> None:
+            meters().count_request(route, method, status, time.perf_counter() - began)
+
+        if isinstance(response.response, DeferredBody):
+            response.response.count = count
+        else:
+            count(response.status_code)
         return response
 
 

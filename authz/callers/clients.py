@@ -73,8 +73,8 @@ def add_client(
 
 def find_client(database: Database, key: str, *, now: datetime) -> Caller | None:
     """Return the app that a key belongs to, or None for a key that is unknown or revoked."""
-    with database_connection(database):
-        row = database.execute_sql(_FIND[database.dialect], (_hash(key), to_micros(now))).fetchone()
+    with database_connection(database) as connection:  # without Peewee, because every request looks up its key
+        row = connection.execute(_FIND[database.dialect], (_hash(key), to_micros(now))).fetchone()
     if row is None:
         return None
     client, name, scopes, subscription, rate = row

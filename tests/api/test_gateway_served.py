@@ -21,6 +21,7 @@ from authz.database import close_all, connect
 from authz.importing import demo
 from authz.models import Event, RecordedDecision
 from authz.policy.compiler import load
+from authz.record import drain_spool
 from authz.settings import Settings, shipped_folder
 from tests.support.http import EVALUATION, question
 from tests.support.server import free_port, send, serving
@@ -220,6 +221,7 @@ def test_the_record_holds_the_clients_address(served: Served) -> None:
     """Behind a trusted proxy the record holds the client's address and not the proxy's."""
     assert served.ask(**{"X-Forwarded-For": "203.0.113.9, 198.51.100.7", "X-Request-ID": "forwarded"})[0] == 200
     database = connect(served.url)
+    drain_spool(database)
     rows = (
         RecordedDecision.select(RecordedDecision.address)
         .where(RecordedDecision.request_id == "forwarded")
