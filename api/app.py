@@ -40,8 +40,9 @@ class _Application(Flask):
         return {(method, rule.rule): rule for rule in rules for method in {"GET", "POST"} & (rule.methods or set())}
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return the adapter that finds the rule of a request; a fixed path needs no search."""
-        rule = None if request is None else self._fixed_rules.get((request.method, request.path))
+        """Return the adapter that finds the rule of a request; a fixed path, as it was sent, needs no search."""
+        key = None if request is None else (request.method, request.environ.get("PATH_INFO", ""))
+        rule = None if key is None else self._fixed_rules.get(key)
         if rule is None:
             return super().create_url_adapter(request)
         return _FixedAdapter(rule, lambda: super(_Application, self).create_url_adapter(request))
@@ -58,12 +59,8 @@ class _FixedAdapter(MapAdapter):
         return self._rule, {}
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute that only the complete adapter has."""
+        """Return an attribute that the methods of an adapter need, and that only the complete adapter has."""
         return getattr(self._complete(), name)
-
-    def build(self, *args: Any, **options: Any) -> str:
-        url: str = self._complete().build(*args, **options)  # type: ignore[union-attr]
-        return url
 
 
 def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | None = None) -> Flask:

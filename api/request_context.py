@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import orjson
 from flask import Flask, Request, Response, g, request
+from flask.globals import request_ctx
 
 from api import request_group
 from api.errors import Problem, malformed_request, problem_response
@@ -47,7 +48,7 @@ def install(app: Flask) -> None:
 
     @app.before_request
     def prepare_request() -> Response | None:
-        current: Request = request._get_current_object()  # type: ignore[attr-defined]  # each use of a proxy costs
+        current = request_ctx.request  # each use of a proxy costs
         sent_id = current.environ.get("HTTP_X_REQUEST_ID")
         valid_id = sent_id is None or is_request_id(sent_id)
         g.request_id = sent_id if sent_id and valid_id else make_request_id()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Measured:
-    """What one turn of load measured: the answers, the seconds it took, and each answer's latency in seconds."""
+    """The result of one turn of load: the number of answers, the seconds, and the latency of each answer in seconds."""
 
     answers: int
     seconds: float
@@ -63,7 +63,8 @@ def put_under_load(
             sent += 1
         wait = 30 if rate is None or not free or now >= until else max(0, began + sent / rate - now)
         for key, _ in selector.select(wait):
-            answered: socket.socket = key.fileobj  # type: ignore[assignment]
+            answered = key.fileobj
+            assert isinstance(answered, socket.socket)
             _read_answer(answered)
             latencies.append(time.perf_counter() - due_at.pop(answered))
             free.append(answered)

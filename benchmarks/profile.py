@@ -1,4 +1,4 @@
-"""Where the time of an answer goes: `python -m benchmarks.profile [--count 5000]`.
+"""The processor time of an answer by its parts: `python -m benchmarks.profile [--count 5000]`.
 
 One thread answers single evaluations in this process, through the gateway, Flask and the record, as a thread of a
 worker does. Each part is timed by itself, without the parts that it calls; the command prints the median processor time

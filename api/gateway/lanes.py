@@ -72,7 +72,8 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 def kind_of(method: str, path: str) -> str:
-    """Return the name of a request's kind, by its method and path."""
+    """Return the name of a request's kind, by its method and path; Werkzeug drops slashes before the first, too."""
+    path = f"/{path.lstrip('/')}"
     for prefix, name in _PREFIXES:
         if path.startswith(prefix):
             return name

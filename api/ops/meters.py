@@ -10,7 +10,8 @@ from collections import Counter as Tally
 from collections.abc import Iterable
 from functools import cache
 
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Response, g
+from flask.globals import request_ctx
 
 from api.request_group import DeferredBody
 from authz.policy.decision import Decision
@@ -76,7 +77,7 @@ def install(app: Flask) -> None:
 
     @app.after_request
     def count_response(response: Response) -> Response:
-        current: Request = request._get_current_object()  # type: ignore[attr-defined]  # each use of a proxy costs
+        current = request_ctx.request  # each use of a proxy costs
         route = "none" if current.url_rule is None else current.url_rule.rule
         method, began = current.method, g.get("began", time.perf_counter())
 

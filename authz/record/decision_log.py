@@ -4,7 +4,7 @@ A thread adds its rows to a queue. While one thread writes, other threads add ro
 that gets the write lock writes all rows of the queue. A thread that has several requests to answer can defer their
 commits and commit them together. The log needs no thread of its own and adds no delay.
 
-On SQLite a service commits to the spool (`spool`), a file that the sealer drains into the database every half second:
+On SQLite a service commits to the spool (`spool`), a file that the sealer drains into the database every 0.2 seconds:
 so an answer neither waits for the write lock of the database nor takes it from a change. A log that is not spooled, as
 that of a command, commits to the database, and to the spool only while another process holds the write lock.
 `decision_rows` makes the rows, and `decision_insert` has the SQL statement.
@@ -23,7 +23,7 @@ from authz.database.statements import RECORD_LOCK, take_locks
 from authz.domain import Values
 from authz.errors import CaregrantError, InvalidInput, Unavailable
 from authz.record.decision_insert import ANSWER_COLUMNS, insert_decisions, insert_in_own_transaction
-from authz.record.spool import PORTION, Spool, drain_portion, open_spool
+from authz.record.spool import Spool, drain_portion, open_spool
 
 MODES = {
     "durable": "an answer is committed before it is given: no given answer is lost if the process dies",
@@ -119,7 +119,7 @@ class DecisionLog:
             spool, portions = self._spool_of(self.database), 0
             while spool.size() and portions < _MOST_PORTIONS:
                 portions += 1
-                if len(drain_portion(self.database, spool).rows) < PORTION:
+                if not drain_portion(self.database, spool).more:
                     break
 
     @contextmanager
@@ -218,7 +218,7 @@ class DecisionLog:
                 return
             spool = self._spool_of(self.database)
             with self.database.synchronous(full=self.fsync), self.database.atomic():
-                portion = drain_portion(self.database, spool) if spool.size() else None
+                portion = drain_portion(self.database, spool, compact=True) if spool.size() else None
                 insert_decisions(self.database, ANSWER_COLUMNS, rows)
         if portion is not None:
             with suppress(Unavailable):  # the answers are in the database, and another commit can empty the file

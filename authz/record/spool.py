@@ -3,8 +3,8 @@
 The file `<database>-answers` has a head, then entries of length, checksums and JSON. Each entry is one write under a
 lock of the file, and its answers are recorded as soon as it is written. The sealer, or the next holder of the write
 lock, moves entries into the database and stores the position, in one transaction (`spool_position`). So each answer is
-recorded once, at whatever point a process is killed. Then a file without the moved entries takes the place of the old
-one, under the name of another batch; if no entry is left, the file is truncated.
+recorded once, at whatever point a process is killed. If no entry is left, the file is truncated; else a later
+transaction puts a file without the moved entries in its place, as another batch.
 
 An incomplete entry belongs to answers that were never given, and is dropped (docs/decisions/0058).
 """
@@ -16,9 +16,10 @@ import secrets
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -34,6 +35,7 @@ MOST_BYTES = 256 << 20
 PORTION = 500
 """About how many answers one transaction drains: it holds the write lock for some milliseconds."""
 
+_READ_BYTES = 1 << 19
 LARGEST_DRAINED = 65_536
 """The most bytes of drained entries that stay in the file, if fewer bytes of other entries follow them."""
 
@@ -47,11 +49,12 @@ _SHORTEST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.00005, 0.002
 
 @dataclass(frozen=True)
 class SpoolPortion:
-    """Some entries of a batch; `upto` is the offset of the byte after them."""
+    """Some entries of a batch; `upto` is the offset of the byte after them, `more` whether others followed them."""
 
     batch: str
     upto: int
     entries: list[list[Values]]
+    more: bool
 
     @property
     def rows(self) -> list[Values]:
@@ -88,42 +91,49 @@ class Spool:
     def read(self, batch: str, taken: int, most: int) -> SpoolPortion:
         """Return the entries after the first `taken` bytes of `batch`, until they hold `most` answers.
 
-        They are read and parsed after the lock is free again: no process writes before the end of the file.
+        The bytes are copied under the lock, and parsed after the lock is free again.
         """
-        with self._locked() as locked:
-            size, file = os.fstat(locked).st_size, os.dup(locked)
-        try:
-            current = self._batch(os.pread(file, _HEAD.size, 0))
-            at = taken if current == batch else _HEAD.size
-            entries: list[list[Values]] = []
-            count = 0
-            while current and at < size and count < most:
-                entry = self._entry(file, at, size)
+        limit = _READ_BYTES
+        while True:
+            with self._locked() as file:
+                size = os.fstat(file).st_size
+                current = self._batch(os.pread(file, _HEAD.size, 0))
+                begin = taken if current == batch else _HEAD.size
+                data = os.pread(file, min(limit, max(0, size - begin)), begin) if current else b""
+            at, entries, count, read = begin, list[list[Values]](), 0, _reader(data, begin)
+            while current and count < most:
+                entry = self._entry(read, at, begin + len(data))
                 if entry is None:
                     break
                 payload, at = entry
                 entries.append([tuple(row) for row in orjson.loads(payload)])
                 count += len(entries[-1])
-            if self._whole[0] != current or self._whole[1] < at:
-                self._whole = current, at
-            return SpoolPortion(current, at, entries)
-        except OSError as error:
-            raise Unavailable(f"{self.path}: {error.strerror}") from error
-        finally:
-            os.close(file)
+            is_cut = begin + len(data) < size
+            if entries or not is_cut or not current:
+                more = bool(current) and at < size and (is_cut or count >= most)
+                return SpoolPortion(current, at if current else 0, entries, more)
+            limit *= 2  # an entry that is larger than what was read
 
     def empty(self, batch: str, taken: int) -> None:
-        """Remove the drained entries: truncate the file, or replace it by one that holds the entries after them."""
+        """Truncate the file if all of it was drained. To be called after the transaction that drained it."""
         with self._locked() as file:
-            size = os.fstat(file).st_size
-            if size - taken > LARGEST_DRAINED:  # the next append drops an incomplete entry
-                current, end = self._batch(os.pread(file, _HEAD.size, 0)), size
-            else:
-                current, end = self._end(file)
-            if (current, end) == (batch, taken):
+            if os.fstat(file).st_size - taken <= LARGEST_DRAINED and self._end(file) == (batch, taken):
                 os.ftruncate(file, 0)
-            elif current == batch and taken > max(LARGEST_DRAINED, end - taken):  # copy less than was drained
-                self._replace(os.pread(file, end - taken, taken))
+
+    def compact(self, batch: str, taken: int) -> None:
+        """Replace the file by one without its drained entries, if these are more than the entries after them.
+
+        To be called in a transaction that holds the write lock, before anything else: `taken` is committed, and nobody
+        else can be between reading entries and committing a position in the file that is replaced.
+        """
+        with self._locked() as file:
+            remaining = os.fstat(file).st_size - taken
+            if taken <= max(LARGEST_DRAINED, remaining) or self._batch(os.pread(file, _HEAD.size, 0)) != batch:
+                return
+            entries = os.pread(file, remaining, taken)
+            if len(entries) != remaining:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            self._replace(entries)
 
     def _replace(self, entries: bytes) -> None:
         """Put a file with these entries, as another batch, in the place of this one."""
@@ -187,7 +197,7 @@ class Spool:
             return "", 0
         end = self._whole[1] if self._whole[0] == name and self._whole[1] <= size else _HEAD.size
         while end < size:
-            entry = self._entry(file, end, size)
+            entry = self._entry(partial(os.pread, file), end, size)
             if entry is None:
                 os.ftruncate(file, end)
                 break
@@ -204,9 +214,12 @@ class Spool:
             raise Unavailable(f"{self.path} holds answers of another database: move it away, or bring that one back")
         return str(batch.decode())
 
-    def _entry(self, file: int, at: int, size: int) -> tuple[bytes, int] | None:
-        """Return the JSON of the entry at an offset, and where the entry ends; None if it is incomplete."""
-        head = os.pread(file, _ENTRY.size, at)
+    def _entry(self, read: Callable[[int, int], bytes], at: int, size: int) -> tuple[bytes, int] | None:
+        """Return the JSON of the entry at an offset, and where the entry ends; None if it is incomplete.
+
+        `read` returns a number of bytes at an offset, fewer at the end; nothing lies beyond `size`.
+        """
+        head = read(_ENTRY.size, at)
         if len(head) < _ENTRY.size:
             return None
         length, checksum, head_checksum = _ENTRY.unpack(head)
@@ -214,12 +227,17 @@ class Spool:
         if length and head_checksum == zlib.crc32(head[:8]):
             if end > size:
                 return None
-            payload = os.pread(file, length, at + _ENTRY.size)
+            payload = read(length, at + _ENTRY.size)
             if zlib.crc32(payload) == checksum:
                 return payload, end
-        if not any(os.pread(file, size - at, at)):  # zeros: power was lost before the entry was on the disk
+        if not any(read(size - at, at)):  # zeros: power was lost before the entry was on the disk
             return None
         raise Unavailable(f"{self.path} is damaged at byte {at}: keep a copy of it, then move it away")
+
+
+def _reader(data: bytes, begin: int) -> Callable[[int, int], bytes]:
+    """Return a function that reads a number of bytes at an offset of a file, of which `data` begins at `begin`."""
+    return lambda length, offset: data[offset - begin : offset - begin + length]
 
 
 def _entry_head(payload: bytes) -> bytes:
@@ -267,9 +285,15 @@ def open_spool(database: SqliteDatabase, *, fsync: bool = True) -> Spool:
     return Spool(f"{database.database}-answers", owner, fsync)
 
 
-def drain_portion(database: SqliteDatabase, spool: Spool) -> SpoolPortion:
-    """Insert some of the spooled answers, inside a transaction; call `spool.empty` after its commit."""
+def drain_portion(database: SqliteDatabase, spool: Spool, *, compact: bool = False) -> SpoolPortion:
+    """Insert some of the spooled answers, inside a transaction; call `spool.empty` after its commit.
+
+    `compact`: first remove from the file what earlier transactions drained. It must be the first work of the
+    transaction: if a transaction is undone, what it drained must still be in the file.
+    """
     batch, taken = database.execute_sql("SELECT batch, taken FROM spool_position").fetchone()
+    if compact:
+        spool.compact(batch, taken)
     portion = spool.read(batch, taken, PORTION)
     if portion.entries:
         insert_decisions(database, ANSWER_COLUMNS, portion.rows)
@@ -286,13 +310,13 @@ def drain_spool(database: Database, *, pause: float = 0, fsync: bool = True) -> 
     """
     if not isinstance(database, SqliteDatabase) or not Path(f"{database.database}-answers").exists():
         return 0
-    spool, count = open_spool(database), 0
+    spool, count = open_spool(database, fsync=fsync), 0
     while spool.size():
         with database_connection(database), database.synchronous(full=fsync), database.atomic():
-            portion = drain_portion(database, spool)
+            portion = drain_portion(database, spool, compact=True)
         spool.empty(portion.batch, portion.upto)
         count += len(portion.rows)
-        if len(portion.rows) < PORTION:
+        if not portion.more:
             break
         time.sleep(pause)
     return count

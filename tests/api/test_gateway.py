@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from api.gateway import lanes
 from api.gateway.environ import environ
@@ -40,6 +41,27 @@ def test_every_route_has_its_kind(flask: Flask) -> None:
     assert {route.split()[1] for route in kinds["operations"]} == {"/readyz", "/metrics"}
     assert {route.split()[1] for route in kinds["polls"]} == {"/v1/events"}
     assert not any(route.split()[1].startswith(("/v1", "/access")) for route in kinds["pages"] | kinds["sign-in"])
+
+
+def test_a_fixed_path_has_the_rule_that_a_search_finds(flask: Flask) -> None:
+    """For each path without variables the adapter knows the rule that Werkzeug's search finds, and builds URLs."""
+    fixed = [rule for rule in flask.url_map.iter_rules() if not rule.arguments]
+    assert len(fixed) > 10
+    for rule in fixed:
+        for method in {"GET", "POST"} & (rule.methods or set()):
+            with flask.test_request_context(rule.rule, method=method) as context:
+                searched = flask.url_map.bind("localhost").match(rule.rule, method=method, return_rule=True)
+                assert (context.request.url_rule, context.request.view_args) == searched
+                assert flask.url_for("access.evaluation") == "/access/v1/evaluation"
+
+
+@pytest.mark.parametrize("path", ["/access/v1/evaluation", "//access/v1/evaluation", "////access/v1/evaluation"])
+def test_more_slashes_change_no_kind(flask: Flask, path: str) -> None:
+    """Werkzeug drops all but one of the first slashes of a path; so does the gateway, which chooses the threads."""
+    variables = EnvironBuilder(method="POST", json={}).get_environ() | {"PATH_INFO": path}
+    _, status, _ = run_wsgi_app(flask, variables)
+    assert status == "401 UNAUTHORIZED", "the view of the evaluation answers"
+    assert kind_of("POST", path) == "evaluation"
 
 
 def test_the_kinds_are_documented() -> None:

@@ -13,6 +13,7 @@ from multiprocessing import Process
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import orjson
 import peewee
 import pytest
 
@@ -318,7 +319,10 @@ def test_drained_entries_leave_the_file(sqlite_database: Database, monkeypatch: 
         portion = spool_module.drain_portion(sqlite_database, spool)
     record_denial(sqlite_database, "late")
     spool.empty(portion.batch, portion.upto)
-    assert 0 < spool.size() < size / 10
+    with sqlite_database.atomic() as transaction:
+        spool_module.drain_portion(sqlite_database, spool, compact=True)
+        assert 0 < spool.size() < size / 10
+        transaction.rollback()
     assert Path(spool.path).stat().st_mode & 0o777 == 0o600
     assert drain_spool(sqlite_database) == 1
     assert recorded_requests(sqlite_database) == [*(f"r-{number}" for number in range(50)), "late"]
@@ -328,15 +332,16 @@ def test_drained_entries_leave_the_file(sqlite_database: Database, monkeypatch: 
 def test_killed_while_the_file_is_replaced(
     sqlite_database: Database, monkeypatch: pytest.MonkeyPatch, replaced: bool
 ) -> None:
-    """Whether the process dies before or after the file is replaced, each answer is recorded once."""
+    """Record each answer once, if the process dies before the file is replaced, and if it dies after."""
     assert isinstance(sqlite_database, SqliteDatabase)
     monkeypatch.setattr(spool_module, "LARGEST_DRAINED", 0)
     set_decision_log(sqlite_database, "durable", fsync=False, spooled=True)
-    spool, replace = spool_of(sqlite_database), os.replace
-    record_denial(sqlite_database, "r-1")
+    replace = os.replace
+    for number in range(9):
+        record_denial(sqlite_database, f"r-{number}")
     with sqlite_database.atomic():
-        portion = spool_module.drain_portion(sqlite_database, spool)
-    record_denial(sqlite_database, "r-2")
+        spool_module.drain_portion(sqlite_database, spool_of(sqlite_database))
+    record_denial(sqlite_database, "r-9")
 
     def die(source: str, target: str) -> None:
         if replaced:
@@ -346,10 +351,10 @@ def test_killed_while_the_file_is_replaced(
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", die)
         with pytest.raises(KeyboardInterrupt):
-            spool.empty(portion.batch, portion.upto)
-    record_denial(sqlite_database, "r-3")
+            drain_spool(sqlite_database)
+    record_denial(sqlite_database, "r-10")
     assert drain_spool(sqlite_database) == 2
-    assert recorded_requests(sqlite_database) == ["r-1", "r-2", "r-3"]
+    assert recorded_requests(sqlite_database) == [f"r-{number}" for number in range(11)]
 
 
 def test_many_processes_append_while_one_drains(
@@ -371,6 +376,66 @@ def test_many_processes_append_while_one_drains(
     for name in "abcd":
         assert [request for request in stored if request[0] == name] == [f"{name}-{number}" for number in range(300)]
     assert len(stored) == 1200
+
+
+def test_another_drains_between_commit_and_emptying(
+    sqlite_url: str, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one process has drained and not yet emptied, a change reads what follows: no answer is recorded twice."""
+    assert isinstance(sqlite_database, SqliteDatabase)
+    monkeypatch.setattr(spool_module, "LARGEST_DRAINED", 0)
+    log = set_decision_log(sqlite_database, "durable", fsync=False, spooled=True)
+    for number in range(20):
+        record_denial(sqlite_database, f"r-{number}")
+    other = connect(sqlite_url)
+    assert isinstance(other, SqliteDatabase)
+    empty = Spool.empty
+
+    def empty_while_another_reads(spool: Spool, batch: str, taken: int) -> None:
+        """Drain what came later by another connection, and empty the spool before that connection commits."""
+        monkeypatch.setattr(Spool, "empty", empty)
+        record_denial(sqlite_database, "later")
+        with other.atomic():
+            spool_module.drain_portion(other, open_spool(other))
+            empty(spool, batch, taken)
+
+    monkeypatch.setattr(Spool, "empty", empty_while_another_reads)
+    assert drain_spool(sqlite_database) == 20
+    record_denial(sqlite_database, "last")
+    while drain_spool(sqlite_database):
+        pass
+    assert recorded_requests(sqlite_database) == [*(f"r-{number}" for number in range(20)), "later", "last"]
+    assert log.spooled
+    close_all(other)
+
+
+def test_the_file_is_not_locked_while_entries_are_parsed(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer can be recorded while another process parses what it has read."""
+    set_decision_log(sqlite_database, "durable", fsync=False, spooled=True)
+    record_denial(sqlite_database, "r-1")
+    reader, writer = spool_of(sqlite_database), spool_of(sqlite_database)
+    loads, locked = orjson.loads, list[bool]()
+
+    def load(text: bytes) -> object:
+        with writer._locked():
+            locked.append(True)
+        return loads(text)
+
+    monkeypatch.setattr(orjson, "loads", load)
+    assert len(reader.read("", 0, 10).rows) == 1
+    assert locked == [True]
+
+
+def test_an_entry_larger_than_a_read(sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that is larger than what is read at once is read nevertheless."""
+    monkeypatch.setattr(spool_module, "_READ_BYTES", 50)
+    set_decision_log(sqlite_database, "durable", fsync=False, spooled=True)
+    for number in range(3):
+        record_denial(sqlite_database, f"r-{number}")
+    assert drain_spool(sqlite_database) == 3
+    assert recorded_requests(sqlite_database) == ["r-0", "r-1", "r-2"]
 
 
 def append_answers(url: str, name: str) -> None:

@@ -8,7 +8,6 @@ import tempfile
 import threading
 from functools import cache
 from pathlib import Path
-from typing import IO
 
 _LOCK = threading.Lock()
 
@@ -29,10 +28,11 @@ def _run(arguments: list[str], stdin: bytes, environment: dict[str, str]) -> tup
             file.touch()
         command = {"arguments": arguments, "environment": environment, "folder": str(Path.cwd())}
         server = _server()
-        pipes: tuple[IO[str], IO[str]] = (server.stdin, server.stdout)  # type: ignore[assignment]
-        pipes[0].write(json.dumps({**command, "files": [str(file) for file in files]}) + "\n")
-        pipes[0].flush()
-        code = int(pipes[1].readline())
+        assert server.stdin
+        assert server.stdout
+        server.stdin.write(json.dumps({**command, "files": [str(file) for file in files]}) + "\n")
+        server.stdin.flush()
+        code = int(server.stdout.readline())
         return code, files[1].read_text(), files[2].read_text()
 
 
