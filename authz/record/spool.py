@@ -17,7 +17,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -293,7 +293,8 @@ def drain_portion(database: SqliteDatabase, spool: Spool, *, compact: bool = Fal
     """
     batch, taken = database.execute_sql("SELECT batch, taken FROM spool_position").fetchone()
     if compact:
-        spool.compact(batch, taken)
+        with suppress(Unavailable):  # what cannot be compacted, as on a full disk, can still be drained
+            spool.compact(batch, taken)
     portion = spool.read(batch, taken, PORTION)
     if portion.entries:
         insert_decisions(database, ANSWER_COLUMNS, portion.rows)

@@ -1,5 +1,6 @@
 """The spool: answers of a service, and answers while another process holds SQLite's write lock, drained once."""
 
+import errno
 import io
 import os
 import signal
@@ -190,6 +191,22 @@ def test_a_full_spool_refuses(sqlite_url: str, sqlite_database: Database, monkey
         with pytest.raises(Unavailable, match="is full"):
             record_denial(sqlite_database, "r-2")
     assert drain_spool(sqlite_database) == 1
+
+
+def test_a_file_that_cannot_be_replaced_is_drained(sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If there is no room for a file without the drained entries, draining goes on."""
+    monkeypatch.setattr(spool_module, "LARGEST_DRAINED", 0)
+    monkeypatch.setattr(spool_module, "PORTION", 3)
+    set_decision_log(sqlite_database, "durable", fsync=False, spooled=True)
+    for number in range(10):
+        record_denial(sqlite_database, f"r-{number}")
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", fails)
+    assert drain_spool(sqlite_database) == 10
+    assert recorded_requests(sqlite_database) == [f"r-{number}" for number in range(10)]
 
 
 def test_a_disk_that_is_full_leaves_no_half_entry(
