@@ -49,11 +49,15 @@ _SHORTEST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.00005, 0.002
 
 @dataclass(frozen=True)
 class SpoolPortion:
-    """Some entries of a batch; `upto` is the offset of the byte after them, `more` whether others followed them."""
+    """Some entries of a batch, of `size` bytes.
+
+    `upto` is the offset of the byte after them, `more` whether others followed them.
+    """
 
     batch: str
     upto: int
     entries: list[list[Values]]
+    size: int
     more: bool
 
     @property
@@ -111,7 +115,7 @@ class Spool:
             is_cut = begin + len(data) < size
             if entries or not is_cut or not current:
                 more = bool(current) and at < size and (is_cut or count >= most)
-                return SpoolPortion(current, at if current else 0, entries, more)
+                return SpoolPortion(current, at if current else 0, entries, at - begin, more)
             limit *= 2  # an entry that is larger than what was read
 
     def empty(self, batch: str, taken: int) -> None:
@@ -306,17 +310,19 @@ def drain_spool(database: Database, *, pause: float = 0, fsync: bool = True) -> 
     """Move every spooled answer into the database, some in each transaction; return how many there were.
 
     `pause`: the seconds between two transactions, in which others can take the write lock. Without `fsync` a commit
-    does not wait for the disk. Answers that are spooled meanwhile may stay in the spool. Raises `Unavailable`, also if
-    the write lock is not free; the answers of earlier transactions stay recorded.
+    does not wait for the disk. Answers that are spooled meanwhile may stay in the spool, so that this function ends.
+    Raises `Unavailable`, also if the write lock is not free; the answers of earlier transactions stay recorded.
     """
     if not isinstance(database, SqliteDatabase) or not Path(f"{database.database}-answers").exists():
         return 0
     spool, count = open_spool(database, fsync=fsync), 0
-    while spool.size():
+    bytes_at_begin, drained = spool.size(), 0
+    while drained < bytes_at_begin:
         with database_connection(database), database.synchronous(full=fsync), database.atomic():
             portion = drain_portion(database, spool, compact=True)
         spool.empty(portion.batch, portion.upto)
         count += len(portion.rows)
+        drained += portion.size
         if not portion.more:
             break
         time.sleep(pause)

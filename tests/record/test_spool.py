@@ -301,6 +301,23 @@ def test_a_damaged_spool_stops_no_change(sqlite_database: Database) -> None:
     assert recorded_requests(sqlite_database) == ["change"]
 
 
+def test_draining_ends_while_answers_keep_coming(sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If as many answers come as are drained, draining ends with those that there were at its beginning."""
+    monkeypatch.setattr(spool_module, "PORTION", 2)
+    set_decision_log(sqlite_database, "durable", fsync=False, spooled=True)
+    for number in range(10):
+        record_denial(sqlite_database, f"r-{number}")
+    empty = Spool.empty
+
+    def empty_and_record(spool: Spool, batch: str, taken: int) -> None:
+        empty(spool, batch, taken)
+        for number in range(3):
+            record_denial(sqlite_database, f"later-{number}")
+
+    monkeypatch.setattr(Spool, "empty", empty_and_record)
+    assert 10 <= drain_spool(sqlite_database) <= 14
+
+
 def test_a_large_spool_is_drained_by_the_service(sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """If no sealer drains, the service itself does from `MOST_SPOOLED` bytes on."""
     monkeypatch.setattr(decision_log, "MOST_SPOOLED", 1000)
