@@ -16,7 +16,7 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
@@ -24,7 +24,7 @@ from granian.server.common import AbstractServer
 from api import sealer
 from api.app import create_app
 from api.authzen.metadata import LOOPBACK
-from api.gateway import Gateway
+from api.gateway import STOPS, Gateway
 from api.gateway.proxies import Proxies
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
 from api.ops import logs
@@ -75,6 +75,10 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as folder:
         beat = sealer.heartbeat(folder)
         stop_sealing = sealer.start(settings.database, beat, settings.log_format, fsync=settings.fsync)
+        os.register_at_fork(  # docs/decisions/0087
+            before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, STOPS),
+            after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOPS),
+        )
         try:
             server.serve(target_loader=partial(_load_worker, settings, os.getpid(), folder), wrap_loader=False)
         finally:
@@ -92,6 +96,7 @@ def make_server(host: str, port: int, workers: int, *, receive_seconds: int) -> 
         interface=Interfaces.ASGI,
         workers=workers,
         loop=Loops.uvloop,
+        runtime_mode=RuntimeModes.st,  # docs/decisions/0087
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
             header_read_timeout=1000 * receive_seconds, max_buffer_size=2 * (LARGEST_HEAD + LONGEST_TARGET)

@@ -4,6 +4,6 @@
 request, `proxies` decides which proxies are trusted, `refusals` makes the gateway's own answers.
 """
 
-from api.gateway.receiving import Gateway
+from api.gateway.receiving import STOPS, Gateway
 
-__all__ = ["Gateway"]
+__all__ = ["STOPS", "Gateway"]

@@ -6,6 +6,7 @@ lane of its kind (`lanes`), where a thread calls the WSGI application and sends 
 
 import asyncio
 import logging
+import signal
 import threading
 import time
 from collections import deque
@@ -36,6 +37,9 @@ MOST_BYTES = 64 * 1_048_576
 
 SMALL = 65_536
 """The most bytes of a body that does not count for `MOST_BYTES`."""
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+"""The signals that stop a process; they are blocked from its fork until its event loop runs."""
 
 _TICK = 0.01
 _YOUNGEST_EVICTED = 1.0
@@ -124,6 +128,9 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self._tick(self._loop)
         await send({"type": "lifespan.startup.complete"})
+        for _ in range(10):  # granian stops the loop within three turns and starts it again: a signal between is lost
+            await asyncio.sleep(0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -82,6 +82,23 @@ def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) 
     assert recorded >= answered + 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_the_workers_start(sqlite_url: str, number: signal.Signals) -> None:
+    """Workers that do not run yet keep a stop until they do; none has to be killed."""
+    command = [str(COMMAND), "serve", "--workers", "2", "--port", str(free_port()), "--database", sqlite_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while len(_children(process)) < 3:  # the sealer and two workers
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(number)
+        printed = process.communicate(timeout=60)[0]
+    assert (process.returncode, printed) == (0, b"")
+
+
+def _children(process: "subprocess.Popen[bytes]") -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -108,8 +125,8 @@ def test_t25_one_policy_is_served_from_start_to_end(database_url: str, key: str,
     with serving("serve", "--database", database_url, port=port, environment=expected) as process:
         (folder / "open.polar").write_text('# R3. Everybody views.\nallow(_: Practitioner, "view", _: Patient);')
         assert not ask(port, key, question("noa"))[1]["decision"]
-        for worker in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-            os.kill(int(worker), signal.SIGKILL)  # another would read the directory as it is now
+        for worker in _children(process):
+            os.kill(worker, signal.SIGKILL)  # another would read the directory as it is now
         assert process.wait(30) == 1
     database = connect(database_url)
     (loaded,) = Event.select(Event.body).where(Event.kind == "policy:loaded").tuples().execute(database)
