@@ -122,11 +122,20 @@ def _append_seals(database: Database, after: int, seals: Sequence[Row]) -> None:
 
 
 def read_decisions(database: Database, after: int, upto: int, limit: int) -> list[Row]:
-    """Return up to `limit` decisions with ids above `after` up to `upto`, as they are stored, ordered by id."""
-    query = RecordedDecision.select(*_COLUMNS).order_by(RecordedDecision.id).limit(limit)
-    query = query.where(RecordedDecision.id > after, RecordedDecision.id <= upto)
-    sql, values = database.get_sql_context().sql(query).query()
-    return [dict(zip(DECISION_FIELDS, row, strict=True)) for row in database.execute_sql(sql, values).fetchall()]
+    """Return up to `limit` decisions with ids above `after` up to `upto`, as they are stored, ordered by id.
+
+    Returns none only if there is none. Ids are read by ranges, because PostgreSQL sorts all that a condition selects
+    if it expects few: a page would then cost as much as all that is left.
+    """
+    width, rows = limit, list[Row]()
+    while not rows and after < upto:
+        last = min(after + width, upto)
+        query = RecordedDecision.select(*_COLUMNS).order_by(RecordedDecision.id)
+        query = query.where(RecordedDecision.id > after, RecordedDecision.id <= last).limit(limit)
+        sql, values = database.get_sql_context().sql(query).query()
+        rows = [dict(zip(DECISION_FIELDS, row, strict=True)) for row in database.execute_sql(sql, values).fetchall()]
+        after, width = last, 2 * width
+    return rows
 
 
 def decision_leaf_contents(database: Database, rows: Sequence[Row], *, create: bool = False) -> Iterator[Row]:

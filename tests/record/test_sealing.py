@@ -92,3 +92,41 @@ def test_a_text_is_kept_once(database: Database, other: Database) -> None:
     assert keep_policy(other, Actor("", MIDNIGHT), policy)
     assert not keep_policy(database, Actor("", MIDNIGHT), policy)
     assert Event.select().where(Event.kind == "policy:kept").count(database) == 1
+
+
+def test_a_page_of_decisions_costs_a_page(postgresql_url: str) -> None:
+    """PostgreSQL reads one page, however many decisions are left, also if its statistics know of few."""
+    database = connect(postgresql_url)
+    create_partitions(database, MIDNIGHT)
+    denial = (QUESTION, Decision(False, "denied", "f" * 64, to_micros(MIDNIGHT)))
+    record_decisions(database, Actor("", MIDNIGHT), [denial] * 1000)
+    database.execute_sql("ANALYZE decision")
+    for _ in range(4):
+        record_decisions(database, Actor("", MIDNIGHT), [denial] * 1000)
+    execute, plans = database.execute_sql, list[Any]()
+
+    def explain(sql: str, params: Any) -> Any:
+        plans.extend(execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params).fetchone()[0])
+        return execute(sql, params)
+
+    database.execute_sql = explain  # type: ignore[method-assign, assignment]
+    assert [row["id"] for row in sealing_module.read_decisions(database, 1000, 5000, 1000)] == list(range(1001, 2001))
+    close_all(database)
+    assert [_most_rows(plan["Plan"]) for plan in plans] == [1000]
+
+
+def _most_rows(plan: dict[str, Any]) -> int:
+    rows: int = plan["Actual Rows"]
+    return max([rows, *map(_most_rows, plan.get("Plans", []))])
+
+
+def test_decisions_are_read_across_a_gap_of_ids(postgresql_url: str) -> None:
+    """A gap in the ids, as failed transactions of PostgreSQL leave it, ends no reading."""
+    database = connect(postgresql_url)
+    answer(database, MIDNIGHT, MIDNIGHT)
+    database.execute_sql("SELECT setval('decision_id_seq', 5000)")
+    answer(database, MIDNIGHT, MIDNIGHT)
+    read = [[row["id"] for row in sealing_module.read_decisions(database, after, 2**62, 10)] for after in (0, 1, 5001)]
+    assert read == [[1], [5001], []]
+    assert seal(database, MIDNIGHT) == 2
+    close_all(database)
