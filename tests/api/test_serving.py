@@ -12,11 +12,13 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 
+from api import server as api_server
 from authz.callers.clients import add_client
 from authz.database import close_all, connect
 from authz.importing import demo
@@ -93,6 +95,21 @@ def test_a_stop_while_the_workers_start(sqlite_url: str, number: signal.Signals)
         process.send_signal(number)
         printed = process.communicate(timeout=60)[0]
     assert (process.returncode, printed) == (0, b"")
+
+
+def test_a_worker_that_does_not_end_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stop waits for a worker with a limit: it is then killed, and the log says so."""
+    monkeypatch.setattr(api_server, "_MOST_STOP_SECONDS", 0)
+    service = api_server.make_server("127.0.0.1", free_port(), 1, receive_seconds=1)
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        alive, kill = lambda: process.poll() is None, process.kill
+        service.wrks.append(SimpleNamespace(idx=0, is_alive=alive, kill=kill))
+        service.interrupt_signal = True
+        api_server._end_stuck_workers(service)
+        assert process.wait(60) == -signal.SIGKILL
+    assert "worker 1 did not end" in caplog.text
 
 
 def _children(process: "subprocess.Popen[bytes]") -> list[int]:
