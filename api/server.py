@@ -36,6 +36,7 @@ from authz.callers.tokens import Tokens
 from authz.database import connect, gather_statistics
 from authz.errors import InvalidInput, Unavailable
 from authz.policy.pdp import open_pdp
+from authz.policy.preparation import require_preparable
 from authz.record import Actor, create_partitions, drain_spool, get_decision_log, record_policy_loaded, set_decision_log
 from authz.settings import Settings
 
@@ -63,6 +64,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
         require_valid_settings(settings, pdp)
+        require_preparable(pdp.policy, pdp.database)
         set_decision_log(pdp.database, settings.decision_log, fsync=settings.fsync)
         record_policy_loaded(pdp.database, Actor("", now()), pdp.policy, settings.policies)
         settings = replace(settings, policy_version=pdp.version)  # a worker that starts later serves this version too

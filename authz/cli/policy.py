@@ -11,6 +11,7 @@ from authz.errors import InvalidInput, PolicyUnknown
 from authz.policy.compiler import CompiledPolicy, Query, SqlWriter, clauses, compile_texts, load
 from authz.policy.compiler.placeholders import Dialect
 from authz.policy.history import kept_texts
+from authz.policy.preparation import require_preparable
 from authz.record import Actor, keep_policy, list_served_policies
 
 
@@ -21,11 +22,14 @@ def policy() -> None:
 
 @policy.command("check")
 @click.argument("folder", metavar="[DIRECTORY]", required=False)
+@click.option("--database", metavar="URL", help="Prepare every statement on this database, too.")
 @as_json
 @setting("policies")
-def check_policy(folder: str | None, as_json: bool, policies: str | None) -> None:
+def check_policy(folder: str | None, database: str | None, as_json: bool, policies: str | None) -> None:
     """Compile DIRECTORY (default: the policies of the settings). If it is refused, list every fault and exit 1."""
     compiled = load(folder or settings(policies=policies).policies)
+    if database is not None:
+        require_preparable(compiled, open_database(database))
     count = sum(len(queries) for queries in compiled.queries.values())
     if as_json:
         write_json({"version": compiled.version, "rules": compiled.rules, "ways": count, "warnings": compiled.warnings})

@@ -358,7 +358,7 @@ class PDP:
             return Explanation(decision, ())
         probes = pdp._plans.probes(subject[0], action, resource[0], tenant)
         arguments: Arguments = {"subject": subject[1], "resource": resource[1], "now": instant, "tenant": tenant}
-        row = pdp._rows(probes.plan, arguments, request)[0]
+        row = [met for plan in probes.plans for met in pdp._rows(plan, arguments, request)[0]]
         return Explanation(
             decision, explain_row(probes, row, subject, resource, pdp.policy.sentences, tenant is not None)
         )

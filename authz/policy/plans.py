@@ -16,6 +16,8 @@ from authz.policy.compiler import (
 from authz.policy.plan import Plan
 
 _MOST_PLANS = 10_000
+_MOST_PROBES = 1000
+"""The most columns of a statement that explains; PostgreSQL takes 1,664."""
 
 Question = Literal[
     "evaluation", "evaluations", "resources", "subjects", "list by name", "list by id", "actions", "matrix"
@@ -32,9 +34,9 @@ class Planned(NamedTuple):
 
 
 class Probes(NamedTuple):
-    """The plan of an explanation. Its row begins with `existence` probes, then has two probes for each clause."""
+    """The plans of an explanation: their rows together begin with `existence` probes, then two for each clause."""
 
-    plan: Plan
+    plans: list[Plan]
     existence: int
     sentences: list[tuple[Query, list[Clause]]]
 
@@ -121,7 +123,9 @@ class Plans:
         if tenant is not None:
             probes = [restrict_facts_to_tenant(probe, schema) for probe in probes]
         existence = self._existence(queries[0].subject, queries[0].resource, tenant)
-        probes_of_key = Probes(Plan(self._writer.probes([*existence, *probes])), len(existence), sentences)
+        every = [*existence, *probes]
+        parts = (every[begin : begin + _MOST_PROBES] for begin in range(0, len(every), _MOST_PROBES))
+        probes_of_key = Probes([Plan(self._writer.probes(part)) for part in parts], len(existence), sentences)
         if len(self._probes) < _MOST_PLANS:
             self._probes[key] = probes_of_key
         return probes_of_key

@@ -123,6 +123,21 @@ def test_policy_check_and_show(tmp_path: Path) -> None:
     assert "no directory that holds .polar files" in refused("policy", "check", str(tmp_path / "none"))
 
 
+def test_policy_check_on_a_database(clinic: str, tmp_path: Path) -> None:
+    """With `--database` a policy that compiles is refused if the database cannot run it; `serve` refuses it, too."""
+    many = " and ".join(
+        f'g{number} in patient.grants and g{number}.practitioner = p{number} and p{number}.name = "r{number}"'
+        for number in range(70)
+    )
+    (tmp_path / "many.polar").write_text(f'allow(_: Practitioner, "view", patient: Patient) if {many};')
+    assert "1 way" in run("policy", "check", str(tmp_path))
+    assert "30 ways" in run("policy", "check", "--database", clinic)
+    refusal = "many.polar:1:53: SQLite cannot run the statement for practitioner view patient (evaluation): at most 64"
+    assert refusal in run("policy", "check", str(tmp_path), "--database", clinic, exit_code=1)
+    assert refusal in run("serve", "--policies", str(tmp_path), "--port", "1", url=clinic, exit_code=1)
+    assert "there is no database" in refused("policy", "check", "--database", f"sqlite:///{tmp_path}/none.db")
+
+
 def test_settings_come_from_the_environment(clinic: str, tmp_path: Path) -> None:
     """CAREGRANT_DATABASE and CAREGRANT_POLICIES set the options; an option on the command line wins."""
     command = ("check", "practitioner:alice", "view", "patient:p-1")

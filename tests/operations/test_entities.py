@@ -266,7 +266,7 @@ def statements(pdp: PDP, tenant: str | None) -> Iterator[tuple[str, dict[str, An
     ends = ("practitioner", "", "document")  # every action
     kinds: tuple[Question, ...] = ("evaluation", "evaluations", "resources", "subjects", "actions")
     plans = [planned.plan for kind in kinds if (planned := pdp._plans.plan(kind, *ends, tenant))]
-    plans.append(pdp._plans.probes(*ends, tenant).plan)
+    plans += pdp._plans.probes(*ends, tenant).plans
     assert len(plans) == len(kinds) + 1
     for plan in plans:
         values: Arguments = {"subject": "bob", "resource": "north-plan", "now": to_micros(NOW), "tenant": tenant}

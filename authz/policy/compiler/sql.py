@@ -29,6 +29,25 @@ from authz.policy.compiler.schema import Schema
 from authz.policy.compiler.select_builder import Ends, SelectBuilder, quoted
 from authz.texts import LONGEST_SORT_KEY
 
+_MOST_ARMS = 400
+"""The most selects of one union; SQLite takes 500."""
+
+
+def _union(selects: Sequence[str], operator: str = "UNION ALL") -> str:
+    """Return the union of selects, in their order; more than `_MOST_ARMS` are united in parts."""
+    if len(selects) <= _MOST_ARMS:
+        return f"\n{operator}\n".join(selects)
+    parts = (selects[begin : begin + _MOST_ARMS] for begin in range(0, len(selects), _MOST_ARMS))
+    return _union([f"SELECT * FROM ({_union(part, operator)}) AS part" for part in parts], operator)
+
+
+def _any_of(conditions: Sequence[str]) -> str:
+    """Return the condition that any of these is met, without an expression deeper than SQLite's 1,000."""
+    if len(conditions) <= _MOST_ARMS:
+        return " OR ".join(conditions)
+    parts = (conditions[begin : begin + _MOST_ARMS] for begin in range(0, len(conditions), _MOST_ARMS))
+    return _any_of([f"({_any_of(part)})" for part in parts])
+
 
 class SqlWriter:
     """Writes statements for one schema in one dialect."""
@@ -45,7 +64,7 @@ class SqlWriter:
         placeholders = Placeholders(self.dialect)
         ends = (placeholders(SUBJECT), placeholders(RESOURCE))
         selects = [self._witnessed(query, index, placeholders, ends) for index, query in enumerate(queries)]
-        return placeholders.statement("\nUNION ALL\n".join(selects) + "\nLIMIT 1")
+        return placeholders.statement(f"{_union(selects)}\nLIMIT 1")
 
     def evaluations(self, queries: Sequence[Query]) -> Statement:
         """Write the statement for many pairs of subject and resource at once.
@@ -56,7 +75,7 @@ class SqlWriter:
         placeholders = BatchPlaceholders(self.dialect)
         ends = ("asked.subject", "asked.resource")
         selects = [self._witnessed(query, index, placeholders, ends) for index, query in enumerate(queries)]
-        met = "\nUNION ALL\n".join(selects) + "\nLIMIT 1"
+        met = f"{_union(selects)}\nLIMIT 1"
         pairs, packed = placeholders(PAIRS), "json_array(way, held, share, until)"
         columns = "".join([", value ->> 0 AS subject, value ->> 1 AS resource", *placeholders.columns()])
         questions = f"SELECT key AS pair{columns} FROM json_each({pairs})"
@@ -81,7 +100,7 @@ class SqlWriter:
             select.where.append(f"{key} > {placeholders(AFTER)}")
             page = f"SELECT DISTINCT {key} AS id {select.body()} ORDER BY id LIMIT {placeholders(LIMIT)}"
             selects.append(f"SELECT * FROM ({page}) AS arm")
-        return placeholders.statement("\nUNION\n".join(selects) + f"\nORDER BY id LIMIT {placeholders(LIMIT)}")
+        return placeholders.statement(f"{_union(selects, 'UNION')}\nORDER BY id LIMIT {placeholders(LIMIT)}")
 
     def listing(self, queries: Sequence[Query], *, by_name: bool) -> Statement:
         """Write the statement for a page of the resources of a known subject: rows ``(id, sort key)``.
@@ -96,7 +115,7 @@ class SqlWriter:
             selects.append(f"SELECT {select.key(query.ends[1])} AS id {select.body()}")
         table = self.schema.types[queries[0].resource].table
         return placeholders.statement(
-            f'SELECT listed.id, {SORT_KEY} FROM "{table}" AS listed WHERE listed.id IN ({" UNION ".join(selects)})'
+            f'SELECT listed.id, {SORT_KEY} FROM "{table}" AS listed WHERE listed.id IN ({_union(selects, "UNION")})'
             f" AND {page_sql(placeholders, by_name=by_name, dialect=self.dialect)}"
         )
 
@@ -107,9 +126,9 @@ class SqlWriter:
         selects = []
         for action in actions:
             granting = [query for query in queries if query.action in (action, None)]
-            met = " OR ".join(self._exists(query, placeholders, ends) for query in granting)
+            met = _any_of([self._exists(query, placeholders, ends) for query in granting])
             selects.append(f"SELECT {quoted(action, self.dialect)} WHERE {met}")
-        return placeholders.statement("\nUNION ALL\n".join(selects))
+        return placeholders.statement(_union(selects))
 
     def matrix(self, queries: Sequence[Query]) -> Statement:
         """Write the statement for all pairs: rows ``(subject, resource, index, grant, standing share)``, in order."""
@@ -120,7 +139,7 @@ class SqlWriter:
             ends = ", ".join(select.key(row) for row in query.ends)
             grant, share, _ = select.witness()
             selects.append(f"SELECT {ends}, {index}, {grant}, {share} {select.body()}")
-        return placeholders.statement("\nUNION ALL\n".join(selects) + "\nORDER BY 1, 2, 3")
+        return placeholders.statement(f"{_union(selects)}\nORDER BY 1, 2, 3")
 
     def probes(self, queries: Sequence[Query]) -> Statement:
         """Write the statement for a known subject and resource that gives one row: whether each query is met."""
