@@ -23,7 +23,7 @@ from authz.audit.integrity.checkpoints import read_trusted
 from authz.audit.integrity.verification import Verification, verification
 from authz.audit.permissions import names_readable, restrict_connections
 from authz.audit.times import When, parse_time, parse_time_zone
-from authz.database import Database, close_all, connect, database_connection, masked_url, pending_migrations
+from authz.database import Database, close_all, connect, database_connection, masked_url, require_current
 from authz.domain import to_micros
 from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.models import PolicyText
@@ -261,12 +261,7 @@ def _require_complete(database: Database) -> None:
 
     Raises `Unavailable` if the database is missing or lacks a migration, or if answers stay in the spool.
     """
-    if database.dialect == "sqlite" and not Path(str(database.database)).is_file():
-        raise Unavailable(f"there is no database at {database.database}; make one with: caregrant migrate")
-    missing = pending_migrations(database)
-    if missing:
-        close_all(database)
-        raise Unavailable(f"the database lacks {', '.join(missing)}; bring it up to date with: caregrant migrate")
+    require_current(database)
     spooled = drain_or_count(database)
     if spooled:
         raise Unavailable(f"{spooled} answers wait in {database.database}-answers: another process holds the database")

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import click
 import orjson
 
-from authz.database import Database, close_all, connect, pending_migrations
+from authz.database import Database, connect, require_current
 from authz.domain import parse_instant
-from authz.errors import InvalidInput, Unavailable
+from authz.errors import InvalidInput
 from authz.policy.decision import Ref
 from authz.record import drain_or_count
 from authz.settings import SETTINGS, Settings
@@ -91,10 +91,7 @@ def settings(**options: object) -> Settings:
 def open_database(url: str) -> Database:
     """Return the database of a URL, open and up to date. Raises `Unavailable` if migrations are pending."""
     database = connect(url)
-    missing = pending_migrations(database)
-    if missing:
-        close_all(database)
-        raise Unavailable(f"the database lacks {', '.join(missing)}; run: caregrant migrate")
+    require_current(database)
     database.connect(reuse_if_open=True)
     waiting = drain_or_count(database)
     if waiting:

@@ -78,6 +78,19 @@ def pending_migrations(database: Database) -> list[str]:
         return [migration.name for migration in statuses if migration.path and not migration.applied]
 
 
+def require_current(database: Database) -> None:
+    """Raise `Unavailable`, and close the database, if there is none at its place or it lacks a migration.
+
+    SQLite would make an empty file for a path at which there is none.
+    """
+    if isinstance(database, SqliteDatabase) and not Path(database.database).is_file():
+        raise Unavailable(f"there is no database at {database.database}; make one with: caregrant migrate")
+    lacking = pending_migrations(database)
+    if lacking:
+        close_all(database)
+        raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
+
+
 def schema_version(database: Database) -> str:
     """Return the name of the last migration that was applied; one small query. Raises `Unavailable`."""
     with database_connection(database) as connection:

@@ -22,12 +22,10 @@ from pathlib import Path
 from time import time_ns
 from types import TracebackType
 
-import peewee
-
-from authz.database import Database, Limits, close_all, connect, pending_migrations
+from authz.database import Database, Limits, close_all, connect, require_current
 from authz.database.pending import Pending
 from authz.domain import format_instant, to_micros
-from authz.errors import Fault, InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
+from authz.errors import Fault, InvalidInput, PolicyRefused, PolicyUnknown
 from authz.policy.compiler import CompiledPolicy, load
 from authz.policy.decision import Decision, Explanation, MatrixEntry, Ref
 from authz.policy.evaluation import evaluate, evaluate_batch
@@ -61,12 +59,7 @@ def open_pdp(
     if version not in ("", policy.version):
         raise PolicyRefused([Fault(str(folder), 0, 0, f"is of version {policy.version}, not {version}")])
     connected = connect(database) if limits is None else connect(database, limits=limits)
-    if isinstance(connected, peewee.SqliteDatabase) and not Path(connected.database).is_file():
-        raise Unavailable(f"there is no database at {connected.database}; make one with: caregrant migrate")
-    lacking = pending_migrations(connected)
-    if lacking:
-        close_all(connected)
-        raise Unavailable(f"the database lacks {', '.join(lacking)}; bring it up to date with: caregrant migrate")
+    require_current(connected)
     return PDP(connected, policy, clock)
 
 

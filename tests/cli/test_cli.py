@@ -136,6 +136,7 @@ def test_policy_check_on_a_database(clinic: str, tmp_path: Path) -> None:
     assert refusal in run("policy", "check", str(tmp_path), "--database", clinic, exit_code=1)
     assert refusal in run("serve", "--policies", str(tmp_path), "--port", "1", url=clinic, exit_code=1)
     assert "there is no database" in refused("policy", "check", "--database", f"sqlite:///{tmp_path}/none.db")
+    assert not (tmp_path / "none.db").exists()
 
 
 def test_settings_come_from_the_environment(clinic: str, tmp_path: Path) -> None:

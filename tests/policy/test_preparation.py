@@ -72,7 +72,8 @@ def test_parts_change_no_answer(database: Database, monkeypatch: pytest.MonkeyPa
     people.fill(database)
 
     def answers() -> list[object]:
-        pdp, ends = PDP(database, POLICY, clock=lambda: NOW), []
+        pdp = PDP(database, POLICY, clock=lambda: NOW)
+        ends: list[object] = []
         for who in (*(person.id for person in people.CAST.values()), *people.EXTRAS):
             subject = ("practitioner", who)
             ends.append(pdp.search_resources(subject, "view", "patient"))
