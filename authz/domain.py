@@ -24,14 +24,16 @@ Values = tuple[Any, ...]
 
 MEMBERSHIP_ROLES = ("member", "manager", "auditor")
 GRANT_ROLES = ("owner", "viewer")
-GRANT_ORIGINS = ("created", "transfer", "share", "emergency", "imported")
+GRANT_ORIGINS = ("created", "transfer", "share", "emergency", "imported", "undo")
 END_CAUSES = ("ended", "given_up", "transfer", "expired", "imported")
+GRANT_END_CAUSES = (*END_CAUSES, "undo")
 VERDICTS = ("keep", "revoke")
 
 FOREVER = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 """The end of a fact that has no end."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""The instant that is stored as zero."""
 _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
@@ -50,12 +52,12 @@ def to_micros(instant: datetime) -> int:
     """
     if instant.tzinfo is None:
         raise InvalidInput(f"the time {instant.isoformat()} has no zone")
-    return (instant - _EPOCH) // _MICROSECOND
+    return (instant - EPOCH) // _MICROSECOND
 
 
 def from_micros(micros: int) -> datetime:
     """Return the instant, in UTC, for the microseconds of `to_micros`."""
-    return _EPOCH + timedelta(microseconds=micros)
+    return EPOCH + timedelta(microseconds=micros)
 
 
 FOREVER_MICROS = to_micros(FOREVER)

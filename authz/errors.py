@@ -78,6 +78,7 @@ DENIALS = {
     "view": "You may not view this patient.",
     "share": "You may not share this patient.",
     "transfer": "You may not transfer this patient.",
+    "undo_transfer": "You may not undo the transfer of this patient.",
     "end_share": "You may not end this share.",
     "give_up": "You may not give up this share.",
     "list_access": "You may not see who has access to this patient.",

@@ -3,8 +3,10 @@
 actor Practitioner {}
 
 resource Patient {
-    roles = ["owner", "viewer", "sharee", "manager", "member", "keeper"];
-    permissions = ["view", "share", "transfer", "end_share", "give_up", "list_access", "receive", "edit", "end"];
+    roles = ["owner", "viewer", "sharee", "manager", "member", "keeper", "sender"];
+    permissions = [
+        "view", "share", "transfer", "end_share", "give_up", "list_access", "receive", "edit", "end", "undo_transfer"
+    ];
 
     # The owner: R3.
     "view" if "owner";
@@ -29,6 +31,9 @@ resource Patient {
     # The owner and a manager here: R10.
     "edit" if "keeper";
     "end" if "keeper";
+
+    # Who transferred the patient: R12.
+    "undo_transfer" if "sender";
 }
 
 allow(practitioner: Practitioner, action, patient: Patient) if has_permission(practitioner, action, patient);
@@ -67,3 +72,12 @@ has_role(practitioner: Practitioner, "keeper", patient: Patient) if
 has_role(practitioner: Practitioner, "keeper", patient: Patient) if
     works(practitioner, patient.subscription, ["manager"]) and
     live(patient);
+
+# R12. Who transferred a patient, and is still a member here, may undo the transfer (`undo_transfer`) for ten minutes, as
+# long as the new owner has neither acted on the patient nor transferred the patient on.
+has_role(practitioner: Practitioner, "sender", patient: Patient) if
+    member_here(practitioner, patient) and
+    grant in patient.grants and
+    grant.given_by = practitioner.id and
+    live(grant) and
+    now < grant.undo_until;

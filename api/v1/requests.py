@@ -111,6 +111,12 @@ class TransferBatchRequest(TransferRequest):
     patients: PatientIds
 
 
+class UndoTransferBatchRequest(_RequestBody):
+    """An undo of the transfers of several patients."""
+
+    patients: PatientIds
+
+
 class ShareAllRequest(_RequestBody):
     """A share of all patients that the practitioner owns, now and later."""
 

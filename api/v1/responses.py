@@ -184,12 +184,13 @@ class SharesBody(BaseModel):
 
 
 class TransferBody(BaseModel):
-    """A patient who was transferred."""
+    """A patient who was transferred; the practitioner who did it may undo it until `undo_until`."""
 
     patient: str
     owner: str
     previous_owner: str
     kept_shares: list[GrantBody]
+    undo_until: Instant
 
 
 class TransfersBody(BaseModel):
@@ -197,6 +198,23 @@ class TransfersBody(BaseModel):
 
     batch: str
     items: list[TransferBody]
+
+
+class UndoneTransferBody(BaseModel):
+    """A patient whose transfer was undone, with the shares that began again, and those that did not."""
+
+    patient: str
+    owner: str
+    receiver: str
+    returned_shares: list[GrantBody]
+    lost_shares: list[GrantBody]
+
+
+class UndoneTransfersBody(BaseModel):
+    """Several transfers that were undone in one batch."""
+
+    batch: str
+    items: list[UndoneTransferBody]
 
 
 class StandingShareBody(BaseModel):

@@ -59,6 +59,18 @@ def serialize_transfer(transfer: operations.TransferResult) -> Row:
         "owner": transfer.owner,
         "previous_owner": transfer.previous_owner,
         "kept_shares": serialize_grants(transfer.kept_shares),
+        "undo_until": format_instant(transfer.grant["undo_until"]),
+    }
+
+
+def serialize_undone_transfer(undone: operations.UndoneTransfer) -> Row:
+    """Return a transfer that was undone, with the shares that it had ended."""
+    return {
+        "patient": undone.patient,
+        "owner": undone.owner,
+        "receiver": undone.receiver,
+        "returned_shares": serialize_grants(undone.returned_shares),
+        "lost_shares": serialize_grants(undone.lost_shares),
     }
 
 

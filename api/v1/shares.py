@@ -11,7 +11,12 @@ from api.request_context import json_response
 from api.v1 import requests, responses
 from api.v1.blueprint import run_and_respond, v1
 from api.v1.query import parse_row_id
-from api.v1.serializers import serialize_shares, serialize_standing_share, serialize_transfer
+from api.v1.serializers import (
+    serialize_shares,
+    serialize_standing_share,
+    serialize_transfer,
+    serialize_undone_transfer,
+)
 from authz import operations
 from authz.queries import practitioner as practitioner_queries
 
@@ -59,6 +64,15 @@ def transfer(patient: str) -> Response:
     )
 
 
+@v1.post("/patients/<patient>/transfer/undo")
+@document_route(caller="practitioner", response_body=responses.UndoneTransferBody, idempotency_key=True)
+def undo_transfer(patient: str) -> Response:
+    """Undo the transfer of a patient, some minutes after it."""
+    return run_and_respond(
+        operations.undo_transfer, 200, lambda undone: serialize_undone_transfer(undone[0]), patients=[patient]
+    )
+
+
 @v1.post("/shares")
 @document_route(
     caller="practitioner",
@@ -96,6 +110,27 @@ def transfer_some() -> Response:
         operations.transfer,
         200,
         lambda transfers: {"batch": batch, "items": [serialize_transfer(transfer) for transfer in transfers]},
+        batch=batch,
+        **body,
+    )
+
+
+@v1.post("/transfers/undo")
+@document_route(
+    caller="practitioner",
+    request_body=requests.UndoTransferBatchRequest,
+    response_body=responses.UndoneTransfersBody,
+    idempotency_key=True,
+    example={"patients": ["p-1"]},
+)
+def undo_transfers() -> Response:
+    """Undo the transfers of several patients: of all of them or of none."""
+    body, batch = requests.parse_body(requests.UndoTransferBatchRequest).model_dump(), uuid.uuid4().hex
+    charge(extra_requests(len(body["patients"])))
+    return run_and_respond(
+        operations.undo_transfer,
+        200,
+        lambda undone: {"batch": batch, "items": [serialize_undone_transfer(each) for each in undone]},
         batch=batch,
         **body,
     )

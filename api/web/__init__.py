@@ -6,7 +6,7 @@ about, `form_state` what a form showed; each other module is one subject.
 
 from flask import Flask
 
-from api.web import clinic, frame, notifications, patients, share, sharing, sign_in, transfer, wording
+from api.web import clinic, frame, notifications, patients, share, sharing, sign_in, transfer, undo, wording
 from api.web.frame import pages
 from api.web.refusals import render_refusal
 
@@ -29,4 +29,5 @@ __all__ = [
     "sharing",
     "sign_in",
     "transfer",
+    "undo",
 ]

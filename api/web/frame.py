@@ -63,12 +63,17 @@ def _sign_in_first(_: sessions.SignedOut) -> Response:
     if request.method == "POST":
         patients = request.form.getlist("patient")
         query = urlencode([("patient", patient) for patient in patients])
-        is_notification = request.path.startswith("/notifications/")
-        path = "/notifications" if is_notification else f"{request.path}?{query}".rstrip("?")
+        path = page_of_button() or f"{request.path}?{query}".rstrip("?")
         if sessions.has_session():
             values = {name: values for name, values in request.form.lists() if name not in _FIELDS_NOT_KEPT}
             sessions.keep_form(_form_key(patients), values)
     return redirect_to(f"/?{urlencode({'next': path})}")
+
+
+def page_of_button() -> str:
+    """Return the page with the button that was pressed; empty for a form that has a page at its own path."""
+    first = request.path.split("/")[1]
+    return {"notifications": "/notifications", "transfers": "/patients"}.get(first, "")
 
 
 def redirect_to(path: str) -> Response:
@@ -76,9 +81,12 @@ def redirect_to(path: str) -> Response:
     return make_response(redirect(path, 303))
 
 
-def redirect_with_message(path: str, sentence: Markup, *names: str) -> Response:
-    """Redirect to another page, where a pop-up shows the sentence; each ``{}`` of the sentence is a name."""
-    flash(sentence.format(*(isolate(name) for name in names)))
+def redirect_with_message(path: str, sentence: Markup, *names: str, category: str = "message") -> Response:
+    """Redirect to another page, where a pop-up shows the sentence; each ``{}`` of the sentence is a name.
+
+    The category is ``message``, ``refused``, or ``undo`` with the instant of the transfer that a button undoes.
+    """
+    flash(sentence.format(*(isolate(name) for name in names)), category)
     return redirect_to(path)
 
 

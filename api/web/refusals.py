@@ -6,7 +6,7 @@ from flask import Response, make_response, render_template, request
 
 from api.errors import PROBLEMS, Problem
 from api.web import session as sessions
-from api.web.frame import HEADERS
+from api.web.frame import HEADERS, page_of_button
 
 _SENTENCES = {
     "bad-request": ("That did not work", "The form is out of date, or it is not from these pages. Nothing was done."),
@@ -50,9 +50,9 @@ _FIELD_LABELS = {
 
 
 def _form_path() -> str:
-    """Return the path of the form that was sent, for the same patients."""
+    """Return the path of the page with the form that was sent, for the same patients."""
     patients = urlencode([("patient", patient) for patient in request.form.getlist("patient")])
-    return f"{request.path}?{patients}".rstrip("?")
+    return page_of_button() or f"{request.path}?{patients}".rstrip("?")
 
 
 def render_refusal(problem: Problem) -> Response:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from api.auth import pdp
 from api.errors import status_of
 from api.v1.query import parse_search
-from api.web import form_state, wording
+from api.web import form_state, undo, wording
 from api.web import session as sessions
 from api.web.frame import form_values, own_path, pages, redirect_with_message, render_page
 from api.web.selection import (
@@ -76,7 +76,7 @@ def submit(
     holders: dict[str, list[str]],
     receiver: str | None = None,
 ) -> Response:
-    """Transfer the selected patients to the colleague with this login; redirect to the list, with a message.
+    """Transfer the selected patients to the colleague with this login; redirect to the list, with a message and *Undo*.
 
     `holders` and `receiver` are what the form showed, as `operations.transfer` takes them.
     """
@@ -94,10 +94,10 @@ def submit(
     owner = practitioner_queries.people(pdp(), [transfers[0].owner])[transfers[0].owner]
     path = own_path(request.form.get("back", ""), "/patients")
     if selection.several:
-        message = Markup("{} patients have been transferred to {}")
-        return redirect_with_message(path, message, str(len(transfers)), owner["name"])
-    message = Markup("{} has been transferred to {}")
-    return redirect_with_message(path, message, selection.first_name, owner["name"])
+        message, subject = Markup("{} patients have been transferred to {}"), str(len(transfers))
+    else:
+        message, subject = Markup("{} has been transferred to {}"), selection.first_name
+    return redirect_with_message(path, message, subject, owner["name"], category=undo.popup_category(transfers))
 
 
 def _list(selection: Selection) -> tuple[TransferImpact, list[Row]]:

@@ -44,6 +44,8 @@ NOTIFICATIONS = {
     "share:ended": Markup("The sharing of {patient} with {colleague} has ended"),
     "transfer:received": Markup("{patient} has been transferred to you by {actor}"),
     "transfer:given": Markup("{patient} has been transferred to {colleague}"),
+    "transfer:undone": Markup("{actor} undid the transfer of {patient} to you"),
+    "transfer:returned": Markup("{patient} is yours again: {actor} undid the transfer to {colleague}"),
     "standing_share:received": Markup("{colleague} shares all patients with you"),
     "standing_share:given": Markup("You share all your patients with {colleague}"),
     "standing_share:ended": Markup("The sharing of all patients with {colleague} has ended"),

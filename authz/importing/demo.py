@@ -1,4 +1,4 @@
-"""The demonstration clinic: small, believable, and with an example of every rule.
+"""The demonstration clinic: small, believable, and with an example of every rule (but R12, which lasts ten minutes).
 
 It is written as an import file, so that the demonstration is filled as a real clinic is. Its history reaches back some
 years from the given instant.

@@ -28,8 +28,8 @@ OTHER_COLUMNS: Mapping[str, Key] = {
     "standing_share": ("content", "given_by", "reason", "ended_by", "end_cause"),
 }
 LIFE_COLUMNS = {noun: (*KEY_COLUMNS[noun], *OTHER_COLUMNS[noun], *SPAN) for noun in LIFE_MODELS}
-GRANT_COLUMNS = "patient_id, started_at, ended_at, practitioner_id, role, id, origin, given_by, ended_by, end_cause"
-_GRANT_FIELDS = ("started", "ended", "practitioner", "role", "id", "origin", "given_by", "ended_by", "end_cause")
+_GRANT_FIELDS = ("id", "role", "origin", "given_by", "ended_by", "end_cause", "undo_until")
+GRANT_COLUMNS = f"patient_id, started_at, ended_at, practitioner_id, {', '.join(_GRANT_FIELDS)}"
 
 
 @dataclass(slots=True)
@@ -73,6 +73,7 @@ class GrantLife(Life):
     given_by: str = ""
     ended_by: str = ""
     reason: str = ""
+    undo_until: int = 0
 
     def row(self, patient: str) -> Row:
         """Return the grant's row by its columns."""
@@ -85,6 +86,7 @@ class GrantLife(Life):
             "reason": self.reason,
             "ended_by": self.ended_by,
             "end_cause": self.end_cause,
+            "undo_until": self.undo_until,
             "started_at": self.started,
             "ended_at": self.ended,
         }
@@ -92,7 +94,7 @@ class GrantLife(Life):
 
 def stored_grant(columns: list[Any]) -> GrantLife:
     """Return a grant from the values of `GRANT_COLUMNS`, without the patient."""
-    return GrantLife(**dict(zip(_GRANT_FIELDS, columns, strict=True)))
+    return GrantLife(**dict(zip(("started", "ended", "practitioner", *_GRANT_FIELDS), columns, strict=True)))
 
 
 @dataclass(slots=True)

@@ -2,7 +2,15 @@
 
 from peewee import SQL, BigAutoField, BooleanField, Check, CompositeKey, ForeignKeyField, TextField
 
-from authz.domain import END_CAUSES, FOREVER_MICROS, GRANT_ORIGINS, GRANT_ROLES, MEMBERSHIP_ROLES, VERDICTS
+from authz.domain import (
+    END_CAUSES,
+    FOREVER_MICROS,
+    GRANT_END_CAUSES,
+    GRANT_ORIGINS,
+    GRANT_ROLES,
+    MEMBERSHIP_ROLES,
+    VERDICTS,
+)
 from authz.models.fields import (
     VALID_LIFE,
     DocumentField,
@@ -75,7 +83,11 @@ class Patient(Fact):
 
 
 class Grant(Fact):
-    """A role of a practitioner on a patient."""
+    """A role of a practitioner on a patient.
+
+    `undo_until` is the instant until which the practitioner `given_by` may undo the transfer by which this grant began;
+    zero for a grant that began otherwise.
+    """
 
     id = BigAutoField()
     patient = ForeignKeyField(Patient, backref="grants", index=False)
@@ -86,16 +98,21 @@ class Grant(Fact):
     reason = TextField(default="")
     ended_by = IdField(default="")
     end_cause = TextField(default="")
+    undo_until = InstantField(default=0)
 
     class Meta:
         constraints = (
             VALID_LIFE,
             one_of("role", GRANT_ROLES),
             one_of("origin", GRANT_ORIGINS),
-            one_of("end_cause", ("", *END_CAUSES)),
+            one_of("end_cause", ("", *GRANT_END_CAUSES)),
             Check("length(reason) <= 500"),
         )
-        indexes = ((("practitioner", "role", "patient"), False), (("patient", "practitioner"), False))
+        indexes = (
+            (("practitioner", "role", "patient"), False),
+            (("patient", "practitioner"), False),
+            (("given_by", "started_at"), False),
+        )
 
 
 class StandingShare(Fact):

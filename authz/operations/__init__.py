@@ -16,9 +16,11 @@ from authz.operations.patient import AddPatientResult, add_patient, edit_patient
 from authz.operations.review import ReviewResult, ReviewVerdict, SheetSource, review
 from authz.operations.share import ShareResult, end_share, share
 from authz.operations.standing_share import end_standing_share, share_all
-from authz.operations.transfer import TransferResult, transfer
+from authz.operations.transfer import UNDO_TIME, TransferResult, transfer
+from authz.operations.undo_transfer import UndoneTransfer, undo_transfer
 
 __all__ = [
+    "UNDO_TIME",
     "AddPatientResult",
     "IdempotencyKey",
     "ReplayedResponse",
@@ -28,6 +30,7 @@ __all__ = [
     "SheetSource",
     "StoredResponse",
     "TransferResult",
+    "UndoneTransfer",
     "add_entity",
     "add_patient",
     "edit_patient",
@@ -44,4 +47,5 @@ __all__ = [
     "share",
     "share_all",
     "transfer",
+    "undo_transfer",
 ]

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import peewee
 
 from authz.database.statements import insert_row, update_row
-from authz.domain import FOREVER, Row, from_micros
+from authz.domain import EPOCH, FOREVER, Row, from_micros
 from authz.errors import Conflict, NotEligible, SelfTarget
-from authz.models import Fact
+from authz.models import Fact, Grant
 from authz.operations.colleague import Person, find_person
 from authz.operations.grants import GrantRow, find_live_grants
 from authz.operations.locks import (
@@ -219,6 +219,8 @@ class Change:
         row = {"started_at": self.now, "ended_at": FOREVER, **columns}
         if noun in ("grant", "standing_share"):
             row = {"given_by": self.actor.practitioner, "reason": "", "ended_by": "", "end_cause": "", **row}
+        if noun == "grant":
+            row = {"undo_until": EPOCH, **row}
         row["id"] = insert_row(self.database, NOUNS[noun], row)
         body = fact_change(noun, None, row, **{noun: str(row["id"])})
         self.record_event(f"{noun}:started", subscription, body, str(columns.get("patient", "")), row.get("reason", ""))
@@ -242,6 +244,14 @@ class Change:
     def end_grant(self, grant: GrantRow, cause: str) -> None:
         """End a grant of a locked patient now."""
         self.end_fact("grant", self.subscriptions[grant.patient], grant._asdict(), cause)
+
+    def end_undo(self, owner: GrantRow) -> None:
+        """End the time in which a transfer may be undone, if the new owner is who acts on the patient now."""
+        if owner.practitioner == self.actor.practitioner and owner.undo_until > self.now:
+            row, after = owner._asdict(), owner._replace(undo_until=self.now)._asdict()
+            update_row(self.database, Grant, owner.id, {"undo_until": self.now})
+            body = fact_change("grant", row, after, grant=str(owner.id))
+            self.record_event("grant:changed", self.subscriptions[owner.patient], body, owner.patient)
 
     # The record.
 

@@ -22,6 +22,7 @@ class GrantRow(NamedTuple):
     reason: str
     ended_by: str
     end_cause: str
+    undo_until: datetime
     started_at: datetime
     ended_at: datetime
 
@@ -44,7 +45,8 @@ def find_live_grants(database: Database, patient: str, now: datetime) -> Pending
     def read() -> list[GrantRow]:
         rows = cursor.fetchall()
         return [
-            GrantRow._make((*columns, from_micros(started), from_micros(ended))) for *columns, started, ended in rows
+            GrantRow._make((*columns, *map(from_micros, (undo_until, started, ended))))
+            for *columns, undo_until, started, ended in rows
         ]
 
     return Pending(read)

@@ -15,6 +15,8 @@ NOTICES = {
     "share:ended": "a share that you gave or had has ended",
     "transfer:received": "a patient was transferred to you",
     "transfer:given": "a patient of yours was transferred to a colleague",
+    "transfer:undone": "the transfer of a patient to you was undone",
+    "transfer:returned": "the transfer of a patient of yours to a colleague was undone",
     "standing_share:received": "a colleague shares everything with you",
     "standing_share:given": "you share everything with a colleague",
     "standing_share:ended": "a standing share that you gave or had has ended",

@@ -93,6 +93,7 @@ def edit_patient(
             require_free_reference(change, subscription, patient, after["reference"])
             key = search_key(after["name"], after["reference"])
             Patient.update(**after, search_key=key).where(Patient.id == patient).execute(change.database)
+            change.end_undo(change.live_grants(patient)[0])
             change.record_event("patient:changed", subscription, {"changed": differing}, patient)
         row = {"id": patient, **after, "reference": after["reference"] or None, "subscription": subscription}
         return change.complete(row)

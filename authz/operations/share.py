@@ -65,6 +65,7 @@ def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str,
         raise Conflict("This colleague has the patient already.")
     grant = change.start_grant(patient, viewer.id, "viewer", origin="share", reason=reason, ended_at=end)
     owner, *_ = facts.grants  # the owner's grant comes first
+    change.end_undo(owner)
     subscription = change.subscriptions[patient]
     change.notify("share:received", viewer.id, owner.practitioner, subscription, patient)
     change.notify("share:given", owner.practitioner, viewer.id, subscription, patient)
@@ -91,7 +92,8 @@ def end_share(
 
 def end_viewer_grant(change: Change, grant: GrantRow, cause: str) -> None:
     """End a share, after the permission was required, and notify the owner and the viewer."""
-    owner = change.live_grants(grant.patient)[0].practitioner
+    owner, *_ = change.live_grants(grant.patient)
+    change.end_undo(owner)
     change.end_grant(grant, cause)
     subscription = change.subscriptions[grant.patient]
-    change.notify_both("share:ended", grant.practitioner, owner, subscription, grant.patient)
+    change.notify_both("share:ended", grant.practitioner, owner.practitioner, subscription, grant.patient)

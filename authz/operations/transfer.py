@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from authz.domain import Row
 from authz.errors import Conflict
@@ -15,12 +16,16 @@ from authz.operations.transaction import run_operation
 from authz.policy.pdp import PDP
 from authz.record import Actor
 
+UNDO_TIME = timedelta(minutes=10)
+"""How long the sender may undo a transfer, if the new owner does not act on the patient."""
+
 
 @dataclass(frozen=True)
 class TransferResult:
-    """A patient that was transferred: the new and the previous owner, and the shares that stay."""
+    """A patient that was transferred: the new owner's grant, both owners, and the shares that stay."""
 
     patient: str
+    grant: Row
     owner: str
     previous_owner: str
     kept_shares: tuple[Row, ...]
@@ -42,6 +47,7 @@ def transfer(
 
     The owner's grant ends and the colleague's grant as owner begins at one instant. If the colleague had a share of the
     patient, this share ends, too. The shares of others stay, unless `end_shares` is set; the new owner may end them.
+    The practitioner who acts may undo the transfer for `UNDO_TIME` (`undo_transfer`).
     Raises the same errors as `share`.
 
     `receiver` is the practitioner to whom the login belonged when the caller last looked. `holders` are the
@@ -80,10 +86,12 @@ def _transfer_patient(
     ended = [grant for grant in shares if end_shares or grant.practitioner == owner.id]
     for grant in (previous, *ended):
         change.end_grant(grant, "transfer")
-    change.start_grant(patient, owner.id, "owner", origin="transfer", reason=reason)
+    # The grants that a transfer ends are known by its instant: two transfers at one instant cannot be undone.
+    undo_until = change.now + (UNDO_TIME if previous.started_at < change.now else timedelta())
+    received = change.start_grant(patient, owner.id, "owner", origin="transfer", reason=reason, undo_until=undo_until)
     _notify(change, patient, owner.id, previous.practitioner, ended)
     kept = tuple(grant._asdict() for grant in shares if grant not in ended)
-    return TransferResult(patient, owner.id, previous.practitioner, kept)
+    return TransferResult(patient, received, owner.id, previous.practitioner, kept)
 
 
 def _notify(change: Change, patient: str, owner: str, previous: str, ended: Sequence[GrantRow]) -> None:

@@ -20,7 +20,7 @@ import orjson
 
 from authz.database import Database
 from authz.database.statements import select_in
-from authz.domain import FOREVER_MICROS, Row, format_micros, to_micros
+from authz.domain import EPOCH, FOREVER_MICROS, Row, format_micros, to_micros
 from authz.models import Grant, Licence, Membership, StandingShare
 from authz.policy.history import hash_of_kept
 from authz.record.commitments import read_secrets
@@ -42,6 +42,7 @@ _COLUMNS = {
 _VALUES = {noun: itemgetter(*names) for noun, names in _COLUMNS.items()}
 _ENTITY_COLUMNS = ("pk", "type", "id", "properties", "subscription", "started_at", "ended_at")
 _PAGE = 1000
+_NEVER = (0, EPOCH)
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,13 @@ def fact_change(noun: str, before: Mapping[str, object] | None, after: Mapping[s
 def serialize_fact(noun: str, row: Mapping[str, object]) -> Row:
     """Return a fact as events contain it: every column but id and free text.
 
-    Instants are in RFC 3339; an end at `FOREVER` is null.
+    Instants are in RFC 3339; an end at `FOREVER` is null. `undo_until` is left out if it is zero.
     """
     fact = dict(zip(_COLUMNS[noun], _VALUES[noun](row), strict=True))
     fact["started_at"], fact["ended_at"] = _serialize_instant(fact["started_at"]), _serialize_instant(fact["ended_at"])
+    undo_until = fact.pop("undo_until", 0)
+    if undo_until not in _NEVER:
+        fact["undo_until"] = _serialize_instant(undo_until)
     if "content" in fact:
         fact["content"] = parse_boolean(fact["content"])
     return fact

@@ -412,6 +412,7 @@ BODIES: dict[str, Any] = {
     "/v1/patients/p-1/end": {},
     "/v1/shares": {"patients": ["p-1"], "colleague": login("pete")},
     "/v1/transfers": {"patients": ["p-1"], "colleague": login("pete")},
+    "/v1/transfers/undo": {"patients": ["p-1"]},
     "/v1/standing-shares": {"colleague": login("pete")},
     "/v1/subscriptions/north": {"name": "North Clinic"},
     "/v1/practitioners/pete": {"login": login("pete"), "name": "Pete"},
@@ -419,9 +420,15 @@ BODIES: dict[str, Any] = {
     "/v1/entities/document": {"properties": {"patient": "p-1"}},
     "/v1/entities/document/d-1": {"properties": {"patient": "p-1"}},
 }
-KINDS = {401: "unauthenticated", 403: "forbidden", 404: "not-found", 422: "recipient-not-eligible"}
+KINDS = {
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not-found",
+    409: "conflict",
+    422: "recipient-not-eligible",
+}
 LEAST = {"bob": 403, "carol": 403, "*": 404}
-WORKING = {"alice": 201, "bob": 201, "carol": 201, "oscar": 201, "dan": 201}
+WORKING = {"alice": 201, "bob": 201, "carol": 201, "oscar": 201, "dan": 201, "ned": 201}
 EVERYBODY: dict[str, dict[str, int]] = {
     "GET /v1/me": {"*": 200},
     "GET /v1/patients": {"*": 200},
@@ -435,6 +442,9 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "POST /v1/patients/p-1/transfer": {"alice": 200, "dan": 200, **LEAST},
     "POST /v1/shares": {"alice": 200, "dan": 403, **LEAST},
     "POST /v1/transfers": {"alice": 200, "dan": 200, **LEAST},
+    "POST /v1/patients/p-1/transfer/undo": {"alice": 403, "dan": 403, **LEAST},
+    "POST /v1/patients/p-sent/transfer/undo": {"ned": 409, "dan": 403, "*": 404},
+    "POST /v1/transfers/undo": {"alice": 403, "dan": 403, **LEAST},
     "POST /v1/standing-shares": {**WORKING, "*": 422},
     "GET /v1/standing-shares": {"*": 200},
     "DELETE /v1/standing-shares/{carol}": {"alice": 204, "carol": 204, "*": 404},
@@ -453,6 +463,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
         "bob": 403,
         "carol": 403,
         "oscar": 403,
+        "ned": 403,
         "heidi": 403,
         "*": 404,
     },
@@ -462,6 +473,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
         "bob": 403,
         "carol": 403,
         "oscar": 403,
+        "ned": 403,
         "heidi": 403,
         "*": 404,
     },

@@ -24,6 +24,7 @@ from authz.operations import (
     share,
     share_all,
     transfer,
+    undo_transfer,
 )
 from authz.record import Actor, replay_facts
 from tests.support.acting import login, pdp_of
@@ -114,6 +115,23 @@ class Machine(RuleBasedStateMachine):
     @rule(who=PEOPLE, patients=st.lists(PATIENTS, min_size=1, max_size=2, unique=True), to=PEOPLE, end=st.booleans())
     def transfer(self, who: str, patients: list[str], to: str, end: bool) -> None:
         self._try(transfer, who, patients=patients, colleague=login(to), end_shares=end)
+
+    @rule(who=PEOPLE, patients=st.lists(PATIENTS, min_size=1, max_size=2, unique=True))
+    def undo_transfer(self, who: str, patients: list[str]) -> None:
+        self._try(undo_transfer, who, patients=patients)
+
+    @rule(who=PEOPLE, patient=PATIENTS, to=PEOPLE, end=st.booleans(), seconds=st.integers(0, 2))
+    def transfer_and_undo(self, who: str, patient: str, to: str, end: bool, seconds: int) -> None:
+        """Undo a transfer: everybody but leavers has the access of before, and nobody has more."""
+        before = self._seen()
+        try:
+            transfer(self.pdp, actor=self.by(who), patients=[patient], colleague=login(to), end_shares=end)
+            self.later += seconds
+            undo_transfer(self.pdp, actor=self.by(who), patients=[patient])
+        except CaregrantError:
+            return
+        assert self._seen() <= before
+        assert seconds or self._seen() == before
 
     @rule(who=PEOPLE, to=PEOPLE, content=st.booleans())
     def share_all(self, who: str, to: str, content: bool) -> None:

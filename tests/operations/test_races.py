@@ -28,12 +28,13 @@ from authz.operations import (
     share,
     share_all,
     transfer,
+    undo_transfer,
 )
 from authz.policy.pdp import PDP
 from authz.record import Actor, replay_facts
 from tests.support import people
-from tests.support.acting import POLICY, login, pdp_of
-from tests.support.people import NOW
+from tests.support.acting import POLICY, by, login, pdp_of
+from tests.support.people import NEXT_YEAR, NOW
 
 THREADS = 8
 PROCESSES = 2
@@ -106,6 +107,33 @@ def _same_key(pdp: PDP, actor: Actor, number: int) -> Any:
     return share(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"), idempotency_key=idempotency_key)
 
 
+def _undo_or(change: Attempt) -> Attempt:
+    """Return an attempt of Alice, who transferred the patient to Oscar, at an undo, and of Oscar at a change."""
+
+    def attempt(pdp: PDP, actor: Actor, number: int) -> Any:
+        if number % 2:
+            return change(pdp, replace(actor, practitioner="oscar"), number)
+        return undo_transfer(pdp, actor=actor, patients=["p-1"])
+
+    return attempt
+
+
+def _oscar_shares(pdp: PDP, actor: Actor, number: int) -> Any:
+    return share(pdp, actor=actor, patients=["p-1"], colleague=login("pete"))
+
+
+def _oscar_transfers(pdp: PDP, actor: Actor, number: int) -> Any:
+    return transfer(pdp, actor=actor, patients=["p-1"], colleague=login("pete"))
+
+
+def _oscar_ends(pdp: PDP, actor: Actor, number: int) -> Any:
+    return _end_or_transfer(pdp, actor, 1)
+
+
+def _alice_leaves(pdp: PDP, actor: Actor, number: int) -> Any:
+    return end_membership(pdp, actor=replace(actor, practitioner=""), subscription="north", practitioner="alice")
+
+
 CASES: dict[str, Attempt] = {
     "transfer/transfer": _transfer,
     "transfer/share": _transfer_or_share,
@@ -116,6 +144,10 @@ CASES: dict[str, Attempt] = {
     "import/transfer": _import_or_transfer,
     "import/join": _import_or_join,
     "same key": _same_key,
+    "undo/share": _undo_or(_oscar_shares),
+    "undo/transfer": _undo_or(_oscar_transfers),
+    "undo/end": _undo_or(_oscar_ends),
+    "undo/leave": _undo_or(_alice_leaves),
 }
 
 
@@ -147,6 +179,8 @@ def race(url: str, case: str, first: int, begin: float) -> list[tuple[int, str]]
 def test_one_wins(database: Database, database_url: str, case: str) -> None:
     """T11: of sixteen requests at once in two processes as many succeed as may, and the others are refused."""
     people.fill(database)
+    if case.startswith("undo/"):
+        transfer(pdp_of(database), actor=by("alice", -60), patients=["p-1"], colleague=login("oscar"))
     began = Event.select().count(database)
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
         begin = time.time() + 1.8
@@ -174,6 +208,9 @@ def _check(case: str, answers: list[tuple[int, str]], database: Any) -> None:
     assert set(counted) <= allowed, counted
     if case in ("transfer/transfer", "share/share"):
         assert counted["done"] == 1, counted
+    if case.startswith("undo/"):
+        _check_undo(case, answers, database)
+        return
     if case == "import/join":
         assert counted == {"done": 16}
         return
@@ -183,3 +220,17 @@ def _check(case: str, answers: list[tuple[int, str]], database: Any) -> None:
     transfers = [answer for number, answer in answers if number % 2 == 0 or case == "transfer/transfer"]
     assert transfers.count("done") <= 1, counted
     assert 1 <= counted["done"] <= 2, counted
+
+
+def _check_undo(case: str, answers: list[tuple[int, str]], database: Any) -> None:
+    """Expect the undo or the change of the receiver, never both, and no undo after the sender has left."""
+    undone = sum(answer == "done" for number, answer in answers if not number % 2)
+    changed = sum(answer == "done" for number, answer in answers if number % 2)
+    assert (undone, changed) in ([(0, 1), (1, 1)] if case == "undo/leave" else [(0, 1), (1, 0)]), answers
+    kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
+    assert kinds.count("transfer:undone") == undone
+    if "membership:ended" in kinds and undone:
+        assert kinds.index("transfer:undone") < kinds.index("membership:ended")
+    owner = Grant.select().where(Grant.patient == "p-1", Grant.role == "owner", Grant.ended_at > NEXT_YEAR)
+    (row,) = owner.execute(database)
+    assert row.practitioner_id == ("alice" if undone else "pete" if case == "undo/transfer" else "oscar")

@@ -104,7 +104,7 @@ def test_a_rule_that_always_allows_permits_only_what_exists(pdp_of_text: PdpOfTe
     for subject, resource in ((NOBODY, PATIENT), (ALICE, ("patient", "none")), (NOBODY, ("patient", "none"))):
         assert not pdp.evaluate(subject, "view", resource).allowed
     assert pdp.evaluate_many([(NOBODY, "view", PATIENT), (ALICE, "view", PATIENT)])[0].allowed is False
-    assert len(list(pdp.matrix("practitioner", "view", "patient"))) == 17 * 5, "p-old has ended"
+    assert len(list(pdp.matrix("practitioner", "view", "patient"))) == 17 * 6, "p-old has ended"
 
 
 @pytest.mark.parametrize("stored", [{"ended_at": NOW}, {"started_at": AFTER, "ended_at": FOREVER}])

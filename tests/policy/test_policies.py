@@ -15,7 +15,8 @@ from tests.support import people
 from tests.support.decision_table import ACTIONS, CELLS, POLICIES, RESOURCES, question
 from tests.support.people import CAST, NOW
 
-RULES = {f"R{number}" for number in range(1, 11)}
+RULES = {f"R{number}" for number in range(1, 13)} - {"R11"}
+"""The rules of the policy; R11 is one of the operations."""
 
 
 @pytest.fixture
@@ -130,6 +131,11 @@ EDGES = [
     ("dan", "list_access", ("patient", "p-old"), "a patient that has ended, asked about by the manager"),
     ("dan", "end", ("patient", "p-old"), "a patient that has ended, ended by the manager"),
     ("oscar", "edit", ("patient", "p-old"), "a patient that has ended, renamed by the owner"),
+    ("zoe", "undo_transfer", ("patient", "p-sent"), "a transfer after which the patient was transferred on"),
+    ("zoe", "undo_transfer", ("patient", "p-oscar"), "a transfer whose time is over at this instant"),
+    ("erin", "undo_transfer", ("patient", "p-left"), "a transfer by a leaver"),
+    ("dan", "undo_transfer", ("patient", "p-sent"), "somebody else's transfer, undone by a manager"),
+    ("olga", "undo_transfer", ("patient", "p-sent"), "the receiver of a transfer"),
     ("oscar", "view", ("patient", "p-old"), "a patient that has ended, asked about by the owner"),
     ("carol", "view", ("document", "alice-on-oscar"), "a document about a patient who is not the owner's"),
     ("alice", "view", ("document", "alice-on-oscar"), "an author who does not view the patient"),

@@ -21,6 +21,6 @@ def test_a_search_is_neither_a_disclosure_nor_a_permit(database: Database, datab
         for question in (ask.disclosures, ask.subject_access):
             assert question(audit, patient="p-1").frame.empty
         assert ask.allowed_after_leaving(audit).frame.empty
-        assert ask.volume(audit).frame.empty
+        assert list(ask.volume(audit).frame.practitioner) == ["ned"], "the transfer of the cast"
     finally:
         audit.close()

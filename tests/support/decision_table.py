@@ -10,7 +10,10 @@ POLICIES = Path(__file__).parents[2] / "policies"
 
 
 ACTIONS = {
-    "patient": ["view", "share", "transfer", "end_share", "give_up", "list_access", "receive", "edit", "end"],
+    "patient": [
+        *("view", "share", "transfer", "end_share", "give_up", "list_access", "receive", "edit", "end"),
+        "undo_transfer",
+    ],
     "subscription": ["add_patient", "receive", "manage", "audit"],
     "document": ["view", "edit"],
 }

@@ -48,11 +48,12 @@ CAST = {
     "leaver": Person("erin"),
     "member of a lapsed subscription": Person("grace", "p-harbour", "harbour"),
     "other clinic": Person("frank"),
+    "sender": Person("ned", "p-sent"),
     "unknown": Person("nobody"),
 }
 
 
-EXTRAS = ("carl", "gus", "zoe", "xena", "mia", "ned", "olga", "pete")
+EXTRAS = ("carl", "gus", "zoe", "xena", "mia", "olga", "pete")
 """People at the edges of the rules; what each is there for stands in `_edges`."""
 
 
@@ -96,6 +97,12 @@ def _everybody(database: Database) -> None:
         until = LAST_YEAR if name == "erin" else FOREVER
         clinic, role = clinics.get(name, "north"), roles.get(name, "member")
         add(database, Membership, practitioner=name, subscription=clinic, role=role, ended_at=until)
+    # Ned got this patient from Zoe, and transferred the patient to Olga a minute ago.
+    add(database, Patient, id="p-sent", subscription="north", name="Patient of olga")
+    sent = {"patient": "p-sent", "role": "owner", "origin": "transfer", "undo_until": NOW + timedelta(minutes=9)}
+    a_minute_ago = NOW - timedelta(minutes=1)
+    add(database, Grant, **sent, practitioner="ned", given_by="zoe", ended_at=a_minute_ago, end_cause="transfer")
+    add(database, Grant, **sent, practitioner="olga", given_by="ned", started_at=a_minute_ago)
     for patient, clinic, owner in (
         ("p-1", "north", "alice"),
         ("p-harbour", "harbour", "grace"),
@@ -132,7 +139,9 @@ def _edges(database: Database) -> None:
     for patient, owner in (("p-left", "erin"), ("p-oscar", "oscar"), ("p-old", "oscar")):
         until = LAST_YEAR if patient == "p-old" else FOREVER
         add(database, Patient, id=patient, subscription="north", name=f"Patient of {owner}", ended_at=until)
-        add(database, Grant, patient=patient, practitioner=owner, role="owner", origin="created")
+        giver, until = ("erin", NEXT_YEAR) if owner == "erin" else ("zoe", NOW)
+        sent = {"given_by": giver, "undo_until": until}
+        add(database, Grant, patient=patient, practitioner=owner, role="owner", origin="created", **sent)
     _shares(database, "erin", "pete")
     _shares(database, "heidi", "pete")
     _shares(database, "alice", "heidi")

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,13 +13,13 @@ from api.limits import MOST_SELECTED
 from api.web import session as sessions
 from authz.database import Database, gather_statistics
 from authz.database.statements import insert_rows
-from authz.domain import FOREVER_MICROS, to_micros
+from authz.domain import FOREVER_MICROS, format_instant, to_micros
 from authz.models import Grant, Notification, Patient, Practitioner, RecordedDecision
 from authz.texts import search_key
 from tests.support import people
 from tests.support.acting import login
 from tests.support.http import service
-from tests.support.people import CAST
+from tests.support.people import CAST, NOW
 from tests.support.visitor import Visitor, text_of
 
 As = Callable[[str], Visitor]
@@ -383,9 +384,9 @@ def test_a_session_ends(as_: As) -> None:
 
 # Every route by everybody. A route without a line here fails; `*` stands for those who are not named.
 
-WORKING = {"alice": 303, "bob": 303, "carol": 303, "oscar": 303, "dan": 303}
+WORKING = {"alice": 303, "bob": 303, "carol": 303, "oscar": 303, "dan": 303, "ned": 303}
 KNOWING = {"alice": 200, "bob": 403, "carol": 403, "*": 404}
-MANAGING = {"dan": 200, **dict.fromkeys(("alice", "bob", "carol", "oscar", "heidi"), 403), "*": 404}
+MANAGING = {"dan": 200, **dict.fromkeys(("alice", "bob", "carol", "oscar", "ned", "heidi"), 403), "*": 404}
 EVERYBODY: dict[str, dict[str, int]] = {
     "GET /": {"*": 303},
     "GET /sign-in": {"*": 404},
@@ -405,6 +406,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "POST /selection/transfer": {**KNOWING, "alice": 303, "dan": 303},
     "GET /selection/share": {**KNOWING, "dan": 200},
     "POST /selection/share": {**KNOWING, "alice": 303, "dan": 400},
+    "POST /transfers/undo": {"ned": 303, "*": 404},  # too late: a pop-up says so
     "GET /sharing": {"*": 200},
     "POST /sharing": {**WORKING, "heidi": 403, "grace": 404, "*": 422},
     "GET /sharing/{carol}/end": {"alice": 200, "carol": 200, "*": 404},
@@ -423,6 +425,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "/patients/p-1/share": {"action": "share", "colleague": login("pete")},
     "/selection/transfer": {"patient": "p-1", "colleague": login("pete")},
     "/selection/share": {"patient": "p-1", "action": "share", "colleague": login("pete")},
+    "/transfers/undo": {"at": format_instant(NOW - timedelta(minutes=1))},
     "/sharing": {"colleague": login("pete")},
     "/notifications/read": {"newest": 1},
 }

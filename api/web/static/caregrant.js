@@ -108,6 +108,8 @@ if (popup && !popup.hidden) {
   const words = Array.from(text.childNodes);
   text.replaceChildren();
   window.setTimeout(() => text.replaceChildren(...words), 150);
+  const undo = popup.querySelector(".undo");
+  if (undo) undo.addEventListener("submit", () => { undo.inert = true; }); // it is sent once
   const close = document.createElement("button");
   close.type = "button";
   close.textContent = "Close";

@@ -24,8 +24,12 @@ def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> 
         """SELECT c.at AS at, c.patient AS patient, c.practitioner AS practitioner, c.id AS "grant", c.kind AS missing
         FROM (
             SELECT started_at AS at, patient_id AS patient, practitioner_id AS practitioner, id,
-                CASE WHEN origin = 'share' THEN 'share:received' ELSE 'transfer:received' END AS kind
-            FROM "grant" WHERE origin IN ('share', 'transfer') AND started_at >= :since AND started_at < :until
+                CASE WHEN role = 'viewer' THEN 'share:received' WHEN origin = 'undo' THEN 'transfer:returned'
+                    ELSE 'transfer:received' END AS kind
+            FROM "grant" WHERE origin IN ('share', 'transfer', 'undo') AND started_at >= :since AND started_at < :until
+            UNION ALL
+            SELECT ended_at, patient_id, practitioner_id, id, 'transfer:undone' FROM "grant"
+            WHERE end_cause = 'undo' AND ended_at >= :since AND ended_at < :until
             UNION ALL
             SELECT ended_at, patient_id, practitioner_id, id, 'share:ended' FROM "grant"
             WHERE role = 'viewer' AND end_cause IN ('ended', 'given_up')
@@ -44,8 +48,9 @@ def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> 
         most=MOST_ROWS + 1,
     )
     checked = audit.number(
-        """SELECT (SELECT COUNT(*) FROM "grant" WHERE origin IN ('share', 'transfer')
+        """SELECT (SELECT COUNT(*) FROM "grant" WHERE origin IN ('share', 'transfer', 'undo')
                 AND started_at >= :since AND started_at < :until)
+            + (SELECT COUNT(*) FROM "grant" WHERE end_cause = 'undo' AND ended_at >= :since AND ended_at < :until)
             + (SELECT COUNT(*) FROM "grant" WHERE role = 'viewer' AND end_cause IN ('ended', 'given_up')
                 AND ended_at > started_at AND ended_at >= :since AND ended_at < :until)
             + (SELECT COUNT(*) FROM standing_share WHERE given_by <> ''

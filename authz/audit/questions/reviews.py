@@ -23,7 +23,7 @@ def separation_of_duties(audit: Audit) -> QuestionResult:
         """SELECT 'gave it to themselves' AS why, g.practitioner_id AS practitioner, g.patient_id AS patient,
             p.subscription_id AS subscription, g.id AS "grant", g.started_at AS at
         FROM "grant" g JOIN patient p ON p.id = g.patient_id
-        WHERE g.given_by = g.practitioner_id AND g.origin <> 'created' AND g.started_at <= :now
+        WHERE g.given_by = g.practitioner_id AND g.origin NOT IN ('created', 'undo') AND g.started_at <= :now
         UNION ALL
         SELECT 'reviewed a share that they gave or hold', r.reviewer_id, g.patient_id, r.subscription_id, g.id, r.at
         FROM review r JOIN "grant" g ON g.id = r.grant_id

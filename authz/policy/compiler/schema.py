@@ -19,7 +19,7 @@ from typing import Literal
 
 from peewee import BooleanField, ForeignKeyField, IntegerField, Model
 
-from authz.domain import END_CAUSES, GRANT_ORIGINS, GRANT_ROLES, MEMBERSHIP_ROLES
+from authz.domain import END_CAUSES, GRANT_END_CAUSES, GRANT_ORIGINS, GRANT_ROLES, MEMBERSHIP_ROLES
 from authz.errors import Fault, PolicyRefused
 from authz.models import FACTS, Entity, EntityLink, InstantField
 
@@ -29,7 +29,7 @@ _CHOICES = {
     ("Membership", "role"): MEMBERSHIP_ROLES,
     ("Grant", "role"): GRANT_ROLES,
     ("Grant", "origin"): GRANT_ORIGINS,
-    ("Grant", "end_cause"): ("", *END_CAUSES),
+    ("Grant", "end_cause"): ("", *GRANT_END_CAUSES),
     ("StandingShare", "end_cause"): ("", *END_CAUSES),
 }
 _NO_FACTS = ("search_key", "reason")
