@@ -158,6 +158,7 @@ def body_of(draw: Any, rule: str, *, explain: bool) -> Any:
         },
         "/v1/shares": {"patients": patients, "colleague": colleague},
         "/v1/transfers": {"patients": patients, "colleague": colleague},
+        "/v1/transfers/undo": {"patients": patients},
         "/v1/standing-shares": {"colleague": colleague, "subscription": draw(some.sampled_from(IDS["subscription"]))},
         "/v1/subscriptions/<subscription>": {"name": "North"},
         "/v1/practitioners/<practitioner>": {"login": "new@clinic.example", "name": "New"},

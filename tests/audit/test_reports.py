@@ -96,8 +96,8 @@ def test_csv_and_xlsx_hold_the_whole_answer(audit: Audit) -> None:
 def test_the_header_says_what_a_report_rests_on(audit: Audit, sqlite_database: Database) -> None:
     """The header has database, instant, rows checked, checkpoint and verdict, which names a changed row."""
     lines = Report(audit, "x").header.lines
-    assert lines["record"].startswith("The record is PARTLY VERIFIED: 0 of 69 leaves in 1 trees are proven; ")
-    assert re.fullmatch(r"69, in \d+\.\d s", lines["rows checked"].split(";")[0])
+    assert lines["record"].startswith("The record is PARTLY VERIFIED: 0 of 73 leaves in 1 trees are proven; ")
+    assert re.fullmatch(r"73, in \d+\.\d s", lines["rows checked"].split(";")[0])
     assert lines["database"].endswith("caregrant.db")
     assert lines["instant"] == "2026-06-01 15:00:00+03:00 (Europe/Helsinki)"
     assert lines["checkpoint"] == "none was signed yet"

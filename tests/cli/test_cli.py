@@ -110,7 +110,7 @@ def test_client_list_rotate_and_revoke(clinic: str) -> None:
 
 def test_policy_check_and_show(tmp_path: Path) -> None:
     """A good policy is counted and shown in sentences; a bad one is refused with every fault and its place."""
-    assert "30 ways to a permit" in run("policy", "check")
+    assert "31 ways to a permit" in run("policy", "check")
     shown = run("policy", "show", "--type", "patient", "--action", "give_up", "--sql")
     assert "practitioner give_up patient\n  R5  (R5, R1, R2)\n" in shown
     assert "role is viewer" in shown

@@ -31,6 +31,7 @@ from authz.operations import (
     share,
     share_all,
     transfer,
+    undo_transfer,
 )
 from authz.policy.pdp import PDP
 from authz.record import Actor
@@ -325,6 +326,7 @@ ABOUT: dict[str, Callable[[PDP, Actor, Named], object]] = {
     "share": lambda pdp, actor, of: share(pdp, actor=actor, patients=[of.patient], colleague=OSCAR),
     "share several": lambda pdp, actor, of: share(pdp, actor=actor, patients=[of.patient, of.another], colleague=OSCAR),
     "transfer": lambda pdp, actor, of: transfer(pdp, actor=actor, patients=[of.patient], colleague=OSCAR),
+    "undo a transfer": lambda pdp, actor, of: undo_transfer(pdp, actor=actor, patients=[of.patient]),
     "end a share": lambda pdp, actor, of: end_share(pdp, actor=actor, patient=of.patient, grant=of.grant),
     "add a patient": lambda pdp, actor, of: add_patient(pdp, actor=actor, name="New", subscription=of.subscription),
     "share everything": lambda pdp, actor, of: share_all(

@@ -97,12 +97,6 @@ def _everybody(database: Database) -> None:
         until = LAST_YEAR if name == "erin" else FOREVER
         clinic, role = clinics.get(name, "north"), roles.get(name, "member")
         add(database, Membership, practitioner=name, subscription=clinic, role=role, ended_at=until)
-    # Ned got this patient from Zoe, and transferred the patient to Olga a minute ago.
-    add(database, Patient, id="p-sent", subscription="north", name="Patient of olga")
-    sent = {"patient": "p-sent", "role": "owner", "origin": "transfer", "undo_until": NOW + timedelta(minutes=9)}
-    a_minute_ago = NOW - timedelta(minutes=1)
-    add(database, Grant, **sent, practitioner="ned", given_by="zoe", ended_at=a_minute_ago, end_cause="transfer")
-    add(database, Grant, **sent, practitioner="olga", given_by="ned", started_at=a_minute_ago)
     for patient, clinic, owner in (
         ("p-1", "north", "alice"),
         ("p-harbour", "harbour", "grace"),
@@ -117,6 +111,12 @@ def _everybody(database: Database) -> None:
     for colleague, content in (("carol", True), ("carl", False), ("erin", True)):
         add(database, StandingShare, owner="alice", colleague=colleague, subscription="north", content=content)
     add(database, StandingShare, owner="grace", colleague="gus", subscription="harbour", content=True)
+    # Ned got this patient from Zoe, and transferred the patient to Olga a minute ago.
+    add(database, Patient, id="p-sent", subscription="north", name="Patient of olga")
+    sent = {"patient": "p-sent", "role": "owner", "origin": "transfer", "undo_until": NOW + timedelta(minutes=9)}
+    a_minute_ago = NOW - timedelta(minutes=1)
+    add(database, Grant, **sent, practitioner="ned", given_by="zoe", ended_at=a_minute_ago, end_cause="transfer")
+    add(database, Grant, **sent, practitioner="olga", given_by="ned", started_at=a_minute_ago)
     for person in CAST.values():
         author = person.id if person.id != "nobody" else "oscar"
         document(database, f"by-{person.id}", patient=person.patient, author=author)

@@ -121,6 +121,10 @@ TOUR: dict[str, tuple[str, list[Step]]] = {
         at("/patients/p-6/share", check("Share patient"), fill("e-mail", "ivan@north.example"), send("Continue")),
     ),
     "notifications": ("alice", at("/notifications")),
+    "transfer-undone": (
+        "alice",
+        at("/patients/p-6/transfer", click("label:has-text('noa@')"), send("Save changes"), send("Undo")),
+    ),
     "transferred": (
         "alice",
         at("/patients/p-6/transfer", click("label:has-text('noa@')"), send("Save changes")),
