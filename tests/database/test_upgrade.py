@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import peewee
 import psycopg
 import pytest
 from click.testing import CliRunner
@@ -12,7 +13,8 @@ from playhouse.migrations import Runner
 
 from authz.cli import caregrant
 from authz.database import MIGRATIONS, Database, close_all, connect
-from authz.models import Entity, Patient, Practitioner
+from authz.domain import EPOCH
+from authz.models import Entity, Grant, Patient, Practitioner
 from authz.texts import search_key
 
 T, FOREVER = 1_000, 253402300799999999
@@ -99,4 +101,40 @@ def test_an_upgrade_derives_what_is_new(older_url: str, tmp_path: Path) -> None:
     assert named["frank"] == ("\u200b", search_key("\u200b", "frank@clinic.example"))
     keys = dict(Patient.select(Patient.id, Patient.search_key).tuples().execute(database))
     assert keys["p-1"] == search_key("İpek", "") == "ipek\n"
+    close_all(database)
+
+
+def test_grants_of_before_cannot_be_undone(older_url: str, tmp_path: Path) -> None:
+    """The upgrade leaves each grant as it was, with no time of an undo, and widens the checks by `undo` alone."""
+    database = connect(older_url)
+    for script in sorted(MIGRATIONS.glob("00*.py")):
+        if script.name < "0018":
+            shutil.copy(script, tmp_path)
+    with database.migrating():
+        Runner(database, str(tmp_path)).up()
+    rows = [
+        "INSERT INTO subscription (id, name) VALUES ('north', 'North')",
+        "INSERT INTO practitioner (id, login, name) VALUES ('mia', 'mia@clinic.example', 'Mia')",
+        f"""INSERT INTO membership (practitioner_id, subscription_id, role, started_at, ended_at)
+            VALUES ('mia', 'north', 'member', {T}, {FOREVER})""",
+        f"""INSERT INTO patient (id, subscription_id, name, started_at, ended_at)
+            VALUES ('p-1', 'north', 'Pat', {T}, {FOREVER})""",
+        f"""INSERT INTO "grant" (patient_id, practitioner_id, role, origin, given_by, reason, ended_by, end_cause,
+            started_at, ended_at) VALUES ('p-1', 'mia', 'owner', 'transfer', 'mia', 'x', '', '', {T}, {FOREVER})""",
+    ]
+    with database.migrating():
+        for statement in rows:
+            database.execute_sql(statement)
+    close_all(database)
+    result = CliRunner().invoke(caregrant, ["migrate", "--database", older_url])
+    assert result.exit_code == 0, result.output
+    database.connect()
+    (row,) = Grant.select().dicts().execute(database)
+    assert (row["undo_until"], row["origin"], row["reason"]) == (EPOCH, "transfer", "x")
+    for column in ("origin", "end_cause"):
+        assert database.execute_sql(f"UPDATE \"grant\" SET {column} = 'undo'").rowcount == 1
+        with pytest.raises(peewee.IntegrityError):
+            database.execute_sql(f"UPDATE \"grant\" SET {column} = 'other'")
+    if database.dialect == "sqlite":
+        assert database.execute_sql("PRAGMA integrity_check").fetchall() == [("ok",)]
     close_all(database)
