@@ -125,10 +125,14 @@ def _why_not(change: Change, grant: GrantRow) -> str:
 def _find_ended(change: Change, receiver: GrantRow) -> tuple[GrantRow, list[GrantRow]]:
     """Return what the transfer to `receiver` ended: the previous owner's grant, and the shares that would be live now.
 
-    A share has the end that it had before the transfer, which only the event of its end holds.
+    A share has the end that it had before the transfer, which only the event of its end holds. Raises `Conflict` if
+    another policy than the shipped one permits an undo without a transfer.
     """
     ended = (Grant.patient == receiver.patient, Grant.ended_at == receiver.started_at, Grant.end_cause == "transfer")
-    previous, *shares = change.grants(Grant.select().where(*ended).order_by(Grant.role, Grant.id))
+    grants = change.grants(Grant.select().where(*ended).order_by(Grant.role, Grant.id))
+    if [grant.role for grant in grants].count("owner") != 1:
+        raise Conflict(_NEVER)
+    previous, *shares = grants
     events = Event.select(Event.body).where(
         Event.patient == receiver.patient, Event.kind == "grant:ended", Event.at >= receiver.started_at
     )

@@ -28,6 +28,8 @@ from authz.operations import (
     transfer,
     undo_transfer,
 )
+from authz.policy.compiler import compile_texts
+from authz.policy.pdp import PDP
 from tests.support import people
 from tests.support.acting import POLICY, Clinic, by, login
 from tests.support.people import NEXT_YEAR, NOW
@@ -301,3 +303,15 @@ def test_a_key_of_another_clinic_finds_nothing(clinic: Clinic) -> None:
     put_membership(clinic.pdp, actor=by("dan", 2), subscription="north", practitioner="alice", role="auditor")
     with pytest.raises(NotFound):
         undo(clinic, later=3)
+
+
+def test_a_policy_that_permits_without_a_transfer(clinic: Clinic) -> None:
+    """If a policy permits an undo to everybody, a patient who was not transferred, or twice at once, stays."""
+    pdp = PDP(clinic.database, compile_texts({"p.polar": "allow(_: Practitioner, _, _: Patient);"}), clock=lambda: NOW)
+    with pytest.raises(Conflict, match="cannot be undone"):
+        undo_transfer(pdp, actor=by("zoe", 1), patients=["p-1"])
+    send(clinic)
+    transfer(clinic.pdp, actor=by("bob", 1), patients=["p-1"], colleague=login("oscar"))
+    with pytest.raises(Conflict, match="cannot be undone"):
+        undo_transfer(pdp, actor=by("zoe", 2), patients=["p-1"])
+    assert clinic.holders(later=2) == [("oscar", "owner")]
