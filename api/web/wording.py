@@ -41,6 +41,7 @@ _COLLEAGUE_ERRORS = (NotEligible, SelfTarget)
 NOTIFICATIONS = {
     "share:received": Markup("{actor} shared {patient} with you"),
     "share:given": Markup("{patient} has been shared with {colleague}"),
+    "share:changed": Markup("{actor} changed the end or the reason of a share of {patient}"),
     "share:ended": Markup("The sharing of {patient} with {colleague} has ended"),
     "transfer:received": Markup("{patient} has been transferred to you by {actor}"),
     "transfer:given": Markup("{patient} has been transferred to {colleague}"),

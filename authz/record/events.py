@@ -27,6 +27,7 @@ from authz.record.trees import append_leaves
 KINDS = {
     "subscription:added": "a subscription was provisioned",
     "subscription:renamed": "the display name of a subscription was changed",
+    "subscription:changed": "the time zone of a subscription was changed",
     "subscription:imported": "an import added a subscription",
     "licence:started": "a licence began: its subscription is live",
     "licence:ended": "a licence ended: its subscription lapsed",
@@ -46,7 +47,7 @@ KINDS = {
     "grant:started": "a grant began: a practitioner holds a role on a patient",
     "grant:ended": "a grant ended; `end_cause` names the cause",
     "grant:imported": "an import added a grant",
-    "grant:changed": "an import changed the end of a grant",
+    "grant:changed": "the end or the reason of a grant was changed; `changed` names which",
     "standing_share:started": "a standing share began: an owner shares everything with a colleague",
     "standing_share:ended": "a standing share ended",
     "standing_share:imported": "an import added a standing share",
