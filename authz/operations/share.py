@@ -1,6 +1,6 @@
 """Share a patient with a colleague; change or end a share, as owner, manager or viewer (H3, H6; R3, R5, R6)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,12 +33,13 @@ def share(
     actor: Actor,
     patients: Sequence[str],
     colleague: str,
-    until: datetime | None = None,
+    until: datetime | Mapping[str, datetime] | None = None,
     reason: str = "",
     idempotency_key: IdempotencyKey | None = None,
 ) -> list[ShareResult]:
     """Share patients with the colleague who has the login `colleague`: all of the patients or none.
 
+    `until` is the end of each share, or the end by patient: the same day ends at another instant in another time zone.
     Raises `NotFound`, `Denied`, `NotEligible`, or `Conflict` if the colleague has a grant on the patient already; for
     several patients `BatchRefused`, with the error of each. Also raises `SelfTarget` and `InvalidInput`.
     """
@@ -47,11 +48,12 @@ def share(
     resources = [("patient", patient) for patient in patients]
     with run_operation(pdp, actor, action="share", resources=resources, idempotency_key=idempotency_key) as change:
         viewer = change.lock_with_colleague(patients, colleague)
-        end = parse_end(until, change.now)
+        by_patient = until if isinstance(until, Mapping) else dict.fromkeys(patients, until)
+        ends = {patient: parse_end(end, change.now) for patient, end in by_patient.items()}
         shared, refusals = [], Refusals(patients)
         for patient in patients:
             with refusals.collect(patient):
-                shared.append(_share_patient(change, patient, viewer, reason=reason, end=end))
+                shared.append(_share_patient(change, patient, viewer, reason=reason, end=ends[patient]))
         refusals.require_none()
         return change.complete(shared)
 
