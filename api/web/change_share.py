@@ -13,7 +13,7 @@ from api.web.share import list_access
 from api.web.wording import FormError
 from authz import operations
 from authz.domain import FOREVER, Row
-from authz.errors import CaregrantError, Conflict, Denied, InvalidInput, NotEligible
+from authz.errors import CaregrantError, Conflict, Denied, InvalidInput, NotEligible, NotFound
 from authz.queries import practitioner as practitioner_queries
 from authz.queries.time_zones import zones_of_patients
 from authz.texts import describe_patient
@@ -42,7 +42,7 @@ def _submit(patient: Row, share: Row) -> Response:
     actor, form = sessions.actor(), request.form
     zones = zones_of_patients(pdp(), [patient["id"]])
     end = (days.chosen_end(form, zones, actor.now) or {}).get(patient["id"])
-    reason: str | None = form.get("reason", "").strip()
+    reason = form["reason"].strip() if "reason" in form else None
     if reason == form.get("shown_reason", share["reason"]):
         reason = None
     is_same_end = end is None or end == (share["until"] or FOREVER)
@@ -54,6 +54,8 @@ def _submit(patient: Row, share: Row) -> Response:
         operations.change_share(
             pdp(), actor=actor, patient=patient["id"], grant=share["grant"], until=end, reason=reason
         )
+    except NotFound as error:
+        raise Conflict("This share has ended, or you may not change it any more.") from error
     except NotEligible as error:
         sentence = f"{share['name']} cannot receive patients here now, so the share cannot last longer than it does."
         raise FormError("until", sentence) from error

@@ -80,8 +80,8 @@ def test_the_same_changes_nothing(clinic: Clinic) -> None:
     assert (clinic.events(), clinic.notifications("bob")) == ([], [])
 
 
-def test_a_manager_brings_the_end_forward_only(clinic: Clinic) -> None:
-    """R6: a manager may shorten a share, and neither lengthen it nor give another reason; the owner is notified."""
+def test_t10_a_manager_brings_the_end_forward_only(clinic: Clinic) -> None:
+    """T10, R6: a manager may shorten a share, not lengthen it or give another reason; the owner is notified."""
     changed(clinic, "dan", until=NOW + DAY)
     assert clinic.notifications("bob") == clinic.notifications("alice") == [("share:changed", "p-1")]
     both = {"until": NOW + DAY / 2, "reason": "x"}
@@ -95,8 +95,8 @@ def test_a_manager_brings_the_end_forward_only(clinic: Clinic) -> None:
     ("who", "error"),
     [("bob", Denied), ("carol", Denied), ("oscar", NotFound), ("heidi", NotFound), ("frank", NotFound)],
 )
-def test_nobody_else_changes_a_share(clinic: Clinic, who: str, error: type[CaregrantError]) -> None:
-    """R5: a viewer gives up and changes nothing; to others the patient does not exist."""
+def test_t10_nobody_else_changes_a_share(clinic: Clinic, who: str, error: type[CaregrantError]) -> None:
+    """T10, R5: a viewer gives up and changes nothing; to others the patient does not exist."""
     for arguments in ({"until": NOW + DAY}, {"until": FOREVER}, {"reason": "x"}, {"until": NEXT_YEAR}):
         with pytest.raises(error):
             changed(clinic, who, **arguments)

@@ -68,7 +68,8 @@ def _end_or_transfer(pdp: PDP, actor: Actor, number: int) -> Any:
 
 
 def _change_or_end(pdp: PDP, actor: Actor, number: int) -> Any:
-    (bobs,) = Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.practitioner == "bob").execute(pdp.database)
+    shares = Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.practitioner == "bob", Grant.role == "viewer")
+    (bobs,) = shares.execute(pdp.database)
     if number == 0:
         return end_share(pdp, actor=actor, patient="p-1", grant=bobs.id)
     until = actor.now + timedelta(days=1 + number)

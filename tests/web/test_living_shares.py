@@ -153,6 +153,7 @@ def test_nothing_to_change(flask: Flask, database: Database) -> None:
         assert "The share has this end and this reason already." in text_of(response)
     Grant.update(reason="another").where(Grant.id == grant_of(database, "erin").id).execute(database)
     alice.done(path, until="2035-01-31", reason="", shown_reason="")
+    alice.done(path, until="2034-01-31")
     assert grant_of(database, "erin").reason == "another"
 
 
