@@ -1,4 +1,4 @@
-"""The values of the domain, each defined once: roles, origins, logins and instants.
+"""The values of the domain, each defined once: roles, origins, logins, instants and time zones.
 
 This module knows no database, no policy and no HTTP. An instant is UTC with microseconds. The life of a fact is
 half-open, ``[started_at, ended_at)``; "no end" is the fixed instant `FOREVER`, never null.
@@ -6,9 +6,10 @@ half-open, ``[started_at, ended_at)``; "no end" is the fixed instant `FOREVER`, 
 
 import re
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from idna.idnadata import codepoint_classes
@@ -37,6 +38,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+_ZONE_NAME = re.compile(
+    r"(?!posix/|right/|localtime$|posixrules$|Factory$)[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", re.ASCII
 )
 LONGEST_LOGIN = 254
 _LONGEST_REASON = 120
@@ -90,6 +94,31 @@ def format_instant(instant: datetime) -> str:
 def format_micros(micros: int) -> str:
     """Return a stored instant as `format_instant` does; cached, because a batch or an import repeats the same one."""
     return format_instant(from_micros(micros))
+
+
+def parse_time_zone(value: object) -> str:
+    """Return the name of a time zone of the IANA database that this machine knows, such as ``Europe/Berlin``.
+
+    Raises `InvalidInput` for anything else, also for another spelling and for a file that is no zone.
+    """
+    if isinstance(value, str) and _ZONE_NAME.fullmatch(value) and _find_zone(value) is not None:
+        return value
+    raise InvalidInput(f"{quote_value(value)} is not the name of a time zone such as Europe/Berlin")
+
+
+def time_zone(name: str) -> tzinfo:
+    """Return a stored time zone; UTC for a name that this machine does not know, as another machine may have stored."""
+    return _find_zone(name) or UTC
+
+
+@lru_cache(maxsize=1000)
+def _find_zone(name: str) -> tzinfo | None:
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def normalise_login(value: object) -> str:

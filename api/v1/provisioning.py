@@ -17,7 +17,7 @@ _DOCUMENT = {"properties": {"patient": "p-1", "author": "bob", "title": "Knee pl
     caller="admin",
     request_body=requests.PutSubscriptionRequest,
     response_body=responses.SubscriptionBody,
-    example={"name": "North Clinic"},
+    example={"name": "North Clinic", "time_zone": "Europe/London"},
 )
 def put_subscription(subscription: str) -> Response:
     """Create or change a subscription: its name, and whether it is live."""

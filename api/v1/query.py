@@ -17,7 +17,7 @@ MOST = 200
 """The most items of one page of a list."""
 
 USUAL = 50
-_INVALID_CURSOR = "cursor: is not a cursor of this service"
+INVALID_CURSOR = "cursor: is not a cursor of this service"
 
 
 def parse_limit(most: int = MOST) -> int:
@@ -80,7 +80,7 @@ def parse_place(limit: int) -> PagePosition:
     kind, _, rest = _decode_cursor().partition("\n")
     key, _, last = rest.rpartition("\n")
     if kind != "name" or not is_stored_id(last) or len(key) > LONGEST_SORT_KEY or "\0" in key:
-        raise InvalidInput(_INVALID_CURSOR)
+        raise InvalidInput(INVALID_CURSOR)
     return PagePosition(limit, last, key)
 
 
@@ -88,7 +88,7 @@ def parse_cursor() -> str:
     """Return the id in the parameter `cursor`, empty without a cursor."""
     last = _decode_cursor()
     if last and not is_stored_id(last):
-        raise InvalidInput(_INVALID_CURSOR)
+        raise InvalidInput(INVALID_CURSOR)
     return last
 
 
@@ -98,7 +98,7 @@ def parse_number_cursor() -> int:
     try:
         return parse_number(text) if text else 0
     except InvalidInput as error:
-        raise InvalidInput(_INVALID_CURSOR) from error
+        raise InvalidInput(INVALID_CURSOR) from error
 
 
 def parse_row_id(text: str) -> int:
@@ -114,4 +114,4 @@ def _decode_cursor() -> str:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise InvalidInput(_INVALID_CURSOR) from error
+        raise InvalidInput(INVALID_CURSOR) from error

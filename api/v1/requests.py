@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from api.errors import Problem
 from api.limits import MOST_ERRORS
 from api.request_context import json_body
-from authz.domain import MEMBERSHIP_ROLES, parse_instant
+from authz.domain import MEMBERSHIP_ROLES, parse_instant, parse_time_zone
 from authz.errors import InvalidInput
 from authz.operations.inputs import MOST_AT_ONCE
 
@@ -88,6 +88,13 @@ class ShareRequest(_RequestBody):
     reason: str = ""
 
 
+class ChangeShareRequest(_RequestBody):
+    """Changes of a share's end (null: none) and reason; a member that is left out stays."""
+
+    until: Instant | None = None
+    reason: str | None = None
+
+
 PatientIds = Annotated[list[str], Field(max_length=MOST_AT_ONCE)]
 
 
@@ -132,6 +139,7 @@ class PutSubscriptionRequest(_RequestBody):
     name: str
     live: bool = True
     until: Instant | None = None
+    time_zone: Annotated[str, _validator(parse_time_zone)] | None = None
 
 
 class PutPractitionerRequest(_RequestBody):

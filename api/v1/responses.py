@@ -276,6 +276,7 @@ class SubscriptionBody(BaseModel):
     id: str
     name: str
     live: bool
+    time_zone: str
 
 
 class PractitionerBody(BaseModel):

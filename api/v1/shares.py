@@ -12,12 +12,14 @@ from api.v1 import requests, responses
 from api.v1.blueprint import run_and_respond, v1
 from api.v1.query import parse_row_id
 from api.v1.serializers import (
+    serialize_grants,
     serialize_shares,
     serialize_standing_share,
     serialize_transfer,
     serialize_undone_transfer,
 )
 from authz import operations
+from authz.domain import FOREVER
 from authz.queries import practitioner as practitioner_queries
 
 _SHARE = {"colleague": "pete@clinic.example", "until": "2030-01-01T00:00:00Z", "reason": "on leave"}
@@ -38,6 +40,29 @@ def share(patient: str) -> Response:
     body = requests.parse_body(requests.ShareRequest).model_dump()
     return run_and_respond(
         operations.share, 201, lambda shares: serialize_shares(shares)[0], patients=[patient], **body
+    )
+
+
+@v1.patch("/patients/<patient>/shares/<grant>")
+@document_route(
+    caller="practitioner",
+    request_body=requests.ChangeShareRequest,
+    response_body=responses.GrantBody,
+    idempotency_key=True,
+    example={"until": "2030-07-01T00:00:00Z", "reason": "longer leave"},
+)
+def change_share(patient: str, grant: str) -> Response:
+    """Change the end or the reason of a share."""
+    changes = requests.parse_body(requests.ChangeShareRequest).model_dump(exclude_unset=True)
+    if "until" in changes and changes["until"] is None:
+        changes["until"] = FOREVER
+    return run_and_respond(
+        operations.change_share,
+        200,
+        lambda row: serialize_grants([row])[0],
+        patient=patient,
+        grant=parse_row_id(grant),
+        **changes,
     )
 
 

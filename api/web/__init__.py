@@ -1,12 +1,26 @@
 """The pages for practitioners and managers, as the help page describes them (H1–H7); they work without scripts.
 
 `frame` is what every page shares, `wording` holds the sentences of the pages, `selection` the patients that a form is
-about, `form_state` what a form showed; each other module is one subject.
+about, `form_state` what a form showed, `days` the days; each other module is one subject.
 """
 
 from flask import Flask
 
-from api.web import clinic, frame, notifications, patients, share, sharing, sign_in, transfer, undo, wording
+from api.web import (
+    change_share,
+    clinic,
+    days,
+    frame,
+    history,
+    notifications,
+    patients,
+    share,
+    sharing,
+    sign_in,
+    transfer,
+    undo,
+    wording,
+)
 from api.web.frame import pages
 from api.web.refusals import render_refusal
 
@@ -15,11 +29,14 @@ def install(app: Flask) -> None:
     """Add the pages to an application."""
     frame.install(app)
     wording.install(app)
+    days.install(app)
     app.register_blueprint(pages)
 
 
 __all__ = [
+    "change_share",
     "clinic",
+    "history",
     "install",
     "notifications",
     "pages",

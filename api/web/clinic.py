@@ -9,6 +9,7 @@ from api.web.frame import PAGE, pages, redirect_to, render_page
 from authz.errors import NotFound
 from authz.queries import manager as manager_queries
 from authz.queries import practitioner as practitioner_queries
+from authz.queries.time_zones import zones_of_clinics
 
 
 @pages.get("/clinic")
@@ -26,7 +27,8 @@ def members(subscription: str) -> Response:
     place = parse_place(PAGE)
     rows, more = manager_queries.members(pdp(), sessions.actor(), subscription, place)
     following = encode_next_cursor(place, more)
-    return render_page("clinic_members.html", subscription=subscription, members=rows, following=following)
+    zone = zones_of_clinics(pdp(), [subscription])[subscription]
+    return render_page("clinic_members.html", subscription=subscription, members=rows, following=following, zone=zone)
 
 
 @pages.get("/clinic/<subscription>/handover")
@@ -46,4 +48,5 @@ def shares(subscription: str) -> Response:
     after = parse_number_cursor()
     rows, more = manager_queries.shares(pdp(), sessions.actor(), subscription, limit=PAGE, after=after)
     following = encode_cursor(str(rows[-1]["grant"])) if more else None
-    return render_page("clinic_shares.html", subscription=subscription, shares=rows, following=following)
+    zone = zones_of_clinics(pdp(), [subscription])[subscription]
+    return render_page("clinic_shares.html", subscription=subscription, shares=rows, following=following, zone=zone)

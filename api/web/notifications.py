@@ -1,5 +1,7 @@
 """Notifications: shares and transfers that somebody else made, and which of them the practitioner has read."""
 
+from datetime import UTC
+
 from flask import Response, request
 from markupsafe import Markup
 
@@ -10,6 +12,7 @@ from api.web.frame import PAGE, isolate, own_path, pages, redirect_to, render_pa
 from api.web.wording import NOTIFICATIONS
 from authz.domain import FOREVER, Row
 from authz.queries import practitioner as practitioner_queries
+from authz.queries.time_zones import zones_of_clinics
 
 
 @pages.get("/notifications")
@@ -28,6 +31,8 @@ def _describe(rows: list[Row]) -> list[Row]:
         pdp(), [row[side] for row in rows for side in ("colleague", "actor") if row[side]]
     )
 
+    zones = zones_of_clinics(pdp(), [row["subscription"] for row in rows])
+
     def person(practitioner: str) -> Markup:
         return isolate(people[practitioner]["name"] if practitioner in people else "the operator")
 
@@ -44,6 +49,7 @@ def _describe(rows: list[Row]) -> list[Row]:
         {
             "id": row["id"],
             "at": row["at"],
+            "zone": zones.get(row["subscription"], UTC),
             "kind": row["kind"].partition(":")[0],
             "sentence": sentence(row),
             "patient": row["patient"] if row["patient"] in patients else None,

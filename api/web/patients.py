@@ -8,6 +8,7 @@ from api.web import session as sessions
 from api.web.frame import PAGE, pages, render_page
 from api.web.share import list_access
 from authz.queries import practitioner as practitioner_queries
+from authz.queries.time_zones import zones_of_patients
 
 _LISTS = ("owner", "viewer")
 
@@ -21,7 +22,16 @@ def patients() -> Response:
     rows, more = practitioner_queries.patients(pdp(), actor, place, q=q, role=role)
     actions = practitioner_queries.actions(pdp(), actor, [row["id"] for row in rows], "share", "transfer", "give_up")
     people = practitioner_queries.people(pdp(), [row["owner"] for row in rows])
-    listed = [{**row, "owner": people[row["owner"]]["name"], "actions": actions[row["id"]]} for row in rows]
+    zones = zones_of_patients(pdp(), [row["id"] for row in rows])
+    listed = [
+        {
+            **row,
+            "owner": people[row["owner"]]["name"],
+            "actions": actions[row["id"]],
+            "zone": zones[row["id"]],
+        }
+        for row in rows
+    ]
     following, cursor = encode_next_cursor(place, more), request.args.get("cursor")
     return render_page("patients.html", patients=listed, following=following, role=role, q=q, cursor=cursor)
 
@@ -33,4 +43,5 @@ def patient(patient: str) -> Response:
     access = list_access(row)
     owner = practitioner_queries.people(pdp(), [row["owner"]])[row["owner"]]
     lists_access = "list_access" in row["actions"]
-    return render_page("patient.html", patient=row, owner=owner, access=access, lists_access=lists_access)
+    zone = zones_of_patients(pdp(), [patient])[patient]
+    return render_page("patient.html", patient=row, owner=owner, access=access, lists_access=lists_access, zone=zone)

@@ -43,6 +43,7 @@ _FIELD_LABELS = {
     "colleague": "Colleague",
     "content": "Include added content",
     "end_shares": "End the shares",
+    "lasts": "Chosen end",
     "until": "End date",
     "reason": "Reason",
 }

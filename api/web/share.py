@@ -9,7 +9,7 @@ from markupsafe import Markup
 from api.auth import pdp
 from api.errors import status_of
 from api.v1.query import parse_row_id
-from api.web import form_state, transfer, wording
+from api.web import days, form_state, transfer, wording
 from api.web import session as sessions
 from api.web.frame import form_values, pages, patient_path, redirect_with_message, render_page
 from api.web.selection import (
@@ -26,6 +26,7 @@ from authz.domain import Row
 from authz.errors import CaregrantError, NotFound
 from authz.queries import manager as manager_queries
 from authz.queries import practitioner as practitioner_queries
+from authz.queries.time_zones import zones_of_patients
 from authz.texts import describe_patient
 
 _ACTIONS = ("share", "transfer")
@@ -69,9 +70,10 @@ def _submit(selection: Selection) -> Response:
     if action == "transfer":
         return transfer.submit(selection, colleague, reason, holders=impact.holders)
     form_state.require_whole(selection)
-    until = wording.end_of_day(form.get("until", ""))
+    actor = sessions.actor()
+    until = days.chosen_end(form, zones_of_patients(pdp(), selection.ids), actor.now)
     shares = operations.share(
-        pdp(), actor=sessions.actor(), patients=selection.ids, colleague=colleague, until=until, reason=reason
+        pdp(), actor=actor, patients=selection.ids, colleague=colleague, until=until, reason=reason
     )
     viewer = shares[0].viewer.name
     if selection.several:
@@ -93,7 +95,7 @@ def _render_form(selection: Selection, error: CaregrantError | None = None) -> R
         form=form_values(),
         refusals=transfer.describe_refusals(selection, error),
         field_at_fault=wording.field_at_fault(error),
-        today=sessions.actor().now.date(),
+        ends=days.end_choices(sessions.actor().now, zones_of_patients(pdp(), selection.ids).values()),
     )
 
 
@@ -109,7 +111,8 @@ def end_share(patient: str, grant: str) -> Response:
     is_own = share["practitioner"] == actor.practitioner
     name = describe_patient(row["name"], row["reference"])
     if request.method == "GET":
-        return render_page("end_share.html", patient=row, share=share, is_own=is_own)
+        zone = zones_of_patients(pdp(), [patient])[patient]
+        return render_page("end_share.html", patient=row, share=share, is_own=is_own, zone=zone)
     operations.end_share(pdp(), actor=actor, patient=patient, grant=number)
     if is_own:
         message = Markup("You have given up your access to {}")

@@ -1,11 +1,10 @@
-"""The sentences of the pages: refusals, notifications, dates, and how a name is shown.
+"""The sentences of the pages: refusals, notifications, and how a name is shown.
 
 Every sentence is written out here or at the error that it describes; none is built from the name of an action, a field
 or an error.
 """
 
 import unicodedata
-from datetime import UTC, datetime, time, timedelta
 
 from flask import Flask
 from markupsafe import Markup
@@ -41,6 +40,7 @@ _COLLEAGUE_ERRORS = (NotEligible, SelfTarget)
 NOTIFICATIONS = {
     "share:received": Markup("{actor} shared {patient} with you"),
     "share:given": Markup("{patient} has been shared with {colleague}"),
+    "share:changed": Markup("{actor} changed the end or the reason of a share of {patient}"),
     "share:ended": Markup("The sharing of {patient} with {colleague} has ended"),
     "transfer:received": Markup("{patient} has been transferred to you by {actor}"),
     "transfer:given": Markup("{patient} has been transferred to {colleague}"),
@@ -82,30 +82,6 @@ def _field_of(error: InvalidInput) -> str:
     return error.field if isinstance(error, FormError) else str(error).partition(": ")[0]
 
 
-def end_of_day(text: str) -> datetime | None:
-    """Return the instant at which a day (``2030-01-31``, UTC) is over; None for an empty text.
-
-    Raises `FormError` for a text that is no day.
-    """
-    if not text.strip():
-        return None
-    try:
-        day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
-        return datetime.combine(day, time(), UTC) + timedelta(days=1)
-    except (ValueError, OverflowError) as error:
-        raise FormError("until", "Write the end date as 2030-01-31.") from error
-
-
-def format_day(instant: datetime) -> str:
-    """Return an instant as a day: ``3 March 2026``."""
-    return f"{instant.day} {instant:%B} {instant.year}"
-
-
-def format_last_day(instant: datetime) -> str:
-    """Return the last day of a fact that ends at an instant."""
-    return format_day(instant - timedelta(microseconds=1))
-
-
 def initials(name: str) -> str:
     """Return one or two letters that stand for a name, in any script."""
     words = [word for word in name.split() if unicodedata.category(word[0])[0] in "LN"]
@@ -119,4 +95,4 @@ def hue(key: str) -> int:
 
 def install(app: Flask) -> None:
     """Add the filters that the templates use."""
-    app.jinja_env.filters.update(day=format_day, last_day=format_last_day, initials=initials, hue=hue)
+    app.jinja_env.filters.update(initials=initials, hue=hue)

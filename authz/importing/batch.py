@@ -26,8 +26,8 @@ class ImportBatch:
         self.database, self.now = database, now
         self.changed_facts: set[tuple[object, ...]] = set() if changed_facts is None else changed_facts
         self.new_facts: set[tuple[object, ...]] = set()
-        self.new_subscriptions: list[tuple[str, str]] = []
-        self.renamed_subscriptions: list[tuple[str, str]] = []
+        self.new_subscriptions: list[tuple[str, str, str]] = []
+        self.changed_subscriptions: list[tuple[str, str, str, list[str]]] = []
         self.new_practitioners: list[tuple[str, str, str]] = []
         self.changed_practitioners: list[tuple[str, str, str, list[str]]] = []
         self.new_lives: list[tuple[str, Key, Life]] = []

@@ -20,10 +20,10 @@ def batch_events(
 
 
 def _people_events(batch: ImportBatch) -> Iterator[NewEvent]:
-    for subscription, _ in batch.new_subscriptions:
+    for subscription, *_ in batch.new_subscriptions:
         yield NewEvent("subscription:imported", subscription, {"subscription": subscription})
-    for subscription, _ in batch.renamed_subscriptions:
-        yield NewEvent("subscription:renamed", subscription, {"subscription": subscription})
+    for subscription, _, _, verbs in batch.changed_subscriptions:
+        yield from (NewEvent(f"subscription:{verb}", subscription, {"subscription": subscription}) for verb in verbs)
     for practitioner, *_ in batch.new_practitioners:
         yield NewEvent("practitioner:imported", "", {"practitioner": practitioner})
     for practitioner, _, _, differing in batch.changed_practitioners:
@@ -56,8 +56,10 @@ def _life_events(batch: ImportBatch, changed_lives: list[tuple[str, Key, Life]])
 def _grant_events(batch: ImportBatch, changed_grants: list[tuple[str, GrantLife]]) -> Iterator[NewEvent]:
     for patient, grant in changed_grants:
         after = grant.row(patient)
-        body = fact_change("grant", row_before(after, grant), after, grant=str(grant.id))
-        yield NewEvent(f"grant:{_verb(batch, grant)}", _subscription_of(batch, patient), body, patient)
+        body, verb = fact_change("grant", row_before(after, grant), after, grant=str(grant.id)), _verb(batch, grant)
+        if verb == "changed":
+            body["changed"] = ["until"]
+        yield NewEvent(f"grant:{verb}", _subscription_of(batch, patient), body, patient)
     for patient, grant in batch.new_grants:
         body = fact_change("grant", None, grant.row(patient))
         yield NewEvent("grant:imported", _subscription_of(batch, patient), body, patient, grant.reason)

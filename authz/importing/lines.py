@@ -4,7 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from authz.domain import FOREVER_MICROS, GRANT_ROLES, MEMBERSHIP_ROLES, normalise_login, parse_instant, to_micros
+from authz.domain import (
+    FOREVER_MICROS,
+    GRANT_ROLES,
+    MEMBERSHIP_ROLES,
+    normalise_login,
+    parse_instant,
+    parse_time_zone,
+    to_micros,
+)
 from authz.errors import InvalidInput
 from authz.policy.compiler import Schema
 from authz.policy.entity_properties import parse_properties
@@ -58,7 +66,12 @@ Field = tuple[Callable[[object], object], bool]
 """The parser of a field's value, and whether each line must have the field."""
 _LIFE: dict[str, Field] = {"started_at": (_instant, False), "until": (_instant, False)}
 _KINDS: dict[str, dict[str, Field]] = {
-    "subscription": {"id": (parse_stored_id, True), "name": (parse_text, True), **_LIFE},
+    "subscription": {
+        "id": (parse_stored_id, True),
+        "name": (parse_text, True),
+        "time_zone": (parse_time_zone, False),
+        **_LIFE,
+    },
     "practitioner": {"id": (parse_stored_id, True), "login": (normalise_login, True), "name": (parse_text, True)},
     "membership": {
         "practitioner": (parse_stored_id, True),

@@ -9,18 +9,19 @@ from authz.operations.leaving import PRACTISING
 
 
 def apply_subscription(batch: ImportBatch, fields: Fields, started: int) -> Outcome:
-    """Add or rename a subscription, and begin or change its licence."""
-    subscription, name = fields["id"], fields["name"]
-    names = batch.stored.subscriptions
-    if subscription not in names:
-        batch.new_subscriptions.append((subscription, name))
-    renamed = names.setdefault(subscription, name) != name
-    if renamed:
-        names[subscription] = name
-        batch.renamed_subscriptions.append((subscription, name))
+    """Add or change a subscription, and begin or change its licence; a line without a time zone leaves the zone."""
+    subscription, stored = fields["id"], batch.stored.subscriptions
+    before = stored.get(subscription)
+    wanted = fields["name"], fields.get("time_zone", before[1] if before else "UTC")
+    stored[subscription] = wanted
+    if before is None:
+        batch.new_subscriptions.append((subscription, *wanted))
+    elif before != wanted:
+        verbs = [verb for verb, old, new in zip(("renamed", "changed"), before, wanted, strict=True) if old != new]
+        batch.changed_subscriptions.append((subscription, *wanted, verbs))
     key = (subscription,)
     outcome = batch.put_life("licence", key, batch.stored.licences[key], fields, started)
-    return "changed" if renamed and outcome in ("unchanged", "ended") else outcome
+    return "changed" if before not in (None, wanted) and outcome in ("unchanged", "ended") else outcome
 
 
 def apply_practitioner(batch: ImportBatch, fields: Fields, _started: int) -> Outcome:

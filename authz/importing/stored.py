@@ -33,9 +33,8 @@ class StoredFacts:
         self._database = database
         names = _names(lines)
         people = names["practitioner"] | names["owner"] | names["colleague"]
-        self.subscriptions: dict[str, str] = dict(
-            self.select("SELECT id, name FROM subscription WHERE id", names["subscription"])
-        )
+        sql = "SELECT id, name, time_zone FROM subscription WHERE id"
+        self.subscriptions = {row: (name, zone) for row, name, zone in self.select(sql, names["subscription"])}
         self.licences = self._lives("licence", names["subscription"])
         self.practitioners = {name: (login, full) for name, login, full in self._people("id", people)}
         self.logins: dict[str, str] = {login: name for name, login, _ in self._people("login", names["login"])}

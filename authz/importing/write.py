@@ -34,8 +34,8 @@ def _write_people(batch: ImportBatch) -> None:
     """Write subscriptions and practitioners."""
     write_many(
         batch.database,
-        "UPDATE subscription SET name = {} WHERE id = {}",
-        [(name, subscription) for subscription, name in batch.renamed_subscriptions],
+        "UPDATE subscription SET name = {}, time_zone = {} WHERE id = {}",
+        [(name, zone, subscription) for subscription, name, zone, _ in batch.changed_subscriptions],
     )
     write_many(
         batch.database,
@@ -45,7 +45,7 @@ def _write_people(batch: ImportBatch) -> None:
             for practitioner, login, name, _ in batch.changed_practitioners
         ],
     )
-    insert_rows(batch.database, Subscription, ("id", "name"), batch.new_subscriptions)
+    insert_rows(batch.database, Subscription, ("id", "name", "time_zone"), batch.new_subscriptions)
     rows = [
         (practitioner, login, name, search_key(name, login)) for practitioner, login, name in batch.new_practitioners
     ]

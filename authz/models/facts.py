@@ -24,10 +24,14 @@ from authz.models.fields import (
 
 
 class Subscription(StoredModel):
-    """A clinic, the tenant; live while one of its licences is live."""
+    """A clinic, the tenant; live while one of its licences is live.
+
+    `time_zone` is the name of a zone of the IANA database, in which the pages show and read the clinic's days.
+    """
 
     id = IdField(primary_key=True)
     name = TextField()
+    time_zone = TextField(default="UTC")
 
 
 class Licence(Fact):

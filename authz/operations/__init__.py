@@ -14,7 +14,7 @@ from authz.operations.membership import (
 )
 from authz.operations.patient import AddPatientResult, add_patient, edit_patient, end_patient
 from authz.operations.review import ReviewResult, ReviewVerdict, SheetSource, review
-from authz.operations.share import ShareResult, end_share, share
+from authz.operations.share import ShareResult, change_share, end_share, share
 from authz.operations.standing_share import end_standing_share, share_all
 from authz.operations.transfer import UNDO_TIME, TransferResult, transfer
 from authz.operations.undo_transfer import UndoneTransfer, undo_transfer
@@ -33,6 +33,7 @@ __all__ = [
     "UndoneTransfer",
     "add_entity",
     "add_patient",
+    "change_share",
     "edit_patient",
     "end_entity",
     "end_membership",

@@ -11,7 +11,7 @@ import peewee
 from authz.database.statements import insert_row, update_row
 from authz.domain import EPOCH, FOREVER, Row, from_micros
 from authz.errors import Conflict, NotEligible, SelfTarget
-from authz.models import Fact, Grant
+from authz.models import Fact
 from authz.operations.colleague import Person, find_person
 from authz.operations.grants import GrantRow, find_live_grants
 from authz.operations.locks import (
@@ -233,25 +233,34 @@ class Change:
 
     def end_fact(self, noun: str, subscription: str, row: Row, cause: str = "") -> None:
         """End a fact now; its row stays."""
-        after = {**row, "ended_at": max(self.now, row["started_at"])}
+        columns: Row = {"ended_at": max(self.now, row["started_at"])}
         if noun in ("grant", "standing_share"):
-            after |= {"ended_by": self.actor.practitioner, "end_cause": cause}
-        columns: Row = {name: after[name] for name in ("ended_at", "ended_by", "end_cause") if name in after}
-        update_row(self.database, NOUNS[noun], row["id"], columns)
-        body = fact_change(noun, row, after, **{noun: str(row["id"])})
-        self.record_event(f"{noun}:ended", subscription, body, str(row.get("patient", "")))
+            columns |= {"ended_by": self.actor.practitioner, "end_cause": cause}
+        self._update_fact(noun, "ended", subscription, row, columns)
 
     def end_grant(self, grant: GrantRow, cause: str) -> None:
         """End a grant of a locked patient now."""
         self.end_fact("grant", self.subscriptions[grant.patient], grant._asdict(), cause)
 
+    def change_grant(self, grant: GrantRow, **columns: Any) -> Row:
+        """Change the end, the reason or `undo_until` of a grant of a locked patient, in its row; return the row."""
+        return self._update_fact("grant", "changed", self.subscriptions[grant.patient], grant._asdict(), columns)
+
     def end_undo(self, owner: GrantRow) -> None:
         """End the time in which a transfer may be undone, if the new owner is who acts on the patient now."""
         if owner.practitioner == self.actor.practitioner and owner.undo_until > self.now:
-            row, after = owner._asdict(), owner._replace(undo_until=self.now)._asdict()
-            update_row(self.database, Grant, owner.id, {"undo_until": self.now})
-            body = fact_change("grant", row, after, grant=str(owner.id))
-            self.record_event("grant:changed", self.subscriptions[owner.patient], body, owner.patient)
+            self.change_grant(owner, undo_until=self.now)
+
+    def _update_fact(self, noun: str, verb: str, subscription: str, row: Row, columns: Row) -> Row:
+        after = {**row, **columns}
+        update_row(self.database, NOUNS[noun], row["id"], columns)
+        body = fact_change(noun, row, after, **{noun: str(row["id"])})
+        if verb == "changed":
+            body["changed"] = ["until" if name == "ended_at" else name for name in columns]
+        self.record_event(
+            f"{noun}:{verb}", subscription, body, str(row.get("patient", "")), str(columns.get("reason", ""))
+        )
+        return after
 
     # The record.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from authz.domain import FOREVER
+from authz.domain import FOREVER, format_instant
 from authz.errors import InvalidInput
 
 MOST_AT_ONCE = 500
@@ -32,5 +32,5 @@ def parse_reason(reason: str) -> str:
 def parse_end(until: datetime | None, now: datetime) -> datetime:
     """Return the end of a fact, `FOREVER` for None. Raises `InvalidInput` for one that is not in the future."""
     if until is not None and until <= now:
-        raise InvalidInput("until: lies in the past")
+        raise InvalidInput(f"until: the end {format_instant(until)} is not in the future")
     return FOREVER if until is None else until

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from authz.domain import Row, normalise_login, to_micros
+from authz.domain import Row, normalise_login, parse_time_zone, to_micros
 from authz.errors import Conflict, Denied, NotFound
 from authz.models import Fact, Licence, Membership, Practitioner, Subscription
 from authz.operations.change import Change
@@ -27,23 +27,39 @@ _TRIES = 5
 
 
 def put_subscription(
-    pdp: PDP, *, actor: Actor, subscription: str, name: str, live: bool = True, until: datetime | None = None
+    pdp: PDP,
+    *,
+    actor: Actor,
+    subscription: str,
+    name: str,
+    live: bool = True,
+    until: datetime | None = None,
+    time_zone: str | None = None,
 ) -> Row:
-    """Provision a subscription; `live` false lapses it now, true resumes it, until an instant or without an end."""
+    """Provision a subscription; `live` false lapses it now, true resumes it, until an instant or without an end.
+
+    Without `time_zone` the zone stays as it is, UTC for a new subscription.
+    """
     subscription, end = parse_stored_id(subscription), parse_end(until, actor.now)
-    name = parse_text(name)
+    name, zone = parse_text(name), None if time_zone is None else parse_time_zone(time_zone)
     with run_operation(pdp, actor) as change:
         _require_operator(change)
         change.lock_subscription(subscription, EXCLUSIVE)
         row = change.row(Subscription.select().where(Subscription.id == subscription))
         if row is None:
-            Subscription.insert(id=parse_id(subscription), name=name).execute(change.database)
+            zone = zone or "UTC"
+            Subscription.insert(id=parse_id(subscription), name=name, time_zone=zone).execute(change.database)
             change.record_event("subscription:added", subscription, {"subscription": subscription})
-        elif row["name"] != name:
-            Subscription.update(name=name).where(Subscription.id == subscription).execute(change.database)
-            change.record_event("subscription:renamed", subscription, {"subscription": subscription})
+        else:
+            zone = zone or row["time_zone"]
+            Subscription.update(name=name, time_zone=zone).where(Subscription.id == subscription).execute(
+                change.database
+            )
+            for kind, differs in (("renamed", row["name"] != name), ("changed", row["time_zone"] != zone)):
+                if differs:
+                    change.record_event(f"subscription:{kind}", subscription, {"subscription": subscription})
         _set_life(change, "licence", Licence, {"subscription": subscription}, end if live else None)
-        return {"id": subscription, "name": name, "live": live}
+        return {"id": subscription, "name": name, "live": live, "time_zone": zone}
 
 
 def put_practitioner(pdp: PDP, *, actor: Actor, practitioner: str, login: str, name: str) -> Row:

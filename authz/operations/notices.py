@@ -12,6 +12,7 @@ from authz.models import Notification
 NOTICES = {
     "share:received": "a colleague shared a patient with you",
     "share:given": "you shared a patient with a colleague",
+    "share:changed": "the end or the reason of a share that you gave or have was changed",
     "share:ended": "a share that you gave or had has ended",
     "transfer:received": "a patient was transferred to you",
     "transfer:given": "a patient of yours was transferred to a colleague",

@@ -1,11 +1,11 @@
-"""Share a patient with a colleague; end a share, as owner, manager or viewer (H3, H6; R3, R5, R6)."""
+"""Share a patient with a colleague; change or end a share, as owner, manager or viewer (H3, H6; R3, R5, R6)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from authz.domain import Row
-from authz.errors import Conflict, NotFound
+from authz.errors import Conflict, InvalidInput, NotFound
 from authz.models import Grant
 from authz.operations.change import Change
 from authz.operations.colleague import Person
@@ -33,12 +33,13 @@ def share(
     actor: Actor,
     patients: Sequence[str],
     colleague: str,
-    until: datetime | None = None,
+    until: datetime | Mapping[str, datetime] | None = None,
     reason: str = "",
     idempotency_key: IdempotencyKey | None = None,
 ) -> list[ShareResult]:
     """Share patients with the colleague who has the login `colleague`: all of the patients or none.
 
+    `until` is the end of each share, or the end by patient: the same day ends at another instant in another time zone.
     Raises `NotFound`, `Denied`, `NotEligible`, or `Conflict` if the colleague has a grant on the patient already; for
     several patients `BatchRefused`, with the error of each. Also raises `SelfTarget` and `InvalidInput`.
     """
@@ -47,11 +48,12 @@ def share(
     resources = [("patient", patient) for patient in patients]
     with run_operation(pdp, actor, action="share", resources=resources, idempotency_key=idempotency_key) as change:
         viewer = change.lock_with_colleague(patients, colleague)
-        end = parse_end(until, change.now)
+        by_patient = until if isinstance(until, Mapping) else dict.fromkeys(patients, until)
+        ends = {patient: parse_end(end, change.now) for patient, end in by_patient.items()}
         shared, refusals = [], Refusals(patients)
         for patient in patients:
             with refusals.collect(patient):
-                shared.append(_share_patient(change, patient, viewer, reason=reason, end=end))
+                shared.append(_share_patient(change, patient, viewer, reason=reason, end=ends[patient]))
         refusals.require_none()
         return change.complete(shared)
 
@@ -72,6 +74,59 @@ def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str,
     return ShareResult(patient, grant, viewer)
 
 
+def change_share(
+    pdp: PDP,
+    *,
+    actor: Actor,
+    patient: str,
+    grant: int,
+    until: datetime | None = None,
+    reason: str | None = None,
+    idempotency_key: IdempotencyKey | None = None,
+) -> Row:
+    """Give a live share another end (`FOREVER`: none) or another reason; return its row. None changes nothing.
+
+    Somebody who may end the share may bring its end forward, whatever has become of the viewer. For a later end or
+    another reason they must be able to share the patient too, and for a later end the viewer must be able to receive.
+    Raises `InvalidInput` for an end that is not in the future, for a malformed reason and for neither; `NotFound` and
+    `Denied` as `end_share`; `NotEligible`, and `Conflict` if the viewer has another grant in the time that is added.
+    """
+    if until is None and reason is None:
+        raise InvalidInput("until, reason: give at least one of them")
+    wanted: Row = {} if reason is None else {"reason": parse_reason(reason)}
+    resource = ("patient", patient)
+    with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
+        change.lock_patients([patient])
+        if until is not None:
+            wanted["ended_at"] = parse_end(until, change.now)
+        row = change.row(_share_row(patient, grant))
+        change.require_permission("end_share", resource)
+        if row is None or not row["started_at"] <= change.now < row["ended_at"]:
+            raise NotFound
+        columns = {name: value for name, value in wanted.items() if row[name] != value}
+        is_longer = wanted.get("ended_at", row["ended_at"]) > row["ended_at"]
+        if is_longer or "reason" in columns:
+            change.require_permission("share", resource)
+        if is_longer:
+            change.require_can_receive(Person(row["practitioner"], "", ""), resource)
+        if columns:
+            row = change.change_grant(GrantRow(**row), **columns)
+            _notify_of_change(change, patient, row["practitioner"])
+        return change.complete(row)
+
+
+def _share_row(patient: str, grant: int) -> object:
+    return Grant.select().where(Grant.id == grant, Grant.patient == patient, Grant.role == "viewer")
+
+
+def _notify_of_change(change: Change, patient: str, viewer: str) -> None:
+    """Notify the viewer of a share that was changed, and the owner of a change that a manager made."""
+    owner, subscription = change.live_grants(patient)[0].practitioner, change.subscriptions[patient]
+    change.notify("share:changed", viewer, owner, subscription, patient)
+    if owner != change.actor.practitioner:
+        change.notify("share:changed", owner, viewer, subscription, patient)
+
+
 def end_share(
     pdp: PDP, *, actor: Actor, patient: str, grant: int, idempotency_key: IdempotencyKey | None = None
 ) -> None:
@@ -82,7 +137,7 @@ def end_share(
     """
     with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
         change.lock_patients([patient])
-        row = change.row(Grant.select().where(Grant.id == grant, Grant.patient == patient, Grant.role == "viewer"))
+        row = change.row(_share_row(patient, grant))
         is_own_share = row is not None and row["practitioner"] == actor.practitioner
         change.require_permission("give_up" if is_own_share else "end_share", ("patient", patient))
         if row is None or change.has_ended(row):

@@ -27,6 +27,7 @@ from authz.record.trees import append_leaves
 KINDS = {
     "subscription:added": "a subscription was provisioned",
     "subscription:renamed": "the display name of a subscription was changed",
+    "subscription:changed": "the time zone of a subscription was changed",
     "subscription:imported": "an import added a subscription",
     "licence:started": "a licence began: its subscription is live",
     "licence:ended": "a licence ended: its subscription lapsed",
@@ -46,7 +47,7 @@ KINDS = {
     "grant:started": "a grant began: a practitioner holds a role on a patient",
     "grant:ended": "a grant ended; `end_cause` names the cause",
     "grant:imported": "an import added a grant",
-    "grant:changed": "the end of a grant, or the time until when its transfer may be undone, was changed",
+    "grant:changed": "the end, the reason or the time for an undo of a grant was changed; `changed` names which",
     "transfer:undone": "a transfer was undone; the body names the grant by which it had begun",
     "standing_share:started": "a standing share began: an owner shares everything with a colleague",
     "standing_share:ended": "a standing share ended",

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -49,17 +49,19 @@ _NEVER = (0, EPOCH)
 class KeyedFact:
     """The columns of a fact with an id: those that events contain, and the private ones, which the digest covers.
 
-    The column `search_key` is made from the columns `searched`.
+    The column `search_key` is made from the columns `searched`. A column of `defaults` is not in the events while it
+    has its default value, so that events from before the column existed stay true.
     """
 
     columns: tuple[str, ...] = ()
     private: tuple[str, ...] = ()
     searched: tuple[str, ...] = ()
     numbered: bool = False
+    defaults: Mapping[str, object] = field(default_factory=dict)
 
 
 KEYED: dict[str, KeyedFact] = {
-    "subscription": KeyedFact(private=("name",)),
+    "subscription": KeyedFact(("time_zone",), ("name",), defaults={"time_zone": "UTC"}),
     "practitioner": KeyedFact(private=("login", "name"), searched=("name", "login")),
     "patient": KeyedFact(
         ("subscription_id", "started_at", "ended_at"), ("name", "reference"), searched=("name", "reference")
@@ -147,6 +149,8 @@ def _serialize_row(noun: str, row: Sequence[object], secret: bytes) -> Row:
     values = dict(zip((*keyed.columns, *keyed.private), row[1:], strict=False))
     fact: Row = {noun: key}
     for name in keyed.columns:
+        if name in keyed.defaults and values[name] == keyed.defaults[name]:
+            continue
         fact[name.removesuffix("_id")] = _serialize_instant(values[name]) if name.endswith("at") else values[name]
     if keyed.private:
         private = canonical([noun, key, *(values[name] for name in keyed.private)])
@@ -188,7 +192,7 @@ def unreadable_nouns(database: Database) -> list[str]:
     return [
         noun
         for noun, keyed in KEYED.items()
-        if not all(database.execute_sql(sql, (noun, name)).fetchone()[0] for name in keyed.private)
+        if not all(database.execute_sql(sql, (noun, name)).fetchone()[0] for name in (*keyed.columns, *keyed.private))
     ]
 
 

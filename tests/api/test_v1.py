@@ -438,6 +438,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "POST /v1/patients/p-1/end": {"alice": 204, "dan": 204, **LEAST},
     "GET /v1/patients/p-1/access": {"alice": 200, "dan": 200, **LEAST},
     "POST /v1/patients/p-1/shares": {"alice": 201, "dan": 403, **LEAST},
+    "PATCH /v1/patients/p-1/shares/{erin}": {"alice": 200, "dan": 200, **LEAST},
     "DELETE /v1/patients/p-1/shares/{erin}": {"alice": 204, "dan": 204, **LEAST},
     "POST /v1/patients/p-1/transfer": {"alice": 200, "dan": 200, **LEAST},
     "POST /v1/shares": {"alice": 200, "dan": 403, **LEAST},
@@ -509,6 +510,7 @@ def test_every_route_by_everybody(sqlite_database: Database, settings: Settings,
     method, path = line.split()
     erin = Grant.select().where(Grant.practitioner == "erin", Grant.patient == "p-1").execute(sqlite_database)[0].id
     path = path.replace("{erin}", str(erin)).replace("{carol}", "1")
+    BODIES[f"/v1/patients/p-1/shares/{erin}"] = {"until": "2030-01-01T00:00:00Z"}
     expected = EVERYBODY[line].get(who, EVERYBODY[line]["*"])
     if who in ("", "bad"):
         expected = 401

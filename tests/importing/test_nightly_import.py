@@ -31,6 +31,10 @@ P1 = {"id": "p-1", "subscription": "north", "name": "Pat One", "owner": "alice"}
 Expected = list[str]
 DIFFERENT: dict[str, tuple[Any, Expected]] = {
     "subscription name": (line("subscription", id="city", name="Town Clinic"), ["subscription:renamed"]),
+    "subscription time zone": (
+        line("subscription", id="city", name="City Clinic", time_zone="America/Los_Angeles"),
+        ["subscription:changed"],
+    ),
     "subscription until": (
         line("subscription", id="city", name="City Clinic", until=LATER),
         ["licence:changed"],

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from authz.database import Database, close_all, connect
+from authz.domain import FOREVER
 from authz.errors import CaregrantError
 from authz.models import MODELS, Grant, Membership, Patient
 from authz.operations import (
     add_patient,
+    change_share,
     end_membership,
     end_share,
     end_standing_share,
@@ -105,12 +107,24 @@ class Machine(RuleBasedStateMachine):
         end = None if until is None else self.by(who).now + timedelta(seconds=until)
         self._try(share, who, patients=[patient], colleague=login(to), until=end)
 
+    def _share(self, number: int) -> Any:
+        """Return the share with this number, the newest first."""
+        grants = list(Grant.select().where(Grant.role == "viewer").order_by(Grant.id.desc()).execute(self.database))
+        return grants[number] if number < len(grants) else None
+
     @rule(who=PEOPLE, number=st.integers(0, 6))
     def end_share(self, who: str, number: int) -> None:
-        grants = list(Grant.select().where(Grant.role == "viewer").order_by(Grant.id.desc()).execute(self.database))
-        if number < len(grants):
-            grant = grants[number]
+        if grant := self._share(number):
             self._try(end_share, who, ends="share", patient=grant.patient_id, grant=grant.id)
+
+    @rule(who=PEOPLE, number=st.integers(0, 6), until=st.sampled_from([None, 1, 3, 10**6]))
+    def change_share(self, who: str, number: int, until: int | None) -> None:
+        if grant := self._share(number):
+            end = FOREVER if until is None else self.by(who).now + timedelta(seconds=until)
+            before = self._seen()
+            reason = {"reason": str(until)} if until == 1 else {}
+            self._try(change_share, who, ends="share", patient=grant.patient_id, grant=grant.id, until=end, **reason)
+            assert self._seen() == before  # another end changes nothing before it comes
 
     @rule(who=PEOPLE, patients=st.lists(PATIENTS, min_size=1, max_size=2, unique=True), to=PEOPLE, end=st.booleans())
     def transfer(self, who: str, patients: list[str], to: str, end: bool) -> None:

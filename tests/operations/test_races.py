@@ -22,6 +22,7 @@ from authz.operations import (
     IdempotencyKey,
     ReplayedResponse,
     StoredResponse,
+    change_share,
     end_membership,
     end_share,
     put_membership,
@@ -65,6 +66,21 @@ def _end_or_transfer(pdp: PDP, actor: Actor, number: int) -> Any:
         end_share(pdp, actor=actor, patient="p-1", grant=first.id)
         return None
     return transfer(pdp, actor=actor, patients=["p-1"], colleague=login("bob"))
+
+
+def _change_or_end(pdp: PDP, actor: Actor, number: int) -> Any:
+    shares = Grant.select(Grant.id).where(Grant.patient == "p-1", Grant.practitioner == "bob", Grant.role == "viewer")
+    (bobs,) = shares.execute(pdp.database)
+    if number == 0:
+        return end_share(pdp, actor=actor, patient="p-1", grant=bobs.id)
+    until = actor.now + timedelta(days=1 + number)
+    return change_share(pdp, actor=actor, patient="p-1", grant=bobs.id, until=until)
+
+
+def _change_or_transfer(pdp: PDP, actor: Actor, number: int) -> Any:
+    if number == 0:
+        return transfer(pdp, actor=actor, patients=["p-1"], colleague=login("bob"))
+    return _change_or_end(pdp, actor, number)
 
 
 def _leave_or_transfer(pdp: PDP, actor: Actor, number: int) -> Any:
@@ -139,6 +155,8 @@ CASES: dict[str, Attempt] = {
     "transfer/share": _transfer_or_share,
     "share/share": _share,
     "end/transfer": _end_or_transfer,
+    "change/end": _change_or_end,
+    "change/transfer": _change_or_transfer,
     "leave/transfer": _leave_or_transfer,
     "all/all": _everything_to_each_other,
     "import/transfer": _import_or_transfer,
@@ -213,6 +231,15 @@ def _check(case: str, answers: list[tuple[int, str]], database: Any) -> None:
         return
     if case == "import/join":
         assert counted == {"done": 16}
+        return
+    if case.startswith("change"):  # every change before the end succeeds, none after it
+        grants = Grant.select().where(Grant.patient == "p-1", Grant.practitioner == "bob", Grant.role == "viewer")
+        (share,) = grants.execute(database)
+        ends = Event.select().where(Event.kind == "grant:ended", Event.patient == "p-1").order_by(Event.id)
+        ended = [event for event in ends.execute(database) if event.body["grant"] == str(share.id)][-1]
+        assert not Event.select().where(Event.kind == "grant:changed", Event.id > ended.id).exists(database)
+        assert share.ended_at == ended.at
+        assert (0, "done") in answers
         return
     if case in ("all/all", "import/transfer"):
         assert counted["done"] == 2, counted

@@ -120,6 +120,12 @@ WHOLE = {
         1,
         "an action is a literal string",
     ),
+    "what only the pages read": (
+        'allow(_: Practitioner, "view", x: Patient) if x.subscription.time_zone = "UTC";',
+        1,
+        62,
+        "'time_zone'",
+    ),
     "an action that is a number": ("allow(_: Practitioner, 5, _: Patient);", 1, 1, "an action is a literal string"),
     "a pattern in a head": ('allow({id: "a"}, "view", _: Patient);', 1, 7, "a dictionary cannot be compiled"),
     "a comma left out": ('allow(_: Practitioner, "view" _: Patient);', 1, 31, "expected ','"),

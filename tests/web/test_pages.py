@@ -402,6 +402,9 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "POST /patients/p-1/share": {**KNOWING, "alice": 303, "dan": 400},
     "GET /patients/p-1/access/{erin}/end": {"alice": 200, "dan": 200, "*": 404},
     "POST /patients/p-1/access/{erin}/end": {"alice": 303, "dan": 303, "*": 404},
+    "GET /patients/p-1/access/{erin}/change": {**KNOWING, "dan": 403},
+    "POST /patients/p-1/access/{erin}/change": {**KNOWING, "alice": 303, "dan": 403},
+    "GET /patients/p-1/history": {**KNOWING, "dan": 200},
     "GET /selection/transfer": {**KNOWING, "dan": 200},
     "POST /selection/transfer": {**KNOWING, "alice": 303, "dan": 303},
     "GET /selection/share": {**KNOWING, "dan": 200},
@@ -423,6 +426,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
 FORMS: dict[str, dict[str, Any]] = {
     "/patients/p-1/transfer": {"colleague": login("pete")},
     "/patients/p-1/share": {"action": "share", "colleague": login("pete")},
+    "/patients/p-1/access/{erin}/change": {"until": "2035-01-31"},
     "/selection/transfer": {"patient": "p-1", "colleague": login("pete")},
     "/selection/share": {"patient": "p-1", "action": "share", "colleague": login("pete")},
     "/transfers/undo": {"at": format_instant(NOW - timedelta(minutes=1))},
@@ -467,10 +471,10 @@ def test_every_route_by_everybody(sqlite_database: Database, who: str) -> None:
     erin = Grant.select().where(Grant.practitioner == "erin", Grant.patient == "p-1").execute(sqlite_database)[0].id
     for line, expected in EVERYBODY.items():
         method, path = line.split()
+        form = FORMS.get(path, {})
         path = path.replace("{erin}", str(erin)).replace("{carol}", "1")
         with sqlite_database.atomic() as transaction:
             visitor = Visitor(flask, who)
-            form = FORMS.get(path, {})
             response = visitor.post(path, **form) if method == "POST" else visitor.client.get(path, query_string=form)
             text = response.text
             response.close()

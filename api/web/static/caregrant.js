@@ -64,6 +64,18 @@ for (const more of all(".choice .more")) {
   clearIfHidden();
 }
 
+// An end is chosen in one way: a day that is entered is "Another day", and an offered end clears the day.
+for (const ends of all("fieldset.ends")) {
+  const day = ends.querySelector("input[type=date]");
+  const offers = all("input[type=radio]", ends);
+  day.addEventListener("input", () => {
+    for (const offer of offers) offer.checked = offer.value === "day" && day.value !== "";
+  });
+  ends.addEventListener("change", (event) => {
+    if (event.target.type === "radio" && event.target.value !== "day") day.value = "";
+  });
+}
+
 // Show how many patients are selected.
 for (const form of all("form.selection")) {
   const count = form.querySelector("#selected");

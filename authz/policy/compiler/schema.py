@@ -32,9 +32,9 @@ _CHOICES = {
     ("Grant", "end_cause"): ("", *GRANT_END_CAUSES),
     ("StandingShare", "end_cause"): ("", *END_CAUSES),
 }
-_NO_FACTS = ("search_key", "reason")
-"""A copy of other columns, for lists; and free text, which an erasure empties and no event tells
-(docs/reference/record.md).
+_NO_FACTS = ("search_key", "reason", "time_zone")
+"""A copy of other columns, for lists; free text, which an erasure empties and no event tells
+(docs/reference/record.md); and what only the pages read.
 """
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 RESERVED = ("id", "rules", "request", "started_at", "ended_at")
