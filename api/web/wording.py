@@ -40,16 +40,16 @@ _COLLEAGUE_ERRORS = (NotEligible, SelfTarget)
 
 NOTIFICATIONS = {
     "share:received": Markup("{actor} shared {patient} with you"),
-    "share:given": Markup("{patient} has been shared with {colleague}"),
-    "share:ended": Markup("The sharing of {patient} with {colleague} has ended"),
+    "share:given": Markup("{actor} shared {patient} with {colleague}"),
+    "share:ended": Markup("{actor} ended the sharing of {patient} between you and {colleague}"),
     "transfer:received": Markup("{patient} has been transferred to you by {actor}"),
-    "transfer:given": Markup("{patient} has been transferred to {colleague}"),
+    "transfer:given": Markup("{actor} transferred {patient} from you to {colleague}"),
     "standing_share:received": Markup("{colleague} shares all patients with you"),
     "standing_share:given": Markup("You share all your patients with {colleague}"),
-    "standing_share:ended": Markup("The sharing of all patients with {colleague} has ended"),
-    "patient:ended": Markup("{actor} ended the care of your patient {patient} at the clinic"),
+    "standing_share:ended": Markup("{actor} ended the sharing of all patients between you and {colleague}"),
+    "patient:ended": Markup("{actor} ended the care of {patient} at the clinic"),
 }
-"""The sentence of each kind of notification."""
+"""The sentence of each kind of notification, for a reader of whom no more is known (`api.web.notices`)."""
 
 
 class FormError(InvalidInput):

@@ -1,6 +1,16 @@
 """Tables of facts: what policies read, and what practitioners and reviewers see or decide of it."""
 
-from peewee import SQL, BigAutoField, BooleanField, Check, CompositeKey, ForeignKeyField, TextField
+from peewee import (
+    SQL,
+    BigAutoField,
+    BigIntegerField,
+    BooleanField,
+    Check,
+    CompositeKey,
+    ForeignKeyField,
+    IntegerField,
+    TextField,
+)
 
 from authz.domain import END_CAUSES, FOREVER_MICROS, GRANT_ORIGINS, GRANT_ROLES, MEMBERSHIP_ROLES, VERDICTS
 from authz.models.fields import (
@@ -152,7 +162,12 @@ class EntityLink(StoredModel):
 
 
 class Notification(StoredModel):
-    """A message to a practitioner about a change that somebody else made; `read_at` is `FOREVER` while it is unread."""
+    """A message to a practitioner about a change; `read_at` is `FOREVER` while it is unread.
+
+    The rows of one message about several patients share a `batch`; `size` is the number of these patients in the last
+    row, which pages list, and 0 in the others. `grant` or `standing_share` is the share or the owner's grant that the
+    message is about, and `until` the end of that share when the message was written (`FOREVER`: none).
+    """
 
     id = BigAutoField()
     at = InstantField()
@@ -163,6 +178,11 @@ class Notification(StoredModel):
     actor = IdField()
     read_at = InstantField(default=FOREVER_MICROS)
     subscription = IdField()
+    batch = IdField(default="")
+    size = IntegerField(default=1)
+    grant = BigIntegerField(null=True)
+    standing_share = BigIntegerField(null=True)
+    until = InstantField(default=FOREVER_MICROS)
 
     class Meta:
         indexes = ((("practitioner", "id"), False),)
@@ -189,6 +209,12 @@ class Review(StoredModel):
         indexes = ((("campaign", "grant"), True), (("campaign", "standing_share"), True))
 
 
+Notification.add_index(
+    Notification.index(Notification.practitioner, Notification.id, where=SQL("size > 0"), name="notification_listed")
+)
+Notification.add_index(
+    Notification.index(Notification.batch, Notification.id, where=SQL("batch <> ''"), name="notification_batch")
+)
 Licence.add_index(unique_while_open(Licence, "subscription"))
 Membership.add_index(unique_while_open(Membership, "practitioner", "subscription", "role"))
 StandingShare.add_index(unique_while_open(StandingShare, "owner", "colleague", "subscription"))

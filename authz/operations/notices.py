@@ -1,12 +1,13 @@
 """Notifications, which tell practitioners of changes that others made. They hold ids only, no names."""
 
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from authz.database import Database
 from authz.database.statements import insert_rows
-from authz.domain import FOREVER_MICROS, to_micros
+from authz.domain import FOREVER, FOREVER_MICROS, Values, to_micros
 from authz.models import Notification
 
 NOTICES = {
@@ -24,16 +25,52 @@ NOTICES = {
 
 
 class NewNotice(NamedTuple):
-    """A notification to insert; `colleague` is the other side of the change, `patient` empty if it concerns none."""
+    """A notification to insert; `colleague` is the other side of the change, `patient` empty if it concerns none.
+
+    `grant` or `standing_share` is the number of what began, ends or has ended, `until` the end of a share.
+    """
 
     kind: str
     practitioner: str
     colleague: str
     subscription: str
     patient: str = ""
+    grant: int | None = None
+    standing_share: int | None = None
+    until: datetime = FOREVER
 
 
 def insert_notices(database: Database, notices: Sequence[NewNotice], *, actor: str, at: datetime) -> None:
-    """Insert notifications, unread, of a change that `actor` made."""
-    fields = (*NewNotice._fields, "at", "actor", "read_at")
-    insert_rows(database, Notification, fields, [(*notice, to_micros(at), actor, FOREVER_MICROS) for notice in notices])
+    """Insert notifications of a change that `actor` made; those to `actor` count as read.
+
+    What one practitioner is told of several patients alike is one batch. Its last row has its size, so that whoever
+    reads up to that row has read the batch.
+    """
+    batches: dict[Values, list[int]] = {}
+    for number, notice in enumerate(notices):
+        same = (
+            notice.kind,
+            notice.practitioner,
+            notice.colleague,
+            notice.subscription,
+            notice.until,
+            bool(notice.patient),
+        )
+        batches.setdefault(same, []).append(number)
+    places: dict[int, tuple[str, int]] = {}
+    for numbers in batches.values():
+        batch = uuid.uuid4().hex if len(numbers) > 1 else ""
+        places |= dict.fromkeys(numbers, (batch, 0)) | {numbers[-1]: (batch, len(numbers))}
+    instant = to_micros(at)
+    rows = [
+        (
+            *notice[:-1],
+            to_micros(notice.until),
+            instant,
+            actor,
+            instant if notice.practitioner == actor else FOREVER_MICROS,
+            *places[number],
+        )
+        for number, notice in enumerate(notices)
+    ]
+    insert_rows(database, Notification, (*NewNotice._fields, "at", "actor", "read_at", "batch", "size"), rows)

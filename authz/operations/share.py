@@ -65,9 +65,9 @@ def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str,
         raise Conflict("This colleague has the patient already.")
     grant = change.start_grant(patient, viewer.id, "viewer", origin="share", reason=reason, ended_at=end)
     owner, *_ = facts.grants  # the owner's grant comes first
-    subscription = change.subscriptions[patient]
-    change.notify("share:received", viewer.id, owner.practitioner, subscription, patient)
-    change.notify("share:given", owner.practitioner, viewer.id, subscription, patient)
+    subscription, began = change.subscriptions[patient], {"grant": grant["id"], "until": end}
+    change.notify("share:received", viewer.id, owner.practitioner, subscription, patient, **began)
+    change.notify("share:given", owner.practitioner, viewer.id, subscription, patient, **began)
     return ShareResult(patient, grant, viewer)
 
 
@@ -94,4 +94,4 @@ def end_viewer_grant(change: Change, grant: GrantRow, cause: str) -> None:
     owner = change.live_grants(grant.patient)[0].practitioner
     change.end_grant(grant, cause)
     subscription = change.subscriptions[grant.patient]
-    change.notify_both("share:ended", grant.practitioner, owner, subscription, grant.patient)
+    change.notify_both("share:ended", grant.practitioner, owner, subscription, grant.patient, grant=grant.id)
