@@ -1,7 +1,8 @@
 """The sealer: a process beside the service that seals recorded decisions into the Merkle trees every `SECONDS`.
 
 On SQLite it also drains the spool, in which the service records its answers, and writes the write-ahead log back into
-the database file. On PostgreSQL it creates the partitions of the coming months.
+the database file. On PostgreSQL it creates the partitions of the coming months. It writes the notices of shares that
+end by their date.
 Sealing has a process of its own because hashing in a thread would delay answers (docs/decisions/0034). If the process
 fails or ends, nothing is lost: the next sealer, or `caregrant audit checkpoint`, seals what is still unsealed.
 """
@@ -22,6 +23,7 @@ from api.request_context import now
 from authz.database import FAULTS, Database, Limits, SqliteDatabase, connect, database_connection, write_back
 from authz.database.statements import end_frozen_clients
 from authz.errors import CaregrantError
+from authz.operations.notices_of_ends import notify_ends
 from authz.record import create_partitions, drain_spool, seal
 
 SECONDS = 10.0
@@ -98,6 +100,7 @@ def _run(url: str, parent: int, beat: Path, log_format: str = "text", fsync: boo
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + SECONDS
             _seal(database)
+            _notify_ends(database)
         with suppress(CaregrantError):
             drain_spool(database, pause=_PAUSE, fsync=fsync)
             write_back(database)
@@ -110,3 +113,10 @@ def _seal(database: Database) -> None:
         seal(database, now(), tries=1)
     except CaregrantError as error:
         _log.warning("sealing is delayed: %s", error)
+
+
+def _notify_ends(database: Database) -> None:
+    try:
+        notify_ends(database, now())
+    except CaregrantError as error:
+        _log.warning("notices of shares that end are delayed: %s", error)

@@ -21,6 +21,10 @@ _FOR_READER = {
     "share:ended owner by me": "You ended the sharing of {patient} with {colleague}",
     "share:ended owner by colleague": "{actor} gave up access to {patient}",
     "share:ended owner": "{actor} ended the sharing of {patient} with {colleague}",
+    "share:ending viewer": "{colleague}’s sharing of {patient} with you ends {end}",
+    "share:ending owner": "Your sharing of {patient} with {colleague} ends {end}",
+    "share:expired viewer": "{colleague}’s sharing of {patient} with you ended {end}, as planned",
+    "share:expired owner": "Your sharing of {patient} with {colleague} ended {end}, as planned",
     "transfer:given by me": "You transferred {patient} to {colleague}",
     "transfer:received by other": "{actor} transferred {patient} from {colleague} to you",
     "standing_share:ended viewer by me": "You ended {colleague}’s sharing of all patients with you",
@@ -29,6 +33,10 @@ _FOR_READER = {
     "standing_share:ended owner by me": "You ended the sharing of all your patients with {colleague}",
     "standing_share:ended owner by colleague": "{actor} gave up access to all your patients",
     "standing_share:ended owner": "{actor} ended the sharing of all your patients with {colleague}",
+    "standing_share:ending viewer": "{colleague}’s sharing of all patients with you ends {end}",
+    "standing_share:ending owner": "Your sharing of all your patients with {colleague} ends {end}",
+    "standing_share:expired viewer": "{colleague}’s sharing of all patients with you ended {end}, as planned",
+    "standing_share:expired owner": "Your sharing of all your patients with {colleague} ended {end}, as planned",
     "patient:ended by me": "You ended the care of {patient} at the clinic",
 }
 

@@ -42,11 +42,15 @@ NOTIFICATIONS = {
     "share:received": Markup("{actor} shared {patient} with you"),
     "share:given": Markup("{actor} shared {patient} with {colleague}"),
     "share:ended": Markup("{actor} ended the sharing of {patient} between you and {colleague}"),
+    "share:ending": Markup("The sharing of {patient} between you and {colleague} ends {end}"),
+    "share:expired": Markup("The sharing of {patient} between you and {colleague} ended {end}, as planned"),
     "transfer:received": Markup("{patient} has been transferred to you by {actor}"),
     "transfer:given": Markup("{actor} transferred {patient} from you to {colleague}"),
     "standing_share:received": Markup("{colleague} shares all patients with you"),
     "standing_share:given": Markup("You share all your patients with {colleague}"),
     "standing_share:ended": Markup("{actor} ended the sharing of all patients between you and {colleague}"),
+    "standing_share:ending": Markup("The sharing of all patients between you and {colleague} ends {end}"),
+    "standing_share:expired": Markup("The sharing of all patients between you and {colleague} ended {end}, as planned"),
     "patient:ended": Markup("{actor} ended the care of {patient} at the clinic"),
 }
 """The sentence of each kind of notification, for a reader of whom no more is known (`api.web.notices`)."""

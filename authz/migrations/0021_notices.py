@@ -1,4 +1,4 @@
-"""Notices of a batch, with their share and its end; what the reader did is read already."""
+"""Notices of a batch, with their share and its end; what the reader did is read already; when shares end."""
 
 from typing import Any
 
@@ -16,6 +16,11 @@ _STATEMENTS = [
     f"ALTER TABLE notification ADD COLUMN until {{big}} NOT NULL DEFAULT {FOREVER_MICROS}",
     "CREATE INDEX notification_listed ON notification (practitioner_id, id) WHERE size > 0",
     "CREATE INDEX notification_batch ON notification (batch, id) WHERE batch <> ''",
+    "CREATE TABLE notice_position (kind {id} NOT NULL PRIMARY KEY, ended_at {big} NOT NULL, number {big} NOT NULL)",
+    f"""CREATE INDEX grant_ends ON "grant" (ended_at, id)
+        WHERE role = 'viewer' AND end_cause = '' AND ended_at < {FOREVER_MICROS}""",
+    f"""CREATE INDEX standing_share_ends ON standing_share (ended_at, id)
+        WHERE end_cause = '' AND ended_at < {FOREVER_MICROS}""",
     f"UPDATE notification SET read_at = at WHERE actor = practitioner_id AND read_at = {FOREVER_MICROS}",
 ]
 

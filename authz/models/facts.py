@@ -188,6 +188,14 @@ class Notification(StoredModel):
         indexes = ((("practitioner", "id"), False),)
 
 
+class NoticePosition(StoredModel):
+    """The last end of a share, by instant and number, of which notices of one kind were written."""
+
+    kind = IdField(primary_key=True)
+    ended_at = InstantField()
+    number = BigIntegerField()
+
+
 class Review(StoredModel):
     """The verdict of an access review on one grant or one standing share; never updated.
 
@@ -228,6 +236,15 @@ Grant.add_index(
         name="grant_open_owner",
     )
 )
+for _share, _viewer in ((Grant, "role = 'viewer' AND "), (StandingShare, "")):
+    _share.add_index(
+        _share.index(
+            _share.ended_at,
+            _share.id,
+            where=SQL(f"{_viewer}end_cause = '' AND ended_at < {FOREVER_MICROS}"),
+            name=f"{_share._meta.table_name}_ends",
+        )
+    )
 Patient.add_index(
     Patient.index(Patient.subscription, SQL("substr(search_key, 1, 128)"), Patient.id, name="patient_by_name")
 )

@@ -14,11 +14,15 @@ NOTICES = {
     "share:received": "a colleague shared a patient with you",
     "share:given": "you shared a patient with a colleague",
     "share:ended": "a share that you gave or had has ended",
+    "share:ending": "a share that you gave or have ends by its date in some days",
+    "share:expired": "a share that you gave or had has ended by its date",
     "transfer:received": "a patient was transferred to you",
     "transfer:given": "a patient of yours was transferred to a colleague",
     "standing_share:received": "a colleague shares everything with you",
     "standing_share:given": "you share everything with a colleague",
     "standing_share:ended": "a standing share that you gave or had has ended",
+    "standing_share:ending": "a standing share that you gave or have ends by its date in some days",
+    "standing_share:expired": "a standing share that you gave or had has ended by its date",
     "patient:ended": "a patient of yours left the clinic",
 }
 """The kinds of notifications."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -10,10 +10,12 @@ import pytest
 from flask import Flask
 
 from api.web.notices import _FOR_READER
+from api.web.wording import format_day
 from authz.database import Database
 from authz.models import Grant, Notification, Patient, StandingShare
 from authz.operations import end_membership, share, transfer
 from authz.operations.notices import NOTICES
+from authz.operations.notices_of_ends import notify_ends
 from authz.policy.pdp import PDP
 from authz.record import Actor
 from tests.support import people
@@ -160,6 +162,22 @@ def test_a_notice_of_a_leaver_names_the_operator(as_: As, database: Database) ->
     operator = Actor("", datetime.now(UTC))
     end_membership(pdp(database), actor=operator, practitioner="bob", subscription="north")
     assert listed(as_("alice"))[0].startswith("The operator ended the sharing of Patient of alice with Bob")
+
+
+def test_the_end_of_a_share_reads_in_its_direction(as_: As, database: Database) -> None:
+    """Before and after the end by its date, both sides read whose share of which patient ends, and when."""
+    moment = datetime.now(UTC)
+    notify_ends(database, moment)
+    noon = (moment + timedelta(days=2)).replace(hour=12, minute=30, second=0, microsecond=0)
+    share(pdp(database), actor=now("alice"), patients=MANY[:1], colleague=login("oscar"), until=noon)
+    assert notify_ends(database, moment) == 1
+    when = f"on {format_day(noon)} at 12:30 UTC"
+    assert listed(as_("oscar"))[0].startswith(f"Alice’s sharing of Case 00 with you ends {when}")
+    assert listed(as_("alice"))[0].startswith(f"Your sharing of Case 00 with Oscar ends {when}")
+    assert "1 unread" in as_("alice").get("/patients")
+    assert notify_ends(database, moment + timedelta(days=3)) == 1
+    assert listed(as_("oscar"))[0].startswith(f"Alice’s sharing of Case 00 with you ended {when}, as planned")
+    assert listed(as_("alice"))[0].startswith(f"Your sharing of Case 00 with Oscar ended {when}, as planned")
 
 
 def test_following_a_notice_reads_it(as_: As, database: Database) -> None:
