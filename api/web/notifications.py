@@ -1,13 +1,16 @@
 """Notifications: shares and transfers, with the practitioner's own, and which of them the practitioner has read."""
 
-from flask import Response, request
+from flask import Response, current_app, request
+from markupsafe import Markup
 
 from api.auth import pdp
 from api.v1.query import encode_cursor, parse_number_cursor, parse_row_id
 from api.web import session as sessions
-from api.web.frame import PAGE, own_path, pages, redirect_to, render_page
+from api.web.frame import PAGE, own_path, pages, redirect_to, redirect_with_message, render_page
 from api.web.notices import NoticeFacts, describe_notice
 from authz.domain import Row
+from authz.errors import NotFound
+from authz.queries import digest as digest_queries
 from authz.queries import notifications as notification_queries
 from authz.queries import practitioner as practitioner_queries
 
@@ -20,7 +23,11 @@ def notifications() -> Response:
     facts = _facts(rows)
     following = encode_cursor(str(rows[-1]["id"])) if more else None
     return render_page(
-        "notifications.html", notifications=[describe_notice(row, facts) for row in rows], following=following
+        "notifications.html",
+        notifications=[describe_notice(row, facts) for row in rows],
+        following=following,
+        can_mail=_can_mail(),
+        is_digest_wanted=digest_queries.is_digest_wanted(pdp(), sessions.actor()),
     )
 
 
@@ -53,6 +60,21 @@ def read(notification: str) -> Response:
     """Mark one notification as read, and lead on to what it is about, or back to the list."""
     notification_queries.mark_read(pdp(), sessions.actor(), parse_row_id(notification))
     return redirect_to(own_path(request.form.get("back", ""), "/notifications"))
+
+
+@pages.post("/notifications/e-mail")
+def set_digest() -> Response:
+    """Switch the practitioner's daily e-mail on or off. Raises `NotFound` if the service sends no e-mails."""
+    actor, wanted = sessions.actor(), request.form.get("wanted")
+    if not _can_mail() or wanted not in ("yes", "no"):
+        raise NotFound
+    digest_queries.set_digest(pdp(), actor, wanted == "yes")
+    sentence = "You get at most one e-mail a day" if wanted == "yes" else "You get no more e-mails"
+    return redirect_with_message("/notifications", Markup(sentence))  # noqa: S704
+
+
+def _can_mail() -> bool:
+    return current_app.extensions["caregrant.mail"] is not None
 
 
 def _facts(rows: list[Row]) -> NoticeFacts:

@@ -23,6 +23,7 @@ from authz.models.facts import (
     Subscription,
 )
 from authz.models.fields import Fact, InstantField, live_at
+from authz.models.mail import Digest, Mail
 from authz.models.record import (
     Checkpoint,
     ErasedField,
@@ -60,6 +61,8 @@ MODELS: tuple[type[Model], ...] = (
     RecordedDecision,
     Notification,
     NoticePosition,
+    Digest,
+    Mail,
     IdempotentResponse,
     RequestCount,
     SpoolPosition,
@@ -75,6 +78,7 @@ __all__ = [
     "PROOF",
     "Checkpoint",
     "Client",
+    "Digest",
     "Entity",
     "EntityLink",
     "ErasedField",
@@ -84,6 +88,7 @@ __all__ = [
     "IdempotentResponse",
     "InstantField",
     "Licence",
+    "Mail",
     "Membership",
     "MerkleLeaf",
     "MerkleNode",

@@ -74,6 +74,12 @@ def unread(pdp: PDP, actor: Actor) -> int:
         return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
 
 
+def newest_unread(pdp: PDP, actor: Actor) -> int:
+    """Return the number of the practitioner's newest unread notification, 0 if all are read."""
+    rows, _ = notifications(pdp, actor, unread=True, batches=True, limit=1, before=None)
+    return int(rows[0]["id"]) if rows else 0
+
+
 def mark_all_read(pdp: PDP, actor: Actor, newest: int) -> None:
     """Mark the practitioner's notifications as read, up to the number `newest` that they saw."""
     with database_connection(pdp.database), pdp.database.atomic():

@@ -61,3 +61,11 @@ def test_a_batch_is_read_by_following_it(there: Site, size: dict[str, int], scri
         page.goto("/notifications")
         expect(page.get_by_role("link", name="You shared 10 patients with Colleague 35").first).to_be_visible()
         expect(page.get_by_role("navigation", name="Main")).not_to_contain_text("unread")
+
+
+def test_no_e_mail_is_offered_that_nobody_sends(there: Site) -> None:
+    """Without a mail server the page offers no e-mail."""
+    with there.visit("noa") as page:
+        page.goto("/notifications")
+        expect(page.get_by_role("heading", name="Notifications")).to_be_visible()
+        expect(page.get_by_role("button", name="Send me these e-mails")).to_have_count(0)

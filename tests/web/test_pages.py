@@ -413,6 +413,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "GET /notifications/1": {"*": 404},
     "POST /notifications/1/read": {"*": 404},
     "POST /notifications/read": {"*": 303},
+    "POST /notifications/e-mail": {"*": 404},
     "GET /clinic": {"dan": 303, "*": 404},
     "GET /clinic/north": MANAGING,
     "GET /clinic/north/handover": MANAGING,
