@@ -15,6 +15,7 @@ from api.mail.outbox import send_mails
 from api.mail.server import read_mail_server
 from api.ops import logs
 from api.request_context import now
+from authz.database import Limits
 from authz.errors import CaregrantError
 from authz.policy.pdp import open_pdp
 from authz.queries.digest import queue_digests
@@ -43,13 +44,19 @@ def start(settings: Settings) -> Callable[[], None]:
 
 
 def _run(settings: Settings, parent: int) -> None:
-    """Make and send e-mails every `_SECONDS` until the parent process, the service, has ended."""
+    """Make and send e-mails every `_SECONDS` until the parent process, the service, has ended, or the start fails."""
     logs.configure(settings.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process; the service stops the mailer
     server = read_mail_server(settings)
     assert server is not None
     next_time = time.monotonic()
-    with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
+    limits = Limits.of_service(settings)
+    try:
+        pdp = open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
+    except CaregrantError as error:
+        _log.warning("e-mails are delayed: %s", error)
+        return
+    with pdp:
         while os.getppid() == parent:
             if time.monotonic() >= next_time:
                 next_time = time.monotonic() + _SECONDS

@@ -63,17 +63,26 @@ def send_mails(pdp: PDP, server: MailServer, now: datetime) -> int:
         if mail is None:
             break
         try:
-            sent += _send(pdp, server, mail, now)
+            message = _compose_now(pdp, server, mail, now)
+        except ValueError as error:  # the login is no address to which mail can be sent
+            _record_failure(pdp.database, mail, error, is_last=True)
+            continue
+        if message is None:
+            _settle(pdp.database, mail, "dropped")
+            continue
+        try:
+            deliver(server, message)
         except smtplib.SMTPRecipientsRefused as error:
             ((code, _),) = error.recipients.values()
             _record_failure(pdp.database, mail, error, is_last=code >= _PERMANENT)
-        except ValueError as error:  # the login is no address to which mail can be sent
-            _record_failure(pdp.database, mail, error, is_last=True)
         except (OSError, smtplib.SMTPException) as error:
             refused = isinstance(error, smtplib.SMTPDataError) and error.smtp_code >= _PERMANENT
             _record_failure(pdp.database, mail, error, is_last=refused)
             if not refused:
                 break
+        else:
+            _settle(pdp.database, mail, "sent")
+            sent += 1
     return sent
 
 
@@ -91,16 +100,18 @@ def _claim(database: Database, now: datetime) -> ClaimedMail | None:
     return None
 
 
-def _send(pdp: PDP, server: MailServer, mail: ClaimedMail, now: datetime) -> int:
-    """Deliver an e-mail and return 1; return 0 if there is nothing to say any more, or nobody who wants to know."""
+def _compose_now(pdp: PDP, server: MailServer, mail: ClaimedMail, now: datetime) -> EmailMessage | None:
+    """Return the e-mail as it is true now; None if nothing is unread any more, or the e-mail is not wanted any more.
+
+    Raises `ValueError` if the login is no address of an e-mail.
+    """
     actor = Actor(mail.practitioner, now)
     count = unread(pdp, actor) if is_digest_wanted(pdp, actor) else 0
-    if count:
-        with database_connection(pdp.database):
-            (login,) = run(pdp.database, _LOGIN, mail.practitioner).fetchone()
-        deliver(server, compose(server, login, count, message_id=mail.token, now=now))
-    _settle(pdp.database, mail, "sent" if count else "dropped")
-    return bool(count)
+    if not count:
+        return None
+    with database_connection(pdp.database):
+        (login,) = run(pdp.database, _LOGIN, mail.practitioner).fetchone()
+    return compose(server, login, count, message_id=mail.token, now=now)
 
 
 def compose(server: MailServer, login: str, count: int, *, message_id: str, now: datetime) -> EmailMessage:

@@ -64,6 +64,8 @@ def read_mail_server(settings: Settings) -> MailServer | None:
     user, password = unquote(url.username or ""), unquote(url.password or "")
     if bool(user) != bool(password):
         raise InvalidInput(f"{_VARIABLE} needs a user and a password, or neither")
+    if not (user + password).isascii():
+        raise InvalidInput(f"{_VARIABLE}: the user and the password must be ASCII")
     port = port or _PORTS[url.scheme]
     return MailServer(host, port, _encryption(url), sender, settings.public_url.rstrip("/"), user, password)
 

@@ -68,16 +68,20 @@ def _by_number(pdp: PDP, model: Any, rows: list[Row], name: str) -> dict[int, Ro
 
 def unread(pdp: PDP, actor: Actor) -> int:
     """Return how many of the practitioner's last notifications are unread; at most the last 1000 are counted."""
-    with database_connection(pdp.database):
-        last = Notification.select(Notification.read_at).where(*_own_notifications(pdp, actor), _LISTED)
-        last = last.order_by(Notification.id.desc()).limit(_MOST_UNREAD)
-        return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
+    return len(_last_unread(pdp, actor))
 
 
 def newest_unread(pdp: PDP, actor: Actor) -> int:
-    """Return the number of the practitioner's newest unread notification, 0 if all are read."""
-    rows, _ = notifications(pdp, actor, unread=True, batches=True, limit=1, before=None)
-    return int(rows[0]["id"]) if rows else 0
+    """Return the number of the newest of the notifications that `unread` counts, 0 if there is none."""
+    return max(_last_unread(pdp, actor), default=0)
+
+
+def _last_unread(pdp: PDP, actor: Actor) -> list[int]:
+    with database_connection(pdp.database):
+        last = Notification.select(Notification.id, Notification.read_at)
+        last = last.where(*_own_notifications(pdp, actor), _LISTED).order_by(Notification.id.desc())
+        rows = last.limit(_MOST_UNREAD).tuples().execute(pdp.database)
+        return [number for number, read_at in rows if read_at == FOREVER]
 
 
 def mark_all_read(pdp: PDP, actor: Actor, newest: int) -> None:

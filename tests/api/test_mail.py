@@ -280,6 +280,16 @@ def test_encryption_and_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [each["Subject"] for each in inbox.messages] == ["Caregrant: 2 unread notifications"]
 
 
+def test_a_certificate_that_is_not_trusted_is_tried_again(pdp: PDP, tmp_path: Path) -> None:
+    """An e-mail waits until the operator has set right what the server's certificate needs."""
+    queue(pdp)
+    context, _ = certificate(tmp_path)
+    with mail_server(ssl_context=context) as inbox:
+        server = replace(at_port(inbox.port), encryption="smtps")
+        assert send_mails(pdp, server, NOW) == 0
+    assert states(pdp) == [("waiting", 1)]
+
+
 def test_a_server_without_encryption_gets_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not offer STARTTLS is told neither the user nor the message."""
     with mail_server() as inbox:
@@ -340,6 +350,7 @@ def test_settings(changed: dict[str, Any], expected: tuple[str, int, str]) -> No
         {"smtp_url": "smtp://:hidden@mail.example"},
         {"smtp_url": "smtp://user@mail.example"},
         {"smtp_url": "smtp://u:hidden@mail.example:port"},
+        {"smtp_url": "smtp://u:hidden%C3%BC@mail.example"},
         {"smtp_url": "smtp://mail.example?starttls=no"},
         {"smtp_url": "smtps://mail.example?starttls=no"},
         {"smtp_url": "smtps:///"},
