@@ -12,6 +12,7 @@ from api import errors, request_context, web
 from api.authzen import access, metadata
 from api.authzen.page_tokens import PageTokens
 from api.limits import MOST_FIELDS
+from api.mail.server import read_mail_server
 from api.ops import meters, metrics
 from api.ops.health import health
 from api.ops.openapi import openapi
@@ -80,6 +81,7 @@ def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | Non
     app.extensions["caregrant.pages"] = PageTokens(pdp.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)
     app.extensions["caregrant.rates"] = Rates(pdp.database, settings.rate)
+    app.extensions["caregrant.mail"] = read_mail_server(settings)
     request_context.install(app)
     errors.install(app, web.render_refusal)
     session.install(app, settings)

@@ -1,7 +1,8 @@
 """The sealer: a process beside the service that seals recorded decisions into the Merkle trees every `SECONDS`.
 
 On SQLite it also drains the spool, in which the service records its answers, and writes the write-ahead log back into
-the database file. On PostgreSQL it creates the partitions of the coming months.
+the database file. On PostgreSQL it creates the partitions of the coming months. It writes the notices of shares that
+end by their date.
 Sealing has a process of its own because hashing in a thread would delay answers (docs/decisions/0034). If the process
 fails or ends, nothing is lost: the next sealer, or `caregrant audit checkpoint`, seals what is still unsealed.
 """
@@ -9,26 +10,24 @@ fails or ends, nothing is lost: the next sealer, or `caregrant audit checkpoint`
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from api import processes
 from api.ops import logs
 from api.request_context import now
 from authz.database import FAULTS, Database, Limits, SqliteDatabase, connect, database_connection, write_back
 from authz.database.statements import end_frozen_clients
 from authz.errors import CaregrantError
+from authz.operations.notices_of_ends import notify_ends
 from authz.record import create_partitions, drain_spool, seal
 
 SECONDS = 10.0
 """Seconds between two seals."""
 
-_MOST_STOP_SECONDS = 10
-_WATCH_SECONDS = 0.5
 _INTERVAL = 0.2
 _PAUSE = 0.003
 _LIMITS = Limits(statement=60_000, lock=750, idle=2_000)
@@ -44,39 +43,13 @@ def start(url: str, beat: Path, log_format: str = "text", *, fsync: bool = True)
     """Keep a sealer of the database at `url` running; return the function that stops the sealer.
 
     The process must not have other threads yet, because the first sealer is forked. If it dies, another process takes
-    its place after `SECONDS`, which is not forked; its arguments go through a pipe, for a URL may contain a password.
+    its place after `SECONDS`, which is not forked.
     """
-    stopping = threading.Event()
     beat.touch()  # a sealer that has not started yet is not late
     arguments = (url, os.getpid(), beat, log_format, fsync)
     first = get_context("fork").Process(target=_run, args=arguments, name="sealing", daemon=True)
     first.start()
-
-    def keep_running() -> None:
-        sealer: BaseProcess = first
-        while not stopping.wait(_WATCH_SECONDS):
-            if sealer.is_alive():
-                continue
-            if stopping.wait(SECONDS):
-                break
-            sealer = get_context("spawn").Process(target=_run, args=arguments, name="sealing", daemon=True)
-            try:
-                sealer.start()
-            except OSError as error:
-                _log.warning("sealing is delayed: %s", error)
-        if sealer.pid is not None:
-            sealer.terminate()
-            sealer.join(_MOST_STOP_SECONDS)
-            sealer.kill()  # ends a sealer that has not ended yet
-            sealer.join()
-
-    def stop() -> None:
-        stopping.set()
-        keeper.join()
-
-    keeper = threading.Thread(target=keep_running, name="sealing", daemon=True)
-    keeper.start()
-    return stop
+    return processes.keep_running(first, lambda: processes.spawn("sealing", _run, arguments), SECONDS)
 
 
 def _run(url: str, parent: int, beat: Path, log_format: str = "text", fsync: bool = True) -> None:
@@ -98,6 +71,7 @@ def _run(url: str, parent: int, beat: Path, log_format: str = "text", fsync: boo
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + SECONDS
             _seal(database)
+            _notify_ends(database)
         with suppress(CaregrantError):
             drain_spool(database, pause=_PAUSE, fsync=fsync)
             write_back(database)
@@ -110,3 +84,10 @@ def _seal(database: Database) -> None:
         seal(database, now(), tries=1)
     except CaregrantError as error:
         _log.warning("sealing is delayed: %s", error)
+
+
+def _notify_ends(database: Database) -> None:
+    try:
+        notify_ends(database, now())
+    except CaregrantError as error:
+        _log.warning("notices of shares that end are delayed: %s", error)

@@ -28,6 +28,8 @@ from api.authzen.metadata import LOOPBACK
 from api.gateway import STOPS, Gateway
 from api.gateway.proxies import Proxies
 from api.limits import LARGEST_HEAD, LONGEST_TARGET
+from api.mail import mailer
+from api.mail.server import read_mail_server
 from api.ops import logs
 from api.ops.meters import share_counts
 from api.request_context import now
@@ -62,6 +64,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     Proxies(settings.trusted_proxies)
     if not settings.public_url and host in LOOPBACK:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    read_mail_server(settings)
     with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
         require_valid_settings(settings, pdp)
         require_preparable(pdp.policy, pdp.database)
@@ -80,6 +83,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as folder:
         beat = sealer.heartbeat(folder)
         stop_sealing = sealer.start(settings.database, beat, settings.log_format, fsync=settings.fsync)
+        stop_mailing = mailer.start(settings)
         os.register_at_fork(  # docs/decisions/0087
             before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, STOPS),
             after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOPS),
@@ -88,6 +92,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         try:
             server.serve(target_loader=partial(_load_worker, settings, os.getpid(), folder), wrap_loader=False)
         finally:
+            stop_mailing()
             stop_sealing()
             with suppress(Unavailable):
                 drain_spool(connect(settings.database))

@@ -110,6 +110,15 @@ class Settings:
         "CAREGRANT_DEMO_SIGN_IN",
         "true: anybody can sign in as any person of the demonstration clinic; caregrant demo --serve sets it.",
     )
+    smtp_url: str = _setting(
+        "",
+        "CAREGRANT_SMTP_URL",
+        "The mail server of the daily e-mails, smtps://user:password@host or smtp://… with STARTTLS, or a file that "
+        "contains it; none: no e-mails.",
+    )
+    mail_from: str = _setting(
+        "", "CAREGRANT_MAIL_FROM", "The address from which e-mails are sent; required with CAREGRANT_SMTP_URL."
+    )
     reader: str = _setting(
         "",
         "CAREGRANT_READER",

@@ -252,7 +252,10 @@ class ColleaguesBody(BaseModel):
 
 
 class NotificationBody(BaseModel):
-    """A notification to a practitioner of a change that somebody else made."""
+    """A notification to a practitioner of a change; what the practitioner did themselves is read already.
+
+    The notifications of one request about several patients that differ in nothing else share a `batch`.
+    """
 
     id: str
     at: Instant
@@ -261,6 +264,10 @@ class NotificationBody(BaseModel):
     colleague: str
     actor: str
     read: bool
+    batch: str | None
+    grant: str | None
+    standing_share: str | None
+    until: Instant | None
 
 
 class NotificationsBody(BaseModel):

@@ -16,6 +16,7 @@ from api.auth import pdp
 from api.web import session as sessions
 from authz.domain import Row
 from authz.queries import manager as manager_queries
+from authz.queries import notifications as notification_queries
 from authz.queries import practitioner as practitioner_queries
 
 pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
@@ -100,7 +101,7 @@ def render_page(template: str, status: int = 200, **values: object) -> Response:
     actor = sessions.actor()
     frame = {
         "me": practitioner_queries.me(pdp(), actor),
-        "unread": practitioner_queries.unread(pdp(), actor),
+        "unread": notification_queries.unread(pdp(), actor),
         "managed": manager_queries.managed(pdp(), actor),
     }
     return make_response(render_template(template, **frame, **values), status)

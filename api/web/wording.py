@@ -39,19 +39,23 @@ _COLLEAGUE_ERRORS = (NotEligible, SelfTarget)
 
 NOTIFICATIONS = {
     "share:received": Markup("{actor} shared {patient} with you"),
-    "share:given": Markup("{patient} has been shared with {colleague}"),
+    "share:given": Markup("{actor} shared {patient} with {colleague}"),
     "share:changed": Markup("{actor} changed the end or the reason of a share of {patient}"),
-    "share:ended": Markup("The sharing of {patient} with {colleague} has ended"),
+    "share:ended": Markup("{actor} ended the sharing of {patient} between you and {colleague}"),
+    "share:ending": Markup("The sharing of {patient} between you and {colleague} ends {end}"),
+    "share:expired": Markup("The sharing of {patient} between you and {colleague} ended {end}, as planned"),
     "transfer:received": Markup("{patient} has been transferred to you by {actor}"),
-    "transfer:given": Markup("{patient} has been transferred to {colleague}"),
+    "transfer:given": Markup("{actor} transferred {patient} from you to {colleague}"),
     "transfer:undone": Markup("{actor} undid the transfer of {patient} to you"),
     "transfer:returned": Markup("{patient} is yours again: {actor} undid the transfer to {colleague}"),
     "standing_share:received": Markup("{colleague} shares all patients with you"),
     "standing_share:given": Markup("You share all your patients with {colleague}"),
-    "standing_share:ended": Markup("The sharing of all patients with {colleague} has ended"),
-    "patient:ended": Markup("{actor} ended the care of your patient {patient} at the clinic"),
+    "standing_share:ended": Markup("{actor} ended the sharing of all patients between you and {colleague}"),
+    "standing_share:ending": Markup("The sharing of all patients between you and {colleague} ends {end}"),
+    "standing_share:expired": Markup("The sharing of all patients between you and {colleague} ended {end}, as planned"),
+    "patient:ended": Markup("{actor} ended the care of {patient} at the clinic"),
 }
-"""The sentence of each kind of notification."""
+"""The sentence of each kind of notification, for a reader of whom no more is known (`api.web.notices`)."""
 
 
 class FormError(InvalidInput):

@@ -14,6 +14,7 @@ from authz.models.facts import (
     Grant,
     Licence,
     Membership,
+    NoticePosition,
     Notification,
     Patient,
     Practitioner,
@@ -22,6 +23,7 @@ from authz.models.facts import (
     Subscription,
 )
 from authz.models.fields import Fact, InstantField, live_at
+from authz.models.mail import Digest, Mail
 from authz.models.record import (
     Checkpoint,
     ErasedField,
@@ -58,6 +60,9 @@ MODELS: tuple[type[Model], ...] = (
     Event,
     RecordedDecision,
     Notification,
+    NoticePosition,
+    Digest,
+    Mail,
     IdempotentResponse,
     RequestCount,
     SpoolPosition,
@@ -73,6 +78,7 @@ __all__ = [
     "PROOF",
     "Checkpoint",
     "Client",
+    "Digest",
     "Entity",
     "EntityLink",
     "ErasedField",
@@ -82,10 +88,12 @@ __all__ = [
     "IdempotentResponse",
     "InstantField",
     "Licence",
+    "Mail",
     "Membership",
     "MerkleLeaf",
     "MerkleNode",
     "MerkleTree",
+    "NoticePosition",
     "Notification",
     "Patient",
     "PersonalSecret",

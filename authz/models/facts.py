@@ -1,6 +1,16 @@
 """Tables of facts: what policies read, and what practitioners and reviewers see or decide of it."""
 
-from peewee import SQL, BigAutoField, BooleanField, Check, CompositeKey, ForeignKeyField, TextField
+from peewee import (
+    SQL,
+    BigAutoField,
+    BigIntegerField,
+    BooleanField,
+    Check,
+    CompositeKey,
+    ForeignKeyField,
+    IntegerField,
+    TextField,
+)
 
 from authz.domain import (
     END_CAUSES,
@@ -173,7 +183,12 @@ class EntityLink(StoredModel):
 
 
 class Notification(StoredModel):
-    """A message to a practitioner about a change that somebody else made; `read_at` is `FOREVER` while it is unread."""
+    """A message to a practitioner about a change; `read_at` is `FOREVER` while it is unread.
+
+    The rows of one message about several patients share a `batch`; `size` is the number of these patients in the last
+    row, which pages list, and 0 in the others. `grant` or `standing_share` is the share or the owner's grant that the
+    message is about, and `until` the end of that share when the message was written (`FOREVER`: none).
+    """
 
     id = BigAutoField()
     at = InstantField()
@@ -184,9 +199,22 @@ class Notification(StoredModel):
     actor = IdField()
     read_at = InstantField(default=FOREVER_MICROS)
     subscription = IdField()
+    batch = IdField(default="")
+    size = IntegerField(default=1)
+    grant = BigIntegerField(null=True)
+    standing_share = BigIntegerField(null=True)
+    until = InstantField(default=FOREVER_MICROS)
 
     class Meta:
         indexes = ((("practitioner", "id"), False),)
+
+
+class NoticePosition(StoredModel):
+    """The last end of a share, by instant and number, of which notices of one kind were written."""
+
+    kind = IdField(primary_key=True)
+    ended_at = InstantField()
+    number = BigIntegerField()
 
 
 class Review(StoredModel):
@@ -210,6 +238,12 @@ class Review(StoredModel):
         indexes = ((("campaign", "grant"), True), (("campaign", "standing_share"), True))
 
 
+Notification.add_index(
+    Notification.index(Notification.practitioner, Notification.id, where=SQL("size > 0"), name="notification_listed")
+)
+Notification.add_index(
+    Notification.index(Notification.batch, Notification.id, where=SQL("batch <> ''"), name="notification_batch")
+)
 Licence.add_index(unique_while_open(Licence, "subscription"))
 Membership.add_index(unique_while_open(Membership, "practitioner", "subscription", "role"))
 StandingShare.add_index(unique_while_open(StandingShare, "owner", "colleague", "subscription"))
@@ -223,6 +257,15 @@ Grant.add_index(
         name="grant_open_owner",
     )
 )
+for _share, _viewer in ((Grant, "role = 'viewer' AND "), (StandingShare, "")):
+    _share.add_index(
+        _share.index(
+            _share.ended_at,
+            _share.id,
+            where=SQL(f"{_viewer}end_cause = '' AND ended_at < {FOREVER_MICROS}"),
+            name=f"{_share._meta.table_name}_ends",
+        )
+    )
 Patient.add_index(
     Patient.index(Patient.subscription, SQL("substr(search_key, 1, 128)"), Patient.id, name="patient_by_name")
 )

@@ -270,15 +270,22 @@ class Change:
         """Add an event to the record of this change."""
         self._events.append(NewEvent(kind, subscription, body, patient, reason))
 
-    def notify(self, kind: str, practitioner: str, colleague: str, subscription: str, patient: str = "") -> None:
-        """Notify a practitioner of this change, of which `colleague` is the other side."""
-        assert kind in NOTICES, kind
-        self._notices.append(NewNotice(kind, practitioner, colleague, subscription, patient))
+    def notify(
+        self, kind: str, practitioner: str, colleague: str, subscription: str, patient: str = "", **share: Any
+    ) -> None:
+        """Notify a practitioner of this change, of which `colleague` is the other side.
 
-    def notify_both(self, kind: str, first: str, second: str, subscription: str, patient: str = "") -> None:
+        `share` has the fields `grant`, `standing_share` and `until` of `NewNotice`, as far as the change has them.
+        """
+        assert kind in NOTICES, kind
+        self._notices.append(NewNotice(kind, practitioner, colleague, subscription, patient, **share))
+
+    def notify_both(
+        self, kind: str, first: str, second: str, subscription: str, patient: str = "", **share: Any
+    ) -> None:
         """Notify both sides of this change, with the same kind of notification."""
-        self.notify(kind, first, second, subscription, patient)
-        self.notify(kind, second, first, subscription, patient)
+        self.notify(kind, first, second, subscription, patient, **share)
+        self.notify(kind, second, first, subscription, patient, **share)
 
     def complete(self, result: T) -> T:
         """Return the result of the operation, after keeping it for the answer that its idempotency key stores."""

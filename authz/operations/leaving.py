@@ -51,7 +51,7 @@ def end_shares(change: Change, practitioner: str, subscription: str) -> None:
     for begin in range(0, len(held), _AT_ONCE):
         for grant, owner in _with_owners(change, held[begin : begin + _AT_ONCE]):
             change.end_grant(grant, "ended")
-            change.notify_both("share:ended", practitioner, owner, subscription, grant.patient)
+            change.notify_both("share:ended", practitioner, owner, subscription, grant.patient, grant=grant.id)
     for row in _standing_shares(change, practitioner, subscription):
         end_standing_share_row(change, row, "ended")
 

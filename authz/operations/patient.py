@@ -119,7 +119,7 @@ def end_patient(
         for grant in grants:
             change.end_grant(grant, "ended")
             if grant.role == "viewer":
-                change.notify("share:ended", grant.practitioner, owner, subscription, patient)
+                change.notify("share:ended", grant.practitioner, owner, subscription, patient, grant=grant.id)
         change.notify("patient:ended", owner, actor.practitioner, subscription, patient)
         Patient.update(ended_at=change.now).where(Patient.id == patient).execute(change.database)
         change.record_event("patient:ended", subscription, {}, patient, reason)

@@ -68,9 +68,9 @@ def _share_patient(change: Change, patient: str, viewer: Person, *, reason: str,
     grant = change.start_grant(patient, viewer.id, "viewer", origin="share", reason=reason, ended_at=end)
     owner, *_ = facts.grants  # the owner's grant comes first
     change.end_undo(owner)
-    subscription = change.subscriptions[patient]
-    change.notify("share:received", viewer.id, owner.practitioner, subscription, patient)
-    change.notify("share:given", owner.practitioner, viewer.id, subscription, patient)
+    subscription, began = change.subscriptions[patient], {"grant": grant["id"], "until": end}
+    change.notify("share:received", viewer.id, owner.practitioner, subscription, patient, **began)
+    change.notify("share:given", owner.practitioner, viewer.id, subscription, patient, **began)
     return ShareResult(patient, grant, viewer)
 
 
@@ -111,7 +111,7 @@ def change_share(
             change.require_can_receive(Person(row["practitioner"], "", ""), resource)
         if columns:
             row = change.change_grant(GrantRow(**row), **columns)
-            _notify_of_change(change, patient, row["practitioner"])
+            _notify_of_change(change, row)
         return change.complete(row)
 
 
@@ -119,12 +119,15 @@ def _share_row(patient: str, grant: int) -> object:
     return Grant.select().where(Grant.id == grant, Grant.patient == patient, Grant.role == "viewer")
 
 
-def _notify_of_change(change: Change, patient: str, viewer: str) -> None:
+def _notify_of_change(change: Change, row: Row) -> None:
     """Notify the viewer of a share that was changed, and the owner of a change that a manager made."""
-    owner, subscription = change.live_grants(patient)[0].practitioner, change.subscriptions[patient]
-    change.notify("share:changed", viewer, owner, subscription, patient)
-    if owner != change.actor.practitioner:
-        change.notify("share:changed", owner, viewer, subscription, patient)
+    patient, viewer, share = row["patient"], row["practitioner"], {"grant": row["id"], "until": row["ended_at"]}
+    owner, *_ = change.live_grants(patient)
+    change.end_undo(owner)
+    subscription = change.subscriptions[patient]
+    change.notify("share:changed", viewer, owner.practitioner, subscription, patient, **share)
+    if owner.practitioner != change.actor.practitioner:
+        change.notify("share:changed", owner.practitioner, viewer, subscription, patient, **share)
 
 
 def end_share(
@@ -151,4 +154,6 @@ def end_viewer_grant(change: Change, grant: GrantRow, cause: str) -> None:
     change.end_undo(owner)
     change.end_grant(grant, cause)
     subscription = change.subscriptions[grant.patient]
-    change.notify_both("share:ended", grant.practitioner, owner.practitioner, subscription, grant.patient)
+    change.notify_both(
+        "share:ended", grant.practitioner, owner.practitioner, subscription, grant.patient, grant=grant.id
+    )

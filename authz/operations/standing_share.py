@@ -46,8 +46,9 @@ def share_all(
             raise Conflict("Everything is shared with this colleague already.")
         end = parse_end(until, change.now)
         row = change.start_fact("standing_share", subscription, **pair, content=content, ended_at=end)
-        change.notify("standing_share:received", viewer.id, actor.practitioner, subscription)
-        change.notify("standing_share:given", actor.practitioner, viewer.id, subscription)
+        began = {"standing_share": row["id"], "until": end}
+        change.notify("standing_share:received", viewer.id, actor.practitioner, subscription, **began)
+        change.notify("standing_share:given", actor.practitioner, viewer.id, subscription, **began)
         return change.complete(row)
 
 
@@ -70,7 +71,8 @@ def end_standing_share(
 def end_standing_share_row(change: Change, row: Row, cause: str) -> None:
     """End a standing share, after the permission was required, and notify both sides."""
     change.end_fact("standing_share", row["subscription"], row, cause)
-    change.notify_both("standing_share:ended", row["colleague"], row["owner"], row["subscription"])
+    subscription, number = row["subscription"], row["id"]
+    change.notify_both("standing_share:ended", row["colleague"], row["owner"], subscription, standing_share=number)
 
 
 def _lock_own_shares(change: Change) -> None:

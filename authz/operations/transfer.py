@@ -89,16 +89,17 @@ def _transfer_patient(
     # The grants that a transfer ends are known by its instant: two transfers at one instant cannot be undone.
     undo_until = change.now + (UNDO_TIME if previous.started_at < change.now else timedelta())
     received = change.start_grant(patient, owner.id, "owner", origin="transfer", reason=reason, undo_until=undo_until)
-    _notify(change, patient, owner.id, previous.practitioner, ended)
+    _notify(change, received, previous.practitioner, ended)
     kept = tuple(grant._asdict() for grant in shares if grant not in ended)
     return TransferResult(patient, received, owner.id, previous.practitioner, kept)
 
 
-def _notify(change: Change, patient: str, owner: str, previous: str, ended: Sequence[GrantRow]) -> None:
+def _notify(change: Change, started: Row, previous: str, ended: Sequence[GrantRow]) -> None:
     """Notify the new and the previous owner, and both sides of each share that ended with the transfer."""
+    patient, owner = started["patient"], started["practitioner"]
     subscription = change.subscriptions[patient]
-    change.notify("transfer:received", owner, previous, subscription, patient)
-    change.notify("transfer:given", previous, owner, subscription, patient)
+    change.notify("transfer:received", owner, previous, subscription, patient, grant=started["id"])
+    change.notify("transfer:given", previous, owner, subscription, patient, grant=started["id"])
     for grant in ended:
         if grant.practitioner != owner:
-            change.notify_both("share:ended", grant.practitioner, previous, subscription, patient)
+            change.notify_both("share:ended", grant.practitioner, previous, subscription, patient, grant=grant.id)

@@ -79,8 +79,8 @@ def _undo_patient(change: Change, patient: str) -> UndoneTransfer:
     change.end_grant(receiver, "undo")
     grant = change.start_grant(patient, owner, "owner", origin="undo")
     change.record_event("transfer:undone", subscription, {"grant": str(receiver.id)}, patient)
-    change.notify("transfer:undone", receiver.practitioner, owner, subscription, patient)
-    change.notify("transfer:returned", owner, receiver.practitioner, subscription, patient)
+    change.notify("transfer:undone", receiver.practitioner, owner, subscription, patient, grant=receiver.id)
+    change.notify("transfer:returned", owner, receiver.practitioner, subscription, patient, grant=grant["id"])
     present = {grant.practitioner for grant in facts.grants if grant.role == "viewer"}  # by an import in the meantime
     returned, lost = [], []
     for share in shares:
@@ -154,6 +154,7 @@ def _start_again(change: Change, share: GrantRow, owner: str) -> Row:
     fields = {"given_by": share.given_by, "reason": share.reason, "ended_at": share.ended_at}
     row = change.start_grant(share.patient, share.practitioner, "viewer", origin="undo", **fields)
     subscription = change.subscriptions[share.patient]
-    change.notify("share:received", share.practitioner, owner, subscription, share.patient)
-    change.notify("share:given", owner, share.practitioner, subscription, share.patient)
+    began = {"grant": row["id"], "until": share.ended_at}
+    change.notify("share:received", share.practitioner, owner, subscription, share.patient, **began)
+    change.notify("share:given", owner, share.practitioner, subscription, share.patient, **began)
     return row

@@ -1,4 +1,4 @@
-"""The lists for a practitioner: their patients, who has access, their colleagues, their notifications.
+"""The lists for a practitioner: their patients, who has access, their colleagues.
 
 Each list is permitted by the PDP first and then restricted to what the reader may read (T23).
 """
@@ -8,12 +8,11 @@ from dataclasses import replace
 
 from authz.database import database_connection
 from authz.database.statements import in_condition, select_in
-from authz.domain import FOREVER, Row, normalise_login, to_micros
+from authz.domain import Row, normalise_login
 from authz.errors import NotFound
 from authz.models import (
     Grant,
     Membership,
-    Notification,
     Patient,
     Practitioner,
     StandingShare,
@@ -31,7 +30,6 @@ from authz.texts import describe_patient, matches_search, search_words
 
 _CHUNK = 500
 _LARGEST_CHUNK = 16_000
-_MOST_UNREAD = 1000
 
 
 def by_login(pdp: PDP, login: str, tenant: str | None) -> str | None:
@@ -244,14 +242,14 @@ def standing_shares(pdp: PDP, actor: Actor) -> list[Row]:
         query = StandingShare.select().where(
             (StandingShare.owner == actor.practitioner) | (StandingShare.colleague == actor.practitioner),
             live_at(StandingShare, actor.now),
-            StandingShare.subscription.in_(_receiving_clinics(pdp, actor)),
+            StandingShare.subscription.in_(receiving_clinics(pdp, actor)),
         )
         rows = list(query.order_by(StandingShare.id).dicts().execute(pdp.database))
         record_search(pdp, actor, "receive", ("subscription", ""), len(rows))
     return rows
 
 
-def _receiving_clinics(pdp: PDP, actor: Actor) -> list[str]:
+def receiving_clinics(pdp: PDP, actor: Actor) -> list[str]:
     """Return the subscriptions in which the practitioner may receive now, as far as the app's key reaches.
 
     The practitioner is notified of changes in these.
@@ -266,48 +264,3 @@ def _receiving(pdp: PDP, actor: Actor, subscriptions: Sequence[str]) -> list[str
     questions: list[tuple[Ref, str, Ref]] = [(subject, "receive", ("subscription", name)) for name in subscriptions]
     decisions = pdp.evaluate_many(questions, now=actor.now, tenant=actor.tenant)
     return [name for name, decision in zip(subscriptions, decisions, strict=True) if decision.allowed]
-
-
-def _own_notifications(pdp: PDP, actor: Actor) -> tuple[object, object]:
-    """Return the conditions of the practitioner's own notifications, of the clinics in which they still work."""
-    clinics = _receiving_clinics(pdp, actor)
-    return Notification.practitioner == actor.practitioner, Notification.subscription.in_(clinics)
-
-
-def notifications(pdp: PDP, actor: Actor, *, unread: bool, limit: int, before: int | None) -> tuple[list[Row], bool]:
-    """Return a page of the practitioner's notifications, the newest first, and whether there are more."""
-    with database_connection(pdp.database):
-        query = Notification.select().where(*_own_notifications(pdp, actor)).order_by(Notification.id.desc())
-        if unread:
-            query = query.where(Notification.read_at == FOREVER)
-        if before is not None:
-            query = query.where(Notification.id < before)
-        rows = list(query.limit(limit + 1).dicts().execute(pdp.database))
-    return rows[:limit], len(rows) > limit
-
-
-def unread(pdp: PDP, actor: Actor) -> int:
-    """Return how many of the practitioner's last notifications are unread; at most the last 1000 are counted."""
-    with database_connection(pdp.database):
-        last = Notification.select(Notification.read_at).where(*_own_notifications(pdp, actor))
-        last = last.order_by(Notification.id.desc()).limit(_MOST_UNREAD)
-        return sum(read_at == FOREVER for (read_at,) in last.tuples().execute(pdp.database))
-
-
-def mark_all_read(pdp: PDP, actor: Actor, newest: int) -> None:
-    """Mark the practitioner's notifications as read, up to the number `newest` that they saw."""
-    with database_connection(pdp.database), pdp.database.atomic():
-        unread = (*_own_notifications(pdp, actor), Notification.read_at == FOREVER, Notification.id <= newest)
-        Notification.update(read_at=to_micros(actor.now)).where(*unread).execute(pdp.database)
-
-
-def mark_read(pdp: PDP, actor: Actor, notification: int) -> Row:
-    """Mark one of the practitioner's notifications as read; again changes nothing. Raises `NotFound`."""
-    with database_connection(pdp.database), pdp.database.atomic():
-        own = (Notification.id == notification, *_own_notifications(pdp, actor))
-        unread = Notification.read_at == FOREVER
-        Notification.update(read_at=to_micros(actor.now)).where(*own, unread).execute(pdp.database)
-        rows: list[Row] = list(Notification.select().where(*own).dicts().execute(pdp.database))
-    if not rows:
-        raise NotFound
-    return rows[0]

@@ -338,6 +338,23 @@ def test_notices(as_: As, flask: Flask, database: Database) -> None:
     assert_problem(alice.call("POST", f"/v1/notifications/{first}/read"), 404, "not-found")
 
 
+def test_a_batch_of_notices(as_: As, flask: Flask, database: Database) -> None:
+    """A batch is an item for each patient, read as a whole; what one did oneself is read from the start."""
+    operator = operator_for(flask, database, "alice")
+    names = [f"n-{number}" for number in range(3)]
+    for name in names:
+        operator.call("POST", "/v1/patients", {"id": name, "name": "N"})
+    body = {"patients": names, "colleague": login("bob"), "until": "2035-01-31T00:00:00Z"}
+    answered(as_("alice").call("POST", "/v1/shares", body))
+    items = as_("bob").get("/v1/notifications?unread=true")["items"]
+    assert [item["patient"] for item in items] == ["n-2", "n-1", "n-0"]
+    assert len({item["batch"] for item in items}) == 1
+    assert {(item["until"], item["grant"] is None) for item in items} == {("2035-01-31T00:00:00Z", False)}
+    assert answered(as_("bob").call("POST", f"/v1/notifications/{items[1]['id']}/read"))["read"] is True
+    assert as_("bob").get("/v1/notifications?unread=true")["items"] == []
+    assert [item["read"] for item in as_("alice").get("/v1/notifications")["items"]] == [True, True, True]
+
+
 def test_the_feed(flask: Flask, database: Database, as_: As) -> None:
     """An app reads the events after the last one it saw; a clinic's key gets that clinic's events alone."""
     audit = app(flask, database, "audit")

@@ -132,13 +132,13 @@ def cookie(session: dict[str, Any]) -> str:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
-    """Run the server and the browser on a database in a folder."""
+def site(folder: Path, **settings: str) -> Iterator[Site]:
+    """Run the server, with these settings of the environment, and the browser on a database in a folder."""
     database, port = folder / "clinic.db", free_port()
     url = f"sqlite:///{database}"
     fill(url)
     arguments = ("serve", "--database", url)
-    environment = {"CAREGRANT_DEMO_SIGN_IN": "true", "CAREGRANT_SESSION_KEY": _SESSION_KEY}
+    environment = {"CAREGRANT_DEMO_SIGN_IN": "true", "CAREGRANT_SESSION_KEY": _SESSION_KEY, **settings}
     with serving(*arguments, port=port, environment=environment), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:

@@ -70,7 +70,8 @@ def test_h2_transfer_as_the_help_page_tells_it(there: Site, size: dict[str, int]
         page.goto(f"/patients?q={name}")
         expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
         page.goto("/notifications")
-        expect(page.get_by_role("link", name=f"{name} has been transferred to you by Alice Andersson")).to_be_visible()
+        notice = page.get_by_role("button", name=f"Unread: {name} has been transferred to you by Alice Andersson")
+        expect(notice).to_be_visible()
 
 
 @DISPLAYS

@@ -189,7 +189,7 @@ def test_notifications(as_: As, database: Database) -> None:
     text = oscar.get("/notifications")
     assert "Patient of alice has been transferred to you by Alice" in text
     assert "Alice shared Patient of alice with you" in text
-    assert "A patient has been transferred to Oscar" in alice.get("/notifications")
+    assert "You transferred a patient to Oscar" in alice.get("/notifications")
     assert "Patient of alice" not in alice.get("/notifications")
     first = Notification.select().where(Notification.practitioner == "oscar").execute(database)[0].id
     assert "Mark read" in oscar.done(f"/notifications/{first}/read")
@@ -415,8 +415,10 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "GET /sharing/{carol}/end": {"alice": 200, "carol": 200, "*": 404},
     "POST /sharing/{carol}/end": {"alice": 303, "carol": 303, "*": 404},
     "GET /notifications": {"*": 200},
+    "GET /notifications/1": {"*": 404},
     "POST /notifications/1/read": {"*": 404},
     "POST /notifications/read": {"*": 303},
+    "POST /notifications/e-mail": {"*": 404},
     "GET /clinic": {"dan": 303, "*": 404},
     "GET /clinic/north": MANAGING,
     "GET /clinic/north/handover": MANAGING,

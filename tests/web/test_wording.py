@@ -59,7 +59,7 @@ def test_every_notification_has_a_sentence() -> None:
     *_, table = re.findall(r"(?:^\| `.*\n)+", text, re.M)
     assert set(NOTIFICATIONS) == set(re.findall(r"^\| `(\w+:\w+)` \|", table, re.M))
     for sentence in NOTIFICATIONS.values():
-        assert is_sentence(f"{sentence.format(actor='Ann', colleague='Bob', patient='Carl')}.")
+        assert is_sentence(f"{sentence.format(actor='Ann', colleague='Bob', patient='Carl', end='on 3 May')}.")
 
 
 @pytest.mark.parametrize("field", [*_INVALID_FIELDS, "some_field"])
