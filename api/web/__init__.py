@@ -6,7 +6,7 @@ about, `form_state` what a form showed; each other module is one subject.
 
 from flask import Flask
 
-from api.web import clinic, frame, notifications, patients, share, sharing, sign_in, transfer, wording
+from api.web import clinic, frame, members, notifications, patients, share, sharing, sign_in, transfer, wording
 from api.web.frame import pages
 from api.web.refusals import render_refusal
 
@@ -21,6 +21,7 @@ def install(app: Flask) -> None:
 __all__ = [
     "clinic",
     "install",
+    "members",
     "notifications",
     "pages",
     "patients",
