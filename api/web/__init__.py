@@ -6,7 +6,7 @@ about, `form_state` what a form showed; each other module is one subject.
 
 from flask import Flask
 
-from api.web import clinic, frame, members, notifications, patients, share, sharing, sign_in, transfer, wording
+from api.web import clinic, frame, members, notifications, patients, share, sharing, sign_in, states, transfer, wording
 from api.web.frame import pages
 from api.web.refusals import render_refusal
 
@@ -15,6 +15,7 @@ def install(app: Flask) -> None:
     """Add the pages to an application."""
     frame.install(app)
     wording.install(app)
+    states.install(app)
     app.register_blueprint(pages)
 
 
@@ -29,5 +30,6 @@ __all__ = [
     "share",
     "sharing",
     "sign_in",
+    "states",
     "transfer",
 ]

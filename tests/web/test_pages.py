@@ -406,7 +406,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "GET /selection/share": {**KNOWING, "dan": 200},
     "POST /selection/share": {**KNOWING, "alice": 303, "dan": 400},
     "GET /sharing": {"*": 200},
-    "POST /sharing": {**WORKING, "heidi": 403, "grace": 404, "*": 422},
+    "POST /sharing": {**WORKING, "heidi": 400, "grace": 400, "*": 422},
     "GET /sharing/{carol}/end": {"alice": 200, "carol": 200, "*": 404},
     "POST /sharing/{carol}/end": {"alice": 303, "carol": 303, "*": 404},
     "GET /notifications": {"*": 200},
