@@ -61,6 +61,9 @@ ACCESS = {
 }
 """What became of the reader's own access to a patient, by role and cause."""
 
+SELECTION = Markup("{by} transferred {which} to {other} on {when}.")
+"""What became of selected patients."""
+
 SHARE = {
     "given_up": Markup("{who} gave up their access to this patient on {when}."),
     "ended": Markup("{by} ended the sharing of this patient with {who} on {when}."),
@@ -115,7 +118,9 @@ def _explain() -> tuple[str, Markup, str] | None:
     if "share" in arguments:
         standing = ended_access.ended_standing_share(pdp(), actor, parse_row_id(arguments["share"]))
         return ("This sharing has ended already", _describe(standing, STANDING_SHARE), "/sharing") if standing else None
-    patient = arguments.get("patient", "")
+    if "patient" not in arguments:
+        return _explain_selection()
+    patient = arguments["patient"]
     grant = arguments.get("grant")
     share = None if grant is None else ended_access.ended_share(pdp(), actor, patient, parse_row_id(grant))
     if share and share.practitioner != actor.practitioner:
@@ -127,7 +132,20 @@ def _explain() -> tuple[str, Markup, str] | None:
     return title, _describe(access, ACCESS), ""
 
 
-def _describe(ended: EndedAccess, sentences: dict[tuple[str, str], Markup] | dict[str, Markup]) -> Markup:
+def _explain_selection() -> tuple[str, Markup, str] | None:
+    """Return as `_explain` what became of the selected patients: a form that was sent twice says what it has done."""
+    patients = (request.form if request.method == "POST" else request.args).getlist("patient")
+    moved = ended_access.transferred(pdp(), sessions.actor(), patients) if patients else None
+    if moved is None or moved[0].cause != "transfer":
+        return None
+    which = Markup("{} of these {} patients").format(moved[1], len(patients))
+    sentence = _describe(moved[0], {("owner", "transfer"): SELECTION}, which=which)
+    return "You do not see these patients any more", sentence, ""
+
+
+def _describe(
+    ended: EndedAccess, sentences: dict[tuple[str, str], Markup] | dict[str, Markup], **more: Markup
+) -> Markup:
     """Return the sentence of access that has ended, with the names of the people in it."""
     reader = sessions.actor().practitioner
     people = practitioner_queries.people(pdp(), [name for name in (ended.by, ended.other, ended.practitioner) if name])
@@ -143,6 +161,7 @@ def _describe(ended: EndedAccess, sentences: dict[tuple[str, str], Markup] | dic
         other=name(ended.other),
         who=name(ended.practitioner),
         when=_when(ended.at),
+        **more,
     )
 
 

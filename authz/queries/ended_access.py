@@ -4,6 +4,7 @@ It tells nobody more than they knew. The practitioner had the access themselves,
 patient, or took part in the standing share; and they still practise in the clinic (T1). Each reading is recorded.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -56,6 +57,29 @@ def ended_access(pdp: PDP, actor: Actor, patient: str) -> EndedAccess | None:
             )
             other = next((name for (name,) in begun.order_by(Grant.id).tuples().execute(pdp.database)), "")
         return _of_grant(rows[0], other)
+
+
+def transferred(pdp: PDP, actor: Actor, patients: Sequence[str]) -> tuple[EndedAccess, int] | None:
+    """Return the last transfer by which the practitioner ceased to own any of these patients, and of how many of them.
+
+    None if there was no such transfer, or if the practitioner may not know of it.
+    """
+    with database_connection(pdp.database):
+        owned = (
+            in_condition(pdp.database, Grant.patient, [patient for patient in patients if is_stored_id(patient)]),
+            Grant.practitioner == actor.practitioner,
+            Grant.role == "owner",
+            Grant.end_cause == "transfer",
+            Grant.ended_at <= actor.now,
+        )
+        last = (
+            Grant.select(Grant.patient, Grant.ended_at).where(*owned).order_by(Grant.ended_at.desc(), Grant.id.desc())
+        )
+        rows = list(last.limit(1).dicts().execute(pdp.database))
+        access = ended_access(pdp, actor, rows[0]["patient"]) if rows else None
+        if access is None:
+            return None
+        return access, Grant.select().where(*owned, Grant.ended_at == access.at).count(pdp.database)
 
 
 def ended_share(pdp: PDP, actor: Actor, patient: str, grant: int) -> EndedAccess | None:

@@ -16,7 +16,7 @@ from tests.support import people
 from tests.support.acting import login, pdp_of
 from tests.support.http import service
 from tests.support.people import LAST_YEAR
-from tests.support.visitor import Visitor, text_of
+from tests.support.visitor import Visitor, hidden_fields, text_of
 
 As = Callable[[str], Visitor]
 
@@ -150,6 +150,21 @@ def test_a_sharing_of_everything_that_ended(as_: As, database: Database) -> None
     assert "There is nothing here" in as_("alice").get("/sharing/not-a-number/end", 404)
 
 
+def test_a_selection_that_was_transferred(as_: As) -> None:
+    """A form about several patients that is sent twice says what it has done, and does nothing again."""
+    alice = as_("alice")
+    alice.done("/patients/p-1/transfer", colleague=login("oscar"))
+    oscar = as_("oscar")
+    both = {"patient": ["p-1", "p-oscar"], "colleague": login("pete")}
+    form = {**hidden_fields(oscar.client.get("/selection/transfer", query_string=both).text), **both}
+    form["csrf_token"] = oscar.token()
+    assert oscar.client.post("/selection/transfer", data=form).status_code == 303
+    again = oscar.client.post("/selection/transfer", data=form)
+    assert again.status_code == 404
+    assert "You transferred 2 of these 2 patients to Pete on " in text_of(again)
+    assert "Colleague: pete@clinic.example" in text_of(again)
+
+
 def test_nobody_learns_of_what_they_did_not_know(as_: As, database: Database) -> None:
     """T1: others read the same page, byte for byte, about a transferred patient, another clinic's and none."""
     as_("alice").done("/patients/p-1/transfer", colleague=login("oscar"), end_shares="yes")
@@ -159,6 +174,8 @@ def test_nobody_learns_of_what_they_did_not_know(as_: As, database: Database) ->
         for path in ("", f"/access/{number}/end", "/share"):
             others = ["p-1", "p-none", "p-old", "p-oscar" if who == "frank" else "p-city"]
             assert len({reader.client.get(f"/patients/{patient}{path}").data for patient in others}) == 1
+        selected = {reader.client.get(f"/selection/share?patient={patient}").data for patient in others}
+        assert len(selected) == 1
 
 
 def test_leaving_ends_the_knowledge(as_: As, database: Database) -> None:
