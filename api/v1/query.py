@@ -35,11 +35,11 @@ def parse_number_parameter(name: str, default: int, least: int, most: int) -> in
     return int(text)
 
 
-def parse_search() -> str:
-    """Return the text to search for: the field `q` of a form that was sent, else the parameter `q`."""
-    text = (request.form if request.method == "POST" else request.args).get("q", "")
+def parse_search(name: str = "q") -> str:
+    """Return the text to search for: this field of a form that was sent, else the parameter of this name."""
+    text = (request.form if request.method == "POST" else request.args).get(name, "")
     if len(text) > LONGEST_QUERY:
-        raise InvalidInput(f"q: must have at most {LONGEST_QUERY} characters")
+        raise InvalidInput(f"{name}: must have at most {LONGEST_QUERY} characters")
     return text
 
 

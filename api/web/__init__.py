@@ -12,11 +12,13 @@ from api.web import (
     days,
     frame,
     history,
+    members,
     notifications,
     patients,
     share,
     sharing,
     sign_in,
+    states,
     transfer,
     undo,
     wording,
@@ -30,6 +32,7 @@ def install(app: Flask) -> None:
     frame.install(app)
     wording.install(app)
     days.install(app)
+    states.install(app)
     app.register_blueprint(pages)
 
 
@@ -38,6 +41,7 @@ __all__ = [
     "clinic",
     "history",
     "install",
+    "members",
     "notifications",
     "pages",
     "patients",
@@ -45,6 +49,7 @@ __all__ = [
     "share",
     "sharing",
     "sign_in",
+    "states",
     "transfer",
     "undo",
 ]

@@ -129,6 +129,11 @@ def patient_path(patient: str, *steps: object) -> str:
     return "/".join(("/patients", quote(patient, safe=""), *map(str, steps)))
 
 
+def member_path(subscription: str, practitioner: str) -> str:
+    """Return the path of the page with a member's patients, for the manager."""
+    return f"/clinic/{quote(subscription, safe='')}/members/{quote(practitioner, safe='')}"
+
+
 def own_path(path: str, default: str) -> str:
     """Return a path from a request if it leads to one of these pages, else `default`."""
     is_safe = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
@@ -154,4 +159,5 @@ def _query(**changed: str | None) -> str:
 
 def install(app: Flask) -> None:
     """Add the functions with which the templates make paths."""
-    app.jinja_env.globals.update(navigation=_navigation, query=_query, path=patient_path, own_path=own_path)
+    paths = {"path": patient_path, "member_path": member_path, "own_path": own_path}
+    app.jinja_env.globals.update(navigation=_navigation, query=_query, **paths)

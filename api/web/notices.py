@@ -128,4 +128,3 @@ def _target(row: Row, is_known: bool) -> str:
     if row["kind"].startswith("standing_share:"):
         return "/sharing"
     return patient_path(row["patient"]) if is_known else ""
-

@@ -1,8 +1,11 @@
 """A refusal as a page: a title, a sentence, and a way on. It reads nothing from the database, which may be down."""
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from flask import Response, make_response, render_template, request
+from markupsafe import Markup
+from werkzeug.exceptions import HTTPException
 
 from api.errors import PROBLEMS, Problem
 from api.web import session as sessions
@@ -36,7 +39,8 @@ _SENTENCES = {
 """The title and the sentence of each kind of problem."""
 
 _OUTDATED_FORM = ("bad-request", "conflict")
-_TRANSIENT = ("unavailable", "internal-error")
+_TRANSIENT = ("unavailable", "internal-error", "too-many")
+_NO_SENTENCE = Markup()
 
 _FIELD_LABELS = {
     "action": "Action",
@@ -56,16 +60,37 @@ def _form_path() -> str:
     return page_of_button() or f"{request.path}?{patients}".rstrip("?")
 
 
-def render_refusal(problem: Problem) -> Response:
-    """Return the page of a problem. A form that met a transient fault can be sent again with the same values."""
+def _fields() -> list[tuple[str, str]]:
+    """Return the fields of the form that was sent; none if the form cannot be read."""
+    try:
+        return [(name, value) for name, values in request.form.lists() for value in values]
+    except HTTPException:
+        return []
+
+
+def render_refusal(
+    problem: Problem,
+    *,
+    title: str = "",
+    sentence: Markup = _NO_SENTENCE,
+    notes: Sequence[Markup] = (),
+    onward: str = "",
+) -> Response:
+    """Return the page of a problem. A form that met a transient fault can be sent again with the same values.
+
+    What was typed into any other form is shown, so that nothing typed is lost. `title` and `sentence` describe this
+    case better than the problem does; `notes` are further sentences, `onward` is a path that leads on.
+    """
     status, _ = PROBLEMS[problem.kind]
-    title, sentence = _SENTENCES[problem.kind]
+    usual_title, usual_sentence = _SENTENCES[problem.kind]
     send_again = request.method == "POST" and problem.kind in _TRANSIENT
-    fields = [(name, value) for name, values in request.form.lists() for value in values] if send_again else []
+    fields = _fields()
     text = render_template(
         "refusal.html",
-        title=title,
-        sentence=sentence,
+        title=title or usual_title,
+        sentence=sentence or usual_sentence,
+        notes=notes,
+        onward=onward,
         detail=problem.detail if problem.kind in ("forbidden", "conflict") else "",
         retry=problem.kind in _TRANSIENT,
         send_again=send_again,

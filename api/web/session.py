@@ -106,14 +106,16 @@ def sign_in_options() -> SignInOptions:
 
 
 def begin(practitioner: str) -> None:
-    """Sign a practitioner in, in a new session; keep the form that the same person typed before the old one locked."""
-    kept, same_person = session.get("kept"), session.get("by") == practitioner
+    """Sign a practitioner in, in a new session.
+
+    If the same person's session was locked, keep the form that they typed, and the token of the forms in other tabs.
+    """
+    same_person = session.get("by") == practitioner
+    kept = {name: session[name] for name in ("kept", "csrf_token") if name in session and same_person}
     session.clear()
     session.permanent = True
     moment = int(now().timestamp())
-    session.update(by=practitioner, since=moment, seen=moment)
-    if kept and same_person:
-        session["kept"] = kept
+    session.update(by=practitioner, since=moment, seen=moment, **kept)
 
 
 def end() -> None:

@@ -11,7 +11,7 @@ from api.errors import status_of
 from api.v1.query import parse_row_id
 from api.web import days, form_state, transfer, wording
 from api.web import session as sessions
-from api.web.frame import form_values, pages, patient_path, redirect_with_message, render_page
+from api.web.frame import form_values, own_path, pages, patient_path, redirect_with_message, render_page
 from api.web.selection import (
     Selection,
     list_receivers,
@@ -110,15 +110,16 @@ def end_share(patient: str, grant: str) -> Response:
         raise NotFound
     is_own = share["practitioner"] == actor.practitioner
     name = describe_patient(row["name"], row["reference"])
+    back = own_path(form_values().get("back", ""), patient_path(patient))
     if request.method == "GET":
         zone = zones_of_patients(pdp(), [patient])[patient]
-        return render_page("end_share.html", patient=row, share=share, is_own=is_own, zone=zone)
+        return render_page("end_share.html", patient=row, share=share, is_own=is_own, zone=zone, back=back)
     operations.end_share(pdp(), actor=actor, patient=patient, grant=number)
     if is_own:
         message = Markup("You have given up your access to {}")
         return redirect_with_message("/patients?role=viewer", message, name)
     message = Markup("The sharing of {} with {} has ended")
-    return redirect_with_message(patient_path(patient), message, name, share["name"])
+    return redirect_with_message(back, message, name, share["name"])
 
 
 def list_access(patient: Row) -> list[Row]:

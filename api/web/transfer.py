@@ -50,11 +50,11 @@ def transfer_some() -> Response:
 
 def _handle(selection: Selection) -> Response:
     if request.method == "GET" or "search" in request.form:
-        return _render_form(selection)
+        return render_form(selection)
     try:
         return _submit_list(selection)
     except SHOWN_IN_FORM as error:
-        return _render_form(selection, error)
+        return render_form(selection, error)
 
 
 def _submit_list(selection: Selection) -> Response:
@@ -108,7 +108,8 @@ def _list(selection: Selection) -> tuple[TransferImpact, list[Row]]:
     return impact, [row for row in others if matches_search(row["search_key"], parse_search())]
 
 
-def _render_form(selection: Selection, error: CaregrantError | None = None) -> Response:
+def render_form(selection: Selection, error: CaregrantError | None = None) -> Response:
+    """Show the form of a transfer; `error` is the refusal of the form that was just sent."""
     impact, receivers = _list(selection)
     listed, form = receivers[: form_state.MOST_LISTED], form_values()
     chosen = form.get("colleague")

@@ -3,6 +3,7 @@
 If Chromium (Debian's) is not installed, the tests that need it are skipped, except under ``CI=true``.
 """
 
+import gzip
 import io
 import os
 import shutil
@@ -43,6 +44,8 @@ FLAGS = [
     "--in-process-gpu",
     "--disable-software-rasterizer",
 ]
+_AXE = gzip.decompress(Path(__file__).with_name("axe-core-4.14.1.min.js.gz").read_bytes()).decode()
+"""Newer than the copy in axe-playwright-python (docs/decisions/0109-every-display.md)."""
 _SESSION_KEY = "the browser tests' own session key, which no server has"
 LONG = "Wilhelmina-Konstantina Featherstonehaugh-Cholmondeley de la Vallée-Poussin Ørsted"[:80]
 SCRIPT = '<script>document.title = "taken"</script>'
@@ -156,7 +159,7 @@ def needs_chromium() -> None:
 
 def faults(page: Page) -> list[str]:
     """Return what axe-core finds wrong with a page, and every field without a label (which axe lets pass)."""
-    violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    violations = Axe(_AXE).run(page, options={"resultTypes": ["violations"]}).response["violations"]
     descriptions = [
         f"{violation['id']}: {node['target']} {node['failureSummary']}"
         for violation in violations

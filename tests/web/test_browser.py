@@ -257,7 +257,9 @@ def test_somebody_was_faster(there: Site) -> None:
         fast.get_by_role("button", name="Save changes").click()
         popup(fast, "has been transferred")
         slow.get_by_role("button", name="Save changes").click()
-        expect(slow.get_by_role("heading", name="There is nothing here")).to_be_visible()
+        expect(slow.get_by_role("heading", name="You do not see this patient any more")).to_be_visible()
+        expect(slow.get_by_text("You transferred this patient to Colleague 02")).to_be_visible()
+        expect(slow.get_by_text("Colleague: crowd-2@north.example")).to_be_visible()
         slow.get_by_role("link", name="To your patients").click()
         expect(slow.get_by_role("heading", name="Patients")).to_be_visible()
 

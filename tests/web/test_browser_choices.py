@@ -108,7 +108,7 @@ def test_a_search_keeps_what_it_leaves_in_sight(there: Site, script: bool) -> No
         transferred(page, "Colleague 02")
     with there.visit("ivan") as page:
         page.goto(path)
-        expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+        expect(page.get_by_text("The sharing of this patient with you ended with a transfer")).to_be_visible()
 
 
 @BOTH

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api.web.notices import _FOR_READER
 from api.web.days import format_day
+from api.web.notices import _FOR_READER
 from authz.database import Database
 from authz.models import Grant, Notification, Patient, StandingShare
 from authz.operations import end_membership, share, transfer

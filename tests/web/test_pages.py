@@ -20,7 +20,7 @@ from tests.support import people
 from tests.support.acting import login
 from tests.support.http import service
 from tests.support.people import CAST, NOW
-from tests.support.visitor import Visitor, text_of
+from tests.support.visitor import Visitor, hidden_fields, text_of
 
 As = Callable[[str], Visitor]
 
@@ -347,6 +347,45 @@ def test_a_locked_session_keeps_the_form(flask: Flask, as_: As) -> None:
         assert "Oscar" not in as_("alice").get("/patients/p-1")
 
 
+def test_a_form_in_another_tab_outlives_a_new_sign_in(flask: Flask, as_: As) -> None:
+    """After a locked session, a form that was open meanwhile is carried out for the same person, not for another."""
+    for who, status in (("alice", 303), ("bob", 400)):
+        late = as_("alice")
+        form = {**hidden_fields(late.client.get("/patients/p-1/share").text), "csrf_token": late.token()}
+        late.lock(minutes=31)
+        with flask.test_request_context(), late.client.session_transaction() as session:
+            sessions_of(session, who)
+        form |= {"action": "share", "colleague": login("oscar")}
+        response = late.client.post("/patients/p-1/share", data=form)
+        assert response.status_code == status
+
+
+def test_a_kept_form_fits_into_a_cookie(flask: Flask, as_: As) -> None:
+    """The longest form of the widest characters is kept by a locked session, and the cookie is not too long."""
+    late = as_("alice")
+    reason = "".join(chr(0x4E00 + 7 * number) for number in range(500))
+    form = {"csrf_token": late.token(), "action": "share", "colleague": login("oscar"), "reason": reason}
+    late.lock(minutes=31)
+    response = late.client.post("/patients/p-1/share", data={**form, "until": "2030-01-31"})
+    assert 500 < len(response.headers["Set-Cookie"]) < 4093
+    with flask.test_request_context(), late.client.session_transaction() as session:
+        sessions_of(session, "alice")
+    assert reason in late.client.get("/patients/p-1/share").text
+
+
+def test_another_process_takes_a_form(database: Database) -> None:
+    """A form that one process showed is carried out by another one with the same key: a restart loses nothing."""
+    people.fill(database)
+    key = "the same session key of both processes"
+    before, after = (Visitor(service(database, session_key=key), "alice") for _ in range(2))
+    form = {**hidden_fields(before.client.get("/patients/p-1/share").text), "csrf_token": before.token()}
+    cookie = before.client.get_cookie("caregrant")
+    assert cookie
+    after.client.set_cookie("caregrant", cookie.value)
+    form |= {"action": "share", "colleague": login("oscar")}
+    assert after.client.post("/patients/p-1/share", data=form).status_code == 303
+
+
 def test_a_locked_session_keeps_a_selection(as_: As) -> None:
     """A form about several patients comes back with all of them; *Mark as read* comes back to the list."""
     late = as_("alice")
@@ -411,7 +450,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "POST /selection/share": {**KNOWING, "alice": 303, "dan": 400},
     "POST /transfers/undo": {"ned": 303, "*": 404},  # too late: a pop-up says so
     "GET /sharing": {"*": 200},
-    "POST /sharing": {**WORKING, "heidi": 403, "grace": 404, "*": 422},
+    "POST /sharing": {**WORKING, "heidi": 400, "grace": 400, "*": 422},
     "GET /sharing/{carol}/end": {"alice": 200, "carol": 200, "*": 404},
     "POST /sharing/{carol}/end": {"alice": 303, "carol": 303, "*": 404},
     "GET /notifications": {"*": 200},
@@ -421,6 +460,9 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "POST /notifications/e-mail": {"*": 404},
     "GET /clinic": {"dan": 303, "*": 404},
     "GET /clinic/north": MANAGING,
+    "GET /clinic/north/left": MANAGING,
+    "GET /clinic/north/members/erin": MANAGING,
+    "GET /clinic/north/members/erin/transfer": MANAGING,
     "GET /clinic/north/handover": MANAGING,
     "GET /clinic/north/shares": MANAGING,
     "GET /static/caregrant.css": {"*": 200},

@@ -86,24 +86,36 @@ for (const form of all("form.selection")) {
   });
 }
 
-// Send a form once, and only if the server answers.
+// Send a form once, and only if the server answers. If there is no answer to the form, it can be sent again: the server
+// does nothing twice.
+const later = (milliseconds) => new Promise((resolve) => window.setTimeout(resolve, milliseconds));
+const requireServer = async () => {
+  const waiting = new AbortController();
+  const timer = window.setTimeout(() => waiting.abort(), 8000);
+  await fetch("/healthz", { cache: "no-store", signal: waiting.signal });
+  window.clearTimeout(timer);
+};
 for (const form of all("form.guarded")) {
-  const offlineNote = form.querySelector(".offline");
+  const [offlineNote, slowNote] = [".offline", ".slow"].map((note) => form.querySelector(note));
   let sending = false;
+  let sent = false;
   form.addEventListener("submit", async (event) => {
     const button = form.querySelector(".primary, .danger");
     if (!sending && event.submitter && event.submitter !== button) return;
     event.preventDefault();
     if (sending) return;
     sending = form.inert = true; // nobody can change the form after it is sent
+    offlineNote.hidden = slowNote.hidden = true;
     button.setAttribute("aria-busy", "true");
     try {
-      await fetch("/healthz", { cache: "no-store" });
+      await requireServer();
+      sent = true;
       form.submit();
-      return;
+      await later(10000);
     } catch {
-      offlineNote.hidden = false;
+      // The server cannot be reached.
     }
+    (sent ? slowNote : offlineNote).hidden = false;
     sending = form.inert = false;
     button.removeAttribute("aria-busy");
     button.focus();
