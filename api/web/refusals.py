@@ -1,12 +1,10 @@
 """A refusal as a page: a title, a sentence, and a way on. It reads nothing from the database, which may be down."""
 
-from urllib.parse import urlencode
-
 from flask import Response, make_response, render_template, request
 
 from api.errors import PROBLEMS, Problem
 from api.web import session as sessions
-from api.web.frame import HEADERS
+from api.web.frame import HEADERS, form_address
 
 _SENTENCES = {
     "bad-request": ("That did not work", "The form is out of date, or it is not from these pages. Nothing was done."),
@@ -49,12 +47,6 @@ _FIELD_LABELS = {
 """The labels of the fields that the page shows beside *Try again*, with the values that will be sent."""
 
 
-def _form_path() -> str:
-    """Return the path of the form that was sent, for the same patients."""
-    patients = urlencode([("patient", patient) for patient in request.form.getlist("patient")])
-    return f"{request.path}?{patients}".rstrip("?")
-
-
 def render_refusal(problem: Problem) -> Response:
     """Return the page of a problem. A form that met a transient fault can be sent again with the same values."""
     status, _ = PROBLEMS[problem.kind]
@@ -68,7 +60,7 @@ def render_refusal(problem: Problem) -> Response:
         detail=problem.detail if problem.kind in ("forbidden", "conflict") else "",
         retry=problem.kind in _TRANSIENT,
         send_again=send_again,
-        reopen=_form_path() if request.method == "POST" and problem.kind in _OUTDATED_FORM else "",
+        reopen=form_address() if request.method == "POST" and problem.kind in _OUTDATED_FORM else "",
         fields=[(name, value) for name, value in fields if name != "csrf_token"],
         labelled=[(_FIELD_LABELS[name], value) for name, value in fields if name in _FIELD_LABELS and value],
         signed_in=sessions.has_session(),

@@ -106,14 +106,13 @@ def sign_in_options() -> SignInOptions:
 
 
 def begin(practitioner: str) -> None:
-    """Sign a practitioner in, in a new session; keep the form that the same person typed before the old one locked."""
-    kept, same_person = session.get("kept"), session.get("by") == practitioner
+    """Sign a practitioner in, in a new session; keep what the same person typed and selected."""
+    same_person = session.get("by") == practitioner
+    kept = {name: session[name] for name in ("kept", "selection") if same_person and session.get(name)}
     session.clear()
     session.permanent = True
     moment = int(now().timestamp())
-    session.update(by=practitioner, since=moment, seen=moment)
-    if kept and same_person:
-        session["kept"] = kept
+    session.update(kept, by=practitioner, since=moment, seen=moment)
 
 
 def end() -> None:
@@ -158,6 +157,13 @@ def actor() -> Actor:
         session["seen"] = moment
     g.actor = Actor(by, now(), request_id=request_id(), address=request.remote_addr or "")
     return actor()
+
+
+def selection_token(*, make: bool = False) -> str:
+    """Return the token under which this session's selection of patients is kept, empty if there is none yet."""
+    if make and not session.get("selection"):
+        session["selection"] = secrets.token_hex(16)
+    return str(session.get("selection", ""))
 
 
 def keep_form(key: str, form: dict[str, list[str]]) -> None:

@@ -7,7 +7,7 @@ What the database enforces is declared here, and in the migrations if it takes a
 
 from peewee import Model
 
-from authz.models.callers import Client, IdempotentResponse, RequestCount, Secret
+from authz.models.callers import Client, IdempotentResponse, KeptSelection, RequestCount, Secret
 from authz.models.facts import (
     Entity,
     EntityLink,
@@ -60,6 +60,7 @@ MODELS: tuple[type[Model], ...] = (
     Notification,
     IdempotentResponse,
     RequestCount,
+    KeptSelection,
     SpoolPosition,
     Secret,
     Review,
@@ -81,6 +82,7 @@ __all__ = [
     "Grant",
     "IdempotentResponse",
     "InstantField",
+    "KeptSelection",
     "Licence",
     "Membership",
     "MerkleLeaf",

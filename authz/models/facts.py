@@ -202,6 +202,7 @@ Grant.add_index(
         name="grant_open_owner",
     )
 )
+Grant.add_index(Grant.index(Grant.practitioner, Grant.role, Grant.started_at, Grant.id, name="grant_newest"))
 Patient.add_index(
     Patient.index(Patient.subscription, SQL("substr(search_key, 1, 128)"), Patient.id, name="patient_by_name")
 )
