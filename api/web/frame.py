@@ -24,7 +24,7 @@ pages = Blueprint("pages", __name__, template_folder="templates", static_folder=
 PAGE = 50
 """The most items of one page of a list."""
 
-_FIELDS_NOT_KEPT = ("csrf_token", "kept", "patient", "refused", "search", "shown")
+_FIELDS_NOT_KEPT = ("csrf_token", "here", "kept", "listed", "patient", "refused", "search", "shown")
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"

@@ -24,13 +24,12 @@ def kept() -> list[str]:
     return kept_patients(pdp().database, sessions.actor().practitioner, token) if token else []
 
 
-def keep(patients: Iterable[str], practitioner: str = "") -> bool:
+def keep(patients: Iterable[str]) -> bool:
     """Keep these ids as the selection; return whether the limit let all of them in."""
     ids = [patient for patient in dict.fromkeys(patients) if is_stored_id(patient)]
     token = sessions.selection_token(make=bool(ids))
     if token:
-        by = practitioner or sessions.actor().practitioner
-        keep_patients(pdp().database, by, token, ids[:MOST_SELECTED], now=now())
+        keep_patients(pdp().database, sessions.actor().practitioner, token, ids[:MOST_SELECTED], now=now())
     return len(ids) <= MOST_SELECTED
 
 
@@ -53,11 +52,12 @@ def answer_list(place: str, form_path: str, list_all: Callable[[], list[str]], s
     if "none" in form:
         keep([])
         return redirect_to(place)
-    if not update_from_list(list_all() if "all" in form else ()):
+    complete = update_from_list(list_all() if "all" in form else ())
+    if "keep" in form:  # sent by the script, which shows no message
+        return make_response("", 204)
+    if not complete:
         message = Markup("{} patients are selected. You cannot select more at once.")
         return redirect_with_message(place, message, f"{MOST_SELECTED:,}")
-    if "keep" in form:
-        return make_response("", 204)
     if "open" in form:
         return redirect_to(back_to(form_path, place))
     if "all" in form:

@@ -1,6 +1,7 @@
 """The patients that a form is about: one patient or several, and the people whom a transfer of them affects."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from flask import Response, request
@@ -13,7 +14,7 @@ from api.web import session as sessions
 from api.web.frame import own_path, patient_path, redirect_with_message
 from api.web.wording import FormError
 from authz.domain import Row
-from authz.errors import BatchRefused, CaregrantError, Denied, NotFound
+from authz.errors import BatchRefused, CaregrantError, Denied, NotFound, Unavailable
 from authz.queries import practitioner as practitioner_queries
 from authz.queries import several_patients
 from authz.texts import describe_patient
@@ -35,8 +36,9 @@ class Selection:
     unknown: int = 0
 
     def complete(self) -> None:
-        """Take the patients out of what is ticked in lists, after the form was carried out."""
-        kept_selection.drop(self.names)
+        """Take the patients out of what is ticked in lists, after the form was carried out: a fault undoes nothing."""
+        with suppress(Unavailable):
+            kept_selection.drop(self.names)
 
     @property
     def ids(self) -> list[str]:

@@ -10,10 +10,11 @@ import pytest
 from flask import Flask
 
 from api.limits import MOST_SELECTED
+from api.web import kept_selection
 from api.web import session as sessions
 from authz.database import Database, close_all, connect, database_connection
 from authz.domain import FOREVER_MICROS, to_micros
-from authz.errors import NotFound
+from authz.errors import NotFound, Unavailable
 from authz.models import Grant, KeptSelection, Patient
 from authz.operations.change import Change
 from authz.queries import manager as manager_queries
@@ -293,7 +294,32 @@ def test_a_new_sign_in_keeps_the_selection(flask: Flask, as_: As, database: Data
         assert ("typed before" in text, "Anna 0001" in text) == (who == "pete", who == "pete")
 
 
+def test_a_list_that_waited_for_its_owner(as_: As, database: Database) -> None:
+    """After a new sign-in one is on the list as it was."""
+    late = as_("pete")
+    token = late.token()
+    late.lock(minutes=31)
+    form = {"csrf_token": token, "here": "/patients?q=anna&page=2", "listed": "n-0", "patient": "n-0", "open": "yes"}
+    response = late.client.post("/patients", data=form)
+    assert response.headers["Location"] == "/?next=%2Fpatients%3Fq%3Danna%26page%3D2"
+
+
 # The form for several patients.
+
+
+def test_what_is_done_is_not_called_undone(as_: As, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the ticks cannot be changed after a form was carried out, the answer still says that it was carried out."""
+    ids, pete = own(database, "pete", 2), as_("pete")
+    send(pete, patient=ids, keep="yes")
+    form = {**hidden_fields(pete.client.get("/selection/share").text), "action": "share", "colleague": login("oscar")}
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise Unavailable("the database is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_selection, "keep_patients", fail)
+        done = pete.client.post("/selection/share", data=form)
+    assert "2 patients have been shared with Oscar" in pete.get(done.headers["Location"])
 
 
 def test_a_chip_is_removed_and_a_refused_patient_is_left_out(as_: As, database: Database) -> None:
