@@ -84,8 +84,8 @@ def test_parts_change_no_answer(database: Database, monkeypatch: pytest.MonkeyPa
                 ends.append(pdp.explain(subject, "view", resource))
                 ends.append(pdp.evaluate(subject, "view", resource, now=NOW - timedelta(days=1)))
         ends.append(list(pdp.matrix("practitioner", "view", "patient")))
-        together = [("patient", patient) for patient in ("p-1", "p-oscar")]
-        ends.append(pdp.search_subjects_of_all("practitioner", "receive", together, now=NOW))
+        resources = [("patient", patient) for patient in ("p-1", "p-oscar")]
+        ends.append(pdp.search_subjects_of_all("practitioner", "receive", resources, now=NOW))
         values: Arguments = {"words": "[]", "text": "", "clinic": "north", "soon": 0, "limit": 50, "offset": 0}
         for role in ("", "viewer"):
             wanted = ListQuery(role=role)

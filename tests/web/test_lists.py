@@ -166,8 +166,8 @@ def test_postgresql_reads_a_long_list_in_its_order(postgresql_url: str) -> None:
             for number, name in enumerate(names, 1):
                 sql = sql.replace(f"%({name})s", f"${number}")
             database.execute_sql(f"PREPARE listing AS {sql}")
-            given = ", ".join(f"'{values[name]}'" if name in texts else str(values[name]) for name in names)
-            plan = "\n".join(row[0] for row in database.execute_sql(f"EXPLAIN EXECUTE listing({given})").fetchall())
+            arguments = ", ".join(f"'{values[name]}'" if name in texts else str(values[name]) for name in names)
+            plan = "\n".join(row[0] for row in database.execute_sql(f"EXPLAIN EXECUTE listing({arguments})").fetchall())
             database.execute_sql("DEALLOCATE listing")
             assert index in plan, plan
             assert "Sort" not in plan, plan
