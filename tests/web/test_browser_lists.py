@@ -226,3 +226,15 @@ def test_filters_and_orders(there: Site, script: bool) -> None:
         expect(page).to_have_url(f"{there.url}/patients?sort=newest")
         page.get_by_role("button", name="Shared with me").click()
         expect(page.get_by_role("heading", name="Nothing is shared with you")).to_be_visible()
+
+
+@BOTH
+def test_enter_sends_the_form_and_removes_nobody(there: Site, script: bool) -> None:
+    """Enter in a field of the form for several patients sends the form; it does not press a patient's *Remove*."""
+    first = 110 if script else 112
+    with there.visit("crowd-1", java_script_enabled=script) as page:
+        page.goto(f"/selection/share?patient=c-{first}&patient=c-{first + 1}")
+        page.get_by_label("Share patients").check()
+        page.get_by_label("Colleague’s e-mail").fill("ivan@north.example")
+        page.get_by_label("Colleague’s e-mail").press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("2 patients have been shared with Ivan Iliev")
