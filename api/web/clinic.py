@@ -1,12 +1,17 @@
 """The manager's pages: members, patients whose owner has left, shares. They open no patient (R6)."""
 
-from flask import Response
+from urllib.parse import quote
+
+from flask import Response, request
 
 from api.auth import pdp
+from api.limits import MOST_SELECTED
 from api.v1.query import encode_cursor, encode_next_cursor, parse_number_cursor, parse_place
+from api.web import kept_selection
 from api.web import session as sessions
-from api.web.frame import PAGE, pages, redirect_to, render_page
+from api.web.frame import PAGE, own_path, pages, redirect_to, render_page
 from authz.errors import NotFound
+from authz.policy.plan import PagePosition
 from authz.queries import manager as manager_queries
 from authz.queries import practitioner as practitioner_queries
 from authz.queries.time_zones import zones_of_clinics
@@ -38,8 +43,27 @@ def handover(subscription: str) -> Response:
     rows, more = manager_queries.orphaned_patients(pdp(), sessions.actor(), subscription, place)
     people = practitioner_queries.people(pdp(), [row["owner"] for row in rows])
     listed = [{**row, "owner": people[row["owner"]]["name"]} for row in rows]
-    following = encode_next_cursor(place, more)
-    return render_page("clinic_handover.html", subscription=subscription, patients=listed, following=following)
+    return render_page(
+        "clinic_handover.html",
+        subscription=subscription,
+        patients=listed,
+        more=encode_next_cursor(place, more),
+        selected=set(kept_selection.kept()),
+    )
+
+
+@pages.post("/clinic/<subscription>/handover")
+def select_for_handover(subscription: str) -> Response:
+    """Keep the ticks of the list, and go where its button leads."""
+    actor = sessions.actor()
+
+    def list_all() -> list[str]:
+        rows, _ = manager_queries.orphaned_patients(pdp(), actor, subscription, PagePosition(MOST_SELECTED))
+        return [row["id"] for row in rows]
+
+    path = f"/clinic/{quote(subscription, safe='')}/handover"
+    here = own_path(request.form.get("here", ""), path)
+    return kept_selection.answer_list(here if here.startswith(path) else path, "/selection/transfer", list_all)
 
 
 @pages.get("/clinic/<subscription>/shares")

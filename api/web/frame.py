@@ -4,6 +4,7 @@ Views are thin: they parse a form, call one function of `authz`, and render or r
 the PDP permits; no page knows a rule.
 """
 
+from collections.abc import Sequence
 from hashlib import sha256
 from urllib.parse import quote, urlencode
 
@@ -24,7 +25,7 @@ pages = Blueprint("pages", __name__, template_folder="templates", static_folder=
 PAGE = 50
 """The most items of one page of a list."""
 
-_FIELDS_NOT_KEPT = ("csrf_token", "patient", "search", "shown")
+_FIELDS_NOT_KEPT = ("csrf_token", "here", "kept", "listed", "patient", "refused", "search", "shown")
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -62,12 +63,10 @@ def _sign_in_first(_: sessions.SignedOut) -> Response:
     """Redirect to the sign-in page, which leads back to the present page, or to the form that was sent."""
     path = request.full_path.rstrip("?")
     if request.method == "POST":
-        patients = request.form.getlist("patient")
-        query = urlencode([("patient", patient) for patient in patients])
-        path = page_of_button() or f"{request.path}?{query}".rstrip("?")
+        path = page_of_button() or form_address()
         if sessions.has_session():
             values = {name: values for name, values in request.form.lists() if name not in _FIELDS_NOT_KEPT}
-            sessions.keep_form(_form_key(patients), values)
+            sessions.keep_form(_form_key(request.form.getlist("patient")), values)
     return redirect_to(f"/?{urlencode({'next': path})}")
 
 
@@ -75,6 +74,16 @@ def page_of_button() -> str:
     """Return the page with the button that was pressed; empty for a form that has a page at its own path."""
     first = request.path.split("/")[1]
     return {"notifications": "/notifications", "transfers": "/patients"}.get(first, "")
+
+
+def form_address() -> str:
+    """Return the address of the page of the form that was sent, about the same patients.
+
+    The address names the patients, unless the form is about those that are ticked in lists; a list names itself.
+    """
+    patients = [] if "kept" in request.form else request.form.getlist("patient")
+    query = urlencode([("patient", patient) for patient in patients])
+    return own_path(request.form.get("here", ""), f"{request.path}?{query}".rstrip("?"))
 
 
 def redirect_to(path: str) -> Response:
@@ -107,21 +116,22 @@ def render_page(template: str, status: int = 200, **values: object) -> Response:
     return make_response(render_template(template, **frame, **values), status)
 
 
-def form_values() -> MultiDict[str, str]:
-    """Return the values that a form shows: the values just sent, else the values kept until the person signed in.
+def form_values(patients: Sequence[str] = ()) -> MultiDict[str, str]:
+    """Return the values that a form about several `patients` or about its path shows.
 
+    They are the values just sent, else the values kept until the person signed in.
     The address says only where *Back* leads: a link that somebody else made fills in no field.
     """
     if request.method == "POST":
         return request.form
-    kept = sessions.take_kept_form(_form_key(request.args.getlist("patient")))
+    kept = sessions.take_kept_form(_form_key(patients))
     values = MultiDict((name, value) for name, values in kept.items() for value in values)
     return values or MultiDict({"back": request.args.get("back", "")})
 
 
-def _form_key(patients: list[str]) -> str:
+def _form_key(patients: Sequence[str]) -> str:
     """Return a key of the form at this path about these patients, so that no other patients get its kept values."""
-    return f"{request.path} {sha256(orjson.dumps(patients)).hexdigest()[:32]}" if patients else request.path
+    return f"{request.path} {sha256(orjson.dumps(list(patients))).hexdigest()[:32]}" if patients else request.path
 
 
 def patient_path(patient: str, *steps: object) -> str:
@@ -138,6 +148,11 @@ def own_path(path: str, default: str) -> str:
     """Return a path from a request if it leads to one of these pages, else `default`."""
     is_safe = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
     return path if is_safe and path != "/" else default
+
+
+def back_to(path: str, back: str) -> str:
+    """Return a path with the address that *Back* leads to from there; the usual list needs none."""
+    return path if back in ("", "/patients") else f"{path}?{urlencode({'back': back})}"
 
 
 def _navigation(managed: list[Row]) -> list[tuple[str, str, str]]:
@@ -160,4 +175,5 @@ def _query(**changed: str | None) -> str:
 def install(app: Flask) -> None:
     """Add the functions with which the templates make paths."""
     paths = {"path": patient_path, "member_path": member_path, "own_path": own_path}
+    app.jinja_env.filters.update(back_to=back_to)
     app.jinja_env.globals.update(navigation=_navigation, query=_query, **paths)

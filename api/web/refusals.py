@@ -1,7 +1,6 @@
 """A refusal as a page: a title, a sentence, and a way on. It reads nothing from the database, which may be down."""
 
 from collections.abc import Sequence
-from urllib.parse import urlencode
 
 from flask import Response, make_response, render_template, request
 from markupsafe import Markup
@@ -9,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.errors import PROBLEMS, Problem
 from api.web import session as sessions
-from api.web.frame import HEADERS, page_of_button
+from api.web.frame import HEADERS, form_address
 
 _SENTENCES = {
     "bad-request": ("That did not work", "The form is out of date, or it is not from these pages. Nothing was done."),
@@ -54,12 +53,6 @@ _FIELD_LABELS = {
 """The labels of the fields that the page shows beside *Try again*, with the values that will be sent."""
 
 
-def _form_path() -> str:
-    """Return the path of the page with the form that was sent, for the same patients."""
-    patients = urlencode([("patient", patient) for patient in request.form.getlist("patient")])
-    return page_of_button() or f"{request.path}?{patients}".rstrip("?")
-
-
 def _fields() -> list[tuple[str, str]]:
     """Return the fields of the form that was sent; none if the form cannot be read."""
     try:
@@ -94,7 +87,7 @@ def render_refusal(
         detail=problem.detail if problem.kind in ("forbidden", "conflict") else "",
         retry=problem.kind in _TRANSIENT,
         send_again=send_again,
-        reopen=_form_path() if request.method == "POST" and problem.kind in _OUTDATED_FORM else "",
+        reopen=form_address() if request.method == "POST" and problem.kind in _OUTDATED_FORM else "",
         fields=[(name, value) for name, value in fields if name != "csrf_token"],
         labelled=[(_FIELD_LABELS[name], value) for name, value in fields if name in _FIELD_LABELS and value],
         signed_in=sessions.has_session(),

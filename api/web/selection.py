@@ -1,19 +1,22 @@
 """The patients that a form is about: one patient or several, and the people whom a transfer of them affects."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
-from flask import request
+from flask import Response, request
+from markupsafe import Markup
 
 from api.auth import pdp, rates
 from api.limits import MOST_SELECTED, extra_requests
+from api.web import kept_selection
 from api.web import session as sessions
-from api.web.frame import patient_path
+from api.web.frame import own_path, patient_path, redirect_with_message
 from api.web.wording import FormError
 from authz.domain import Row
-from authz.errors import Denied, NotFound
-from authz.queries import manager as manager_queries
+from authz.errors import BatchRefused, CaregrantError, Denied, NotFound, Unavailable
 from authz.queries import practitioner as practitioner_queries
+from authz.queries import several_patients
 from authz.texts import describe_patient
 
 
@@ -21,13 +24,21 @@ from authz.texts import describe_patient
 class Selection:
     """Patients as id and name, the actions that every one of them allows, and the page to go back to.
 
-    `left_out` names the selected patients that allow none of the actions.
+    `left_out` names the selected patients that allow none of the actions, `unknown` is the number of those that the
+    practitioner does not know any more. `of_list` tells that the patients were selected in a list.
     """
 
     names: dict[str, str]
     actions: frozenset[str]
     left_out: tuple[str, ...]
     path: str
+    of_list: bool = False
+    unknown: int = 0
+
+    def complete(self) -> None:
+        """Take the patients out of what is ticked in lists, after the form was carried out: a fault undoes nothing."""
+        with suppress(Unavailable):
+            kept_selection.drop(self.names)
 
     @property
     def ids(self) -> list[str]:
@@ -48,7 +59,7 @@ class TransferImpact:
 
     `owners` own the patients now. `viewers` keep their shares. `standing` see the patients by a standing share, which
     ends for these patients. `sharing` are possible new owners who share all their patients with the practitioner who
-    transfers. `holders` are the ids of the practitioners with a grant, by patient.
+    transfers. `holders` are the ids of the practitioners with a grant, by patient; `access` says who holds which.
     """
 
     owners: dict[str, str] = field(default_factory=dict)
@@ -56,6 +67,7 @@ class TransferImpact:
     standing: dict[str, str] = field(default_factory=dict)
     sharing: dict[str, str] = field(default_factory=dict)
     holders: dict[str, list[str]] = field(default_factory=dict)
+    access: dict[str, several_patients.PatientAccess] = field(default_factory=dict)
 
 
 def select_patient(patient: str, *actions: str) -> Selection:
@@ -68,36 +80,76 @@ def select_patient(patient: str, *actions: str) -> Selection:
 
 
 def selected_ids() -> list[str]:
-    """Return the ids of the selected patients; of a form that was sent, only those that the form itself names."""
-    return (request.form if request.method == "POST" else request.args).getlist("patient")
+    """Return the ids of the selected patients.
+
+    Of a form that was sent, the ids that the form itself names, without the patient whose *Remove* was pressed, and
+    with those that an earlier refusal left out if *Select again* was pressed. Of an address, the ids that the address
+    names, else those that are ticked in lists.
+    """
+    if request.method != "POST":
+        return request.args.getlist("patient") or kept_selection.kept()
+    ids, form = request.form.getlist("patient"), request.form
+    if "again" in form:
+        ids += form.getlist("refused")
+    if "remove" in form:
+        kept_selection.drop([form["remove"]])
+        ids = [patient for patient in ids if patient != form["remove"]]
+    return ids
+
+
+def is_submitted() -> bool:
+    """Return whether a form is to be carried out: it was sent, and not by a button that only changes the form."""
+    return request.method == "POST" and not {"search", "remove", "again"} & set(request.form)
+
+
+def redirect_without_patients() -> Response:
+    """Redirect from a form without patients to the list."""
+    back = own_path(request.values.get("back", ""), "/patients")
+    return redirect_with_message(back, Markup("Select a patient first."))
 
 
 def select_patients(patients: Sequence[str], *actions: str) -> Selection:
     """Return the selection of those patients that allow one of these actions.
 
-    Raises `FormError` for too many patients, `NotFound` if the practitioner may not know about one of them, and
-    `Denied` if no patient allows one of the actions.
+    Of patients that are ticked in lists, those that the practitioner does not know any more are left out. Raises
+    `FormError` for too many patients, `NotFound` if the practitioner may not know about one of the others, and `Denied`
+    if no patient allows one of the actions.
     """
     if len(patients) > MOST_SELECTED:
         raise FormError("patients", f"Select at most {MOST_SELECTED} patients.")
     actor = sessions.actor()
     rates().spend(f"session:{actor.practitioner}", actor.now, requests=extra_requests(len(patients)))
     names = practitioner_queries.names(pdp(), actor, patients)
-    if set(patients) - set(names):
+    unknown = set(patients) - set(names)
+    if unknown and (request.method == "POST" or "patient" in request.args or not names):
         raise NotFound
-    allowed = practitioner_queries.actions(pdp(), actor, patients, *actions)
+    kept_selection.drop(unknown)
+    known = [patient for patient in dict.fromkeys(patients) if patient in names]
+    allowed = practitioner_queries.actions(pdp(), actor, known, *actions)
     left_out = tuple(name for patient, name in names.items() if not allowed[patient])
-    kept = {patient: names[patient] for patient in dict.fromkeys(patients) if allowed[patient]}
+    kept = {patient: names[patient] for patient in known if allowed[patient]}
     if not kept:
         raise Denied(actions[0])
     common = frozenset.intersection(*(frozenset(allowed[patient]) for patient in kept))
-    return Selection(kept, common, left_out, "/patients")
+    return Selection(kept, common, left_out, "/patients", of_list=True, unknown=len(unknown))
+
+
+def without_refused(selection: Selection, error: CaregrantError | None) -> tuple[Selection, dict[str, str]]:
+    """Return the selection without the patients that a refusal is about, and those patients as id and name.
+
+    If no other patient remains, the selection stays as it is.
+    """
+    refused = {index for index, _ in error.refusals} if isinstance(error, BatchRefused) else set()
+    items = list(selection.names.items())
+    names = dict(item for index, item in enumerate(items) if index not in refused)
+    if not refused or not names:
+        return selection, {}
+    return replace(selection, names=names), {items[index][0]: items[index][1] for index in sorted(refused)}
 
 
 def list_receivers(selection: Selection) -> list[Row]:
     """Return the colleagues who may receive every selected patient, by name."""
-    colleagues = practitioner_queries.colleagues_for_all(pdp(), sessions.actor(), selection.ids)
-    return sorted(colleagues, key=lambda row: (row["search_key"], row["id"]))
+    return several_patients.receivers_of_all(pdp(), sessions.actor(), selection.ids)
 
 
 def transfer_impact(selection: Selection, receivers: list[Row]) -> TransferImpact:
@@ -108,15 +160,20 @@ def transfer_impact(selection: Selection, receivers: list[Row]) -> TransferImpac
         for row in practitioner_queries.standing_shares(pdp(), actor)
         if row["colleague"] == actor.practitioner
     }
-    impact = TransferImpact(sharing={row["id"]: row["name"] for row in receivers if row["id"] in share_with_actor})
-    for patient in selection.ids:
-        rows = manager_queries.who_has_access(pdp(), actor, patient)
-        impact.holders[patient] = sorted(row["practitioner"] for row in rows if row["grant"] is not None)
-        for row in rows:
-            if row["role"] == "owner":
-                impact.owners[row["practitioner"]] = row["name"]
-            elif row["origin"] == "standing_share":
-                impact.standing[row["practitioner"]] = row["name"]
-            elif row["grant"] is not None:
-                impact.viewers[row["practitioner"]] = row["name"]
-    return impact
+    access = several_patients.access_to_each(pdp(), actor, selection.ids)
+    owners = {entry.owner for entry in access.values()}
+    viewers = {viewer for entry in access.values() for viewer in entry.viewers}
+    standing = {viewer for entry in access.values() for viewer in entry.standing}
+    people = practitioner_queries.people(pdp(), sorted(owners | viewers | standing))
+
+    def named(ids: set[str]) -> dict[str, str]:
+        return {practitioner: row["name"] for practitioner, row in people.items() if practitioner in ids}
+
+    return TransferImpact(
+        owners=named(owners),
+        viewers=named(viewers),
+        standing=named(standing),
+        sharing={row["id"]: row["name"] for row in receivers if row["id"] in share_with_actor},
+        holders={patient: sorted([entry.owner, *entry.viewers]) for patient, entry in access.items()},
+        access=access,
+    )

@@ -108,10 +108,10 @@ def sign_in_options() -> SignInOptions:
 def begin(practitioner: str) -> None:
     """Sign a practitioner in, in a new session.
 
-    If the same person's session was locked, keep the form that they typed, and the token of the forms in other tabs.
+    If the same person's session was locked, keep what they typed and selected, and the token of forms in other tabs.
     """
     same_person = session.get("by") == practitioner
-    kept = {name: session[name] for name in ("kept", "csrf_token") if name in session and same_person}
+    kept = {name: session[name] for name in ("kept", "csrf_token", "selection") if name in session and same_person}
     session.clear()
     session.permanent = True
     moment = int(now().timestamp())
@@ -160,6 +160,13 @@ def actor() -> Actor:
         session["seen"] = moment
     g.actor = Actor(by, now(), request_id=request_id(), address=request.remote_addr or "")
     return actor()
+
+
+def selection_token(*, make: bool = False) -> str:
+    """Return the token under which this session's selection of patients is kept, empty if there is none yet."""
+    if make and not session.get("selection"):
+        session["selection"] = secrets.token_hex(16)
+    return str(session.get("selection", ""))
 
 
 def keep_form(key: str, form: dict[str, list[str]]) -> None:

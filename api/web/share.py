@@ -11,14 +11,17 @@ from api.errors import status_of
 from api.v1.query import parse_row_id
 from api.web import days, form_state, transfer, wording
 from api.web import session as sessions
-from api.web.frame import form_values, own_path, pages, patient_path, redirect_with_message, render_page
+from api.web.frame import back_to, form_values, own_path, pages, patient_path, redirect_with_message, render_page
 from api.web.selection import (
     Selection,
+    is_submitted,
     list_receivers,
+    redirect_without_patients,
     select_patient,
     select_patients,
     selected_ids,
     transfer_impact,
+    without_refused,
 )
 from api.web.wording import FormError
 from authz import operations
@@ -43,12 +46,12 @@ def share_some() -> Response:
     """Share or transfer the selected patients: all of them or none."""
     ids = selected_ids()
     if not ids:
-        return redirect_with_message("/patients", Markup("Select a patient first."))
+        return redirect_without_patients()
     return _handle(select_patients(ids, *_ACTIONS))
 
 
 def _handle(selection: Selection) -> Response:
-    if request.method == "GET":
+    if not is_submitted():
         return _render_form(selection)
     try:
         return _submit(selection)
@@ -75,25 +78,30 @@ def _submit(selection: Selection) -> Response:
     shares = operations.share(
         pdp(), actor=actor, patients=selection.ids, colleague=colleague, until=until, reason=reason
     )
-    viewer = shares[0].viewer.name
+    viewer, back = shares[0].viewer.name, own_path(form.get("back", ""), "")
+    selection.complete()
     if selection.several:
         message = Markup("{} patients have been shared with {}")
-        return redirect_with_message("/patients", message, str(len(shares)), viewer)
-    return redirect_with_message(selection.path, Markup("{} has been shared with {}"), selection.first_name, viewer)
+        return redirect_with_message(back or "/patients", message, str(len(shares)), viewer)
+    path = back or selection.path if selection.of_list else back_to(selection.path, back)
+    return redirect_with_message(path, Markup("{} has been shared with {}"), selection.first_name, viewer)
 
 
 def _render_form(selection: Selection, error: CaregrantError | None = None) -> Response:
+    refusals = transfer.describe_refusals(selection, error)
+    selection, refused = without_refused(selection, error)
     receivers = list_receivers(selection)
     impact = transfer_impact(selection, receivers)
     return render_page(
         "share.html",
         200 if error is None else status_of(error),
         selection=selection,
+        refused=refused,
         impact=impact,
         shown=form_state.seal(selection, impact),
         colleagues=receivers,
-        form=form_values(),
-        refusals=transfer.describe_refusals(selection, error),
+        form=form_values(selection.ids if selection.of_list else ()),
+        refusals=refusals,
         field_at_fault=wording.field_at_fault(error),
         ends=days.end_choices(sessions.actor().now, zones_of_patients(pdp(), selection.ids).values()),
     )
@@ -110,16 +118,16 @@ def end_share(patient: str, grant: str) -> Response:
         raise NotFound
     is_own = share["practitioner"] == actor.practitioner
     name = describe_patient(row["name"], row["reference"])
-    back = own_path(form_values().get("back", ""), patient_path(patient))
+    back = own_path(form_values().get("back", ""), "")
     if request.method == "GET":
         zone = zones_of_patients(pdp(), [patient])[patient]
         return render_page("end_share.html", patient=row, share=share, is_own=is_own, zone=zone, back=back)
     operations.end_share(pdp(), actor=actor, patient=patient, grant=number)
     if is_own:
         message = Markup("You have given up your access to {}")
-        return redirect_with_message("/patients?role=viewer", message, name)
+        return redirect_with_message(back or "/patients?role=viewer", message, name)
     message = Markup("The sharing of {} with {} has ended")
-    return redirect_with_message(back, message, name, share["name"])
+    return redirect_with_message(back or patient_path(patient), message, name, share["name"])
 
 
 def list_access(patient: Row) -> list[Row]:

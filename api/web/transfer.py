@@ -16,11 +16,14 @@ from api.web.frame import form_values, own_path, pages, redirect_with_message, r
 from api.web.selection import (
     Selection,
     TransferImpact,
+    is_submitted,
     list_receivers,
+    redirect_without_patients,
     select_patient,
     select_patients,
     selected_ids,
     transfer_impact,
+    without_refused,
 )
 from api.web.wording import FormError
 from authz import operations
@@ -44,12 +47,12 @@ def transfer_some() -> Response:
     """Transfer the selected patients to a colleague: all of them or none."""
     ids = selected_ids()
     if not ids:
-        return redirect_with_message("/patients", Markup("Select a patient first."))
+        return redirect_without_patients()
     return _handle(select_patients(ids, "transfer"))
 
 
 def _handle(selection: Selection) -> Response:
-    if request.method == "GET" or "search" in request.form:
+    if not is_submitted():
         return render_form(selection)
     try:
         return _submit_list(selection)
@@ -93,6 +96,7 @@ def submit(
     )
     owner = practitioner_queries.people(pdp(), [transfers[0].owner])[transfers[0].owner]
     path = own_path(request.form.get("back", ""), "/patients")
+    selection.complete()
     if selection.several:
         message, subject = Markup("{} patients have been transferred to {}"), str(len(transfers))
     else:
@@ -110,13 +114,16 @@ def _list(selection: Selection) -> tuple[TransferImpact, list[Row]]:
 
 def render_form(selection: Selection, error: CaregrantError | None = None) -> Response:
     """Show the form of a transfer; `error` is the refusal of the form that was just sent."""
+    refusals = describe_refusals(selection, error)
+    selection, refused = without_refused(selection, error)
     impact, receivers = _list(selection)
-    listed, form = receivers[: form_state.MOST_LISTED], form_values()
+    listed, form = receivers[: form_state.MOST_LISTED], form_values(selection.ids if selection.of_list else ())
     chosen = form.get("colleague")
     return render_page(
         "transfer.html",
         200 if error is None else status_of(error),
         selection=selection,
+        refused=refused,
         impact=impact,
         colleagues=listed,
         more=len(receivers) - len(listed),
@@ -124,7 +131,7 @@ def render_form(selection: Selection, error: CaregrantError | None = None) -> Re
         q=parse_search().strip(),
         form=form,
         shown=form_state.seal(selection, impact, listed),
-        refusals=describe_refusals(selection, error),
+        refusals=refusals,
         field_at_fault=wording.field_at_fault(error),
     )
 

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from peewee import Model
 
 from authz.database import Database, SqliteDatabase
-from authz.models import MODELS, IdempotentResponse, Patient, Practitioner, RequestCount, Secret
+from authz.models import MODELS, IdempotentResponse, KeptSelection, Patient, Practitioner, RequestCount, Secret
 
 NAMES = {"practitioner": ("name", "search_key"), "patient": ("name", "reference", "search_key")}
 """The columns that hold names, by table."""
 
-_SECRETS: tuple[type[Model], ...] = (IdempotentResponse, Secret, RequestCount)
+_SECRETS: tuple[type[Model], ...] = (IdempotentResponse, Secret, RequestCount, KeptSelection)
 _SECRET_TABLES = tuple(model._meta.table_name for model in _SECRETS)
 _HIDDEN = {**NAMES, "client": ("key_hash",)}
 _RECORD = ("event", "leaf", "node", "tree", "personal_secret")

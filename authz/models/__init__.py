@@ -7,7 +7,7 @@ What the database enforces is declared here, and in the migrations if it takes a
 
 from peewee import Model
 
-from authz.models.callers import Client, IdempotentResponse, RequestCount, Secret
+from authz.models.callers import Client, IdempotentResponse, KeptSelection, RequestCount, Secret
 from authz.models.facts import (
     Entity,
     EntityLink,
@@ -65,6 +65,7 @@ MODELS: tuple[type[Model], ...] = (
     Mail,
     IdempotentResponse,
     RequestCount,
+    KeptSelection,
     SpoolPosition,
     Secret,
     Review,
@@ -87,6 +88,7 @@ __all__ = [
     "Grant",
     "IdempotentResponse",
     "InstantField",
+    "KeptSelection",
     "Licence",
     "Mail",
     "Membership",

@@ -1,4 +1,4 @@
-"""Tables about callers: apps, what they have sent, and the secrets of the service."""
+"""Tables about callers: apps, what callers have sent or selected, and the secrets of the service."""
 
 from peewee import BigAutoField, BigIntegerField, CompositeKey, ForeignKeyField, IntegerField, TextField
 
@@ -48,6 +48,15 @@ class IdempotentResponse(StoredModel):
     class Meta:
         table_name = "answer"
         primary_key = CompositeKey("caller", "key")
+
+
+class KeptSelection(StoredModel):
+    """The patients that a person has selected on the pages, as lines; `token` is in the cookie of the session."""
+
+    token = IdField(primary_key=True)
+    practitioner = IdField()
+    patients = TextField()
+    kept_at = InstantField(index=True)
 
 
 class Secret(StoredModel):

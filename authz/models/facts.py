@@ -266,6 +266,7 @@ for _share, _viewer in ((Grant, "role = 'viewer' AND "), (StandingShare, "")):
             name=f"{_share._meta.table_name}_ends",
         )
     )
+Grant.add_index(Grant.index(Grant.practitioner, Grant.role, Grant.started_at, Grant.id, name="grant_newest"))
 Patient.add_index(
     Patient.index(Patient.subscription, SQL("substr(search_key, 1, 128)"), Patient.id, name="patient_by_name")
 )

@@ -6,7 +6,7 @@ from datetime import datetime
 from authz.domain import FOREVER, format_instant
 from authz.errors import InvalidInput
 
-MOST_AT_ONCE = 500
+MOST_AT_ONCE = 1000
 """The most patients of one request."""
 LONGEST_REASON = 500
 """Characters of a reason."""

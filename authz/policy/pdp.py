@@ -22,11 +22,13 @@ from pathlib import Path
 from time import time_ns
 from types import TracebackType
 
+import orjson
+
 from authz.database import Database, Limits, close_all, connect, require_current
 from authz.database.pending import Pending
 from authz.domain import format_instant, to_micros
 from authz.errors import Fault, InvalidInput, PolicyRefused, PolicyUnknown
-from authz.policy.compiler import CompiledPolicy, load
+from authz.policy.compiler import CompiledPolicy, ListQuery, load
 from authz.policy.decision import Decision, Explanation, MatrixEntry, Ref
 from authz.policy.evaluation import evaluate, evaluate_batch
 from authz.policy.execution import Rows, fetch, send, stream
@@ -213,6 +215,23 @@ class PDP:
         known: Arguments = {"resource": resource[1], "now": instant, "tenant": tenant}
         return pdp._search(planned, resource[1], known, limit, after, request)
 
+    def search_subjects_of_all(
+        self, subject_type: str, action: str, resources: Sequence[Ref], *, now: datetime
+    ) -> list[str]:
+        """Return the ids of the subjects that may do something to every one of these resources of one type, ordered.
+
+        None are returned for no resource. Each resource is named once.
+        """
+        if not resources or not all(is_stored_id(name) for _, name in resources):
+            return []
+        planned = self._plans.plan("common subjects", subject_type, action, resources[0][0])
+        if planned is None:
+            return []
+        pairs = [planned.plan.pair("", name, {}) for _, name in resources]
+        return [
+            row[0] for row in self._rows(planned.plan, {"now": to_micros(now), "pairs": orjson.dumps(pairs).decode()})
+        ]
+
     def _search(
         self,
         planned: Planned | None,
@@ -258,6 +277,27 @@ class PDP:
     ) -> list[tuple[str, str]]:
         """Return a page like `list_resources`, of the resources on which the policy gives a subject a role."""
         return self._list(subject, role, resource_type, position, to_micros(now), tenant, of_role=True)
+
+    def list_filtered(
+        self,
+        subject: Ref,
+        action: str,
+        resource_type: str,
+        wanted: ListQuery,
+        arguments: Arguments,
+        *,
+        now: datetime,
+        tenant: str | None = None,
+    ) -> list[tuple[str, str]]:
+        """Return the resources of a filtered list that a subject may do something to: ids with sort keys, in order.
+
+        `arguments` are the values that the list takes besides subject, instant and tenant.
+        """
+        planned = self._plans.filtered(wanted, subject[0], action, resource_type, tenant)
+        if planned is None or not is_stored_id(subject[1]):
+            return []
+        known: Arguments = {**arguments, "subject": subject[1], "now": to_micros(now), "tenant": tenant}
+        return [(row[0], row[1]) for row in self._rows(planned.plan, known)]
 
     def _list(
         self,

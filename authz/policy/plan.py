@@ -33,6 +33,9 @@ class Arguments(TypedDict, total=False):
     pairs: str
     words: str
     text: str
+    clinic: str
+    soon: int
+    offset: int
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from authz.database import Database
 from authz.policy.compiler import (
     Clause,
     CompiledPolicy,
+    ListQuery,
     Query,
     SqlWriter,
     Statement,
@@ -20,7 +21,15 @@ _MOST_PROBES = 1000
 """The most columns of a statement that explains; PostgreSQL takes 1,664."""
 
 Question = Literal[
-    "evaluation", "evaluations", "resources", "subjects", "list by name", "list by id", "actions", "matrix"
+    "evaluation",
+    "evaluations",
+    "resources",
+    "subjects",
+    "common subjects",
+    "list by name",
+    "list by id",
+    "actions",
+    "matrix",
 ]
 PlanKey = tuple[Question, str, str, str, bool, bool]
 """A kind of question, subject type, action or role, resource type; then whether it has a tenant, and is of a role."""
@@ -49,6 +58,7 @@ class Plans:
         self.version = policy.version
         self.database = database
         self.cached: dict[PlanKey, Planned] = {}
+        self._filtered: dict[tuple[ListQuery, str, str, str, bool], Planned] = {}
         self._probes: dict[tuple[str, str, str, bool], Probes] = {}
         self._existences: dict[tuple[str, bool], Plan] = {}
         self._writer = SqlWriter(policy.types, database.dialect)
@@ -68,6 +78,20 @@ class Plans:
             return self.cached[key]
         except KeyError:
             return self._make(key, question, tenant)
+
+    def filtered(
+        self, wanted: ListQuery, subject_type: str, action: str, resource_type: str, tenant: str | None
+    ) -> Planned | None:
+        """Return the plan of a filtered list; None if no rule can permit the action, or give the role."""
+        key = (wanted, subject_type, action, resource_type, tenant is not None)
+        if key not in self._filtered:
+            queries = self._restricted(self.queries(subject_type, action, resource_type), tenant)
+            giving = self.queries(subject_type, wanted.role, resource_type, of_role=True) if wanted.role else ()
+            if not queries or (wanted.role and not giving):
+                return None
+            giving = self._restricted(giving, tenant)
+            self._filtered[key] = Planned(Plan(self._writer.filtered(wanted, queries, giving)), queries)
+        return self._filtered[key]
 
     def queries(self, subject_type: str, action: str, resource_type: str, of_role: bool = False) -> tuple[Query, ...]:
         """Return the queries by which the policy permits an action or gives a role; "" stands for every action."""
@@ -100,15 +124,19 @@ class Plans:
 
     def _make(self, key: PlanKey, question: Question, tenant: str | None) -> Planned | None:
         _, subject_type, action, resource_type, _, of_role = key
-        queries = self.queries(subject_type, action, resource_type, of_role)
-        if tenant is not None:
-            queries = tuple(narrow for query in queries for narrow in restrict_to_tenant(query, self.policy.types))
+        queries = self._restricted(self.queries(subject_type, action, resource_type, of_role), tenant)
         if not queries:
             return None
         planned = Planned(Plan(self._write(question, queries)), queries)
         if len(self.cached) < _MOST_PLANS:
             self.cached[key] = planned
         return planned
+
+    def _restricted(self, queries: tuple[Query, ...], tenant: str | None) -> tuple[Query, ...]:
+        """Return the queries, with a tenant restricted to it."""
+        if tenant is None:
+            return queries
+        return tuple(narrow for query in queries for narrow in restrict_to_tenant(query, self.policy.types))
 
     def _make_probes(self, key: tuple[str, str, str, bool], tenant: str | None) -> Probes:
         schema = self.policy.types
@@ -141,6 +169,8 @@ class Plans:
                 return writer.search(queries, "resource")
             case "subjects":
                 return writer.search(queries, "subject")
+            case "common subjects":
+                return writer.common_subjects(queries)
             case "list by name" | "list by id":
                 return writer.listing(queries, by_name=question == "list by name")
             case "actions":

@@ -12,11 +12,18 @@ import peewee
 
 from authz.database import FAULTS, Database, database_connection, discard_connection
 from authz.errors import Fault, PolicyRefused, Unavailable
-from authz.policy.compiler import CompiledPolicy, Query
+from authz.policy.compiler import CompiledPolicy, ListQuery, Query
 from authz.policy.plan import Plan
 from authz.policy.plans import Plans, Question
 
-_DECISIONS: tuple[Question, ...] = ("evaluation", "evaluations", "resources", "subjects", "matrix")
+_DECISIONS: tuple[Question, ...] = (
+    "evaluation",
+    "evaluations",
+    "resources",
+    "subjects",
+    "common subjects",
+    "matrix",
+)
 _LISTS: tuple[Question, ...] = ("list by name", "list by id")
 _REFUSALS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE)
 _SHUTDOWNS = ("08", "25", "53", "57", "58")
@@ -57,6 +64,9 @@ def _statements(plans: Plans) -> Iterator[Prepared]:
                 questions = (*(() if of_role else _DECISIONS), *(_LISTS if listed else ()))
                 for tenant in (None, "any"):
                     yield from _of_action(plans, questions, (ends[0], action, ends[1]), tenant, of_role)
+                    filtered = plans.filtered(ListQuery(), ends[0], action, ends[1], tenant) if listed else None
+                    if filtered is not None:
+                        yield f"{ends[0]} {action} {ends[1]}", "filtered list", filtered.plan, filtered.queries
             if not of_role:
                 for tenant in (None, "any"):
                     yield from _of_action(plans, ("actions",), (ends[0], "", ends[1]), tenant, of_role)

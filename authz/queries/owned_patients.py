@@ -27,16 +27,30 @@ _BY_NAMES = f"{_AMONG} AND EXISTS (SELECT 1 FROM {_HELD} AND held.patient_id = l
 
 def owned_patients(database: Database, actor: Actor, place: PagePosition) -> list[PatientKey]:
     """Return the ids with the sort keys, from a place in the list."""
-    now = to_micros(actor.now)
-    values = (actor.practitioner, now, now)
-    counted = run(database, f"SELECT COUNT(*) FROM (SELECT 1 FROM {_HELD} LIMIT {_FEW + 1}) AS counted", *values)
-    ((count,),) = counted.fetchall()
-    sql = _BY_GRANTS if count <= _FEW or not place.by_name else _BY_NAMES
-    worked = Membership.select(Membership.subscription).where(Membership.practitioner == actor.practitioner).distinct()
-    clinics = sorted(name for (name,) in worked.tuples().execute(database) if actor.tenant in (None, name))
-    pages = [_page(database, sql, (clinic, *values), place) for clinic in clinics]
+    sql = _BY_NAMES if place.by_name and owns_many(database, actor) else _BY_GRANTS
+    pages = [_page(database, sql, (clinic, *_values(actor)), place) for clinic in own_clinics(database, actor)]
     order = (lambda row: (row[1], row[0])) if place.by_name else (lambda row: row)
     return list(islice(merge(*pages, key=order), place.limit))
+
+
+def owns_many(database: Database, actor: Actor) -> bool:
+    """Return whether the practitioner owns more patients than one sorts for each page."""
+    counted = run(
+        database, f"SELECT COUNT(*) FROM (SELECT 1 FROM {_HELD} LIMIT {_FEW + 1}) AS counted", *_values(actor)
+    )
+    ((count,),) = counted.fetchall()
+    return int(count) > _FEW
+
+
+def own_clinics(database: Database, actor: Actor) -> list[str]:
+    """Return the clinics where the practitioner has worked, as far as the app's key reaches."""
+    worked = Membership.select(Membership.subscription).where(Membership.practitioner == actor.practitioner).distinct()
+    return sorted(name for (name,) in worked.tuples().execute(database) if actor.tenant in (None, name))
+
+
+def _values(actor: Actor) -> tuple[object, ...]:
+    now = to_micros(actor.now)
+    return actor.practitioner, now, now
 
 
 def _page(database: Database, sql: str, values: tuple[object, ...], place: PagePosition) -> list[PatientKey]:

@@ -25,7 +25,7 @@ from authz.policy.plan import PagePosition
 from authz.queries.owned_patients import owned_patients
 from authz.queries.patient_rows import patient_rows
 from authz.queries.permission import is_permitted, record_search, require_permission
-from authz.record import Actor, RecordedQuestion, record_decisions, search_decision
+from authz.record import Actor, RecordedQuestion, record_decisions
 from authz.texts import describe_patient, matches_search, search_words
 
 _CHUNK = 500
@@ -202,27 +202,6 @@ def colleagues(pdp: PDP, actor: Actor, *, name: str | None = None, q: str = "") 
         record_search(pdp, actor, "receive", ("patient", name or ""), len(receivers))
         rows = people(pdp, sorted(receivers)).values()
     return [row for row in rows if matches_search(row["search_key"], q)]
-
-
-def colleagues_for_all(pdp: PDP, actor: Actor, names: Sequence[str]) -> list[Row]:
-    """Return who may receive every one of these patients, which the practitioner may know; never the practitioner.
-
-    One search for each patient, so the cost grows with their number alone.
-    """
-    resources: list[Ref] = [("patient", name) for name in names]
-    with database_connection(pdp.database):
-        receivers = [
-            set(pdp.search_subjects("practitioner", "receive", resource, now=actor.now)) - {actor.practitioner}
-            for resource in resources
-        ]
-        questions = [
-            RecordedQuestion(("practitioner", ""), "receive", resource, size=len(ids))
-            for resource, ids in zip(resources, receivers, strict=True)
-        ]
-        answer = search_decision(actor, pdp.version)
-        record_decisions(pdp.database, actor, [(question, answer) for question in questions])
-    common = set.intersection(*receivers) if receivers else set()
-    return list(people(pdp, sorted(common)).values())
 
 
 def people(pdp: PDP, names: Sequence[str]) -> dict[str, Row]:

@@ -117,7 +117,7 @@ def test_t17_too_many_are_refused_before_any_is_asked(as_: As, database: Databas
     """T17: a batch beyond the cap is refused before anything is evaluated, recorded or locked."""
     before = RecordedDecision.select().count(database)
     body = {"colleague": login("bob"), "patients": [f"p-{number}" for number in range(20_000)]}
-    assert_problem(as_("alice").call("POST", "/v1/shares", body), 422, "invalid", "at most 500")
+    assert_problem(as_("alice").call("POST", "/v1/shares", body), 422, "invalid", "at most 1000")
     assert RecordedDecision.select().count(database) == before
 
 

@@ -24,7 +24,7 @@ ALLOWED = {
     ("authz/audit/catalog/known_ids.py", "folded"): "an id whose case and punctuation are folded",
     ("authz/importing/demo.py", "given"): "given names, beside family names",
     ("authz/policy/compiler/placeholders.py", "words"): "the words of a text that is searched for",
-    ("authz/policy/compiler/sql.py", "words"): "the words of a text that is searched for",
+    ("authz/policy/compiler/filtered.py", "words"): "the words of a text that is searched for",
     ("authz/policy/plan.py", "words"): "the words of a text that is searched for",
 }
 """Names that are the field's own or a contract with callers: a pattern of paths and the name, with the reason."""

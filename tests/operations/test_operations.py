@@ -33,6 +33,7 @@ from authz.operations import (
     transfer,
     undo_transfer,
 )
+from authz.operations.inputs import MOST_AT_ONCE
 from authz.policy.pdp import PDP
 from authz.record import Actor
 from tests.support import people
@@ -413,7 +414,7 @@ def test_t17_several_at_once_all_or_none(clinic: Clinic) -> None:
     assert reasons[0][1] == reasons[1][1]
     assert clinic.events() == ["patient:added", "grant:started"] * 3
     assert len(transfer(clinic.pdp, actor=by("alice"), patients=own, colleague=login("bob"))) == 3
-    for wrong in ([], ["m-0", "m-0"], [f"n-{n}" for n in range(501)]):
+    for wrong in ([], ["m-0", "m-0"], [f"n-{n}" for n in range(MOST_AT_ONCE + 1)]):
         with pytest.raises(InvalidInput):
             share(clinic.pdp, actor=by("alice"), patients=wrong, colleague=login("oscar"))
 

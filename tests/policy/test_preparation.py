@@ -8,9 +8,9 @@ import pytest
 from authz.database import Database
 from authz.errors import PolicyRefused, Unavailable
 from authz.policy import plans
-from authz.policy.compiler import compile_texts, sql
+from authz.policy.compiler import ListQuery, compile_texts, unions
 from authz.policy.pdp import PDP
-from authz.policy.plan import PagePosition
+from authz.policy.plan import Arguments, PagePosition
 from authz.policy.preparation import require_preparable
 from tests.support import people
 from tests.support.http import POLICY
@@ -60,10 +60,10 @@ def test_a_database_that_cannot_answer_is_no_refusal(
 def test_a_union_of_more_than_a_database_takes(database: Database) -> None:
     """A union of 1,200 selects, and a condition of 1,200 alternatives, are written in parts that both databases run."""
     selects = [f"SELECT {number} AS way" for number in range(1200)]
-    rows = database.execute_sql(sql._union(selects)).fetchall()
+    rows = database.execute_sql(unions.union(selects)).fetchall()
     assert [number for (number,) in rows] == list(range(1200))
-    assert len(database.execute_sql(sql._union(selects, "UNION")).fetchall()) == 1200
-    (met,) = database.execute_sql(f"SELECT 1 AS met WHERE {sql._any_of(['1 = 2'] * 1199 + ['1 = 1'])}").fetchone()
+    assert len(database.execute_sql(unions.union(selects, "UNION")).fetchall()) == 1200
+    (met,) = database.execute_sql(f"SELECT 1 AS met WHERE {unions.any_of(['1 = 2'] * 1199 + ['1 = 1'])}").fetchone()
     assert met == 1
 
 
@@ -84,10 +84,16 @@ def test_parts_change_no_answer(database: Database, monkeypatch: pytest.MonkeyPa
                 ends.append(pdp.explain(subject, "view", resource))
                 ends.append(pdp.evaluate(subject, "view", resource, now=NOW - timedelta(days=1)))
         ends.append(list(pdp.matrix("practitioner", "view", "patient")))
+        resources = [("patient", patient) for patient in ("p-1", "p-oscar")]
+        ends.append(pdp.search_subjects_of_all("practitioner", "receive", resources, now=NOW))
+        values: Arguments = {"words": "[]", "text": "", "clinic": "north", "soon": 0, "limit": 50, "offset": 0}
+        for role in ("", "viewer"):
+            wanted = ListQuery(role=role)
+            ends.append(pdp.list_filtered(("practitioner", "carol"), "view", "patient", wanted, values, now=NOW))
         ends.append([pdp.search_subjects("practitioner", "view", ("patient", patient)) for patient in _PATIENTS])
         return ends
 
     whole = answers()
-    monkeypatch.setattr(sql, "_MOST_ARMS", 2)
+    monkeypatch.setattr(unions, "_MOST_ARMS", 2)
     monkeypatch.setattr(plans, "_MOST_PROBES", 1)
     assert answers() == whole

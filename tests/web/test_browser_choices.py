@@ -168,31 +168,6 @@ def test_a_wrong_date_out_of_sight_stops_nothing(there: Site) -> None:
 
 
 @BOTH
-def test_a_selection_is_of_one_page(there: Site, script: bool) -> None:
-    """A search, another page and *Back* leave no hidden patient ticked, and tick no other one."""
-    with there.visit("crowd-1", java_script_enabled=script) as page:
-        page.goto("/patients")
-        page.get_by_label("Select Crowded Case 030").check()
-        if script:
-            expect(page.get_by_text("1 patient selected on this page:")).to_be_visible()
-        page.get_by_role("link", name="Next page").click()
-        expect(page.locator("input[name=patient]:checked")).to_have_count(0)
-        page.get_by_label("Select Crowded Case 060").check()
-        page.get_by_role("button", name="Transfer/share").click()
-        expect(page.get_by_role("heading", level=1)).to_contain_text("Crowded Case 060")
-        page.goto("/patients")
-        page.get_by_label("Select Crowded Case 030").check()
-        page.get_by_label("Search patients").fill("Case 031")
-        page.get_by_label("Search patients").press("Enter")
-        expect(page.get_by_label("Select Crowded Case 030")).to_have_count(0)
-        expect(page.locator("input[name=patient]:checked")).to_have_count(0)
-        page.go_back()
-        ticked = page.locator("input[name=patient]:checked")
-        expect(page.get_by_label("Select Crowded Case 030")).to_be_visible()
-        assert [box.get_attribute("value") for box in ticked.all()] in ([], ["c-030"])
-
-
-@BOTH
 def test_back_to_a_form_ticks_nobody_else(there: Site, script: bool) -> None:
     """*Back* to a list of colleagues that has changed ticks no other colleague."""
     name = "Aaron Script" if script else "Aaron Plain"

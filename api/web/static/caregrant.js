@@ -1,5 +1,6 @@
-// Comfort for pages that also work without scripts: menus that close, a list that narrows while a person types, a form
-// that is sent once and keeps what was typed when the server cannot be reached, and a pop-up that screen readers read.
+// Comfort for pages that also work without scripts: menus that close, lists that follow what a person types, ticks that
+// are kept at once, a form that is sent once and keeps what was typed when the server cannot be reached, and a pop-up
+// that screen readers read.
 // A field that is hidden is cleared, so that nothing hidden is chosen.
 "use strict";
 
@@ -76,14 +77,57 @@ for (const ends of all("fieldset.ends")) {
   });
 }
 
-// Show how many patients are selected.
+// Show how many patients are selected, on this page and elsewhere, and keep each tick when it is made.
+let keeping = Promise.resolve();
 for (const form of all("form.selection")) {
-  const count = form.querySelector("#selected");
-  if (!count) continue;
-  form.addEventListener("change", () => {
-    const number = all("input[name=patient]:checked", form).length;
-    count.textContent = `${number} ${number === 1 ? "patient" : "patients"} selected on this page:`;
+  const show = () => {
+    const bar = document.getElementById("selection-bar");
+    const number = Number(bar.dataset.elsewhere) + all("input[name=patient]:checked", form).length;
+    document.getElementById("selected").textContent =
+      `${number.toLocaleString("en")} ${number === 1 ? "patient" : "patients"} selected`;
+    form.classList.toggle("kept", Number(bar.dataset.elsewhere) > 0);
+  };
+  form.addEventListener("change", (event) => {
+    if (event.target.name !== "patient") return;
+    show();
+    const ticks = new FormData(form);
+    ticks.append("keep", "yes");
+    // A tick that is not kept now is sent with the next button of the form.
+    const send = () => fetch(form.action, { method: "POST", body: new URLSearchParams(ticks), keepalive: true });
+    keeping = keeping.then(send).catch(() => {});
   });
+}
+
+// Search a list while a person types: the newest answer replaces the list, and an older answer never does.
+for (const form of all("form[data-list]")) {
+  const field = form.querySelector("input[type=search]");
+  let newest = 0;
+  let waiting;
+  const search = async () => {
+    const number = ++newest;
+    const url = new URL(form.dataset.list, window.location.href);
+    if (field.value.trim()) url.searchParams.set("q", field.value.trim());
+    try {
+      await keeping;
+      const response = await fetch(url, { headers: { Accept: "text/html" } });
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      const listed = page.getElementById("listed");
+      if (number !== newest || !response.ok || !listed) return;
+      document.getElementById("listed").replaceWith(document.adoptNode(listed));
+      document.getElementById("selection-bar").replaceWith(document.adoptNode(page.getElementById("selection-bar")));
+      form.classList.toggle("kept", page.querySelector("form[data-list]").classList.contains("kept"));
+      document.getElementById("count").replaceChildren(...page.getElementById("count").childNodes);
+      window.history.replaceState(null, "", url);
+    } catch {
+      // The button *Search* still works, and tells if the server cannot be reached.
+    }
+  };
+  field.addEventListener("input", () => {
+    newest += 1; // an answer to what was typed before comes too late
+    window.clearTimeout(waiting);
+    waiting = window.setTimeout(search, 250);
+  });
+  form.addEventListener("submit", () => window.clearTimeout(waiting));
 }
 
 // Send a form once, and only if the server answers. If there is no answer to the form, it can be sent again: the server
@@ -101,7 +145,8 @@ for (const form of all("form.guarded")) {
   let sent = false;
   form.addEventListener("submit", async (event) => {
     const button = form.querySelector(".primary, .danger");
-    if (!sending && event.submitter && event.submitter !== button) return;
+    const changes = event.submitter && event.submitter !== button && !event.submitter.matches(".default:not([name])");
+    if (!sending && changes) return;
     event.preventDefault();
     if (sending) return;
     sending = form.inert = true; // nobody can change the form after it is sent

@@ -9,6 +9,7 @@ Each method answers one kind of question; `select_builder` writes each query of 
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from authz.policy.compiler.filtered import BY_NAME, SORT_KEY, ListQuery, filtered_statement, words_sql
 from authz.policy.compiler.ir import Query
 from authz.policy.compiler.placeholders import (
     AFTER,
@@ -17,8 +18,6 @@ from authz.policy.compiler.placeholders import (
     PAIRS,
     RESOURCE,
     SUBJECT,
-    TEXT,
-    WORDS,
     BatchPlaceholders,
     Dialect,
     Parameter,
@@ -27,26 +26,7 @@ from authz.policy.compiler.placeholders import (
 )
 from authz.policy.compiler.schema import Schema
 from authz.policy.compiler.select_builder import Ends, SelectBuilder, quoted
-from authz.texts import LONGEST_SORT_KEY
-
-_MOST_ARMS = 400
-"""The most selects of one union; SQLite takes 500."""
-
-
-def _union(selects: Sequence[str], operator: str = "UNION ALL") -> str:
-    """Return the union of selects, in their order; more than `_MOST_ARMS` are united in parts."""
-    if len(selects) <= _MOST_ARMS:
-        return f"\n{operator}\n".join(selects)
-    parts = (selects[begin : begin + _MOST_ARMS] for begin in range(0, len(selects), _MOST_ARMS))
-    return _union([f"SELECT * FROM ({_union(part, operator)}) AS part" for part in parts], operator)
-
-
-def _any_of(conditions: Sequence[str]) -> str:
-    """Return the condition that any of these is met, without an expression deeper than SQLite's 1,000."""
-    if len(conditions) <= _MOST_ARMS:
-        return " OR ".join(conditions)
-    parts = (conditions[begin : begin + _MOST_ARMS] for begin in range(0, len(conditions), _MOST_ARMS))
-    return _any_of([f"({_any_of(part)})" for part in parts])
+from authz.policy.compiler.unions import any_of, union
 
 
 class SqlWriter:
@@ -64,7 +44,7 @@ class SqlWriter:
         placeholders = Placeholders(self.dialect)
         ends = (placeholders(SUBJECT), placeholders(RESOURCE))
         selects = [self._witnessed(query, index, placeholders, ends) for index, query in enumerate(queries)]
-        return placeholders.statement(f"{_union(selects)}\nLIMIT 1")
+        return placeholders.statement(f"{union(selects)}\nLIMIT 1")
 
     def evaluations(self, queries: Sequence[Query]) -> Statement:
         """Write the statement for many pairs of subject and resource at once.
@@ -75,16 +55,11 @@ class SqlWriter:
         placeholders = BatchPlaceholders(self.dialect)
         ends = ("asked.subject", "asked.resource")
         selects = [self._witnessed(query, index, placeholders, ends) for index, query in enumerate(queries)]
-        met = f"{_union(selects)}\nLIMIT 1"
-        pairs, packed = placeholders(PAIRS), "json_array(way, held, share, until)"
-        columns = "".join([", value ->> 0 AS subject, value ->> 1 AS resource", *placeholders.columns()])
-        questions = f"SELECT key AS pair{columns} FROM json_each({pairs})"
+        met = f"{union(selects)}\nLIMIT 1"
+        packed = "json_array(way, held, share, until)"
         if self.dialect == "postgresql":
             packed = "json_build_array(way, held, share, until)::text"
-            questions = (
-                f"SELECT n - 1 AS pair{columns} "
-                f"FROM jsonb_array_elements({pairs}::jsonb) WITH ORDINALITY AS listed (value, n)"
-            )
+        questions = self._pairs(placeholders)
         # One pair at a time, so that each is looked up by its keys whatever the planner thinks of the list.
         return placeholders.statement(f"SELECT pair, (SELECT {packed} FROM ({met}) AS met) FROM ({questions}) AS asked")
 
@@ -100,7 +75,33 @@ class SqlWriter:
             select.where.append(f"{key} > {placeholders(AFTER)}")
             page = f"SELECT DISTINCT {key} AS id {select.body()} ORDER BY id LIMIT {placeholders(LIMIT)}"
             selects.append(f"SELECT * FROM ({page}) AS arm")
-        return placeholders.statement(f"{_union(selects, 'UNION')}\nORDER BY id LIMIT {placeholders(LIMIT)}")
+        return placeholders.statement(f"{union(selects, 'UNION')}\nORDER BY id LIMIT {placeholders(LIMIT)}")
+
+    def common_subjects(self, queries: Sequence[Query]) -> Statement:
+        """Write the statement for many resources at once: the subjects that fit every one of them, ordered.
+
+        The resources are the pairs of `evaluations`, without a subject.
+        """
+        placeholders = BatchPlaceholders(self.dialect)
+        bodies = []
+        for query in queries:
+            select = SelectBuilder(self.schema, query, placeholders, (None, "asked.resource"))
+            key = select.key(query.ends[0])
+            select.tables.insert(0, "asked")
+            bodies.append(f"SELECT asked.pair AS pair, {key} AS id {select.body()}")
+        return placeholders.statement(
+            f"WITH asked AS ({self._pairs(placeholders)}) SELECT id FROM ({union(bodies, 'UNION')}) AS fitting"
+            " GROUP BY id HAVING COUNT(*) = (SELECT COUNT(*) FROM asked) ORDER BY id"
+        )
+
+    def _pairs(self, placeholders: BatchPlaceholders) -> str:
+        """Return the query of the pairs of a batch, with the values of their requests."""
+        pairs = placeholders(PAIRS)
+        columns = "".join([", value ->> 0 AS subject, value ->> 1 AS resource", *placeholders.columns()])
+        if self.dialect == "sqlite":
+            return f"SELECT key AS pair{columns} FROM json_each({pairs})"
+        listed = f"jsonb_array_elements({pairs}::jsonb) WITH ORDINALITY AS listed (value, n)"
+        return f"SELECT n - 1 AS pair{columns} FROM {listed}"
 
     def listing(self, queries: Sequence[Query], *, by_name: bool) -> Statement:
         """Write the statement for a page of the resources of a known subject: rows ``(id, sort key)``.
@@ -115,9 +116,13 @@ class SqlWriter:
             selects.append(f"SELECT {select.key(query.ends[1])} AS id {select.body()}")
         table = self.schema.types[queries[0].resource].table
         return placeholders.statement(
-            f'SELECT listed.id, {SORT_KEY} FROM "{table}" AS listed WHERE listed.id IN ({_union(selects, "UNION")})'
+            f'SELECT listed.id, {SORT_KEY} FROM "{table}" AS listed WHERE listed.id IN ({union(selects, "UNION")})'
             f" AND {page_sql(placeholders, by_name=by_name, dialect=self.dialect)}"
         )
+
+    def filtered(self, wanted: ListQuery, permitting: Sequence[Query], giving: Sequence[Query]) -> Statement:
+        """Write the statement of a filtered list of the resources of a known subject: rows ``(id, sort key)``."""
+        return filtered_statement(self.schema, Placeholders(self.dialect), wanted, permitting, giving)
 
     def actions(self, queries: Sequence[Query], actions: Sequence[str]) -> Statement:
         """Write the statement for a known subject and resource that gives one row for each permitted action."""
@@ -126,9 +131,9 @@ class SqlWriter:
         selects = []
         for action in actions:
             granting = [query for query in queries if query.action in (action, None)]
-            met = _any_of([self._exists(query, placeholders, ends) for query in granting])
+            met = any_of([self._exists(query, placeholders, ends) for query in granting])
             selects.append(f"SELECT {quoted(action, self.dialect)} WHERE {met}")
-        return placeholders.statement(_union(selects))
+        return placeholders.statement(union(selects))
 
     def matrix(self, queries: Sequence[Query]) -> Statement:
         """Write the statement for all pairs: rows ``(subject, resource, index, grant, standing share)``, in order."""
@@ -139,7 +144,7 @@ class SqlWriter:
             ends = ", ".join(select.key(row) for row in query.ends)
             grant, share, _ = select.witness()
             selects.append(f"SELECT {ends}, {index}, {grant}, {share} {select.body()}")
-        return placeholders.statement(f"{_union(selects)}\nORDER BY 1, 2, 3")
+        return placeholders.statement(f"{union(selects)}\nORDER BY 1, 2, 3")
 
     def probes(self, queries: Sequence[Query]) -> Statement:
         """Write the statement for a known subject and resource that gives one row: whether each query is met."""
@@ -157,20 +162,11 @@ class SqlWriter:
         return f"SELECT {index} AS way, {grant} AS held, {share} AS share, {until} AS until {select.body()}"
 
 
-SORT_KEY = f"substr(listed.search_key, 1, {LONGEST_SORT_KEY})"
-
-
 def page_sql(placeholders: Callable[[Parameter], str], *, by_name: bool, dialect: str) -> str:
     """Return the conditions and the order of a page of a searched list, for the table ``listed``."""
-    order = f"{SORT_KEY}, listed.id" if by_name else "listed.id"
+    order = BY_NAME if by_name else "listed.id"
     if by_name:
         place = f"({order}) > ({placeholders(AFTER_KEY)}, {placeholders(AFTER)})"
     else:
         place = f"listed.id > {placeholders(AFTER)}"
-    text, words = placeholders(TEXT), placeholders(WORDS)
-    if dialect == "postgresql":
-        word = f"jsonb_array_elements_text({words}::jsonb) AS word (value)"
-        lacks = f'SELECT 1 FROM {word} WHERE strpos(listed.search_key, word.value COLLATE "C") = 0'
-    else:
-        lacks = f"SELECT 1 FROM json_each({words}) AS word WHERE instr(listed.search_key, word.value) = 0"
-    return f"{place} AND (listed.id = {text} OR NOT EXISTS ({lacks})) ORDER BY {order} LIMIT {placeholders(LIMIT)}"
+    return f"{place} AND {words_sql(placeholders, dialect)} ORDER BY {order} LIMIT {placeholders(LIMIT)}"
