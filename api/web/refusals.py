@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.errors import PROBLEMS, Problem
 from api.web import session as sessions
-from api.web.frame import HEADERS, form_address
+from api.web.frame import HEADERS, form_address, page_of_button
 
 _SENTENCES = {
     "bad-request": ("That did not work", "The form is out of date, or it is not from these pages. Nothing was done."),
@@ -87,7 +87,7 @@ def render_refusal(
         detail=problem.detail if problem.kind in ("forbidden", "conflict") else "",
         retry=problem.kind in _TRANSIENT,
         send_again=send_again,
-        reopen=form_address() if request.method == "POST" and problem.kind in _OUTDATED_FORM else "",
+        reopen=(page_of_button() or form_address()) if request.method == "POST" and problem.kind in _OUTDATED_FORM else "",
         fields=[(name, value) for name, value in fields if name != "csrf_token"],
         labelled=[(_FIELD_LABELS[name], value) for name, value in fields if name in _FIELD_LABELS and value],
         signed_in=sessions.has_session(),
