@@ -87,7 +87,9 @@ def render_refusal(
         detail=problem.detail if problem.kind in ("forbidden", "conflict") else "",
         retry=problem.kind in _TRANSIENT,
         send_again=send_again,
-        reopen=(page_of_button() or form_address()) if request.method == "POST" and problem.kind in _OUTDATED_FORM else "",
+        reopen=(page_of_button() or form_address())
+        if request.method == "POST" and problem.kind in _OUTDATED_FORM
+        else "",
         fields=[(name, value) for name, value in fields if name != "csrf_token"],
         labelled=[(_FIELD_LABELS[name], value) for name, value in fields if name in _FIELD_LABELS and value],
         signed_in=sessions.has_session(),
