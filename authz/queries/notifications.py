@@ -6,11 +6,11 @@ batch is read as a whole.
 
 from typing import Any
 
-from peewee import SQL
+from peewee import SQL, Select, fn
 
 from authz.database import database_connection
 from authz.database.statements import in_condition
-from authz.domain import FOREVER, Row, to_micros
+from authz.domain import FOREVER, FOREVER_MICROS, Row, to_micros
 from authz.errors import NotFound
 from authz.models import Grant, Notification, StandingShare
 from authz.policy.pdp import PDP
@@ -68,20 +68,24 @@ def _by_number(pdp: PDP, model: Any, rows: list[Row], name: str) -> dict[int, Ro
 
 def unread(pdp: PDP, actor: Actor) -> int:
     """Return how many of the practitioner's last notifications are unread; at most the last 1000 are counted."""
-    return len(_last_unread(pdp, actor))
+    return _last_unread(pdp, actor)[0]
 
 
 def newest_unread(pdp: PDP, actor: Actor) -> int:
     """Return the number of the newest of the notifications that `unread` counts, 0 if there is none."""
-    return max(_last_unread(pdp, actor), default=0)
+    return _last_unread(pdp, actor)[1]
 
 
-def _last_unread(pdp: PDP, actor: Actor) -> list[int]:
+def _last_unread(pdp: PDP, actor: Actor) -> tuple[int, int]:
+    """Return how many of the last notifications are unread, and the number of the newest of them, 0 without one."""
     with database_connection(pdp.database):
         last = Notification.select(Notification.id, Notification.read_at)
         last = last.where(*_own_notifications(pdp, actor), _LISTED).order_by(Notification.id.desc())
-        rows = last.limit(_MOST_UNREAD).tuples().execute(pdp.database)
-        return [number for number, read_at in rows if read_at == FOREVER]
+        last = last.limit(_MOST_UNREAD).alias("last")
+        counts = (fn.COUNT(last.c.id), fn.COALESCE(fn.MAX(last.c.id), 0))
+        query = Select((last,), counts).where(last.c.read_at == FOREVER_MICROS)
+        ((count, newest),) = query.tuples().execute(pdp.database)
+        return count, newest
 
 
 def mark_all_read(pdp: PDP, actor: Actor, newest: int) -> None:

@@ -131,7 +131,7 @@ def test_policy_check_on_a_database(clinic: str, tmp_path: Path) -> None:
     )
     (tmp_path / "many.polar").write_text(f'allow(_: Practitioner, "view", patient: Patient) if {many};')
     assert "1 way" in run("policy", "check", str(tmp_path))
-    assert "30 ways" in run("policy", "check", "--database", clinic)
+    assert "31 ways" in run("policy", "check", "--database", clinic)
     refusal = "many.polar:1:53: SQLite cannot run the statement for practitioner view patient (evaluation): at most 64"
     assert refusal in run("policy", "check", str(tmp_path), "--database", clinic, exit_code=1)
     assert refusal in run("serve", "--policies", str(tmp_path), "--port", "1", url=clinic, exit_code=1)

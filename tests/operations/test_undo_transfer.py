@@ -18,6 +18,7 @@ from authz.operations import (
     StoredResponse,
     UndoneTransfer,
     add_patient,
+    change_share,
     edit_patient,
     end_membership,
     end_patient,
@@ -135,6 +136,9 @@ def test_three_instants_around_the_end(clinic: Clinic) -> None:
 
 CHANGES: dict[str, Callable[[Clinic], object]] = {
     "share": lambda clinic: share(clinic.pdp, actor=by("bob", 2), patients=["p-1"], colleague=login("oscar")),
+    "change_share": lambda clinic: change_share(
+        clinic.pdp, actor=by("bob", 2), patient="p-1", grant=clinic.grant("pete"), reason="Cover"
+    ),
     "end_share": lambda clinic: end_share(clinic.pdp, actor=by("bob", 2), patient="p-1", grant=clinic.grant("pete")),
     "name": lambda clinic: edit_patient(clinic.pdp, actor=by("bob", 2), patient="p-1", name="Other"),
     "reference": lambda clinic: edit_patient(clinic.pdp, actor=by("bob", 2), patient="p-1", reference="7"),

@@ -137,7 +137,7 @@ TOUR: dict[str, tuple[str, list[Step]]] = {
     "clinic-members": ("dan", at("/clinic/north")),
     "clinic-left": ("dan", at("/clinic/north/left")),
     "clinic-member": ("dan", at("/clinic/north/members/alice")),
-    "clinic-member-selected": ("dan", at("/clinic/north/members/erin", check("Select Elif Brook"))),
+    "clinic-member-selected": ("dan", at("/clinic/north/members/erin", click(".selection li input[type=checkbox]"))),
     "clinic-member-empty": ("dan", at("/clinic/north/members/carol")),
     "clinic-member-nobody-found": ("dan", at("/clinic/north/members/alice?q=zebra")),
     "clinic-member-transfer": ("dan", at("/clinic/north/members/erin/transfer")),

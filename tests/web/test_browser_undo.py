@@ -70,7 +70,7 @@ def test_everything_is_as_before(there: Site, size: dict[str, int], script: bool
         expect(page.get_by_text("A transfer was undone")).to_be_visible()
     with there.visit("ivan", size=size, java_script_enabled=script) as page:
         page.goto(path)
-        expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+        expect(page.get_by_role("heading", name="You do not see this patient any more")).to_be_visible()
         page.goto("/notifications")
         expect(page.get_by_text("Alice Andersson undid the transfer of a patient to you").first).to_be_visible()
 

@@ -139,9 +139,8 @@ def test_change_a_share(
     row = grant_of(database, "bob")
     assert (row.ended_at, row.reason) == (FOREVER if end is None else parse_instant(end), reason)
     assert Event.select().where(Event.kind == "grant:changed").count(database) == 1
-    assert "Alice changed the end or the reason of a share of Patient of alice" in Visitor(flask, "bob").get(
-        "/notifications"
-    )
+    sentence = "Alice changed the end or the reason of sharing Patient of alice with you"
+    assert sentence in Visitor(flask, "bob").get("/notifications")
 
 
 def test_nothing_to_change(flask: Flask, database: Database) -> None:

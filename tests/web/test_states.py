@@ -224,7 +224,7 @@ def test_every_cause_has_a_sentence() -> None:
     causes = {"", *END_CAUSES} - {"expired", "imported"}
     assert set(states.SHARE) == causes
     assert {cause for role, cause in states.ACCESS if role == "viewer"} == causes
-    assert {cause for role, cause in states.ACCESS if role == "owner"} == {"transfer", "ended"}
+    assert {cause for role, cause in states.ACCESS if role == "owner"} == {"transfer", "ended", "undo"}
     for role in ("owner", "viewer"):
         assert {cause for side, cause in states.STANDING_SHARE if side == role} == causes - {"transfer"}
 

@@ -61,7 +61,9 @@ def test_undo_and_what_the_pages_say(flask: Flask, database: Database) -> None:
     assert "Bob viewer" in after
     oscar.get("/patients/p-1", 404)
     assert "Alice undid the transfer of a patient to you" in oscar.get("/notifications")
-    assert "Patient of alice is yours again: Alice undid the transfer to Oscar" in alice.get("/notifications")
+    assert "You undid the transfer of Patient of alice to Oscar: Patient of alice is yours again" in alice.get(
+        "/notifications"
+    )
     assert "has not been undone. The transfer has been undone already. Nothing has been changed." in press(alice, page)
 
 
