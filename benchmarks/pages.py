@@ -133,9 +133,14 @@ def main(rounds: int) -> None:
         empty, real = (clinic(Path(folder), name, size) for name, size in (("empty", EMPTY), ("real", REAL)))
         visitors = [Visitor(flask, _READER) for flask, _ in (empty, real)]
         missed = False
-        click.echo("| Page | Empty clinic | 6,000 patients, 260 colleagues | Ratio | Reach | Met |\n|---|---|---|---|---|---|")
+        click.echo(
+            "| Page | Empty clinic | 6,000 patients, 260 colleagues | Ratio | Reach | Met |\n|---|---|---|---|---|---|"
+        )
         for what, path in PAGES.items():
-            took = [min(times) for times in zip(*([least(visitor, path) for visitor in visitors] for _ in range(rounds)))]
+            took = [
+                min(times)
+                for times in zip(*([least(visitor, path) for visitor in visitors] for _ in range(rounds)), strict=False)
+            ]
             ratio = took[1] / took[0]
             missed |= ratio > MOST
             shown = " | ".join(f"{1000 * seconds:.1f} ms" for seconds in took)
