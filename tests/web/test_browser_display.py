@@ -113,6 +113,23 @@ def test_a_chosen_colleague_stays_in_sight(there: Site, script: bool) -> None:
         assert is_uncovered(row)
 
 
+def test_the_bar_says_who_gets_what(there: Site) -> None:
+    """T43: beside the button stands who gets which patient, while and only while a colleague is chosen."""
+    with there.visit("crowd-1") as page:
+        page.goto("/patients/c-073/transfer")
+        recipient = page.locator("#recipient")
+        expect(recipient).to_be_empty()
+        page.get_by_text("bob@north.example").click()
+        expect(recipient).to_have_text("Crowded Case 073 → Bob Brandt (bob@north.example)")
+        page.get_by_label("Search colleagues").fill("ivan")
+        expect(recipient).to_be_empty()
+        page.goto("/patients/c-073/share")
+        page.get_by_label("Colleague’s e-mail").fill("BOB@north.example")
+        expect(recipient).to_have_text("Crowded Case 073 → Bob Brandt (bob@north.example)")
+        page.get_by_label("Colleague’s e-mail").fill("bob@north.exampl")
+        expect(recipient).to_be_empty()
+
+
 def test_a_phone_shows_the_colleagues_first(there: Site) -> None:
     """On a phone the list of colleagues begins on the first screen, without scrolling."""
     with there.visit("crowd-1", size=PHONE) as page:

@@ -56,6 +56,26 @@ for (const field of all("input[data-filters]")) {
   });
 }
 
+// Say beside the button who gets what, as soon as a colleague of the form is chosen or their e-mail is entered.
+for (const place of all("#recipient")) {
+  const form = place.closest("form");
+  const isolated = (text) => Object.assign(document.createElement("bdi"), { textContent: text });
+  const chosen = () => {
+    const row = form.querySelector("#colleague-list li:has(input:checked)");
+    if (row) return [row.querySelector(".name").textContent, row.querySelector("input").value];
+    const entered = form.querySelector("input[list=colleagues]")?.value.trim().toLowerCase();
+    const known = all("#colleagues option").find((option) => entered && option.value.toLowerCase() === entered);
+    return known && [known.textContent, known.value];
+  };
+  const show = () => {
+    const [name, login] = chosen() ?? [];
+    const sentence = name ? [isolated(place.dataset.what), " → ", isolated(name), " (", isolated(login), ")"] : [];
+    place.replaceChildren(...sentence);
+  };
+  form.addEventListener("input", show);
+  show();
+}
+
 // Clear the fields that belong to an action that is not chosen; the style sheet hides them.
 for (const more of all(".choice .more")) {
   const clearIfHidden = () => {
