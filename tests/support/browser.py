@@ -7,10 +7,12 @@ import gzip
 import io
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,14 @@ def fill(url: str) -> None:
     close_all(database)
 
 
+@cache
+def filled() -> bytes:
+    """Return a database that `fill` has filled, once in a process."""
+    with tempfile.TemporaryDirectory() as folder:
+        fill(f"sqlite:///{folder}/clinic.db")
+        return Path(folder, "clinic.db").read_bytes()
+
+
 @dataclass
 class Site:
     """A running server, its database, and the browser before it."""
@@ -139,7 +149,8 @@ def site(folder: Path, **settings: str) -> Iterator[Site]:
     """Run the server, with these settings of the environment, and the browser on a database in a folder."""
     database, port = folder / "clinic.db", free_port()
     url = f"sqlite:///{database}"
-    fill(url)
+    database.write_bytes(filled())
+    database.chmod(0o600)
     arguments = ("serve", "--database", url)
     environment = {"CAREGRANT_DEMO_SIGN_IN": "true", "CAREGRANT_SESSION_KEY": _SESSION_KEY, **settings}
     with serving(*arguments, port=port, environment=environment), sync_playwright() as playwright:
@@ -158,7 +169,15 @@ def needs_chromium() -> None:
 
 
 def faults(page: Page) -> list[str]:
-    """Return what axe-core finds wrong with a page, and every field without a label (which axe lets pass)."""
+    """Return what axe-core finds wrong with a page, and every field without a label (which axe lets pass).
+
+    What still fades in is waited for: its contrast is too low until then.
+    """
+    page.wait_for_load_state()
+    page.evaluate(
+        """() => Promise.race([Promise.allSettled(document.getAnimations().map((each) => each.finished)),
+            new Promise((resolve) => setTimeout(resolve, 1000))])"""
+    )
     violations = Axe(_AXE).run(page, options={"resultTypes": ["violations"]}).response["violations"]
     descriptions = [
         f"{violation['id']}: {node['target']} {node['failureSummary']}"

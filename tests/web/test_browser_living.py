@@ -146,6 +146,7 @@ def test_pages_fit_and_have_no_faults(there: Site, size: dict[str, int]) -> None
             page.goto(f"/patients/x-long{step}")
             if not step:
                 page.get_by_role("link", name="Change the sharing").click()
+            page.wait_for_load_state()
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert faults(page) == []
 

@@ -19,7 +19,6 @@ from authz.models import Grant, Notification, Patient, Practitioner, StandingSha
 from authz.record import Actor
 from tests.support import people
 from tests.support.acting import login
-from tests.support.http import service
 from tests.support.people import NOW
 from tests.support.visitor import Visitor, hidden_fields, text_of
 
@@ -30,18 +29,6 @@ As = Callable[[str], Visitor]
 def database(sqlite_database: Database) -> Database:
     """One kind of database: the pages read through the same functions on both."""
     return sqlite_database
-
-
-@pytest.fixture
-def flask(database: Database) -> Flask:
-    people.fill(database)
-    return service(database)
-
-
-@pytest.fixture
-def as_(flask: Flask) -> As:
-    """Return a function that signs in somebody of the cast."""
-    return lambda who: Visitor(flask, who)
 
 
 def send(who: Visitor, form: dict[str, list[str]], path: str, **choices: Any) -> TestResponse:

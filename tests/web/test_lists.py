@@ -32,18 +32,6 @@ from tests.support.visitor import Visitor, hidden_fields, text_of
 As = Callable[[str], Visitor]
 
 
-@pytest.fixture
-def flask(database: Database) -> Flask:
-    people.fill(database)
-    return service(database)
-
-
-@pytest.fixture
-def as_(flask: Flask) -> As:
-    """Return a function that signs in somebody of the cast."""
-    return lambda who: Visitor(flask, who)
-
-
 def own(database: Database, who: str, size: int, **grant: Any) -> list[str]:
     """Give somebody patients of their own, of descending names; return the ids in the order of the names."""
     ids = [f"n-{number:04}" for number in range(size)]

@@ -25,18 +25,6 @@ from tests.support.visitor import Visitor, hidden_fields, text_of
 As = Callable[[str], Visitor]
 
 
-@pytest.fixture
-def flask(database: Database) -> Flask:
-    people.fill(database)
-    return service(database)
-
-
-@pytest.fixture
-def as_(flask: Flask) -> As:
-    """Return a function that signs in somebody of the cast."""
-    return lambda who: Visitor(flask, who)
-
-
 def test_the_story(as_: As, database: Database) -> None:
     """H2, H3, H6: a patient is shared, seen, no longer shared, transferred after a preview, and transferred back."""
     alice, oscar = as_("alice"), as_("oscar")

@@ -12,25 +12,11 @@ from authz.database import Database
 from authz.domain import END_CAUSES
 from authz.models import Grant, RecordedDecision, StandingShare
 from authz.record import Actor
-from tests.support import people
 from tests.support.acting import login, pdp_of
-from tests.support.http import service
 from tests.support.people import LAST_YEAR
 from tests.support.visitor import Visitor, hidden_fields, text_of
 
 As = Callable[[str], Visitor]
-
-
-@pytest.fixture
-def flask(database: Database) -> Flask:
-    people.fill(database)
-    return service(database)
-
-
-@pytest.fixture
-def as_(flask: Flask) -> As:
-    """Return a function that signs in somebody of the cast."""
-    return lambda who: Visitor(flask, who)
 
 
 def grant_of(database: Database, who: str, patient: str = "p-1") -> int:

@@ -4,7 +4,6 @@ import re
 from datetime import timedelta
 from html import unescape
 
-import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
@@ -12,17 +11,9 @@ from authz import operations
 from authz.database import Database
 from authz.domain import format_instant
 from authz.models import Grant
-from tests.support import people
 from tests.support.acting import by, login, pdp_of
-from tests.support.http import service
 from tests.support.people import NOW
 from tests.support.visitor import Visitor, text_of
-
-
-@pytest.fixture
-def flask(database: Database) -> Flask:
-    people.fill(database)
-    return service(database)
 
 
 def transfer(visitor: Visitor, path: str = "/patients/p-1/transfer", **form: object) -> TestResponse:
