@@ -119,17 +119,24 @@ def make_server(host: str, port: int, workers: int, *, receive_seconds: int) -> 
 
 
 def _end_stuck_workers(server: AbstractServer[Any]) -> None:
-    """Kill the workers that have not ended `_MOST_STOP_SECONDS` after a stop.
+    """Kill each worker that has not ended `_MOST_STOP_SECONDS` after granian asked it to, whatever the reason was.
 
     granian's own limit takes a worker that has just ended for one that has not (docs/decisions/0087).
     """
-    while not server.interrupt_signal:
+    ending: dict[Any, float] = {}
+    workers: set[Any] = set()
+    while True:
+        workers |= set(server.wrks)
+        for worker in [worker for worker in workers if worker.interrupt_by_parent]:
+            since = ending.setdefault(worker, time.monotonic())
+            if not worker.is_alive():
+                workers.discard(worker)
+            elif time.monotonic() - since >= _MOST_STOP_SECONDS:
+                number = worker.idx + 1
+                _log.warning("worker %s did not end within %s seconds, and is killed", number, _MOST_STOP_SECONDS)
+                worker.kill()
+                workers.discard(worker)
         time.sleep(_WATCH_SECONDS)
-    time.sleep(_MOST_STOP_SECONDS)
-    for worker in list(server.wrks):
-        if worker.is_alive():
-            _log.warning("worker %s did not end within %s seconds, and is killed", worker.idx + 1, _MOST_STOP_SECONDS)
-            worker.kill()
 
 
 def _limit_arenas() -> None:

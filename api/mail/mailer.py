@@ -47,15 +47,15 @@ def _run(settings: Settings, parent: int) -> None:
     """Make and send e-mails every `_SECONDS` until the parent process, the service, has ended, or the start fails."""
     logs.configure(settings.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process; the service stops the mailer
-    server = read_mail_server(settings)
-    assert server is not None
     next_time = time.monotonic()
     limits = Limits.of_service(settings)
     try:
+        server = read_mail_server(settings)
         pdp = open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
     except CaregrantError as error:
         _log.warning("e-mails are delayed: %s", error)
         return
+    assert server is not None
     with pdp:
         while os.getppid() == parent:
             if time.monotonic() >= next_time:

@@ -7,6 +7,7 @@ a death causes a second delivery; both have one Message-ID.
 
 import logging
 import smtplib
+import time
 from datetime import datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -21,7 +22,7 @@ from authz.database import Database, database_connection
 from authz.database.statements import run
 from authz.domain import to_micros
 from authz.policy.pdp import PDP
-from authz.queries.digest import is_digest_wanted
+from authz.queries.digest import is_digest_wanted, record_sent
 from authz.queries.notifications import unread
 from authz.record import Actor
 
@@ -30,6 +31,7 @@ MOST_TRIES = 8
 
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=6)
 _AT_ONCE = 200
+_MOST_SECONDS = 120.0  # with the longest delivery still less than `_FIRST_PAUSE`, for which a claim holds
 _KEPT_FOR = timedelta(days=30)
 _PERMANENT = 500
 _NEXT = """SELECT id, practitioner_id, token, tries FROM mail WHERE state = 'waiting' AND next_at <= {}
@@ -53,12 +55,15 @@ class ClaimedMail(NamedTuple):
 def send_mails(pdp: PDP, server: MailServer, now: datetime) -> int:
     """Try each e-mail that is due, at most 200; return how many were sent. Raises `Unavailable`.
 
-    The turn ends if the server cannot be reached or fails; if it refuses one recipient, the next e-mail follows.
+    The turn ends if the server cannot be reached or fails, and before a claim could be over while an e-mail is being
+    delivered; if the server refuses one recipient, the next e-mail follows.
     """
-    sent = 0
+    sent, began = 0, time.monotonic()
     with database_connection(pdp.database):
         run(pdp.database, _FORGET, to_micros(now - _KEPT_FOR))
     for _ in range(_AT_ONCE):
+        if time.monotonic() - began > _MOST_SECONDS:
+            break
         mail = _claim(pdp.database, now)
         if mail is None:
             break
@@ -76,12 +81,16 @@ def send_mails(pdp: PDP, server: MailServer, now: datetime) -> int:
             ((code, _),) = error.recipients.values()
             _record_failure(pdp.database, mail, error, is_last=code >= _PERMANENT)
         except (OSError, smtplib.SMTPException) as error:
-            refused = isinstance(error, smtplib.SMTPDataError) and error.smtp_code >= _PERMANENT
+            refused = isinstance(error, smtplib.SMTPNotSupportedError) or (  # a login beyond ASCII
+                isinstance(error, smtplib.SMTPDataError) and error.smtp_code >= _PERMANENT
+            )
             _record_failure(pdp.database, mail, error, is_last=refused)
             if not refused:
                 break
         else:
             _settle(pdp.database, mail, "sent")
+            with database_connection(pdp.database):
+                record_sent(pdp.database, mail.practitioner, now)
             sent += 1
     return sent
 
@@ -120,7 +129,7 @@ def compose(server: MailServer, login: str, count: int, *, message_id: str, now:
     `message_id` is the unique part of its Message-ID. The policy of the message refuses a line break in a header.
     """
     noun = "notification" if count == 1 else "notifications"
-    address = validate_email(login, check_deliverability=False)
+    address = validate_email(login, check_deliverability=False, globally_deliverable=False)
     message = EmailMessage(policy=SMTP)
     message["From"] = server.sender
     message["To"] = Address(username=address.local_part, domain=address.ascii_domain)

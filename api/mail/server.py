@@ -24,7 +24,7 @@ _VARIABLE = "CAREGRANT_SMTP_URL"
 
 @dataclass(frozen=True)
 class MailServer:
-    """Where e-mails are sent, by whom, and the URL of the service, to which they lead.
+    """The mail server, the address that e-mails come from, and the URL of the service, which e-mails link to.
 
     `encryption` is ``smtps``, ``starttls``, or ``none`` for a server on a loopback address.
     """
@@ -49,7 +49,7 @@ def read_mail_server(settings: Settings) -> MailServer | None:
     if not settings.mail_from or not settings.public_url:
         raise InvalidInput(f"{_VARIABLE} needs CAREGRANT_MAIL_FROM and CAREGRANT_PUBLIC_URL")
     try:
-        sender = validate_email(settings.mail_from, check_deliverability=False).ascii_email
+        sender = validate_email(settings.mail_from, check_deliverability=False, globally_deliverable=False).ascii_email
     except EmailNotValidError as error:
         raise InvalidInput(f"CAREGRANT_MAIL_FROM is no e-mail address: {error}") from error
     if sender is None:
@@ -57,6 +57,7 @@ def read_mail_server(settings: Settings) -> MailServer | None:
     try:
         url = urlsplit(read_secret(settings.smtp_url, _VARIABLE))
         host, port = url.hostname, url.port
+        (host or "").encode("idna")
     except ValueError as error:
         raise InvalidInput(f"{_VARIABLE} is not a URL") from error
     if url.scheme not in _PORTS or not host or url.path not in ("", "/") or url.fragment:
@@ -122,7 +123,7 @@ def _deadline(seconds: float) -> Iterator[None]:
         raise TimeoutError("the mail server takes too long")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again: a library may take the first for a failed address
     try:
         yield
     finally:

@@ -58,7 +58,7 @@ def select_for_handover(subscription: str) -> Response:
     actor = sessions.actor()
 
     def list_all() -> list[str]:
-        rows, _ = manager_queries.orphaned_patients(pdp(), actor, subscription, PagePosition(MOST_SELECTED))
+        rows, _ = manager_queries.orphaned_patients(pdp(), actor, subscription, PagePosition(MOST_SELECTED + 1))
         return [row["id"] for row in rows]
 
     path = f"/clinic/{quote(subscription, safe='')}/handover"

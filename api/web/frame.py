@@ -5,25 +5,44 @@ the PDP permits; no page knows a rule.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from urllib.parse import quote, urlencode
 
 import orjson
-from flask import Blueprint, Flask, Response, current_app, flash, make_response, redirect, render_template, request
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    flash,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+)
 from markupsafe import Markup
 from werkzeug.datastructures import MultiDict
 
 from api.auth import pdp
+from api.limits import MOST_SELECTED
+from api.request_context import now
 from api.web import session as sessions
 from authz.domain import Row
+from authz.errors import CaregrantError
 from authz.queries import manager as manager_queries
 from authz.queries import notifications as notification_queries
 from authz.queries import practitioner as practitioner_queries
+from authz.queries.selections import keep_patients
 
 pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
 
 PAGE = 50
 """The most items of one page of a list."""
+
+_MOST_NAMED = 50
+"""The most patients whom an address names: it goes through a cookie while somebody signs in."""
 
 _FIELDS_NOT_KEPT = ("csrf_token", "here", "kept", "listed", "patient", "refused", "search", "shown")
 _POLICY = (
@@ -63,11 +82,23 @@ def _sign_in_first(_: sessions.SignedOut) -> Response:
     """Redirect to the sign-in page, which leads back to the present page, or to the form that was sent."""
     path = request.full_path.rstrip("?")
     if request.method == "POST":
+        patients, is_list = request.form.getlist("patient"), "listed" in request.form
         path = page_of_button() or form_address()
-        if sessions.has_session():
+        if sessions.has_session() and not is_list:
             values = {name: values for name, values in request.form.lists() if name not in _FIELDS_NOT_KEPT}
-            sessions.keep_form(_form_key(request.form.getlist("patient")), values)
+            sessions.keep_form(_form_key(patients), values)
+            if len(patients) > _MOST_NAMED:
+                path = _keep_selected(patients) or path
     return redirect_to(f"/?{urlencode({'next': path})}")
+
+
+def _keep_selected(patients: Sequence[str]) -> str:
+    """Keep the patients of a form as the selection; return the address of the form, empty if they cannot be kept."""
+    with suppress(CaregrantError):
+        token = sessions.selection_token(make=True)
+        keep_patients(pdp().database, session["by"], token, patients[:MOST_SELECTED], now=now())
+        return request.path
+    return ""
 
 
 def page_of_button() -> str:
@@ -79,9 +110,12 @@ def page_of_button() -> str:
 def form_address() -> str:
     """Return the address of the page of the form that was sent, about the same patients.
 
-    The address names the patients, unless the form is about those that are ticked in lists; a list names itself.
+    The address names the patients, unless the form is about those that are ticked in lists; a list names itself. An
+    address cannot name more than `_MOST_NAMED` patients: it is then that of the page from which the form was opened.
     """
     patients = [] if "kept" in request.form else request.form.getlist("patient")
+    if len(patients) > _MOST_NAMED:
+        return own_path(request.form.get("back", ""), "/patients")
     query = urlencode([("patient", patient) for patient in patients])
     return own_path(request.form.get("here", ""), f"{request.path}?{query}".rstrip("?"))
 

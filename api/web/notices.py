@@ -30,7 +30,7 @@ _FOR_READER = {
     "share:changed viewer": "{actor} changed the end or the reason of {colleague}’s sharing of {patient} with you",
     "share:changed owner": "{actor} changed the end or the reason of your sharing of {patient} with {colleague}",
     "transfer:given by me": "You transferred {patient} to {colleague}",
-    "transfer:returned by me": "You undid the transfer of {patient} to {colleague}: {patient} is yours again",
+    "transfer:returned by me": "You undid the transfer of {patient} to {colleague}",
     "transfer:received by other": "{actor} transferred {patient} from {colleague} to you",
     "standing_share:ended viewer by me": "You ended {colleague}’s sharing of all patients with you",
     "standing_share:ended viewer": "{actor} ended {colleague}’s sharing of all patients with you",

@@ -107,7 +107,7 @@ def select() -> Response:
     return kept_selection.answer_list(
         _place(wanted, _parse_page(here)),
         "/selection/share",
-        lambda: patient_lists.matching_patients(pdp(), sessions.actor(), wanted, MOST_SELECTED),
+        lambda: patient_lists.matching_patients(pdp(), sessions.actor(), wanted, MOST_SELECTED + 1),
         searched=_place(wanted, q=parse_search().strip()),
     )
 

@@ -84,10 +84,11 @@ def selected_ids() -> list[str]:
 
     Of a form that was sent, the ids that the form itself names, without the patient whose *Remove* was pressed, and
     with those that an earlier refusal left out if *Select again* was pressed. Of an address, the ids that the address
-    names, else those that are ticked in lists.
+    names; those that are ticked in lists if it names none, unless it has `named`.
     """
     if request.method != "POST":
-        return request.args.getlist("patient") or kept_selection.kept()
+        named = request.args.getlist("patient")
+        return named if named or "named" in request.args else kept_selection.kept()
     ids, form = request.form.getlist("patient"), request.form
     if "again" in form:
         ids += form.getlist("refused")

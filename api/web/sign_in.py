@@ -13,6 +13,9 @@ from authz.errors import NotFound, Unavailable
 from authz.importing import demo
 from authz.queries import practitioner as practitioner_queries
 
+_LONGEST_NEXT = 2500
+"""The most characters of the page to go on to: they are kept in a cookie, and a browser takes 4,096 of all."""
+
 
 @pages.get("/")
 def sign_in() -> Response:
@@ -65,7 +68,8 @@ def sign_in_as() -> Response:
 @pages.get("/sign-in")
 def to_provider() -> Response:
     """Redirect to the identity provider, if there is one."""
-    session["next"] = request.args.get("next", "")
+    path = request.args.get("next", "")
+    session["next"] = path if len(path) <= _LONGEST_NEXT else ""
     return _provider().redirect()
 
 

@@ -4,6 +4,7 @@ Each state has one sentence here, in one of the tables. A page that is not there
 knew the thing and may still know it; to everybody else it is the same page as for what never existed (T1).
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 
 from flask import Flask, Response, request
@@ -37,17 +38,17 @@ CLOSED = {
 """Why the reader sees no patient of a clinic at which they have a role."""
 
 VIEWED_THROUGH = {
-    "standing_share": Markup(
-        "You see this patient because {owner} shares all patients with you. You cannot share or transfer the patient; "
-        "if somebody else needs access, ask {owner} ({login})."
-    ),
+    "standing_share": Markup("You see this patient because {owner} ({login}) shares all patients with you."),
     "rule": Markup("You see this patient by a rule of your clinic. The owner is {owner} ({login})."),
     "share": Markup(
-        "You see this patient because the patient is shared with you. You cannot share or transfer the patient; if "
-        "somebody else needs access, ask {owner} ({login}). You can give up your access at any time."
+        "You see this patient because the patient is shared with you. The owner is {owner} ({login}). You can give up "
+        "your access at any time."
     ),
 }
 """Through what a viewer sees a patient, by the origin of their access; a share of any other origin is a share."""
+
+ONLY_VIEWED = Markup(" You cannot share or transfer the patient; if somebody else needs access, ask {owner}.")
+"""What follows for a viewer who may neither share nor transfer the patient."""
 
 ACCESS = {
     ("owner", "transfer"): Markup("{by} transferred this patient to {other} on {when}."),
@@ -60,10 +61,10 @@ ACCESS = {
     ("viewer", "transfer"): Markup("The sharing of this patient with you ended with a transfer on {when}."),
     ("viewer", ""): Markup("The sharing of this patient with you ended by its date on {when}."),
 }
-"""What became of the reader's own access to a patient, by role and cause."""
+"""How the reader's own access to a patient ended, by role and cause."""
 
 SELECTION = Markup("{by} transferred {which} to {other} on {when}.")
-"""What became of selected patients."""
+"""The sentence for selected patients who have been transferred meanwhile."""
 
 SHARE = {
     "given_up": Markup("{who} gave up their access to this patient on {when}."),
@@ -71,7 +72,7 @@ SHARE = {
     "transfer": Markup("The sharing of this patient with {who} ended with a transfer on {when}."),
     "": Markup("The sharing of this patient with {who} ended by its date on {when}."),
 }
-"""What became of a colleague's share of a patient, by cause."""
+"""How a colleague's share of a patient ended, by cause."""
 
 STANDING_SHARE = {
     ("owner", "given_up"): Markup("{other} gave up the patients that you shared with them, on {when}."),
@@ -81,7 +82,7 @@ STANDING_SHARE = {
     ("viewer", "ended"): Markup("{by} ended the sharing of all patients of {other} with you on {when}."),
     ("viewer", ""): Markup("The sharing of all patients of {other} with you ended by its date on {when}."),
 }
-"""What became of a share of all patients, by the reader's side and cause."""
+"""How a share of all patients ended, by the reader's side and cause."""
 
 _ENDED = Markup("It ended on {when}.")
 """For a cause without a sentence of its own: an import says no more."""
@@ -97,9 +98,11 @@ def closed_clinics() -> list[Markup]:
     return [CLOSED[state(row)].format(clinic=isolate(row["name"])) for row in rows]
 
 
-def viewed_through(origin: str, owner: Row) -> Markup:
-    """Return the sentence that tells a viewer through what they see a patient."""
+def viewed_through(origin: str, owner: Row, actions: Collection[str]) -> Markup:
+    """Return the sentences that tell a viewer through what they see a patient, and what they cannot do."""
     sentence = VIEWED_THROUGH.get(origin, VIEWED_THROUGH["share"])
+    if not {"share", "transfer"} & set(actions):
+        sentence += ONLY_VIEWED
     return sentence.format(owner=isolate(owner["name"]), login=isolate(owner["login"]))
 
 
@@ -129,19 +132,24 @@ def _explain() -> tuple[str, Markup, str] | None:
     access = share or ended_access.ended_access(pdp(), actor, patient)
     if access is None:
         return None
+    if grant is not None and share is None and practitioner_queries.names(pdp(), actor, [patient]):
+        return None  # the patient is there, and no such share
     title = "This share has ended already" if share else "You do not see this patient any more"
     return title, _describe(access, ACCESS), ""
 
 
 def _explain_selection() -> tuple[str, Markup, str] | None:
     """Return as `_explain` what became of the selected patients: a form that was sent twice says what it has done."""
-    patients = (request.form if request.method == "POST" else request.args).getlist("patient")
-    moved = ended_access.transferred(pdp(), sessions.actor(), patients) if patients else None
+    patients = set((request.form if request.method == "POST" else request.args).getlist("patient"))
+    moved = ended_access.transferred(pdp(), sessions.actor(), list(patients)) if patients else None
     if moved is None or moved[0].cause != "transfer":
         return None
+    if len(patients) == 1:
+        return "You do not see this patient any more", _describe(moved[0], ACCESS), ""
     which = Markup("{} of these {} patients").format(moved[1], len(patients))
     sentence = _describe(moved[0], {("owner", "transfer"): SELECTION}, which=which)
-    return "You do not see these patients any more", sentence, ""
+    some = "some of " if moved[1] < len(patients) else ""
+    return f"You do not see {some}these patients any more", sentence, ""
 
 
 def _describe(

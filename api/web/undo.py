@@ -16,7 +16,7 @@ from authz.errors import BatchRefused, CaregrantError, Conflict, NotFound
 from authz.queries import practitioner as practitioner_queries
 from authz.queries.sent_patients import can_undo, sent_patients
 
-_LOST = ". These colleagues did not get their share back, because they do not work here any more: {}"
+_LOST = ". These colleagues did not get their share back, because they have left the clinic since the transfer: {}"
 
 
 def popup_category(transfers: Sequence[operations.TransferResult]) -> str:

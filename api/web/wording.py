@@ -47,7 +47,7 @@ NOTIFICATIONS = {
     "transfer:received": Markup("{patient} has been transferred to you by {actor}"),
     "transfer:given": Markup("{actor} transferred {patient} from you to {colleague}"),
     "transfer:undone": Markup("{actor} undid the transfer of {patient} to you"),
-    "transfer:returned": Markup("{patient} is yours again: {actor} undid the transfer to {colleague}"),
+    "transfer:returned": Markup("{actor} undid your transfer of {patient} to {colleague}"),
     "standing_share:received": Markup("{colleague} shares all patients with you"),
     "standing_share:given": Markup("You share all your patients with {colleague}"),
     "standing_share:ended": Markup("{actor} ended the sharing of all patients between you and {colleague}"),

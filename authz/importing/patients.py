@@ -4,7 +4,7 @@ from authz.domain import FOREVER_MICROS, format_micros
 from authz.errors import InvalidInput
 from authz.importing.batch import ImportBatch
 from authz.importing.lives import Fields, Outcome, change_end, match_life, require_line_span, require_span
-from authz.importing.rows import GrantLife, Life, PatientState
+from authz.importing.rows import GrantLife, PatientState
 
 
 def apply_patient(batch: ImportBatch, fields: Fields, started: int) -> Outcome:
@@ -70,7 +70,9 @@ def apply_grant(batch: ImportBatch, fields: Fields, started: int) -> Outcome:
     if fields["role"] == "owner":
         return _pass_to_owner(batch, fields, started, state, grants)
     match = match_life([grant for grant in grants if grant.role == "viewer"], fields, started, batch.now)
-    if isinstance(match, Life):
+    if isinstance(match, GrantLife):
+        if match.id and fields["until"] > match.ended and batch.stored.is_end_chosen(patient, match.id):
+            return "ended"
         return change_end(match, fields["until"], grants, batch.now)
     if match == "ended":
         return "ended"

@@ -22,6 +22,7 @@ from authz.importing.rows import (
     PatientState,
     stored_grant,
 )
+from authz.models import Event
 
 _NAMING_FIELDS = ("subscription", "practitioner", "patient", "owner", "colleague", "login")
 
@@ -50,6 +51,17 @@ class StoredFacts:
         """Return the rows of a query that ends in a column, if that column is one of `names`."""
         ordered: Any = sorted(names)
         return select_in(self._database, sql, ordered, lock=lock, close=close) if names else []
+
+    def is_end_chosen(self, patient: str, grant: int) -> bool:
+        """Return whether a practitioner has changed the end of a share here: a file, which is older, does not move it.
+
+        One query for each line that would make a share longer.
+        """
+        changes = Event.select(Event.body).where(
+            Event.patient == patient, Event.kind == "grant:changed", Event.actor != ""
+        )
+        bodies = [body for (body,) in changes.tuples().execute(self._database)]
+        return any(body["grant"] == str(grant) and "until" in body["changed"] for body in bodies)
 
     def _people(self, column: str, names: set[str]) -> list[Any]:
         return self.select(f"SELECT id, login, name FROM practitioner WHERE {column}", names)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from authz.database import Database, database_connection
+from authz.database import Database, check_clock, database_connection
 from authz.database.statements import run
 from authz.domain import FOREVER_MICROS, Values, from_micros, to_micros
 from authz.operations.notices import NewNotice, insert_notices
@@ -60,12 +60,16 @@ def _notify(database: Database, kind: str, noun: str, now: datetime, first: date
     if position is None:
         run(database, _BEGIN, kind, to_micros(first))
         return 0
-    is_old = from_micros(position[0]) < until - _MOST_AGE
-    if not is_old and not _read_ends(database, noun, position, until):
+    is_far = abs(until - from_micros(position[0])) > _MOST_AGE
+    if not is_far and not _read_ends(database, noun, position, until):
         return 0
     with database.atomic():
         lock = " FOR UPDATE" if database.dialect == "postgresql" else ""
+        clock = check_clock(database)
         ended, number = run(database, _POSITION + lock, kind).fetchone()
+        clock.result()
+        if from_micros(ended) > until + _MOST_AGE:  # a clock that was ahead has moved it
+            ended, number = to_micros(until), 0
         if kind.endswith(":ending"):
             ended, number = max((ended, number), (to_micros(now), 0))  # what has ended already ends no more
         ends = _read_ends(database, noun, (ended, number), until)

@@ -17,7 +17,7 @@ from authz.policy.pdp import PDP
 from authz.record import Actor
 
 UNDO_TIME = timedelta(minutes=10)
-"""How long the sender may undo a transfer, if the new owner does not act on the patient."""
+"""The time in which the sender may undo a transfer; it ends earlier if the new owner acts on the patient."""
 
 
 @dataclass(frozen=True)

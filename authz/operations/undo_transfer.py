@@ -6,14 +6,16 @@ this instant to the present one as soon as the new owner acts on the patient.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from authz.domain import FOREVER, Row, parse_instant
 from authz.errors import Conflict, Denied, NotFound
-from authz.models import Event, Grant
+from authz.models import Event, Grant, Membership
 from authz.operations.change import Change, PatientFacts
 from authz.operations.grants import GrantRow
 from authz.operations.idempotency import IdempotencyKey
 from authz.operations.inputs import require_distinct
+from authz.operations.leaving import PRACTISING
 from authz.operations.refusals import Refusals
 from authz.operations.transaction import run_operation
 from authz.operations.transfer import UNDO_TIME
@@ -32,7 +34,8 @@ _PREVIOUS_OWNER_LEFT = "The previous owner does not work at this clinic any more
 class UndoneTransfer:
     """A patient who is back: the owner's new grant, the receiver of the transfer, and the shares that it had ended.
 
-    `lost_shares` did not come back, because their practitioners may not receive the patient any more.
+    `lost_shares` did not come back, because their practitioners may not receive the patient any more, or have left the
+    clinic since, whether they came back or not.
     """
 
     patient: str
@@ -81,12 +84,13 @@ def _undo_patient(change: Change, patient: str) -> UndoneTransfer:
     change.record_event("transfer:undone", subscription, {"grant": str(receiver.id)}, patient)
     change.notify("transfer:undone", receiver.practitioner, owner, subscription, patient, grant=receiver.id)
     change.notify("transfer:returned", owner, receiver.practitioner, subscription, patient, grant=grant["id"])
-    present = {grant.practitioner for grant in facts.grants if grant.role == "viewer"}  # by an import in the meantime
+    present = _find_viewers(change, patient)  # by an import in the meantime
+    stayed = _find_stayed(change, subscription, receiver.started_at)
     returned, lost = [], []
     for share in shares:
         if share.practitioner in present:
             continue
-        if _may_receive(change, share, facts):
+        if share.practitioner in stayed and _may_receive(change, share, facts):
             returned.append(_start_again(change, share, owner))
         else:
             lost.append(share._asdict())
@@ -143,6 +147,23 @@ def _find_ended(change: Change, receiver: GrantRow) -> tuple[GrantRow, list[Gran
         for share, end in zip(shares, ends, strict=True)
     ]
     return previous, [share for share in with_ends if share.ended_at > change.now]
+
+
+def _find_viewers(change: Change, patient: str) -> set[str]:
+    """Return who has a share of the patient that is live, or begins later."""
+    shares = Grant.select().where(Grant.patient == patient, Grant.role == "viewer", change.is_unended(Grant))
+    return {share.practitioner for share in change.grants(shares)}
+
+
+def _find_stayed(change: Change, subscription: str, since: datetime) -> set[str]:
+    """Return who has practised in a clinic without a break since an instant: coming back revives no share (R11)."""
+    memberships = Membership.select(Membership.practitioner).where(
+        Membership.subscription == subscription,
+        Membership.role.in_(PRACTISING),
+        Membership.started_at <= since,
+        Membership.ended_at > change.now,
+    )
+    return {row["practitioner"] for row in change.rows(memberships)}
 
 
 def _may_receive(change: Change, grant: GrantRow, facts: PatientFacts) -> bool:

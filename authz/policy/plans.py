@@ -87,9 +87,9 @@ class Plans:
         if key not in self._filtered:
             queries = self._restricted(self.queries(subject_type, action, resource_type), tenant)
             giving = self.queries(subject_type, wanted.role, resource_type, of_role=True) if wanted.role else ()
+            giving = self._restricted(giving, tenant)
             if not queries or (wanted.role and not giving):
                 return None
-            giving = self._restricted(giving, tenant)
             self._filtered[key] = Planned(Plan(self._writer.filtered(wanted, queries, giving)), queries)
         return self._filtered[key]
 

@@ -26,8 +26,8 @@ _DECISIONS: tuple[Question, ...] = (
 )
 _LISTS: tuple[Question, ...] = ("list by name", "list by id")
 _REFUSALS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE)
-_SHUTDOWNS = ("08", "25", "53", "57", "58")
-"""The classes of PostgreSQL's errors that speak of the server or the session, not of the statement."""
+_SHUTDOWNS = ("08", "25", "40", "53", "55", "57", "58", "XX")
+"""The classes of PostgreSQL's errors that are about the server, the session or a lock, not about the statement."""
 
 _NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
@@ -64,7 +64,8 @@ def _statements(plans: Plans) -> Iterator[Prepared]:
                 questions = (*(() if of_role else _DECISIONS), *(_LISTS if listed else ()))
                 for tenant in (None, "any"):
                     yield from _of_action(plans, questions, (ends[0], action, ends[1]), tenant, of_role)
-                    filtered = plans.filtered(ListQuery(), ends[0], action, ends[1], tenant) if listed else None
+                    wanted, listed_action = (ListQuery(role=action), "view") if of_role else (ListQuery(), action)
+                    filtered = plans.filtered(wanted, ends[0], listed_action, ends[1], tenant) if listed else None
                     if filtered is not None:
                         yield f"{ends[0]} {action} {ends[1]}", "filtered list", filtered.plan, filtered.queries
             if not of_role:

@@ -1,9 +1,9 @@
 """The daily e-mail of a practitioner: whether they want it, and which is due (docs/decisions/0107)."""
 
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from authz.database import database_connection
+from authz.database import Database, database_connection
 from authz.database.statements import run
 from authz.domain import to_micros
 from authz.models import Digest
@@ -20,6 +20,8 @@ _DUE = "SELECT practitioner_id, next_at, newest FROM digest WHERE wanted AND nex
 _ADVANCE = "UPDATE digest SET next_at = {}, newest = {} WHERE practitioner_id = {} AND next_at = {} AND wanted"
 _QUEUE = """INSERT INTO mail (practitioner_id, at, token, tries, next_at, state)
     VALUES ({}, {}, {}, 0, {}, 'waiting')"""
+_IS_WAITING = "SELECT 1 FROM mail WHERE practitioner_id = {} AND state = 'waiting' LIMIT 1"
+_SENT_AT = "UPDATE digest SET next_at = {} WHERE practitioner_id = {} AND next_at < {}"
 
 
 def is_digest_wanted(pdp: PDP, actor: Actor) -> bool:
@@ -45,7 +47,8 @@ def queue_digests(pdp: PDP, actor: Actor) -> int:
     with database_connection(database):
         for practitioner, due, newest in run(database, _DUE, now, _AT_ONCE).fetchall():
             last = newest_unread(pdp, Actor(practitioner, actor.now))
-            is_new = last > newest
+            is_waiting = run(database, _IS_WAITING, practitioner).fetchone() is not None  # it counts what is new, too
+            is_new = last > newest and not is_waiting
             following = now + (_PERIOD if is_new else _RECHECK) // timedelta(microseconds=1)
             with database.atomic():
                 moved = run(database, _ADVANCE, following, max(last, newest), practitioner, due)
@@ -53,3 +56,9 @@ def queue_digests(pdp: PDP, actor: Actor) -> int:
                     run(database, _QUEUE, practitioner, now, secrets.token_hex(16), now)
                     queued += 1
     return queued
+
+
+def record_sent(database: Database, practitioner: str, now: datetime) -> None:
+    """Let a day pass from now, when an e-mail was sent, before the next; inside `database_connection`."""
+    following = to_micros(now + _PERIOD)
+    run(database, _SENT_AT, following, practitioner, following)

@@ -95,7 +95,6 @@ def access_history(
             "live": row["until"] > now,
             "view": row["practitioner"] in viewers,
             "name": person(row["practitioner"]),
-            "login": people[row["practitioner"]]["login"],
             "giver": person(row["given_by"]),
             "ender": person(row["ended_by"], _OPERATOR),
             "changes": [
@@ -113,11 +112,14 @@ def _changes(pdp: PDP, name: str) -> Iterator[Row]:
     query = query.where(Event.patient == name, Event.kind == "grant:changed").order_by(Event.id.desc())
     for event in query.limit(_MOST_CHANGES).dicts().execute(pdp.database):
         body = event["body"]
+        changed = body.get("changed", ["until"])
+        if changed == ["undo_until"]:
+            continue
         yield {
             "grant": body["grant"],
             "at": event["at"],
             "actor": event["actor"],
-            "changed": body.get("changed", ["until"]),
+            "changed": changed,
             "before": _end(body["before"]),
             "after": _end(body["after"]),
             "reason": event["reason"],

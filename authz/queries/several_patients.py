@@ -16,7 +16,7 @@ from authz.record import Actor, RecordedQuestion, record_decisions, search_decis
 
 @dataclass
 class PatientAccess:
-    """Who has access to one patient, by id: the owner, those with a share, those with a standing share alone."""
+    """The owner of one patient, the viewers with a share, and those with a standing share only, by id."""
 
     owner: str = ""
     viewers: list[str] = field(default_factory=list)

@@ -88,6 +88,12 @@ def test_an_e_mail_says_how_many_and_names_nobody(pdp: PDP) -> None:
     assert states(pdp) == [("sent", 1)]
 
 
+def send_all(pdp: PDP, now: datetime) -> None:
+    """Send each e-mail that waits; there is one."""
+    with mail_server() as inbox:
+        assert send_mails(pdp, at_port(inbox.port), now) == 1
+
+
 def test_nobody_gets_an_e_mail_who_did_not_ask(pdp: PDP) -> None:
     """E-mails are off until a practitioner switches them on, and stop when they switch them off."""
     share(pdp, actor=by("alice"), patients=["p-1"], colleague=login("pete"))
@@ -103,6 +109,7 @@ def test_nobody_gets_an_e_mail_who_did_not_ask(pdp: PDP) -> None:
 def test_at_most_one_e_mail_a_day(pdp: PDP) -> None:
     """The next e-mail comes after a day, and only about something new, however often it is switched off and on."""
     assert [queue(pdp), queue(pdp)] == [1, 0]
+    send_all(pdp, NOW)
     digest.set_digest(pdp, by("oscar"), False)
     digest.set_digest(pdp, by("oscar"), True)
     assert queue(pdp, NOW + DAY) == 0  # nothing is new
@@ -111,14 +118,42 @@ def test_at_most_one_e_mail_a_day(pdp: PDP) -> None:
     people.add(pdp.database, Grant, patient="p-2", practitioner="bob", role="owner", origin="created")
     share(pdp, actor=bob, patients=["p-2"], colleague=login("oscar"))
     assert queue(pdp, bob.now) == 1
+    send_all(pdp, bob.now)
     share(pdp, actor=bob, patients=["p-2"], colleague=login("pete"))
     end_share(pdp, actor=bob, patient="p-2", grant=Clinic(pdp.database).grant("oscar", "p-2"))
     assert queue(pdp, bob.now + DAY - timedelta(seconds=1)) == 0
     assert queue(pdp, bob.now + DAY) == 1
 
 
+def test_while_an_e_mail_waits_no_other_is_made(pdp: PDP) -> None:
+    """An e-mail that could not be sent for days is followed by another only a day after it was sent."""
+    assert queue(pdp) == 1
+    assert send_mails(pdp, at_port(1), NOW) == 0
+    bob = by("bob", 2 * DAY.total_seconds())
+    people.add(pdp.database, Patient, id="p-2", subscription="north", name="Second")
+    people.add(pdp.database, Grant, patient="p-2", practitioner="bob", role="owner", origin="created")
+    share(pdp, actor=bob, patients=["p-2"], colleague=login("oscar"))
+    assert queue(pdp, bob.now) == 0
+    with mail_server() as inbox:
+        assert send_mails(pdp, at_port(inbox.port), bob.now) == 1
+        assert "2 unread" in inbox.messages[0]["Subject"]
+    share(pdp, actor=bob, patients=["p-2"], colleague=login("pete"))
+    end_share(pdp, actor=bob, patient="p-2", grant=Clinic(pdp.database).grant("oscar", "p-2"))
+    assert queue(pdp, bob.now + DAY - timedelta(seconds=1)) == 0
+    assert queue(pdp, bob.now + DAY) == 1
+
+
+def test_a_turn_ends_before_a_claim_is_over(pdp: PDP, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn delivers nothing more once it has lasted for its time: another service may claim an e-mail then."""
+    monkeypatch.setattr(outbox, "_MOST_SECONDS", -1.0)
+    queue(pdp)
+    with mail_server() as inbox:
+        assert send_mails(pdp, at_port(inbox.port), NOW) == 0
+    assert (inbox.messages, states(pdp)) == ([], [("waiting", 0)])
+
+
 def test_nothing_unread_is_no_e_mail(pdp: PDP) -> None:
-    """What was read before the e-mail goes out is not counted; an e-mail about nothing is dropped."""
+    """Notifications that were read before the e-mail is sent are not counted; without unread ones, none is sent."""
     assert queue(pdp) == 1
     notices.mark_all_read(pdp, by("oscar"), 10**9)
     with mail_server() as inbox:
@@ -354,6 +389,7 @@ def test_settings(changed: dict[str, Any], expected: tuple[str, int, str]) -> No
         {"smtp_url": "smtp://mail.example?starttls=no"},
         {"smtp_url": "smtps://mail.example?starttls=no"},
         {"smtp_url": "smtps:///"},
+        {"smtp_url": "smtps://mail..example"},
         {"smtp_url": "/no/such/file"},
     ],
 )

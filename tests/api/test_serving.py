@@ -6,13 +6,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -104,12 +104,23 @@ def test_a_worker_that_does_not_end_is_killed(
     monkeypatch.setattr(api_server, "_MOST_STOP_SECONDS", 0)
     service = api_server.make_server("127.0.0.1", free_port(), 1, receive_seconds=1)
     with subprocess.Popen(["sleep", "1000"]) as process:
-        alive, kill = lambda: process.poll() is None, process.kill
-        service.wrks.append(SimpleNamespace(idx=0, is_alive=alive, kill=kill))
-        service.interrupt_signal = True
-        api_server._end_stuck_workers(service)
+        service.wrks.append(_StuckWorker(process))
+        threading.Thread(target=api_server._end_stuck_workers, args=(service,), daemon=True).start()
         assert process.wait(60) == -signal.SIGKILL
     assert "worker 1 did not end" in caplog.text
+
+
+class _StuckWorker:
+    """A worker that granian has asked to end, and that does not."""
+
+    idx, interrupt_by_parent = 0, True
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.kill = process.kill
+        self._process = process
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
 
 def _children(process: "subprocess.Popen[bytes]") -> list[int]:

@@ -24,7 +24,7 @@ def test_one_patient(as_: As, database: Database) -> None:
     assert (first["patient"], first["owner"], first["receiver"]) == ("p-1", "alice", "oscar")
     assert [(share["practitioner"], share["origin"]) for share in first["returned_shares"]] == [("bob", "undo")]
     assert [(share["practitioner"], share["until"]) for share in first["lost_shares"]] == [("erin", None)]
-    assert first["returned_shares"][0]["until"] == "2027-06-01T12:00:00Z"
+    assert first["returned_shares"][0]["until"] == "2076-05-19T12:00:00Z"
     assert [share["practitioner"] for share in alice.get("/v1/patients/p-1/access")["items"]] == ["alice", "bob"]
     assert_problem(as_("oscar").call("GET", "/v1/patients/p-1"), 404, "not-found")
     answer = assert_problem(alice.call("POST", path), 409, "conflict")

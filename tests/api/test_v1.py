@@ -110,7 +110,7 @@ def test_lists_in_pages(as_: As, flask: Flask, database: Database) -> None:
     assert ids(bob.get("/v1/patients?role=viewer")) == ["p-1"]
     assert ids(bob.get("/v1/patients?role=owner")) == []
     until = bob.get("/v1/patients")["items"][0]["until"]
-    assert until == "2027-06-01T12:00:00Z"
+    assert until == "2076-05-19T12:00:00Z"
 
 
 def test_t23_what_is_hidden_shows_in_no_list(as_: As, flask: Flask, database: Database) -> None:

@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 def test_each_past_day_is_answered_as_it_was(database: Database, database_url: str) -> None:
-    """Who could see the patient before, between and after the changes; and by whom, when and how the share changed."""
+    """The audit answers for days before, between and after the changes; each change has its author, time and kind."""
     people.fill(database)
     served_since(database, LONG_AGO)
     pdp, seconds = pdp_of(database), DAY.total_seconds()

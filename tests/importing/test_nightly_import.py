@@ -11,7 +11,7 @@ from authz.domain import FOREVER, format_instant
 from authz.errors import ImportRefused
 from authz.importing import ImportReport
 from authz.models import Event, Grant, Membership, Patient, Practitioner, StandingShare, Subscription
-from authz.operations import end_membership, end_patient, put_membership
+from authz.operations import change_share, end_membership, end_patient, put_membership
 from authz.record import replay_facts
 from tests.support.acting import by, login, pdp_of
 from tests.support.lines import BEFORE, CLINIC, LATER, SINCE, import_lines, line
@@ -186,6 +186,25 @@ def test_what_has_ended_here_stays_ended(database: Database, name: str) -> None:
     before = _last(database)
     report = import_lines(database, line_again, later=5)
     assert (_kinds(database, before), report.ended.total()) == ([], 1)
+
+
+def test_an_end_that_was_changed_here_is_not_moved_on(database: Database) -> None:
+    """An import of an old file makes no share longer whose end the owner has brought forward; it may end it earlier."""
+    import_lines(database, *CLINIC, *MORE)
+    (grant,) = Grant.select().where(Grant.patient == "p-2", Grant.role == "viewer").execute(database)
+    soon = NOW + timedelta(days=2)
+    change_share(pdp_of(database), actor=by("bob", 60), patient="p-2", grant=grant.id, until=soon)
+    share = {"patient": "p-2", "practitioner": "carol", "role": "viewer"}
+    for until in ({}, {"until": LATER}):
+        assert import_lines(database, line("grant", **share, **until), later=5).ended.total() == 1
+        assert _end_of(database, grant.id) == soon
+    import_lines(database, line("grant", **share, until=format_instant(NOW + timedelta(days=1))), later=5)
+    assert _end_of(database, grant.id) == NOW + timedelta(days=1)
+
+
+def _end_of(database: Database, grant: int) -> Any:
+    (row,) = Grant.select().where(Grant.id == grant).execute(database)
+    return row.ended_at
 
 
 def test_a_rejoin_by_import_revives_nothing(database: Database) -> None:

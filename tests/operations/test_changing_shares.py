@@ -14,7 +14,7 @@ from authz.operations import change_share, end_membership, end_share, transfer
 from authz.record import Actor
 from tests.support import people
 from tests.support.acting import Clinic, by, login
-from tests.support.people import NEXT_YEAR, NOW
+from tests.support.people import FAR_AHEAD, NOW
 
 DAY = timedelta(days=1)
 TICK = timedelta(microseconds=1)
@@ -27,8 +27,9 @@ def clinic(database: Database) -> Clinic:
 
 
 def grant_row(clinic: Clinic, who: str = "bob") -> Grant:
+    row: Grant
     (row,) = Grant.select().where(Grant.id == clinic.grant(who)).execute(clinic.database)
-    return row  # type: ignore[no-any-return]
+    return row
 
 
 def changed(clinic: Clinic, who: str = "alice", later: float = 0, **arguments: Any) -> None:
@@ -54,7 +55,7 @@ def test_the_events_hold_every_end(clinic: Clinic) -> None:
         changed(clinic, later=number, until=end)
     rows = list(Event.select().where(Event.kind == "grant:changed").order_by(Event.id).execute(clinic.database))
     ends_in_events = [(row.body["before"]["ended_at"], row.body["after"]["ended_at"]) for row in rows]
-    written = [None if end == FOREVER else end.isoformat().replace("+00:00", "Z") for end in (NEXT_YEAR, *ends)]
+    written = [None if end == FOREVER else end.isoformat().replace("+00:00", "Z") for end in (FAR_AHEAD, *ends)]
     assert ends_in_events == list(pairwise(written))
     assert [(row.actor, row.patient, row.body["changed"]) for row in rows] == [("alice", "p-1", ["until"])] * 4
     assert clinic.unaccounted() == []
@@ -64,7 +65,7 @@ def test_another_reason(clinic: Clinic) -> None:
     """A reason is changed with an event that holds it apart from its body; the end stays, and both are notified."""
     changed(clinic, reason="longer leave")
     row, event = grant_row(clinic), clinic.last_event()
-    assert (row.reason, row.ended_at, row.end_cause) == ("longer leave", NEXT_YEAR, "")
+    assert (row.reason, row.ended_at, row.end_cause) == ("longer leave", FAR_AHEAD, "")
     assert (event.kind, event.reason, event.body["changed"]) == ("grant:changed", "longer leave", ["reason"])
     assert "longer leave" not in str(event.body)
     assert clinic.notifications("bob") == [("share:changed", "p-1")]
@@ -76,7 +77,7 @@ def test_another_reason(clinic: Clinic) -> None:
 
 def test_the_same_changes_nothing(clinic: Clinic) -> None:
     """The end and the reason that the share has already leave no event and no notice."""
-    changed(clinic, until=NEXT_YEAR, reason="")
+    changed(clinic, until=FAR_AHEAD, reason="")
     assert (clinic.events(), clinic.notifications("bob")) == ([], [])
 
 
@@ -97,7 +98,7 @@ def test_t10_a_manager_brings_the_end_forward_only(clinic: Clinic) -> None:
 )
 def test_t10_nobody_else_changes_a_share(clinic: Clinic, who: str, error: type[CaregrantError]) -> None:
     """T10, R5: a viewer gives up and changes nothing; to others the patient does not exist."""
-    for arguments in ({"until": NOW + DAY}, {"until": FOREVER}, {"reason": "x"}, {"until": NEXT_YEAR}):
+    for arguments in ({"until": NOW + DAY}, {"until": FOREVER}, {"reason": "x"}, {"until": FAR_AHEAD}):
         with pytest.raises(error):
             changed(clinic, who, **arguments)
     assert clinic.events() == []
@@ -105,8 +106,8 @@ def test_t10_nobody_else_changes_a_share(clinic: Clinic, who: str, error: type[C
 
 def test_a_later_end_needs_a_viewer_who_may_receive(clinic: Clinic) -> None:
     """R7: the share of somebody who left cannot be lengthened, and can still be shortened."""
-    Grant.update(ended_at=NEXT_YEAR).where(Grant.id == clinic.grant("erin")).execute(clinic.database)
-    for later in (NEXT_YEAR + DAY, FOREVER):
+    Grant.update(ended_at=FAR_AHEAD).where(Grant.id == clinic.grant("erin")).execute(clinic.database)
+    for later in (FAR_AHEAD + DAY, FOREVER):
         with pytest.raises(NotEligible):
             changed(clinic, grant=clinic.grant("erin"), until=later)
     changed(clinic, grant=clinic.grant("erin"), until=NOW + DAY)
@@ -122,7 +123,7 @@ def test_what_is_no_live_share(clinic: Clinic) -> None:
         changed(clinic, patient="p-oscar", until=NOW + DAY)
     changed(clinic, until=NOW + DAY)
     with pytest.raises(NotFound):
-        changed(clinic, later=DAY.total_seconds(), until=NEXT_YEAR)
+        changed(clinic, later=DAY.total_seconds(), until=FAR_AHEAD)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +138,12 @@ def test_values_that_cannot_be(clinic: Clinic, wrong: dict[str, Any]) -> None:
 
 def test_a_later_end_meets_a_grant_that_begins_later(clinic: Clinic) -> None:
     """The time that is added may not reach into another grant of the viewer; the database refuses it."""
-    begins = NEXT_YEAR + DAY
+    begins = FAR_AHEAD + DAY
     people.add(
         clinic.database, Grant, patient="p-1", practitioner="bob", role="viewer", origin="share", started_at=begins
     )
     first = (
-        Grant.select().where(Grant.practitioner == "bob", Grant.ended_at == NEXT_YEAR).execute(clinic.database)[0].id
+        Grant.select().where(Grant.practitioner == "bob", Grant.ended_at == FAR_AHEAD).execute(clinic.database)[0].id
     )
     with pytest.raises(Conflict):
         changed(clinic, grant=first, until=begins + TICK)

@@ -37,7 +37,7 @@ from authz.record.events import KINDS
 from authz.record.facts import NOUNS
 from tests.support import people
 from tests.support.acting import POLICY, Clinic, by, login
-from tests.support.people import NEXT_YEAR, NOW
+from tests.support.people import FAR_AHEAD, NOW
 
 BOB: Any = {"subscription": "north", "practitioner": "bob"}
 DAN: Any = {"subscription": "north", "practitioner": "dan"}
@@ -179,7 +179,7 @@ def _verdict(clinic: Clinic, noun: str) -> ReviewVerdict:
 
 
 def _reviews(clinic: Clinic, noun: str) -> None:
-    review(clinic.pdp, actor=by("dan", 60), campaign="c", due=NEXT_YEAR, verdicts=[_verdict(clinic, noun)])
+    review(clinic.pdp, actor=by("dan", 60), campaign="c", due=FAR_AHEAD, verdicts=[_verdict(clinic, noun)])
 
 
 def _imports(clinic: Clinic, kind: str, **fact: str) -> None:
@@ -395,7 +395,7 @@ def test_a_review_of_more_lines_than_a_statement_takes_values(clinic: Clinic) ->
             for line in range(66_000)
         ]
         with pytest.raises(ImportRefused, match=r"line 0: .* is no live share"):
-            review(clinic.pdp, actor=by("dan"), campaign="c", due=NEXT_YEAR, verdicts=verdicts)
+            review(clinic.pdp, actor=by("dan"), campaign="c", due=FAR_AHEAD, verdicts=verdicts)
 
 
 def test_names_of_more_people_than_a_statement_takes_values(clinic: Clinic) -> None:

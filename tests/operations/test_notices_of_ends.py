@@ -21,7 +21,7 @@ from authz.operations import notices_of_ends as ends
 from authz.operations.notices import insert_notices
 from tests.support import people
 from tests.support.acting import Clinic, by, login
-from tests.support.people import NEXT_YEAR, NOW
+from tests.support.people import FAR_AHEAD, NOW
 
 DAY = timedelta(days=1)
 WEEK = NOW + 7 * DAY
@@ -58,6 +58,16 @@ def test_both_sides_are_told_before_and_after(clinic: Clinic, begin: datetime) -
     rows = Notification.select().where(Notification.actor == "").execute(clinic.database)
     assert {(row.grant, row.until, row.subscription) for row in rows} == {(number, WEEK, "north")}
     assert clinic.events() == ["grant:started"]
+
+
+def test_a_clock_that_was_ahead(clinic: Clinic) -> None:
+    """After a turn of a process whose clock was a year ahead, both sides are told of the next ends again."""
+    ends.notify_ends(clinic.database, NOW + 365 * DAY)
+    ends.notify_ends(clinic.database, NOW)
+    give(clinic)
+    assert ends.notify_ends(clinic.database, WEEK - DAY) == 1
+    assert ends.notify_ends(clinic.database, WEEK + DAY) == 1
+    assert notified(clinic, "oscar") == [("share:ending", "alice", "p-1"), ("share:expired", "alice", "p-1")]
 
 
 def test_a_share_of_everything(clinic: Clinic) -> None:
@@ -189,7 +199,7 @@ def test_a_killed_service_tells_nothing_twice(clinic: Clinic, database_url: str)
     give(clinic)
     process = multiprocessing.get_context("spawn").Process(target=_turn_and_die, args=(database_url,))
     process.start()
-    process.join()
+    process.join(60)
     assert process.exitcode == -signal.SIGKILL
     assert notified(clinic, "oscar") == []
     assert ends.notify_ends(clinic.database, WEEK - DAY) == 1
@@ -228,7 +238,7 @@ def test_a_service_tells_by_itself(
 ) -> None:
     """The sealer of a service writes the notices, at the instants of the clock."""
     monkeypatch.setattr(sealer, "SECONDS", 0.05)
-    number = give(clinic, NEXT_YEAR)
+    number = give(clinic, FAR_AHEAD)
     stop = sealer.start(database_url, tmp_path / "sealing")
     try:
         Grant.update(ended_at=datetime.now(UTC) + 2 * DAY).where(Grant.id == number).execute(clinic.database)

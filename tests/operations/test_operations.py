@@ -38,7 +38,7 @@ from authz.policy.pdp import PDP
 from authz.record import Actor
 from tests.support import people
 from tests.support.acting import Clinic, by, login, pdp_of
-from tests.support.people import NEXT_YEAR, NOW
+from tests.support.people import FAR_AHEAD, NOW
 
 
 @pytest.fixture
@@ -426,7 +426,7 @@ def test_t28_bad_times_and_reasons(clinic: Clinic) -> None:
         with pytest.raises(InvalidInput):
             share(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), **wrong)
     assert clinic.decisions() == []
-    share(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), until=NEXT_YEAR)
+    share(clinic.pdp, actor=by("alice"), patients=["p-1"], colleague=login("oscar"), until=FAR_AHEAD)
 
 
 def test_a_change_is_never_before_the_one_it_waited_for(clinic: Clinic) -> None:

@@ -33,7 +33,7 @@ from authz.policy.compiler import compile_texts
 from authz.policy.pdp import PDP
 from tests.support import people
 from tests.support.acting import POLICY, Clinic, by, login
-from tests.support.people import NEXT_YEAR, NOW
+from tests.support.people import FAR_AHEAD, NOW
 
 SECONDS = UNDO_TIME.total_seconds()
 
@@ -85,7 +85,7 @@ def test_everything_is_as_before(clinic: Clinic) -> None:
         ("pete", "undo", "alice", "cover"),
     ]
     ends = [row.ended_at for row in live.order_by(Grant.id).execute(clinic.database)]
-    assert ends[1:] == [NEXT_YEAR, NOW + timedelta(days=1)]
+    assert ends[1:] == [FAR_AHEAD, NOW + timedelta(days=1)]
     assert clinic.unaccounted() == []
 
 
@@ -108,6 +108,17 @@ def test_it_is_recorded_and_both_are_told(clinic: Clinic) -> None:
     assert ("transfer:undone", "p-1") in clinic.notifications("bob")
     assert ("transfer:returned", "p-1") in clinic.notifications("alice")
     assert clinic.notifications("pete")[-1] == ("share:received", "p-1")
+
+
+def test_t39_who_left_and_came_back_has_no_share(clinic: Clinic) -> None:
+    """T39: a share that the transfer ended does not come back to somebody who has left since, and works here again."""
+    send(clinic)
+    end_membership(clinic.pdp, actor=by("", 2), subscription="north", practitioner="pete")
+    put_membership(clinic.pdp, actor=by("", 3), subscription="north", practitioner="pete", role="member")
+    undone = undo(clinic, later=4)
+    assert [row["practitioner"] for row in undone.returned_shares] == ["bob"]
+    assert [row["practitioner"] for row in undone.lost_shares] == ["pete"]
+    assert clinic.holders(later=4) == [("alice", "owner"), ("bob", "viewer")]
 
 
 def test_shares_that_the_transfer_kept_stay(clinic: Clinic) -> None:

@@ -17,7 +17,7 @@ from tests.support.cli import run
 from tests.support.decision_table import CELLS
 from tests.support.decision_table import question as asked_about
 from tests.support.http import EVALUATION, App, assert_problem, question, service
-from tests.support.people import NEXT_YEAR, NOW
+from tests.support.people import FAR_AHEAD, NOW
 
 PAST = format_instant(NOW - timedelta(days=30))
 
@@ -53,7 +53,7 @@ def test_a_permit_carries_its_rule_and_witness(app: App, database: Database) -> 
     answer = decided(app, question("bob"))
     assert answer["decision"] is True
     context = answer["context"]
-    assert (context["reason"], context["rule"], context["until"]) == ("permitted", "R5", format_instant(NEXT_YEAR))
+    assert (context["reason"], context["rule"], context["until"]) == ("permitted", "R5", format_instant(FAR_AHEAD))
     assert context["grant"].isdigit()
     assert context["evaluated_at"] == format_instant(NOW)
     assert len(context["policy_version"]) == 64

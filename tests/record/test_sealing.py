@@ -94,7 +94,7 @@ def test_a_text_is_kept_once(database: Database, other: Database) -> None:
     assert Event.select().where(Event.kind == "policy:kept").count(database) == 1
 
 
-def test_a_page_of_decisions_costs_a_page(postgresql_url: str) -> None:
+def test_a_page_of_decisions_costs_a_page(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL reads one page, however many decisions are left, also if its statistics know of few."""
     database = connect(postgresql_url)
     create_partitions(database, MIDNIGHT)
@@ -109,8 +109,9 @@ def test_a_page_of_decisions_costs_a_page(postgresql_url: str) -> None:
         plans.extend(execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params).fetchone()[0])
         return execute(sql, params)
 
-    database.execute_sql = explain  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(database, "execute_sql", explain)
     assert [row["id"] for row in sealing_module.read_decisions(database, 1000, 5000, 1000)] == list(range(1001, 2001))
+    monkeypatch.undo()
     close_all(database)
     assert [_most_rows(plan["Plan"]) for plan in plans] == [1000]
 

@@ -21,7 +21,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
 from authz import operations
 from authz.database import close_all, connect, migrate
@@ -33,7 +33,8 @@ from authz.settings import shipped_folder
 from tests.support.server import free_port, serving
 
 CHROMIUM = "/usr/bin/chromium"
-DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -106,9 +107,9 @@ class Site:
     browser: Browser
 
     @contextmanager
-    def visit(self, who: str = "", *, size: dict[str, int] | None = None, **more: Any) -> Iterator[Page]:
+    def visit(self, who: str = "", *, size: ViewportSize | None = None, **more: Any) -> Iterator[Page]:
         """Open a page of somebody who is signed in (or of nobody), in a browser of its own."""
-        context = self.browser.new_context(viewport=size or DESKTOP, base_url=self.url, **more)  # type: ignore[arg-type]
+        context = self.browser.new_context(viewport=size or DESKTOP, base_url=self.url, **more)
         context.set_default_timeout(5000)
         if who:
             self.sign_in(context, who)

@@ -26,7 +26,8 @@ from authz.texts import search_key
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=1000)
 LAST_YEAR = NOW - timedelta(days=365)
-NEXT_YEAR = NOW + timedelta(days=365)
+FAR_AHEAD = NOW + timedelta(days=50 * 365)
+"""An end that is ahead also by the clock of this machine, by which the pages act."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _everybody(database: Database) -> None:
         add(database, Patient, id=patient, subscription=clinic, name=f"Patient of {owner}", reference=reference)
         add(database, Grant, patient=patient, practitioner=owner, role="owner", origin="created")
     # The leaver keeps a share, a standing share and what they wrote: none of it counts any more.
-    for viewer, until in (("bob", NEXT_YEAR), ("erin", FOREVER)):
+    for viewer, until in (("bob", FAR_AHEAD), ("erin", FOREVER)):
         add(database, Grant, patient="p-1", practitioner=viewer, role="viewer", origin="share", ended_at=until)
     for colleague, content in (("carol", True), ("carl", False), ("erin", True)):
         add(database, StandingShare, owner="alice", colleague=colleague, subscription="north", content=content)
@@ -129,7 +130,7 @@ def _everybody(database: Database) -> None:
 def _edges(database: Database) -> None:
     """Add facts that nearly permit something and must not."""
     # Not begun, and ended.
-    add(database, Grant, patient="p-1", practitioner="zoe", role="viewer", origin="share", started_at=NEXT_YEAR)
+    add(database, Grant, patient="p-1", practitioner="zoe", role="viewer", origin="share", started_at=FAR_AHEAD)
     add(database, Grant, patient="p-1", practitioner="xena", role="viewer", origin="share", ended_at=LAST_YEAR)
     _shares(database, "alice", "ned", ended_at=LAST_YEAR)
     # Shared in another clinic, by somebody who is a viewer, by a leaver, by and to an auditor.
@@ -139,7 +140,7 @@ def _edges(database: Database) -> None:
     for patient, owner in (("p-left", "erin"), ("p-oscar", "oscar"), ("p-old", "oscar")):
         until = LAST_YEAR if patient == "p-old" else FOREVER
         add(database, Patient, id=patient, subscription="north", name=f"Patient of {owner}", ended_at=until)
-        giver, until = ("erin", NEXT_YEAR) if owner == "erin" else ("zoe", NOW)
+        giver, until = ("erin", FAR_AHEAD) if owner == "erin" else ("zoe", NOW)
         sent = {"given_by": giver, "undo_until": until}
         add(database, Grant, patient=patient, practitioner=owner, role="owner", origin="created", **sent)
     _shares(database, "erin", "pete")

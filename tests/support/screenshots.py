@@ -194,7 +194,7 @@ def picture(there: Site, folder: Path) -> None:
                 ("dark", DESKTOP, "dark"),
                 ("phone", PHONE, "light"),
             ):
-                page.set_viewport_size(size)  # type: ignore[arg-type]
+                page.set_viewport_size(size)
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
                 page.screenshot(path=folder / f"{name}-{label}.png")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from authz.database import connect
 from tests.support.browser import DESKTOP, PHONE, SCRIPT, Site, faults, needs_chromium, site
@@ -42,7 +42,7 @@ def case(number: int) -> str:
 
 
 @DISPLAYS
-def test_h2_transfer_as_the_help_page_tells_it(there: Site, size: dict[str, int], script: bool) -> None:
+def test_h2_transfer_as_the_help_page_tells_it(there: Site, size: ViewportSize, script: bool) -> None:
     """H2: "Patients → choose the patient → transfer button → click the colleague → Save Changes → a small pop-up"."""
     name = {(1280, True): "Ada Brook", (390, True): "Finn Brook"}.get((size["width"], script), "Ada Costa")
     with there.visit(size=size, java_script_enabled=script) as page:
@@ -74,7 +74,7 @@ def test_h2_transfer_as_the_help_page_tells_it(there: Site, size: dict[str, int]
 
 
 @DISPLAYS
-def test_h3_share_as_the_help_page_tells_it(there: Site, size: dict[str, int], script: bool) -> None:
+def test_h3_share_as_the_help_page_tells_it(there: Site, size: ViewportSize, script: bool) -> None:
     """H3: "Patients → the patient → the 3-dots menu → transfer/share patient → Action: Share patient → e-mail → …"."""
     name = {(1280, True): "Finn Costa", (390, True): "Ada Dahl"}.get((size["width"], script), "Finn Dahl")
     with there.visit(size=size, java_script_enabled=script) as page:
@@ -104,7 +104,7 @@ def test_h3_share_as_the_help_page_tells_it(there: Site, size: dict[str, int], s
 
 
 @SIZES
-def test_h4_a_wrong_e_mail_keeps_what_was_typed(there: Site, size: dict[str, int]) -> None:
+def test_h4_a_wrong_e_mail_keeps_what_was_typed(there: Site, size: ViewportSize) -> None:
     """H4: a wrong e-mail is refused at its field, which gets the focus; with the right one the form is accepted."""
     number = 1 if size == DESKTOP else 2
     with there.visit("crowd-1", size=size) as page:
@@ -125,7 +125,7 @@ def test_h4_a_wrong_e_mail_keeps_what_was_typed(there: Site, size: dict[str, int
 
 
 @SIZES
-def test_h7_several_patients_and_everything(there: Site, size: dict[str, int]) -> None:
+def test_h7_several_patients_and_everything(there: Site, size: ViewportSize) -> None:
     """H7: a selection is shared in one form; everything is shared with content, listed, and stopped."""
     first, second, to = ("003", "004", 3) if size == DESKTOP else ("005", "006", 4)
     with there.visit("crowd-1", size=size) as page:
@@ -151,7 +151,7 @@ def test_h7_several_patients_and_everything(there: Site, size: dict[str, int]) -
 
 
 @SIZES
-def test_a_viewer_gives_up_and_a_manager_hands_over(there: Site, size: dict[str, int]) -> None:
+def test_a_viewer_gives_up_and_a_manager_hands_over(there: Site, size: ViewportSize) -> None:
     """R5, R6: a viewer gives up a share; a manager hands over a leaver's patient without opening it."""
     number = 2 if size == DESKTOP else 3
     with there.visit(f"crowd-{number}", size=size) as page:

@@ -1,16 +1,18 @@
 """Every state of the pages in every display, judged by axe-core; what covers what; what a viewer reads."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, ViewportSize, expect
 
 from tests.support.browser import DESKTOP, PHONE, Site, faults, needs_chromium, site
 from tests.support.screenshots import TOUR, walk
 
-ZOOMED = {"width": 320, "height": 256}
+ZOOMED: ViewportSize = {"width": 320, "height": 256}
 """A window of 1280 by 1024 at 400 % (WCAG 1.4.10)."""
 
+_SHOWN: tuple[tuple[ViewportSize, Literal["light", "dark"]], ...] = ((DESKTOP, "light"), (PHONE, "dark"))
 BOTH = pytest.mark.parametrize("script", [True, False], ids=["script", "without-script"])
 IN_FRONT = """() => Array.from(document.body.querySelectorAll("*")).filter((each) => {
     const box = each.getBoundingClientRect();
@@ -44,17 +46,17 @@ def test_every_state_in_every_display(there: Site, name: str) -> None:
     """
     with there.visit(TOUR[name][0]) as page:
         walk(page, name)
-        for size, scheme in ((DESKTOP, "light"), (PHONE, "dark")):
-            page.set_viewport_size(size)  # type: ignore[arg-type]
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for size, scheme in _SHOWN:
+            page.set_viewport_size(size)
+            page.emulate_media(color_scheme=scheme)
             assert faults(page) == []
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
             assert page.evaluate("document.querySelectorAll('h1').length") == 1
         page.emulate_media(color_scheme="light")
-        page.set_viewport_size(ZOOMED)  # type: ignore[arg-type]
+        page.set_viewport_size(ZOOMED)
         assert findings(page, IN_FRONT) == []
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+        page.set_viewport_size(DESKTOP)
         page.emulate_media(forced_colors="active")
         assert findings(page, UNMARKED) == []
         page.emulate_media(forced_colors="none", media="print")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Route, ViewportSize, expect
 
 from tests.support.browser import DESKTOP, PHONE, Site, faults, needs_chromium, site
 
@@ -67,7 +67,7 @@ def test_pages_have_numbers(there: Site, script: bool) -> None:
 
 
 @DISPLAYS
-def test_ticks_survive_pages_searches_and_reloads(there: Site, size: dict[str, int], script: bool) -> None:
+def test_ticks_survive_pages_searches_and_reloads(there: Site, size: ViewportSize, script: bool) -> None:
     """Ticks of several pages and searches are one selection, which a form then shows by name."""
     with there.visit("crowd-1", size=size, java_script_enabled=script) as page:
         page.goto("/patients")
@@ -123,7 +123,7 @@ def test_all_that_match_and_chips(there: Site, script: bool) -> None:
 
 
 @DISPLAYS
-def test_the_other_two(there: Site, size: dict[str, int], script: bool) -> None:
+def test_the_other_two(there: Site, size: ViewportSize, script: bool) -> None:
     """One of three has the colleague already: the refusal names this patient, and the form goes on with the others."""
     first = {(1280, True): 70, (390, True): 75}.get((size["width"], script), 80)
     with there.visit("crowd-1", size=size, java_script_enabled=script) as page:

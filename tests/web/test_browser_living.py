@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import date
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from authz.database import close_all, connect
 from authz.models import Subscription
@@ -41,7 +41,7 @@ def share(page: Page, patient: str, name: str) -> None:
 
 
 @DISPLAYS
-def test_change_a_share_and_read_its_history(there: Site, size: dict[str, int], script: bool) -> None:
+def test_change_a_share_and_read_its_history(there: Site, size: ViewportSize, script: bool) -> None:
     """The owner shares for a week, gives another end and reason in place, ends the share, and reads its history."""
     number = {(1280, True): "050", (390, True): "051"}.get((size["width"], script), "052")
     patient, name = f"c-{number}", f"Crowded Case {number}"
@@ -106,7 +106,7 @@ def test_an_offered_end_chooses_no_action(there: Site) -> None:
 
 
 @DISPLAYS
-def test_a_past_day_is_refused_in_a_sentence(there: Site, size: dict[str, int], script: bool) -> None:
+def test_a_past_day_is_refused_in_a_sentence(there: Site, size: ViewportSize, script: bool) -> None:
     """A day that has passed is refused at its field, in whole sentences, and every choice is kept."""
     with there.visit("crowd-1", size=size, java_script_enabled=script) as page:
         page.goto("/patients/c-043/share")
@@ -139,7 +139,7 @@ def test_the_whole_change_by_keyboard(there: Site) -> None:
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE, {"width": 320, "height": 640}], ids=["desktop", "phone", "400 %"])
-def test_pages_fit_and_have_no_faults(there: Site, size: dict[str, int]) -> None:
+def test_pages_fit_and_have_no_faults(there: Site, size: ViewportSize) -> None:
     """The form and the history are as wide as the screen, and axe-core finds nothing."""
     with there.visit("ivan", size=size) as page:
         for step in ("", "/history"):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from tests.support.browser import DESKTOP, PHONE, Site, faults, needs_chromium, site
 from tests.support.mail_server import Inbox, mail_server
@@ -22,7 +22,7 @@ def mailing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, In
 
 
 @pytest.mark.parametrize(("who", "size", "script"), [("noa", DESKTOP, True), ("ivan", PHONE, False)])
-def test_the_daily_e_mail(mailing: tuple[Site, Inbox], who: str, size: dict[str, int], script: bool) -> None:
+def test_the_daily_e_mail(mailing: tuple[Site, Inbox], who: str, size: ViewportSize, script: bool) -> None:
     """A practitioner switches the e-mail on, gets it from the running service, follows it, and switches it off."""
     running, inbox = mailing
     with running.visit(who, size=size, java_script_enabled=script) as page:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from tests.support.browser import DESKTOP, PHONE, Site, needs_chromium, site
 
@@ -20,7 +20,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @DISPLAYS
-def test_some_and_all_patients_of_a_member(there: Site, size: dict[str, int], script: bool) -> None:
+def test_some_and_all_patients_of_a_member(there: Site, size: ViewportSize, script: bool) -> None:
     """R6: from the members to a member's patients; two are ticked and transferred, then all of a search."""
     number, searched = {(1280, True): (11, "06"), (390, True): (13, "07")}.get((size["width"], script), (15, "08"))
     with there.visit("dan", size=size, java_script_enabled=script) as page:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from authz import operations
 from authz.database import close_all, connect
@@ -27,7 +27,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @DISPLAYS
-def test_a_batch_is_read_by_following_it(there: Site, size: dict[str, int], script: bool, first: int) -> None:
+def test_a_batch_is_read_by_following_it(there: Site, size: ViewportSize, script: bool, first: int) -> None:
     """Ten patients are one unread notice with reason and end; a press reads it and shows them, one by one."""
     database = connect(f"sqlite:///{there.database}")
     patients = [f"c-{number:03}" for number in range(40 + first, 50 + first)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from authz import operations
 from authz.database import close_all, connect
@@ -55,7 +55,7 @@ def access(page: Page, path: str) -> list[str]:
 
 
 @DISPLAYS
-def test_everything_is_as_before(there: Site, size: dict[str, int], script: bool, number: int) -> None:
+def test_everything_is_as_before(there: Site, size: ViewportSize, script: bool, number: int) -> None:
     """Undo gives the patient back with the shares that the transfer ended, and the receiver reads about it."""
     path = f"/patients/p-{number}"
     with there.visit("alice", size=size, java_script_enabled=script) as page:

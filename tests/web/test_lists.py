@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import product
 from typing import Any, get_args
@@ -50,7 +51,7 @@ def share(database: Database, patient: str, who: str, **columns: Any) -> None:
 
 
 def test_few_and_many_are_the_same_list(flask: Flask, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether somebody owns few patients or many, each filter, order and search lists the same patients."""
+    """Each filter, order and search lists the same patients to an owner of few patients as to an owner of many."""
     pdp = flask.extensions["caregrant"]
     ids = own(database, "oscar", 9)
     for number, patient in enumerate(ids):
@@ -96,8 +97,9 @@ def test_ends_soon_at_its_boundary(flask: Flask, database: Database) -> None:
 def test_a_list_counts_what_it_shows(flask: Flask, database: Database) -> None:
     """Nobody's count has a patient that the list does not show: not of a leaver, nor of a lapsed clinic."""
     pdp = flask.extensions["caregrant"]
-    for who, role in product(("alice", "bob", "carol", "erin", "grace", "dan", "frank", "nobody"), ("owner", "viewer")):
-        page = patient_page(pdp, Actor(who, NOW), PatientList(role), 1, 50)  # type: ignore[arg-type]
+    everybody = ("alice", "bob", "carol", "erin", "grace", "dan", "frank", "nobody")
+    for who, role in product(everybody, get_args(patient_lists.Role)):
+        page = patient_page(pdp, Actor(who, NOW), PatientList(role), 1, 50)
         assert page.count == len(page.rows), who
         assert {row["role"] for row in page.rows} <= {role}
     for who in ("erin", "grace"):
@@ -280,6 +282,50 @@ def test_a_new_sign_in_keeps_the_selection(flask: Flask, as_: As, database: Data
             sessions.begin(who)
         text = late.client.get("/selection/share").text
         assert ("typed before" in text, "Anna 0001" in text) == (who == "pete", who == "pete")
+
+
+def test_a_form_about_many_waits_for_its_owner(flask: Flask, as_: As, database: Database) -> None:
+    """After a new sign-in one finds the form about more patients than an address can name, with what one typed."""
+    ids, late = own(database, "pete", 120), as_("pete")
+    token = late.token()
+    late.lock(minutes=31)
+    form = {"csrf_token": token, "patient": ids, "action": "share", "reason": "typed before"}
+    response = late.client.post("/selection/share", data=form)
+    assert response.headers["Location"] == "/?next=%2Fselection%2Fshare"
+    with (
+        flask.test_request_context(),
+        late.client.session_transaction() as session,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sessions, "session", session)
+        sessions.begin("pete")
+    text = late.client.get("/selection/share").text
+    assert "typed before" in text
+    assert all(f'value="{patient}"' in text for patient in ids)
+
+
+def test_a_list_keeps_no_form(as_: As, database: Database) -> None:
+    """A tick that a locked page sends does not replace the form that waits for its owner."""
+    late = as_("pete")
+    token = late.token()
+    late.lock(minutes=31)
+    late.client.post("/sharing", data={"csrf_token": token, "reason": "typed before"})
+    late.client.post("/patients", data={"csrf_token": token, "listed": "n-0", "patient": "n-0", "keep": "yes"})
+    with late.client.session_transaction() as session:
+        assert session["kept"]["path"] == "/sharing"
+
+
+def test_a_selection_kept_twice_at_once(database_url: str, database: Database) -> None:
+    """Two requests that keep a selection at the same time both succeed; the later one counts."""
+    keep_patients(database, "pete", "token", ["p-1"], now=NOW)
+    other = connect(database_url)
+    keep_patients(other, "pete", "token", ["p-2"], now=NOW)
+    keep_patients(other, "oscar", "token", ["p-3"], now=NOW)
+    close_all(other)
+    assert kept_patients(database, "pete", "token") == ["p-2"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: keep_patients(database, "pete", "new", [f"p-{number}"], now=NOW), range(40)))
+    assert len(kept_patients(database, "pete", "new")) == 1
 
 
 def test_a_list_that_waited_for_its_owner(as_: As, database: Database) -> None:

@@ -53,6 +53,15 @@ def test_a_members_patients(as_: As, database: Database) -> None:
     assert "Alice owns no patient at this clinic." in done
 
 
+def test_nothing_ticked_is_no_other_selection(as_: As) -> None:
+    """The button of this page without a tick opens no form about the patients that are ticked in other lists."""
+    dan = as_("dan")
+    dan.client.post("/patients", data={"csrf_token": dan.token(), "listed": "p-1", "patient": "p-1", "keep": "yes"})
+    assert "Patient of alice" in dan.get("/selection/transfer")
+    response = dan.client.get("/selection/transfer", query_string={"named": "yes", "back": ALICE})
+    assert (response.status_code, response.headers["Location"]) == (303, ALICE)
+
+
 def test_a_leavers_patients_by_the_leaver(as_: As) -> None:
     """T14: a manager finds who has left, and the patients whom this person still owns."""
     dan = as_("dan")

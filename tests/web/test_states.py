@@ -61,11 +61,11 @@ def test_a_form_that_was_not_offered_is_refused(as_: As, who: str, clinic: str, 
 
 def test_what_a_viewer_reads(as_: As) -> None:
     """A viewer's page says through what they see the patient, and whom they can ask."""
-    assert (
-        "You see this patient because the patient is shared with you. You cannot share or transfer the patient; if "
-        "somebody else needs access, ask Alice (alice@clinic.example)." in as_("bob").get("/patients/p-1")
-    )
-    assert "because Alice shares all patients with you" in as_("carol").get("/patients/p-1")
+    only = "You cannot share or transfer the patient; if somebody else needs access, ask Alice."
+    text = as_("bob").get("/patients/p-1")
+    assert "The owner is Alice (alice@clinic.example). You can give up your access at any time. " + only in text
+    text = as_("carol").get("/patients/p-1")
+    assert f"because Alice (alice@clinic.example) shares all patients with you. {only}" in text
     assert "You see this patient" not in as_("alice").get("/patients/p-1")
 
 
@@ -149,6 +149,25 @@ def test_a_selection_that_was_transferred(as_: As) -> None:
     assert again.status_code == 404
     assert "You transferred 2 of these 2 patients to Pete on " in text_of(again)
     assert "Colleague: pete@clinic.example" in text_of(again)
+
+
+def test_one_or_some_of_the_selected_patients(as_: As) -> None:
+    """The explanation names one patient as one, and does not say of all what has become of some."""
+    oscar = as_("oscar")
+    token = oscar.token()
+    oscar.done("/patients/p-oscar/transfer", colleague=login("pete"))
+    one = oscar.client.post("/selection/transfer", data={"csrf_token": token, "patient": "p-oscar"})
+    assert "You do not see this patient any more" in text_of(one)
+    assert "You transferred this patient to Pete on " in text_of(one)
+    some = oscar.client.post("/selection/transfer", data={"csrf_token": token, "patient": ["p-oscar", "p-old"]})
+    assert "You do not see some of these patients any more" in text_of(some)
+
+
+def test_who_still_sees_a_patient_is_not_told_otherwise(as_: As, database: Database) -> None:
+    """A wrong address below a patient whom one sees says only that there is nothing."""
+    operations.share_all(pdp_of(database), actor=Actor("alice", datetime.now(UTC)), colleague=login("bob"))
+    as_("alice").done(f"/patients/p-1/access/{grant_of(database, 'bob')}/end")
+    assert "There is nothing here" in as_("bob").get("/patients/p-1/access/9999/end", 404)
 
 
 def test_nobody_learns_of_what_they_did_not_know(as_: As, database: Database) -> None:

@@ -46,15 +46,16 @@ def test_undo_and_what_the_pages_say(flask: Flask, database: Database) -> None:
     assert undo_form(alice.client.get("/patients")) == {}
     text = press(alice, page)
     assert "The transfer of Patient of alice to Oscar has been undone." in text
-    assert "These colleagues did not get their share back, because they do not work here any more: Erin" in text
+    assert "did not get their share back, because they have left the clinic since the transfer: Erin" in text
     after = alice.get("/patients/p-1")
     assert "Bob viewer" in before
     assert "Bob viewer" in after
+    history = alice.get("/patients/p-1/history")
+    assert "Ended when Alice undid the transfer" in history
+    assert "A transfer was undone" in history
     oscar.get("/patients/p-1", 404)
     assert "Alice undid the transfer of a patient to you" in oscar.get("/notifications")
-    assert "You undid the transfer of Patient of alice to Oscar: Patient of alice is yours again" in alice.get(
-        "/notifications"
-    )
+    assert "You undid the transfer of Patient of alice to Oscar" in alice.get("/notifications")
     assert "has not been undone. The transfer has been undone already. Nothing has been changed." in press(alice, page)
 
 

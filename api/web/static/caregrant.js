@@ -99,7 +99,7 @@ for (const ends of all("fieldset.ends")) {
 
 // Show how many patients are selected, on this page and elsewhere, and keep each tick when it is made.
 let keeping = Promise.resolve();
-for (const form of all("form.selection")) {
+for (const form of all("form.selection[method=post]")) {
   const show = () => {
     const bar = document.getElementById("selection-bar");
     const number = Number(bar.dataset.elsewhere) + all("input[name=patient]:checked", form).length;
@@ -128,11 +128,13 @@ for (const form of all("form[data-list]")) {
     const url = new URL(form.dataset.list, window.location.href);
     if (field.value.trim()) url.searchParams.set("q", field.value.trim());
     try {
-      await keeping;
+      const kept = keeping;
+      await kept;
       const response = await fetch(url, { headers: { Accept: "text/html" } });
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const listed = page.getElementById("listed");
       if (number !== newest || !response.ok || !listed) return;
+      if (kept !== keeping) return search(); // the answer does not know what was ticked meanwhile
       document.getElementById("listed").replaceWith(document.adoptNode(listed));
       document.getElementById("selection-bar").replaceWith(document.adoptNode(page.getElementById("selection-bar")));
       form.classList.toggle("kept", page.querySelector("form[data-list]").classList.contains("kept"));
