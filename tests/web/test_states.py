@@ -156,9 +156,9 @@ def test_one_or_some_of_the_selected_patients(as_: As) -> None:
     oscar = as_("oscar")
     token = oscar.token()
     oscar.done("/patients/p-oscar/transfer", colleague=login("pete"))
-    one = oscar.client.post("/selection/transfer", data={"csrf_token": token, "patient": "p-oscar"})
-    assert "You do not see this patient any more" in text_of(one)
-    assert "You transferred this patient to Pete on " in text_of(one)
+    single = oscar.client.post("/selection/transfer", data={"csrf_token": token, "patient": "p-oscar"})
+    assert "You do not see this patient any more" in text_of(single)
+    assert "You transferred this patient to Pete on " in text_of(single)
     some = oscar.client.post("/selection/transfer", data={"csrf_token": token, "patient": ["p-oscar", "p-old"]})
     assert "You do not see some of these patients any more" in text_of(some)
 
