@@ -32,9 +32,8 @@ def faults(text: str, steps: int = MOST_STEPS, **others: str) -> list[Fault]:
 
 
 CONDITIONS = {
-    "not over a relation": ("not (g in x.grants and g.practitioner = p)", 63, "not cannot be compiled"),
-    "not over a value": ('not x.name = "a"', 63, "use != for a single value"),
-    "forall": ("forall(g in x.grants, g.practitioner = p)", 63, "forall is a negation over a relation"),
+    "not of not": ('not not x.name = "a"', 67, "not of not is what it negates"),
+    "forall without a requirement": ("forall(g in x.grants)", 83, "expected ','"),
     "cut": ("cut", 63, "cut changes the meaning"),
     "print": ("print(p)", 63, "print has no place"),
     "debug": ("debug()", 63, "debug has no place"),
@@ -110,8 +109,51 @@ WHOLE = {
     "an unknown type of resource": ('allow(_: Practitioner, "view", _: Pation);', 1, 32, "did you mean 'Patient'?"),
     "an unknown type in a rule that nobody calls": (f"odd(_: Nurse);\n{RULE}true;", 1, 5, "no type 'Nurse'"),
     "an unknown field in a rule that nobody calls": (f"odd(x) if x.colour = 1;\n{RULE}true;", 1, 13, "'colour'"),
-    "a rule that calls itself": (f"up(x) if up(x);\n{RULE}up(x);", 1, 10, "up calls itself"),
-    "rules that call each other": (f"a(x) if b(x);\nb(x) if a(x);\n{RULE}a(x);", 2, 9, "a calls itself"),
+    "a rule that calls itself twice": (
+        f"up(p, x) if up(p, x) and up(p, x);\n{RULE}up(p, x);",
+        1,
+        26,
+        "up comes back to itself twice in one alternative",
+    ),
+    "a rule that negates itself": (f"odd(x) if not odd(x);\n{RULE}odd(x);", 1, 15, "odd depends on its own negation"),
+    "rules that negate each other": (
+        f"a(x) if not b(x);\nb(x) if a(x);\n{RULE}a(x);",
+        1,
+        13,
+        "depends on its own negation",
+    ),
+    "recursion over two rows": (
+        f"up(p, x) if m in p.memberships and n in m.subscription.memberships and g in x.grants and "
+        f"up(n.practitioner, g.patient);\n{RULE}up(p, x);",
+        1,
+        90,
+        "comes back to itself with more than one other row",
+    ),
+    "a negation that chooses": (
+        'allow(_: Practitioner, action, _: Patient) if not action = "view";',
+        1,
+        47,
+        "a negation cannot choose a value",
+    ),
+    "recursion about values": (
+        f'up(x, n) if n = "a" and up(x, x.name);\n{RULE}up(x, p.name);',
+        2,
+        63,
+        "takes rows and literals",
+    ),
+    "recursion about grants": (
+        f"up(g) if h in g.patient.grants and up(h);\n{RULE}g in x.grants and up(g);",
+        2,
+        81,
+        "about rows that have no id of their own",
+    ),
+    "recursion that a third row decides": (
+        f"up(g, x) if x.name = g.role;\nup(g, x) if x.id != g.role and y in x.subscription.patients and up(g, y);\n"
+        f"{RULE}g in x.grants and up(g, x);",
+        3,
+        81,
+        "the subject, the resource and one more row decide it",
+    ),
     "an inline query": (f'?= allow("a", "b", "c");\n{RULE}true;', 1, 1, "an inline query (?=)"),
     "allow of two": ("allow(_: Practitioner, _: Patient);", 1, 1, "allow takes an actor, an action and a resource"),
     "an action that is stored": (

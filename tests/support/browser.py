@@ -110,7 +110,7 @@ class Site:
     def visit(self, who: str = "", *, size: ViewportSize | None = None, **more: Any) -> Iterator[Page]:
         """Open a page of somebody who is signed in (or of nobody), in a browser of its own."""
         context = self.browser.new_context(viewport=size or DESKTOP, base_url=self.url, **more)
-        context.set_default_timeout(5000)
+        context.set_default_timeout(30_000)
         if who:
             self.sign_in(context, who)
         page = context.new_page()

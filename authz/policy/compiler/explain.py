@@ -13,14 +13,17 @@ from dataclasses import dataclass, replace
 
 from authz.policy.compiler.ir import (
     NIL,
+    Absence,
     Condition,
     Const,
     LiteralList,
     Now,
     Path,
     Query,
+    Reached,
     RequestAttribute,
     RowVariable,
+    Subquery,
     Term,
 )
 from authz.policy.compiler.schema import Schema
@@ -127,6 +130,8 @@ def _describe_row(row: RowVariable, conditions: Sequence[Condition], schema: Sch
 
 def _describe_condition(row: RowVariable, condition: Condition, schema: Schema) -> str:
     """Describe a condition from the side of a row: ``role is owner``."""
+    if isinstance(condition.right, Reached) and condition.right.row == row:
+        return _describe_start(condition.left, condition.right, schema)
     left: Term = condition.left
     right = condition.right
     if not (isinstance(left, Path) and left.row == row) and isinstance(right, Path) and right.row == row:
@@ -144,7 +149,33 @@ def _describe_ends(conditions: Sequence[Condition], schema: Schema) -> str:
     return _describe_comparison(describe_term(condition.left, schema), condition.op, condition.right, schema)
 
 
+def _describe_start(start: Term, reached: Reached, schema: Schema) -> str:
+    """Describe how a row is reached: ``place is the document's parent, or is reached from it by viewer``."""
+    names = " and ".join(dict.fromkeys(reached.closure.names))
+    return f"place is {describe_term(start, schema)}, or one to which {names} leads from there"
+
+
+def _describe_absence(absence: Absence, schema: Schema) -> str:
+    return "; ".join(f"there is none of this: {_describe_subquery(each, schema)}" for each in absence.subqueries)
+
+
+def _describe_subquery(subquery: Subquery, schema: Schema) -> str:
+    """Describe the rows of a subquery, and its conditions on the rows around it."""
+    rows = [
+        "a " + _describe_row(row, [each for each in subquery.conditions if _last_row(each) == row], schema)
+        for row in subquery.rows
+    ]
+    others = [
+        _describe_comparison(describe_term(each.left, schema), each.op, each.right, schema)
+        for each in subquery.conditions
+        if _last_row(each) not in subquery.rows
+    ]
+    return ", ".join([*rows, *others])
+
+
 def _describe_comparison(left: str, op: str, right: Term, schema: Schema) -> str:
+    if isinstance(right, Absence):
+        return _describe_absence(right, schema)
     return f"{left} is there" if op == "exists" else f"{left} {_VERBS[op]} {describe_term(right, schema)}"
 
 
@@ -166,3 +197,7 @@ def describe_term(term: Term, schema: Schema) -> str:
             return "the instant asked about"
         case Const():
             return "absent" if term == NIL else str(term.value)
+        case Absence():
+            return _describe_absence(term, schema)
+        case Reached():
+            return f"the {schema.types[term.row.type].label} that is reached"

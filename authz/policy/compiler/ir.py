@@ -8,7 +8,7 @@ which every condition holds. Rows 0 and 1 are the subject and the resource of th
 """
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
@@ -65,8 +65,77 @@ class LiteralList:
 
 
 Operand = RowVariable | Path | Const | Now | RequestAttribute
-Term = Operand | LiteralList
 NIL = Const(None)
+FIRST_INNER = 10**9
+"""The number of the first row of a subquery or a step: beyond the rows of every query."""
+
+
+@dataclass(frozen=True)
+class Subquery:
+    """Rows that exist together so that every condition holds, for given rows of the query around."""
+
+    rows: tuple[RowVariable, ...]
+    conditions: tuple["Condition", ...]
+
+    def outer_rows(self) -> set[RowVariable]:
+        """Return the rows of the query around that the conditions are about."""
+        return {row for condition in self.conditions for row in condition.rows()} - set(self.rows)
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Subqueries none of which is met: what ``not`` and ``forall`` require. Its rows are those of the query around."""
+
+    subqueries: tuple[Subquery, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a closure: from a `node` that `source` is asked of, to the row that `target` is asked of then.
+
+    `source` and `target` count the predicates of the closure; `goal` is the row at the end of the step.
+    """
+
+    source: int
+    target: int
+    node: RowVariable
+    goal: "RowVariable | Path"
+    rows: tuple[RowVariable, ...]
+    conditions: tuple["Condition", ...]
+
+    def renamed(self, names: Mapping[RowVariable, RowVariable]) -> "Step":
+        """Return the step about other rows of the query around."""
+        conditions = tuple(condition.renamed(names) for condition in self.conditions)
+        return replace(self, goal=_renamed(self.goal, names), conditions=conditions)
+
+
+@dataclass(frozen=True)
+class Closure:
+    """Rules that come back to themselves: predicates about one row each, and the steps from one to another.
+
+    `names` are those of the predicates' rules, `types` the types of their rows, in Polar's names.
+    """
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+    def outer_rows(self) -> set[RowVariable]:
+        """Return the rows of the query around that steps are about: its subject or its resource."""
+        return {row for step in self.steps for row in Subquery((step.node, *step.rows), step.conditions).outer_rows()}
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The row that some steps of a closure lead to, from predicate `source` of the row on the left to `target`."""
+
+    row: RowVariable
+    closure: Closure
+    source: int
+    target: int
+
+
+Term = Operand | LiteralList | Absence | Reached
 
 T = TypeVar("T")
 
@@ -75,8 +144,9 @@ T = TypeVar("T")
 class Condition:
     """One requirement: ``left op right``, the number of the rule that states it, and its place.
 
-    `op` is a comparison, ``in`` (right is a `LiteralList`), ``holds`` (left is a list property that holds right) or
-    ``exists`` (the row at the end of left exists; right is nil).
+    `op` is a comparison, ``in`` (right is a `LiteralList`), ``holds`` (left is a list property that holds right),
+    ``exists`` (the row at the end of left exists; right is nil), ``absent`` (right is an `Absence`; left is nil) or
+    ``reaches`` (right is a `Reached`; left is the row from which it is reached).
     """
 
     op: str
@@ -120,18 +190,68 @@ class Query:
         return (RowVariable(0, self.subject), RowVariable(1, self.resource))
 
 
+def subqueries(conditions: Iterable[Condition]) -> Iterator[Subquery]:
+    """Yield the subqueries of conditions, with those inside them; each step of a closure is one."""
+    for condition in conditions:
+        inner: Iterable[Subquery] = ()
+        if isinstance(condition.right, Absence):
+            inner = condition.right.subqueries
+        elif isinstance(condition.right, Reached):
+            steps = condition.right.closure.steps
+            inner = (Subquery((step.node, *step.rows), step.conditions) for step in steps)
+        for subquery in inner:
+            yield subquery
+            yield from subqueries(subquery.conditions)
+
+
+def map_subqueries(condition: Condition, change: Callable[[Subquery], tuple[Condition, ...]]) -> Condition:
+    """Return a condition whose subqueries have the conditions that `change` makes of each; the innermost first."""
+
+    def changed(rows: tuple[RowVariable, ...], conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+        return change(Subquery(rows, tuple(map_subqueries(inner, change) for inner in conditions)))
+
+    match condition.right:
+        case Absence(subqueries=inner):
+            absence = Absence(tuple(Subquery(each.rows, changed(each.rows, each.conditions)) for each in inner))
+            return replace(condition, right=absence)
+        case Reached(closure=closure) as reached:
+            steps = tuple(
+                replace(step, conditions=changed((step.node, *step.rows), step.conditions)) for step in closure.steps
+            )
+            return replace(condition, right=replace(reached, closure=replace(closure, steps=steps)))
+    return condition
+
+
 def _rows_of(term: Term) -> set[RowVariable]:
-    if isinstance(term, RowVariable):
-        return {term}
-    return {term.row} if isinstance(term, Path) else set()
+    match term:
+        case RowVariable():
+            return {term}
+        case Path():
+            return {term.row}
+        case Absence():
+            return {row for subquery in term.subqueries for row in subquery.outer_rows()}
+        case Reached():
+            return {term.row, *term.closure.outer_rows()}
+    return set()
 
 
 def _renamed(term: T, names: Mapping[RowVariable, RowVariable]) -> T:
     renamed: object = term
-    if isinstance(term, RowVariable):
-        renamed = names.get(term, term)
-    elif isinstance(term, Path):
-        renamed = replace(term, row=names.get(term.row, term.row))
+    match term:
+        case RowVariable():
+            renamed = names.get(term, term)
+        case Path():
+            renamed = replace(term, row=names.get(term.row, term.row))
+        case Absence():
+            renamed = Absence(
+                tuple(
+                    replace(each, conditions=tuple(inner.renamed(names) for inner in each.conditions))
+                    for each in term.subqueries
+                )
+            )
+        case Reached():
+            closure = replace(term.closure, steps=tuple(step.renamed(names) for step in term.closure.steps))
+            renamed = replace(term, row=names.get(term.row, term.row), closure=closure)
     return cast(T, renamed)
 
 

@@ -6,10 +6,10 @@ The same holds for entities, whose versions `sql` chooses by their lives. Other 
 may count after their end, so a policy itself says of which it needs a live one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from authz.policy.compiler.ir import Condition, Now, Path, Query, RowVariable
+from authz.policy.compiler.ir import Condition, Now, Path, Query, RowVariable, map_subqueries
 from authz.policy.compiler.schema import Scalar, Schema
 
 LIVING = "Patient"
@@ -18,24 +18,36 @@ LIVING = "Patient"
 
 def restrict_to_lives(query: Query, schema: Schema) -> Query:
     """Add the conditions of a life for each patient that the query reads, unless the query states them itself."""
-    stated = {condition.meaning for condition in query.conditions}
+    inner = tuple(
+        map_subqueries(condition, lambda each: _with_lives(each.rows, each.conditions, schema))
+        for condition in query.conditions
+    )
+    return replace(query, conditions=_with_lives((*query.ends, *query.rows), inner, schema))
+
+
+def _with_lives(
+    rows: Sequence[RowVariable], conditions: tuple[Condition, ...], schema: Schema
+) -> tuple[Condition, ...]:
+    stated = {condition.meaning for condition in conditions}
     added = []
-    for row, fields in dict.fromkeys(_patients(query, schema)):
+    for row, fields in dict.fromkeys(_patients(rows, conditions, schema)):
         for op, name in (("<=", "started_at"), (">", "ended_at")):
             instant = schema.types[LIVING].properties[name]
             assert isinstance(instant, Scalar)
             condition = Condition(op, Path(row, (*fields, name), instant), Now())
             if condition.meaning not in stated:
                 added.append(condition)
-    return replace(query, conditions=(*query.conditions, *added))
+    return (*conditions, *added)
 
 
-def _patients(query: Query, schema: Schema) -> Iterator[tuple[RowVariable, tuple[str, ...]]]:
+def _patients(
+    rows: Sequence[RowVariable], conditions: Sequence[Condition], schema: Schema
+) -> Iterator[tuple[RowVariable, tuple[str, ...]]]:
     """Yield each row that is a patient, and each path to a patient of whom a field is read."""
-    for row in (*query.ends, *query.rows):
+    for row in rows:
         if row.type == LIVING:
             yield row, ()
-    for condition in query.conditions:
+    for condition in conditions:
         for term in (condition.left, condition.right):
             if isinstance(term, Path):
                 last = len(term.fields) + (condition.op == "exists")

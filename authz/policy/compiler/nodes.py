@@ -79,7 +79,7 @@ class Call(Node):
 
 @dataclass(frozen=True)
 class Op(Node):
-    """``and or = != < <= > >= in``, with its operands."""
+    """``and or not = != < <= > >= in``, with its operands."""
 
     op: str
     args: tuple[Node, ...]

@@ -39,11 +39,9 @@ _COMPARISONS = {"=": "=", "==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">",
 _ARITHMETIC = {"+", "-", "*", "/", "mod", "rem"}
 _REFUSED_CALLS = {
     "cut": "cut changes the meaning of a compiled policy; write the rules so that each stands alone",
-    "forall": "forall is a negation over a relation, which cannot be compiled; state what must exist instead",
     "print": "print has no place in a compiled policy",
     "debug": "debug has no place in a compiled policy",
     "new": "new makes a value in Python while deciding, which cannot be compiled",
-    "not": "not cannot be compiled over relations; state what must hold, or use != for a single value",
 }
 
 
@@ -216,7 +214,7 @@ class _Parser:
         return self._operands("or", self.conjunction)
 
     def conjunction(self) -> Node:
-        return self._operands("and", self.comparison)
+        return self._operands("and", self.negation)
 
     def _operands(self, operator: str, part: Callable[[], Node]) -> Node:
         parts = [part()]
@@ -225,7 +223,28 @@ class _Parser:
             parts.append(part())
         return parts[0] if len(parts) == 1 else Op(parts[0].place, operator, tuple(parts))
 
+    def negation(self) -> Node:
+        if not self.is_next("not"):
+            return self.comparison()
+        place = self.take().place
+        if self.is_next("not"):
+            self.refuse(self.next.place, "not of not is what it negates; write it without both")
+        return Op(place, "not", (self.comparison(),))
+
+    def forall(self) -> Node:
+        """Read ``forall(condition, requirement)``: there is nothing that meets the first and not the second."""
+        place = self.take().place
+        self.expect("(")
+        condition = self.disjunction()
+        self.expect(",")
+        requirement = self.disjunction()
+        self.expect(")")
+        unmet = Op(requirement.place, "not", (requirement,))
+        return Op(place, "not", (Op(condition.place, "and", (condition, unmet)),))
+
     def comparison(self) -> Node:
+        if self.is_next("forall"):
+            return self.forall()
         if self.is_next(*_REFUSED_CALLS):
             self.refuse(self.next.place, _REFUSED_CALLS[self.next.text])
         left = self.term()

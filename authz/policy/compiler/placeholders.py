@@ -6,6 +6,7 @@
 A value of the request is named by its place among the parameters, any other by its own name.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -64,6 +65,11 @@ class Placeholders:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.parameters: list[Parameter] = []
+        self._names = itertools.count()
+
+    def fresh(self, prefix: str) -> str:
+        """Return a name that no other table of the statement has."""
+        return f"{prefix}{next(self._names)}"
 
     def __call__(self, parameter: Parameter) -> str:
         """Return the SQL that stands for a parameter."""

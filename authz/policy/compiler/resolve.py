@@ -11,14 +11,28 @@ makes one `Query`. Whatever cannot be expressed as conditions is refused with it
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 
 from authz.policy.compiler.comparisons import Comparisons
-from authz.policy.compiler.ir import NIL, Const, Now, Path, Query, RequestAttribute, RowVariable, kind_of
+from authz.policy.compiler.ir import (
+    FIRST_INNER,
+    NIL,
+    Absence,
+    Const,
+    Now,
+    Path,
+    Query,
+    RequestAttribute,
+    RowVariable,
+    Subquery,
+    kind_of,
+)
 from authz.policy.compiler.nodes import Call, Dot, Isa, ListOf, Literal, Node, Op, Place, Rule, Var
+from authz.policy.compiler.recursion import Recursion, require_ends
 from authz.policy.compiler.refusals import Refused, StepBudget, suggest
 from authz.policy.compiler.schema import Schema, ToMany, ToOne, Type
-from authz.policy.compiler.state import Free, ListValue, RelatedRows, RequestPart, State, Value
+from authz.policy.compiler.state import Free, Instance, ListValue, RelatedRows, RequestPart, Scope, State, Tail, Value
 
 MOST_DERIVATIONS = 20_000
 """The most derivations of a policy: with more it would compile to an unreadable statement."""
@@ -26,8 +40,6 @@ MOST_DERIVATIONS = 20_000
 _BUILTIN_TYPES = {"String", "Integer", "Boolean", "Float"}
 
 Names = dict[str, Value]
-Shape = tuple[int, tuple[object, ...]]
-Stack = tuple[Shape, ...]
 
 
 class Resolver:
@@ -52,16 +64,18 @@ class Resolver:
         self._declared = declared
         self._groups = groups
         self._budget = budget
-        self._numbers = itertools.count(2)
+        self.numbers: Iterator[int] = itertools.count(2)
         names = {name for names in declared.values() for name in names}
-        self._comparisons = Comparisons(schema, groups, names, self._numbers)
+        self._comparisons = Comparisons(schema, groups, names, self.numbers)
+        self.named_types: Set[str] = {resource.polar for resource in schema.resources}
+        self._recursion = Recursion(self, self._rules)
 
     def permits(self, subject: Type, resource: Type) -> list[Query]:
         """Return a query for each derivation by which a subject of one type may do something to a resource of another.
 
         Raises `Refused` at the first construct that cannot be compiled.
         """
-        return self._queries("allow", subject, resource, Free(next(self._numbers)))
+        return self._queries("allow", subject, resource, Free(next(self.numbers)))
 
     def holders(self, subject: Type, resource: Type, role: str) -> list[Query]:
         """Return a query for each derivation by which a subject has a role on a resource; raises as `permits`."""
@@ -74,10 +88,11 @@ class Resolver:
     def _queries(self, rule: str, subject: Type, resource: Type, name: Free | Const) -> list[Query]:
         actor, target = RowVariable(0, subject.polar), RowVariable(1, resource.polar)
         queries: list[Query] = []
-        for state in self._call(Call(Place("", 0, 0), rule, ()), (actor, name, target), State(), ()):
+        for state in self.call(Call(self._place_of(rule), rule, ()), (actor, name, target), State(), Scope()):
             action = state.value(name)
             if not isinstance(action, Free) and not (isinstance(action, Const) and isinstance(action.value, str)):
                 raise Refused(self._place_of(rule), "an action is a literal string, not something stored or asked")
+            require_ends(state.conditions)
             named = str(action.value) if isinstance(action, Const) else None
             queries.append(Query(subject.polar, resource.polar, named, state.rules, state.rows, state.conditions))
             if len(queries) > MOST_DERIVATIONS:
@@ -86,26 +101,28 @@ class Resolver:
         return queries
 
     def _place_of(self, rule: str) -> Place:
-        clauses = self._rules.get((rule, 3)) or next(iter(self._rules.values()))
-        return clauses[0].place
+        clauses = self._rules.get((rule, 3)) or next(iter(self._rules.values()), None)
+        return clauses[0].place if clauses else Place("", 0, 0)
 
     # Conditions and calls.
 
-    def _solve(self, node: Node, names: Names, state: State, stack: Stack) -> Iterator[State]:
+    def _solve(self, node: Node, names: Names, state: State, scope: Scope) -> Iterator[State]:
         """Yield a state for each derivation of a condition."""
         self._budget.spend(node.place)
         match node:
             case Op(op="and"):
-                yield from self._solve_all(node.args, names, state, stack)
+                yield from self._solve_all(_goals(node), names, state, scope)
+            case Op(op="not"):
+                yield from self._negate(node, names, state, scope)
             case Op(op="or"):
                 for alternative in node.args:
-                    yield from self._solve(alternative, names, state, stack)
+                    yield from self._solve(alternative, names, state, scope)
             case Op():
                 left, right = (self._term(arg, names, state) for arg in node.args)
                 yield from self._comparisons.solve(node.place, node.op, left, right, state)
             case Call():
                 args = tuple(self._term(arg, names, state) for arg in node.args)
-                yield from self._call(node, args, state, stack)
+                yield from self.call(node, args, state, scope)
             case Isa():
                 term = self._term(node.term, names, state)
                 yield from self._comparisons.match_type(node.place, term, node.type, state)
@@ -117,31 +134,72 @@ class Resolver:
                 why = "a condition is a comparison, a call of a rule, true or false; compare this value"
                 raise Refused(node.place, why)
 
-    def _solve_all(self, goals: tuple[Node, ...], names: Names, state: State, stack: Stack) -> Iterator[State]:
+    def _solve_all(self, goals: tuple[Node, ...], names: Names, state: State, scope: Scope) -> Iterator[State]:
         if not goals:
             yield state
             return
-        for after in self._solve(goals[0], names, state, stack):
-            yield from self._solve_all(goals[1:], names, after, stack)
+        for after in self._solve(goals[0], names, state, scope):
+            yield from self._solve_all(goals[1:], names, after, scope)
 
-    def _call(self, node: Call, args: tuple[Value, ...], state: State, stack: Stack) -> Iterator[State]:
-        clauses = self._rules.get((node.name, len(args)), [])
+    def _negate(self, node: Op, names: Names, state: State, scope: Scope) -> Iterator[State]:
+        """Yield the state in which the operand of a negation does not hold, whatever its own variables stand for."""
+        known = [value for value in map(state.value, names.values()) if isinstance(value, Free)]
+        inner = State(state.bindings, state.limits, number=state.number)
+        unmet: list[Subquery] = []
+        for met in self._solve(node.args[0], dict(names), inner, replace(scope, negated=True)):
+            if any(met.value(free) != free or met.limits.get(free) != state.limits.get(free) for free in known):
+                why = "a negation cannot choose a value; bind the variable by another condition, or use it here alone"
+                raise Refused(node.place, why)
+            unmet.append(_subquery(met))
+        if any(not subquery.conditions and not subquery.rows for subquery in unmet):
+            return
+        yield state.require(node.place, "absent", NIL, Absence(tuple(unmet))) if unmet else state
+
+    def call(self, node: Call, args: tuple[Value, ...], state: State, scope: Scope) -> Iterator[State]:
+        """Yield a state for each derivation of a call."""
+        clauses = self.clauses(node.name, len(args))
         if not clauses and node.name != "allow":
             known = [name for name, arity in self._rules if arity == len(args)]
             why = f"there is no rule {node.name} with {len(args)} parameters{suggest(node.name, known)}"
             raise Refused(node.place, why)
         self._require_declared(node, args, state)
-        for clause in clauses:
-            entry = (id(clause), tuple(_shape(state.value(arg)) for arg in args))
+        for with_rows, after in self._recursion.bind_rows(node, tuple(map(state.value, args)), state):
+            yield from self._call_with_rows(node, with_rows, after, scope)
+
+    def _call_with_rows(self, node: Call, args: tuple[Value, ...], state: State, scope: Scope) -> Iterator[State]:
+        instance = Instance(node.name, tuple(_shape(arg, state) for arg in args))
+        if scope.calls is not None:
+            yield from self._recursion.explore_call(node, instance, args, state, scope)
+        elif instance in scope.open_calls:
+            if state.tail is not None:
+                why = f"{node.name} comes back to itself twice in one alternative; leave one of the calls out"
+                raise Refused(node.place, why)
+            yield replace(state, tail=Tail(instance, args, node.place))
+        elif circle := self._recursion.circle(node, instance, args, state):
+            yield from self._recursion.solve(node, instance, circle, args, state, scope)
+        else:
+            yield from self.resolve_clauses(node, args, state, scope)
+
+    def resolve_clauses(self, node: Call, args: tuple[Value, ...], state: State, scope: Scope) -> Iterator[State]:
+        """Yield a state for each derivation of a call by a clause of its rule."""
+        instance = Instance(node.name, tuple(_shape(state.value(arg), state) for arg in args))
+        scope = replace(scope, stack=(*scope.stack, instance))
+        for clause in self.clauses(node.name, len(args)):
             names: Names = {}
             for matched in self._match(clause, args, names, state):
                 if clause.marked is not None:
                     _require_row(clause.marked, matched.value(names[clause.marked.name]))
-                if entry in stack:
-                    raise Refused(node.place, f"{node.name} calls itself: a recursive rule cannot be compiled")
                 goals = () if clause.body is None else (clause.body,)
-                for after in self._solve_all(goals, names, matched.within_rule(clause.number), (*stack, entry)):
+                for after in self._solve_all(goals, names, matched.within_rule(clause.number), scope):
                     yield after.after_rule(state)
+
+    def clauses(self, name: str, arity: int) -> Sequence[Rule]:
+        """Return the clauses of a rule."""
+        return self._rules.get((name, arity), ())
+
+    def row_types(self, name: str) -> frozenset[str] | None:
+        """Return the types of rows that a type or a group of types holds; None if it holds values."""
+        return None if name in _BUILTIN_TYPES else self._groups.get(name) or frozenset({name})
 
     def _match(self, clause: Rule, args: tuple[Value, ...], names: Names, state: State) -> Iterator[State]:
         """Yield the states in which the arguments are those of a clause's head."""
@@ -195,8 +253,8 @@ class Resolver:
         if node.name in self._schema.types or node.name in self._groups or node.name in _BUILTIN_TYPES:
             raise Refused(node.place, f"the type {node.name} is not a value")
         if node.name == "_":
-            return Free(next(self._numbers))
-        return names.setdefault(node.name, Free(next(self._numbers)))
+            return Free(next(self.numbers))
+        return names.setdefault(node.name, Free(next(self.numbers)))
 
     def _field(self, node: Dot, base: Value) -> Value:
         match base:
@@ -230,13 +288,31 @@ def _request_field(node: Dot, base: RequestPart | RequestAttribute) -> RequestPa
     return RequestPart(path) if len(path) == 1 else RequestAttribute(path)
 
 
-def _shape(value: Value) -> object:
-    """Return what decides which clauses a call enters: a constant, or the type of a row."""
+def _goals(node: Op) -> tuple[Node, ...]:
+    """Return the conditions of a conjunction, those within conjunctions too; the negated last, when all is bound."""
+    goals: list[Node] = []
+    for arg in node.args:
+        goals += _goals(arg) if isinstance(arg, Op) and arg.op == "and" else (arg,)
+    return tuple(sorted(goals, key=lambda goal: isinstance(goal, Op) and goal.op == "not"))
+
+
+def _subquery(met: State) -> Subquery:
+    """Return the rows and conditions of a derivation as a subquery; its rows get numbers of their own."""
+    names = {row: replace(row, number=FIRST_INNER + row.number) for row in met.rows}
+    return Subquery(tuple(names.values()), tuple(condition.renamed(names) for condition in met.conditions))
+
+
+def _shape(value: Value, state: State) -> object:
+    """Return what decides which clauses a call enters: a constant, the type of a row, or the limits of a variable."""
     match value:
         case Const():
             return (type(value.value).__name__, value.value)
         case RowVariable() | Path():
             return value.type or "a value"
+        case Free():
+            return ("Free", state.limits.get(value))
+        case RequestAttribute():
+            return value
     return type(value).__name__
 
 

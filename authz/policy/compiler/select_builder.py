@@ -6,18 +6,23 @@
 Nothing that a caller sends is part of the text: what is known only when the question comes is a placeholder.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from authz.policy.compiler.closures import Ends, join_closure
 from authz.policy.compiler.ir import (
     NIL,
+    Absence,
     Condition,
     Const,
     LiteralList,
     Now,
     Path,
     Query,
+    Reached,
     RequestAttribute,
     RowVariable,
+    Subquery,
     Term,
     kind_of,
 )
@@ -25,42 +30,68 @@ from authz.policy.compiler.placeholders import NOW, PG_TYPES, TENANT, Dialect, P
 from authz.policy.compiler.schema import LINK_TABLE, Scalar, Schema, ToOne
 from authz.policy.compiler.tenancy import TENANT_ID
 
-Ends = tuple[str | None, str | None]
-"""The SQL that stands for the subject and for the resource; None if the statement searches for it."""
-
 WITNESSES = {"Grant": "practitioner", "StandingShare": "colleague"}
 """The types of row that a permit names as its witness, and the field that says who holds it."""
 
 
 class SelectBuilder:
-    """Builds FROM and WHERE of one query. `ends` is the SQL for the subject and the resource, if they are known."""
+    """Builds FROM and WHERE of one query. `ends` is the SQL for the subject and the resource, if they are known.
 
-    def __init__(self, schema: Schema, query: Query, placeholders: Placeholders, ends: Ends) -> None:
+    `tables` stand first in FROM, and `keys` is the SQL for ids that they hold, by the numbers of the rows. A query with
+    an `outer` builder is a subquery: rows that are not its own are those of the query around. A query with a `whole`
+    is a part of that query, for a table in its FROM.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        query: Query,
+        placeholders: Placeholders,
+        ends: Ends,
+        *,
+        keys: Mapping[int, str] | None = None,
+        tables: Sequence[str] = (),
+        outer: "SelectBuilder | None" = None,
+        whole: "SelectBuilder | None" = None,
+    ) -> None:
         self.schema = schema
         self.query = query
         self.placeholders = placeholders
         self.dialect = placeholders.dialect
         self.ends = ends
-        self.tables: list[str] = []
+        self.outer = outer
+        self.own = set(query.rows) | (set() if outer else set(query.ends))
+        self.keys = dict(keys or {})
+        self.known_ends: Ends = whole.known_ends if whole else ends
+        self.known_tables: tuple[str, ...] = whole.known_tables if whole else tuple(tables)
+        self.prefix = placeholders.fresh("s") if outer or whole else ""
+        self.tables: list[str] = list(tables)
         self.where: list[str] = []
         self.aliases: dict[tuple[int, tuple[str, ...]], str] = {}
         self.links: dict[tuple[int, tuple[str, ...]], str] = {}
         self.foreign_keys = dict(_foreign_keys(query))
-        self.tenant = any(TENANT_ID in (condition.left, condition.right) for condition in query.conditions)
+        around = outer or whole
+        self.tenant: bool = (around is not None and around.tenant) or any(
+            TENANT_ID in (condition.left, condition.right) for condition in query.conditions
+        )
+        for condition in query.conditions:
+            if isinstance(condition.right, Reached):
+                join_closure(self, condition, condition.right)
         for row in query.rows:
             self._alias(row, ())
         for condition in query.conditions:
             predicate = self._predicate(condition)
             if predicate and predicate not in self.where:
                 self.where.append(predicate)
-        for row in query.ends:
-            if row.number not in self.foreign_keys:
-                self._alias(row, ())
+        if around is None:
+            for row in query.ends:
+                if row.number not in self.foreign_keys:
+                    self._alias(row, ())
 
     def body(self) -> str:
         """Return ``FROM … WHERE …``."""
-        condition = f" WHERE {' AND '.join(self.where)}" if self.where else ""
-        return f"FROM {', '.join(self.tables)}{condition}"
+        tables = f"FROM {', '.join(self.tables)}" if self.tables else ""
+        return f"{tables} WHERE {' AND '.join(self.where)}" if self.where else tables
 
     def witness(self) -> tuple[str, str, str]:
         """Return the SQL for the witness: the ids of the subject's grant and standing share, and its end."""
@@ -76,11 +107,40 @@ class SelectBuilder:
                     ids[held.row.type], until = f"{alias}.id", f"{alias}.ended_at"
         return ids["Grant"], ids["StandingShare"], until
 
+    # Subqueries, and the parts of closures.
+
+    def subquery(self, inner: Subquery) -> "SelectBuilder":
+        """Return the builder of a subquery."""
+        query = replace(self.query, rows=inner.rows, conditions=inner.conditions)
+        return SelectBuilder(self.schema, query, self.placeholders, self.ends, outer=self)
+
+    def part(
+        self,
+        rows: Sequence[RowVariable],
+        conditions: Sequence[Condition],
+        ends: Ends,
+        *,
+        keys: Mapping[int, str],
+        tables: Sequence[str],
+    ) -> "SelectBuilder":
+        """Return a builder of some rows and conditions of the query, or of a step, for a table that stands in FROM."""
+        query = replace(self.query, rows=tuple(rows), conditions=tuple(conditions))
+        arguments = (self.schema, query, self.placeholders, ends)
+        return SelectBuilder(*arguments, keys=keys, tables=tables, outer=self.outer, whole=self)
+
+    def is_known(self, row: RowVariable) -> bool:
+        """Return whether the id of a row is known before the select is asked."""
+        return row not in self.own or (row.number < 2 and self.known_ends[row.number] is not None)
+
     # Rows and paths.
 
     def key(self, term: RowVariable | Path, optional: bool = False) -> str:
         """Return the SQL for the id of a row. A path that leads nowhere meets nothing, or is NULL if `optional`."""
         if isinstance(term, RowVariable):
+            if self.outer is not None and term not in self.own:
+                return self.outer.key(term)
+            if term.number in self.keys:
+                return self.keys[term.number]
             if term.number < 2:
                 end = self.ends[term.number]
                 if end is not None:
@@ -98,7 +158,7 @@ class SelectBuilder:
             return f"(SELECT target FROM {LINK_TABLE} WHERE entity_id = {base}.pk AND property = {name})"
         at = (term.row.number, term.fields)
         if at not in self.links:
-            self.links[at] = f"l{len(self.links)}"
+            self.links[at] = f"{self.prefix}l{len(self.links)}"
             self.tables.append(f"{LINK_TABLE} AS {self.links[at]}")
             holder = self.schema.type_at(term.row.type, term.fields[:-1])
             self.where += [
@@ -110,16 +170,20 @@ class SelectBuilder:
 
     def _alias(self, row: RowVariable, fields: tuple[str, ...]) -> str:
         """Return the alias of the table that holds a row; join the table when it is first needed."""
+        if self.outer is not None and not fields and row not in self.own:
+            return self.outer._alias(row, ())
         at = (row.number, fields)
         if at in self.aliases:
             return self.aliases[at]
         type_of_row = self.schema.type_at(row.type, fields)
-        alias = self.aliases[at] = f"t{len(self.aliases)}"
+        alias = self.aliases[at] = f"{self.prefix}t{len(self.aliases)}"
         key = None
         if fields:
             relation = self.schema.type_at(row.type, fields[:-1]).properties[fields[-1]]
             assert isinstance(relation, ToOne)
             key = self.key(Path(row, fields, relation))
+        elif row.number in self.keys:
+            key = self.keys[row.number]
         elif row.number < 2:
             foreign_key = self.foreign_keys.get(row.number)
             key = self.ends[row.number] or (self.key(foreign_key) if foreign_key is not None else None)
@@ -152,6 +216,10 @@ class SelectBuilder:
             return ""
         if op == "holds":
             return self._holds(left, right)
+        if isinstance(right, Absence):
+            return " AND ".join(f"NOT EXISTS (SELECT 1 {self.subquery(each).body()})" for each in right.subqueries)
+        if isinstance(right, Reached):
+            return ""
         if op in ("=", "!="):
             return self._equality(op, left, right)
         kind = kind_of(left) or kind_of(right) or "string"

@@ -9,6 +9,7 @@ Each method answers one kind of question; `select_builder` writes each query of 
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from authz.policy.compiler.closures import Ends
 from authz.policy.compiler.filtered import BY_NAME, SORT_KEY, ListQuery, filtered_statement, words_sql
 from authz.policy.compiler.ir import Query
 from authz.policy.compiler.placeholders import (
@@ -25,7 +26,7 @@ from authz.policy.compiler.placeholders import (
     Statement,
 )
 from authz.policy.compiler.schema import Schema
-from authz.policy.compiler.select_builder import Ends, SelectBuilder, quoted
+from authz.policy.compiler.select_builder import SelectBuilder, quoted
 from authz.policy.compiler.unions import any_of, union
 
 
@@ -85,9 +86,8 @@ class SqlWriter:
         placeholders = BatchPlaceholders(self.dialect)
         bodies = []
         for query in queries:
-            select = SelectBuilder(self.schema, query, placeholders, (None, "asked.resource"))
+            select = SelectBuilder(self.schema, query, placeholders, (None, "asked.resource"), tables=("asked",))
             key = select.key(query.ends[0])
-            select.tables.insert(0, "asked")
             bodies.append(f"SELECT asked.pair AS pair, {key} AS id {select.body()}")
         return placeholders.statement(
             f"WITH asked AS ({self._pairs(placeholders)}) SELECT id FROM ({union(bodies, 'UNION')}) AS fitting"

@@ -47,10 +47,41 @@ Value = Operand | Free | RelatedRows | RequestPart | ListValue
 
 
 @dataclass(frozen=True)
+class Instance:
+    """A rule asked in one way: its name, and for each argument a literal, the type of a row, or what else it is."""
+
+    name: str
+    arguments: tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a derivation is inside of: the instances entered, and those whose calls are left open as tails.
+
+    If `calls` is there, the calls of an instance are explored: it records each call, with its place if it is negated.
+    """
+
+    stack: tuple[Instance, ...] = ()
+    open_calls: frozenset[Instance] = frozenset()
+    calls: dict[Instance, Place | None] | None = None
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class Tail:
+    """A call by which a rule comes back to itself: what is called with which arguments, and where."""
+
+    instance: Instance
+    arguments: tuple[Value, ...]
+    place: Place
+
+
+@dataclass(frozen=True)
 class State:
     """One derivation so far. `limits` are the types that a free variable may become.
 
-    `rules` are the numbers of the rules entered; `number` is that of the innermost, which new conditions carry.
+    `rules` are the numbers of the rules entered; `number` is that of the innermost, which new conditions carry. `tail`
+    is the call that the derivation leaves open, if it is a step of a closure.
     """
 
     bindings: Mapping[Free, Value] = field(default_factory=dict)
@@ -59,6 +90,7 @@ class State:
     conditions: tuple[Condition, ...] = ()
     rules: tuple[str, ...] = ()
     number: str = ""
+    tail: Tail | None = None
 
     def value(self, term: Value) -> Value:
         """Return what a term stands for, through the variables that are bound."""

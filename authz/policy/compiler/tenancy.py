@@ -14,7 +14,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
-from authz.policy.compiler.ir import NIL, Condition, Path, Query, RequestAttribute, RowVariable
+from authz.policy.compiler.ir import (
+    NIL,
+    Condition,
+    Path,
+    Query,
+    RequestAttribute,
+    RowVariable,
+    Subquery,
+    map_subqueries,
+)
 from authz.policy.compiler.schema import Scalar, Schema, ToOne
 
 TENANT_ID = RequestAttribute(("tenant",))
@@ -36,12 +45,17 @@ _PATH_TO_SUBSCRIPTION = {
 
 def restrict_facts_to_tenant(query: Query, schema: Schema) -> Query:
     """Return the query over the facts of the tenant alone; its subject and resource are not restricted."""
-    added = [
-        _belongs_to_tenant(schema, row, _PATH_TO_SUBSCRIPTION[row.type])
-        for row in query.rows
-        if row.type in _PATH_TO_SUBSCRIPTION
-    ]
-    return replace(query, conditions=(*query.conditions, *added))
+
+    def restricted(facts: Subquery) -> tuple[Condition, ...]:
+        added = (
+            _belongs_to_tenant(schema, row, _PATH_TO_SUBSCRIPTION[row.type])
+            for row in facts.rows
+            if row.type in _PATH_TO_SUBSCRIPTION
+        )
+        return (*facts.conditions, *added)
+
+    inner = tuple(map_subqueries(condition, restricted) for condition in query.conditions)
+    return replace(query, conditions=restricted(Subquery(query.rows, inner)))
 
 
 def restrict_to_tenant(query: Query, schema: Schema) -> Iterator[Query]:
