@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from authz.cli import audit_ask  # noqa: F401 - it adds its command to `audit`
+from authz.cli import audit_ask, policy_testing  # noqa: F401 - they add their commands to `audit` and `policy`
 from authz.cli.audit import audit
 from authz.cli.clients import client
 from authz.cli.decisions import check, what, who
