@@ -9,6 +9,7 @@ from authz.policy.compiler import CompiledPolicy, Schema, compile_texts
 from authz.policy.decision import Decision
 from authz.policy.pdp import PDP
 from authz.policy_tests.asking import decide, deciding_rule, explain, story_database
+from authz.policy_tests.changes import Edit
 from authz.policy_tests.stories import Story
 
 
@@ -57,9 +58,9 @@ def open_bench(stories: Sequence[Story], types: Schema) -> Iterator[StoryBench]:
         yield StoryBench([(story, stack.enter_context(story_database(story, types))) for story in stories])
 
 
-def compile_changed(texts: Mapping[str, str], file: str, forms: Sequence[str]) -> CompiledPolicy | None:
-    """Return a policy with another text of one file, the first form that compiles; None if each is refused."""
-    for text in forms:
+def compile_changed(texts: Mapping[str, str], file: str, edits: Sequence[Edit]) -> CompiledPolicy | None:
+    """Return a policy after an edit of a file, the first that compiles; None if each is refused."""
+    for edit in edits:
         with suppress(PolicyRefused):
-            return compile_texts({**texts, file: text})
+            return compile_texts({**texts, file: edit.apply(texts[file])})
     return None

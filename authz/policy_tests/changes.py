@@ -8,6 +8,7 @@ refuses. An alternative and a rule get ``and false``. Lines, comments and rule n
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from authz.policy.compiler.statements import BlockLine, Goal, PolicyStatement, block_lines, read_statements, rules_of
 
@@ -26,9 +27,21 @@ class TextSpan:
         """Return the part of the file's text, on one line."""
         return " ".join(text[self.begin : self.end].split())
 
-    def replace(self, text: str, other: str) -> str:
-        """Return the file's text with another text instead of this part."""
-        return text[: self.begin] + other + text[self.end :]
+    def replaced(self, other: str) -> "Edit":
+        """Return the edit that puts another text in the place of this part."""
+        return Edit(self.begin, self.end, other)
+
+
+class Edit(NamedTuple):
+    """A change of a text: what stands from `begin` to `end` becomes `other`."""
+
+    begin: int
+    end: int
+    other: str
+
+    def apply(self, text: str) -> str:
+        """Return the changed text."""
+        return text[: self.begin] + self.other + text[self.end :]
 
 
 @dataclass(frozen=True)
@@ -85,23 +98,23 @@ def alternatives(goal: Goal | None) -> Iterator[Goal]:
         yield from alternatives(part)
 
 
-def without_rule(rule: RuleSpan, text: str) -> str:
-    """Return a file's text in which a rule never applies."""
+def without_rule(rule: RuleSpan, text: str) -> Edit:
+    """Return the edit of a file's text after which a rule never applies."""
     statement = rule.statement
     if statement is None:
-        return rule.span.replace(text, "")
+        return rule.span.replaced("")
     if statement.body is None:
         end = statement.pieces[-1].begin
-        return f"{text[:end]} if false{text[end:]}"
+        return Edit(end, end, " if false")
     span = TextSpan(rule.span.file, statement.body.begin, statement.body.end, *statement.body.place[1:])
     return never(span, text)
 
 
-def never(span: TextSpan, text: str) -> str:
-    """Return a file's text in which a condition is never met."""
-    return span.replace(text, f"(({text[span.begin : span.end]}) and false)")
+def never(span: TextSpan, text: str) -> Edit:
+    """Return the edit after which a condition is never met."""
+    return span.replaced(f"(({text[span.begin : span.end]}) and false)")
 
 
-def always(span: TextSpan, text: str) -> tuple[str, str]:
-    """Return a file's text in which a condition is always met, in two forms, of which the first may be refused."""
-    return span.replace(text, "true"), span.replace(text, f"({text[span.begin : span.end]} or true)")
+def always(span: TextSpan, text: str) -> tuple[Edit, Edit]:
+    """Return two edits after each of which a condition is always met; the first may be refused."""
+    return span.replaced("true"), span.replaced(f"({text[span.begin : span.end]} or true)")

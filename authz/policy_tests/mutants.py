@@ -9,16 +9,19 @@ of the policy and are contained in them (`equivalence`).
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
+from authz.errors import InvalidInput
 from authz.policy.compiler import CompiledPolicy, compile_texts
 from authz.policy.compiler.statements import Piece, PolicyStatement
 from authz.policy_tests.bench import StoryBench, compile_changed, open_bench
-from authz.policy_tests.changes import RuleSpan, TextSpan, alternatives, always, never, rule_spans, without_rule
+from authz.policy_tests.changes import Edit, RuleSpan, TextSpan, alternatives, always, never, rule_spans, without_rule
 from authz.policy_tests.equivalence import is_equivalent
 from authz.policy_tests.parallel import map_in_processes
 from authz.policy_tests.stories import Story
 
+MOST_MUTANTS = 20_000
 _OTHER_COMPARISON = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "=": "!=", "==": "!=", "!=": "="}
 _OTHER_NAME = {"true": "false", "false": "true"}
 _LITERALS = ("string", "integer", "float")
@@ -28,15 +31,15 @@ Verdict = Literal["noticed", "refused", "equivalent", "unnoticed"]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed policy: the part that was changed, its rule, the change, and the text of the whole file.
+    """A changed policy: the part that is changed, its rule, and the change, in words and as edits of the file.
 
-    The text has several forms, of which the first that compiles is tried. `number` counts mutants of the same name.
+    Of the edits the first is tried that compiles. `number` counts mutants of the same name.
     """
 
     span: TextSpan
     rule: str
     change: str
-    forms: tuple[str, ...]
+    edits: tuple[Edit, ...]
     number: int = 1
 
     @property
@@ -54,7 +57,7 @@ class MutantResult:
 
 
 def mutants(texts: Mapping[str, str]) -> list[Mutant]:
-    """Return every mutant of a policy."""
+    """Return every mutant of a policy. Raises `InvalidInput` for more than `MOST_MUTANTS`."""
     rules = rule_spans(texts)
     literals = _literals_by_argument(rules)
     items = {piece.text for rule in rules if rule.statement for piece in _list_items(rule.statement)}
@@ -62,8 +65,11 @@ def mutants(texts: Mapping[str, str]) -> list[Mutant]:
     for rule in rules:
         if rule.line:
             held[rule.line.type].add(rule.line.held)
-    made = [mutant for rule in rules for mutant in _of_rule(rule, texts[rule.span.file], literals, items, held)]
-    distinct = {(mutant.span.file, mutant.forms): mutant for mutant in made}
+    every = (mutant for rule in rules for mutant in _of_rule(rule, texts[rule.span.file], literals, items, held))
+    made = list(islice(every, MOST_MUTANTS + 1))
+    if len(made) > MOST_MUTANTS:
+        raise InvalidInput(f"the policy has more than {MOST_MUTANTS:,} mutants")
+    distinct = {(mutant.span.file, mutant.edits): mutant for mutant in made}
     counts: Counter[str] = Counter()
     numbered = []
     for mutant in distinct.values():
@@ -96,7 +102,7 @@ def _prepare(texts: Mapping[str, str], stories: Sequence[Story]) -> None:
 
 def _try_mutant(mutant: Mutant) -> Verdict:
     policy, bench = _process["current"]
-    changed = compile_changed(policy.texts, mutant.span.file, mutant.forms)
+    changed = compile_changed(policy.texts, mutant.span.file, mutant.edits)
     if changed is None:
         return "refused"
     if bench.notices(changed):
@@ -133,7 +139,7 @@ def _of_rule(
     for piece, other in _swaps(statement, literals):
         yield _swap(rule, piece, other, text)
     for span, other in _list_changes(rule, statement, items):
-        yield Mutant(span, rule.name, f"{other} for {span.cut(text)}", (span.replace(text, other),))
+        yield Mutant(span, rule.name, f"{other} for {span.cut(text)}", (span.replaced(other),))
 
 
 def _swap(rule: RuleSpan, piece: Piece, other: str, text: str) -> Mutant:
@@ -141,7 +147,7 @@ def _swap(rule: RuleSpan, piece: Piece, other: str, text: str) -> Mutant:
     conditions = (condition.span for condition in rule.conditions)
     around = next((whole for whole in conditions if whole.begin <= span.begin < whole.end), rule.span)
     change = f"{other} for {piece.text} in {around.cut(text)}"
-    return Mutant(span, rule.name, change, (span.replace(text, other),))
+    return Mutant(span, rule.name, change, (span.replaced(other),))
 
 
 def _swaps(statement: PolicyStatement, literals: Mapping[tuple[str, int], set[str]]) -> Iterator[tuple[Piece, str]]:

@@ -1,13 +1,17 @@
 """`caregrant policy test` and `policy format`: exit codes, files, and what is printed."""
 
 import json
+import os
+import pty
 import re
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from authz.policy.compiler.formatting import format_text
 from authz.settings import shipped_folder
 from tests.support.cli import run
+from tests.support.server import COMMAND
 from tests.support.stories import POLICY, STORY, write_folder
 
 
@@ -64,6 +68,26 @@ def test_coverage_is_listed_and_required(tmp_path: Path) -> None:
     assert f"coverage {percent} %" in page.read_text()
     assert "~" not in run("policy", "test", folder, "--fail-under", str(percent - 1))
     assert "coverage" in _out("policy", "test", folder, "--fail-under", str(percent + 1), "--jobs", "2")
+
+
+def test_the_listing_has_colours_on_a_terminal(tmp_path: Path) -> None:
+    """On a terminal what is covered is green, and what is not is red."""
+    reader, writer = pty.openpty()
+    command = [str(COMMAND), "policy", "test", write_folder(tmp_path), "--coverage"]
+    subprocess.run(command, stdout=writer, check=True, timeout=60)
+    os.close(writer)
+    shown = b"".join(iter(lambda: _read(reader), b"")).decode()
+    os.close(reader)
+    assert '\x1b[32mg.role = "owner"\x1b[0m' in shown
+    assert "\x1b[31mp.request.context.emergency = true\x1b[0m" in shown
+
+
+def _read(reader: int) -> bytes:
+    """Return what is there to read; nothing after the end, which Linux reports as an error."""
+    try:
+        return os.read(reader, 10_000)
+    except OSError:
+        return b""
 
 
 def test_an_unnoticed_mutant_is_exit_1_unless_listed(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_an_equivalent_mutant_is_proven() -> None:
 def test_no_mutant_of_the_shipped_policies_is_unnoticed() -> None:
     """The stories of the shipped policies pass, name every rule, and notice each change of a condition.
 
+    Of the lines of blocks with another role every fourth is tried; `caregrant policy test --mutate` tries all.
     Changes that are proven to change nothing are those of `live(patient)`, which the compiler adds to every policy, and
     of the auditor's role for a manager, who audits anyway.
     """
@@ -107,7 +108,12 @@ def test_no_mutant_of_the_shipped_policies_is_unnoticed() -> None:
     stories = read_stories(folder, policy)
     assert not run_stories(policy, stories).failures
     assert {question.rule for story in stories for question in story.questions} - {""} == set(policy.sentences)
-    verdicts = {result.mutant.name: result.verdict for result in try_mutants(policy, stories)}
+    every = mutants(policy.texts)
+    swapped_roles = [mutant for mutant in every if " if " in mutant.rule and " for " in mutant.change]
+    chosen = [
+        mutant for mutant in every if mutant not in swapped_roles[1::4] + swapped_roles[2::4] + swapped_roles[3::4]
+    ]
+    verdicts = {result.mutant.name: result.verdict for result in try_mutants(policy, stories, only=chosen)}
     assert [name for name, verdict in verdicts.items() if verdict == "unnoticed"] == []
     equivalent = sorted(name.rpartition(": ")[2] for name, verdict in verdicts.items() if verdict == "equivalent")
     assert equivalent == ['["auditor", "manager"] for ["auditor"]', *["without live(patient)"] * 3]
