@@ -79,6 +79,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     _check_free(host, port)
     _limit_arenas()
     server = make_server(host, port, workers, receive_seconds=settings.receive_seconds)
+    server.on_startup(partial(_log_address, host, port, workers, settings.policy_version))
     gc.freeze()  # the processes that are forked share the pages of what is loaded, as long as the collector leaves them
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as folder:
         beat = sealer.heartbeat(folder)
@@ -96,6 +97,11 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
             stop_sealing()
             with suppress(Unavailable):
                 drain_spool(connect(settings.database))
+
+
+def _log_address(host: str, port: int, workers: int, version: str) -> None:
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    _log.info("listening on %s, workers: %s, policy: %s", address, workers, version[:12])
 
 
 def make_server(host: str, port: int, workers: int, *, receive_seconds: int) -> AbstractServer[Any]:

@@ -82,6 +82,7 @@ def configure(log_format: str) -> None:
     handler.setFormatter(LineFormatter(log_format))
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    logging.getLogger("caregrant").setLevel(logging.INFO)
     for name in _LOGGERS_WITH_HANDLERS:
         logger = logging.getLogger(name)
         logger.handlers[:], logger.propagate = [], True

@@ -7,12 +7,13 @@ import sys
 
 import click
 
-from authz.cli import audit_ask  # noqa: F401 - it adds its command to `audit`
+from authz.cli import audit_ask, policy_testing  # noqa: F401 - they add their commands to `audit` and `policy`
 from authz.cli.audit import audit
 from authz.cli.clients import client
 from authz.cli.decisions import check, what, who
 from authz.cli.facts import demo, import_command, migrate_command
 from authz.cli.notebooks import notebooks_command
+from authz.cli.options import setting
 from authz.cli.policy import policy
 from authz.cli.serving import serve_command
 from authz.cli.tokens import token
@@ -21,11 +22,14 @@ from authz.errors import CaregrantError
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="caregrant", prog_name="caregrant")
-def caregrant() -> None:
+@setting("database")
+@setting("policies")
+def caregrant(**_settings: str | None) -> None:
     """Decide who may view, share or transfer a patient, by policies; record and explain each decision.
 
     Start with `caregrant migrate` and `caregrant demo`, then ask, for example,
-    `caregrant check practitioner:alice view patient:p-1 --explain`.
+    `caregrant check practitioner:alice view patient:p-1 --explain`. --database and --policies may also come after the
+    command.
     """
 
 

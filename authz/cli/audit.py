@@ -14,6 +14,7 @@ from authz.audit.permissions import grant_statements
 from authz.audit.verify import Malformed, decode_text, describe_report
 from authz.cli.audit_export import drop, erase_command, export
 from authz.cli.options import as_json, now, open_database, setting, settings, write_json
+from authz.cli.progress import row_counter
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.record import drain_or_count, replay_facts
@@ -99,7 +100,9 @@ def verify(
         signed, key = read_trusted(chosen.checkpoint_key)
         checkpoints = f"{checkpoints}\n{signed}"
     connected = open_database(chosen.database)
-    report = verify_database(connected, checkpoints, key, chosen.database, now(), drain_or_count(connected))
+    waiting = drain_or_count(connected)
+    with row_counter("verifying") as progress:
+        report = verify_database(connected, checkpoints, key, chosen.database, now(), waiting, progress)
     verdict = verdict_of(report)
     if as_json:
         trees = [

@@ -11,9 +11,10 @@ import click
 
 from authz.audit.catalog.known_ids import require_known_ref
 from authz.audit.export import fhir
-from authz.audit.export.log import log_lines
+from authz.audit.export.log import count_lines, log_lines
 from authz.audit.integrity.checkpoints import Signer
 from authz.cli.options import now, open_database, setting, settings
+from authz.cli.progress import row_counter
 from authz.database import Database
 from authz.errors import InvalidInput
 from authz.record import Actor, drain_or_count
@@ -71,8 +72,8 @@ def _parquet_module() -> ModuleType:
 
 
 def _write(output: str | None, lines: Iterable[dict[str, object]]) -> None:
-    with _stream(output) as file:
-        for line in lines:
+    with _stream(output) as file, row_counter("exporting") as progress:
+        for line in count_lines(lines, progress):
             file.write(canonical(line) + b"\n")
 
 

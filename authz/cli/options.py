@@ -1,6 +1,7 @@
 """The parts that commands share: their options, the present instant, JSON output, and how they open the database."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import click
@@ -12,6 +13,7 @@ from authz.errors import InvalidInput
 from authz.policy.decision import Ref
 from authz.record import drain_or_count
 from authz.settings import SETTINGS, Settings
+from authz.strict_json import parse_object
 
 PORT = click.IntRange(1, 65_535)
 
@@ -78,14 +80,43 @@ class RefType(click.ParamType[Ref]):
         return kind, name
 
 
+def with_context(command: Command) -> Command:
+    """Add the option `--context JSON`."""
+    return click.option(
+        "--context",
+        metavar="JSON",
+        callback=_json_object,
+        help="What comes with the question: a JSON object, as `context` of a request.",
+    )(command)
+
+
+def _json_object(_context: click.Context, _param: click.Parameter, value: str | None) -> dict[str, object]:
+    if value is None:
+        return {}
+    try:
+        return parse_object(os.fsencode(value))
+    except InvalidInput as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def write_json(value: object) -> None:
     """Write one JSON value on a line of standard output."""
     click.echo(orjson.dumps(value).decode())
 
 
 def settings(**options: object) -> Settings:
-    """Return the settings: the options that were passed, else the environment, else the defaults."""
-    return Settings.from_environment(**options)
+    """Return the settings: the command's options, else those before the command, the environment, the defaults."""
+    return Settings.from_environment(**{**settings_before_command(), **_passed(options)})
+
+
+def settings_before_command() -> dict[str, object]:
+    """Return the settings that were passed before the command, such as `caregrant --database URL check …`."""
+    context = click.get_current_context(silent=True)
+    return {} if context is None else _passed(context.find_root().params)
+
+
+def _passed(options: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def open_database(url: str) -> Database:

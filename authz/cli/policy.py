@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from authz.cli.options import as_json, now, open_database, setting, settings, write_json
+from authz.cli.options import (
+    as_json,
+    now,
+    open_database,
+    setting,
+    settings,
+    settings_before_command,
+    write_json,
+)
 from authz.database import connect
 from authz.errors import InvalidInput, PolicyUnknown
 from authz.policy.compiler import CompiledPolicy, Query, SqlWriter, clauses, compile_texts, load
@@ -28,8 +36,9 @@ def policy() -> None:
 def check_policy(folder: str | None, database: str | None, as_json: bool, policies: str | None) -> None:
     """Compile DIRECTORY (default: the policies of the settings). If it is refused, list every fault and exit 1."""
     compiled = load(folder or settings(policies=policies).policies)
-    if database is not None:
-        require_preparable(compiled, open_database(database))
+    url = database or settings_before_command().get("database")
+    if url is not None:
+        require_preparable(compiled, open_database(str(url)))
     count = sum(len(queries) for queries in compiled.queries.values())
     if as_json:
         write_json({"version": compiled.version, "rules": compiled.rules, "ways": count, "warnings": compiled.warnings})

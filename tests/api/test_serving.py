@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -86,15 +87,18 @@ def test_killed_and_started_again(sqlite_url: str, database_url: str, key: str) 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_while_the_workers_start(sqlite_url: str, number: signal.Signals) -> None:
-    """Workers that do not run yet keep a stop until they do; none has to be killed."""
-    command = [str(COMMAND), "serve", "--workers", "2", "--port", str(free_port()), "--database", sqlite_url]
+    """Workers that do not run yet keep a stop until they do; none has to be killed. The log has the address alone."""
+    port = free_port()
+    command = [str(COMMAND), "serve", "--workers", "2", "--port", str(port), "--database", sqlite_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         while len(_children(process)) < 3:  # the sealer and two workers
             assert process.poll() is None
             time.sleep(0.001)
         process.send_signal(number)
         printed = process.communicate(timeout=60)[0]
-    assert (process.returncode, printed) == (0, b"")
+    assert process.returncode == 0
+    message = rf'message="listening on http://127\.0\.0\.1:{port}/, workers: 2, policy: \w{{12}}"'
+    assert re.fullmatch(rf"\S+ INFO logger=caregrant pid=\d+ {message}\n", printed.decode())
 
 
 def test_a_worker_that_does_not_end_is_killed(

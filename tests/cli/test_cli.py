@@ -1,6 +1,8 @@
 """The command line: exit 0 done, 1 refused (one clear line on standard error), 2 usage; JSON where asked."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,6 +17,7 @@ from authz.models import Event
 from authz.policy.compiler import load
 from authz.settings import shipped_folder
 from tests.support.cli import refused, run
+from tests.support.server import COMMAND
 
 POLICIES = shipped_folder("policies")
 
@@ -201,6 +204,80 @@ def test_a_decision_about_an_unknown_id_says_so(clinic: str) -> None:
         assert json.loads(done.stdout)["decision"] is not bool(why)
         assert why in done.stderr
         assert bool(done.stderr) is bool(why)
+
+
+def test_the_unknown_is_told_apart_from_a_denial(clinic: str) -> None:
+    """A check exits with 1 for a denial and with 3 for an unknown type, action or id, also with --explain."""
+    questions = (
+        (("practitioner:ivan", "view", "patient:p-1"), 1, "denied"),
+        (("practitioner:ivan", "fly", "patient:p-1"), 3, "no rule names the action fly of a practitioner on a patient"),
+        (("practitione:ivan", "view", "patient:p-1"), 3, "no type practitione; did you mean 'practitioner'?"),
+        (("practitioner:ivna", "view", "patient:p-1"), 3, "no practitioner ivna; did you mean ivan?"),
+    )
+    command = [str(COMMAND), "--database", clinic, "check"]
+    for arguments, exit_code, why in questions:
+        done = subprocess.run([*command, *arguments, "--explain"], capture_output=True, check=False, text=True)
+        assert done.returncode == exit_code
+        assert done.stdout.startswith("denied: ")
+        assert why in done.stdout + done.stderr
+    assert "no rule names the action fly" in refused("who", "fly", "patient:p-1", url=clinic)
+    assert "no type robot" in refused("who", "view", "patient:p-1", "--type", "robot", url=clinic)
+    assert "did you mean 'patient'?" in refused("what", "practitioner:ivan", "view", "patien", url=clinic)
+
+
+def test_context_comes_with_a_question(clinic: str, tmp_path: Path) -> None:
+    """`check`, `who` and `what` send the context; what is no JSON object is a usage error."""
+    rule = 'allow(p: Practitioner, "view", _: Patient) if p.request.context.purpose = "audit";'
+    (tmp_path / "purpose.polar").write_text(rule)
+    policies = ("--policies", str(tmp_path))
+    context = ("--context", '{"purpose": "audit"}')
+    check = ("check", "practitioner:ivan", "view", "patient:p-1", *policies)
+    assert run(*check, *context, url=clinic).startswith("allowed")
+    assert run(*check, url=clinic, exit_code=1).startswith("denied")
+    odd = run(*check, "--context", '{"purpose": 5}', url=clinic, exit_code=1)
+    assert odd.endswith(": context.purpose is not of the kind string\n")
+    assert "ivan\n" in run("who", "view", "patient:p-1", *policies, *context, url=clinic)
+    assert run("who", "view", "patient:p-1", *policies, url=clinic) == ""
+    assert "p-1\n" in run("what", "practitioner:ivan", "view", "patient", *policies, *context, url=clinic)
+    for text in ("[1]", "{", '{"a": 1, "a": 2}'):
+        assert "'--context'" in run(*check, "--context", text, url=clinic, exit_code=2)
+
+
+def test_settings_may_come_before_the_command(clinic: str, tmp_path: Path) -> None:
+    """--database and --policies before the command count for it, after the environment; those after it count more."""
+    command = ("check", "practitioner:alice", "view", "patient:p-1")
+    none = f"sqlite:///{tmp_path}/none.db"
+    assert run("--database", clinic, *command, CAREGRANT_DATABASE=none).startswith("allowed")
+    assert run("--database", none, *command, "--database", clinic).startswith("allowed")
+    (tmp_path / "closed.polar").write_text('allow(_: Practitioner, "share", _: Patient);')
+    before = ("--database", clinic, "--policies", str(tmp_path))
+    assert "no rule names the action view" in _error(*before, *command)
+    assert "1 way to a permit" in run(*before, "policy", "check")
+    assert "there is no database" in refused("--database", none, "policy", "check")
+
+
+def _error(*arguments: str) -> str:
+    command = [str(COMMAND), *arguments]
+    return subprocess.run(command, capture_output=True, check=False, text=True).stderr
+
+
+def test_shells_complete_commands() -> None:
+    """Click's completion knows the commands by the program's name."""
+    environment = {"COMP_WORDS": "caregrant policy te", "COMP_CWORD": "2", "_CAREGRANT_COMPLETE": "bash_complete"}
+    done = subprocess.run([str(COMMAND)], capture_output=True, check=True, env=environment, text=True)
+    assert done.stdout == "plain,test\n"
+
+
+def test_progress_is_for_a_terminal(clinic: str) -> None:
+    """`audit verify` shows its progress on a terminal."""
+    reader, writer = pty.openpty()
+    command = [str(COMMAND), "audit", "verify", "--database", clinic]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, check=False, text=True)
+    os.close(writer)
+    shown = os.read(reader, 10_000).decode()
+    os.close(reader)
+    assert "verifying" in shown
+    assert "verifying" not in done.stdout
 
 
 def test_a_question_at_the_command_line(clinic: str) -> None:

@@ -21,6 +21,7 @@ from authz.importing.lines import _KINDS
 from authz.operations.notices import NOTICES
 from authz.policy.compiler import load
 from authz.policy.pdp import PDP
+from authz.policy_tests.stories import QUESTION_KEYS, STORY_KEYS
 from authz.record import KINDS
 from authz.settings import SETTINGS, Settings, shipped_folder
 from tests.support.documents import ROOT, check, page, steps
@@ -103,6 +104,12 @@ def test_every_line_of_an_import_is_documented() -> None:
         needed, optional = (set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", cell))) for cell in row.groups())
         assert needed == {name for name, (_, must) in fields.items() if must}, kind
         assert optional == {name for name, (_, must) in fields.items() if not must}, kind
+
+
+def test_every_key_of_a_policy_test_is_documented() -> None:
+    """docs/reference/policy-tests.md has a row for each key of a story and of a question, and no other."""
+    text = page("docs/reference/policy-tests.md").partition("## Limits")[0]
+    assert re.findall(r"^\| `(\w+)` \|", text, re.M) == [*STORY_KEYS, *QUESTION_KEYS]
 
 
 def test_every_question_is_documented() -> None:

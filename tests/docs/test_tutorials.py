@@ -1,4 +1,4 @@
-"""The tutorials and a guide: every command and every program of them does what the page shows."""
+"""The tutorials and two guides: every command and every program of them does what the page shows."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,11 @@ import pytest
 
 from tests.support.documents import ROOT, check, page, steps
 
-PAGES = [*sorted(path.name for path in (ROOT / "docs/tutorial").glob("*.md")), "../howto/share-and-transfer.md"]
+PAGES = [
+    *sorted(path.name for path in (ROOT / "docs/tutorial").glob("*.md")),
+    "../howto/share-and-transfer.md",
+    "../howto/test-policies.md",
+]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,13 +1,11 @@
-"""The decision table of `policies/README.md`, asked cell by cell, and each rule shown to be guarded by it."""
+"""The decision table of `policies/README.md`, asked cell by cell, and what comes close to a permit."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from authz.database import Database, connect
-from authz.errors import PolicyRefused
+from authz.database import Database
 from authz.policy.compiler import compile_texts, load
 from authz.policy.pdp import PDP
 from authz.policy.plan import PagePosition
@@ -161,59 +159,3 @@ def test_the_policies_and_the_page_say_the_same() -> None:
     page = (POLICIES / "README.md").read_text("utf-8")
     assert load(POLICIES).sentences == dict(re.findall(r"^\| (R\d+) \| (.*?) \|", page, re.MULTILINE))
     assert set(load(POLICIES).sentences) == RULES
-
-
-def mutants() -> Iterator[tuple[str, str, str]]:
-    """Yield file, line and mutated text for each condition that is dropped and each word that is swapped."""
-    swaps = [
-        ('"owner"', '"viewer"'),
-        ('"viewer"', '"owner"'),
-        ('["member", "manager"]', '["member", "manager", "auditor"]'),
-        ('["manager"]', '["member", "manager"]'),
-        ('["auditor"]', '["member"]'),
-        ("<= now", "<= fact.ended_at"),
-        ("now < fact.ended_at", "fact.started_at <= now"),
-    ]
-    for path in sorted(POLICIES.glob("*.polar")):
-        lines = path.read_text("utf-8").split("\n")
-        for number, line in enumerate(lines):
-            code = line.strip()
-            if not code or code.startswith("#"):
-                continue
-            if code == "live(patient);":  # written for readers: the compiler adds it to every policy
-                continue
-            if code.endswith(" and") and line.startswith("    "):
-                yield path.name, f"{number + 1} dropped: {code}", "\n".join(lines[:number] + lines[number + 1 :])
-            if code.endswith(";") and line.startswith("    ") and lines[number - 1].strip().endswith(" and"):
-                kept = [*lines[: number - 1], lines[number - 1].rstrip().removesuffix(" and") + ";"]
-                yield path.name, f"{number + 1} dropped: {code}", "\n".join(kept + lines[number + 1 :])
-            if re.fullmatch(r'"\w+" if "\w+";', code):
-                yield path.name, f"{number + 1} dropped: {code}", "\n".join(lines[:number] + lines[number + 1 :])
-            for old, new in swaps:
-                if old in line and "roles =" not in line:
-                    changed = line.replace(old, new, 1)
-                    yield (
-                        path.name,
-                        f"{number + 1} {old} -> {new}",
-                        "\n".join([*lines[:number], changed, *lines[number + 1 :]]),
-                    )
-
-
-def test_every_line_of_the_policies_is_guarded(sqlite_url: str) -> None:
-    """Each mutant of a policy, with a condition dropped or a word swapped, is refused or gives a wrong answer above."""
-    database = connect(sqlite_url)
-    database.connect()
-    people.fill(database)
-    texts = {path.name: path.read_text("utf-8") for path in [*POLICIES.glob("*.polar"), POLICIES / "types.toml"]}
-    survivors = []
-    for file, what, text in mutants():
-        try:
-            policy = compile_texts({**texts, file: text})
-        except PolicyRefused:
-            continue
-        mutant = PDP(database, policy, clock=lambda: NOW)
-        closed = not any(mutant.evaluate(("practitioner", who), action, to).allowed for who, action, to, _ in EDGES)
-        if closed and all(answer(mutant, title, kind, action) == cell for title, kind, action, cell in CELLS):
-            survivors.append(f"{file}:{what}")
-    database.close()
-    assert not survivors, "\n".join(survivors)

@@ -4,7 +4,7 @@ The head comes first, then the published checkpoints, then each tree with its le
 its decisions. What no tree covers comes last. docs/reference/record.md defines every line.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from authz.record.trees import STRIDE, kept_hashes, trees
 LogLine = dict[str, Any]
 """One line of the log, before it is written as JSON."""
 
+_LINES_BETWEEN = 1000
 UNNAMED = "caregrant"
 """The name of a log before a key names it."""
 
@@ -54,6 +55,16 @@ def origin_segment(tree: str) -> str:
     if not tree.strip("-."):
         return "".join(f"%{ord(character):02X}" for character in tree)
     return quote(tree, safe="")
+
+
+def count_lines(lines: Iterable[LogLine], progress: Callable[[int], object]) -> Iterator[LogLine]:
+    """Yield the lines; call `progress` with their number at every thousand, and at the end."""
+    number = 0
+    for number, line in enumerate(lines, 1):
+        if number % _LINES_BETWEEN == 0:
+            progress(number)
+        yield line
+    progress(number)
 
 
 def log_lines(database: Database, name: str = "", *, decisions: bool = True, waiting: int = 0) -> Iterator[LogLine]:

@@ -1,12 +1,12 @@
 """Is the record of a database whole? The answer of the verifier, and when and how it was found."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from authz.audit.export.batches import start_reading
-from authz.audit.export.log import log_lines, snapshot
+from authz.audit.export.log import count_lines, log_lines, snapshot
 from authz.audit.verify import (
     Finding,
     LogReport,
@@ -91,13 +91,14 @@ def verify_database(
     url: str = "",
     now: datetime | None = None,
     waiting: int = 0,
+    progress: Callable[[int], object] | None = None,
 ) -> LogReport:
     """Return the verifier's whole report on a database, as on its exported log.
 
     `checkpoint` is the text of checkpoints that somebody kept. `key` is the verifier key by which they must be signed;
     without a key no signature is checked. `url` is where other processes find the same database, to read a large record
     on all processors. `now` is the present: a month cannot be dropped before its time. `waiting` answers are not in
-    the database yet.
+    the database yet. `progress` is called with the number of rows read so far.
 
     The memory grows with the facts and not with the record. Raises `InvalidInput` for a text that is no checkpoint or
     key, and `Unavailable`.
@@ -112,7 +113,8 @@ def verify_database(
         micros = None if now is None else to_micros(now)
         verifier = LogVerifier(kept, verifier_key, check_decisions=add_decisions, write=canonical, now=micros)
         try:
-            return verifier.read(log_lines(database, name, decisions=False, waiting=waiting))
+            lines = log_lines(database, name, decisions=False, waiting=waiting)
+            return verifier.read(lines if progress is None else count_lines(lines, progress))
         except Malformed as error:
             verifier.report.findings.append(Finding("unreadable row", "", "the database", str(error)))
             return verifier.report

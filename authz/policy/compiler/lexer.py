@@ -8,6 +8,7 @@ the sentence may go on in the comment lines below it (`docs/decisions/0092-rule-
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from authz.policy.compiler.nodes import NumberedComment, Place, Source
@@ -33,6 +34,19 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _NUMBERED = re.compile(r"#+ *(R[0-9]{1,6})\. +(.*)")
+
+
+def scan(text: str) -> Iterator[tuple[str, str, int]]:
+    """Yield each piece of a text with its kind and its offset: tokens, blanks and comments.
+
+    A character that cannot be read is of the kind ``unknown``.
+    """
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        content = text[position] if match is None else match.group()
+        yield "unknown" if match is None else match.lastgroup or "", content, position
+        position += len(content)
 
 
 def tokenize(text: str, file: str, source: Source) -> list[Token]:
