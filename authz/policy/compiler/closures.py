@@ -1,17 +1,18 @@
 """The SQL of a closure: every row that its steps lead to, as a recursive table.
 
     f reaches f2 by f → f.parent, f known
-    →  (WITH RECURSIVE r0 (origin, tag, node) AS (
-          SELECT :resource, 0, :resource
-          UNION SELECT r0.origin, 0, l0.target FROM r0, …, entity_link AS l0 WHERE r0.tag = 0 AND t0.id = r0.node …)
-        SELECT origin, node FROM r0 WHERE tag = 0) AS r0
+    →  WITH RECURSIVE r0 (tag, node) AS (
+         SELECT 0, :resource
+         UNION SELECT 0, l0.target FROM r0, …, entity_link AS l0 WHERE r0.tag = 0 AND t0.id = r0.node …)
+       SELECT … WHERE f2.id IN (SELECT node FROM r0 WHERE tag = 0)
 
 The table begins at the side that is known: at the rows that steps start from, or backwards at those that they lead to.
-``tag`` is the predicate, ``origin`` the row of the begin. UNION leaves out what is there already, which ends circles.
+``tag`` is the predicate. UNION leaves out what is there already, which ends circles. If the other side has to know
+where the table began, the row of the begin stands in a column ``origin``; else the table stands for its side whole.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from authz.policy.compiler.ir import Closure, Condition, Path, Query, Reached, RowVariable, Step
@@ -53,26 +54,82 @@ class Builder(Protocol):
         """Return a builder of some rows and conditions of the query, or of a step, for a table that stands in FROM."""
 
 
-def join_closure(builder: Builder, condition: Condition, reached: Reached) -> None:
-    """Add the table of a closure to a select, the key of the row that is reached, and the condition on its start."""
-    start, goal = condition.left, reached.row
-    assert isinstance(start, RowVariable | Path)
-    others = [other for other in builder.query.conditions if other is not condition]
+@dataclass(frozen=True)
+class Join:
+    """How a closure is joined: from which end its table begins, and the conditions that its first rows meet.
+
+    `absorbed` are the rows and conditions that the table stands for: the select need not state them again.
+    """
+
+    condition: Condition
+    reached: Reached
+    others: tuple[Condition, ...]
+    forward: bool
+    side: frozenset[RowVariable]
+    carried: tuple[RowVariable, ...]
+    absorbed: tuple[Condition, ...] | None
+
+
+def plan_joins(builder: Builder, witnesses: Set[str]) -> list[Join]:
+    """Return how each closure of a query is joined, without those that another absorbs.
+
+    Rows of the types `witnesses` are not absorbed, because a permit names them.
+    """
+    joins = [
+        _plan_join(builder, condition, condition.right, witnesses)
+        for condition in builder.query.conditions
+        if isinstance(condition.right, Reached)
+    ]
+    chosen: list[Join] = []
+    absorbed: list[Condition] = []
+    for join in sorted(joins, key=lambda each: -len(each.absorbed or ())):
+        if join.condition not in absorbed:
+            chosen.append(join)
+            absorbed += join.absorbed or ()
+    return chosen
+
+
+def _plan_join(builder: Builder, condition: Condition, reached: Reached, witnesses: Set[str]) -> Join:
+    start, goal = _start(condition), reached.row
+    others = tuple(other for other in builder.query.conditions if other is not condition)
     first = start if isinstance(start, RowVariable) else start.row
     start_side, goal_side = _side(builder, first, goal, others), _side(builder, goal, first, others)
-    carried = sorted((row for row in reached.closure.outer_rows() if _is_carried(builder, row)), key=_number)
+    carried = tuple(sorted((row for row in reached.closure.outer_rows() if _is_carried(builder, row)), key=_number))
     forward = _is_forward(builder, reached.closure, others, start_side, goal_side)
+    side = frozenset(start_side if forward else goal_side)
+    touching = tuple(other for other in others if other.rows() & side)
+    is_closed = all(row in side or builder.is_known(row) for other in touching for row in other.rows())
+    is_named = any(row.number < 2 or row.type in witnesses for row in side)
+    absorbed = None if carried or is_named or not is_closed or builder.known_tables else touching
+    return Join(condition, reached, others, forward, side, carried, absorbed)
+
+
+def _start(condition: Condition) -> RowVariable | Path:
+    assert isinstance(condition.left, RowVariable | Path)
+    return condition.left
+
+
+def join_closure(builder: Builder, join: Join) -> None:
+    """Add the table of a closure to a select, the key of the row that is reached, and the condition on its start."""
+    reached, forward, carried = join.reached, join.forward, join.carried
+    start, goal = _start(join.condition), reached.row
     name = builder.placeholders.fresh("r")
-    table = _Table(builder, name, reached.closure, carried, forward)
+    table = _Table(builder, name, join)
     origin, begin, end = (start, reached.source, reached.target) if forward else (goal, reached.target, reached.source)
     relaxed = _without(reached.closure, carried)
     if carried and not relaxed.outer_rows() & set(carried):
         # Begin with the subjects and resources that could be meant if these conditions of the steps did not matter.
-        everything = [replace(condition, right=replace(reached, closure=relaxed)), *others]
-        seed = table.seed(everything, set(builder.query.rows) | set(builder.query.ends), origin, begin)
+        everything = [replace(join.condition, right=replace(reached, closure=relaxed)), *join.others]
+        seed = table.seed(everything, {*builder.query.rows, *builder.query.ends}, origin, begin)
     else:
-        seed = table.seed(others, start_side if forward else goal_side, origin, begin)
-    builder.tables.append(table.sql(seed, end))
+        seed = table.seed(join.others, join.side, origin, begin)
+    kept, select = table.sql(seed)
+    named = builder.placeholders.table(name, f"tag, {kept}", select)
+    rows = f"SELECT {kept} FROM {named} WHERE tag = {end}"
+    if join.absorbed is not None:
+        builder.where.append(f"{builder.key(goal if forward else start)} IN ({rows})")
+        return
+    builder.tables.append(f"({rows}) AS {name}")
     builder.keys[goal.number] = f"{name}.{'node' if forward else 'origin'}"
     builder.where.append(f"{name}.{'origin' if forward else 'node'} = {builder.key(start)}")
     for row in carried:
@@ -82,20 +139,20 @@ def join_closure(builder: Builder, condition: Condition, reached: Reached) -> No
 class _Table:
     """Writes the table of one closure."""
 
-    def __init__(
-        self, builder: Builder, name: str, closure: Closure, carried: Sequence[RowVariable], forward: bool
-    ) -> None:
+    def __init__(self, builder: Builder, name: str, join: Join) -> None:
         self._builder = builder
         self._name = name
-        self._closure = closure
-        self._carried = carried
-        self._forward = forward
+        self._closure = join.reached.closure
+        self._carried = join.carried
+        self._forward = join.forward
+        kept = [f"end{row.number}" for row in join.carried]
+        self._kept = kept if join.absorbed is not None else ["origin", *kept]
         known: list[str | None] = list(builder.known_ends)
-        for row in carried:
+        for row in join.carried:
             known[row.number] = f"{name}.end{row.number}"
         self._step_ends: Ends = (known[0], known[1])
 
-    def seed(self, others: Sequence[Condition], side: set[RowVariable], origin: RowVariable | Path, tag: int) -> str:
+    def seed(self, others: Sequence[Condition], side: Set[RowVariable], origin: RowVariable | Path, tag: int) -> str:
         """Return the select of the rows at which the table begins; `others` are the query's other conditions."""
         builder = self._builder
         conditions = [
@@ -106,35 +163,26 @@ class _Table:
         rows = [row for row in builder.query.rows if row in side]
         part = builder.part(rows, conditions, builder.known_ends, keys={}, tables=builder.known_tables)
         key = self._same_type(part.key(origin))
-        ends = "".join(f", {self._same_type(part.key(row))}" for row in self._carried)
-        return f"SELECT {key}, {tag}, {key}{ends} {part.body()}"
+        kept = [key] if "origin" in self._kept else []
+        kept += [self._same_type(part.key(row)) for row in self._carried]
+        return f"SELECT {', '.join([str(tag), key, *kept])} {part.body()}"
 
-    def sql(self, seed: str, end: int) -> str:
-        """Return the table, with the select at which it begins, of the rows of one predicate."""
+    def sql(self, seed: str) -> tuple[str, str]:
+        """Return the columns of the table beside its tag, and its select, which begins with a seed."""
         name = self._name
-        ends = "".join(f", end{row.number}" for row in self._carried)
-        passed = "".join(f", {name}.end{row.number}" for row in self._carried)
-        if not self._closure.steps:
-            recursive = ""
-        elif self._builder.placeholders.dialect == "sqlite":
-            recursive = "".join(
-                f" UNION SELECT {name}.origin, {tag}, {key}{passed} FROM {name}, {', '.join(part.tables)}"
-                f" WHERE {' AND '.join(part.where)}"
-                for tag, key, part in map(self._step, self._closure.steps)
-            )
+        passed = "".join(f", {name}.{column}" for column in self._kept)
+        is_sqlite = self._builder.placeholders.dialect == "sqlite"
+        tables, columns = ([name], passed) if is_sqlite else ([], "")
+        steps = [
+            f"SELECT {tag}, {key}{columns} FROM {', '.join([*tables, *part.tables])} WHERE {' AND '.join(part.where)}"
+            for tag, key, part in map(self._step, self._closure.steps)
+        ]
+        if is_sqlite or not steps:
+            recursive = "".join(f" UNION {step}" for step in steps)
         else:  # a recursive query of PostgreSQL names itself once, and not inside a subquery of its own
-            steps = " UNION ALL ".join(
-                f"SELECT {tag}, {key} FROM {', '.join(part.tables)} WHERE {' AND '.join(part.where)}"
-                for tag, key, part in map(self._step, self._closure.steps)
-            )
-            recursive = (
-                f" UNION SELECT {name}.origin, step.tag, step.node{passed}"
-                f" FROM {name}, LATERAL ({steps}) AS step (tag, node)"
-            )
-        return (
-            f"(WITH RECURSIVE {name} (origin, tag, node{ends}) AS ({seed}{recursive})"
-            f" SELECT origin, node{ends} FROM {name} WHERE tag = {end}) AS {name}"
-        )
+            united = " UNION ALL ".join(steps)
+            recursive = f" UNION SELECT step.tag, step.node{passed} FROM {name}, LATERAL ({united}) AS step (tag, node)"
+        return ", ".join(["node", *self._kept]), f"{seed}{recursive}"
 
     def _same_type(self, key: str) -> str:
         """Return a key in the collation of stored ids; PostgreSQL requires the same of all parts of a table."""
@@ -151,7 +199,9 @@ class _Table:
         if isinstance(last, Path) or last.number < 2:
             part.where.append(f"{part.key(last)} = {name}.node")
         key = self._same_type(part.key(step.goal if self._forward else step.node))
-        part.where.append(f"{name}.tag = {begin}")
+        # Without statistics of the table SQLite would take it to be large, and index the facts for it anew.
+        is_sqlite = self._builder.placeholders.dialect == "sqlite"
+        part.where.append(f"likelihood({name}.tag = {begin}, 0.0001)" if is_sqlite else f"{name}.tag = {begin}")
         return end, key, part
 
 

@@ -52,7 +52,11 @@ def filtered_statement(
     subject = placeholders(SUBJECT)
     permits = any_of(
         [
-            row_exists(f"SELECT 1 {SelectBuilder(schema, query, placeholders, (subject, 'listed.id')).body()}")
+            row_exists(
+                placeholders.with_tables(
+                    f"SELECT 1 {SelectBuilder(schema, query, placeholders, (subject, 'listed.id')).body()}"
+                )
+            )
             for query in permitting
         ]
     )

@@ -7,7 +7,9 @@ A value of the request is named by its place among the parameters, any other by 
 """
 
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +61,22 @@ class Statement:
     per_pair: tuple[Parameter, ...] = ()
 
 
+_NAMES = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\b[rs]\d+(?=[tl]\d|\b)")
+
+
+def _without_names(text: str, name: str, tables: Collection[str]) -> str:
+    """Return the text of a table with the names that are its own replaced by their order."""
+    numbers: dict[str, int] = {}
+
+    def replaced(match: re.Match[str]) -> str:
+        own = match[0]
+        if own[0] in "'\"" or (own in tables and own != name):
+            return own
+        return f"#{numbers.setdefault(own, len(numbers))}#"
+
+    return _NAMES.sub(replaced, text)
+
+
 class Placeholders:
     """The placeholders of one statement."""
 
@@ -66,6 +84,36 @@ class Placeholders:
         self.dialect = dialect
         self.parameters: list[Parameter] = []
         self._names = itertools.count()
+        self._tables: dict[str, str] = {}
+
+    def table(self, name: str, columns: str, select: str) -> str:
+        """Define a recursive table before the select that is being written; return its name.
+
+        A table with the same rows that is defined already is used again.
+        """
+        text = f"({columns}) AS ({select})"
+        defined = {_without_names(other, known, self._tables): known for known, other in self._tables.items()}
+        key = _without_names(text, name, self._tables)
+        if key in defined:
+            return defined[key]
+        self._tables[name] = text
+        return name
+
+    @contextmanager
+    def inner_tables(self) -> Iterator[None]:
+        """Write a select that cannot use the tables around, nor be used around: it is asked row by row."""
+        around, self._tables = self._tables, {}
+        yield
+        assert not self._tables
+        self._tables = around
+
+    def with_tables(self, select: str) -> str:
+        """Return a select after the definitions of its tables."""
+        tables, self._tables = self._tables, {}
+        if not tables:
+            return select
+        definitions = ",\n".join(f"{name} {text}" for name, text in tables.items())
+        return f"WITH RECURSIVE {definitions}\n{select}"
 
     def fresh(self, prefix: str) -> str:
         """Return a name that no other table of the statement has."""
@@ -83,7 +131,7 @@ class Placeholders:
 
     def statement(self, sql: str) -> Statement:
         """Return the statement of a text that these placeholders stand in."""
-        return Statement(sql, tuple(self.parameters))
+        return Statement(self.with_tables(sql), tuple(self.parameters))
 
 
 class BatchPlaceholders(Placeholders):
@@ -109,4 +157,4 @@ class BatchPlaceholders(Placeholders):
 
     def statement(self, sql: str) -> Statement:
         """Return the statement of a text that these placeholders stand in."""
-        return Statement(sql, tuple(self.parameters), tuple(self.per_pair))
+        return Statement(self.with_tables(sql), tuple(self.parameters), tuple(self.per_pair))

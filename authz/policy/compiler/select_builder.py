@@ -9,7 +9,7 @@ Nothing that a caller sends is part of the text: what is known only when the que
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from authz.policy.compiler.closures import Ends, join_closure
+from authz.policy.compiler.closures import Ends, join_closure, plan_joins
 from authz.policy.compiler.ir import (
     NIL,
     Absence,
@@ -74,12 +74,17 @@ class SelectBuilder:
         self.tenant: bool = (around is not None and around.tenant) or any(
             TENANT_ID in (condition.left, condition.right) for condition in query.conditions
         )
-        for condition in query.conditions:
-            if isinstance(condition.right, Reached):
-                join_closure(self, condition, condition.right)
+        joins = plan_joins(self, WITNESSES.keys())
+        absorbed = [condition for join in joins for condition in join.absorbed or ()]
+        absorbed_rows = {row for join in joins if join.absorbed is not None for row in join.side}
+        for join in joins:
+            join_closure(self, join)
         for row in query.rows:
-            self._alias(row, ())
+            if row not in absorbed_rows:
+                self._alias(row, ())
         for condition in query.conditions:
+            if condition in absorbed:
+                continue
             predicate = self._predicate(condition)
             if predicate and predicate not in self.where:
                 self.where.append(predicate)
@@ -109,10 +114,11 @@ class SelectBuilder:
 
     # Subqueries, and the parts of closures.
 
-    def subquery(self, inner: Subquery) -> "SelectBuilder":
-        """Return the builder of a subquery."""
+    def _subquery(self, inner: Subquery) -> str:
         query = replace(self.query, rows=inner.rows, conditions=inner.conditions)
-        return SelectBuilder(self.schema, query, self.placeholders, self.ends, outer=self)
+        with self.placeholders.inner_tables():
+            body = SelectBuilder(self.schema, query, self.placeholders, self.ends, outer=self).body()
+            return self.placeholders.with_tables(f"SELECT 1 {body}")
 
     def part(
         self,
@@ -217,7 +223,7 @@ class SelectBuilder:
         if op == "holds":
             return self._holds(left, right)
         if isinstance(right, Absence):
-            return " AND ".join(f"NOT EXISTS (SELECT 1 {self.subquery(each).body()})" for each in right.subqueries)
+            return " AND ".join(f"NOT EXISTS ({self._subquery(each)})" for each in right.subqueries)
         if isinstance(right, Reached):
             return ""
         if op in ("=", "!="):

@@ -56,7 +56,7 @@ class SqlWriter:
         placeholders = BatchPlaceholders(self.dialect)
         ends = ("asked.subject", "asked.resource")
         selects = [self._witnessed(query, index, placeholders, ends) for index, query in enumerate(queries)]
-        met = f"{union(selects)}\nLIMIT 1"
+        met = placeholders.with_tables(f"{union(selects)}\nLIMIT 1")
         packed = "json_array(way, held, share, until)"
         if self.dialect == "postgresql":
             packed = "json_build_array(way, held, share, until)::text"
@@ -89,8 +89,9 @@ class SqlWriter:
             select = SelectBuilder(self.schema, query, placeholders, (None, "asked.resource"), tables=("asked",))
             key = select.key(query.ends[0])
             bodies.append(f"SELECT asked.pair AS pair, {key} AS id {select.body()}")
+        fitting = placeholders.with_tables(union(bodies, "UNION"))
         return placeholders.statement(
-            f"WITH asked AS ({self._pairs(placeholders)}) SELECT id FROM ({union(bodies, 'UNION')}) AS fitting"
+            f"WITH asked AS ({self._pairs(placeholders)}) SELECT id FROM ({fitting}) AS fitting"
             " GROUP BY id HAVING COUNT(*) = (SELECT COUNT(*) FROM asked) ORDER BY id"
         )
 
