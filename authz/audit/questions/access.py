@@ -199,7 +199,7 @@ def select_resources_of_patient(schemas: Iterable[Schema]) -> str:
         WHERE {of_patients}l.target = :patient AND l.type = '{kind}' AND l.property = '{prop}'"""
         for kind, prop, table, of_patients in sorted(relations)
     ]
-    return " UNION ALL ".join(selects)
+    return " UNION ".join(selects)
 
 
 def _by_id(rows: Iterable[Sequence[Any]]) -> dict[int, Sequence[object]]:
