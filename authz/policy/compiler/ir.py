@@ -146,8 +146,8 @@ class Condition:
 
     `op` is a comparison, ``in`` (right is a `LiteralList`), ``holds`` (left is a list property that holds right, or a
     relation to many that leads to the row right), ``exists`` (the row at the end of left exists; right is nil),
-    ``absent`` (right is an `Absence`; left is nil) or ``reaches`` (right is a `Reached`; left is the row from which it is
-    reached).
+    ``absent`` (right is an `Absence`; left is nil) or ``reaches`` (right is a `Reached`; left is the row from which it
+    is reached).
     """
 
     op: str

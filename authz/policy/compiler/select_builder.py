@@ -292,7 +292,7 @@ class SelectBuilder:
         return self.placeholders(Parameter((("subject", "resource")[term.row.number], term.fields[0]), kind))
 
     def _presences(self, absence: Absence) -> Iterable[str]:
-        """Yield the condition that the question has each property that an absence compares; without it the answer is no."""
+        """Yield for each property that comes with the question, and that an absence compares: it is there."""
         inner = subqueries([Condition("absent", NIL, absence)])
         compared = [condition for each in inner for condition in each.conditions if condition.right != NIL]
         for term in dict.fromkeys(term for condition in compared for term in (condition.left, condition.right)):
