@@ -29,7 +29,7 @@ _IDENTITY: Mapping[str, tuple[str, ...]] = {
     "patient": ("id",),
     "grant": ("patient", "practitioner", "role", "started_at"),
     "standing_share": ("owner", "colleague", "subscription", "started_at"),
-    "entity": ("type", "id"),
+    "entity": ("type", "id", "started_at"),
 }
 """The fields by which a line names the fact that it is about."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from authz.database import Database, check_clock
 from authz.importing.lines import Line
 from authz.importing.lives import Fields, Outcome, change_end, match_life, require_line_span
-from authz.importing.rows import GrantLife, Key, Life, PatientState
+from authz.importing.rows import EntityVersion, GrantLife, Key, Life, PatientState
 from authz.importing.stored import StoredFacts
 
 
@@ -33,7 +33,7 @@ class ImportBatch:
         self.new_lives: list[tuple[str, Key, Life]] = []
         self.new_patients: dict[str, PatientState] = {}
         self.new_grants: list[tuple[str, GrantLife]] = []
-        self.new_entities: list[tuple[str, str]] = []
+        self.new_versions: list[tuple[tuple[str, str], EntityVersion]] = []
         self.leavers: set[tuple[str, str]] = set()
         check_clock(database).result()
         self.stored = StoredFacts(database, lines)
@@ -60,6 +60,16 @@ class ImportBatch:
         """Add a life to those of its key."""
         lives.append(life)
         self.new_lives.append((noun, key, life))
+
+    def begin_version(self, key: tuple[str, str], version: EntityVersion) -> None:
+        """Add a version of an entity."""
+        self.stored.entities[key].append(version)
+        self.new_versions.append((key, version))
+
+    def ended_versions(self) -> Iterator[tuple[tuple[str, str], EntityVersion]]:
+        """Yield the stored versions of entities that lines ended."""
+        for key, versions in self.stored.entities.items():
+            yield from ((key, version) for version in versions if version.previous_end and version.id)
 
     def begin_grant(self, patient: str, grant: GrantLife) -> None:
         """Add a grant on a patient."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from authz.domain import FOREVER_MICROS
 from authz.importing.batch import ImportBatch
 from authz.importing.rows import LIFE_MODELS, GrantLife, Key, Life, life_row, row_before
 from authz.record import NewEvent, fact_change
@@ -15,8 +16,7 @@ def batch_events(
     yield from _patient_events(batch)
     yield from _life_events(batch, changed_lives)
     yield from _grant_events(batch, changed_grants)
-    for key in batch.new_entities:
-        yield from _entity_events(batch, key)
+    yield from _entity_events(batch)
 
 
 def _people_events(batch: ImportBatch) -> Iterator[NewEvent]:
@@ -77,12 +77,12 @@ def _subscription_of(batch: ImportBatch, patient: str) -> str:
     return str(subscription)
 
 
-def _entity_events(batch: ImportBatch, key: tuple[str, str]) -> Iterator[NewEvent]:
-    """Yield the events of the version of an entity that ended, if there was one, and of the one that began."""
-    version = batch.stored.entities[key]
-    names = {"type": key[0], "id": key[1]}
-    before = version.before
-    if before is not None:
-        bodies = {"before": before.serialize(key), "after": before.serialize(key, batch.now)}
-        yield NewEvent("entity:ended", before.subscription, names | bodies)
-    yield NewEvent("entity:imported", version.subscription, names | {"before": None, "after": version.serialize(key)})
+def _entity_events(batch: ImportBatch) -> Iterator[NewEvent]:
+    """Yield the events of the versions of entities that ended, and of those that began."""
+    for key, version in batch.ended_versions():
+        bodies = {"before": version.serialize(key, FOREVER_MICROS), "after": version.serialize(key)}
+        yield NewEvent("entity:ended", version.subscription, {"type": key[0], "id": key[1], **bodies})
+    for key, version in batch.new_versions:
+        names = {"type": key[0], "id": key[1]}
+        body = {**names, "before": None, "after": version.serialize(key)}
+        yield NewEvent("entity:imported", version.subscription, body)

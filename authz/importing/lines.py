@@ -102,7 +102,12 @@ _KINDS: dict[str, dict[str, Field]] = {
         "reason": (_reason, False),
         **_LIFE,
     },
-    "entity": {"type": (parse_stored_id, True), "id": (parse_stored_id, True), "properties": (_properties, False)},
+    "entity": {
+        "type": (parse_stored_id, True),
+        "id": (parse_stored_id, True),
+        "properties": (_properties, False),
+        **_LIFE,
+    },
 }
 
 _REQUIRED = {kind: [name for name, (_, required) in fields.items() if required] for kind, fields in _KINDS.items()}
@@ -125,7 +130,9 @@ def parse_line(number: int, text: bytes, types: Schema) -> Line:
         declared = types.named(fields["type"])
         if declared is None or not declared.declared:
             raise InvalidInput(f"types.toml declares no type {quote_value(fields['type'])}")
-        fields["properties"], fields["links"] = parse_properties(declared, types, fields.get("properties", {}))
+        if not declared.stored:
+            raise InvalidInput(f"the type {declared.name} is not stored: its properties come with each question")
+        fields["properties"], fields["relations"] = parse_properties(declared, types, fields.get("properties", {}))
     return Line(number, kind, fields)
 
 

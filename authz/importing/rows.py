@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from authz.domain import FOREVER_MICROS, Row
+from authz.domain import Row
 from authz.models import Fact, Licence, Membership, StandingShare
 from authz.record import serialize_entity
+from authz.record.links import Links
 
 Key = tuple[str, ...]
 """The values that lives have in common: of a licence its subscription, of a membership three ids, and so on."""
@@ -119,20 +120,21 @@ class PatientState:
         return [grant for grant in self.grants if grant.practitioner == practitioner]
 
 
-@dataclass(slots=True)
-class EntityVersion:
-    """A version of an entity, and the one before it if that ended with this import."""
+@dataclass(slots=True, kw_only=True)
+class EntityVersion(Life):
+    """A version of an entity; of one that has ended here, `properties` and `links` are read only if a line needs them.
 
-    properties: object
-    links: dict[str, str]
-    started: int
-    subscription: str
-    before: "EntityVersion | None" = None
+    `subscription` is the clinic that it belongs to.
+    """
 
-    def serialize(self, key: tuple[str, str], ended: int = FOREVER_MICROS) -> dict[str, object]:
-        """Return this version as events hold it."""
+    properties: object = None
+    links: Links = field(default_factory=dict)
+    subscription: str = ""
+
+    def serialize(self, key: tuple[str, str], ended: int | None = None) -> dict[str, object]:
+        """Return this version as events hold it, with its end or another."""
         kind, entity = key
-        life = {"started_at": self.started, "ended_at": ended}
+        life = {"started_at": self.started, "ended_at": self.ended if ended is None else ended}
         row = {"type": kind, "id": entity, "properties": self.properties, "subscription": self.subscription, **life}
         return serialize_entity(row, self.links)
 

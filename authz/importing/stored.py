@@ -23,6 +23,10 @@ from authz.importing.rows import (
     stored_grant,
 )
 from authz.models import Event
+from authz.policy.entity_properties import targets_of
+from authz.record.links import read_links
+
+EntityVersions = list[EntityVersion]
 
 _NAMING_FIELDS = ("subscription", "practitioner", "patient", "owner", "colleague", "login")
 
@@ -43,9 +47,7 @@ class StoredFacts:
         self.belongs = {key[:2] for key in self.memberships}
         self.patients = self._patients(names["patient"])
         self.standing_shares = self._lives("standing_share", names["owner"])
-        self.entities = self._entities(names["entity"])
-        known = self.select("SELECT type, id FROM entity WHERE id", names["entity"])
-        self.ended_entities = {(kind, entity) for kind, entity in known if (kind, entity) not in self.entities}
+        self.entities = self._entities(names["entity"], _starts(lines))
 
     def select(self, sql: str, names: set[str] | set[int], *, lock: bool = False, close: str = "") -> list[Any]:
         """Return the rows of a query that ends in a column, if that column is one of `names`."""
@@ -87,27 +89,35 @@ class StoredFacts:
             patients[patient].grants.append(stored_grant(columns))
         return patients
 
-    def _entities(self, names: set[str]) -> dict[tuple[str, str], EntityVersion]:
-        entities: dict[tuple[str, str], EntityVersion] = {}
-        versions: dict[int, EntityVersion] = {}
-        current = f"FROM entity WHERE ended_at = {FOREVER_MICROS} AND id"
-        for number, kind, entity, properties, started, subscription in self.select(
-            f"SELECT pk, type, id, properties, started_at, subscription {current}", names
+    def _entities(self, names: set[str], starts: set[tuple[str, str, int]]) -> dict[tuple[str, str], EntityVersions]:
+        """Return the versions of entities in order; properties and relations of those that a line may be about."""
+        entities: dict[tuple[str, str], EntityVersions] = defaultdict(list)
+        wanted: dict[int, EntityVersion] = {}
+        columns = "type, id, pk, started_at, ended_at, subscription"
+        for kind, entity, number, started, ended, subscription in self.select(
+            f"SELECT {columns} FROM entity WHERE id", names
         ):
-            stored = orjson.loads(properties) if isinstance(properties, str) else properties
-            entities[kind, entity] = versions[number] = EntityVersion(stored, {}, started, subscription)
-        for number, name, target in self.select(
-            f"SELECT entity_id, property, target FROM entity_link WHERE entity_id IN (SELECT pk {current}",
-            names,
-            close=")",
-        ):
-            versions[number].links[name] = target
+            version = EntityVersion(started, ended, number, subscription=subscription)
+            entities[kind, entity].append(version)
+            if ended == FOREVER_MICROS or (kind, entity, started) in starts:
+                wanted[number] = version
+        for versions in entities.values():
+            versions.sort(key=lambda version: (version.started, version.ended))
+        links, _ = read_links(self._database, sorted(wanted))
+        for number, properties in self.select("SELECT pk, properties FROM entity WHERE pk", set(wanted)):
+            wanted[number].properties = orjson.loads(properties) if isinstance(properties, str) else properties
+            wanted[number].links = links.get(number, {})
         return entities
+
+    def current_entity(self, key: tuple[str, str]) -> EntityVersion | None:
+        """Return the version of an entity that has no end; None if there is none."""
+        versions = self.entities.get(key, [])
+        return next((version for version in reversed(versions) if version.ended == FOREVER_MICROS), None)
 
     def has(self, line: Line) -> bool:
         """Return whether the row that a line names by its id exists."""
         if line.kind == "entity":
-            return (line.fields["type"], line.fields["id"]) in self.entities
+            return self.current_entity((line.fields["type"], line.fields["id"])) is not None
         rows: dict[str, Mapping[str, object]] = {
             "subscription": self.subscriptions,
             "practitioner": self.practitioners,
@@ -141,11 +151,20 @@ def _names(lines: Iterable[Line]) -> dict[str, set[str]]:
         for key in _NAMING_FIELDS:
             if key in line.fields:
                 names[key].add(line.fields[key])
-        for target, name in line.fields.get("links", {}).values():
+        for _, (target, name) in targets_of(line.fields.get("relations", {})):
             names[target].add(name)
             names["entity"].add(name)
         names[line.kind].add(line.fields.get("id", ""))
     return names
+
+
+def _starts(lines: Iterable[Line]) -> set[tuple[str, str, int]]:
+    """Return type, id and start of the versions of entities that lines name by their start."""
+    return {
+        (line.fields["type"], line.fields["id"], line.fields["started_at"])
+        for line in lines
+        if line.kind == "entity" and "started_at" in line.fields
+    }
 
 
 def _require(kind: str, name: str, rows: dict[str, Any]) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import orjson
 
 from authz.database.statements import insert_rows, write_many
-from authz.domain import FOREVER_MICROS, from_micros
+from authz.domain import from_micros
 from authz.importing.batch import ImportBatch
 from authz.importing.events import batch_events
 from authz.importing.leavers import cut_grants, cut_standing_shares
 from authz.importing.rows import LIFE_COLUMNS, LIFE_MODELS, SPAN, GrantLife, Key, Life, life_row
 from authz.models import Entity, Grant, Patient, Practitioner, Subscription
 from authz.record import Actor, append
+from authz.record.links import link_rows, target_rows
 from authz.texts import search_key
 
 
@@ -123,20 +124,25 @@ def _write_grants(batch: ImportBatch, grants: list[tuple[str, GrantLife]]) -> No
 
 
 def _write_entities(batch: ImportBatch) -> None:
-    """End the current versions of entities, and insert those that begin with their relations."""
-    current = f"type = {{}} AND id = {{}} AND ended_at = {FOREVER_MICROS}"
-    versions = {key: batch.stored.entities[key] for key in batch.new_entities}
-    write_many(
-        batch.database, f"UPDATE entity SET ended_at = {{}} WHERE {current}", [(batch.now, *key) for key in versions]
-    )
+    """End the versions of entities that end, and insert those that begin with their relations."""
+    ended = [(version.ended, version.id) for _, version in batch.ended_versions()]
+    write_many(batch.database, "UPDATE entity SET ended_at = {} WHERE pk = {}", ended)
     rows = [
-        (*key, orjson.dumps(version.properties).decode(), version.subscription, version.started, FOREVER_MICROS)
-        for key, version in versions.items()
+        (*key, orjson.dumps(version.properties).decode(), version.subscription, version.started, version.ended)
+        for key, version in batch.new_versions
     ]
     insert_rows(batch.database, Entity, ("type", "id", "properties", "subscription", *SPAN), rows)
+    of_version = "WHERE type = {} AND id = {} AND started_at = {} AND ended_at = {}"
+    lives = [((*key, version.started, version.ended), version.links) for key, version in batch.new_versions]
     write_many(
         batch.database,
-        "INSERT INTO entity_link (entity_id, property, type, target) SELECT pk, {}, type, {} FROM entity "
-        f"WHERE {current}",
-        [(name, target, *key) for key, version in versions.items() for name, target in version.links.items()],
+        "INSERT INTO entity_link (entity_id, property, type, target) SELECT pk, {}, type, {} "
+        f"FROM entity {of_version}",
+        [(*row, *life) for life, links in lives for row in link_rows(links)],
+    )
+    write_many(
+        batch.database,
+        "INSERT INTO entity_target (entity_id, property, type, target_type, target) SELECT pk, {}, type, {}, {} "
+        f"FROM entity {of_version}",
+        [(*row, *life) for life, links in lives for row in target_rows(links)],
     )

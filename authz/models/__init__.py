@@ -11,6 +11,7 @@ from authz.models.callers import Client, IdempotentResponse, KeptSelection, Requ
 from authz.models.facts import (
     Entity,
     EntityLink,
+    EntityTarget,
     Grant,
     Licence,
     Membership,
@@ -56,6 +57,7 @@ MODELS: tuple[type[Model], ...] = (
     *FACTS,
     Entity,
     EntityLink,
+    EntityTarget,
     Client,
     Event,
     RecordedDecision,
@@ -82,6 +84,7 @@ __all__ = [
     "Digest",
     "Entity",
     "EntityLink",
+    "EntityTarget",
     "ErasedField",
     "Event",
     "Fact",

@@ -153,7 +153,7 @@ class StandingShare(Fact):
 
 
 class Entity(Fact):
-    """One version of a row of a type that a policy folder declares; `EntityLink` holds its relations.
+    """One version of a row of a type that a policy folder declares; `EntityLink` and `EntityTarget` hold its relations.
 
     `subscription` is the clinic that it belongs to, whose key may change it; empty: it belongs to the operator.
     """
@@ -180,6 +180,20 @@ class EntityLink(StoredModel):
     class Meta:
         primary_key = CompositeKey("entity", "property")
         indexes = ((("target", "type", "property", "entity"), False),)
+
+
+class EntityTarget(StoredModel):
+    """A row to which a relation to many, or to several types, leads from one version of an entity."""
+
+    entity = ForeignKeyField(Entity, backref="targets", index=False)
+    property = IdField()
+    type = IdField()
+    target_type = IdField()
+    target = IdField()
+
+    class Meta:
+        primary_key = CompositeKey("entity", "property", "target_type", "target")
+        indexes = ((("target", "target_type", "type", "property", "entity"), False),)
 
 
 class Notification(StoredModel):

@@ -5,12 +5,15 @@ properties of that time. A type declares the properties that its entities may ha
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from peewee import Field
+
+from authz.database.statements import in_condition, insert_rows
 from authz.domain import FOREVER, Row
 from authz.errors import InvalidInput, NotFound
-from authz.models import Entity, EntityLink, Membership, Patient
+from authz.models import Entity, EntityLink, EntityTarget, Membership, Patient, Practitioner, Subscription
 from authz.operations.change import Change
 from authz.operations.idempotency import IdempotencyKey
 from authz.operations.locks import EXCLUSIVE
@@ -18,21 +21,26 @@ from authz.operations.transaction import run_operation
 from authz.policy.compiler import Type
 from authz.policy.compiler.schema import ToOne
 from authz.policy.decision import Ref
-from authz.policy.entity_properties import parse_properties
+from authz.policy.entity_properties import Relations, parse_properties, targets_of
 from authz.policy.pdp import PDP
 from authz.record import Actor, serialize_entity
+from authz.record.links import Links, link_rows, links_of, read_links, target_rows
 from authz.texts import is_stored_id, parse_id, parse_stored_id, quote_value
 
-Relations = dict[str, Ref]
-"""The target of each relation of an entity."""
 _STORED = ("patient", "practitioner", "subscription")
+_KNOWN_IN: Mapping[str, tuple[Field, Field]] = {
+    "patient": (Patient.id, Patient.subscription),
+    "practitioner": (Membership.practitioner, Membership.subscription),
+    "subscription": (Subscription.id, Subscription.id),
+}
+"""The column that names a row of a built-in type, and the column of a clinic where the row is known."""
 
 
 class Version(NamedTuple):
-    """A stored version of an entity: its row, and the id that each relation leads to."""
+    """A stored version of an entity: its row, and its relations."""
 
     row: Row
-    links: dict[str, str]
+    links: Links
 
 
 def add_entity(
@@ -72,7 +80,7 @@ def _put(
     if actor.tenant is None:
         parse_stored_id(entity)
     values, relations = parse_properties(declared, pdp.policy.types, properties)
-    links = {name: target for name, (_, target) in relations.items()}
+    links = links_of(relations)
     with run_operation(pdp, actor, idempotency_key=idempotency_key) as change:
         before = _lock_version(change, kind, entity)
         if before is None:
@@ -90,7 +98,7 @@ def _put(
             _start(change, Version(row, links), relations)
         if actor.tenant is not None and not pdp.exists((kind, entity), now=change.now, tenant=actor.tenant):
             raise InvalidInput("properties: nothing in them leads to the subscription of this key")
-        stored = {name: properties[name] for name in (*values, *links)}
+        stored = {name: properties[name] for name in properties if name in values or name in links}
         return change.complete({"type": kind, "id": entity, "properties": stored})
 
 
@@ -105,18 +113,39 @@ def end_entity(pdp: PDP, *, actor: Actor, kind: str, entity: str) -> None:
 
 
 def _require_declared(pdp: PDP, kind: str) -> Type:
-    """Return a type that the policy's folder declares. Raises `NotFound`."""
+    """Return a type that the policy's folder declares. Raises `NotFound`, and `InvalidInput` if it is not stored."""
     declared = pdp.policy.types.named(kind)
     if declared is None or not declared.declared:
         raise NotFound
+    if not declared.stored:
+        raise InvalidInput(f"the type {kind} is not stored: its properties come with each question")
     return declared
 
 
 def _require_targets(change: Change, relations: Relations) -> None:
     """Raise `InvalidInput` for a relation to a patient, practitioner or subscription that does not exist here."""
-    for name, target in relations.items():
-        if target[0] in _STORED and not change.pdp.exists(target, tenant=change.actor.tenant):
-            raise InvalidInput(f"{name}: there is no {target[0]} {quote_value(target[1])}")
+    known = {kind: _known(change, kind, _ids_of(relations, kind)) for kind in _STORED}
+    for name, (kind, target) in targets_of(relations):
+        if kind in known and target not in known[kind]:
+            raise InvalidInput(f"{name}: there is no {kind} {quote_value(target)}")
+
+
+def _ids_of(relations: Relations, kind: str) -> list[str]:
+    """Return the ids of the rows of a type that relations lead to, ordered."""
+    return sorted({target for _, (target_kind, target) in targets_of(relations) if target_kind == kind})
+
+
+def _known(change: Change, kind: str, ids: list[str]) -> set[str]:
+    """Return those of these patients, practitioners or subscriptions that exist for the caller."""
+    tenant = change.actor.tenant
+    if not ids:
+        return set()
+    key, clinic = _KNOWN_IN[kind]
+    if kind == "practitioner" and tenant is None:
+        key = Practitioner.id
+    query = key.model.select(key.alias("known")).where(in_condition(change.database, key, ids))
+    rows = change.rows((query if tenant is None else query.where(clinic == tenant)).distinct())
+    return {row["known"] for row in rows}
 
 
 def _lock_version(change: Change, kind: str, entity: str) -> Version | None:
@@ -133,11 +162,10 @@ def _lock_version(change: Change, kind: str, entity: str) -> Version | None:
     if row["subscription"]:
         change.lock_subscription(row["subscription"])
     change.now = max(change.now, row["started_at"])
-    links = change.rows(EntityLink.select().where(EntityLink.entity == row["pk"]))
-    return Version(row, {link["property"]: link["target"] for link in links})
+    return Version(row, read_links(change.database, [row["pk"]])[0].get(row["pk"], {}))
 
 
-def _is_same(version: Version, values: dict[str, object], links: dict[str, str], owner: str) -> bool:
+def _is_same(version: Version, values: dict[str, object], links: Links, owner: str) -> bool:
     """Return whether a version has these properties, relations and this subscription."""
     return (version.row["properties"], version.links, version.row["subscription"]) == (values, links, owner)
 
@@ -146,8 +174,10 @@ def _start(change: Change, version: Version, relations: Relations) -> None:
     """Insert a version that counts from now on."""
     row = {**version.row, "started_at": change.now, "ended_at": FOREVER}
     key = Entity.insert(**row).execute(change.database)
-    for name, target in version.links.items():
-        EntityLink.insert(entity=key, property=name, type=row["type"], target=target).execute(change.database)
+    links = [(key, name, row["type"], target) for name, target in link_rows(version.links)]
+    insert_rows(change.database, EntityLink, ("entity", "property", "type", "target"), links)
+    targets = [(key, name, row["type"], kind, target) for name, kind, target in target_rows(version.links)]
+    insert_rows(change.database, EntityTarget, ("entity", "property", "type", "target_type", "target"), targets)
     body = {"type": row["type"], "id": row["id"], "before": None, "after": serialize_entity(row, version.links)}
     change.record_event("entity:started", row["subscription"], body, _only_patient(relations))
 
@@ -167,24 +197,26 @@ def _end(change: Change, declared: Type, version: Version) -> None:
     change.record_event("entity:ended", row["subscription"], body, patient)
 
 
-def _relations(pdp: PDP, declared: Type, links: dict[str, str]) -> Relations:
+def _relations(pdp: PDP, declared: Type, links: Links) -> Relations:
     """Return stored relations with the types that they lead to.
 
     Relations that the type does not declare any more are left out.
     """
-    properties = {name: declared.properties.get(name) for name in links}
     types = pdp.policy.types.types
-    return {
-        name: (types[declared_property.target].name, links[name])
-        for name, declared_property in properties.items()
-        if isinstance(declared_property, ToOne)
-    }
+    relations: dict[str, Ref | tuple[Ref, ...]] = {}
+    for name, link in links.items():
+        prop = declared.properties.get(name)
+        if not isinstance(link, str):
+            relations[name] = link
+        elif isinstance(prop, ToOne):
+            relations[name] = (types[prop.target].name, link)
+    return relations
 
 
 def _only_patient(relations: Relations) -> str:
     """Return the one patient that an entity leads to; empty if it leads to none, or to several."""
-    patients = {target for kind, target in relations.values() if kind == "patient"}
-    return patients.pop() if len(patients) == 1 else ""
+    patients = _ids_of(relations, "patient")
+    return patients[0] if len(patients) == 1 else ""
 
 
 def _owner(change: Change, relations: Relations, before: Version | None) -> str:
@@ -196,23 +228,29 @@ def _owner(change: Change, relations: Relations, before: Version | None) -> str:
     if change.actor.tenant is not None:
         return change.actor.tenant
     clinics = _clinics_of_patients(change, relations)
-    for kind, target in relations.values():
-        if kind not in _STORED:
-            query = Entity.select(Entity.subscription).where(Entity.type == kind, Entity.id == target)
-            row = change.row(query.where(Entity.ended_at == FOREVER))
-            clinics |= {row["subscription"]} if row is not None and row["subscription"] else set()
-    practitioners = sorted({target for kind, target in relations.values() if kind == "practitioner"})
+    for kind in sorted({kind for _, (kind, _) in targets_of(relations)} - set(_STORED)):
+        clinics |= _clinics_of_entities(change, kind, _ids_of(relations, kind))
+    practitioners = _ids_of(relations, "practitioner")
     if not clinics and before is not None:
         return str(before.row["subscription"])
     if not clinics and practitioners:
-        worked = Membership.select(Membership.subscription).where(Membership.practitioner.in_(practitioners))
+        worked = Membership.select(Membership.subscription)
+        worked = worked.where(in_condition(change.database, Membership.practitioner, practitioners))
         clinics = {row["subscription"] for row in change.rows(worked.distinct())}
     return clinics.pop() if len(clinics) == 1 else ""
 
 
 def _clinics_of_patients(change: Change, relations: Relations) -> set[str]:
     """Return the subscriptions to which an entity has a relation, itself or through a patient."""
-    patients = sorted({target for kind, target in relations.values() if kind == "patient"})
-    rows = change.rows(Patient.select(Patient.subscription).where(Patient.id.in_(patients))) if patients else []
-    direct = {target for kind, target in relations.values() if kind == "subscription"}
-    return direct | {row["subscription"] for row in rows}
+    patients = _ids_of(relations, "patient")
+    query = Patient.select(Patient.subscription).where(in_condition(change.database, Patient.id, patients))
+    rows = change.rows(query.distinct()) if patients else []
+    return {*_ids_of(relations, "subscription"), *(row["subscription"] for row in rows)}
+
+
+def _clinics_of_entities(change: Change, kind: str, entities: Iterable[str]) -> set[str]:
+    """Return the subscriptions to which these entities of a type belong now."""
+    query = Entity.select(Entity.subscription).where(Entity.type == kind, Entity.subscription != "")
+    query = query.where(Entity.ended_at == FOREVER)
+    rows = change.rows(query.where(in_condition(change.database, Entity.id, list(entities))).distinct())
+    return {row["subscription"] for row in rows}

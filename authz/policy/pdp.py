@@ -189,9 +189,11 @@ class PDP:
     ) -> list[str]:
         """Return the ids of the resources that a subject may do something to, ordered, each once.
 
-        A page of at most `limit` ids begins after the id `after`. Raises `InvalidInput` for a negative limit.
+        A page of at most `limit` ids begins after the id `after`. Raises `InvalidInput` for a negative limit, and for a
+        type that is not stored.
         """
         pdp, instant = self._resolve(at, now)
+        pdp._require_stored(resource_type, "resources")
         planned = pdp._plans.plan("resources", subject[0], action, resource_type, tenant)
         known: Arguments = {"subject": subject[1], "now": instant, "tenant": tenant}
         return pdp._search(planned, subject[1], known, limit, after, request)
@@ -211,6 +213,7 @@ class PDP:
     ) -> list[str]:
         """Return the ids of the subjects that may do something to a resource, a page as `search_resources` does."""
         pdp, instant = self._resolve(at, now)
+        pdp._require_stored(subject_type, "subjects")
         planned = pdp._plans.plan("subjects", subject_type, action, resource[0], tenant)
         known: Arguments = {"resource": resource[1], "now": instant, "tenant": tenant}
         return pdp._search(planned, resource[1], known, limit, after, request)
@@ -231,6 +234,12 @@ class PDP:
         return [
             row[0] for row in self._rows(planned.plan, {"now": to_micros(now), "pairs": orjson.dumps(pairs).decode()})
         ]
+
+    def _require_stored(self, type_name: str, end: str) -> None:
+        """Raise `InvalidInput` for a type that is not stored: its rows are known only when a question brings them."""
+        declared = self.policy.types.named(type_name)
+        if declared is not None and not declared.stored:
+            raise InvalidInput(f"the type {type_name} is not stored, so its {end} cannot be searched for")
 
     def _search(
         self,
@@ -345,6 +354,8 @@ class PDP:
     ) -> Iterator[MatrixEntry]:
         """Yield every permitted pair of subject and resource once, in order, with its rule and grant."""
         pdp, instant = self._resolve(at, now)
+        pdp._require_stored(subject_type, "subjects")
+        pdp._require_stored(resource_type, "resources")
         planned = pdp._plans.plan("matrix", subject_type, action, resource_type)
         if planned is None:
             return

@@ -110,7 +110,7 @@ class Plans:
     def existence(self, type_name: str, tenant: str | None) -> Plan | None:
         """Return the plan that asks whether a row exists, its id as subject and resource; None for an unknown type."""
         declared = self.policy.types.named(type_name)
-        if declared is None:
+        if declared is None or not declared.stored:
             return None
         key = (type_name, tenant is not None)
         if key not in self._existences:

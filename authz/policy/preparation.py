@@ -61,7 +61,7 @@ def _statements(plans: Plans) -> Iterator[Prepared]:
             ends = (policy.types.types[subject].name, policy.types.types[resource].name)
             listed = policy.types.types[resource].table == "patient"
             for action in dict.fromkeys(query.action or "any action" for query in queries):
-                questions = (*(() if of_role else _DECISIONS), *(_LISTS if listed else ()))
+                questions = (*(() if of_role else _askable(policy, subject, resource)), *(_LISTS if listed else ()))
                 for tenant in (None, "any"):
                     yield from _of_action(plans, questions, (ends[0], action, ends[1]), tenant, of_role)
                     wanted, listed_action = (ListQuery(role=action), "view") if of_role else (ListQuery(), action)
@@ -71,6 +71,15 @@ def _statements(plans: Plans) -> Iterator[Prepared]:
             if not of_role:
                 for tenant in (None, "any"):
                     yield from _of_action(plans, ("actions",), (ends[0], "", ends[1]), tenant, of_role)
+
+
+def _askable(policy: CompiledPolicy, subject: str, resource: str) -> tuple[Question, ...]:
+    """Return the questions about two types: a type that is not stored cannot be searched for."""
+    unstored = {"subjects": subject, "common subjects": subject, "resources": resource}
+    refused = {question for question, polar in unstored.items() if not policy.types.types[polar].stored}
+    if refused:
+        refused |= {"matrix", "common subjects"}
+    return tuple(question for question in _DECISIONS if question not in refused)
 
 
 def _of_action(

@@ -8,7 +8,6 @@ event and no export contains.
 
 import hashlib
 import hmac
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +24,7 @@ from authz.models import Grant, Licence, Membership, StandingShare
 from authz.policy.history import hash_of_kept
 from authz.record.commitments import read_secrets
 from authz.record.leaves import canonical, mark_foreign, parse_boolean, parse_document
+from authz.record.links import Link, read_links, serialize_links
 from authz.texts import search_key
 
 NOUNS = {"grant": Grant, "standing_share": StandingShare, "membership": Membership, "licence": Licence}
@@ -100,7 +100,7 @@ def serialize_fact(noun: str, row: Mapping[str, object]) -> Row:
     return fact
 
 
-def serialize_entity(row: Mapping[str, object], links: Mapping[str, str]) -> Row:
+def serialize_entity(row: Mapping[str, object], links: Mapping[str, Link]) -> Row:
     """Return a version of an entity as events contain it: its relations, and a digest of its other properties."""
     properties = [row["type"], row["id"], row["properties"]]
     encoded = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS, default=mark_foreign)
@@ -108,7 +108,7 @@ def serialize_entity(row: Mapping[str, object], links: Mapping[str, str]) -> Row
         "type": row["type"],
         "id": row["id"],
         "subscription": row["subscription"],
-        "links": dict(links),
+        "links": serialize_links(links),
         "digest": hashlib.sha256(encoded).hexdigest(),
         "started_at": _serialize_instant(row["started_at"]),
         "ended_at": _serialize_instant(row["ended_at"]),
@@ -215,12 +215,7 @@ def read_pages(database: Database, select: str, key: str) -> Iterator[list[Seque
 
 
 def _stored_entities(database: Database, rows: list[Sequence[Any]]) -> Iterator[FactRow]:
-    links: dict[int, Row] = defaultdict(dict)
-    types: dict[int, set[object]] = defaultdict(set)
-    sql = "SELECT entity_id, property, type, target FROM entity_link WHERE entity_id"
-    for version, name, kind, target in select_in(database, sql, [row[0] for row in rows]):
-        links[version][name] = target
-        types[version].add(kind)
+    links, types = read_links(database, [row[0] for row in rows])
     for values in rows:
         row = dict(zip(_ENTITY_COLUMNS, values, strict=True))
         entity = serialize_entity({**row, "properties": parse_document(row["properties"])}, links[row["pk"]])

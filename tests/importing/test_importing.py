@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from authz.database import Database
-from authz.domain import FOREVER, format_instant
+from authz.domain import FOREVER, format_instant, parse_instant
 from authz.errors import ImportRefused
 from authz.importing import LONGEST_LINE, import_facts
 from authz.models import (
@@ -153,6 +153,67 @@ def test_a_changed_entity_is_a_new_version(database: Database) -> None:
     versions = list(Entity.select().order_by(Entity.pk).execute(database))
     assert [row.properties for row in versions] == [{"title": "Knee"}, {}]
     assert versions[0].ended_at == versions[1].started_at == NOW + timedelta(minutes=5)
+
+
+def versions(database: Database) -> list[tuple[Any, str, str | None]]:
+    """Return title, start and end of each version of the document d-2, in order."""
+    rows = Entity.select().where(Entity.id == "d-2").order_by(Entity.started_at, Entity.pk).execute(database)
+    ends = [None if row.ended_at == FOREVER else format_instant(row.ended_at) for row in rows]
+    return [
+        (row.properties.get("title"), format_instant(row.started_at), end) for row, end in zip(rows, ends, strict=True)
+    ]
+
+
+def document(title: str, **life: str) -> Any:
+    return line("entity", type="document", id="d-2", properties={"patient": "p-1", "title": title}, **life)
+
+
+def test_an_entity_may_begin_in_the_past(database: Database) -> None:
+    """Lines with starts and ends bring an entity's history; the same file changes nothing, a difference counts now."""
+    history = [document("First", started_at=BEFORE, until=SINCE), document("Second", started_at=SINCE)]
+    assert import_lines(database, *CLINIC, *history).new["entity"] == 3
+    assert versions(database) == [("First", BEFORE, SINCE), ("Second", SINCE, None)]
+    pdp = PDP(database, POLICY, clock=lambda: NOW)
+    at = [
+        parse_instant(instant) + timedelta(days=offset) for instant, offset in ((BEFORE, -1), (BEFORE, 0), (SINCE, 1))
+    ]
+    decisions = [pdp.evaluate(("practitioner", "alice"), "view", ("document", "d-2"), now=instant) for instant in at]
+    assert [decision.allowed for decision in decisions] == [False, True, True]
+    assert import_lines(database, *history, later=1).unchanged == {"entity": 2}
+    changed = [history[0], document("Third", started_at=SINCE)]
+    assert import_lines(database, *changed, later=2).changed == {"entity": 1}
+    fifth = format_instant(NOW + timedelta(minutes=2))
+    assert versions(database)[1:] == [("Second", SINCE, fifth), ("Third", fifth, None)]
+    assert import_lines(database, *changed, later=3).unchanged == {"entity": 2}
+    ended = document("Third", until=SINCE)
+    assert import_lines(database, ended, later=4).changed == {"entity": 1}, "an end in the past ends it now"
+    assert versions(database)[2] == ("Third", fifth, format_instant(NOW + timedelta(minutes=4)))
+    again = import_lines(database, *changed, ended, later=5)
+    assert (again.ended, again.unchanged) == ({"entity": 2}, {"entity": 1}), "what has ended stays ended"
+    assert replay_facts(database)[1] == []
+    kinds = [event.kind for event in Event.select().order_by(Event.id).execute(database)]
+    assert kinds[-5:] == ["entity:imported"] * 2 + ["entity:ended", "entity:imported", "entity:ended"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (document("Other", started_at=format_instant(NOW - timedelta(days=50))), "contradicts one that exists from"),
+        (document("Early", started_at="2001-01-01T00:00:00Z"), "contradicts one that exists from"),
+        (document("Other", started_at=BEFORE, until=SINCE), "has other properties from"),
+        (document("Second", started_at=SINCE, until=LATER), "lies in the future: an entity ends when"),
+        (document("Late", started_at=LATER), "lies in the future"),
+        (document("Second", started_at=SINCE, until=BEFORE), "is not after the start"),
+    ],
+)
+def test_a_line_contradicts_an_entitys_history(sqlite_database: Database, bad: Any, why: str) -> None:
+    """A version that would overlap another, or lie in the future, refuses the file."""
+    import_lines(sqlite_database, *CLINIC)
+    history = [document("First", started_at=BEFORE, until=SINCE), document("Second", started_at=SINCE)]
+    import_lines(sqlite_database, *history)
+    with pytest.raises(ImportRefused) as caught:
+        import_lines(sqlite_database, bad, later=1)
+    assert why in str(caught.value)
 
 
 def with_patient(**fields: Any) -> Any:

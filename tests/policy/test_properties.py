@@ -19,7 +19,11 @@ from tests.support.agreement import COMMON, EXAMPLES, INSTANTS, Fill, agree
 from tests.support.oracle import World
 from tests.support.people import NOW
 
-SHIPPED = {path.name: path.read_text("utf-8") for path in shipped_folder("policies").iterdir() if path.suffix != ".md"}
+SHIPPED = {
+    path.name: path.read_text("utf-8")
+    for path in shipped_folder("policies").iterdir()
+    if path.suffix in (".polar", ".toml")
+}
 COMPILED = compile_texts(SHIPPED)
 
 

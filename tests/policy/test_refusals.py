@@ -229,6 +229,36 @@ TYPES = {
     "a property that is reserved": ('[document]\nid = "string"\n', 2, 1, "none of id, rules, request"),
     "an option that is none": ('[document]\ntitle = { type = "string", size = 1 }\n', 2, 1, "unknown option 'size'"),
     "a reverse of a value": ('[document]\ntitle = { type = "string", reverse = "x" }\n', 2, 1, "is no relation"),
+    "a type of a list that is none": ('[document]\nreaders = ["Practitioner", "Nurse"]\n', 2, 1, "or a list of types"),
+    "a type of a list twice": ('[document]\nreaders = ["Patient", "Patient"]\n', 2, 1, "names a type twice"),
+    "a list of numbered rows": ('[document]\ngrants = ["Grant"]\n', 2, 1, "no id that an app knows"),
+    "many that is a word": ('[document]\nx = { type = ["Patient"], many = "no" }\n', 2, 1, "is true or false"),
+    "many values": ('[document]\nx = { type = "string", many = true }\n', 2, 1, 'is written ["string"]'),
+    "a list from the request": (
+        '[document]\nx = { type = ["Patient", "Practitioner"], from_request = true }\n',
+        2,
+        1,
+        "never taken from the request",
+    ),
+    "a list with a reverse that exists": (
+        '[document]\nx = { type = ["Practitioner", "Patient"], reverse = "memberships" }\n',
+        2,
+        1,
+        "a field 'memberships' already",
+    ),
+    "a relation to what is not stored": (
+        '[ticket]\nstored = false\n[document]\nticket = "Ticket"\n',
+        4,
+        1,
+        "which is not stored",
+    ),
+    "an option of what is not stored": (
+        '[ticket]\nstored = false\npatient = { type = "Patient", reverse = "tickets" }\n',
+        3,
+        1,
+        "it takes no option",
+    ),
+    "a list of what is not stored": ('[ticket]\nstored = false\ntags = ["string"]\n', 3, 1, "it cannot be a list"),
     "a reverse that exists": (
         '[document]\npatient = { type = "Patient", reverse = "grants" }\n',
         2,
@@ -241,7 +271,6 @@ TYPES = {
         1,
         "a relation is never taken from the request",
     ),
-    "a list of relations": ('[document]\nauthors = ["Practitioner"]\n', 2, 1, "the type of authors is one of"),
 }
 
 
@@ -317,3 +346,32 @@ def refused(text: str, steps: int) -> bool:
     except PolicyRefused:
         return True
     return False
+
+
+FOLDER = """
+[folder]
+readers = ["Practitioner", "Patient"]
+keeper = { type = ["Practitioner", "Patient"], many = false }
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "why"),
+    [
+        ("f.readers.id = p.id", ".id of a relation to many: name the row first, as in: row in x.readers"),
+        ("f.keeper.id = p.id", ".id of a relation to several types: name the row first, as in: row = x.keeper"),
+        ("p = f.readers", "a list is compared with in, not with ="),
+        ("p in f.keeper", "in needs a to-many relation"),
+        ("f.keeper != p", "a relation to several types is compared with =, not with !="),
+        ("f.keeper = nil and p = p", "keeper holds Practitioner and Patient rows, nothing else"),
+        ('"p" in f.readers and p = p', "readers holds Practitioner and Patient rows, nothing else"),
+        ("keeps(p, f.keeper)", "keeper leads to rows of several types: name the row first"),
+    ],
+)
+def test_relations_to_several_types(condition: str, why: str) -> None:
+    """What a relation to many, or to several types, cannot say is refused with what to write instead."""
+    rule = (
+        f'keeps(p: Practitioner, q: Practitioner) if p = q; allow(p: Practitioner, "view", f: Folder) if {condition};'
+    )
+    (fault,) = faults(rule, types_toml=FOLDER)
+    assert why in fault.why

@@ -158,6 +158,10 @@ TAMPERING: dict[str, tuple[Callable[[Database], None], str]] = {
         sql("UPDATE entity_link SET type = 'x' WHERE entity_id = 1"),
         "fact without an event: entity 1",
     ),
+    "a target of a relation to many": (
+        sql("INSERT INTO entity_target VALUES (1, 'readers', 'document', 'practitioner', 'bob')"),
+        "fact without an event: entity 1",
+    ),
     "a deleted entity": (
         sql("DELETE FROM entity_link WHERE entity_id = 1", "DELETE FROM entity WHERE pk = 1"),
         "deleted fact: a fact of event ",

@@ -6,15 +6,15 @@ the project's rule such a derivation permits nothing. `Nothing` makes Oso answer
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oso import Oso
 
 from authz.database import Database
 from authz.domain import to_micros
-from authz.models import FACTS, Entity, EntityLink, Patient
-from authz.policy.compiler.schema import Scalar, ToMany, ToOne, Type, read_schema
+from authz.models import FACTS, Entity, EntityLink, EntityTarget, Patient
+from authz.policy.compiler.schema import Scalar, ToMany, ToOne, ToTargets, Type, read_schema
 from authz.policy.decision import Ref
 
 
@@ -65,7 +65,13 @@ class Row:
             key = self._values.get(name)
             return Nothing() if key is None else self._world.row(prop.target, key)
         if isinstance(prop, ToMany):
-            return [row for row in self._world.rows[prop.target].values() if row._values.get(prop.back) == self._key]
+            rows = self._world.rows[prop.target].values()
+            if isinstance(self._world.types.types[prop.target].properties[prop.back], ToTargets):
+                return [row for row in rows if (self._kind.name, self._key) in row._values.get(prop.back, ())]
+            return [row for row in rows if row._values.get(prop.back) == self._key]
+        if isinstance(prop, ToTargets):
+            named = self._world.existing(self._values.get(name, ()))
+            return named if prop.many else next(iter(named), Nothing())
         raise AttributeError(name)
 
     def __eq__(self, other: object) -> bool:
@@ -110,6 +116,8 @@ class World:
         for entity in Entity.select().where(Entity.started_at <= now, Entity.ended_at > now).execute(database):
             links = EntityLink.select().where(EntityLink.entity == entity.pk).execute(database)
             values = {"id": entity.id, **entity.properties, **{link.property: link.target for link in links}}
+            for target in EntityTarget.select().where(EntityTarget.entity == entity.pk).execute(database):
+                values.setdefault(target.property, []).append((target.target_type, target.target))
             declared = self.types.named(entity.type)
             assert declared is not None
             self._add(declared.polar, entity.id, values)
@@ -121,6 +129,17 @@ class World:
     def row(self, name: str, key: Any) -> Row:
         """Return the row of a type (by its name in Polar) with a key, or a `Gone` row if there is none."""
         return self.rows[name].get(key) or Gone(self, self.types.types[name], key, {})
+
+    def existing(self, refs: Iterable[Ref]) -> list[Row]:
+        """Return those of these rows that exist."""
+        named = [(self.types.named(kind), key) for kind, key in refs]
+        return [self.rows[kind.polar][key] for kind, key in named if kind is not None and key in self.rows[kind.polar]]
+
+    def bring(self, ref: Ref, properties: Mapping[str, Any]) -> None:
+        """Add a row of a type that is not stored, as a question brings it."""
+        declared = self.types.named(ref[0])
+        assert declared is not None
+        self._add(declared.polar, ref[1], {"id": ref[1], **properties})
 
     def ids(self, kind: str) -> list[str]:
         """Return the ids of every row of a type, by its name in requests, in order."""

@@ -18,6 +18,7 @@ from authz.models import (
     FACTS,
     Entity,
     EntityLink,
+    EntityTarget,
     Grant,
     Licence,
     Membership,
@@ -26,7 +27,7 @@ from authz.models import (
     StandingShare,
     Subscription,
 )
-from authz.policy.compiler.schema import Scalar, ToMany, ToOne, read_schema
+from authz.policy.compiler.schema import Scalar, ToMany, ToOne, ToTargets, read_schema
 
 T = 1_780_000_000_000_000
 CLINICS = ("north", "city")
@@ -45,6 +46,7 @@ pages = "integer"
 open = "boolean"
 due = "datetime"
 tags = ["string"]
+readers = { type = ["Practitioner", "Document"], reverse = "reads" }
 """
 SCHEMA = read_schema(TYPES)
 
@@ -98,7 +100,9 @@ def _document(draw: Draw) -> dict[str, Any]:
         "tags": _maybe(draw, (["knee"], ["alice", "knee"], [])),
     }
     links = {"patient": _maybe(draw, PATIENTS), "author": _maybe(draw, PEOPLE), "next": _maybe(draw, DOCUMENTS)}
+    readers = [("practitioner", name) for name in (*PEOPLE, "gone")] + [("document", name) for name in DOCUMENTS]
     return {
+        "targets": draw(st.sets(st.sampled_from(readers), max_size=3)),
         "properties": {name: value for name, value in properties.items() if value is not None},
         "links": {name: value for name, value in links.items() if value is not None},
     }
@@ -106,12 +110,12 @@ def _document(draw: Draw) -> dict[str, Any]:
 
 def insert(database: Database, rows: list[tuple[Any, dict[str, Any]]]) -> None:
     """Fill an emptied database with rows, leaving out those that the database refuses."""
-    tables: tuple[Any, ...] = (EntityLink, Entity, *reversed(FACTS))
+    tables: tuple[Any, ...] = (EntityTarget, EntityLink, Entity, *reversed(FACTS))
     for table in tables:
         table.delete().execute(database)
     for model, values in rows:
         columns = dict(values)
-        links = columns.pop("links", {})
+        links, targets = columns.pop("links", {}), columns.pop("targets", ())
         if model is Entity:
             columns["type"] = "document"
             overlaps = (Entity.started_at < columns["ended_at"], Entity.ended_at > columns["started_at"])
@@ -124,6 +128,9 @@ def insert(database: Database, rows: list[tuple[Any, dict[str, Any]]]) -> None:
             continue
         for name, target in links.items():
             EntityLink.insert(entity=key, property=name, type="document", target=target).execute(database)
+        for kind, target in sorted(targets):
+            reader = {"property": "readers", "type": "document", "target_type": kind, "target": target}
+            EntityTarget.insert(entity=key, **reader).execute(database)
 
 
 HELPERS = """
@@ -183,16 +190,18 @@ class _Body:
         return sorted(near)
 
     def relation(self) -> str:
-        text, prop = self.path(lambda prop: isinstance(prop, ToMany)) or ("", None)
+        text, prop = self.path(lambda prop: isinstance(prop, ToMany | ToTargets)) or ("", None)
         if prop is None:
             return "true"
-        same = [name for name, kind in self.known.items() if kind == prop.target]
+        targets = prop.targets if isinstance(prop, ToTargets) else (prop.target,)
+        same = [name for name, kind in self.known.items() if kind in targets]
         if same and self.draw(st.integers(0, 3)) == 0:
             return f"{self.draw(st.sampled_from(same))} in {text}"
         self.named += 1
         name = f"v{self.named}"
-        self.known[name] = prop.target
-        return f"{name} in {text}"
+        self.known[name] = self.draw(st.sampled_from(targets))
+        typed = f" and {name} matches {self.known[name]}" if len(targets) > 1 else ""
+        return f"{name} in {text}{typed}"
 
     def scalar(self) -> str:
         text, prop = self.path(lambda prop: isinstance(prop, Scalar) and prop.name != "rules") or ("", None)

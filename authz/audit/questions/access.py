@@ -12,7 +12,7 @@ from authz.audit.session import MOST_ROWS, Audit
 from authz.audit.times import When
 from authz.models import Patient
 from authz.policy.compiler import Schema
-from authz.policy.compiler.schema import ToOne
+from authz.policy.compiler.schema import ToOne, ToTargets
 from authz.policy.decision import Decision
 
 _CHUNK = 500
@@ -177,21 +177,29 @@ def select_resources_of_patient(schemas: Iterable[Schema]) -> str:
     An entity belongs to a patient if a relation of any of these schemas leads from the entity to the patient, at any
     time.
     """
-    relations = {
-        (kind.name, prop.name)
+    properties = [
+        (kind.name, prop)
         for schema in schemas
         for kind in schema.types.values()
         if kind.declared
         for prop in kind.properties.values()
+    ]
+    relations = {
+        (kind, prop.name, "entity_link", "")
+        for kind, prop in properties
         if isinstance(prop, ToOne) and prop.target == "Patient"
+    } | {
+        (kind, prop.name, "entity_target", "l.target_type = 'patient' AND ")
+        for kind, prop in properties
+        if isinstance(prop, ToTargets) and "Patient" in prop.targets
     }
     selects = ["SELECT 'patient' AS resource_type, :patient AS resource"]
     selects += [
-        f"""SELECT DISTINCT e.type, e.id FROM entity_link l JOIN entity e ON e.pk = l.entity_id
-        WHERE l.target = :patient AND l.type = '{kind}' AND l.property = '{prop}'"""
-        for kind, prop in sorted(relations)
+        f"""SELECT DISTINCT e.type, e.id FROM {table} l JOIN entity e ON e.pk = l.entity_id
+        WHERE {of_patients}l.target = :patient AND l.type = '{kind}' AND l.property = '{prop}'"""
+        for kind, prop, table, of_patients in sorted(relations)
     ]
-    return " UNION ALL ".join(selects)
+    return " UNION ".join(selects)
 
 
 def _by_id(rows: Iterable[Sequence[Any]]) -> dict[int, Sequence[object]]:

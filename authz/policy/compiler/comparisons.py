@@ -26,7 +26,7 @@ from authz.policy.compiler.ir import (
 from authz.policy.compiler.lives import LIVING
 from authz.policy.compiler.nodes import Place
 from authz.policy.compiler.refusals import Refused, suggest
-from authz.policy.compiler.schema import Scalar, Schema, ToOne
+from authz.policy.compiler.schema import Scalar, Schema, ToOne, ToTargets
 from authz.policy.compiler.state import Free, ListValue, RelatedRows, RequestPart, State, Value
 
 _ORDERED = {"string", "integer", "number", "datetime"}
@@ -72,6 +72,11 @@ class Comparisons:
         """Yield the states in which two values are equal; `matching` compares an argument with the head of a rule."""
         left, right = state.value(left), state.value(right)
         match left, right:
+            case (other, Path(property=ToTargets(many=False)) as relation) | (
+                Path(property=ToTargets(many=False)) as relation,
+                other,
+            ):
+                yield from self._in_targets(place, other, relation, state)
             case (Free(), _) | (_, Free()):
                 for value in (left, right):
                     if isinstance(value, Path):
@@ -128,6 +133,8 @@ class Comparisons:
                     yield replace(state, limits={**state.limits, value: both})
             case RequestAttribute():
                 raise Refused(place, "what comes with the request has no type of its own; compare it instead")
+            case Path(property=ToTargets() as relation):
+                raise Refused(place, f"{relation.name} leads to rows of several types: {describe_naming(relation)}")
             case Path() if _type_name(value) in wanted:
                 yield self._require_row(place, value.row, value.fields, state)
             case _ if _type_name(value) in wanted:
@@ -204,6 +211,8 @@ class Comparisons:
                 yield from self._in_relation(place, item, container, state)
             case Path(property=Scalar(many=True) as prop):
                 yield state.require(place, "holds", container, _list_item(place, item, prop))
+            case Path(property=ToTargets(many=True)):
+                yield from self._in_targets(place, item, container, state)
             case _:
                 raise Refused(place, "in needs a to-many relation, a list property or a literal list on its right")
 
@@ -228,22 +237,52 @@ class Comparisons:
         elif isinstance(item, RowVariable | Path) and item.type == target:
             row, fields = (item.row, item.fields) if isinstance(item, Path) else (item, ())
             back = self.schema.types[target].properties[container.relation.back]
-            assert isinstance(back, ToOne)
+            assert isinstance(back, ToOne | ToTargets)
             base = container.base
             if isinstance(base, Path) and (back.nullable or base.type == LIVING):
                 # Nil is the author of nothing, and a patient who has left has no grants.
                 state = self._require_row(place, base.row, base.fields, state)
-            yield state.require(place, "=", Path(row, (*fields, back.name), back), base)
+            op = "=" if isinstance(back, ToOne) else "holds"
+            yield state.require(place, op, Path(row, (*fields, back.name), back), base)
         else:
             raise Refused(place, f"{container.relation.name} holds {target} rows, nothing else")
+
+    def _in_targets(self, place: Place, item: Value, relation: Path, state: State) -> Iterator[State]:
+        """``v in folder.viewers``, ``v = folder.owner``: ``v`` is a row that exists, and the folder names it.
+
+        A value of another type is in no such relation: that alternative is dropped.
+        """
+        prop, item = relation.property, state.value(item)
+        assert isinstance(prop, ToTargets)
+        match item:
+            case Free():
+                for target in prop.targets:
+                    new = RowVariable(next(self.numbers), target)
+                    for extended in self._bind(item, new, state):
+                        added = replace(extended, rows=(*extended.rows, new))
+                        yield added.require(place, "holds", relation, new)
+            case Path(property=ToTargets(many=False)):
+                row = Free(next(self.numbers))
+                for extended in self._in_targets(place, row, item, state):
+                    yield from self._in_targets(place, row, relation, extended)
+            case RowVariable() | Path() if item.type in prop.targets:
+                if isinstance(item, Path):
+                    state = self._require_row(place, item.row, item.fields, state)
+                yield state.require(place, "holds", relation, item)
+            case RowVariable() | Path() if item.type is not None:
+                return
+            case _:
+                raise Refused(place, f"{prop.name} holds {' and '.join(prop.targets)} rows, nothing else")
 
 
 def _operand(place: Place, op: str, value: Value) -> Operand:
     """Return a value that can stand in a comparison. Raise `Refused` for any other."""
     match value:
+        case Path(property=ToTargets(many=False)):
+            raise Refused(place, f"a relation to several types is compared with =, not with {op}")
         case Free():
             raise Refused(place, "compares something that is not bound to a row or a value yet")
-        case RelatedRows() | ListValue() | Path(property=Scalar(many=True)):
+        case RelatedRows() | ListValue() | Path(property=Scalar(many=True) | ToTargets()):
             raise Refused(place, "a list is compared with in, not with " + op)
         case RequestPart():
             raise Refused(place, "compare a value of the request, such as actor.request.context.purpose")
@@ -258,6 +297,11 @@ def _list_item(place: Place, item: Value, prop: Scalar) -> Operand:
     if not isinstance(item, Const | Path | RequestAttribute) or kind_of(item) not in (prop.kind, None) or item == NIL:
         raise Refused(place, f"{prop.name} holds {prop.kind} values, nothing else")
     return item
+
+
+def describe_naming(relation: ToTargets) -> str:
+    """Return what to write for a row of a relation to several types."""
+    return f"name the row first, as in: row {'in' if relation.many else '='} x.{relation.name}"
 
 
 def _are_literals(items: tuple[Value, ...]) -> TypeGuard[tuple[Const, ...]]:

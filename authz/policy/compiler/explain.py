@@ -138,6 +138,8 @@ def _describe_condition(row: RowVariable, condition: Condition, schema: Schema) 
         left, right = right, left
     if isinstance(left, Path) and left.row == row:
         return _describe_comparison("'s ".join(left.fields).replace("_", " "), condition.op, right, schema)
+    if condition.op == "holds" and right == row:
+        return f"id is in {describe_term(left, schema)}"
     return _describe_comparison(describe_term(left, schema), condition.op, right, schema)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from authz.policy.compiler.nodes import Place
-from authz.policy.compiler.schema import Kind, Scalar, ToOne
+from authz.policy.compiler.schema import Kind, Scalar, ToOne, ToTargets
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Path:
 
     row: RowVariable
     fields: tuple[str, ...]
-    property: Scalar | ToOne
+    property: Scalar | ToOne | ToTargets
 
     @builtins.property
     def type(self) -> str | None:
-        """The type of the row at the end, or None if the path ends in a value."""
+        """The type of the row at the end, or None if the path ends in a value or leads to rows of several types."""
         return self.property.target if isinstance(self.property, ToOne) else None
 
 
@@ -144,9 +144,10 @@ T = TypeVar("T")
 class Condition:
     """One requirement: ``left op right``, the number of the rule that states it, and its place.
 
-    `op` is a comparison, ``in`` (right is a `LiteralList`), ``holds`` (left is a list property that holds right),
-    ``exists`` (the row at the end of left exists; right is nil), ``absent`` (right is an `Absence`; left is nil) or
-    ``reaches`` (right is a `Reached`; left is the row from which it is reached).
+    `op` is a comparison, ``in`` (right is a `LiteralList`), ``holds`` (left is a list property that holds right, or a
+    relation to many that leads to the row right), ``exists`` (the row at the end of left exists; right is nil),
+    ``absent`` (right is an `Absence`; left is nil) or ``reaches`` (right is a `Reached`; left is the row from which it
+    is reached).
     """
 
     op: str
@@ -260,8 +261,12 @@ def kind_of(term: object) -> Kind | str | None:
     match term:
         case RowVariable():
             return term.type
-        case Path():
-            return term.property.target if isinstance(term.property, ToOne) else term.property.kind
+        case Path(property=ToTargets(many=many)):
+            return "relation to many" if many else "relation to several types"
+        case Path(property=ToOne(target=target)):
+            return target
+        case Path(property=Scalar(kind=kind)):
+            return kind
         case Now():
             return "datetime"
         case Const(value=value) if value is not None:

@@ -61,7 +61,7 @@ class Statement:
     per_pair: tuple[Parameter, ...] = ()
 
 
-_NAMES = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\b[rs]\d+(?=[tl]\d|\b)")
+_NAMES = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\b[rs]\d+(?=[tlm]\d|\b)")
 
 
 def _without_names(text: str, name: str, tables: Collection[str]) -> str:

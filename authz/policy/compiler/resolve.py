@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
-from authz.policy.compiler.comparisons import Comparisons
+from authz.policy.compiler.comparisons import Comparisons, describe_naming
 from authz.policy.compiler.ir import (
     FIRST_INNER,
     NIL,
@@ -31,7 +31,7 @@ from authz.policy.compiler.ir import (
 from authz.policy.compiler.nodes import Call, Dot, Isa, ListOf, Literal, Node, Op, Place, Rule, Var
 from authz.policy.compiler.recursion import Recursion, require_ends
 from authz.policy.compiler.refusals import Refused, StepBudget, suggest
-from authz.policy.compiler.schema import Schema, ToMany, ToOne, Type
+from authz.policy.compiler.schema import Schema, ToMany, ToOne, ToTargets, Type
 from authz.policy.compiler.state import Free, Instance, ListValue, RelatedRows, RequestPart, Scope, State, Tail, Value
 
 MOST_DERIVATIONS = 20_000
@@ -264,6 +264,8 @@ class Resolver:
                 raise Refused(node.place, f".{node.field} of something that is not bound to a row yet")
             case RowVariable() | Path() if base.type is not None:
                 return self._row_field(node, base, self._schema.types[base.type])
+            case Path(property=ToTargets() as relation):
+                raise Refused(node.place, f".{node.field} of a {kind_of(base)}: {describe_naming(relation)}")
         raise Refused(node.place, f".{node.field}: a {kind_of(base) or 'list'} has no fields")
 
     def _row_field(self, node: Dot, base: RowVariable | Path, holder: Type) -> Value:

@@ -2,7 +2,9 @@
 
     [document]
     patient = { type = "Patient", reverse = "documents" }
-    →  Type("document", polar="Document", table="entity", properties={"patient": ToOne(target="Patient")}),
+    readers = ["Practitioner", "Team"]
+    →  Type("document", polar="Document", table="entity", properties={"patient": ToOne(target="Patient"),
+       "readers": ToTargets(targets=("Practitioner", "Team"))}),
        and in Patient "documents": ToMany(target="Document", back="patient")
 
 The built-in types come from the models, an app's own from the `types.toml` of the policy directory. A declaration that
@@ -11,9 +13,9 @@ would hide a built-in name is refused.
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +23,7 @@ from peewee import BooleanField, ForeignKeyField, IntegerField, Model
 
 from authz.domain import END_CAUSES, GRANT_END_CAUSES, GRANT_ORIGINS, GRANT_ROLES, MEMBERSHIP_ROLES
 from authz.errors import Fault, PolicyRefused
-from authz.models import FACTS, Entity, EntityLink, InstantField
+from authz.models import FACTS, Entity, EntityLink, EntityTarget, InstantField
 
 Kind = Literal["string", "integer", "boolean", "datetime"]
 KINDS: tuple[Kind, ...] = ("string", "integer", "boolean", "datetime")
@@ -71,6 +73,16 @@ class ToOne:
 
 
 @dataclass(frozen=True)
+class ToTargets:
+    """A relation of a declared type to rows of the types `targets`: to any number, or to one if not `many`."""
+
+    name: str
+    targets: tuple[str, ...]
+    many: bool = True
+    nullable: Literal[True] = True
+
+
+@dataclass(frozen=True)
 class ToMany:
     """A relation to many rows: those of `target` whose field `back` points at this one."""
 
@@ -79,18 +91,22 @@ class ToMany:
     back: str
 
 
-Property = Scalar | ToOne | ToMany
+Property = Scalar | ToOne | ToTargets | ToMany
 
 
 @dataclass(frozen=True)
 class Type:
-    """A type: its name in requests (`standing_share`), in Polar (`StandingShare`), and its table."""
+    """A type: its name in requests (`standing_share`), in Polar (`StandingShare`), and its table.
+
+    The rows of a type that is not `stored` come whole with the question.
+    """
 
     name: str
     polar: str
     table: str
     declared: bool
     properties: Mapping[str, Property] = field(hash=False, compare=False)
+    stored: bool = True
 
     @property
     def label(self) -> str:
@@ -135,6 +151,7 @@ class Schema:
 
 ENTITY_TABLE: str = Entity._meta.table_name
 LINK_TABLE: str = EntityLink._meta.table_name
+TARGET_TABLE: str = EntityTarget._meta.table_name
 
 
 def read_schema(declarations: str = "", file: str = "types.toml") -> Schema:
@@ -221,29 +238,51 @@ def _declare(types: dict[str, Type], text: str, file: str, faults: list[Fault]) 
         elif polar_name(name) in types:
             refuse(name, "", f"the type {name} exists already")
         else:
-            types[polar_name(name)] = Type(name, polar_name(name), ENTITY_TABLE, True, {})
-    reverses: list[tuple[str, str, str, ToMany]] = []
+            stored = table.get("stored") is not False
+            types[polar_name(name)] = Type(name, polar_name(name), ENTITY_TABLE, True, {}, stored)
     for name, table in tables.items():
-        if not isinstance(table, dict) or polar_name(name) not in types:
-            continue
-        own: dict[str, Property] = {"id": Scalar("id", "string", "id")}
-        for key, declaration in table.items():
-            try:
-                prop = own[key] = _property(types, key, declaration)
-            except _Undeclarable as why:
-                refuse(name, key, str(why))
-                continue
-            if isinstance(declaration, dict) and isinstance(prop, ToOne) and "reverse" in declaration:
-                back = ToMany(str(declaration["reverse"]), polar_name(name), key)
-                reverses.append((name, key, prop.target, back))
-        types[polar_name(name)] = Type(name, polar_name(name), ENTITY_TABLE, True, own)
-    for name, key, target, back in reverses:
+        if isinstance(table, dict) and polar_name(name) in types:
+            declared = types[polar_name(name)]
+            own = _own_properties(types, declared, table, partial(refuse, name))
+            types[polar_name(name)] = replace(declared, properties=own)
+    for name, key, target, back in list(_reverses(types, tables)):
         holder = dict(types[target].properties)
         if not _NAME.fullmatch(back.name) or back.name in holder or back.name in RESERVED:
             refuse(name, key, f"{target} has a field {back.name!r} already, or cannot have one of that name")
         else:
             holder[back.name] = back
             types[target] = replace(types[target], properties=holder)
+
+
+def _own_properties(
+    types: Mapping[str, Type], declared: Type, table: Mapping[str, object], refuse: Callable[[str, str], None]
+) -> dict[str, Property]:
+    """Return the properties that a type's table declares, and refuse each declaration that makes none."""
+    own: dict[str, Property] = {"id": Scalar("id", "string", "id")}
+    for key, declaration in table.items():
+        if key == "stored" and isinstance(declaration, bool):
+            continue
+        try:
+            prop = _property(types, key, declaration)
+            if not declared.stored:
+                _require_requestable(prop, declaration)
+            own[key] = prop
+        except _Undeclarable as why:
+            refuse(key, str(why))
+    return own
+
+
+def _reverses(
+    types: Mapping[str, Type], tables: Mapping[str, Mapping[str, object]]
+) -> Iterator[tuple[str, str, str, ToMany]]:
+    """Yield the way back of each relation that names one: type and key of the relation, the target, and the way."""
+    for declared in types.values():
+        for key, prop in declared.properties.items() if declared.declared else ():
+            declaration = tables[declared.name].get(key)
+            if isinstance(declaration, dict) and isinstance(prop, ToOne | ToTargets) and "reverse" in declaration:
+                back = ToMany(str(declaration["reverse"]), declared.polar, key)
+                targets = (prop.target,) if isinstance(prop, ToOne) else prop.targets
+                yield from ((declared.name, key, target, back) for target in targets)
 
 
 class _Undeclarable(Exception):
@@ -253,27 +292,62 @@ class _Undeclarable(Exception):
 def _property(types: Mapping[str, Type], key: str, declaration: object) -> Property:
     """Return the property that a declaration makes. Raise `_Undeclarable` if it makes none."""
     options: dict[str, object] = declaration if isinstance(declaration, dict) else {"type": declaration}
-    kind, unknown = options.get("type"), set(options) - {"type", "reverse", "from_request"}
+    kind, unknown = options.get("type"), set(options) - {"type", "reverse", "from_request", "many"}
+    targets = _targets(types, key, options)
     many = isinstance(kind, list)
     kind = kind[0] if isinstance(kind, list) and len(kind) == 1 else kind
     if not _NAME.fullmatch(key) or key in RESERVED:
         raise _Undeclarable(f"a property has a name such as care_team, none of {', '.join(RESERVED)}; not {key!r}")
     if unknown:
-        raise _Undeclarable(f"unknown option {sorted(unknown)[0]!r} of {key}; known are type, reverse and from_request")
+        known = "type, reverse, many and from_request"
+        raise _Undeclarable(f"unknown option {sorted(unknown)[0]!r} of {key}; known are {known}")
     if kind in KINDS:
         from_request = options.get("from_request", False)
         if "reverse" in options:
             raise _Undeclarable(f"{key} is no relation, so it has no reverse")
         if not isinstance(from_request, bool):
             raise _Undeclarable(f"from_request of {key} is true or false")
+        if "many" in options:
+            raise _Undeclarable(f'{key} is no relation: a list of values is written ["{kind}"]')
         return Scalar(key, kind, None, True, many, from_request)
-    if isinstance(kind, str) and kind in types and not many:
-        if "from_request" in options:
-            raise _Undeclarable(f"a relation is never taken from the request: {key}")
-        return ToOne(key, kind)
+    if targets and "from_request" in options:
+        raise _Undeclarable(f"a relation is never taken from the request: {key}")
+    if len(targets) == 1 and not options.get("many", many):
+        return ToOne(key, targets[0])
+    if targets:
+        return ToTargets(key, targets, bool(options.get("many", True)))
     raise _Undeclarable(
-        f"the type of {key} is one of {', '.join(KINDS)}, a list of one of them, or a type; not {kind!r}"
+        f"the type of {key} is one of {', '.join(KINDS)}, a list of one of them, a type, or a list of types; "
+        f"not {kind!r}"
     )
+
+
+def _targets(types: Mapping[str, Type], key: str, options: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the types that a relation leads to; none if the declaration is no relation. Raise `_Undeclarable`."""
+    kind = options.get("type")
+    names = kind if isinstance(kind, list) else [kind]
+    targets = tuple(name for name in names if isinstance(name, str) and name in types)
+    if not targets or len(targets) < len(names):
+        return ()
+    if not isinstance(options.get("many", False), bool):
+        raise _Undeclarable(f"many of {key} is true or false")
+    unstored = [name for name in targets if not types[name].stored]
+    if unstored:
+        raise _Undeclarable(f"{key} cannot lead to {unstored[0]}, which is not stored")
+    if len(set(targets)) < len(targets):
+        raise _Undeclarable(f"{key} names a type twice")
+    numbered = [name for name in targets if not types[name].declared and _kind_of_id(types[name]) != "string"]
+    if numbered and (isinstance(kind, list) or options.get("many")):
+        raise _Undeclarable(f"{key} cannot lead to {numbered[0]}, whose rows have no id that an app knows")
+    return targets
+
+
+def _require_requestable(prop: Property, declaration: object) -> None:
+    """Raise `_Undeclarable` unless a property can come with the question, as a type that is not stored needs."""
+    if isinstance(declaration, dict) and set(declaration) > {"type"}:
+        raise _Undeclarable(f"{prop.name} belongs to a type that is not stored, so it takes no option")
+    if isinstance(prop, ToTargets) or (isinstance(prop, Scalar) and prop.many):
+        raise _Undeclarable(f"{prop.name} belongs to a type that is not stored, so it cannot be a list")
 
 
 def _place(lines: list[str], type_name: str, key: str) -> tuple[int, int]:

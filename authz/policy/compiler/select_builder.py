@@ -25,9 +25,10 @@ from authz.policy.compiler.ir import (
     Subquery,
     Term,
     kind_of,
+    subqueries,
 )
 from authz.policy.compiler.placeholders import NOW, PG_TYPES, TENANT, Dialect, Parameter, Placeholders
-from authz.policy.compiler.schema import LINK_TABLE, Scalar, Schema, ToOne
+from authz.policy.compiler.schema import LINK_TABLE, TARGET_TABLE, Scalar, Schema, ToOne, ToTargets
 from authz.policy.compiler.tenancy import TENANT_ID
 
 WITNESSES = {"Grant": "practitioner", "StandingShare": "colleague"}
@@ -69,6 +70,7 @@ class SelectBuilder:
         self.where: list[str] = []
         self.aliases: dict[tuple[int, tuple[str, ...]], str] = {}
         self.links: dict[tuple[int, tuple[str, ...]], str] = {}
+        self.targets = 0
         self.foreign_keys = dict(_foreign_keys(query))
         around = outer or whole
         self.tenant: bool = (around is not None and around.tenant) or any(
@@ -90,7 +92,7 @@ class SelectBuilder:
                 self.where.append(predicate)
         if around is None:
             for row in query.ends:
-                if row.number not in self.foreign_keys:
+                if row.number not in self.foreign_keys and schema.types[row.type].stored:
                     self._alias(row, ())
 
     def body(self) -> str:
@@ -156,6 +158,8 @@ class SelectBuilder:
                     return self.key(foreign_key)
             return f"{self._alias(term, ())}.id"
         assert isinstance(term.property, ToOne)
+        if self._is_sent(term):
+            return self._sent(term, "string")
         base = self._alias(term.row, term.fields[:-1])
         if term.property.column is not None:
             return f"{base}.{term.property.column}"
@@ -223,7 +227,8 @@ class SelectBuilder:
         if op == "holds":
             return self._holds(left, right)
         if isinstance(right, Absence):
-            return " AND ".join(f"NOT EXISTS ({self._subquery(each)})" for each in right.subqueries)
+            absent = [f"NOT EXISTS ({self._subquery(each)})" for each in right.subqueries]
+            return " AND ".join([*absent, *self._presences(right)])
         if isinstance(right, Reached):
             return ""
         if op in ("=", "!="):
@@ -236,6 +241,8 @@ class SelectBuilder:
         if right == NIL:
             return f"{self._side(left, 'present', True)} IS {'NOT ' if op == '!=' else ''}NULL"
         kind = kind_of(left) or kind_of(right) or "string"
+        if self._is_sent(left) or self._is_sent(right):  # a property that the question lacks meets nothing
+            return f"{self._side(left, kind, False)} {'<>' if op == '!=' else '='} {self._side(right, kind, False)}"
         loose = _nullable(left) and _nullable(right)
         if op == "=" and not loose:
             first, second = self._side(left, kind, False), self._side(right, kind, False)
@@ -271,6 +278,8 @@ class SelectBuilder:
             assert isinstance(holder, ToOne)
             if self.schema.types[holder.target].properties["id"] == prop and not holder.nullable:
                 return self.key(Path(row, before, holder))
+        if self._is_sent(term):
+            return self._sent(term, prop.kind)
         alias = self._alias(row, before)
         if prop.column is not None:
             return f"{alias}.{prop.column}"
@@ -280,8 +289,43 @@ class SelectBuilder:
             return f"COALESCE({self.placeholders(Parameter((name, prop.name), prop.kind))}, {stored})"
         return stored
 
+    def _is_sent(self, term: Term) -> bool:
+        """Return whether a term is a property that comes with the question, because its row is not stored."""
+        return isinstance(term, Path) and len(term.fields) == 1 and not self.schema.types[term.row.type].stored
+
+    def _sent(self, term: Path, kind: str) -> str:
+        """Return the SQL for a property of a row that is not stored, which is the subject or the resource."""
+        return self.placeholders(Parameter((("subject", "resource")[term.row.number], term.fields[0]), kind))
+
+    def _presences(self, absence: Absence) -> Iterable[str]:
+        """Yield for each property that comes with the question, and that an absence compares: it is there."""
+        inner = subqueries([Condition("absent", NIL, absence)])
+        compared = [condition for each in inner for condition in each.conditions if condition.right != NIL]
+        for term in dict.fromkeys(term for condition in compared for term in (condition.left, condition.right)):
+            if isinstance(term, Path) and self._is_sent(term):
+                yield f"{self._side(term, kind_of(term) or 'string', False)} IS NOT NULL"
+
+    def _leads_to(self, left: Path, right: Term) -> str:
+        """Join the row that says that a relation leads to another row; return the condition on its id."""
+        assert isinstance(right, RowVariable | Path)
+        assert right.type is not None
+        base = self._alias(left.row, left.fields[:-1])
+        alias = f"{self.prefix}m{self.targets}"
+        self.targets += 1
+        self.tables.append(f"{TARGET_TABLE} AS {alias}")
+        holder = self.schema.type_at(left.row.type, left.fields[:-1])
+        self.where += [
+            f"{alias}.entity_id = {base}.pk",
+            f"{alias}.property = {quoted(left.property.name, self.dialect)}",
+            f"{alias}.type = {quoted(holder.name, self.dialect)}",
+            f"{alias}.target_type = {quoted(self.schema.types[right.type].name, self.dialect)}",
+        ]
+        return f"{alias}.target = {self.key(right)}"
+
     def _holds(self, left: Term, right: Term) -> str:
         assert isinstance(left, Path)
+        if isinstance(left.property, ToTargets):
+            return self._leads_to(left, right)
         assert isinstance(left.property, Scalar)
         alias = self._alias(left.row, left.fields[:-1])
         item = self._scalar(right, left.property.kind)

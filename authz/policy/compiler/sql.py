@@ -132,8 +132,9 @@ class SqlWriter:
         selects = []
         for action in actions:
             granting = [query for query in queries if query.action in (action, None)]
-            met = any_of([self._exists(query, placeholders, ends) for query in granting])
-            selects.append(f"SELECT {quoted(action, self.dialect)} WHERE {met}")
+            if granting:  # another type of subject may have actions of its own
+                met = any_of([self._exists(query, placeholders, ends) for query in granting])
+                selects.append(f"SELECT {quoted(action, self.dialect)} WHERE {met}")
         return placeholders.statement(union(selects))
 
     def matrix(self, queries: Sequence[Query]) -> Statement:

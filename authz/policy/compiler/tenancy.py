@@ -5,6 +5,8 @@
 A patient belongs to its subscription; a practitioner to every subscription where they have worked; an entity to the one
 that all of its relations lead to or, if they lead to people alone, to those where one of these people has worked. What
 leads nowhere belongs to nobody. What a clinic owns (`Entity.subscription`) belongs to no other, whatever it leads to.
+An entity of a type with a relation to many belongs to the clinic that owns it, and to no other. What comes with the
+question belongs to whoever asks, if each of its relations leads there or nowhere.
 
 The conditions are added to the query, so that every kind of question is narrowed alike, in its one statement. Facts of
 another subscription do not count either: what two people share in one clinic is nothing to another.
@@ -24,7 +26,7 @@ from authz.policy.compiler.ir import (
     Subquery,
     map_subqueries,
 )
-from authz.policy.compiler.schema import Scalar, Schema, ToOne
+from authz.policy.compiler.schema import Scalar, Schema, ToOne, ToTargets
 
 TENANT_ID = RequestAttribute(("tenant",))
 """The id of the tenant, known only when the question comes."""
@@ -102,6 +104,8 @@ def _belongings(schema: Schema, row: RowVariable, fields: tuple[str, ...], seen:
         return [_has_worked_there(schema, row, fields)]
     if not type_of_row.declared or polar in seen:
         return []
+    if any(isinstance(prop, ToTargets) for prop in type_of_row.properties.values()):
+        return [((), (Condition("=", Path(row, (*fields, _OWNER.name), _OWNER), TENANT_ID),))]
     relations = [prop for prop in type_of_row.properties.values() if isinstance(prop, ToOne)]
     people = [relation for relation in relations if relation.target == "Practitioner"]
     others = [relation for relation in relations if relation not in people]
@@ -114,12 +118,16 @@ def _belongings(schema: Schema, row: RowVariable, fields: tuple[str, ...], seen:
     belongings = []
     for chosen in product(*choices):
         parts = [belonging for _, belonging in chosen]
-        if any(is_present for is_present, _ in chosen):
+        if any(is_present for is_present, _ in chosen) or not type_of_row.stored:
             belongings.append(_conjunction(parts))
         else:
             by_person = [_has_worked_there(schema, row, (*fields, person.name)) for person in people]
             belongings += [_conjunction([*parts, belonging]) for belonging in by_person]
     return belongings
+
+
+_OWNER = Scalar("subscription", "string", "subscription")
+"""The column of an entity that says which clinic owns it; no policy reads it."""
 
 
 def _conjunction(parts: Sequence[Belonging]) -> Belonging:

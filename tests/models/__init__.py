@@ -1,0 +1,1 @@
+"""Whole models: their types, rules, facts and questions in files."""
