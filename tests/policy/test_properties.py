@@ -19,7 +19,8 @@ from tests.support.agreement import COMMON, EXAMPLES, INSTANTS, Fill, agree
 from tests.support.oracle import World
 from tests.support.people import NOW
 
-SHIPPED = {path.name: path.read_text("utf-8") for path in shipped_folder("policies").iterdir() if path.suffix != ".md"}
+FILES = [path for path in shipped_folder("policies").iterdir() if path.suffix in (".polar", ".toml")]
+SHIPPED = {path.name: path.read_text("utf-8") for path in FILES}
 COMPILED = compile_texts(SHIPPED)
 
 
