@@ -23,7 +23,8 @@ from api.web import oidc, session
 from authz.callers.rates import Rates
 from authz.callers.tokens import Tokens
 from authz.database import Limits
-from authz.policy.pdp import PDP, open_pdp
+from authz.policy.pdp import PDP
+from authz.policy.served import ServedPolicy, open_served_policy
 from authz.record import set_decision_log
 from authz.settings import Settings
 
@@ -64,20 +65,28 @@ class _FixedAdapter(MapAdapter):
         return getattr(self._complete(), name)
 
 
-def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | None = None) -> Flask:
+def create_app(
+    settings: Settings,
+    pdp: PDP | None = None,
+    heartbeat: Path | None = None,
+    served: ServedPolicy | None = None,
+) -> Flask:
     """Return the WSGI application for these settings; `heartbeat` is the file that the sealer touches while it works.
 
-    Raises `PolicyRefused` for a policy that cannot be compiled, `Unavailable` for a database that is not ready, and
+    `served` is the policy that the process follows, `pdp` one that stays; by default the policy of the settings. Raises
+    `PolicyRefused` for a policy that cannot be compiled, `Unavailable` for a database that is not ready, and
     `InvalidInput` for settings that are invalid.
     """
     app = _Application("caregrant", static_folder=None, template_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body, MAX_FORM_PARTS=MOST_FIELDS)
-    limits = Limits.of_service(settings)
-    pdp = pdp or open_pdp(settings.database, settings.policies, version=settings.policy_version, limits=limits)
+    if served is None:
+        served = open_service_policy(settings) if pdp is None else ServedPolicy(pdp)
+    pdp = served.pdp
     spooled = heartbeat is not None  # without a sealer nobody would drain the spool
     set_decision_log(pdp.database, settings.decision_log, fsync=settings.fsync, spooled=spooled)
-    app.extensions["caregrant"] = pdp
-    app.extensions["caregrant.readiness"] = Readiness(pdp.database, request_context.now, heartbeat)
+    app.extensions["caregrant"] = pdp  # of the start: its database stays, its policy may not be the one that decides
+    app.extensions["caregrant.policy"] = served
+    app.extensions["caregrant.readiness"] = Readiness(pdp.database, request_context.now, heartbeat, served)
     app.extensions["caregrant.pages"] = PageTokens(pdp.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)
     app.extensions["caregrant.rates"] = Rates(pdp.database, settings.rate)
@@ -97,3 +106,17 @@ def create_app(settings: Settings, pdp: PDP | None = None, heartbeat: Path | Non
     app.register_blueprint(feed)
     web.install(app)
     return app
+
+
+def open_service_policy(settings: Settings, folder_version: str = "") -> ServedPolicy:
+    """Return the policy of a service with these settings, on its database; raises as `open_served_policy`.
+
+    `folder_version` is the version that the folder had when the service started.
+    """
+    return open_served_policy(
+        settings.database,
+        settings.policies,
+        only=settings.policy_version,
+        folder_version=folder_version,
+        limits=Limits.of_service(settings),
+    )

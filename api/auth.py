@@ -19,6 +19,7 @@ from authz.callers.signed_tokens import BadToken
 from authz.callers.tokens import Tokens
 from authz.errors import InvalidInput
 from authz.policy.pdp import PDP
+from authz.policy.served import ServedPolicy
 from authz.queries.practitioner import by_login
 from authz.record import Actor
 
@@ -35,9 +36,12 @@ class Bearer:
 
 
 def pdp() -> PDP:
-    """Return the PDP of the application."""
-    served: PDP = current_app.extensions["caregrant"]
-    return served
+    """Return the PDP of the request: the same for all of it, also if another policy is activated in the meantime."""
+    known: PDP | None = g.get("pdp")
+    if known is None:
+        served: ServedPolicy = current_app.extensions["caregrant.policy"]
+        known = g.pdp = served.pdp
+    return known
 
 
 def bearer() -> Bearer:

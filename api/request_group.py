@@ -21,6 +21,7 @@ from authz.policy.pdp import PDP
 class _Question:
     """A question of a group, and its decision, or the error that prevented it, as soon as the group has asked."""
 
+    pdp: PDP
     question: tuple[Ref, str, Ref]
     request: Mapping[str, Mapping[str, object]]
     tenant: str | None
@@ -46,12 +47,12 @@ class RequestGroup:
 
         `result` raises `Unavailable` if the database cannot answer.
         """
-        entry = _Question(question, request, tenant)
+        entry = _Question(pdp, question, request, tenant)
         self._open.append(entry)
 
         def decide() -> Decision:
             if entry.decision is None and entry.error is None:
-                self._ask_all(pdp)
+                self._ask_all()
             if entry.error is not None:
                 raise entry.error
             assert entry.decision is not None
@@ -59,11 +60,11 @@ class RequestGroup:
 
         return Pending(decide)
 
-    def _ask_all(self, pdp: PDP) -> None:
-        """Ask the open questions, those of each tenant at once."""
+    def _ask_all(self) -> None:
+        """Ask the open questions, those of each policy and tenant at once."""
         questions, self._open = self._open, []
-        for tenant in {question.tenant for question in questions}:
-            of_tenant = [question for question in questions if question.tenant == tenant]
+        for pdp, tenant in {(question.pdp, question.tenant) for question in questions}:
+            of_tenant = [question for question in questions if (question.pdp, question.tenant) == (pdp, tenant)]
             try:
                 decisions = pdp.evaluate_many(
                     [question.question for question in of_tenant],

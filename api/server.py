@@ -22,8 +22,8 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
-from api import sealer
-from api.app import create_app
+from api import policy_watch, sealer
+from api.app import create_app, open_service_policy
 from api.authzen.metadata import LOOPBACK
 from api.gateway import STOPS, Gateway
 from api.gateway.proxies import Proxies
@@ -37,8 +37,8 @@ from api.web.session import require_valid_settings
 from authz.callers.tokens import Tokens
 from authz.database import connect, gather_statistics
 from authz.errors import InvalidInput, Unavailable
-from authz.policy.pdp import open_pdp
 from authz.policy.preparation import require_preparable
+from authz.policy.served import open_served_policy
 from authz.record import Actor, create_partitions, drain_spool, get_decision_log, record_policy_loaded, set_decision_log
 from authz.settings import Settings
 
@@ -65,12 +65,13 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     if not settings.public_url and host in LOOPBACK:
         settings = replace(settings, public_url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     read_mail_server(settings)
-    with open_pdp(settings.database, settings.policies, version=settings.policy_version) as pdp:
+    served = open_served_policy(settings.database, settings.policies, only=settings.policy_version)
+    with served.pdp as pdp:
         require_valid_settings(settings, pdp)
         require_preparable(pdp.policy, pdp.database)
         set_decision_log(pdp.database, settings.decision_log, fsync=settings.fsync)
         record_policy_loaded(pdp.database, Actor("", now()), pdp.policy, settings.policies)
-        settings = replace(settings, policy_version=pdp.version)  # a worker that starts later serves this version too
+        version = pdp.version  # a worker that starts later reads no other version from the folder
         create_partitions(pdp.database, now())
         with suppress(Unavailable):
             drain_spool(pdp.database)
@@ -84,14 +85,14 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as folder:
         beat = sealer.heartbeat(folder)
         stop_sealing = sealer.start(settings.database, beat, settings.log_format, fsync=settings.fsync)
-        stop_mailing = mailer.start(settings)
+        stop_mailing = mailer.start(settings, version)
         os.register_at_fork(  # docs/decisions/0087
             before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, STOPS),
             after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOPS),
         )
         threading.Thread(target=_end_stuck_workers, args=(server,), name="stop", daemon=True).start()
         try:
-            server.serve(target_loader=partial(_load_worker, settings, os.getpid(), folder), wrap_loader=False)
+            server.serve(target_loader=partial(_load_worker, settings, version, os.getpid(), folder), wrap_loader=False)
         finally:
             stop_mailing()
             stop_sealing()
@@ -173,15 +174,18 @@ def _check_free(host: str, port: int) -> None:
             raise Unavailable(f"cannot listen on {host} port {port}: {error}") from error
 
 
-def _load_worker(settings: Settings, parent: int, folder: str) -> Gateway:
+def _load_worker(settings: Settings, version: str, parent: int, folder: str) -> Gateway:
     """Return the application of a worker process; `folder` holds the shared counts and the sealer's heartbeat.
 
-    The worker ends with its parent process: an orphan would continue to answer by an old policy.
+    `version` is the policy version with which the service started. The worker ends with its parent process: an orphan
+    would continue to answer by an old policy.
     """
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     logs.configure(settings.log_format)
     share_counts(folder)
-    app = create_app(settings, heartbeat=sealer.heartbeat(folder))
+    served = open_service_policy(settings, version)
+    app = create_app(settings, heartbeat=sealer.heartbeat(folder), served=served)
+    policy_watch.start(served)
     database = app.extensions["caregrant"].database
     log = get_decision_log(database)
     Finalize(None, log.flush, exitpriority=1)  # multiprocessing does not run atexit in its processes

@@ -40,7 +40,7 @@ class Settings:
     policies: str = _setting(
         str(shipped_folder("policies")),
         "CAREGRANT_POLICIES",
-        "The folder of the .polar files and types.toml; by default the shipped policies.",
+        "The folder of the .polar files and types.toml, until a policy is activated; by default the shipped policies.",
     )
     policy_version: str = _setting(
         "",

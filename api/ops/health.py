@@ -6,7 +6,7 @@ from api.errors import Problem
 from api.ops.readiness import Readiness
 from api.ops.route_documentation import document_route
 from api.v1.responses import HealthBody, ReadinessBody
-from authz.policy.pdp import PDP
+from authz.policy.served import ServedPolicy
 
 health = Blueprint("health", __name__)
 
@@ -22,11 +22,11 @@ def healthz() -> dict[str, str]:
 @document_route(response_body=ReadinessBody)
 def readyz() -> dict[str, str] | Response:
     """Report whether the process can decide, change and record now; 503 names the checks that fail."""
-    pdp: PDP = current_app.extensions["caregrant"]
+    served: ServedPolicy = current_app.extensions["caregrant.policy"]
     readiness: Readiness = current_app.extensions["caregrant.readiness"]
     failed = readiness.failures()
     if failed:
         errors = tuple((f"/{name}", fault) for name, fault in failed)
         names = ", ".join(name for name, _ in failed)
         raise Problem("unavailable", f"These checks fail: {names}.", errors, headers=(("Retry-After", "1"),))
-    return {"status": "ready", "policy_version": pdp.version}
+    return {"status": "ready", "policy_version": served.pdp.version}

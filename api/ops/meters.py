@@ -35,6 +35,10 @@ class Meters:
         self.refused_requests: Counter = Counter(
             "caregrant_requests_refused", "Requests refused before a thread took them", ["kind", "problem"]
         )
+        self.activations: Counter = Counter("caregrant_policies_activated", "Activated policies that a process took")
+        self.stale_policies: Counter = Counter(
+            "caregrant_policies_not_taken", "Looks at an activated policy that a process could not take"
+        )
         self.by_decision = {True: self.decisions.labels("permit"), False: self.decisions.labels("deny")}
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 

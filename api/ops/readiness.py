@@ -24,6 +24,7 @@ from authz.database import (
     schema_version,
 )
 from authz.errors import Unavailable
+from authz.policy.served import ServedPolicy
 
 CLOCK_TOLERANCE = 5.0
 """Seconds by which this machine's clock may differ from the database's."""
@@ -44,6 +45,7 @@ CHECKS = {
     "file": "the SQLite file is the one that was opened",
     "database": "the database accepts a write: it is there, not read-only, not in recovery, its disk not full",
     "clock": f"this machine's clock is within {CLOCK_TOLERANCE:.0f} s of the database's",
+    "policy": "this process decides by the policy that was activated last",
     "sealer": f"the process that seals gave a sign of life within {SEALER_PATIENCE:.0f} s",
 }
 """Every check by name; docs/reference/serving.md lists them."""
@@ -51,11 +53,15 @@ CHECKS = {
 
 @dataclass
 class Readiness:
-    """The checks of one process's database; `heartbeat` is the file that the sealer touches, if there is a sealer."""
+    """The checks of one process's database; `heartbeat` is the file that the sealer touches, if there is a sealer.
+
+    `served` is the policy by which the process decides, None if the process follows no activation.
+    """
 
     database: Database
     clock: Callable[[], datetime]
     heartbeat: Path | None = None
+    served: ServedPolicy | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _written: float = float("-inf")
     _schema_checked: float = float("-inf")
@@ -83,6 +89,7 @@ class Readiness:
             "schema": self._check_schema,
             "database": self._check_write,
             "clock": self._check_clock,
+            "policy": self._check_policy,
             "sealer": self._check_sealer,
         }
         for name, check in checks.items():
@@ -135,6 +142,10 @@ class Readiness:
             if abs(difference) > CLOCK_TOLERANCE:
                 direction = "behind" if difference > 0 else "ahead of"
                 raise Unavailable(f"this machine's clock is {abs(difference):.0f} s {direction} the database's")
+
+    def _check_policy(self) -> None:
+        if self.served is not None and self.served.fault:
+            raise Unavailable(f"the activated policy is not taken: {self.served.fault}")
 
     def _check_sealer(self) -> None:
         if self.heartbeat is None:

@@ -29,11 +29,12 @@ from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown, Unavailable
 from authz.models import PolicyText
 from authz.policy.compiler import Schema, load, read_schema
 from authz.policy.pdp import PDP
+from authz.policy.served import active_policy
 from authz.record import Actor, NewEvent, append, drain_or_count
 from authz.settings import Settings
 
 TODAY = "today"
-"""The value of a question's parameter `policy` that chooses today's policy, the one of the settings.
+"""The value of a question's parameter `policy` that chooses today's policy: the active one, or that of the settings.
 
 Without it, a question about the past is answered by the policy that was in force then.
 """
@@ -55,7 +56,7 @@ class Audit:
     """One database that the person `reader` reads: at the instant `now`, in the time zone `tz`, since `opened`.
 
     `open_audit` makes an audit. `database` is the connection that cannot write, `writing` the one for the events. `pdp`
-    decides by the policies of the settings, `pdp_in_force` by the policy that was in force at `now`. `present` says
+    decides by today's policy, `pdp_in_force` by the policy that was in force at `now`. `present` says
     that `now` is the instant at which the audit was opened.
     """
 
@@ -236,9 +237,11 @@ def open_audit(
     present = as_of is None or as_of in ("", "now")
     now = datetime.now(UTC) if present else parse_time("as_of", as_of, zone)
     exported = None if parquet is None or not str(parquet) else ExportedDecisions(Path(parquet))
-    policy = load(settings.policies)
+    chosen = None if policies is None else load(settings.policies)
     writing = connect(settings.database)
     _require_complete(writing)
+    policy = chosen or active_policy(writing, settings.policies)
+    close_all(writing)
     reading = connect(settings.database, read_only=True)
     restrict_connections(reading, writing)
     return Audit(

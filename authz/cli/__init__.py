@@ -7,7 +7,12 @@ import sys
 
 import click
 
-from authz.cli import audit_ask, policy_testing  # noqa: F401 - they add their commands to `audit` and `policy`
+from authz.cli import (  # noqa: F401 - they add their commands to `audit` and `policy`
+    audit_ask,
+    policy_diff,
+    policy_rollout,
+    policy_testing,
+)
 from authz.cli.audit import audit
 from authz.cli.clients import client
 from authz.cli.decisions import check, what, who

@@ -7,13 +7,13 @@ from datetime import datetime
 import click
 
 from authz.audit.catalog.known_ids import require_known_ref
-from authz.cli.options import RefType, as_json, at_instant, setting, settings, with_context, write_json
+from authz.cli.options import RefType, as_json, at_instant, open_decider, setting, settings, with_context, write_json
 from authz.domain import REASONS, format_instant
 from authz.errors import InvalidInput
 from authz.policy.compiler import CompiledPolicy
 from authz.policy.compiler.refusals import suggest
 from authz.policy.decision import Explanation, Ref
-from authz.policy.pdp import PDP, open_pdp
+from authz.policy.pdp import PDP
 
 UNKNOWN = 3
 """The exit code of `check` for a type, an action or an id that does not exist."""
@@ -54,7 +54,7 @@ def check(
     caregrant check practitioner:bob view patient:p-1 --context '{"purpose": "treatment"}'
     """
     chosen = settings(database=database, policies=policies)
-    with open_pdp(chosen.database, chosen.policies) as pdp:
+    with open_decider(chosen, policies) as pdp:
         decider = _pdp_at(pdp, at, todays_policy)
         unknown = [*_unknown_names(decider.policy, subject[0], action, resource[0]), *_unknown(pdp, subject, resource)]
         request = {"context": context}
@@ -148,7 +148,7 @@ def who(
     caregrant who view patient:p-1
     """
     chosen = settings(database=database, policies=policies)
-    with open_pdp(chosen.database, chosen.policies) as pdp:
+    with open_decider(chosen, policies) as pdp:
         decider = _pdp_at(pdp, at, todays_policy)
         _require_known(pdp, decider.policy, (subject_type, action, resource[0]), resource)
         request = {"context": context}
@@ -181,7 +181,7 @@ def what(
     caregrant what practitioner:alice view patient
     """
     chosen = settings(database=database, policies=policies)
-    with open_pdp(chosen.database, chosen.policies) as pdp:
+    with open_decider(chosen, policies) as pdp:
         decider = _pdp_at(pdp, at, todays_policy)
         _require_known(pdp, decider.policy, (subject[0], action, resource_type), subject)
         request = {"context": context}

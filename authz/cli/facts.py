@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from authz.callers.clients import add_client, revoke_clients
-from authz.cli.options import PORT, as_json, now, open_database, setting, settings, write_json
+from authz.cli.options import PORT, as_json, now, open_database, setting, settings, settings_before_command, write_json
 from authz.database import Database, close_all, connect, masked_url, migrate
 from authz.importing import ImportReport, import_facts
 from authz.importing.demo import BEGAN, fill, is_demo
 from authz.policy.compiler import load
+from authz.policy.served import active_policy
 from authz.queries.old_ids import outside_the_rule
 from authz.record import Actor, record_policy_loaded
 
@@ -44,8 +45,10 @@ def migrate_command(as_json: bool, database: str | None) -> None:
 def import_command(file: BinaryIO, as_json: bool, database: str | None, policies: str | None) -> None:
     """Import the facts of FILE (NDJSON; - for standard input), all or none. The same file twice changes nothing."""
     chosen = settings(database=database, policies=policies)
-    types = load(chosen.policies).types
+    named = policies if policies is not None else settings_before_command().get("policies")
+    candidate = None if named is None else load(str(named))
     connected = open_database(chosen.database)
+    types = (candidate or active_policy(connected, chosen.policies)).types
     with _progress(file) as bar:
         task = bar.add_task("importing", total=_size(file))
         report = import_facts(connected, file, types, now=now(), progress=lambda done: bar.update(task, completed=done))

@@ -16,12 +16,11 @@ import click
 
 from authz.audit.reports.returned_sheets import LARGEST, read_sheet
 from authz.cli.audit import audit
-from authz.cli.options import PORT, as_json, now, setting, settings, write_json
+from authz.cli.options import PORT, as_json, now, open_decider, setting, settings, write_json
 from authz.database import absolute_url, connect
 from authz.domain import parse_instant
 from authz.errors import ImportRefused, InvalidInput, Unavailable
 from authz.operations import ReviewVerdict, SheetSource, review
-from authz.policy.pdp import open_pdp
 from authz.record import Actor, keep_policy
 
 _FORMATS = (".html", ".pdf", ".ipynb")
@@ -148,7 +147,7 @@ def review_command(
     content = file.read(LARGEST + 1)
     verdicts = _read_verdicts(content)
     source = SheetSource(hashlib.sha256(content).hexdigest(), chosen.reader or getpass.getuser())
-    with open_pdp(chosen.database, chosen.policies) as pdp:
+    with open_decider(chosen, policies) as pdp:
         keep_policy(pdp.database, Actor("", now()), pdp.policy)  # so that its decisions can be asked again
         reviewed = review(
             pdp, actor=Actor(reviewer, now()), campaign=campaign, due=_parse_due(due), verdicts=verdicts, source=source

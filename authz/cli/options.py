@@ -11,6 +11,8 @@ from authz.database import Database, connect, require_current
 from authz.domain import parse_instant
 from authz.errors import InvalidInput
 from authz.policy.decision import Ref
+from authz.policy.pdp import PDP, open_pdp
+from authz.policy.served import open_served_policy
 from authz.record import drain_or_count
 from authz.settings import SETTINGS, Settings
 from authz.strict_json import parse_object
@@ -52,14 +54,15 @@ def at_instant(command: Command) -> Command:
     at = click.option(
         "--at",
         metavar="TIME",
-        callback=_instant,
+        callback=parse_at,
         help="Ask about a past instant (RFC 3339), by the policy that was in force then.",
     )
     todays = click.option("--todays-policy", is_flag=True, help="With --at: ask the policy of --policies instead.")
     return at(todays(command))
 
 
-def _instant(_context: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+def parse_at(_context: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    """Return the instant of the option `--at`, None if it is absent. Raises `click.BadParameter`."""
     if value is None:
         return None
     try:
@@ -117,6 +120,14 @@ def settings_before_command() -> dict[str, object]:
 
 def _passed(options: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def open_decider(chosen: Settings, folder: str | None) -> PDP:
+    """Return a PDP of the folder of the option `--policies`; without it of the policy that decides in the services."""
+    named = folder if folder is not None else settings_before_command().get("policies")
+    if named is not None:
+        return open_pdp(chosen.database, str(named))
+    return open_served_policy(chosen.database, chosen.policies).pdp
 
 
 def open_database(url: str) -> Database:

@@ -14,13 +14,15 @@ from authz.cli.options import (
     settings_before_command,
     write_json,
 )
-from authz.database import connect
+from authz.database import Database, connect
 from authz.errors import InvalidInput, PolicyUnknown
-from authz.policy.compiler import CompiledPolicy, Query, SqlWriter, clauses, compile_texts, load
+from authz.policy.compiler import CompiledPolicy, Query, SqlWriter, clauses, load
 from authz.policy.compiler.placeholders import Dialect
-from authz.policy.history import kept_texts
+from authz.policy.history import compile_version
+from authz.policy.plan import Request
 from authz.policy.preparation import require_preparable
 from authz.record import Actor, keep_policy, list_served_policies
+from authz.strict_json import parse_object
 
 
 @click.group()
@@ -71,7 +73,7 @@ def show_policy(
     database.
     """
     chosen = settings(database=database, policies=policies)
-    compiled = _load(name or chosen.policies, chosen.database)
+    compiled = load_named(name or chosen.policies, chosen.database)
     if text:
         for file, content in compiled.texts.items():
             click.echo(f"# {file}\n{content}")
@@ -93,14 +95,16 @@ def show_policy(
 @as_json
 @setting("database")
 def policy_history(as_json: bool, database: str | None) -> None:
-    """List which policy was in force from when to when, from which folder, and whether its text is kept."""
+    """List which policy was in force from when to when, from which folder, by whom and why, and whether it is kept."""
     periods = list_served_policies(open_database(settings(database=database).database))
     if as_json:
         write_json([period._asdict() for period in periods])
         return
     for period in periods:
         text = "kept" if period.kept else "NOT KEPT"
+        author = f" by {period.author}: {period.reason}" if period.author else ""
         click.echo(f"{period.version[:12]}  {period.since} - {period.until or 'now'}  {period.source}  {text}")
+        click.echo(f"    {period.began}{author}")
 
 
 @policy.command("keep")
@@ -124,20 +128,33 @@ def _dialect(database: str) -> Dialect:
     return "postgresql" if connect(database).dialect == "postgresql" else "sqlite"
 
 
-def _load(name: str, database: str) -> CompiledPolicy:
-    """Return the policy of a folder, or of a version that served a database."""
-    if Path(name).exists() or not re.fullmatch("[0-9a-f]{8,64}", name):
+def load_named(name: str, database: str | Database) -> CompiledPolicy:
+    """Return the policy of a folder, or of a version that served a database; `active` is the one in force there.
+
+    The database is opened if its URL is passed, and only for a version.
+    """
+    if Path(name).exists() or not re.fullmatch("active|[0-9a-f]{8,64}", name):
         return load(name)
-    connected = open_database(database)
-    versions = {period.version for period in list_served_policies(connected) if period.version.startswith(name)}
+    connected = open_database(database) if isinstance(database, str) else database
+    periods = list_served_policies(connected)
+    if name == "active":
+        if not periods:
+            raise PolicyUnknown("no policy is in force: no service has begun on this database")
+        return compile_version(connected, periods[-1].version)
+    versions = {period.version for period in periods if period.version.startswith(name)}
     if len(versions) != 1:
         count = "no such version" if not versions else "more than one such version"
         raise InvalidInput(f"{name}: there is no such directory, and {count} served this database")
     (version,) = versions
-    texts = kept_texts(connected, version)
-    if texts is None:
-        raise PolicyUnknown(f"version {version[:12]} served before policies were kept")
-    return compile_texts(texts)
+    return compile_version(connected, version)
+
+
+def read_context(text: str | None) -> Request:
+    """Return a request with the context of the option `--context`. Raises `InvalidInput`."""
+    try:
+        return {} if text is None else {"context": parse_object(text.encode())}
+    except InvalidInput as error:
+        raise InvalidInput(f"--context: {error}") from error
 
 
 def _write_clauses(compiled: CompiledPolicy, queries: list[Query]) -> None:

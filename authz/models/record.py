@@ -39,7 +39,12 @@ class Event(StoredModel):
         indexes = ((("subscription", "id"), False), (("patient", "id"), False))
 
 
-Event.add_index(Event.index(Event.at, Event.id, where=(Event.kind == "policy:loaded"), name="event_policy_loaded"))
+Event.add_index(
+    Event.index(
+        Event.at, Event.id, where=Event.kind.in_(("policy:loaded", "policy:activated")), name="event_policy_in_force"
+    )
+)
+Event.add_index(Event.index(Event.id, where=(Event.kind == "policy:activated"), name="event_policy_activated"))
 
 
 class PolicyText(StoredModel):

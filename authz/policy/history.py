@@ -1,15 +1,16 @@
 """The policies that served this database: the text of each, and since when each was in force.
 
-A service that begins to decide by another version than the last service did records an event `policy:loaded`
-(`authz.record.policies`). That version is in force until the next such event. The text is kept under its version, which
-is the hash of the text: a text of another hash is refused.
+Two kinds of events (`authz.record.policies`) begin the time of a version, which is in force until the next of them.
+`policy:activated`: an operator activated the version, and every service takes it (`served`). `policy:loaded`: a service
+began to decide by another version than the last service did, read from its folder because none was ever activated. The
+text is kept under its version, which is the hash of the text: a text of another hash is refused.
 """
 
 import threading
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import orjson
 
@@ -26,7 +27,49 @@ _MOST_COMPILED = 8
 """The most policies of the past that a process keeps compiled."""
 _MOST_FAULTS = 3
 
-_IN_FORCE = "SELECT body FROM event WHERE kind = 'policy:loaded' AND at <= {} ORDER BY at DESC, id DESC LIMIT 1"
+LOADED, ACTIVATED = "policy:loaded", "policy:activated"
+IN_FORCE = f"kind IN ('{LOADED}', '{ACTIVATED}')"
+"""The condition on an event that begins the time of a policy, as the index has it."""
+
+_IN_FORCE = f"SELECT body FROM event WHERE {IN_FORCE} AND at <= {{}} ORDER BY at DESC, id DESC LIMIT 1"
+_LAST_ACTIVATION = f"SELECT id, body FROM event WHERE kind = '{ACTIVATED}' ORDER BY id DESC LIMIT 1"
+
+
+class ActiveVersion(NamedTuple):
+    """The version that was activated last, and the id of its event: a number that grows with each activation."""
+
+    number: int
+    version: str
+
+
+def last_activation(database: Database) -> ActiveVersion | None:
+    """Return the last activation; None if no policy was ever activated here. Raises `Unavailable`."""
+    with database_connection(database):
+        row = run(database, _LAST_ACTIVATION).fetchone()
+    if row is None:
+        return None
+    return ActiveVersion(row[0], version_loaded(_parse_body(row[1]))[0])
+
+
+def compile_version(database: Database, version: str) -> CompiledPolicy:
+    """Return the policy of a version that is kept here. Raises `PolicyUnknown`."""
+    texts = kept_texts(database, version)
+    if texts is None:
+        raise PolicyUnknown(f"its version {version[:12]} served before policies were kept")
+    try:
+        return compile_texts(texts)
+    except PolicyRefused as refused:
+        raise PolicyUnknown(_describe_refusal(version, refused)) from refused
+
+
+def _describe_refusal(version: str, refused: PolicyRefused) -> str:
+    why = "; ".join(map(str, refused.faults[:_MOST_FAULTS]))
+    return f"this release does not compile the text of version {version[:12]}: {why}"
+
+
+def _parse_body(body: object) -> object:
+    """Return the body of an event, which SQLite stores as text."""
+    return orjson.loads(body) if isinstance(body, str) else body
 
 
 def kept_texts(database: Database, version: str) -> dict[str, str] | None:
@@ -54,7 +97,7 @@ def hash_of_kept(files: object) -> str:
 
 
 def version_loaded(body: object) -> tuple[str, str]:
-    """Return the version and the source of an event `policy:loaded`; empty texts if a forged event has none."""
+    """Return the version and the source that an event of a policy names; empty texts if a forged event has none."""
     members = body if isinstance(body, dict) else {}
     version, source = members.get("policy_version"), members.get("source")
     return version if isinstance(version, str) else "", source if isinstance(source, str) else ""
@@ -78,7 +121,7 @@ class PolicyHistory(Generic[T]):
             row = run(self._database, _IN_FORCE, to_micros(at)).fetchone()
         if row is None:
             return None
-        version, _ = version_loaded(orjson.loads(row[0]) if isinstance(row[0], str) else row[0])
+        version, _ = version_loaded(_parse_body(row[0]))
         if not version:
             raise PolicyUnknown("its event names no version")
         return version
@@ -88,8 +131,7 @@ class PolicyHistory(Generic[T]):
         with self._lock:
             built = self._remembered(version)
         if isinstance(built, PolicyRefused):
-            why = "; ".join(map(str, built.faults[:_MOST_FAULTS]))
-            raise PolicyUnknown(f"this release does not compile the text of version {version[:12]}: {why}")
+            raise PolicyUnknown(_describe_refusal(version, built))
         return built
 
     def _build_version(self, version: str) -> T | PolicyRefused:

@@ -27,13 +27,13 @@ import orjson
 from authz.database import Database, Limits, close_all, connect, require_current
 from authz.database.pending import Pending
 from authz.domain import format_instant, to_micros
-from authz.errors import Fault, InvalidInput, PolicyRefused, PolicyUnknown
+from authz.errors import InvalidInput, PolicyUnknown
 from authz.policy.compiler import CompiledPolicy, ListQuery, load
 from authz.policy.decision import Decision, Explanation, MatrixEntry, Ref
 from authz.policy.evaluation import evaluate, evaluate_batch
 from authz.policy.execution import Rows, fetch, send, stream
 from authz.policy.explanations import explain_row
-from authz.policy.history import PolicyHistory
+from authz.policy.history import PolicyHistory, compile_version, last_activation
 from authz.policy.plan import Arguments, PagePosition, Plan, Request, WrongType
 from authz.policy.plans import Planned, Plans, Question
 from authz.settings import shipped_folder
@@ -46,23 +46,23 @@ def open_pdp(
     database: str,
     policies: str | Path | None = None,
     clock: Callable[[], datetime] | None = None,
-    version: str = "",
     limits: Limits | None = None,
 ) -> "PDP":
-    """Return a PDP on a database URL and a policy directory (default: the shipped policies), to be used with ``with``.
+    """Return a PDP on a database URL and a policy directory, to be used with ``with``.
 
-    One PDP serves a process; each thread that uses the PDP gets its own connection. `version` is the policy version
-    that is required, if any. `limits` are the time limits of PostgreSQL's sessions; the default suits a command. Raises
-    `PolicyRefused` for a policy that cannot be compiled or has another version, `InvalidInput` for a bad URL, and
-    `Unavailable` for a database that is missing, cannot be reached or lacks a migration.
+    By default it decides by the policy that was last activated in the database, or else by the shipped one. One PDP
+    a process; each thread that uses the PDP gets its own connection. `limits` are the time limits of PostgreSQL's
+    sessions; the default suits a command. Raises `PolicyRefused` for a policy that cannot be compiled, `PolicyUnknown`
+    for an activated one whose text was changed, `InvalidInput` for a bad URL, and `Unavailable` for a database that is
+    missing, cannot be reached or lacks a migration.
     """
-    folder = shipped_folder("policies") if policies is None else policies
-    policy = load(folder)
-    if version not in ("", policy.version):
-        raise PolicyRefused([Fault(str(folder), 0, 0, f"is of version {policy.version}, not {version}")])
+    policy = None if policies is None else load(policies)
     connected = connect(database) if limits is None else connect(database, limits=limits)
     require_current(connected)
-    return PDP(connected, policy, clock)
+    activation = last_activation(connected) if policy is None else None
+    if activation is not None:
+        policy = compile_version(connected, activation.version)
+    return PDP(connected, policy or load(shipped_folder("policies")), clock)
 
 
 class PDP:
@@ -78,7 +78,7 @@ class PDP:
         self.version = policy.version
         self._clock = clock
         self._plans = Plans(policy, database)
-        self._history = PolicyHistory(database, self._with_policy)
+        self._history = PolicyHistory(database, self.with_policy)
 
     def __enter__(self) -> "PDP":
         return self
@@ -112,8 +112,14 @@ class PDP:
         """Return a PDP with the policy of this version: its own, or one that served here. Raises `PolicyUnknown`."""
         return self if version == self.version else self._history.of_version(version)
 
-    def _with_policy(self, policy: CompiledPolicy) -> "PDP":
+    def with_policy(self, policy: CompiledPolicy) -> "PDP":
+        """Return a PDP of another policy on the same database."""
         return PDP(self.database, policy, self._clock)
+
+    def prepare_as(self, other: "PDP") -> None:
+        """Write the plans that another PDP has, so that the first questions do not wait for them."""
+        for key in list(other._plans.cached):
+            self._plans.plan(*key[:4], "any" if key[4] else None, key[5])
 
     def _resolve(self, at: datetime | None, now: datetime | None) -> tuple["PDP", int]:
         """Return the PDP that answers a question, and the instant of the question in microseconds."""
@@ -351,8 +357,12 @@ class PDP:
         *,
         at: datetime | None = None,
         now: datetime | None = None,
+        request: Request | None = None,
     ) -> Iterator[MatrixEntry]:
-        """Yield every permitted pair of subject and resource once, in order, with its rule and grant."""
+        """Yield every permitted pair of subject and resource once, in order, with its rule and grant.
+
+        There are none if the policy cannot compare a value of the request, for its type.
+        """
         pdp, instant = self._resolve(at, now)
         pdp._require_stored(subject_type, "subjects")
         pdp._require_stored(resource_type, "resources")
@@ -360,12 +370,20 @@ class PDP:
         if planned is None:
             return
         previous: Ref | None = None
-        arguments = planned.plan.bind({"now": instant}, {})
+        try:
+            arguments = planned.plan.bind({"now": instant}, request or {})
+        except WrongType:
+            return
         for subject, resource, index, grant, _ in stream(self.database, planned.plan.sql, arguments):
             if (subject, resource) != previous:
                 previous = (subject, resource)
                 rules = planned.queries[index].rules
                 yield MatrixEntry(subject, resource, rules[0] if rules else None, grant)
+
+    def plan_of(self, question: Question, subject_type: str, action: str, resource_type: str) -> Plan | None:
+        """Return the plan of a kind of question; None if no rule can permit."""
+        planned = self._plans.plan(question, subject_type, action, resource_type)
+        return None if planned is None else planned.plan
 
     def exists(self, ref: Ref, *, now: datetime | None = None, tenant: str | None = None) -> bool:
         """Return whether a row exists at an instant; with a tenant, whether the row belongs to the tenant, too."""

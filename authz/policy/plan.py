@@ -78,6 +78,17 @@ class Plan:
         ]
         self._per_pair = statement.per_pair
 
+    @property
+    def requested(self) -> list[str]:
+        """The values of a request that the statement takes, such as ``context.purpose``."""
+        return [".".join(parameter.name) for _, parameter in self._requested] + [
+            ".".join(parameter.name) for parameter in self._per_pair
+        ]
+
+    def is_same_statement(self, other: "Plan") -> bool:
+        """Return whether another plan asks the same of every database."""
+        return (self.sql, self._requested, self._per_pair) == (other.sql, other._requested, other._per_pair)
+
     def bind(self, arguments: Arguments, request: Request) -> Mapping[str, object]:
         """Return the arguments with the values of the request that the statement takes. Raises `WrongType`."""
         if not self._requested:

@@ -63,6 +63,7 @@ KINDS = {
     "client:rotated": "an app got another key; its old key is not valid any more",
     "client:revoked": "the key of an app was revoked",
     "policy:loaded": "a service began to decide by another policy version than before",
+    "policy:activated": "an operator activated a policy, by which services decide then; its body names the author",
     "policy:kept": "the text of a policy that decides or decided here was stored; its version is its hash",
     "decisions:dropped": "the decisions of a month were dropped after the retention period and an export",
     "record:erased": "a person's addresses and reasons were erased, and a patient's name; the trees are unchanged",

@@ -20,12 +20,19 @@ from authz.database import Database, close_all, connect, database_connection, kn
 from authz.errors import Unavailable
 from authz.importing import demo
 from authz.models import RecordedDecision
-from authz.policy.compiler import load
+from authz.policy.compiler import compile_texts, load
+from authz.policy.pdp import PDP
+from authz.policy.served import ServedPolicy
+from authz.record import Actor
+from authz.record.policies import Activation, activate_policy
 from authz.settings import shipped_folder
+from tests.support.acting import POLICY
 from tests.support.documents import page
 from tests.support.http import App, assert_problem, question
+from tests.support.people import NOW
 from tests.support.server import free_port, get, send, serving
 
+OTHER = compile_texts({"p.polar": 'allow(p: Practitioner, "view", _: Patient) if p.id = "oscar";'})
 Break = Callable[[Readiness, Database, Path], None]
 
 
@@ -50,6 +57,12 @@ def another_clock(readiness: Readiness, _: Database, __: Path) -> None:
     readiness.clock = lambda: datetime.now(UTC) + timedelta(seconds=2 * CLOCK_TOLERANCE)
 
 
+def another_policy(readiness: Readiness, database: Database, __: Path) -> None:
+    readiness.served = ServedPolicy(PDP(database, POLICY), only=POLICY.version)
+    activate_policy(database, Actor("", NOW), OTHER, Activation("folder", "Olga", "A test."), before=None)
+    readiness.served.follow()
+
+
 def no_sealer(_: Readiness, __: Database, heartbeat: Path) -> None:
     late = time.time() - 2 * SEALER_PATIENCE
     os.utime(heartbeat, (late, late))
@@ -60,6 +73,7 @@ BREAKS: dict[str, Break] = {
     "file": another_file,
     "database": refused_writes,
     "clock": another_clock,
+    "policy": another_policy,
     "sealer": no_sealer,
 }
 

@@ -46,6 +46,7 @@ READING_ORDER = [
     "accounting_of_disclosures",
     "what_did_this_practitioner_do",
     "what_changed",
+    "what_would_this_policy_change",
 ]
 
 
@@ -87,7 +88,7 @@ def executed(notebook: notebooks.ShippedNotebook, **parameters: Any) -> dict[str
 def test_they_are_numbered_in_reading_order() -> None:
     """The notebooks are numbered in the order in which they are read."""
     assert [notebook.name for notebook in NOTEBOOKS] == READING_ORDER
-    assert [notebook.path.stem[:2] for notebook in NOTEBOOKS] == [f"{number:02}" for number in range(1, 16)]
+    assert [notebook.path.stem[:2] for notebook in NOTEBOOKS] == [f"{number:02}" for number in range(1, 17)]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
@@ -133,6 +134,7 @@ TYPOS: dict[str, dict[str, Any]] = {
     "subscription": {"subscription": "nroth"},
     "since_review": {"since_review": "nroth-2026"},
     "until_review": {"until_review": "nroth-2026"},
+    "candidate": {"candidate": "nowhere"},
     "since": {"since": "2026-02-30"},
     "until": {"until": "2026-2-1"},
 }

@@ -560,6 +560,22 @@ def test_q20_policies_in_force(known: Known) -> None:
     assert {row[0] for row in answer} == {known.history.pdp.version, known.history.strict.version}
 
 
+def test_q20_policy_changes(known: Known, tmp_path: Path) -> None:
+    """Q20: the strict policy of some weeks takes exactly the permits that the policies in force do not share."""
+    strict, usual = known.history.strict, known.history.pdp
+    lost = rows(ask.policy_changes(known.audit, candidate=strict.version), "change", "practitioner", "resource")
+    views = [{entry[:2] for entry in pdp.matrix("practitioner", "view", "patient", now=END)} for pdp in (strict, usual)]
+    assert {row[1:] for row in lost if row[0] == "lost"} >= views[1] - views[0] != set()
+    back = ask.policy_changes(known.audit, policy=strict.version)
+    assert sorted(row[1:] for row in lost if row[0] == "lost") == sorted(
+        row[1:] for row in rows(back, "change", "practitioner", "resource") if row[0] == "gained"
+    )
+    assert ask.policy_changes(known.audit, candidate="today").frame.empty
+    (tmp_path / "p.polar").write_text('allow(_: Practitioner, "view", _: Patient) if x')
+    with pytest.raises(InvalidInput, match="candidate: "):
+        ask.policy_changes(known.audit, candidate=str(tmp_path))
+
+
 def test_q20_replayed_decisions(known: Known) -> None:
     """Q20: a replay by the policy of the time differs only on forged decisions; today's policy on more."""
     forged = {known.ledger.planted[name] for name in ("a leaver sees", "a former owner sees")}
@@ -753,6 +769,7 @@ TYPOS: dict[str, tuple[object, str]] = {
     "names": ("Flase", "names: True or False, not 'Flase'"),
     "reason": ("x" * 501, "reason: a text of at most 500 characters"),
     "kind": ("acountable", "kind: one of accountable, to the patient, operations, cannot tell, not 'acountable'"),
+    "candidate": ("nowhere", "candidate: today, or a version that served here, not 'nowhere'"),
     "policy": ("tody", "policy: today, or a version that served here, not 'tody'"),
     "by": ("pateint", "by: one of practitioner, patient, client, reason, not 'pateint'"),
 }

@@ -11,6 +11,7 @@ PAGES = [
     *sorted(path.name for path in (ROOT / "docs/tutorial").glob("*.md")),
     "../howto/share-and-transfer.md",
     "../howto/test-policies.md",
+    "../howto/change-a-policy.md",
 ]
 
 

@@ -135,7 +135,7 @@ class History:
         texts = {
             path.name: path.read_text()
             for path in sorted(shipped_folder("policies").glob("*.*"))
-            if path.suffix != ".md"
+            if path.suffix in (".polar", ".toml")
         }
         texts["patient.polar"] = texts["patient.polar"].replace(
             "shared_by_owner(practitioner, patient) and", "false and"

@@ -78,3 +78,13 @@ def tell_facts(database: Database) -> None:
         for noun, _, row in stored_facts(database):
             if noun in (*NOUNS, "entity"):
                 append(database, Actor("", NOW), [NewEvent(f"{noun}:imported", "", {"before": None, "after": row})])
+
+
+def put_aside(database: Database, statement: str) -> None:
+    """Change an append-only table, as a person with full rights on the database can."""
+    if database.dialect == "sqlite":
+        for timing in ("update", "delete"):
+            database.execute_sql(f"DROP TRIGGER policy_text_{timing}")
+    else:
+        database.execute_sql("ALTER TABLE policy_text DISABLE TRIGGER policy_text_append_only")
+    database.execute_sql(statement)

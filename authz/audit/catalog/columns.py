@@ -19,7 +19,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "at": ("instant", "when somebody asked, gave or did it"),
     "campaign": ("text", "the name of the access review"),
     "certain": ("truth", "whether the same search finds as many now; if not, it showed only some of these"),
-    "change": ("text", "gained, lost, or both"),
+    "change": ("text", "gained, lost, or both; unknown: it depends on the request"),
     "check": ("text", "what was checked"),
     "clinic": ("text", "the clinic's name"),
     "client": ("number", "the app that asked"),

@@ -5,12 +5,14 @@ A question cannot have a parameter that is not listed here: `AuditQuestion` refu
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from authz.audit.catalog.known_ids import require_known
 from authz.audit.session import TODAY, Audit
 from authz.audit.times import parse_time
-from authz.errors import InvalidInput, PolicyUnknown
+from authz.errors import InvalidInput, PolicyRefused, PolicyUnknown
+from authz.policy.compiler import load
 from authz.texts import LONGEST_TEXT, quote_value
 
 Check = Callable[[Audit, str, object], Any]
@@ -81,6 +83,18 @@ def _policy(audit: Audit, name: str, value: object) -> str:
     return version
 
 
+def _candidate(audit: Audit, name: str, value: object) -> str:
+    """Return the folder of a policy that compiles, `TODAY`, or a version that served here."""
+    folder = _text(audit, name, value)
+    if not Path(folder).is_dir():
+        return _policy(audit, name, folder or TODAY)
+    try:
+        load(folder)
+    except PolicyRefused as error:
+        raise InvalidInput(f"{name}: {error}") from error
+    return folder
+
+
 _DAYS = _whole(0, 36_500)
 _COUNT = _whole(1, 1_000_000)
 PARAMETERS: Mapping[str, Check] = {
@@ -95,6 +109,7 @@ PARAMETERS: Mapping[str, Check] = {
     "by": _one_of(DENIED_BY),
     "kind": _one_of(DISCLOSURES),
     "policy": _policy,
+    "candidate": _candidate,
 }
 """The check of each parameter."""
 

@@ -14,7 +14,7 @@ from authz.audit.questions.names import who_is
 from authz.audit.questions.notices import notices_missing
 from authz.audit.questions.ownership import former_owner_access, orphans, ownership, transfer_chains
 from authz.audit.questions.patterns import sharing_patterns
-from authz.audit.questions.policies import policies_in_force, replayed_decisions
+from authz.audit.questions.policies import policies_in_force, policy_changes, replayed_decisions
 from authz.audit.questions.practitioners import denied_patients, names_shown, what_did
 from authz.audit.questions.record import audit_reads, reconciliation, record_whole
 from authz.audit.questions.reviews import access_review, review_sheet, separation_of_duties
@@ -46,6 +46,7 @@ QUESTIONS: tuple[AuditQuestion, ...] = (
     notices_missing,
     policies_in_force,
     replayed_decisions,
+    policy_changes,
     record_whole,
     reconciliation,
     standing_shares,
@@ -76,6 +77,7 @@ __all__ = [
     "orphans",
     "ownership",
     "policies_in_force",
+    "policy_changes",
     "reconciliation",
     "record_whole",
     "replayed_decisions",

@@ -1,15 +1,18 @@
 """The policies that decided, their loading, and their decisions if the same questions are asked again (Q20)."""
 
+from pathlib import Path
 from typing import Any
 
 from authz.audit.catalog.question import question
 from authz.audit.catalog.result import QuestionResult, ResultTable
-from authz.audit.session import MOST_ROWS, Audit
+from authz.audit.session import MOST_ROWS, TODAY, Audit
 from authz.audit.times import When
 from authz.domain import from_micros
 from authz.errors import PolicyUnknown
+from authz.policy.compiler import load
 from authz.policy.decision import Decision
-from authz.policy.history import version_loaded
+from authz.policy.difference import PolicyDifference
+from authz.policy.history import IN_FORCE, version_loaded
 from authz.policy.pdp import PDP
 
 _EVALUATED = """reason <> 'searched' AND ("at" >= :since AND "at" < :until OR "at" <= 0)"""
@@ -37,7 +40,7 @@ def policies_in_force(audit: Audit, *, since: When = None, until: When = None) -
         most=MOST_ROWS + 1,
     )
     loads: dict[str, tuple[int, str]] = {}
-    for at, body in audit.rows("SELECT at, body FROM event WHERE kind = 'policy:loaded' ORDER BY id"):
+    for at, body in audit.rows(f"SELECT at, body FROM event WHERE {IN_FORCE} ORDER BY id"):
         version, source = version_loaded(audit.parse_body(body))
         loads.setdefault(version, (at, source))
     kept = {version for (version,) in audit.rows("SELECT version FROM policy_text")}
@@ -82,6 +85,46 @@ def replayed_decisions(
             rows.append((at, *evaluation, allowed, rule, *again, why, number))
     columns = "at practitioner action resource_type resource policy_version allowed rule replayed_allowed replayed_rule"
     return QuestionResult(ResultTable.of(f"{columns} why decision", rows), len(decisions))
+
+
+@question(
+    "Q20",
+    "Who would gain and who would lose what, and by which rule, if another policy decided?",
+    "permits of changed actions",
+)
+def policy_changes(audit: Audit, *, candidate: str = TODAY, policy: str = "") -> QuestionResult:
+    """Return one row for each permit that only one of two policies gives on the facts of the instant.
+
+    `candidate` is the other policy: a folder, a version that served here, or ``today``. It replaces the policy that was
+    in force then, or the one that `policy` names. A subject that is no practitioner is shown with its type. What a
+    condition reads from a request is absent: an action whose decisions may differ by it has a row ``unknown``.
+    """
+    difference = PolicyDifference(audit.pdp_in_force(policy), _candidate(audit, candidate), audit.now)
+    rows: list[tuple[Any, ...]] = [("unknown", None, name[1], name[2], *[None] * 3) for name in difference.undecided]
+    for change in difference.changes():
+        if len(rows) <= MOST_ROWS:
+            kind, name = change.subject
+            subject = name if kind == "practitioner" else f"{kind}:{name}"
+            rows.append(
+                (
+                    "gained" if change.gained else "lost",
+                    subject,
+                    change.action,
+                    *change.resource,
+                    change.rule,
+                    change.grant,
+                )
+            )
+    columns = "change practitioner action resource_type resource rule grant"
+    checked = difference.gained + difference.lost + difference.kept
+    return QuestionResult(ResultTable.of(columns, rows), checked)
+
+
+def _candidate(audit: Audit, name: str) -> PDP:
+    """Return the decision point of a folder, of a version that served here, or of today's policy."""
+    if Path(name).is_dir():
+        return audit.pdp.with_policy(load(name))
+    return audit.pdp if name == TODAY else audit.pdp.of_version(name)
 
 
 def _pdp_of(audit: Audit, version: str, unknown: dict[str, str]) -> PDP | str:
