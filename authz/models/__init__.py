@@ -9,6 +9,7 @@ from peewee import Model
 
 from authz.models.callers import Client, IdempotentResponse, KeptSelection, RequestCount, Secret
 from authz.models.facts import (
+    Emergency,
     Entity,
     EntityLink,
     Grant,
@@ -69,6 +70,7 @@ MODELS: tuple[type[Model], ...] = (
     SpoolPosition,
     Secret,
     Review,
+    Emergency,
     PolicyText,
     *PROOF,
 )
@@ -80,6 +82,7 @@ __all__ = [
     "Checkpoint",
     "Client",
     "Digest",
+    "Emergency",
     "Entity",
     "EntityLink",
     "ErasedField",

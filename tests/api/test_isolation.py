@@ -159,6 +159,12 @@ def body_of(draw: Any, rule: str, *, explain: bool) -> Any:
         "/v1/shares": {"patients": patients, "colleague": colleague},
         "/v1/transfers": {"patients": patients, "colleague": colleague},
         "/v1/transfers/undo": {"patients": patients},
+        "/v1/emergencies": {
+            **draw(some.sampled_from([{"patient": patients[0]}, {"reference": "MRN 1"}])),
+            "purpose": "ETREAT",
+            "reason": "Collapsed",
+        },
+        "/v1/emergencies/<emergency>/review": {"verdict": "justified"},
         "/v1/standing-shares": {"colleague": colleague, "subscription": draw(some.sampled_from(IDS["subscription"]))},
         "/v1/subscriptions/<subscription>": {"name": "North"},
         "/v1/practitioners/<practitioner>": {"login": "new@clinic.example", "name": "New"},
