@@ -203,5 +203,9 @@ def audited_clinics() -> list[Row]:
 def install(app: Flask) -> None:
     """Add the functions with which the templates lead to these pages."""
     app.jinja_env.globals.update(
-        emergency_form=emergency_form, reviews_due=reviews_due, audited_clinics=audited_clinics
+        emergency_form=emergency_form,
+        reviews_due=reviews_due,
+        emergency_purposes=PURPOSES,
+        emergency_verdicts=VERDICTS,
+        audited_clinics=audited_clinics,
     )

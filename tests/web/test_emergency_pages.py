@@ -7,6 +7,7 @@ from flask import Flask
 
 from api.app import create_app
 from authz.database import Database
+from authz.errors import InvalidInput
 from authz.models import Emergency, Grant, Patient
 from authz.policy.pdp import PDP
 from authz.settings import Settings
@@ -109,6 +110,7 @@ def test_from_the_form_to_the_end(as_: As, database: Database) -> None:
         "/notifications"
     )  # the name is not theirs now
     assert "In an emergency" in alice.get("/patients/p-1/history")
+    assert "Emergency treatment · Not reviewed yet" in alice.get("/patients/p-1/history")
 
 
 def test_somebody_else_reviews(as_: As, database: Database) -> None:
@@ -135,6 +137,7 @@ def test_somebody_else_reviews(as_: As, database: Database) -> None:
     assert "Nothing to review" in text
     assert "wait for a review" not in dan.get("/clinic/north")
     assert "Justified, reviewed by Heidi" in dan.get("/clinic/north/emergencies?all=yes")
+    assert "Emergency treatment · Justified, reviewed by Heidi" in dan.get("/patients/p-1/history")
     assert "Heidi reviewed your emergency access to" in as_("oscar").get("/notifications")
     assert heidi.post("/clinic/north/emergencies", emergency="1", verdict="").status_code == 400
     assert dan.post("/clinic/north/emergencies", emergency="x", verdict="justified").status_code == 404
@@ -148,3 +151,11 @@ def test_reviews_outlive_the_rule(as_: As, database: Database, flask: Flask) -> 
     assert "1 emergency access waits for a review" in dan.get("/clinic/north")
     dan.get("/clinic/north/emergencies")
     assert "Emergency" not in Visitor(off, "frank").get("/patients/p-none", 404)
+
+
+@pytest.mark.parametrize("minutes", [-1, 0, 4, 1441])
+def test_the_time_has_bounds(minutes: int) -> None:
+    """An emergency access lasts from five minutes to a day; another setting does not start the service."""
+    assert [Settings(emergency_minutes=bound).emergency_minutes for bound in (5, 1440)] == [5, 1440]
+    with pytest.raises(InvalidInput, match="CAREGRANT_EMERGENCY_MINUTES"):
+        Settings(emergency_minutes=minutes)
