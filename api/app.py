@@ -1,6 +1,7 @@
 """The WSGI application: `create_app(settings)` makes a Flask application with one PDP and all routes."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def create_app(
     app.extensions["caregrant.pages"] = PageTokens(pdp.database)
     app.extensions["caregrant.tokens"] = Tokens(settings)
     app.extensions["caregrant.rates"] = Rates(pdp.database, settings.rate)
+    app.extensions["caregrant.emergency_time"] = timedelta(minutes=settings.emergency_minutes)
     app.extensions["caregrant.mail"] = read_mail_server(settings)
     request_context.install(app)
     errors.install(app, web.render_refusal)

@@ -7,6 +7,7 @@ A list that is too long is refused before it is processed; any other list is cha
 from dataclasses import dataclass
 
 from authz.domain import LONGEST_LOGIN
+from authz.operations.emergency import MOST_A_DAY
 from authz.operations.inputs import LONGEST_REASON, MOST_AT_ONCE
 from authz.settings import Settings
 from authz.strict_json import DEEPEST
@@ -24,6 +25,7 @@ MOST_ERRORS = 20
 LONGEST_QUERY = 200
 LONGEST_KEY = 255
 LONGEST_REQUEST_ID = 256
+EMERGENCY_TRIES = 20
 ITEMS_A_REQUEST = 10
 """The number of items of a batch, or patients of a list, that are charged as one request."""
 
@@ -50,6 +52,8 @@ LIMITS = (
     Limit("results of a page of a search", MOST_RESULTS, 200),
     Limit("patients in one request of `/v1`", MOST_AT_ONCE, 422),
     Limit("patients selected on the pages", MOST_SELECTED, 400),
+    Limit("tries of a practitioner to begin an emergency access, in a minute", EMERGENCY_TRIES, 429),
+    Limit("emergency accesses of a practitioner that begin in 24 hours", MOST_A_DAY, 429),
     Limit("errors reported for one request", MOST_ERRORS, 200),
     Limit("characters of an id", LONGEST_ID, 422),
     Limit("characters of a name", LONGEST_TEXT, 422),

@@ -29,6 +29,13 @@ GRANT_ORIGINS = ("created", "transfer", "share", "emergency", "imported", "undo"
 END_CAUSES = ("ended", "given_up", "transfer", "expired", "imported")
 GRANT_END_CAUSES = (*END_CAUSES, "undo")
 VERDICTS = ("keep", "revoke")
+EMERGENCY_VERDICTS = ("justified", "unjustified")
+EMERGENCY_PURPOSES = {
+    "ETREAT": "emergency treatment: the patient's life or health is in danger now",
+    "TREAT": "treatment that cannot wait until the owner or a manager gives access",
+    "BTG": "another emergency, which the reason describes",
+}
+"""The purposes of an emergency access: codes of HL7's purpose of use, each with its sentence."""
 
 FOREVER = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 """The end of a fact that has no end."""

@@ -85,6 +85,8 @@ DENIALS = {
     "receive": "You may not receive this patient.",
     "edit": "You may not change the name or the reference of this patient.",
     "end": "You may not end this patient's care at the clinic.",
+    "break_glass": "You may not open this patient in an emergency.",
+    "review_emergency": "You opened this patient in an emergency yourself; somebody else reviews this access.",
     "add_patient": "You may not add patients to this clinic.",
     "manage": "You may not manage this clinic.",
     "audit": "You may not audit this clinic.",

@@ -133,6 +133,11 @@ class Settings:
     log_format: str = _setting(
         "text", "CAREGRANT_LOG_FORMAT", "The format of a service's log: text or json, one line for each entry."
     )
+    emergency_minutes: int = _setting(
+        180,
+        "CAREGRANT_EMERGENCY_MINUTES",
+        "After how many minutes an emergency access ends by itself, from 5 to 1440, if the policy permits one.",
+    )
     decision_log: str = _setting(
         "durable",
         "CAREGRANT_DECISION_LOG",
@@ -179,6 +184,8 @@ class Settings:
         for name in ("statement_timeout", "lock_timeout", "idle_timeout", "connection_timeout"):
             if getattr(self, name) < 1:  # 0 is no limit for PostgreSQL
                 raise InvalidInput(f"CAREGRANT_{name.upper()} is a number of milliseconds above 0")
+        if not 5 <= self.emergency_minutes <= 1440:
+            raise InvalidInput("CAREGRANT_EMERGENCY_MINUTES is a number of minutes from 5 to 1440")
         for setting in fields(self):
             if type(setting.default) is int and not 0 <= getattr(self, setting.name) <= _LARGEST:
                 raise InvalidInput(f"{setting.metadata['variable']} is a whole number from 0 to {_LARGEST}")

@@ -67,6 +67,13 @@ report.show(charts.states(reviewed, f"The shares of {subscription}, by the resul
 duties = report.ask(ask.separation_of_duties)
 duties
 
+# %% [markdown]
+# Who opened a patient in an emergency, why, and who reviewed it? There is none unless the clinic's policy permits it.
+
+# %%
+emergencies = report.ask(ask.emergency_accesses)
+emergencies
+
 # %% [markdown] tags=["save"]
 # Save the report. The record of the audit gets the hash of each file.
 

@@ -33,6 +33,7 @@ _TAGS = {
 }
 _PATH_EXAMPLES = {
     "patient": "p-1",
+    "emergency": "1",
     "grant": "1",
     "share": "1",
     "notification": "1",

@@ -57,6 +57,7 @@ LEFT = QueryParameter(
     "left", _BOOLEAN, "List the patients whose owner has left instead; a manager may hand these patients over."
 )
 UNREAD = QueryParameter("unread", _BOOLEAN, "Only unread notifications.")
+DUE = QueryParameter("due", _BOOLEAN, "Only emergency accesses that wait for their review.")
 LIMIT = QueryParameter(
     "limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "The most items of the page."
 )

@@ -4,7 +4,7 @@
 subject, and adds its views to the blueprint `v1`.
 """
 
-from api.v1 import notifications, patients, provisioning, shares
+from api.v1 import emergencies, notifications, patients, provisioning, shares
 from api.v1.blueprint import v1
 
-__all__ = ["notifications", "patients", "provisioning", "shares", "v1"]
+__all__ = ["emergencies", "notifications", "patients", "provisioning", "shares", "v1"]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from api.errors import Problem
 from api.limits import MOST_ERRORS
 from api.request_context import json_body
-from authz.domain import MEMBERSHIP_ROLES, parse_instant, parse_time_zone
+from authz.domain import EMERGENCY_PURPOSES, EMERGENCY_VERDICTS, MEMBERSHIP_ROLES, parse_instant, parse_time_zone
 from authz.errors import InvalidInput
 from authz.operations.inputs import MOST_AT_ONCE
 
@@ -37,6 +37,19 @@ def _parse_role(value: object) -> object:
     return value
 
 
+def _parse_purpose(value: object) -> object:
+    if value not in EMERGENCY_PURPOSES:
+        raise InvalidInput(f"is not one of {', '.join(EMERGENCY_PURPOSES)}")
+    return value
+
+
+def _parse_verdict(value: object) -> object:
+    if value not in EMERGENCY_VERDICTS:
+        raise InvalidInput(f"is not one of {', '.join(EMERGENCY_VERDICTS)}")
+    return value
+
+
+Purpose = Annotated[str, _validator(_parse_purpose), Field(json_schema_extra={"enum": list(EMERGENCY_PURPOSES)})]
 Instant = Annotated[datetime, _validator(parse_instant)]
 
 
@@ -122,6 +135,23 @@ class UndoTransferBatchRequest(_RequestBody):
     """An undo of the transfers of several patients."""
 
     patients: PatientIds
+
+
+class EmergencyRequest(_RequestBody):
+    """An emergency access to a patient, who is named by `patient`, the id, or by `reference`, the clinic's number."""
+
+    patient: str | None = None
+    reference: str | None = None
+    subscription: str | None = None
+    purpose: Purpose
+    reason: str
+
+
+class EmergencyReviewRequest(_RequestBody):
+    """The review of an emergency access."""
+
+    verdict: Annotated[str, _validator(_parse_verdict), Field(json_schema_extra={"enum": list(EMERGENCY_VERDICTS)})]
+    note: str = ""
 
 
 class ShareAllRequest(_RequestBody):

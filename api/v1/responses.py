@@ -217,6 +217,40 @@ class UndoneTransfersBody(BaseModel):
     items: list[UndoneTransferBody]
 
 
+class OpenedEmergencyBody(BaseModel):
+    """An emergency access that began: its number, its purpose, until when its review is due, and its grant."""
+
+    emergency: str
+    purpose: Literal["ETREAT", "TREAT", "BTG"]
+    due_at: Instant
+    grant: GrantBody
+
+
+class EmergencyBody(BaseModel):
+    """An emergency access, and its review; `until` is when the access ends or ended."""
+
+    id: str
+    patient: str
+    practitioner: str
+    grant: str
+    purpose: Literal["ETREAT", "TREAT", "BTG"]
+    reason: str
+    started_at: Instant
+    until: Instant
+    ended_by: str | None
+    due_at: Instant
+    verdict: Literal["justified", "unjustified"] | None
+    reviewer: str | None
+    reviewed_at: Instant | None
+
+
+class EmergenciesBody(BaseModel):
+    """A page of the emergency accesses of a clinic, the newest first."""
+
+    items: list[EmergencyBody]
+    next: str | None
+
+
 class StandingShareBody(BaseModel):
     """A share of all patients that the owner owns in a subscription, now and later."""
 

@@ -10,6 +10,7 @@ from api.web import (
     change_share,
     clinic,
     days,
+    emergency,
     frame,
     history,
     members,
@@ -33,12 +34,14 @@ def install(app: Flask) -> None:
     wording.install(app)
     days.install(app)
     states.install(app)
+    emergency.install(app)
     app.register_blueprint(pages)
 
 
 __all__ = [
     "change_share",
     "clinic",
+    "emergency",
     "history",
     "install",
     "members",

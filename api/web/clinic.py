@@ -7,7 +7,7 @@ from flask import Response, request
 from api.auth import pdp
 from api.limits import MOST_SELECTED
 from api.v1.query import encode_cursor, encode_next_cursor, parse_number_cursor, parse_place
-from api.web import kept_selection
+from api.web import emergency, kept_selection
 from api.web import session as sessions
 from api.web.frame import PAGE, own_path, pages, redirect_to, render_page
 from authz.errors import NotFound
@@ -19,10 +19,13 @@ from authz.queries.time_zones import zones_of_clinics
 
 @pages.get("/clinic")
 def clinic() -> Response:
-    """Redirect to the first clinic that the practitioner manages."""
+    """Redirect to the first clinic that the practitioner manages, or whose emergency accesses they review."""
     managed = manager_queries.managed(pdp(), sessions.actor())
-    if not managed:
+    audited = [] if managed else emergency.audited_clinics()
+    if not managed and not audited:
         raise NotFound
+    if audited:
+        return redirect_to(f"/clinic/{quote(audited[0]['subscription'], safe='')}/emergencies")
     return redirect_to(f"/clinic/{managed[0]['subscription']}")
 
 

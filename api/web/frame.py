@@ -189,9 +189,12 @@ def back_to(path: str, back: str) -> str:
     return path if back in ("", "/patients") else f"{path}?{urlencode({'back': back})}"
 
 
-def _navigation(managed: list[Row]) -> list[tuple[str, str, str]]:
-    """Return the entries of the navigation: path, label and icon; `managed` are the clinics of a manager."""
-    clinic = [("/clinic", "Clinic", "clinic")] if managed else []
+def _navigation(managed: list[Row], audited: list[Row]) -> list[tuple[str, str, str]]:
+    """Return the entries of the navigation: path, label and icon.
+
+    `managed` are the clinics of a manager, `audited` those whose emergency accesses the reader reviews.
+    """
+    clinic = [("/clinic", "Clinic", "clinic")] if managed or audited else []
     return [
         ("/patients", "Patients", "patients"),
         ("/sharing", "Share all", "standing_share"),

@@ -29,6 +29,13 @@ _FOR_READER = {
     "share:changed viewer by colleague": "{actor} changed the end or the reason of sharing {patient} with you",
     "share:changed viewer": "{actor} changed the end or the reason of {colleague}’s sharing of {patient} with you",
     "share:changed owner": "{actor} changed the end or the reason of your sharing of {patient} with {colleague}",
+    "emergency:ended viewer by me": "You gave up your emergency access to {patient}",
+    "emergency:ended viewer": "{actor} ended your emergency access to {patient}",
+    "emergency:ended owner by me": "You ended {colleague}’s emergency access to {patient}",
+    "emergency:ended owner by colleague": "{actor} gave up the emergency access to {patient}",
+    "emergency:ended owner": "{actor} ended {colleague}’s emergency access to {patient}",
+    "emergency:reviewed viewer": "{actor} reviewed your emergency access to {patient}",
+    "emergency:reviewed owner": "{actor} reviewed {colleague}’s emergency access to {patient}",
     "transfer:given by me": "You transferred {patient} to {colleague}",
     "transfer:returned by me": "You undid the transfer of {patient} to {colleague}",
     "transfer:received by other": "{actor} transferred {patient} from {colleague} to you",
@@ -66,7 +73,7 @@ def describe_notice(row: Row, facts: NoticeFacts) -> Row:
     """Return a notification as a page shows it: its sentence, the place it leads to, the reason and the end."""
     grant = facts.grants.get(row["grant"])
     is_known = row["patient"] in facts.patients
-    has_end = row["until"] != FOREVER and row["kind"].endswith((":received", ":given", ":changed"))
+    has_end = row["until"] != FOREVER and row["kind"].endswith((":received", ":given", ":changed", ":opened"))
     return {
         **row,
         "zone": _zone(row, facts),

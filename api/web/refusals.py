@@ -49,6 +49,8 @@ _FIELD_LABELS = {
     "lasts": "Chosen end",
     "until": "End date",
     "reason": "Reason",
+    "reference": "The clinic’s number",
+    "note": "Note",
 }
 """The labels of the fields that the page shows beside *Try again*, with the values that will be sent."""
 
@@ -68,11 +70,13 @@ def render_refusal(
     sentence: Markup = _NO_SENTENCE,
     notes: Sequence[Markup] = (),
     onward: str = "",
+    emergency: str = "",
 ) -> Response:
     """Return the page of a problem. A form that met a transient fault can be sent again with the same values.
 
     What was typed into any other form is shown, so that nothing typed is lost. `title` and `sentence` describe this
-    case better than the problem does; `notes` are further sentences, `onward` is a path that leads on.
+    case better than the problem does; `notes` are further sentences, `onward` is a path that leads on, and
+    `emergency` the path of the form for emergency access, if there is one.
     """
     status, _ = PROBLEMS[problem.kind]
     usual_title, usual_sentence = _SENTENCES[problem.kind]
@@ -84,6 +88,7 @@ def render_refusal(
         sentence=sentence or usual_sentence,
         notes=notes,
         onward=onward,
+        emergency=emergency,
         detail=problem.detail if problem.kind in ("forbidden", "conflict") else "",
         retry=problem.kind in _TRANSIENT,
         send_again=send_again,

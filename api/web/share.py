@@ -127,6 +127,8 @@ def end_share(patient: str, grant: str) -> Response:
         message = Markup("You have given up your access to {}")
         return redirect_with_message(back or "/patients?role=viewer", message, name)
     message = Markup("The sharing of {} with {} has ended")
+    if share["origin"] == "emergency":
+        message = Markup("The emergency access to {} of {} has ended")
     return redirect_with_message(back or patient_path(patient), message, name, share["name"])
 
 

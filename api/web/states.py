@@ -15,6 +15,7 @@ from api.errors import Problem
 from api.v1.query import parse_row_id
 from api.web import session as sessions
 from api.web.days import format_day, format_time
+from api.web.emergency import emergency_form
 from api.web.frame import isolate, pages, patient_path
 from api.web.refusals import render_refusal
 from authz.domain import Row
@@ -40,6 +41,10 @@ CLOSED = {
 VIEWED_THROUGH = {
     "standing_share": Markup("You see this patient because {owner} ({login}) shares all patients with you."),
     "rule": Markup("You see this patient by a rule of your clinic. The owner is {owner} ({login})."),
+    "emergency": Markup(
+        "You see this patient because you opened the patient in an emergency. The owner is {owner} ({login}). Give up "
+        "your access when the emergency is over."
+    ),
     "share": Markup(
         "You see this patient because the patient is shared with you. The owner is {owner} ({login}). You can give up "
         "your access at any time."
@@ -58,6 +63,10 @@ ACCESS = {
         "You gave up your access to this patient on {when}. Only the owner can share the patient with you again."
     ),
     ("viewer", "ended"): Markup("{by} ended the sharing of this patient with you on {when}."),
+    ("emergency", "given_up"): Markup("You gave up your emergency access to this patient on {when}."),
+    ("emergency", "ended"): Markup("{by} ended your emergency access to this patient on {when}."),
+    ("emergency", "transfer"): Markup("Your emergency access to this patient ended with a transfer on {when}."),
+    ("emergency", ""): Markup("Your emergency access to this patient ended by itself on {when}."),
     ("viewer", "transfer"): Markup("The sharing of this patient with you ended with a transfer on {when}."),
     ("viewer", ""): Markup("The sharing of this patient with you ended by its date on {when}."),
 }
@@ -109,11 +118,17 @@ def viewed_through(origin: str, owner: Row, actions: Collection[str]) -> Markup:
 @pages.errorhandler(NotFound)
 def explain_not_found(error: NotFound) -> Response:
     """Return the page of what is not there: what has happened, if the reader knew the thing."""
-    problem, explanation, notes = Problem("not-found", str(error)), None, []
+    problem, explanation, notes, emergency = Problem("not-found", str(error)), None, [], ""
     with suppress(sessions.SignedOut, CaregrantError):  # nobody is signed in, or the address or the database is faulty
-        explanation, notes = _explain(), closed_clinics()
+        explanation, notes, emergency = _explain(), closed_clinics(), _emergency()
     title, sentence, onward = explanation or ("", Markup(), "")
-    return render_refusal(problem, title=title, sentence=sentence, notes=notes, onward=onward)
+    return render_refusal(problem, title=title, sentence=sentence, notes=notes, onward=onward, emergency=emergency)
+
+
+def _emergency() -> str:
+    """Return the path of the form for emergency access from a patient's address, whether the patient exists or not."""
+    patient = (request.view_args or {}).get("patient", "")
+    return emergency_form(patient) if patient and request.method == "GET" else ""
 
 
 def _explain() -> tuple[str, Markup, str] | None:

@@ -53,6 +53,9 @@ NOTIFICATIONS = {
     "standing_share:ended": Markup("{actor} ended the sharing of all patients between you and {colleague}"),
     "standing_share:ending": Markup("The sharing of all patients between you and {colleague} ends {end}"),
     "standing_share:expired": Markup("The sharing of all patients between you and {colleague} ended {end}, as planned"),
+    "emergency:opened": Markup("{actor} opened {patient} in an emergency"),
+    "emergency:ended": Markup("{actor} ended the emergency access to {patient}"),
+    "emergency:reviewed": Markup("{actor} reviewed the emergency access to {patient}"),
     "patient:ended": Markup("{actor} ended the care of {patient} at the clinic"),
 }
 """The sentence of each kind of notification, for a reader of whom no more is known (`api.web.notices`)."""

@@ -14,12 +14,34 @@ from peewee import AutoField, BigIntegerField, Field, ForeignKeyField, Model
 from authz.audit.permissions import NAMES
 from authz.database import Database
 from authz.errors import InvalidInput
-from authz.models import Entity, EntityLink, EntityTarget, Grant, Licence, Membership, Patient, Review, StandingShare
+from authz.models import (
+    Emergency,
+    Entity,
+    EntityLink,
+    EntityTarget,
+    Grant,
+    Licence,
+    Membership,
+    Patient,
+    Review,
+    StandingShare,
+)
 
 _PARAMETER = re.compile(r"(?<![\w:]):([a-z_]+)")
 _FACTS: dict[str, type[Model]] = {
     model._meta.table_name: model
-    for model in (Grant, StandingShare, Membership, Licence, Patient, Entity, EntityLink, EntityTarget, Review)
+    for model in (
+        Grant,
+        StandingShare,
+        Membership,
+        Licence,
+        Patient,
+        Entity,
+        EntityLink,
+        EntityTarget,
+        Review,
+        Emergency,
+    )
 }
 _VIEW = """CREATE VIEW decision AS
     SELECT * EXCLUDE (client) REPLACE (epoch_us("at") AS "at", epoch_us(asked_at) AS asked_at), client AS client_id

@@ -39,7 +39,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 INTERVAL_FACTS = ("grant", "standing_share", "membership", "licence", "entity", "policy")
 """The facts with a life: an event tells each before and after a change."""
-KEYED_FACTS = ("subscription", "practitioner", "patient", "client", "review")
+KEYED_FACTS = ("subscription", "practitioner", "patient", "client", "review", "emergency")
 """The facts with an id: an event tells each as it stands after a change."""
 MARK_BYTES = 8
 """Bytes of the hash of each decision that a seal keeps, to name a changed decision."""

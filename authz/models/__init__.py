@@ -9,6 +9,7 @@ from peewee import Model
 
 from authz.models.callers import Client, IdempotentResponse, KeptSelection, RequestCount, Secret
 from authz.models.facts import (
+    Emergency,
     Entity,
     EntityLink,
     EntityTarget,
@@ -71,6 +72,7 @@ MODELS: tuple[type[Model], ...] = (
     SpoolPosition,
     Secret,
     Review,
+    Emergency,
     PolicyText,
     *PROOF,
 )
@@ -82,6 +84,7 @@ __all__ = [
     "Checkpoint",
     "Client",
     "Digest",
+    "Emergency",
     "Entity",
     "EntityLink",
     "EntityTarget",

@@ -13,6 +13,8 @@ from peewee import (
 )
 
 from authz.domain import (
+    EMERGENCY_PURPOSES,
+    EMERGENCY_VERDICTS,
     END_CAUSES,
     FOREVER_MICROS,
     GRANT_END_CAUSES,
@@ -250,6 +252,35 @@ class Review(StoredModel):
     class Meta:
         constraints = (one_of("verdict", VERDICTS), Check("(grant_id IS NULL) <> (standing_share_id IS NULL)"))
         indexes = ((("campaign", "grant"), True), (("campaign", "standing_share"), True))
+
+
+class Emergency(StoredModel):
+    """The emergency access by which a grant began: its purpose, and its review by another person.
+
+    `ends_at` is the end that the grant had when it began. `verdict` is empty, and `reviewed_at` is `FOREVER`, while the
+    review is due.
+    """
+
+    id = BigAutoField()
+    grant = ForeignKeyField(Grant, unique=True)
+    subscription = ForeignKeyField(Subscription, index=False)
+    purpose = TextField()
+    started_at = InstantField()
+    ends_at = InstantField()
+    due_at = InstantField()
+    reviewer = ForeignKeyField(Practitioner, null=True, index=False)
+    reviewed_at = InstantField(default=FOREVER_MICROS)
+    verdict = TextField(default="")
+
+    class Meta:
+        constraints = (
+            one_of("purpose", tuple(EMERGENCY_PURPOSES)),
+            one_of("verdict", ("", *EMERGENCY_VERDICTS)),
+            Check("started_at < ends_at"),
+            Check("(verdict = '') = (reviewer_id IS NULL)"),
+            Check(f"(verdict = '') = (reviewed_at = {FOREVER_MICROS})"),
+        )
+        indexes = ((("subscription", "reviewed_at", "id"), False),)
 
 
 Notification.add_index(

@@ -4,6 +4,12 @@ Each operation has one shape: open the transaction, lock, ask the PDP, change th
 acts and when (`Actor`) as an argument, and raises the errors of `authz.errors`; then nothing has changed.
 """
 
+from authz.operations.emergency import (
+    EMERGENCY_TIME,
+    EmergencyAccess,
+    break_glass,
+    review_emergency,
+)
 from authz.operations.entity import add_entity, end_entity, put_entity
 from authz.operations.idempotency import IdempotencyKey, ReplayedResponse, StoredResponse
 from authz.operations.membership import (
@@ -20,8 +26,10 @@ from authz.operations.transfer import UNDO_TIME, TransferResult, transfer
 from authz.operations.undo_transfer import UndoneTransfer, undo_transfer
 
 __all__ = [
+    "EMERGENCY_TIME",
     "UNDO_TIME",
     "AddPatientResult",
+    "EmergencyAccess",
     "IdempotencyKey",
     "ReplayedResponse",
     "ReviewResult",
@@ -33,6 +41,7 @@ __all__ = [
     "UndoneTransfer",
     "add_entity",
     "add_patient",
+    "break_glass",
     "change_share",
     "edit_patient",
     "end_entity",
@@ -45,6 +54,7 @@ __all__ = [
     "put_practitioner",
     "put_subscription",
     "review",
+    "review_emergency",
     "share",
     "share_all",
     "transfer",

@@ -50,3 +50,8 @@ def find_live_grants(database: Database, patient: str, now: datetime) -> Pending
         ]
 
     return Pending(read)
+
+
+def kind_of_end(grant: GrantRow) -> str:
+    """Return the kind of notification that tells of the end of a viewer's grant."""
+    return "emergency:ended" if grant.origin == "emergency" else "share:ended"

@@ -14,7 +14,7 @@ from authz.domain import Row, to_micros
 from authz.errors import CaregrantError
 from authz.models import Grant, StandingShare
 from authz.operations.change import Change
-from authz.operations.grants import GrantRow
+from authz.operations.grants import GrantRow, kind_of_end
 from authz.operations.locks import EXCLUSIVE
 from authz.operations.standing_share import end_standing_share_row
 
@@ -51,7 +51,7 @@ def end_shares(change: Change, practitioner: str, subscription: str) -> None:
     for begin in range(0, len(held), _AT_ONCE):
         for grant, owner in _with_owners(change, held[begin : begin + _AT_ONCE]):
             change.end_grant(grant, "ended")
-            change.notify_both("share:ended", practitioner, owner, subscription, grant.patient, grant=grant.id)
+            change.notify_both(kind_of_end(grant), practitioner, owner, subscription, grant.patient, grant=grant.id)
     for row in _standing_shares(change, practitioner, subscription):
         end_standing_share_row(change, row, "ended")
 

@@ -26,6 +26,9 @@ NOTICES = {
     "standing_share:ended": "a standing share that you gave or had has ended",
     "standing_share:ending": "a standing share that you gave or have ends by its date in some days",
     "standing_share:expired": "a standing share that you gave or had has ended by its date",
+    "emergency:opened": "a colleague opened a patient of yours, or of a clinic that you manage, in an emergency",
+    "emergency:ended": "an emergency access to a patient of yours, or of your own, was ended before its time",
+    "emergency:reviewed": "an emergency access to a patient of yours, or of your own, was reviewed",
     "patient:ended": "a patient of yours left the clinic",
 }
 """The kinds of notifications."""

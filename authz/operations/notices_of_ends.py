@@ -25,7 +25,8 @@ _ENDS = {
     "grant": f"""SELECT s.ended_at, s.id, p.subscription_id, s.practitioner_id, o.practitioner_id, s.patient_id
         FROM "grant" s JOIN patient p ON p.id = s.patient_id JOIN "grant" o ON o.patient_id = s.patient_id
             AND o.role = 'owner' AND o.started_at < s.ended_at AND o.ended_at >= s.ended_at
-        WHERE s.role = 'viewer' AND s.end_cause = '' AND s.ended_at < {FOREVER_MICROS} AND s.started_at < s.ended_at
+        WHERE s.role = 'viewer' AND s.origin <> 'emergency' AND s.end_cause = ''
+            AND s.ended_at < {FOREVER_MICROS} AND s.started_at < s.ended_at
             AND (s.ended_at, s.id) > ({{}}, {{}}) AND s.ended_at <= {{}} ORDER BY s.ended_at, s.id LIMIT {{}}""",
     "standing_share": f"""SELECT s.ended_at, s.id, s.subscription_id, s.colleague_id, s.owner_id, ''
         FROM standing_share s

@@ -8,6 +8,7 @@ from authz.errors import Conflict, InvalidInput, NotFound
 from authz.models import Grant, Patient
 from authz.operations.change import Change
 from authz.operations.clinics import clinics_worked_in
+from authz.operations.grants import kind_of_end
 from authz.operations.idempotency import IdempotencyKey
 from authz.operations.inputs import parse_reason
 from authz.operations.transaction import run_operation
@@ -119,7 +120,7 @@ def end_patient(
         for grant in grants:
             change.end_grant(grant, "ended")
             if grant.role == "viewer":
-                change.notify("share:ended", grant.practitioner, owner, subscription, patient, grant=grant.id)
+                change.notify(kind_of_end(grant), grant.practitioner, owner, subscription, patient, grant=grant.id)
         change.notify("patient:ended", owner, actor.practitioner, subscription, patient)
         Patient.update(ended_at=change.now).where(Patient.id == patient).execute(change.database)
         change.record_event("patient:ended", subscription, {}, patient, reason)

@@ -9,13 +9,15 @@ from authz.errors import Conflict, InvalidInput, NotFound
 from authz.models import Grant
 from authz.operations.change import Change
 from authz.operations.colleague import Person
-from authz.operations.grants import GrantRow
+from authz.operations.grants import GrantRow, kind_of_end
 from authz.operations.idempotency import IdempotencyKey
 from authz.operations.inputs import parse_end, parse_reason, require_distinct
 from authz.operations.refusals import Refusals
 from authz.operations.transaction import run_operation
 from authz.policy.pdp import PDP
 from authz.record import Actor
+
+_EMERGENCY_STAYS = "An emergency access gets neither a later end nor another reason. End it, and share the patient."
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def change_share(
     Somebody who may end the share may bring its end forward, whatever has become of the viewer. For a later end or
     another reason they must be able to share the patient too, and for a later end the viewer must be able to receive.
     Raises `InvalidInput` for an end that is not in the future, for a malformed reason and for neither; `NotFound` and
-    `Denied` as `end_share`; `NotEligible`, and `Conflict` if the viewer has another grant in the time that is added.
+    `Denied` as `end_share`; `NotEligible`, and `Conflict` if the viewer has another grant in the time that is added, or
+    for anything but an earlier end of an emergency access.
     """
     if until is None and reason is None:
         raise InvalidInput("until, reason: give at least one of them")
@@ -105,6 +108,8 @@ def change_share(
             raise NotFound
         columns = {name: value for name, value in wanted.items() if row[name] != value}
         is_longer = wanted.get("ended_at", row["ended_at"]) > row["ended_at"]
+        if row["origin"] == "emergency" and (is_longer or "reason" in columns):
+            raise Conflict(_EMERGENCY_STAYS)
         if is_longer or "reason" in columns:
             change.require_permission("share", resource)
         if is_longer:
@@ -155,5 +160,5 @@ def end_viewer_grant(change: Change, grant: GrantRow, cause: str) -> None:
     change.end_grant(grant, cause)
     subscription = change.subscriptions[grant.patient]
     change.notify_both(
-        "share:ended", grant.practitioner, owner.practitioner, subscription, grant.patient, grant=grant.id
+        kind_of_end(grant), grant.practitioner, owner.practitioner, subscription, grant.patient, grant=grant.id
     )

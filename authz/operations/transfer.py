@@ -8,7 +8,7 @@ from authz.domain import Row
 from authz.errors import Conflict
 from authz.operations.change import Change
 from authz.operations.colleague import Person
-from authz.operations.grants import GrantRow
+from authz.operations.grants import GrantRow, kind_of_end
 from authz.operations.idempotency import IdempotencyKey
 from authz.operations.inputs import parse_reason, require_distinct
 from authz.operations.refusals import Refusals
@@ -102,4 +102,4 @@ def _notify(change: Change, started: Row, previous: str, ended: Sequence[GrantRo
     change.notify("transfer:given", previous, owner, subscription, patient, grant=started["id"])
     for grant in ended:
         if grant.practitioner != owner:
-            change.notify_both("share:ended", grant.practitioner, previous, subscription, patient, grant=grant.id)
+            change.notify_both(kind_of_end(grant), grant.practitioner, previous, subscription, patient, grant=grant.id)

@@ -133,7 +133,8 @@ def _find_ended(change: Change, receiver: GrantRow) -> tuple[GrantRow, list[Gran
     another policy than the shipped one permits an undo without a transfer.
     """
     ended = (Grant.patient == receiver.patient, Grant.ended_at == receiver.started_at, Grant.end_cause == "transfer")
-    grants = change.grants(Grant.select().where(*ended).order_by(Grant.role, Grant.id))
+    no_emergency = Grant.origin != "emergency"  # an emergency is stated again
+    grants = change.grants(Grant.select().where(*ended, no_emergency).order_by(Grant.role, Grant.id))
     if [grant.role for grant in grants].count("owner") != 1:
         raise Conflict(_NEVER)
     previous, *shares = grants

@@ -26,6 +26,7 @@ from authz.texts import is_stored_id
 class EndedAccess:
     """A grant or a standing share that has ended: of whom, by whom, why and when.
 
+    `role` is owner, viewer or, for a viewer who had opened the patient in an emergency, emergency.
     `by` is empty if the operator or the passing of time ended it. `other` is the new owner after a transfer, and the
     other side of a standing share. `cause` is one of `END_CAUSES`, or empty if it ended by its date.
     """
@@ -126,7 +127,8 @@ def _begun_grants(patient: str, now: datetime) -> "peewee.ModelSelect[Any]":
 
 def _of_grant(row: Row, other: str = "") -> EndedAccess:
     ended = (row["end_cause"], row["ended_at"], row["ended_by"], row["subscription"])
-    return EndedAccess(row["practitioner"], row["role"], *ended, other)
+    role = "emergency" if row["origin"] == "emergency" else row["role"]
+    return EndedAccess(row["practitioner"], role, *ended, other)
 
 
 def _practises(pdp: PDP, actor: Actor, subscription: str) -> bool:

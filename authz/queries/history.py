@@ -5,14 +5,14 @@ reader may list who has access now.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from authz.database import database_connection
-from authz.database.statements import run
+from authz.database.statements import in_condition, run
 from authz.domain import FOREVER_MICROS, Row, from_micros, parse_instant, to_micros
-from authz.models import Event
+from authz.models import Emergency, Event
 from authz.policy.pdp import PDP
 from authz.queries import practitioner as practitioner_queries
 from authz.queries.permission import require_permission
@@ -63,7 +63,8 @@ def access_history(
     """Return a page of a patient's history, the newest first, and the place where the next page begins, if any.
 
     Each row has the columns of the access, `name` and `login`, the names of `giver` and `ender` (empty: unknown),
-    whether it is `live` and its holder may `view` now, and its `changes`. Raises `NotFound` and `Denied` as
+    whether it is `live` and its holder may `view` now, its `changes`, and for an emergency access (`emergency`) its
+    purpose and review. Raises `NotFound` and `Denied` as
     `practitioner.access`.
     """
     with database_connection(pdp.database):
@@ -76,9 +77,15 @@ def access_history(
         changes = defaultdict(list)
         for change in _changes(pdp, name):
             changes[change["grant"]].append(change)
+        emergencies = _emergencies(pdp, [row["id"] for row in rows if row["origin"] == "emergency"])
         sides = [row[side] for row in rows for side in ("practitioner", "given_by", "ended_by") if row[side]]
         people = practitioner_queries.people(
-            pdp, [*sides, *(change["actor"] for each in changes.values() for change in each if change["actor"])]
+            pdp,
+            [
+                *sides,
+                *(row["reviewer"] for row in emergencies.values() if row["reviewer"]),
+                *(change["actor"] for each in changes.values() for change in each if change["actor"]),
+            ],
         )
     following = None
     if len(matches) > limit:
@@ -97,6 +104,7 @@ def access_history(
             "name": person(row["practitioner"]),
             "giver": person(row["given_by"]),
             "ender": person(row["ended_by"], _OPERATOR),
+            "emergency": _named(emergencies.get(row["id"]), person) if row["kind"] == _GRANT else None,
             "changes": [
                 {**change, "by": person(change["actor"], _OPERATOR)}
                 for change in (changes[str(row["id"])] if row["kind"] == _GRANT else [])
@@ -104,6 +112,17 @@ def access_history(
         }
         for row in rows
     ], following
+
+
+def _emergencies(pdp: PDP, grants: Sequence[int]) -> dict[int, Row]:
+    """Return the purpose and the review of emergency accesses, by the number of the grant."""
+    query = Emergency.select(Emergency.grant, Emergency.purpose, Emergency.verdict, Emergency.reviewer)
+    rows = query.where(in_condition(pdp.database, Emergency.grant, grants)).dicts().execute(pdp.database)
+    return {row["grant"]: row for row in rows}
+
+
+def _named(emergency: Row | None, person: Callable[[str], str]) -> Row | None:
+    return emergency and {**emergency, "by": person(emergency["reviewer"] or "")}
 
 
 def _changes(pdp: PDP, name: str) -> Iterator[Row]:

@@ -57,6 +57,8 @@ KINDS = {
     "entity:ended": "a version of an entity of a declared type ended",
     "entity:imported": "an import added a version of an entity of a declared type",
     "review:given": "an access review gave a verdict on a grant or a standing share: keep or revoke",
+    "emergency:started": "an emergency access began: its grant, its purpose, and until when its review is due",
+    "emergency:reviewed": "the review of an emergency access: justified or unjustified",
     "audit:read": "a question of the audit was answered; the body holds its parameters and the number of rows",
     "audit:exported": "answers of the audit were written to a file",
     "client:added": "an app got a key",

@@ -8,7 +8,7 @@ event and no export contains.
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -71,6 +71,20 @@ KEYED: dict[str, KeyedFact] = {
     ),
     "review": KeyedFact(
         ("at", "campaign", "subscription_id", "grant_id", "standing_share_id", "reviewer_id", "verdict", "due_at"),
+        numbered=True,
+    ),
+    "emergency": KeyedFact(
+        (
+            "grant_id",
+            "subscription_id",
+            "purpose",
+            "started_at",
+            "ends_at",
+            "due_at",
+            "reviewer_id",
+            "reviewed_at",
+            "verdict",
+        ),
         numbered=True,
     ),
 }
@@ -184,23 +198,24 @@ def stored_facts(database: Database) -> Iterator[FactRow]:
             yield "policy", str(version), {"version": version, **forged}
 
 
-def unreadable_nouns(database: Database) -> list[str]:
-    """Return the nouns of `KEYED` with a column that this account of PostgreSQL may not read: an auditor's account."""
+def unreadable_nouns(database: Database, nouns: Collection[str] = KEYED) -> list[str]:
+    """Return those of these nouns with a column that this account of PostgreSQL, an auditor's, may not read."""
     if database.dialect == "sqlite":
         return []
     sql = "SELECT has_column_privilege(CAST(%s AS TEXT), CAST(%s AS TEXT), 'SELECT')"
     return [
         noun
         for noun, keyed in KEYED.items()
-        if not all(database.execute_sql(sql, (noun, name)).fetchone()[0] for name in (*keyed.columns, *keyed.private))
+        if noun in nouns
+        and not all(database.execute_sql(sql, (noun, name)).fetchone()[0] for name in (*keyed.columns, *keyed.private))
     ]
 
 
-def stored_keyed_facts(database: Database) -> Iterator[FactRow]:
-    """Yield every stored fact of `KEYED` that this account may read."""
+def stored_keyed_facts(database: Database, nouns: Collection[str] = KEYED) -> Iterator[FactRow]:
+    """Yield every stored fact of these nouns of `KEYED` that this account may read."""
     secret = read_secrets(database, [DIGEST_OWNER]).get(DIGEST_OWNER, b"")
-    hidden = unreadable_nouns(database)
-    for noun in (noun for noun in KEYED if noun not in hidden):
+    hidden = unreadable_nouns(database, nouns)
+    for noun in (noun for noun in nouns if noun not in hidden):
         for rows in read_pages(database, _select(noun), "id"):
             yield from ((noun, str(row[0]), _serialize_row(noun, row, secret)) for row in rows)
 

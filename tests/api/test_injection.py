@@ -75,6 +75,9 @@ def test_t24_text_is_a_parameter(database: Database, monkeypatch: pytest.MonkeyP
         ("POST", "/v1/patients/p-1/shares", {"colleague": login("oscar"), "until": text}),
         ("POST", "/v1/transfers", {"patients": [text, f"{text}x"], "colleague": login("oscar")}),
         ("POST", "/v1/transfers/undo", {"patients": [text, f"{text}x"]}),
+        ("POST", "/v1/emergencies", {"patient": f"{text}x", "purpose": "ETREAT", "reason": "R"}),
+        ("POST", "/v1/emergencies", {"reference": text, "subscription": text, "purpose": "BTG", "reason": text}),
+        ("POST", f"/v1/emergencies/{path}/review", {"verdict": "justified"}),
         ("POST", "/v1/standing-shares", {"colleague": login("oscar"), "subscription": text}),
     ]
     assert {alice.call(*request).status_code for request in refused} <= {404, 409, 422}

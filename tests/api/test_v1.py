@@ -430,6 +430,8 @@ BODIES: dict[str, Any] = {
     "/v1/shares": {"patients": ["p-1"], "colleague": login("pete")},
     "/v1/transfers": {"patients": ["p-1"], "colleague": login("pete")},
     "/v1/transfers/undo": {"patients": ["p-1"]},
+    "/v1/emergencies": {"patient": "p-1", "purpose": "ETREAT", "reason": "Collapsed"},
+    "/v1/emergencies/1/review": {"verdict": "justified"},
     "/v1/standing-shares": {"colleague": login("pete")},
     "/v1/subscriptions/north": {"name": "North Clinic"},
     "/v1/practitioners/pete": {"login": login("pete"), "name": "Pete"},
@@ -445,6 +447,7 @@ KINDS = {
     422: "recipient-not-eligible",
 }
 LEAST = {"bob": 403, "carol": 403, "*": 404}
+MEMBERS = dict.fromkeys(("alice", "bob", "carol", "oscar", "ned"), 403)
 WORKING = {"alice": 201, "bob": 201, "carol": 201, "oscar": 201, "dan": 201, "ned": 201}
 EVERYBODY: dict[str, dict[str, int]] = {
     "GET /v1/me": {"*": 200},
@@ -463,6 +466,9 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "POST /v1/patients/p-1/transfer/undo": {"alice": 403, "dan": 403, **LEAST},
     "POST /v1/patients/p-sent/transfer/undo": {"ned": 409, "dan": 403, "*": 404},
     "POST /v1/transfers/undo": {"alice": 403, "dan": 403, **LEAST},
+    "POST /v1/emergencies": {"alice": 403, "dan": 403, **LEAST},  # the shipped policy has no emergency access
+    "GET /v1/subscriptions/north/emergencies": {"dan": 200, "heidi": 200, **MEMBERS, "*": 404},
+    "POST /v1/emergencies/1/review": {"*": 404},
     "POST /v1/standing-shares": {**WORKING, "*": 422},
     "GET /v1/standing-shares": {"*": 200},
     "DELETE /v1/standing-shares/{carol}": {"alice": 204, "carol": 204, "*": 404},

@@ -142,7 +142,7 @@ def test_every_notebook_is_documented() -> None:
 def test_every_rule_is_documented() -> None:
     """The rules that the policy files carry are the numbered rules of their README."""
     carried = {
-        number for path in (ROOT / "policies").glob("*.polar") for number in re.findall(r"R\d+", path.read_text())
+        number for path in (ROOT / "policies").rglob("*.polar") for number in re.findall(r"R\d+", path.read_text())
     }
     assert set(re.findall(r"^\| (R\d+) \|", page("policies/README.md"), re.M)) == carried
 

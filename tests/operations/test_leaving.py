@@ -310,7 +310,7 @@ def test_a_key_ends_after_a_clock_ahead(clinic: Clinic, subscription: str | None
 def test_no_end_is_left_out() -> None:
     """No operation and no kind of event that ends something is missing from the lists that the tests above try."""
     ends = {name for name in operations.__all__ if name.startswith(("end_", "transfer", "review", "put_"))}
-    assert ends == {
+    assert ends - {"review_emergency"} == {  # the access that it judges has ended before
         "end_entity",
         "end_membership",
         "end_patient",

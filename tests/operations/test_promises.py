@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from authz.database import Database, close_all, connect
-from authz.domain import FOREVER
+from authz.domain import EMERGENCY_VERDICTS, FOREVER
 from authz.errors import CaregrantError
 from authz.models import MODELS, Grant, Membership, Patient
 from authz.operations import (
     add_patient,
+    break_glass,
     change_share,
     end_membership,
     end_share,
@@ -23,20 +24,23 @@ from authz.operations import (
     put_membership,
     put_practitioner,
     put_subscription,
+    review_emergency,
     share,
     share_all,
     transfer,
     undo_transfer,
 )
+from authz.policy.pdp import PDP
 from authz.record import Actor, replay_facts
-from tests.support.acting import login, pdp_of
+from tests.support.acting import login
+from tests.support.emergency import EMERGENCY_POLICY
 from tests.support.people import NOW
 
 CLINICS = {"alice": "north", "bob": "north", "dan": "north", "frank": "city", "mia": "city"}
 PEOPLE = st.sampled_from([*CLINICS, "gus"])
 PATIENTS = st.sampled_from([f"p-{number}" for number in range(4)])
 
-RECORD = ("policy_text", "event", "decision", "leaf", "seal", "checkpoint", "erased", "review")
+RECORD = ("policy_text", "event", "decision", "leaf", "seal", "checkpoint", "erased", "review", "emergency")
 
 
 class Machine(RuleBasedStateMachine):
@@ -46,12 +50,12 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        self._forget_record()
         for model in reversed(MODELS):
             if model._meta.table_name not in (*RECORD, "spool_position"):
                 model.delete().execute(self.database)
-        self._forget_record()
         self.later = 0
-        self.pdp = pdp_of(self.database)
+        self.pdp = PDP(self.database, EMERGENCY_POLICY)
         for clinic in ("north", "city"):
             put_subscription(self.pdp, actor=self.by(""), subscription=clinic, name=clinic)
         for who in (*CLINICS, "gus"):
@@ -146,6 +150,15 @@ class Machine(RuleBasedStateMachine):
             return
         assert self._seen() <= before
         assert seconds or self._seen() == before
+
+    @rule(who=PEOPLE, patient=PATIENTS, seconds=st.integers(1, 4), reason=st.sampled_from("abc"))
+    def break_glass(self, who: str, patient: str, seconds: int, reason: str) -> None:
+        stated = {"patient": patient, "purpose": "BTG", "reason": reason}
+        self._try(break_glass, who, lasts=timedelta(seconds=seconds), **stated)
+
+    @rule(who=PEOPLE, number=st.integers(1, 3), verdict=st.sampled_from(EMERGENCY_VERDICTS))
+    def review_emergency(self, who: str, number: int, verdict: str) -> None:
+        self._try(review_emergency, who, ends="review", emergency=number, verdict=verdict)
 
     @rule(who=PEOPLE, to=PEOPLE, content=st.booleans())
     def share_all(self, who: str, to: str, content: bool) -> None:

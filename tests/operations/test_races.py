@@ -17,11 +17,12 @@ import pytest
 from authz.database import Database, connect
 from authz.errors import CaregrantError
 from authz.importing import import_facts
-from authz.models import Event, Grant
+from authz.models import Emergency, Event, Grant
 from authz.operations import (
     IdempotencyKey,
     ReplayedResponse,
     StoredResponse,
+    break_glass,
     change_share,
     end_membership,
     end_share,
@@ -35,6 +36,7 @@ from authz.policy.pdp import PDP
 from authz.record import Actor, replay_facts
 from tests.support import people
 from tests.support.acting import POLICY, by, login, pdp_of
+from tests.support.emergency import EMERGENCY_POLICY
 from tests.support.people import FAR_AHEAD, NOW
 
 THREADS = 8
@@ -150,6 +152,26 @@ def _alice_leaves(pdp: PDP, actor: Actor, number: int) -> Any:
     return end_membership(pdp, actor=replace(actor, practitioner=""), subscription="north", practitioner="alice")
 
 
+def _emergency_or(change: Attempt) -> Attempt:
+    """Return an attempt of Oscar to open the patient in an emergency, and of others at a change."""
+
+    def attempt(pdp: PDP, actor: Actor, number: int) -> Any:
+        if number % 2:
+            return change(pdp, actor, number)
+        oscar = replace(actor, practitioner="oscar")
+        return break_glass(pdp, actor=oscar, patient="p-1", purpose="ETREAT", reason=f"Collapsed {number}")
+
+    return attempt
+
+
+def _oscar_leaves(pdp: PDP, actor: Actor, number: int) -> Any:
+    return _leave_or_transfer(pdp, actor, 1)
+
+
+def _oscar_receives(pdp: PDP, actor: Actor, number: int) -> Any:
+    return transfer(pdp, actor=actor, patients=["p-1"], colleague=login("oscar"))
+
+
 CASES: dict[str, Attempt] = {
     "transfer/transfer": _transfer,
     "transfer/share": _transfer_or_share,
@@ -166,12 +188,15 @@ CASES: dict[str, Attempt] = {
     "undo/transfer": _undo_or(_oscar_transfers),
     "undo/end": _undo_or(_oscar_ends),
     "undo/leave": _undo_or(_alice_leaves),
+    "emergency/share": _emergency_or(_share),
+    "emergency/leave": _emergency_or(_oscar_leaves),
+    "emergency/transfer": _emergency_or(_oscar_receives),
 }
 
 
 def race(url: str, case: str, first: int, begin: float) -> list[tuple[int, str]]:
     """Let each thread of this process try once, all at the same moment; return the result of each."""
-    pdp = pdp_of(connect(url))
+    pdp = PDP(connect(url), EMERGENCY_POLICY) if case.startswith("emergency/") else pdp_of(connect(url))
     barrier = threading.Barrier(THREADS)
 
     def run_one(number: int) -> tuple[int, str]:
@@ -229,6 +254,9 @@ def _check(case: str, answers: list[tuple[int, str]], database: Any) -> None:
     if case.startswith("undo/"):
         _check_undo(case, answers, database)
         return
+    if case.startswith("emergency/"):
+        _check_emergency(case, answers, database)
+        return
     if case == "import/join":
         assert counted == {"done": 16}
         return
@@ -261,3 +289,18 @@ def _check_undo(case: str, answers: list[tuple[int, str]], database: Any) -> Non
     owner = Grant.select().where(Grant.patient == "p-1", Grant.role == "owner", Grant.ended_at > FAR_AHEAD)
     (row,) = owner.execute(database)
     assert row.practitioner_id == ("alice" if undone else "pete" if case == "undo/transfer" else "oscar")
+
+
+def _check_emergency(case: str, answers: list[tuple[int, str]], database: Any) -> None:
+    """Expect one emergency access at the most, and none beside another grant of Oscar or after he has left."""
+    opened = sum(answer == "done" for number, answer in answers if not number % 2)
+    changed = sum(answer == "done" for number, answer in answers if number % 2)
+    assert (opened, changed) in ([(0, 1), (1, 0)] if case == "emergency/share" else [(0, 1), (1, 1)]), answers
+    assert Emergency.select().count(database) == opened
+    grants = Grant.select().where(Grant.practitioner == "oscar", Grant.patient == "p-1")
+    live = [grant for grant in grants.execute(database) if grant.ended_at > NOW + timedelta(minutes=10)]
+    assert [grant.role for grant in live] == {
+        "emergency/share": ["viewer"],
+        "emergency/leave": [],
+        "emergency/transfer": ["owner"],
+    }[case]

@@ -127,6 +127,8 @@ TAMPERING: dict[str, tuple[Callable[[Database], None], str]] = {
     "an app's key": (sql("UPDATE client SET key_hash = 'x'"), "changed fact: client 1"),
     "a clinic's name": (sql("UPDATE subscription SET name = 'x' WHERE id = 'city'"), "changed fact: subscription city"),
     "a review": (sql("UPDATE review SET verdict = 'revoke'"), "changed fact: review 1"),
+    "an emergency access": (sql("UPDATE emergency SET purpose = 'ETREAT'"), "changed fact: emergency 1"),
+    "a deleted emergency access": (sql("DELETE FROM emergency"), "deleted fact: emergency 1"),
     "a review that nobody did": (
         sql(
             "INSERT INTO review (id, at, campaign, subscription_id, grant_id, reviewer_id, verdict, due_at) "

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from authz.audit.export.log import log_lines
 from authz.audit.integrity.verification import verify_database
@@ -10,7 +11,7 @@ from authz.audit.verify import LogReport, LogVerifier, VerifierKey, parse_notes
 from authz.callers.clients import add_client
 from authz.database import Database
 from authz.domain import to_micros
-from authz.models import Grant, Review
+from authz.models import Emergency, Grant, Review
 from authz.record import Actor, NewEvent, append
 from authz.record.adoption import adopt_facts
 from authz.record.erasure import erase
@@ -23,7 +24,7 @@ from tests.support.sample_record import record
 def unlock(database: Database) -> None:
     """Disable the triggers and foreign keys of the record, as somebody with access to the database could."""
     if database.dialect == "postgresql":
-        for table in ("event", "decision", "leaf", "seal", "checkpoint", "patient", "review"):
+        for table in ("event", "decision", "leaf", "seal", "checkpoint", "patient", "review", "emergency"):
             database.execute_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
         return
     triggers = database.execute_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
@@ -53,6 +54,9 @@ def fill_all(database: Database) -> None:
         number = Review.insert(at=NOW, subscription="north", due_at=NOW, **columns).execute(database)
         body = {**columns, "review": str(number), "grant": str(grant)}
         append(database, Actor("dan", NOW), [NewEvent("review:given", "north", body, "p-1")])
+        stated: Any = {"grant": grant, "purpose": "BTG", "started_at": NOW, "ends_at": NOW + timedelta(hours=3)}
+        number = Emergency.insert(subscription="north", due_at=NOW + timedelta(days=3), **stated).execute(database)
+        append(database, Actor("dan", NOW), [NewEvent("emergency:started", "north", {"emergency": str(number)}, "p-1")])
     erase(database, Actor("", NOW), "patient:p-5")
 
 

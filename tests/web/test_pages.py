@@ -459,6 +459,10 @@ EVERYBODY: dict[str, dict[str, int]] = {
     "GET /clinic/north/handover": MANAGING,
     "POST /clinic/north/handover": {"*": 303},
     "GET /clinic/north/shares": MANAGING,
+    "GET /clinic/north/emergencies": {**MANAGING, "heidi": 200},
+    "POST /clinic/north/emergencies": {"*": 404},
+    "GET /emergency": {"*": 404},  # the shipped policy has no emergency access
+    "POST /emergency": {"*": 404},
     "GET /static/caregrant.css": {"*": 200},
 }
 FORMS: dict[str, dict[str, Any]] = {
@@ -469,6 +473,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "/selection/share": {"patient": "p-1", "action": "share", "colleague": login("pete")},
     "/transfers/undo": {"at": format_instant(NOW - timedelta(minutes=1))},
     "/sharing": {"colleague": login("pete")},
+    "/clinic/north/emergencies": {"emergency": "1", "verdict": "justified"},
     "/notifications/read": {"newest": 1},
 }
 OPEN = (

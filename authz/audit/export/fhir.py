@@ -43,6 +43,7 @@ _ROWS_AT_ONCE = 1000
 _CODES = {
     "grant": "110135",
     "standing_share": "110135",
+    "emergency": "110127",
     "membership": "110136",
     "client": "110136",
     "practitioner": "110137",

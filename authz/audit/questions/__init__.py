@@ -9,6 +9,7 @@ from authz.audit.questions.access import access_over_time, what_could_reach, who
 from authz.audit.questions.changes import what_changed
 from authz.audit.questions.denials import denied_attempts
 from authz.audit.questions.disclosures import accounting, disclosures, subject_access
+from authz.audit.questions.emergencies import emergency_accesses
 from authz.audit.questions.members import allowed_after_leaving
 from authz.audit.questions.names import who_is
 from authz.audit.questions.notices import notices_missing
@@ -38,6 +39,7 @@ QUESTIONS: tuple[AuditQuestion, ...] = (
     given_to_others,
     orphans,
     volume,
+    emergency_accesses,
     separation_of_duties,
     access_review,
     review_sheet,
@@ -57,7 +59,7 @@ QUESTIONS: tuple[AuditQuestion, ...] = (
     what_changed,
     names_shown,
 )
-"""Every question that the data can answer, by its number. Q14 (break-glass) has no data yet."""
+"""Every question that the data can answer, by its number."""
 
 __all__ = [
     "QUESTIONS",
@@ -69,6 +71,7 @@ __all__ = [
     "denied_attempts",
     "denied_patients",
     "disclosures",
+    "emergency_accesses",
     "former_owner_access",
     "given_by_others",
     "given_to_others",

@@ -16,7 +16,7 @@ from authz.policy.compiler.schema import ToOne, ToTargets
 from authz.policy.decision import Decision
 
 _CHUNK = 500
-_HOW = {"owner": "owner", "viewer": "share"}
+_HOW = {"owner": "owner", "viewer": "share", "emergency": "emergency"}
 _WITNESS = "how rule grant standing_share from_whom since until policy_version"
 
 
@@ -43,7 +43,7 @@ def who_could(audit: Audit, *, patient: str, policy: str = "") -> QuestionResult
     )
     grants = _by_id(
         audit.rows(
-            """SELECT id, role, started_at, given_by FROM "grant"
+            """SELECT id, CASE WHEN origin = 'emergency' THEN origin ELSE role END, started_at, given_by FROM "grant"
             WHERE patient_id = :patient AND started_at <= :now AND ended_at > :now""",
             patient=patient,
             now=audit.micros,
@@ -79,7 +79,8 @@ def access_over_time(audit: Audit, *, patient: str) -> QuestionResult:
     A standing share held while its owner owned the patient. The policy says what each of them permits (`who_could`).
     """
     table = audit.table(
-        """SELECT practitioner_id AS practitioner, CASE WHEN role = 'owner' THEN 'owner' ELSE 'share' END AS how,
+        """SELECT practitioner_id AS practitioner, CASE WHEN role = 'owner' THEN 'owner'
+            WHEN origin = 'emergency' THEN 'emergency' ELSE 'share' END AS how,
             id AS "grant", CAST(NULL AS BIGINT) AS standing_share, given_by AS from_whom, started_at AS since,
             ended_at AS until, ended_by, end_cause
         FROM "grant" WHERE patient_id = :patient AND started_at <= :now
@@ -114,7 +115,7 @@ def what_could_reach(audit: Audit, *, practitioner: str, policy: str = "") -> Qu
     decisions = pdp.evaluate_many([(subject, "view", ("patient", patient)) for patient in patients], now=audit.now)
     grants = _by_id(
         audit.rows(
-            """SELECT id, role, started_at, given_by FROM "grant"
+            """SELECT id, CASE WHEN origin = 'emergency' THEN origin ELSE role END, started_at, given_by FROM "grant"
             WHERE practitioner_id = :practitioner AND started_at <= :now AND ended_at > :now""",
             practitioner=practitioner,
             now=audit.micros,

@@ -9,7 +9,8 @@ from authz.errors import InvalidInput
 _CHANGED = "since < :until AND until >= :since AND NOT (since < :since AND until >= :until)"
 _HELD = """SELECT NULL AS change, NULL AS at, practitioner, how, patient, owner, "grant", standing_share, given_by,
     origin, ended_by, end_cause, reason, since, until FROM (
-    SELECT g.practitioner_id AS practitioner, CASE WHEN g.role = 'owner' THEN 'owner' ELSE 'share' END AS how,
+    SELECT g.practitioner_id AS practitioner, CASE WHEN g.role = 'owner' THEN 'owner'
+            WHEN g.origin = 'emergency' THEN 'emergency' ELSE 'share' END AS how,
         g.patient_id AS patient, NULL AS owner, g.id AS "grant", CAST(NULL AS BIGINT) AS standing_share, g.given_by,
         g.origin, g.ended_by, g.end_cause, g.reason, g.started_at AS since, g.ended_at AS until
     FROM "grant" g JOIN patient p ON p.id = g.patient_id WHERE p.subscription_id = :subscription

@@ -23,6 +23,9 @@ TO_THE_PATIENT = ("PATRQT",)
 _SEPARATORS = re.compile("[:/#]")
 _SIX_YEARS = 6 * 365 + 2
 _CONSULTED = "d.allowed AND d.reason <> 'searched' AND d.action = 'view'"  # to ask who may view opens no record
+_PURPOSE = """CASE WHEN d.purpose <> '' THEN d.purpose
+    ELSE COALESCE((SELECT e.purpose FROM emergency e WHERE e.grant_id = d."grant"), '') END"""
+"""The purpose that the app sent; without one, the purpose that was stated for the emergency access."""
 _ROLES = {"member": "works at", "manager": "manages", "auditor": "audits"}
 
 
@@ -44,7 +47,7 @@ def _permitted_views(audit: Audit, patient: str, since: When, until: When) -> Re
     """Return the permitted views of a patient, summed up by recipient and purpose, with the kind of each."""
     begin, end = audit.period(since, until)
     table = audit.decision_table(
-        f"""SELECT d.subject AS practitioner, d.membership AS role, d.client_id AS client, d.purpose AS purpose,
+        f"""SELECT d.subject AS practitioner, d.membership AS role, d.client_id AS client, {_PURPOSE} AS purpose,
             d.action AS action, d.resource_type AS resource_type, COUNT(*) AS accesses, MIN(d.at) AS first,
             MAX(d.at) AS last, NULL AS kind, NULL AS accountable, d.subject_type AS _subject_type
         FROM ({select_resources_of_patient(audit.schemas)}) a
@@ -155,7 +158,7 @@ def subject_access(
         JOIN decision d ON d.resource_type = a.resource_type AND d.resource = a.resource
         WHERE {_CONSULTED} AND d.at >= :since AND d.at < :until"""
     table = audit.decision_table(
-        f"""SELECT d.at AS at, NULL AS who, NULL AS name, d.membership AS role, d.purpose AS purpose,
+        f"""SELECT d.at AS at, NULL AS who, NULL AS name, d.membership AS role, {_PURPOSE} AS purpose,
             d.action AS action, d.subject AS _subject
         {consulted} ORDER BY d.at, d.id LIMIT :most""",
         **values,

@@ -31,7 +31,13 @@ def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> 
             SELECT ended_at, patient_id, practitioner_id, id, 'transfer:undone' FROM "grant"
             WHERE end_cause = 'undo' AND ended_at >= :since AND ended_at < :until
             UNION ALL
-            SELECT ended_at, patient_id, practitioner_id, id, 'share:ended' FROM "grant"
+            SELECT g.started_at, g.patient_id, o.practitioner_id, g.id, 'emergency:opened' FROM "grant" g
+            JOIN "grant" o ON o.patient_id = g.patient_id AND o.role = 'owner'
+                AND o.started_at <= g.started_at AND o.ended_at > g.started_at
+            WHERE g.origin = 'emergency' AND g.started_at >= :since AND g.started_at < :until
+            UNION ALL
+            SELECT ended_at, patient_id, practitioner_id, id,
+                CASE WHEN origin = 'emergency' THEN 'emergency:ended' ELSE 'share:ended' END FROM "grant"
             WHERE role = 'viewer' AND end_cause IN ('ended', 'given_up')
                 AND ended_at > started_at AND ended_at >= :since AND ended_at < :until
             UNION ALL
@@ -48,7 +54,7 @@ def notices_missing(audit: Audit, *, since: When = None, until: When = None) -> 
         most=MOST_ROWS + 1,
     )
     checked = audit.number(
-        """SELECT (SELECT COUNT(*) FROM "grant" WHERE origin IN ('share', 'transfer', 'undo')
+        """SELECT (SELECT COUNT(*) FROM "grant" WHERE origin IN ('share', 'transfer', 'undo', 'emergency')
                 AND started_at >= :since AND started_at < :until)
             + (SELECT COUNT(*) FROM "grant" WHERE end_cause = 'undo' AND ended_at >= :since AND ended_at < :until)
             + (SELECT COUNT(*) FROM "grant" WHERE role = 'viewer' AND end_cause IN ('ended', 'given_up')

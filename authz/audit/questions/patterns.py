@@ -10,7 +10,7 @@ _EDGES = """WITH edge AS (
         SELECT o.practitioner_id AS giver, g.practitioner_id AS recipient, COUNT(*) AS shares
         FROM "grant" g JOIN "grant" o ON o.patient_id = g.patient_id AND o.role = 'owner'
             AND o.started_at <= :now AND o.ended_at > :now
-        WHERE g.role = 'viewer' AND g.started_at <= :now AND g.ended_at > :now
+        WHERE g.role = 'viewer' AND g.origin <> 'emergency' AND g.started_at <= :now AND g.ended_at > :now
         GROUP BY o.practitioner_id, g.practitioner_id
         UNION ALL
         SELECT owner_id, colleague_id, COUNT(*) FROM standing_share

@@ -14,16 +14,31 @@ _DAY = 86_400_000_000
 
 @question(
     "Q15",
-    "Who gave themselves a grant, reviewed a share of their own, or audits and practises in one clinic at once?",
+    "Who gave themselves a grant, reviewed an access of their own, or audits and practises in one clinic at once?",
     "grants, reviews and memberships",
 )
 def separation_of_duties(audit: Audit) -> QuestionResult:
-    """Return one row for each fault, with the fault in `why`."""
+    """Return one row for each fault, with the fault in `why`.
+
+    Whoever opens a patient in an emergency gives themselves a grant. This is a fault without a stated purpose, and as
+    long as the review is overdue.
+    """
     table = audit.table(
         """SELECT 'gave it to themselves' AS why, g.practitioner_id AS practitioner, g.patient_id AS patient,
             p.subscription_id AS subscription, g.id AS "grant", g.started_at AS at
         FROM "grant" g JOIN patient p ON p.id = g.patient_id
         WHERE g.given_by = g.practitioner_id AND g.origin NOT IN ('created', 'undo') AND g.started_at <= :now
+            AND NOT (g.origin = 'emergency' AND EXISTS (SELECT 1 FROM emergency e WHERE e.grant_id = g.id))
+        UNION ALL
+        SELECT 'opened a patient in an emergency, and the review is overdue', g.practitioner_id, g.patient_id,
+            e.subscription_id, g.id, e.due_at
+        FROM emergency e JOIN "grant" g ON g.id = e.grant_id WHERE e.due_at <= :now AND e.reviewed_at > :now
+        UNION ALL
+        SELECT 'reviewed an emergency access to a patient whom they opened too', e.reviewer_id, g.patient_id,
+            e.subscription_id, g.id, e.reviewed_at
+        FROM emergency e JOIN "grant" g ON g.id = e.grant_id
+        WHERE e.reviewed_at <= :now AND EXISTS (SELECT 1 FROM "grant" o WHERE o.patient_id = g.patient_id
+            AND o.origin = 'emergency' AND o.practitioner_id = e.reviewer_id)
         UNION ALL
         SELECT 'reviewed a share that they gave or hold', r.reviewer_id, g.patient_id, r.subscription_id, g.id, r.at
         FROM review r JOIN "grant" g ON g.id = r.grant_id

@@ -63,6 +63,8 @@ def given_by_others(audit: Audit, *, since: When = None, until: When = None) -> 
         FROM "grant" g JOIN patient p ON p.id = g.patient_id
         WHERE g.origin <> 'imported' AND g.started_at >= :since AND g.started_at < :until
             AND NOT (g.origin = 'created' AND g.given_by = g.practitioner_id)
+            AND NOT (g.origin = 'emergency' AND g.given_by = g.practitioner_id
+                AND EXISTS (SELECT 1 FROM emergency e WHERE e.grant_id = g.id))
             AND NOT (g.origin = 'undo' AND EXISTS (SELECT 1 FROM "grant" u WHERE u.patient_id = g.patient_id
                 AND u.role = 'owner' AND u.end_cause = 'undo' AND u.ended_at = g.started_at))
             AND NOT EXISTS (SELECT 1 FROM "grant" o WHERE o.patient_id = g.patient_id AND o.id <> g.id
