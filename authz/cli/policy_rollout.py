@@ -1,7 +1,8 @@
 """The commands `policy activate` and `policy rollback`: a policy is examined, and then decides in every service.
 
-What does not compile, what the database cannot run, and what lets in more than `--max-gain` permits is refused, and the
-policy in force stays. The activation is one transaction: a command that dies before its end has changed nothing.
+What does not compile, what the database cannot run, what fails the tests beside it, and what lets in more than
+`--max-gain` permits is refused, and the policy in force stays. The activation is one transaction: a command that dies
+before its end has changed nothing.
 """
 
 import click
@@ -15,6 +16,7 @@ from authz.policy.difference import PolicyDifference
 from authz.policy.pdp import PDP
 from authz.policy.plan import Request
 from authz.policy.preparation import require_preparable
+from authz.policy_tests import read_stories, run_stories, story_files
 from authz.record import Actor, list_served_policies
 from authz.record.policies import Activation, activate_policy, version_before
 from authz.texts import parse_text
@@ -53,6 +55,7 @@ def activate(
     connected = open_database(settings(database=database).database)
     before = _version_in_force(connected)
     chosen = load_named(name, connected)
+    _require_tests_pass(name, chosen)
     counts = _examine(connected, chosen, before, max_gain, read_context(context))
     activation = Activation(name, parse_text(author), parse_text(reason), *counts)
     _activate(connected, chosen, activation, before, as_json)
@@ -83,6 +86,18 @@ def rollback(
 def _version_in_force(database: Database) -> str | None:
     periods = list_served_policies(database)
     return periods[-1].version if periods else None
+
+
+def _require_tests_pass(name: str, chosen: CompiledPolicy) -> None:
+    """Raise `Conflict` if a folder's tests do not pass, and `PolicyRefused` if they cannot be read."""
+    if not story_files(name):
+        return
+    results = run_stories(chosen, read_stories(name, chosen))
+    if results.failures:
+        raise Conflict(
+            f"{len(results.failures)} of {len(results.outcomes)} questions of the policy's tests are not answered as "
+            f"expected; see: caregrant policy test {name}"
+        )
 
 
 def _examine(

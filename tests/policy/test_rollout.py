@@ -150,6 +150,29 @@ def test_what_is_unfit_is_refused(
     assert not PolicyText.select().where(PolicyText.version != POLICY.version).exists(clinic)
 
 
+def test_a_policy_that_fails_its_tests_is_refused(sqlite_database: Database, sqlite_url: str, tmp_path: Path) -> None:
+    """A folder whose stories are not answered as expected is not activated; with the right expectation it is."""
+    people.fill(sqlite_database)
+    served_since(sqlite_database, LAST_YEAR)
+    (tmp_path / "p.polar").write_text(OSCAR)
+    story = "story: Oscar\nnow: 2026-06-01T12:00:00Z\nfacts:\n" + "".join(
+        f"  - {fact}\n"
+        for fact in (
+            "subscription: {id: north, name: North}",
+            "practitioner: {id: oscar, login: o@x.example, name: Oscar}",
+            "patient: {id: p-1, subscription: north, owner: oscar, name: Pat}",
+        )
+    )
+    question = "questions:\n  - subject: practitioner:oscar\n    resource: patient:p-1\n    "
+    command = ("policy", "activate", str(tmp_path), "--author", "O", "--reason", "x")
+    (tmp_path / "oscar_test.yaml").write_text(f"{story}{question}deny: [view]\n")
+    assert "1 of 1 questions" in run(*command, url=sqlite_url, exit_code=1)
+    assert version_in_force(sqlite_database) == POLICY.version
+    (tmp_path / "oscar_test.yaml").write_text(f"{story}{question}permit: [view]\n")
+    run(*command, url=sqlite_url, exit_code=0)
+    assert version_in_force(sqlite_database) != POLICY.version
+
+
 def test_requests_of_a_context_are_counted(sqlite_database: Database, sqlite_url: str, tmp_path: Path) -> None:
     """With a context the permits of such requests are counted, and a context that is not JSON is refused."""
     people.fill(sqlite_database)
