@@ -11,13 +11,14 @@ from authz.policy.compiler.explain import Clause, clauses
 from authz.policy.compiler.filtered import BY_NAME, SORT_KEY, ListQuery, row_exists
 from authz.policy.compiler.ir import Query
 from authz.policy.compiler.load import CompiledPolicy, compile_texts, load, version_of
-from authz.policy.compiler.placeholders import Dialect, Parameter, Statement
+from authz.policy.compiler.placeholders import LIST_KINDS, Dialect, Parameter, Statement
 from authz.policy.compiler.schema import Schema, Type, read_schema
 from authz.policy.compiler.sql import SqlWriter, page_sql
 from authz.policy.compiler.tenancy import restrict_facts_to_tenant, restrict_to_tenant
 
 __all__ = [
     "BY_NAME",
+    "LIST_KINDS",
     "SORT_KEY",
     "Clause",
     "CompiledPolicy",
