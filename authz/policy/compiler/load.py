@@ -15,6 +15,7 @@ from authz.errors import Fault, PolicyRefused
 from authz.policy.compiler.blocks import Declared, expand
 from authz.policy.compiler.checks import check
 from authz.policy.compiler.ir import Query
+from authz.policy.compiler.lint import warn
 from authz.policy.compiler.lives import restrict_to_lives
 from authz.policy.compiler.nodes import Dot, Rule, Source, Var, walk
 from authz.policy.compiler.oso_reader import read_by_oso
@@ -125,6 +126,7 @@ def _compile(texts: Mapping[str, str], steps: int) -> CompiledPolicy:
     warnings = list(_warnings(source.rules, old_numbers))
     queries = _resolve(schema, declared, steps, warnings)
     role_queries = _resolve_roles(schema, declared, steps, warnings)
+    warnings += warn(source.rules, queries, schema)
     sentences = dict(sentences_of(source.rules))
     version, count = version_of(texts), len(source.rules)
     return CompiledPolicy(version, dict(texts), schema, queries, role_queries, tuple(warnings), count, sentences)

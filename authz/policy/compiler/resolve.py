@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from authz.errors import Fault
+from authz.policy.compiler.clause_index import ClauseIndex
 from authz.policy.compiler.comparisons import Comparisons, describe_naming
 from authz.policy.compiler.functions import FUNCTIONS
 from authz.policy.compiler.ir import (
@@ -74,6 +75,7 @@ class Resolver:
         self._rules: dict[tuple[str, int], list[Rule]] = {}
         for rule in rules:
             self._rules.setdefault((rule.name, len(rule.params)), []).append(rule)
+        self._index = ClauseIndex(self._rules, groups)
         self._declared = declared
         self._groups = groups
         self._budget = budget
@@ -210,7 +212,7 @@ class Resolver:
         """Yield a state for each derivation of a call by a clause of its rule."""
         instance = Instance(node.name, tuple(_shape(state.value(arg), state) for arg in args))
         scope = replace(scope, stack=(*scope.stack, instance))
-        for clause in self.clauses(node.name, len(args)):
+        for clause in self._index.candidates(node.name, tuple(map(state.value, args))):
             names: Names = {}
             for matched in self._match(clause, args, names, state):
                 if clause.marked is not None:
