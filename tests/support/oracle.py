@@ -17,8 +17,6 @@ from authz.models import FACTS, Entity, EntityLink, EntityTarget, Patient
 from authz.policy.compiler.schema import Scalar, ToMany, ToOne, ToTargets, Type, read_schema
 from authz.policy.decision import Ref
 
-oso = pytest.importorskip("oso", reason="Oso has no wheel for this Python")
-
 
 class Nothing:
     """Nil, or (`past`) a property of nil.
@@ -107,7 +105,7 @@ class World:
                     continue
                 self._add(model.__name__, values["id"], values)
         self._entities(database, now)
-        self._oso = oso.Oso()
+        self._oso = pytest.importorskip("oso", reason="Oso has no wheel for this Python").Oso()
         for name, row_class in self._classes.items():
             self._oso.register_class(row_class, name=name)
         self._oso.register_constant(now, "now")
