@@ -376,7 +376,6 @@ class Comparisons:
                 raise Refused(place, f"{prop.name} holds {' and '.join(prop.targets)} rows, nothing else")
 
 
-
 def _moved(value: Value) -> tuple[Value, int]:
     """Return an instant and the microseconds by which it is moved; any other value as it is."""
     return (value.base, value.micros) if isinstance(value, Shifted) else (value, 0)
