@@ -9,7 +9,7 @@ PYTHON ?= $(shell scripts/find-python)
 # The lock holds the whole set, so that pip must not resolve again (docs/decisions/0001-locked-dependencies.md).
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: help demo notebooks test check screenshots notebook-screenshots bench lock clean
+.PHONY: help demo notebooks test test-newest check screenshots notebook-screenshots bench lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -43,6 +43,9 @@ test: ## Every check and every test (CI=true leaves none out)
 	@scripts/system-packages & packages=$$!; $(MAKE) --no-print-directory check && wait $$packages
 	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
+test-newest: ## The reader and the compiler of policies on Python 3.13, if there is one
+	scripts/test-newest
+
 check: $(VENV)/dev.stamp ## Formatter, linter, types, import contracts, installed versions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -66,4 +69,4 @@ lock: ## Resolve the lock files anew (needs uv)
 	scripts/lock
 
 clean: ## Remove what these commands made, but no database
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -72,6 +73,18 @@ def from_micros(micros: int) -> datetime:
 
 
 FOREVER_MICROS = to_micros(FOREVER)
+
+
+def finite_number(value: object) -> float | None:
+    """Return a number that a database compares: a whole one of 64 bits, or a finite double; None for anything else."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    try:
+        return float(value) if isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def parse_instant(text: object) -> datetime:

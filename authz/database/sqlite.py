@@ -13,6 +13,7 @@ import peewee
 
 from authz.database.faults import WriteLocked
 from authz.database.schema_version import MIGRATING, known_version
+from authz.networks import in_network
 
 _FIELD_TYPES = {"OPAQUE_ID": "TEXT"}
 _BUSY_MILLISECONDS = 2000
@@ -56,6 +57,7 @@ class SqliteDatabase(peewee.SqliteDatabase):
         self._file_id: tuple[int, int] | None = None
         self.schema = known_version()
         self.register_function(lambda: self.schema, "caregrant_schema", 0)
+        self.register_function(in_network, "in_network", 2, deterministic=True)
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         """Connect; create a missing file with access for its owner alone, whatever the umask says."""

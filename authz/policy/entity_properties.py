@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from authz.domain import parse_instant, to_micros
+from authz.domain import finite_number, parse_instant, to_micros
 from authz.errors import InvalidInput
 from authz.policy.compiler import Schema, Type
 from authz.policy.compiler.schema import Scalar, ToMany, ToOne, ToTargets
@@ -88,13 +88,13 @@ def _parse_target(names: list[str], item: object) -> Ref:
     return item["type"], parse_stored_id(item["id"])
 
 
-def _parse_list(prop: Scalar, value: object) -> list[str | int]:
+def _parse_list(prop: Scalar, value: object) -> list[str | float]:
     if not isinstance(value, list):
         raise InvalidInput(f"{quote_value(value)} is not a list")
     return [_parse_scalar(prop.kind, item) for item in value]
 
 
-def _parse_scalar(kind: str, value: object) -> str | int:
+def _parse_scalar(kind: str, value: object) -> str | float:
     if kind == "datetime":
         return to_micros(parse_instant(value))
     if kind == "string" and isinstance(value, str) and len(value) <= _LONGEST_PROPERTY and "\0" not in value:
@@ -103,4 +103,6 @@ def _parse_scalar(kind: str, value: object) -> str | int:
         return value
     if kind == "integer" and isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
         return value
+    if kind == "number" and (number := finite_number(value)) is not None:
+        return number
     raise InvalidInput(f"{quote_value(value)} is not a {kind} that can be stored")

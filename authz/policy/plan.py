@@ -3,15 +3,25 @@
 A value of the request whose type the policy cannot compare is refused here, before the statement is sent.
 """
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import orjson
 
-from authz.domain import parse_instant, to_micros
+from authz.domain import finite_number, parse_instant, to_micros
 from authz.errors import InvalidInput
-from authz.policy.compiler import Parameter, Statement
+from authz.policy.compiler import LIST_KINDS, Parameter, Statement
+
+MOST_LISTED = 1000
+"""The most values of a list of the request in which a policy looks for one."""
+_ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 Properties = Mapping[str, object]
 """The properties that an app sends with one part of a question, such as the subject."""
@@ -103,18 +113,64 @@ class Plan:
 
 def _requested_value(parameter: Parameter, request: Request) -> object:
     """Return the value of a request for a parameter, None if it is absent. Raises `WrongType`."""
-    value: object = request
-    for part in parameter.name:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    kind = parameter.kind
+    value, kind = _value_at(request, parameter.name), parameter.kind
+    if parameter.op:
+        return compare_requested(parameter.op, value, _value_at(request, parameter.other))
     if value is None:
         return None
+    if kind in LIST_KINDS:
+        return _list_text(parameter, value)
+    return _scalar(parameter, kind, value)
+
+
+def _value_at(request: Request, path: tuple[str, ...]) -> object:
+    value: object = request
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _list_text(parameter: Parameter, value: object) -> str:
+    """Return a list of the request as JSON. Raises `WrongType` if it is none, is too long or holds another kind."""
+    if not isinstance(value, list) or len(value) > MOST_LISTED:
+        raise WrongType(f"{'.'.join(parameter.name)} is not a list of at most {MOST_LISTED} values")
+    return orjson.dumps([_scalar(parameter, LIST_KINDS[parameter.kind], item) for item in value]).decode()
+
+
+def compare_requested(op: str, value: object, other: object) -> bool:
+    """Return whether a comparison of two values of the request holds: an absent value equals an absent one alone.
+
+    Raises `WrongType` for the order of values that are not both numbers or both texts, and for `in` without a list.
+    """
+    if op == "in":
+        if other is not None and (not isinstance(other, list) or len(other) > MOST_LISTED):
+            raise WrongType(f"in needs a list of at most {MOST_LISTED} values, which the request does not have")
+        return value is not None and any(compare_requested("=", value, item) for item in other or ())
+    kinds = [_comparable_kind(side) for side in (value, other)]
+    if op in ("=", "!="):
+        return (kinds[0] == kinds[1] and value == other) == (op == "=")
+    if None in (value, other):
+        return False
+    if kinds[0] != kinds[1] or kinds[0] not in (str, float):
+        raise WrongType("two values of the request are compared by order, but are not both numbers or both texts")
+    return _ORDER[op](value, other)
+
+
+def _comparable_kind(value: object) -> type:
+    """Return the kind of a value of the request. Raises `WrongType` for a list or an object."""
+    if isinstance(value, list | Mapping):
+        raise WrongType("two values of the request are compared, but one is a list or an object")
+    return float if type(value) is int else type(value)
+
+
+def _scalar(parameter: Parameter, kind: str, value: object) -> object:
+    """Return a single value of the request as it is bound. Raises `WrongType` if it is of another kind."""
     if kind == "present":
         return "present"
     if kind == "boolean" and isinstance(value, bool):
         return value
-    if kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
-        return value if -(2**63) <= value < 2**63 else float(value)
+    if kind == "number" and (number := finite_number(value)) is not None:
+        return number
     if kind == "integer" and isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
         return value
     if kind == "string" and isinstance(value, str) and "\0" not in value and _is_unicode(value):

@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+from authz.domain import parse_instant, to_micros
+from authz.errors import Fault, InvalidInput
+from authz.networks import network_fault
 from authz.policy.compiler.ir import (
     NIL,
     Const,
+    Instant,
     LiteralList,
     Now,
     Operand,
@@ -27,9 +31,18 @@ from authz.policy.compiler.lives import LIVING
 from authz.policy.compiler.nodes import Place
 from authz.policy.compiler.refusals import Refused, suggest
 from authz.policy.compiler.schema import Scalar, Schema, ToOne, ToTargets
-from authz.policy.compiler.state import Free, ListValue, RelatedRows, RequestPart, State, Value
+from authz.policy.compiler.state import Free, ListValue, RelatedRows, RequestPart, Shifted, State, Value
 
 _ORDERED = {"string", "integer", "number", "datetime"}
+_LISTED = {"string", "integer", "number", "boolean", None}
+_KNOWN = Const | Instant | RequestAttribute | Now
+"""What is known before the database is asked."""
+_ARITY = 2
+_EXAMPLES = {
+    "starts_with": 'starts_with(resource.path, "/a")',
+    "ends_with": 'ends_with(resource.path, ".txt")',
+    "in_network": 'in_network(actor.request.context.ip, "10.0.0.0/8")',
+}
 _POLAR_TYPES = {"string": "String", "integer": "Integer", "boolean": "Boolean", "number": "Float"}
 _FLIPPED = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -56,6 +69,8 @@ class Comparisons:
         self.groups = groups
         self.declared = declared
         self.numbers = numbers
+        self.possible: set[tuple[Place, str]] = set()
+        self.impossible: dict[tuple[Place, str], Fault] = {}
 
     def solve(self, place: Place, op: str, left: Value, right: Value, state: State) -> Iterator[State]:
         """Yield the states in which ``left op right`` holds."""
@@ -136,9 +151,16 @@ class Comparisons:
             case Path(property=ToTargets() as relation):
                 raise Refused(place, f"{relation.name} leads to rows of several types: {describe_naming(relation)}")
             case Path() if _type_name(value) in wanted:
-                yield self._require_row(place, value.row, value.fields, state)
+                yield self._require_value(place, value, state)
             case _ if _type_name(value) in wanted:
                 yield state
+
+    def _require_value(self, place: Place, value: Path, state: State) -> State:
+        """Require that there is something at the end of a path: nil has no type."""
+        if isinstance(value.property, ToOne):
+            return self._require_row(place, value.row, value.fields, state)
+        state = self._require_row(place, value.row, value.fields[:-1], state)
+        return state.require(place, "!=", value, NIL) if value.property.nullable else state
 
     def _require_row(self, place: Place, row: RowVariable, fields: tuple[str, ...], state: State) -> State:
         """Require that the row at the end of a path exists, if a relation on the path may lead nowhere.
@@ -159,34 +181,70 @@ class Comparisons:
     # Order and difference.
 
     def _compare(self, place: Place, op: str, left: Value, right: Value, state: State) -> Iterator[State]:
-        first = _operand(place, op, state.value(left))
-        second = _operand(place, op, state.value(right))
-        self._require_comparable(place, op, first, second)
+        left, right = state.value(left), state.value(right)
+        (base, before), (other, after) = _moved(left), _moved(right)
+        first, second = _operand(place, op, base), _operand(place, op, other)
+        if _is_instant(left) or _is_instant(right):
+            first, second = _as_instant(place, first), _as_instant(place, second)
+        if isinstance(left, Shifted) or isinstance(right, Shifted):
+            _require_instants(place, first, second)
+        if not self._are_comparable(place, op, first, second):
+            return
+        self._require_ordered(place, op, first, second)
         self._require_possible(place, first, second)
         self._require_possible(place, second, first)
         if isinstance(first, Const) and isinstance(second, Const):
             if _COMPARE[op](first.value, second.value):
                 yield state
             return
-        if isinstance(first, Const | RequestAttribute | Now) and not isinstance(second, Const | RequestAttribute | Now):
-            first, second, op = second, first, _FLIPPED[op]
+        if isinstance(first, Instant) and isinstance(second, Instant):
+            if _COMPARE[op](first.micros + before, second.micros + after):
+                yield state
+            return
+        if isinstance(first, _KNOWN) and (not isinstance(second, _KNOWN) or isinstance(first, Const | Instant)):
+            first, second, op, before, after = second, first, _FLIPPED[op], after, before
         if second == NIL and isinstance(first, RowVariable):
             if op == "!=":
                 yield state
             return
-        yield state.require(place, op, first, second)
+        offset = after - before
+        if isinstance(second, Instant):
+            second, offset = Instant(second.micros + offset), 0
+        yield state.require(place, op, first, second, offset)
 
-    def _require_comparable(self, place: Place, op: str, left: Operand, right: Operand) -> None:
-        if all(isinstance(side, Now | RequestAttribute) for side in (left, right)):
-            raise Refused(place, "compares two values that come only with the question: nothing stored decides it")
-        if {type(left), type(right)} == {Now, Const}:
-            raise Refused(place, "now has no value yet when the policy is compiled; compare it with a stored instant")
+    def _are_comparable(self, place: Place, op: str, left: Operand, right: Operand) -> bool:
+        """Return whether two values can be equal by their kinds; keep what cannot, for `faults` and `warnings`.
+
+        Raises `Refused` if they are never compared, whatever the types of a rule's arguments.
+        """
         kinds = (kind_of(left), kind_of(right))
+        at = (place, " ".join([op, *(repr(side.value) for side in (left, right) if isinstance(side, Const))]))
         if isinstance(left, RequestAttribute) or isinstance(right, RequestAttribute):
             if any(kind in self.schema.types for kind in kinds):
                 raise Refused(place, "compare a value of the request with a field such as .id, not with a row")
         elif None not in kinds and kinds[0] != kinds[1] and set(kinds) != {"integer", "number"}:
-            raise Refused(place, f"compares {_with_article(kinds[0])} with {_with_article(kinds[1])}: never equal")
+            why = f"compares {_with_article(kinds[0])} with {_with_article(kinds[1])}: never equal"
+            if op != "=":
+                raise Refused(place, why)
+            self.impossible.setdefault(at, place.fault(why))
+            return False
+        self.possible.add(at)
+        return True
+
+    def faults(self) -> list[Fault]:
+        """Return a fault for each comparison that is possible for no types for which its rule is asked."""
+        return [fault for at, fault in self.impossible.items() if at not in self.possible]
+
+    def warnings(self) -> list[str]:
+        """Return a warning for each comparison that is possible for some types, and for others permits nothing."""
+        return [
+            f"{fault}, where its rule is asked about these types; this alternative then permits nothing"
+            for at, fault in self.impossible.items()
+            if at in self.possible
+        ]
+
+    def _require_ordered(self, place: Place, op: str, left: Operand, right: Operand) -> None:
+        kinds = (kind_of(left), kind_of(right))
         if op not in ("=", "!="):
             for side, kind in zip((left, right), kinds, strict=True):
                 if not isinstance(side, RequestAttribute) and kind not in _ORDERED:
@@ -199,6 +257,38 @@ class Comparisons:
             if choices and literal.value not in choices and literal.value not in self.declared:
                 why = f"{path.fields[-1]} is one of {', '.join(map(repr, choices))}, never {literal.value!r}"
                 raise Refused(place, why + suggest(str(literal.value), choices))
+
+    # Conditions without an operator.
+
+    def hold(self, place: Place, value: Value, state: State) -> Iterator[State]:
+        """Yield the states in which a truth value that stands as a condition is true."""
+        value = state.value(value)
+        if not isinstance(value, RequestAttribute) and (_is_list(value) or kind_of(value) != "boolean"):
+            raise Refused(place, "a condition is a comparison, a call of a rule or a truth value; compare this value")
+        yield from self._compare(place, "=", value, Const(True), state)
+
+    def shift(self, place: Place, value: Value, micros: int, state: State) -> Shifted:
+        """Return an instant moved by some microseconds."""
+        base, moved = _moved(state.value(value))
+        if not isinstance(base, RequestAttribute) and (_is_list(base) or kind_of(base) != "datetime"):
+            raise Refused(place, "only an instant is moved by a duration: a stored one, now, or one of the request")
+        return Shifted(_operand(place, "=", base), moved + micros)
+
+    def apply(self, place: Place, name: str, args: tuple[Value, ...], state: State) -> State:
+        """Return the state in which a function of `functions` is met."""
+        if len(args) != _ARITY:
+            raise Refused(place, f"{name} takes two texts, as in {_EXAMPLES[name]}")
+        text, part = (_operand(place, name, state.value(arg)) for arg in args)
+        if name == "in_network" and not (isinstance(part, Const) and isinstance(part.value, str)):
+            raise Refused(place, f"the network is written out in the policy, as in {_EXAMPLES[name]}")
+        for side in (text, part):
+            if not isinstance(side, RequestAttribute) and kind_of(side) != "string":
+                raise Refused(place, f"{name} takes texts, not {_with_article(kind_of(side) or 'nil')}")
+        if isinstance(text, Const):
+            raise Refused(place, f"the first text of {name} is stored or comes with the request")
+        if name == "in_network" and isinstance(part, Const) and (why := network_fault(str(part.value))):
+            raise Refused(place, why)
+        return state.require(place, name, text, part)
 
     # Membership.
 
@@ -213,19 +303,25 @@ class Comparisons:
                 yield state.require(place, "holds", container, _list_item(place, item, prop))
             case Path(property=ToTargets(many=True)):
                 yield from self._in_targets(place, item, container, state)
+            case RequestAttribute():
+                yield state.require(place, "in", _requested_item(place, item), container)
             case _:
                 raise Refused(place, "in needs a to-many relation, a list property or a literal list on its right")
 
     def _in_list(self, place: Place, item: Value, container: ListValue, state: State) -> Iterator[State]:
         literals = container.items
         if isinstance(item, Path | RequestAttribute) and literals and _are_literals(literals):
-            for literal in literals:
-                self._require_comparable(place, "=", _operand(place, "=", item), literal)
-                self._require_possible(place, item, literal)
-            yield state.require(place, "in", item, LiteralList(literals))
+            possible = [literal for literal in literals if self._can_be(place, item, literal)]
+            if possible:
+                yield state.require(place, "in", item, LiteralList(tuple(possible)))
             return
         for other in container.items:
             yield from self.unify(place, item, other, state)
+
+    def _can_be(self, place: Place, item: Path | RequestAttribute, literal: Const) -> bool:
+        """Return whether a value can equal a literal of a list."""
+        self._require_possible(place, item, literal)
+        return self._are_comparable(place, "=", _operand(place, "=", item), literal)
 
     def _in_relation(self, place: Place, item: Value, container: RelatedRows, state: State) -> Iterator[State]:
         """``g in patient.grants``: ``g`` is a grant, ``g.patient = patient``, and the patient exists."""
@@ -244,8 +340,13 @@ class Comparisons:
                 state = self._require_row(place, base.row, base.fields, state)
             op = "=" if isinstance(back, ToOne) else "holds"
             yield state.require(place, op, Path(row, (*fields, back.name), back), base)
+        elif isinstance(item, RowVariable | Path) and item.type is not None:
+            why = f"{container.relation.name} holds {target} rows, nothing else"
+            self.impossible.setdefault((place, "in"), place.fault(why))
+            return
         else:
             raise Refused(place, f"{container.relation.name} holds {target} rows, nothing else")
+        self.possible.add((place, "in"))
 
     def _in_targets(self, place: Place, item: Value, relation: Path, state: State) -> Iterator[State]:
         """``v in folder.viewers``, ``v = folder.owner``: ``v`` is a row that exists, and the folder names it.
@@ -275,6 +376,46 @@ class Comparisons:
                 raise Refused(place, f"{prop.name} holds {' and '.join(prop.targets)} rows, nothing else")
 
 
+def _moved(value: Value) -> tuple[Value, int]:
+    """Return an instant and the microseconds by which it is moved; any other value as it is."""
+    return (value.base, value.micros) if isinstance(value, Shifted) else (value, 0)
+
+
+def _is_instant(value: Value) -> bool:
+    return isinstance(value, Shifted) or kind_of(value) == "datetime"
+
+
+def _require_instants(place: Place, *sides: Operand) -> None:
+    for side in sides:
+        if not isinstance(side, RequestAttribute) and kind_of(side) != "datetime":
+            why = (
+                f"an instant moved by a duration is compared with {_with_article(kind_of(side) or 'nil')}: never equal"
+            )
+            raise Refused(place, why)
+
+
+def _as_instant(place: Place, value: Operand) -> Operand:
+    """Return a text that is compared with an instant as the instant that it writes out; any other value as it is."""
+    if not (isinstance(value, Const) and isinstance(value.value, str)):
+        return value
+    try:
+        return Instant(to_micros(parse_instant(value.value)))
+    except InvalidInput as error:
+        raise Refused(place, f"compares an instant with a text: {error}") from error
+
+
+def _is_list(value: Value) -> bool:
+    return isinstance(value, Path) and isinstance(value.property, Scalar) and value.property.many
+
+
+def _requested_item(place: Place, item: Value) -> Operand:
+    """Return a value that can be looked for in a list of the request. Raise `Refused` for any other."""
+    operand = _operand(place, "in", item)
+    if operand == NIL or isinstance(operand, Now | Instant) or kind_of(operand) not in _LISTED:
+        raise Refused(place, "in a list of the request a text, a number or a truth value is looked for, such as .id")
+    return operand
+
+
 def _operand(place: Place, op: str, value: Value) -> Operand:
     """Return a value that can stand in a comparison. Raise `Refused` for any other."""
     match value:
@@ -284,6 +425,8 @@ def _operand(place: Place, op: str, value: Value) -> Operand:
             raise Refused(place, "compares something that is not bound to a row or a value yet")
         case RelatedRows() | ListValue() | Path(property=Scalar(many=True) | ToTargets()):
             raise Refused(place, "a list is compared with in, not with " + op)
+        case Shifted():
+            raise Refused(place, f"an instant moved by a duration is compared, not used by {op}")
         case RequestPart():
             raise Refused(place, "compare a value of the request, such as actor.request.context.purpose")
         case _:
@@ -316,10 +459,12 @@ def _kinds_differ(left: Value, right: Value) -> bool:
 
 
 def _type_name(value: Value) -> str | None:
+    if _is_list(value):
+        return None
     if isinstance(value, RowVariable | Path) and value.type is not None:
         return value.type
     return _POLAR_TYPES.get(kind_of(value) or "")
 
 
 def _with_article(kind: str | None) -> str:
-    return f"an {kind}" if (kind or "")[:1] in "aeiou" else f"a {kind}"
+    return f"an {kind}" if (kind or " ")[0] in "aeiou" else f"a {kind}"

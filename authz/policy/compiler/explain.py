@@ -11,11 +11,14 @@ derivation ends.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from authz.domain import format_micros
+from authz.policy.compiler.durations import describe_duration
 from authz.policy.compiler.ir import (
     NIL,
     Absence,
     Condition,
     Const,
+    Instant,
     LiteralList,
     Now,
     Path,
@@ -37,6 +40,9 @@ _VERBS = {
     ">=": "is at least",
     "in": "is one of",
     "holds": "holds",
+    "starts_with": "begins with",
+    "ends_with": "ends with",
+    "in_network": "is an address of",
 }
 
 
@@ -98,7 +104,7 @@ def _restrict_to_rows(query: Query, rows: set[RowVariable]) -> Query:
 
 
 def _is_life(condition: Condition) -> bool:
-    return isinstance(condition.right, Now) and isinstance(condition.left, Path)
+    return isinstance(condition.right, Now) and isinstance(condition.left, Path) and not condition.offset
 
 
 def _by_life(conditions: Sequence[Condition]) -> list[list[Condition]]:
@@ -117,7 +123,7 @@ def _describe_row(row: RowVariable, conditions: Sequence[Condition], schema: Sch
     instants = {
         (condition.op, condition.left.fields)
         for condition in conditions
-        if isinstance(condition.left, Path) and isinstance(condition.right, Now)
+        if isinstance(condition.left, Path) and _is_life(condition)
     }
     live = {("<=", ("started_at",)), (">", ("ended_at",))} <= instants
     if live:
@@ -137,10 +143,18 @@ def _describe_condition(row: RowVariable, condition: Condition, schema: Schema) 
     if not (isinstance(left, Path) and left.row == row) and isinstance(right, Path) and right.row == row:
         left, right = right, left
     if isinstance(left, Path) and left.row == row:
-        return _describe_comparison("'s ".join(left.fields).replace("_", " "), condition.op, right, schema)
+        name = "'s ".join(left.fields).replace("_", " ")
+        return _describe_comparison(name, condition.op, right, schema) + _describe_offset(condition)
     if condition.op == "holds" and right == row:
         return f"id is in {describe_term(left, schema)}"
-    return _describe_comparison(describe_term(left, schema), condition.op, right, schema)
+    return _describe_comparison(describe_term(left, schema), condition.op, right, schema) + _describe_offset(condition)
+
+
+def _describe_offset(condition: Condition) -> str:
+    """Describe by how much the right side of a comparison is moved."""
+    if not condition.offset:
+        return ""
+    return f", {'plus' if condition.offset > 0 else 'minus'} {describe_duration(abs(condition.offset))}"
 
 
 def _describe_ends(conditions: Sequence[Condition], schema: Schema) -> str:
@@ -148,7 +162,8 @@ def _describe_ends(conditions: Sequence[Condition], schema: Schema) -> str:
     if len(conditions) > 1 and isinstance(condition.left, Path):
         fields = (name.replace("_", " ") for name in condition.left.fields[:-1])
         return "'s ".join([describe_term(condition.left.row, schema), *fields]) + " is live"
-    return _describe_comparison(describe_term(condition.left, schema), condition.op, condition.right, schema)
+    text = _describe_comparison(describe_term(condition.left, schema), condition.op, condition.right, schema)
+    return text + _describe_offset(condition)
 
 
 def _describe_start(start: Term, reached: Reached, schema: Schema) -> str:
@@ -197,6 +212,8 @@ def describe_term(term: Term, schema: Schema) -> str:
             return f"the request's {'.'.join(term.path)}"
         case Now():
             return "the instant asked about"
+        case Instant():
+            return format_micros(term.micros)
         case Const():
             return "absent" if term == NIL else str(term.value)
         case Absence():

@@ -51,6 +51,13 @@ class Now:
 
 
 @dataclass(frozen=True)
+class Instant:
+    """An instant that the policy writes out, in microseconds."""
+
+    micros: int
+
+
+@dataclass(frozen=True)
 class RequestAttribute:
     """A value that comes with the question: ``actor.request.context.purpose`` is ("context", "purpose")."""
 
@@ -64,7 +71,7 @@ class LiteralList:
     items: tuple[Const, ...]
 
 
-Operand = RowVariable | Path | Const | Now | RequestAttribute
+Operand = RowVariable | Path | Const | Now | Instant | RequestAttribute
 NIL = Const(None)
 FIRST_INNER = 10**9
 """The number of the first row of a subquery or a step: beyond the rows of every query."""
@@ -144,10 +151,11 @@ T = TypeVar("T")
 class Condition:
     """One requirement: ``left op right``, the number of the rule that states it, and its place.
 
-    `op` is a comparison, ``in`` (right is a `LiteralList`), ``holds`` (left is a list property that holds right, or a
-    relation to many that leads to the row right), ``exists`` (the row at the end of left exists; right is nil),
-    ``absent`` (right is an `Absence`; left is nil) or ``reaches`` (right is a `Reached`; left is the row from which it
-    is reached).
+    `op` is a comparison, ``in`` (right is a `LiteralList`, or a list of the request), ``holds`` (left is a list
+    property that holds right, or a relation to many that leads to the row right), ``exists`` (the row at the end of
+    left exists; right is nil), a function of `functions`, ``absent`` (right is an `Absence`; left is nil) or
+    ``reaches`` (right is a `Reached`; left is the row from which it is reached). Instants are compared with right moved
+    by `offset` microseconds.
     """
 
     op: str
@@ -155,11 +163,12 @@ class Condition:
     right: Term
     rule: str = ""
     place: Place | None = None
+    offset: int = 0
 
     @property
-    def meaning(self) -> tuple[str, Operand, Term]:
+    def meaning(self) -> tuple[object, ...]:
         """The requirement without its rule and place."""
-        return (self.op, self.left, self.right)
+        return (self.op, self.left, self.right, self.offset)
 
     def rows(self) -> set[RowVariable]:
         """Return the rows that the condition is about."""
@@ -267,7 +276,7 @@ def kind_of(term: object) -> Kind | str | None:
             return target
         case Path(property=Scalar(kind=kind)):
             return kind
-        case Now():
+        case Now() | Instant():
             return "datetime"
         case Const(value=value) if value is not None:
             return {str: "string", bool: "boolean", int: "integer", float: "number"}[type(value)]

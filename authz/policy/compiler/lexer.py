@@ -26,7 +26,7 @@ class Token(NamedTuple):
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
     |(?P<comment>\#[^\n]*)
-    |(?P<string>"(?:[^"\\]|\\.)*")
+    |(?P<string>"(?:[^"\\\n]|\\.)*")
     |(?P<float>\d+\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+)
     |(?P<integer>\d+)
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_][A-Za-z0-9_]*)*)

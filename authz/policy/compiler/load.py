@@ -2,25 +2,23 @@
 
     policies/*.polar, policies/types.toml   →   CompiledPolicy, or PolicyRefused
 
-All of it or nothing: the files are read, parsed, checked against the schema, loaded by Oso (which validates what it
-knows of Polar: syntax, resource blocks, unused variables), resolved, and simplified.
+All of it or nothing: the files are read, parsed, checked against the schema and as a whole (`checks`), read by Oso
+where it is installed, resolved, and simplified.
 """
 
-import contextlib
 import hashlib
-import io
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from oso import Oso, OsoError
-
 from authz.errors import Fault, PolicyRefused
 from authz.policy.compiler.blocks import Declared, expand
+from authz.policy.compiler.checks import check
 from authz.policy.compiler.ir import Query
+from authz.policy.compiler.lint import warn
 from authz.policy.compiler.lives import restrict_to_lives
-from authz.policy.compiler.nodes import Dot, Place, Rule, Source, Var, walk
+from authz.policy.compiler.nodes import Dot, Rule, Source, Var, walk
+from authz.policy.compiler.oso_reader import read_by_oso
 from authz.policy.compiler.parser import parse
 from authz.policy.compiler.refusals import MOST_STEPS, Refused, StepBudget, suggest
 from authz.policy.compiler.resolve import Resolver
@@ -119,16 +117,19 @@ def _compile(texts: Mapping[str, str], steps: int) -> CompiledPolicy:
     if not source.rules and not source.faults:
         raise PolicyRefused([Fault(", ".join(texts), 0, 0, "the policy has no rules")])
     if not source.faults:
-        blocks = [block.place for block in source.blocks if block.kind == "resource"]
-        source.faults += _oso_faults(texts, schema, blocks)
+        source.faults += check(source, declared, schema)
+    if not source.faults:
+        rules = {rule.name for rule in source.rules}
+        source.faults += read_by_oso(texts, schema, rules, [block.place for block in source.blocks])
     if source.faults:
         raise PolicyRefused(source.faults)
     warnings = list(_warnings(source.rules, old_numbers))
-    queries = _resolve(schema, declared, steps)
+    queries = _resolve(schema, declared, steps, warnings)
     role_queries = _resolve_roles(schema, declared, steps, warnings)
+    warnings += warn(source.rules, queries, schema)
     sentences = dict(sentences_of(source.rules))
-    version, rules = version_of(texts), len(source.rules)
-    return CompiledPolicy(version, dict(texts), schema, queries, role_queries, tuple(warnings), rules, sentences)
+    version, count = version_of(texts), len(source.rules)
+    return CompiledPolicy(version, dict(texts), schema, queries, role_queries, tuple(warnings), count, sentences)
 
 
 def version_of(texts: Mapping[str, str]) -> str:
@@ -141,7 +142,7 @@ def version_of(texts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _resolve(schema: Schema, declared: Declared, steps: int) -> Queries:
+def _resolve(schema: Schema, declared: Declared, steps: int, warnings: list[str]) -> Queries:
     """Return the queries of every action. Raises `PolicyRefused`."""
     queries, faults = {}, []
     resolver = Resolver(schema, declared.rules, declared.groups, declared.names, StepBudget(steps))
@@ -155,6 +156,8 @@ def _resolve(schema: Schema, declared: Declared, steps: int) -> Queries:
                 continue
             if simplified:
                 queries[subject.polar, resource.polar] = simplified
+    faults = faults or resolver.faults()
+    warnings += resolver.warnings()
     if faults:
         raise PolicyRefused(faults)
     return queries
@@ -182,7 +185,7 @@ def _resolve_roles(schema: Schema, declared: Declared, steps: int, warnings: lis
 
 def _unknown_names(rules: Iterable[Rule], schema: Schema) -> list[Fault]:
     """Return a fault for each field that no type has, also in rules that no `allow` rule calls."""
-    fields = {name for each in schema.types.values() for name in each.properties} | {"rules", "request"}
+    fields = {name for each in schema.types.values() for name in each.fields} | {"rules", "request"}
     faults = []
     for rule in rules:
         for node in walk(rule.body):
@@ -205,37 +208,3 @@ def _warnings(rules: list[Rule], old_numbers: bool) -> Iterable[str]:
         yield 'rule numbers are in the old form ("R3" in actor.rules); write them as comments (# R3. Sentence.)'
     if not any(rule.name == "allow" for rule in rules):
         yield "no rule is called allow: this policy denies everything"
-
-
-def oso_for(schema: Schema) -> Oso:
-    """Return an Oso that knows the names of the schema; it does nothing but read and validate."""
-    oso = Oso()
-    for name in schema.types:
-        oso.register_class(type(name, (), {}), name=name)
-    oso.register_constant(object(), "now")
-    return oso
-
-
-def _oso_faults(texts: Mapping[str, str], schema: Schema, blocks: list[Place]) -> list[Fault]:
-    """Return the faults that Oso finds. Oso reads the files as one text, so its line tells the file.
-
-    If Oso names no place, a block lacks the rules that it needs.
-    """
-    starts, parts, line = [], [], 1
-    for name, text in texts.items():
-        if name != "types.toml":
-            starts.append((line, name))
-            parts.append(text if text.endswith("\n") else text + "\n")
-            line += parts[-1].count("\n")
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            oso_for(schema).load_str("".join(parts))
-    except OsoError as error:
-        why = str(error).split("\n")[0].strip()
-        place = re.search(r"at line (\d+), column (\d+)", why)
-        if place is None:
-            return [blocks[0].fault(why) if blocks else Fault(starts[0][1], 0, 0, why)]
-        at = int(place[1])
-        begin, name = max(start for start in starts if start[0] <= at)
-        return [Fault(name, at - begin + 1, int(place[2]), why[: place.start()].strip(" :"))]
-    return []

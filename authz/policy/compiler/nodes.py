@@ -86,6 +86,14 @@ class Op(Node):
 
 
 @dataclass(frozen=True)
+class Shift(Node):
+    """``base.plus("PT3H")`` or ``base.minus("PT3H")``: an instant some microseconds after or before another."""
+
+    base: Node
+    micros: int
+
+
+@dataclass(frozen=True)
 class Isa(Node):
     """``term matches Type``."""
 
@@ -112,6 +120,8 @@ class Rule:
     comment: NumberedComment | None = None
     marked: Var | None = None
     """In old policies the parameter whose list `rules` names the number; it must stand for a row."""
+    variables: tuple[Var, ...] = ()
+    """Each variable of the text, as often as it stands there."""
 
     @property
     def number(self) -> str:
@@ -148,6 +158,8 @@ class Source:
     """The content of a directory's files, and the faults up to now."""
 
     rules: list[Rule] = field(default_factory=list)
+    prototypes: list[Rule] = field(default_factory=list)
+    """The heads that ``type f(x: Patient);`` declares: each rule of the name must fit one."""
     blocks: list[Block] = field(default_factory=list)
     comments: list[NumberedComment] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)

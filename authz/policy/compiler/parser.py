@@ -9,10 +9,11 @@ every fault.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import isfinite
 from typing import NoReturn
 
+from authz.policy.compiler.durations import parse_duration
 from authz.policy.compiler.lexer import Token, tokenize
 from authz.policy.compiler.nodes import (
     Block,
@@ -26,6 +27,7 @@ from authz.policy.compiler.nodes import (
     Param,
     Place,
     Rule,
+    Shift,
     Shorthand,
     Source,
     Var,
@@ -45,6 +47,16 @@ _REFUSED_CALLS = {
 }
 
 
+_SHIFTS = {"plus": 1, "minus": -1}
+_METHODS = (
+    'compare fields, call starts_with(text, "…"), ends_with(text, "…") or in_network(ip, "10.0.0.0/8"),'
+    ' or move an instant by .plus("PT3H") or .minus("PT3H")'
+)
+_RESERVED = {"and", "or", "if", "in", "matches", "mod", "rem", "type", "isa"}
+_KEYWORDS = {*_RESERVED, *_REFUSED_CALLS, "not", "forall", "true", "false", "inf", "nan"}
+"""The names that the language keeps for itself, so that no rule and no type has one."""
+
+
 class _Stop(Exception):
     """The statement being read cannot be read further; its fault is recorded already."""
 
@@ -60,6 +72,7 @@ class _Parser:
         self.tokens = tokenize(text, file, source)
         self.at = 0
         self.depth = 0
+        self.variables: list[Var] = []
 
     # Looking and stepping.
 
@@ -114,49 +127,114 @@ class _Parser:
         elif following.kind == "name" and self.next.text == "type":
             self.take()
             self.rule()
-            self.source.rules.pop()
+            prototype = self.source.rules.pop()
+            if prototype.body is not None:
+                self.refuse(prototype.place, "a type of a rule has parameters and their types alone, no conditions")
+            self.source.prototypes.append(prototype)
         elif following.text == "(":
             self.rule()
         else:
             self.refuse(self.next.place, f"{self.next.text!r} begins neither a rule nor an actor or resource block")
 
     def rule(self) -> None:
-        name = self.take()
+        name, self.variables = self.name(), []
         self.expect("(")
-        params = []
+        params: list[Param] = []
+        goals: list[Node] = []
         while not self.is_next(")"):
-            params.append(self.param())
-            if not self.is_next(")"):
-                self.expect(",")
+            params.append(self.param(goals))
+            self.separator()
         self.expect(")")
-        body = None
         if self.is_next("if"):
             self.take()
-            body = self.disjunction()
+            goals.append(self.disjunction())
         self.expect(";")
-        self.source.rules.append(Rule(name.place, name.text, tuple(params), body, name.comment))
+        body = _conjunction(goals) if goals else None
+        variables = tuple(self.variables)
+        self.source.rules.append(Rule(name.place, name.text, tuple(params), body, name.comment, variables=variables))
 
-    def param(self) -> Param:
+    def param(self, goals: list[Node]) -> Param:
+        """Read a parameter, and add the conditions of its pattern to `goals`."""
         term = self.term()
         if not self.is_next(":"):
             return Param(term, None)
         self.take()
-        return Param(term, self.type_name())
+        if isinstance(term, Var) and term.name == "_":
+            term = Var(term.place, f"_{term.place.line}_{term.place.column}")
+        place = self.next.place
+        type_name, fields = self.pattern(term)
+        if fields and not isinstance(term, Var):
+            self.refuse(place, "a pattern of fields belongs to a variable; write name: Type{field: value}")
+        goals += fields
+        return Param(term, type_name)
 
     def type_name(self) -> str:
         token = self.next
         if token.kind != "name":
-            self.refuse(token.place, "a type is a name; a pattern of fields cannot be compiled, write it as conditions")
-        self.take()
+            self.refuse(token.place, f"a type is a name, found {token.text!r}")
+        return self.name().text
+
+    def name(self) -> Token:
+        """Read a name of a rule or a type; refuse a word of the language."""
+        token = self.take()
+        if token.text in _KEYWORDS:
+            self.refuse(token.place, f"{token.text!r} is a word of the language, not a name")
+        return token
+
+    def separator(self) -> None:
+        """Read the comma after an argument, unless it is the last."""
+        if not self.is_next(")"):
+            comma = self.expect(",")
+            if self.is_next(")"):
+                self.refuse(comma.place, "after this comma a further argument was expected")
+
+    # Patterns: User{active: true}, {active: true}.
+
+    def pattern(self, term: Node) -> tuple[str | None, list[Node]]:
+        """Read a pattern; return its type, if it has one, and its conditions on the fields of a term."""
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            self.refuse(self.next.place, "is nested too deeply")
+        type_name = None if self.is_next("{") else self.type_name()
+        goals: dict[str, list[Node]] = {}
         if self.is_next("{"):
-            self.refuse(self.next.place, "a pattern of fields cannot be compiled; write it as conditions of the rule")
-        return token.text
+            self.take()
+            while not self.is_next("}"):
+                name = self.field_name()
+                if name.text in goals:
+                    self.refuse(name.place, f"the field {name.text} stands twice in this pattern")
+                goals[name.text] = self.field_conditions(Dot(name.place, term, name.text))
+                if not self.is_next("}"):
+                    self.expect(",")
+            self.take()
+        self.depth -= 1
+        return type_name, [goal for conditions in goals.values() for goal in conditions]
+
+    def field_name(self) -> Token:
+        name = self.take()
+        if name.kind != "name":
+            self.refuse(name.place, f"a field is a name, found {name.text!r}")
+        self.expect(":")
+        return name
+
+    def field_conditions(self, field: Dot) -> list[Node]:
+        """Read the value of a field in a pattern, which may be a pattern; return the conditions on the field."""
+        if self.is_next("{") or (self.next.kind == "name" and self.tokens[self.at + 1].text == "{"):
+            return self.conditions_of_pattern(field)
+        return [Op(field.place, "=", (field, self.term()))]
+
+    def conditions_of_pattern(self, term: Node) -> list[Node]:
+        """Read a pattern; return its conditions on a term, that on its type first."""
+        place = self.next.place
+        type_name, goals = self.pattern(term)
+        return goals if type_name is None else [Isa(place, term, type_name), *goals]
 
     # Blocks.
 
     def block(self) -> None:
         kind, type_name = self.take(), self.take()
         block = Block(type_name.place, kind.text, type_name.text)
+        declarations: set[str] = set()
         self.expect("{")
         while not self.is_next("}"):
             if self.next.kind == "string":
@@ -164,33 +242,44 @@ class _Parser:
                 continue
             declared = self.take()
             self.expect("=")
+            if declared.text in declarations:
+                self.refuse(declared.place, f"{block.type} declares {declared.text} twice; write one list")
+            declarations.add(declared.text)
             if declared.text == "relations":
-                block.relations.update(self.relations())
+                block.relations.update(self.relations(block))
             elif declared.text in ("permissions", "roles"):
-                getattr(block, declared.text).update(self.names())
+                getattr(block, declared.text).update(self.names(block))
             else:
                 self.refuse(declared.place, f"a block declares permissions, roles or relations, not {declared.text!r}")
             self.expect(";")
         self.expect("}")
         self.source.blocks.append(block)
 
-    def names(self) -> dict[str, Place]:
-        names = {}
+    def require_new(self, name: str, place: Place, block: Block, names: Collection[str]) -> None:
+        """Refuse a name that a block declares already."""
+        if name in names or name in block.permissions or name in block.roles or name in block.relations:
+            self.refuse(place, f"{block.type} declares {name!r} already")
+
+    def names(self, block: Block) -> dict[str, Place]:
+        names: dict[str, Place] = {}
         self.expect("[")
         while not self.is_next("]"):
             token = self.next
-            names[self.string()] = token.place
+            name = self.string()
+            self.require_new(name, token.place, block, names)
+            names[name] = token.place
             if not self.is_next("]"):
                 self.expect(",")
         self.expect("]")
         return names
 
-    def relations(self) -> dict[str, tuple[str, Place]]:
-        relations = {}
+    def relations(self, block: Block) -> dict[str, tuple[str, Place]]:
+        relations: dict[str, tuple[str, Place]] = {}
         self.expect("{")
         while not self.is_next("}"):
             name = self.take()
             self.expect(":")
+            self.require_new(name.text, name.place, block, relations)
             relations[name.text] = (self.type_name(), name.place)
             if not self.is_next("}"):
                 self.expect(",")
@@ -250,7 +339,7 @@ class _Parser:
         left = self.term()
         if self.is_next("matches"):
             self.take()
-            return Isa(left.place, left, self.type_name())
+            return self.matches(left)
         if not self.is_next(*_COMPARISONS):
             return left
         operator = self.take()
@@ -258,6 +347,13 @@ class _Parser:
         if self.is_next(*_COMPARISONS, "matches"):
             self.refuse(self.next.place, "comparisons are not chained; join them with and")
         return compared
+
+    def matches(self, left: Node) -> Node:
+        if self.next.kind not in ("name", "op"):
+            self.refuse(self.next.place, "matches takes a type or a pattern of fields; compare a value by =")
+        type_name, fields = self.pattern(left)
+        goals = [Isa(left.place, left, type_name)] if type_name else []
+        return _conjunction([*goals, *fields]) if goals or fields else Literal(left.place, True)
 
     def term(self) -> Node:
         begun = self.next.place
@@ -276,14 +372,25 @@ class _Parser:
             if name.kind != "name":
                 self.refuse(name.place, f"a field is a name, found {name.text!r}")
             self.take()
-            if self.is_next("("):
-                self.refuse(name.place, f"the method call .{name.text}(…) cannot be compiled; compare fields instead")
-            node = Dot(name.place, node, name.text)
+            node = self.shift(name, node) if self.is_next("(") else Dot(name.place, node, name.text)
         if self.is_next(*_ARITHMETIC):
             self.refuse(self.next.place, f"arithmetic ({self.next.text}) cannot be compiled")
         if self.is_next(":="):
             self.refuse(self.next.place, "an assignment (:=) cannot be compiled; write =")
         return node
+
+    def shift(self, method: Token, base: Node) -> Node:
+        """Read the duration of ``.plus("PT3H")`` or ``.minus("PT3H")``, the only methods."""
+        if method.text not in _SHIFTS:
+            why = f"the method call .{method.text}(…) cannot be compiled; {_METHODS}"
+            self.refuse(method.place, why)
+        self.take()
+        place = self.next.place
+        micros = parse_duration(self.string())
+        if micros is None:
+            self.refuse(place, 'a duration is a text such as "PT3H" or "P1DT30M": weeks, days, hours, minutes, seconds')
+        self.expect(")")
+        return Shift(method.place, base, _SHIFTS[method.text] * micros)
 
     def primary(self) -> Node:
         token = self.next
@@ -292,7 +399,11 @@ class _Parser:
         if self.is_next(*_REFUSED_CALLS):
             self.refuse(token.place, _REFUSED_CALLS[token.text])
         if self.is_next("{"):
-            self.refuse(token.place, "a dictionary cannot be compiled")
+            self.refuse(token.place, "a dictionary cannot be compiled; write name: Type{field: value}, or conditions")
+        if token.kind == "name" and token.text in ("inf", "nan"):
+            self.refuse(token.place, f"{token.text} is no number that a database compares; leave the condition out")
+        if token.kind == "name" and token.text in _RESERVED:
+            self.refuse(token.place, f"{token.text!r} is a word of the language, not a name; a value was expected")
         if self.is_next("-", "+"):
             return self.negative()
         self.take()
@@ -328,15 +439,15 @@ class _Parser:
         if token.text in ("true", "false"):
             return Literal(token.place, token.text == "true")
         if not self.is_next("("):
-            return Var(token.place, token.text)
+            self.variables.append(Var(token.place, token.text))
+            return self.variables[-1]
         self.take()
         args = []
         while not self.is_next(")"):
             args.append(self.disjunction())
             if self.is_next(":"):
                 self.refuse(self.next.place, "an argument by name cannot be compiled")
-            if not self.is_next(")"):
-                self.expect(",")
+            self.separator()
         self.expect(")")
         return Call(token.place, token.text, tuple(args))
 
@@ -357,3 +468,11 @@ class _Parser:
             self.refuse(token.place, f"a string was expected, found {token.text!r}")
         self.take()
         return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match.group(1), match.group(1)), token.text[1:-1])
+
+
+def _conjunction(goals: list[Node]) -> Node:
+    """Return the conjunction of conditions, those of conjunctions among them too."""
+    flat: list[Node] = []
+    for goal in goals:
+        flat += goal.args if isinstance(goal, Op) and goal.op == "and" else (goal,)
+    return flat[0] if len(flat) == 1 else Op(flat[0].place, "and", tuple(flat))

@@ -25,14 +25,21 @@ PG_TYPES = {
     "number": "float8",
     "present": "text",
 }
+LIST_KINDS = {f"{kind} list": kind for kind in ("string", "integer", "boolean", "number")}
+PG_TYPES |= dict.fromkeys(LIST_KINDS, "jsonb")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A value bound when the question comes: its path (`("now",)`, `("context", "ip")`, …) and kind."""
+    """A value bound when the question comes: its path (`("now",)`, `("context", "ip")`, …) and kind.
+
+    With `op` it is the truth value of a comparison of two values of the request, the second at the path `other`.
+    """
 
     name: tuple[str, ...]
     kind: str
+    op: str = ""
+    other: tuple[str, ...] = ()
 
     @property
     def requested(self) -> bool:

@@ -14,7 +14,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
+from authz.errors import Fault
+from authz.policy.compiler.clause_index import ClauseIndex
 from authz.policy.compiler.comparisons import Comparisons, describe_naming
+from authz.policy.compiler.functions import FUNCTIONS
 from authz.policy.compiler.ir import (
     FIRST_INNER,
     NIL,
@@ -28,11 +31,22 @@ from authz.policy.compiler.ir import (
     Subquery,
     kind_of,
 )
-from authz.policy.compiler.nodes import Call, Dot, Isa, ListOf, Literal, Node, Op, Place, Rule, Var
+from authz.policy.compiler.nodes import Call, Dot, Isa, ListOf, Literal, Node, Op, Place, Rule, Shift, Var
 from authz.policy.compiler.recursion import Recursion, require_ends
 from authz.policy.compiler.refusals import Refused, StepBudget, suggest
 from authz.policy.compiler.schema import Schema, ToMany, ToOne, ToTargets, Type
-from authz.policy.compiler.state import Free, Instance, ListValue, RelatedRows, RequestPart, Scope, State, Tail, Value
+from authz.policy.compiler.state import (
+    Free,
+    Instance,
+    ListValue,
+    RelatedRows,
+    RequestPart,
+    Scope,
+    Shifted,
+    State,
+    Tail,
+    Value,
+)
 
 MOST_DERIVATIONS = 20_000
 """The most derivations of a policy: with more it would compile to an unreadable statement."""
@@ -61,6 +75,7 @@ class Resolver:
         self._rules: dict[tuple[str, int], list[Rule]] = {}
         for rule in rules:
             self._rules.setdefault((rule.name, len(rule.params)), []).append(rule)
+        self._index = ClauseIndex(self._rules, groups)
         self._declared = declared
         self._groups = groups
         self._budget = budget
@@ -80,6 +95,14 @@ class Resolver:
     def holders(self, subject: Type, resource: Type, role: str) -> list[Query]:
         """Return a query for each derivation by which a subject has a role on a resource; raises as `permits`."""
         return self._queries("has_role", subject, resource, Const(role))
+
+    def faults(self) -> list[Fault]:
+        """Return a fault for each comparison that was never possible."""
+        return self._comparisons.faults()
+
+    def warnings(self) -> list[str]:
+        """Return a warning for each comparison that was possible for some types alone."""
+        return self._comparisons.warnings()
 
     def spend(self, steps: int = 1) -> None:
         """Take steps of a later pass from the budget. Raise `Refused` if it is used up."""
@@ -122,6 +145,9 @@ class Resolver:
                 yield from self._comparisons.solve(node.place, node.op, left, right, state)
             case Call():
                 args = tuple(self._term(arg, names, state) for arg in node.args)
+                if node.name in FUNCTIONS and not any(name == node.name for name, _ in self._rules):
+                    yield self._comparisons.apply(node.place, node.name, args, state)
+                    return
                 yield from self.call(node, args, state, scope)
             case Isa():
                 term = self._term(node.term, names, state)
@@ -130,6 +156,8 @@ class Resolver:
                 yield state
             case Literal(value=False):
                 return
+            case Dot() | Var():
+                yield from self._comparisons.hold(node.place, self._term(node, names, state), state)
             case _:
                 why = "a condition is a comparison, a call of a rule, true or false; compare this value"
                 raise Refused(node.place, why)
@@ -184,7 +212,7 @@ class Resolver:
         """Yield a state for each derivation of a call by a clause of its rule."""
         instance = Instance(node.name, tuple(_shape(state.value(arg), state) for arg in args))
         scope = replace(scope, stack=(*scope.stack, instance))
-        for clause in self.clauses(node.name, len(args)):
+        for clause in self._index.candidates(node.name, tuple(map(state.value, args))):
             names: Names = {}
             for matched in self._match(clause, args, names, state):
                 if clause.marked is not None:
@@ -239,6 +267,8 @@ class Resolver:
                 return Const(node.value)
             case ListOf():
                 return ListValue(tuple(state.value(self._term(item, names, state)) for item in node.items))
+            case Shift():
+                return self._comparisons.shift(node.place, self._term(node.base, names, state), node.micros, state)
             case Dot():
                 return self._field(node, state.value(self._term(node.base, names, state)))
             case Var():
@@ -266,21 +296,29 @@ class Resolver:
                 return self._row_field(node, base, self._schema.types[base.type])
             case Path(property=ToTargets() as relation):
                 raise Refused(node.place, f".{node.field} of a {kind_of(base)}: {describe_naming(relation)}")
-        raise Refused(node.place, f".{node.field}: a {kind_of(base) or 'list'} has no fields")
+        why = f".{node.field}: {_description(base)} has no fields"
+        raise Refused(node.place, why)
 
     def _row_field(self, node: Dot, base: RowVariable | Path, holder: Type) -> Value:
         if node.field == "request":
             if isinstance(base, RowVariable) and base.number == 0:
                 return RequestPart(())
             raise Refused(node.place, "the request is the actor's: only the one who asks has it")
-        prop = holder.properties.get(node.field)
+        key = holder.key_of(node.field)
+        prop = holder.properties.get(key)
         if prop is None:
-            why = f"{holder.polar} has no field {node.field!r}{suggest(node.field, holder.properties)}"
+            why = f"{holder.polar} has no field {node.field!r}{suggest(node.field, holder.fields)}"
             raise Refused(node.place, why)
         if isinstance(prop, ToMany):
             return RelatedRows(base, prop)
         row, fields = (base, ()) if isinstance(base, RowVariable) else (base.row, base.fields)
-        return Path(row, (*fields, node.field), prop)
+        return Path(row, (*fields, key), prop)
+
+
+def _description(value: Value) -> str:
+    """Describe a value without fields."""
+    kind = "datetime" if isinstance(value, Shifted) else kind_of(value) or "list"
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _request_field(node: Dot, base: RequestPart | RequestAttribute) -> RequestPart | RequestAttribute:

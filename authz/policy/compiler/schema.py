@@ -25,8 +25,8 @@ from authz.domain import END_CAUSES, GRANT_END_CAUSES, GRANT_ORIGINS, GRANT_ROLE
 from authz.errors import Fault, PolicyRefused
 from authz.models import FACTS, Entity, EntityLink, EntityTarget, InstantField
 
-Kind = Literal["string", "integer", "boolean", "datetime"]
-KINDS: tuple[Kind, ...] = ("string", "integer", "boolean", "datetime")
+Kind = Literal["string", "integer", "boolean", "datetime", "number"]
+KINDS: tuple[Kind, ...] = ("string", "integer", "boolean", "datetime", "number")
 _CHOICES = {
     ("Membership", "role"): MEMBERSHIP_ROLES,
     ("Grant", "role"): GRANT_ROLES,
@@ -39,6 +39,10 @@ _NO_FACTS = ("search_key", "reason", "time_zone")
 (docs/reference/record.md); and what only the pages read.
 """
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_POLAR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_LONGEST_KEY = 100
+_NOT_IN_KEYS = re.compile(r"[\x00-\x1f\x7f-\x9f\"\\\ud800-\udfff]")
+"""Characters that no path into JSON holds on both databases."""
 RESERVED = ("id", "rules", "request", "started_at", "ended_at")
 
 
@@ -107,6 +111,18 @@ class Type:
     declared: bool
     properties: Mapping[str, Property] = field(hash=False, compare=False)
     stored: bool = True
+    keys: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
+    """The keys in `properties` of the fields that have another name in Polar, by that name."""
+
+    def key_of(self, name: str) -> str:
+        """Return the key in `properties` of a field, by its name in Polar; an empty text if it has another name."""
+        return "" if name in self.keys.values() else self.keys.get(name, name)
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of all fields in Polar."""
+        names = {key: name for name, key in self.keys.items()}
+        return [names.get(key, key) for key in self.properties]
 
     @property
     def label(self) -> str:
@@ -243,8 +259,8 @@ def _declare(types: dict[str, Type], text: str, file: str, faults: list[Fault]) 
     for name, table in tables.items():
         if isinstance(table, dict) and polar_name(name) in types:
             declared = types[polar_name(name)]
-            own = _own_properties(types, declared, table, partial(refuse, name))
-            types[polar_name(name)] = replace(declared, properties=own)
+            own, keys = _own_properties(types, declared, table, partial(refuse, name))
+            types[polar_name(name)] = replace(declared, properties=own, keys=keys)
     for name, key, target, back in list(_reverses(types, tables)):
         holder = dict(types[target].properties)
         if not _NAME.fullmatch(back.name) or back.name in holder or back.name in RESERVED:
@@ -256,9 +272,13 @@ def _declare(types: dict[str, Type], text: str, file: str, faults: list[Fault]) 
 
 def _own_properties(
     types: Mapping[str, Type], declared: Type, table: Mapping[str, object], refuse: Callable[[str, str], None]
-) -> dict[str, Property]:
-    """Return the properties that a type's table declares, and refuse each declaration that makes none."""
+) -> tuple[dict[str, Property], dict[str, str]]:
+    """Return the properties that a type's table declares, and their keys by other names in Polar.
+
+    Each declaration that makes none is refused.
+    """
     own: dict[str, Property] = {"id": Scalar("id", "string", "id")}
+    keys: dict[str, str] = {}
     for key, declaration in table.items():
         if key == "stored" and isinstance(declaration, bool):
             continue
@@ -267,9 +287,11 @@ def _own_properties(
             if not declared.stored:
                 _require_requestable(prop, declaration)
             own[key] = prop
+            if (polar := _polar_name_of(key, declaration, (*keys, *table))) != key:
+                keys[polar] = key
         except _Undeclarable as why:
             refuse(key, str(why))
-    return own
+    return own, keys
 
 
 def _reverses(
@@ -292,14 +314,17 @@ class _Undeclarable(Exception):
 def _property(types: Mapping[str, Type], key: str, declaration: object) -> Property:
     """Return the property that a declaration makes. Raise `_Undeclarable` if it makes none."""
     options: dict[str, object] = declaration if isinstance(declaration, dict) else {"type": declaration}
-    kind, unknown = options.get("type"), set(options) - {"type", "reverse", "from_request", "many"}
+    kind, unknown = options.get("type"), set(options) - {"type", "reverse", "from_request", "many", "polar"}
     targets = _targets(types, key, options)
     many = isinstance(kind, list)
     kind = kind[0] if isinstance(kind, list) and len(kind) == 1 else kind
-    if not _NAME.fullmatch(key) or key in RESERVED:
-        raise _Undeclarable(f"a property has a name such as care_team, none of {', '.join(RESERVED)}; not {key!r}")
+    if not key or len(key) > _LONGEST_KEY or _NOT_IN_KEYS.search(key) or key in RESERVED:
+        raise _Undeclarable(
+            f"a property has a name of at most {_LONGEST_KEY} characters without control characters, quotes and "
+            f"backslashes, none of {', '.join(RESERVED)}; not {key!r}"
+        )
     if unknown:
-        known = "type, reverse, many and from_request"
+        known = "type, reverse, many, polar and from_request"
         raise _Undeclarable(f"unknown option {sorted(unknown)[0]!r} of {key}; known are {known}")
     if kind in KINDS:
         from_request = options.get("from_request", False)
@@ -344,10 +369,21 @@ def _targets(types: Mapping[str, Type], key: str, options: Mapping[str, object])
 
 def _require_requestable(prop: Property, declaration: object) -> None:
     """Raise `_Undeclarable` unless a property can come with the question, as a type that is not stored needs."""
-    if isinstance(declaration, dict) and set(declaration) > {"type"}:
+    if isinstance(declaration, dict) and set(declaration) - {"polar"} > {"type"}:
         raise _Undeclarable(f"{prop.name} belongs to a type that is not stored, so it takes no option")
     if isinstance(prop, ToTargets) or (isinstance(prop, Scalar) and prop.many):
         raise _Undeclarable(f"{prop.name} belongs to a type that is not stored, so it cannot be a list")
+
+
+def _polar_name_of(key: str, declaration: object, taken: Iterable[str]) -> str:
+    """Return the name in Polar of a property: its option `polar`, otherwise its key. Raise `_Undeclarable`."""
+    name = declaration.get("polar", key) if isinstance(declaration, dict) else key
+    if not isinstance(name, str) or not _POLAR_NAME.fullmatch(name) or name in RESERVED:
+        why = f'{key!r} needs a name in Polar, such as {{ type = "string", polar = "x_tag" }}'
+        raise _Undeclarable(f"{why}, none of {', '.join(RESERVED)}; not {name!r}")
+    if name != key and name in taken:
+        raise _Undeclarable(f"the name {name} of {key!r} in Polar is that of another property")
+    return name
 
 
 def _place(lines: list[str], type_name: str, key: str) -> tuple[int, int]:

@@ -6,15 +6,18 @@
 Nothing that a caller sends is part of the text: what is known only when the question comes is a placeholder.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from authz.policy.compiler.closures import Ends, join_closure, plan_joins
+from authz.policy.compiler.functions import FUNCTIONS, function_sql
 from authz.policy.compiler.ir import (
     NIL,
     Absence,
     Condition,
     Const,
+    Instant,
     LiteralList,
     Now,
     Path,
@@ -30,6 +33,8 @@ from authz.policy.compiler.ir import (
 from authz.policy.compiler.placeholders import NOW, PG_TYPES, TENANT, Dialect, Parameter, Placeholders
 from authz.policy.compiler.schema import LINK_TABLE, TARGET_TABLE, Scalar, Schema, ToOne, ToTargets
 from authz.policy.compiler.tenancy import TENANT_ID
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 WITNESSES = {"Grant": "practitioner", "StandingShare": "colleague"}
 """The types of row that a permit names as its witness, and the field that says who holds it."""
@@ -215,6 +220,19 @@ class SelectBuilder:
 
     def _predicate(self, condition: Condition) -> str:
         op, left, right = condition.op, condition.left, condition.right
+        if _compares_requested(condition):
+            assert isinstance(left, RequestAttribute)
+            assert isinstance(right, RequestAttribute)
+            return self.placeholders(Parameter(left.path, "boolean", op, right.path))
+        if condition.offset:
+            moved = f"({self._scalar(right, 'datetime')} + {condition.offset})"
+            return f"{self._scalar(left, 'datetime')} {op} {moved}"
+        if op in FUNCTIONS:
+            network = str(right.value) if isinstance(right, Const) else ""
+            texts = (self._scalar(left, "string"), self._scalar(right, "string"))
+            return function_sql(op, *texts, network, self.dialect)
+        if isinstance(right, RequestAttribute) and op == "in":
+            return self._in_requested(left, right)
         if op == "in":
             assert isinstance(right, LiteralList)
             kind = kind_of(left) or kind_of(right.items[0]) or "string"
@@ -263,6 +281,8 @@ class SelectBuilder:
                 return quoted(term.value, self.dialect)
             case Now():
                 return self.placeholders(NOW)
+            case Instant():
+                return str(term.micros)
             case RequestAttribute():
                 return self.placeholders(Parameter(term.path, kind))
             case Path(property=Scalar() as prop):
@@ -330,10 +350,19 @@ class SelectBuilder:
         alias = self._alias(left.row, left.fields[:-1])
         item = self._scalar(right, left.property.kind)
         if self.dialect == "sqlite":
-            path = f"{alias}.properties, '$.{left.property.name}'"
+            path = f"{alias}.properties, {_json_path(left.property.name)}"
             return f"EXISTS (SELECT 1 FROM json_each({path}) AS held WHERE held.value = {item})"
         cast = PG_TYPES[left.property.kind]
-        return f"({alias}.properties -> '{left.property.name}') @> to_jsonb(({item})::{cast})"
+        return f"({alias}.properties -> {quoted(left.property.name, self.dialect)}) @> to_jsonb(({item})::{cast})"
+
+    def _in_requested(self, item: Term, requested: RequestAttribute) -> str:
+        """Return the condition that a value is in a list of the request, which is bound as a JSON text."""
+        kind = kind_of(item) or "string"
+        listed = self.placeholders(Parameter(requested.path, f"{kind} list"))
+        if self.dialect == "sqlite":
+            return f"{self._scalar(item, kind)} IN (SELECT value FROM json_each({listed}))"
+        items = f"SELECT item::{PG_TYPES[kind]} FROM jsonb_array_elements_text({listed}) AS listed (item)"
+        return f"{self._scalar(item, kind)} IN ({items})"
 
 
 def _foreign_keys(query: Query) -> Iterable[tuple[int, Path]]:
@@ -353,14 +382,25 @@ def _foreign_keys(query: Query) -> Iterable[tuple[int, Path]]:
                 yield row.number, path
 
 
+def _compares_requested(condition: Condition) -> bool:
+    """Return whether a condition compares two values of the request, which `plan` does before it sends a statement."""
+    requested = isinstance(condition.left, RequestAttribute) and isinstance(condition.right, RequestAttribute)
+    return requested and not condition.offset and condition.op not in FUNCTIONS
+
+
 def _nullable(term: Term) -> bool:
     return isinstance(term, RequestAttribute) or (isinstance(term, Path) and term.property.nullable)
 
 
 def _json_value(alias: str, prop: Scalar, dialect: Dialect) -> str:
     if dialect == "sqlite":
-        return f"json_extract({alias}.properties, '$.{prop.name}')"
-    return f"({alias}.properties ->> '{prop.name}')::{PG_TYPES[prop.kind]}"
+        return f"json_extract({alias}.properties, {_json_path(prop.name)})"
+    return f"({alias}.properties ->> {quoted(prop.name, dialect)})::{PG_TYPES[prop.kind]}"
+
+
+def _json_path(name: str) -> str:
+    """Return the SQL of the path to a property in SQLite."""
+    return quoted(f"$.{name}" if _PLAIN_NAME.fullmatch(name) else f'$."{name}"', "sqlite")
 
 
 def quoted(value: str | float | bool | None, dialect: Dialect) -> str:

@@ -43,7 +43,15 @@ class ListValue:
     items: tuple["Value", ...]
 
 
-Value = Operand | Free | RelatedRows | RequestPart | ListValue
+@dataclass(frozen=True)
+class Shifted:
+    """An instant moved by some microseconds."""
+
+    base: Operand
+    micros: int
+
+
+Value = Operand | Free | RelatedRows | RequestPart | ListValue | Shifted
 
 
 @dataclass(frozen=True)
@@ -98,9 +106,9 @@ class State:
             term = self.bindings[term]
         return term
 
-    def require(self, place: Place, op: str, left: Operand, right: Term) -> "State":
+    def require(self, place: Place, op: str, left: Operand, right: Term, offset: int = 0) -> "State":
         """Return the state with one more condition, unless it states that already."""
-        condition = Condition(op, left, right, self.number, place)
+        condition = Condition(op, left, right, self.number, place, offset)
         if any(condition.meaning == other.meaning for other in self.conditions):
             return self
         return replace(self, conditions=(*self.conditions, condition))
