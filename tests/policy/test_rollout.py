@@ -160,6 +160,7 @@ def test_a_policy_that_fails_its_tests_is_refused(sqlite_database: Database, sql
         for fact in (
             "subscription: {id: north, name: North}",
             "practitioner: {id: oscar, login: o@x.example, name: Oscar}",
+            "membership: {practitioner: oscar, subscription: north, role: member}",
             "patient: {id: p-1, subscription: north, owner: oscar, name: Pat}",
         )
     )
