@@ -21,7 +21,7 @@ _MARKS = "<!-- table -->\n", "<!-- end -->\n"
 @click.command()
 @click.option("--patients", default=100_000, show_default=True, help="How many patients; half as many shares.")
 @click.option("--seed", default=1, show_default=True, help="Of the facts and the questions.")
-@click.option("--rounds", default=9, show_default=True, help="Of timing, both sides in each.")
+@click.option("--rounds", type=click.IntRange(1), default=9, show_default=True, help="Of timing, both sides in each.")
 @click.option("--quick", is_flag=True, help="A small run, to see that all sides agree.")
 @click.option(
     "--only",

@@ -267,7 +267,7 @@ def _share_with(database: Database, world: data.World, count: int) -> None:
 @click.command()
 @click.option("--patients", default=10_000, show_default=True)
 @click.option("--seconds", default=3.0, show_default=True, help="Of each turn.")
-@click.option("--rounds", default=5, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 def main(patients: int, seconds: float, rounds: int) -> None:
     """Measure, and print the table; exit 1 if a target is missed."""
     lines = []

@@ -148,7 +148,7 @@ def _source(commit: str) -> Iterator[Path]:
 @click.command()
 @click.argument("commit")
 @click.option("--count", default=4000, show_default=True, help="Evaluations a round.")
-@click.option("--rounds", default=5, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--mode", default="durable", show_default=True, help="CAREGRANT_DECISION_LOG of both.")
 @click.option("--connections", default=(1, 2, 16), show_default=True, multiple=True)
 def main(commit: str, count: int, rounds: int, mode: str, connections: tuple[int, ...]) -> None:

@@ -175,7 +175,7 @@ def profile(mode: str, count: int, rounds: int, url: str = "") -> tuple[dict[str
 
 @click.command()
 @click.option("--count", default=4000, show_default=True, help="Answers in a round.")
-@click.option("--rounds", default=5, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 def main(count: int, rounds: int) -> None:
     """Print the table of the parts."""
     columns = {"Log off": profile("off", count, rounds), "Durable": profile("durable", count, rounds)}

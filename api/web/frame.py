@@ -136,7 +136,7 @@ def redirect_with_message(path: str, sentence: Markup, *names: str, category: st
 
 def isolate(name: str) -> Markup:
     """Return a name for a sentence, with its own direction of writing."""
-    return Markup("<bdi>{}</bdi>").format(name)
+    return Markup("<bdi>") + name + Markup("</bdi>")  # adding escapes the name, and costs less than a format
 
 
 def render_page(template: str, status: int = 200, **values: object) -> Response:

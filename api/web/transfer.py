@@ -109,7 +109,8 @@ def _list(selection: Selection) -> tuple[TransferImpact, list[Row]]:
     receivers = list_receivers(selection)
     impact = transfer_impact(selection, receivers)
     others = [row for row in receivers if row["id"] not in impact.owners]
-    return impact, [row for row in others if matches_search(row["search_key"], parse_search())]
+    searched = parse_search()
+    return impact, [row for row in others if matches_search(row["search_key"], searched)]
 
 
 def render_form(selection: Selection, error: CaregrantError | None = None) -> Response:

@@ -91,8 +91,12 @@ def test_a_stop_while_the_workers_start(sqlite_url: str, number: signal.Signals)
     port = free_port()
     command = [str(COMMAND), "serve", "--workers", "2", "--port", str(port), "--database", sqlite_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        deadline = time.monotonic() + 60
         while len(_children(process)) < 3:  # the sealer and two workers
             assert process.poll() is None
+            if time.monotonic() > deadline:
+                process.kill()
+                pytest.fail("the workers did not start")
             time.sleep(0.001)
         process.send_signal(number)
         printed = process.communicate(timeout=60)[0]

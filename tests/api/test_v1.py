@@ -344,12 +344,12 @@ def test_a_batch_of_notices(as_: As, flask: Flask, database: Database) -> None:
     names = [f"n-{number}" for number in range(3)]
     for name in names:
         operator.call("POST", "/v1/patients", {"id": name, "name": "N"})
-    body = {"patients": names, "colleague": login("bob"), "until": "2035-01-31T00:00:00Z"}
+    body = {"patients": names, "colleague": login("bob"), "until": "2065-01-31T00:00:00Z"}
     answered(as_("alice").call("POST", "/v1/shares", body))
     items = as_("bob").get("/v1/notifications?unread=true")["items"]
     assert [item["patient"] for item in items] == ["n-2", "n-1", "n-0"]
     assert len({item["batch"] for item in items}) == 1
-    assert {(item["until"], item["grant"] is None) for item in items} == {("2035-01-31T00:00:00Z", False)}
+    assert {(item["until"], item["grant"] is None) for item in items} == {("2065-01-31T00:00:00Z", False)}
     assert answered(as_("bob").call("POST", f"/v1/notifications/{items[1]['id']}/read"))["read"] is True
     assert as_("bob").get("/v1/notifications?unread=true")["items"] == []
     assert [item["read"] for item in as_("alice").get("/v1/notifications")["items"]] == [True, True, True]
@@ -533,7 +533,7 @@ def test_every_route_by_everybody(sqlite_database: Database, settings: Settings,
     method, path = line.split()
     erin = Grant.select().where(Grant.practitioner == "erin", Grant.patient == "p-1").execute(sqlite_database)[0].id
     path = path.replace("{erin}", str(erin)).replace("{carol}", "1")
-    BODIES[f"/v1/patients/p-1/shares/{erin}"] = {"until": "2030-01-01T00:00:00Z"}
+    BODIES[f"/v1/patients/p-1/shares/{erin}"] = {"until": "2060-01-01T00:00:00Z"}
     expected = EVERYBODY[line].get(who, EVERYBODY[line]["*"])
     if who in ("", "bad"):
         expected = 401

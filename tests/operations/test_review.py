@@ -204,7 +204,7 @@ def test_from_the_sheet_to_the_state(sqlite_database: Database, sqlite_url: str,
     path = tmp_path / "sheet.csv"
     sheet = ask.review_sheet(audit, subscription="north")
     path.write_bytes(as_csv(sheet))
-    command = ("audit", "review", str(path), "--reviewer", "dan", "--campaign", "spring", "--due", "2030-01-31")
+    command = ("audit", "review", str(path), "--reviewer", "dan", "--campaign", "spring", "--due", "2060-01-31")
     assert "line 2: the verdict is keep or revoke, not ''" in refused(*command, url=sqlite_url)
     lines = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
     with path.open("w", newline="") as file:

@@ -119,7 +119,7 @@ TOUR: dict[str, tuple[str, list[Step]]] = {
             "/patients/p-2",
             click("text=Change the sharing"),
             lambda page: page.get_by_label("No end").check(),
-            lambda page: page.evaluate("document.getElementById('until').value = '2035-01-31'"),
+            lambda page: page.evaluate("document.getElementById('until').value = '2065-01-31'"),
             send("Save changes"),
         ),
     ),

@@ -88,14 +88,14 @@ def test_h3_share_as_the_help_page_tells_it(there: Site, size: ViewportSize, scr
         page.get_by_role("group", name="Action").get_by_label("Share patient").check()
         # "enter the colleague's e-mail"
         page.get_by_label("Colleague’s e-mail").fill("ivan@north.example")
-        page.get_by_label("End date").fill("2035-01-31")
+        page.get_by_label("End date").fill("2065-01-31")
         page.get_by_label("Reason").fill("holiday cover")
         # "continue"
         page.get_by_role("button", name="Continue").click()
         # "a notification says that it is shared"
         popup(page, f"{name} has been shared with Ivan Iliev")
         row = page.get_by_role("listitem").filter(has_text="Ivan Iliev")
-        expect(row).to_contain_text("until 31 January 2035")
+        expect(row).to_contain_text("until 31 January 2065")
         # H6: the owner can end the sharing at any time
         row.get_by_role("link", name="End sharing").click()
         page.get_by_role("button", name="End sharing").click()

@@ -141,7 +141,7 @@ def test_another_action_takes_its_fields_along(there: Site, script: bool) -> Non
         page.get_by_label("End these shares with the transfer").check()
         page.get_by_label("Share patient").check()
         expect(page.get_by_label("End these shares with the transfer")).not_to_be_visible()
-        page.get_by_label("End date").fill("2035-01-31")
+        page.get_by_label("End date").fill("2065-01-31")
         page.get_by_label("Transfer patient").check()
         expect(page.get_by_label("End date")).not_to_be_visible()
         if script:

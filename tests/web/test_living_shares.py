@@ -43,13 +43,13 @@ def test_a_last_day_is_a_day_of_the_clinic(flask: Flask, database: Database) -> 
     """The day that the owner enters ends at midnight in California, and every page shows that day."""
     alice = Visitor(flask, "alice")
     assert "in the time zone of the clinic (America/Los_Angeles)" in alice.get("/patients/p-1/share")
-    form = {"action": "share", "colleague": login("oscar"), "until": "2035-03-03"}
-    assert "until 3 March 2035" in alice.done("/patients/p-1/share", **form)
-    assert grant_of(database, "oscar").ended_at == parse_instant("2035-03-04T08:00:00Z")
-    assert "until 3 March 2035" in Visitor(flask, "oscar").get("/patients?role=viewer")
-    assert "until 3 March 2035" in Visitor(flask, "dan").get("/clinic/north/shares")
+    form = {"action": "share", "colleague": login("oscar"), "until": "2065-03-03"}
+    assert "until 3 March 2065" in alice.done("/patients/p-1/share", **form)
+    assert grant_of(database, "oscar").ended_at == parse_instant("2065-03-04T08:00:00Z")
+    assert "until 3 March 2065" in Visitor(flask, "oscar").get("/patients?role=viewer")
+    assert "until 3 March 2065" in Visitor(flask, "dan").get("/clinic/north/shares")
     end = f"/patients/p-1/access/{grant_of(database, 'oscar').id}/end"
-    assert "the share ends after 3 March 2035." in alice.get(end)
+    assert "the share ends after 3 March 2065." in alice.get(end)
     assert re.search(r"\d\d:\d\d P[SD]T", Visitor(flask, "oscar").get("/notifications"))
 
 
@@ -57,10 +57,10 @@ def test_a_standing_share_ends_in_its_clinic(flask: Flask, database: Database) -
     """The last day of a standing share is a day of the clinic that the form names."""
     text = Visitor(flask, "mia").client.get("/sharing").text
     assert "in the time zone of its clinic" in text
-    form = {"colleague": login("frank"), "subscription": "city", "until": "2035-07-31"}
-    assert "until 31 July 2035" in Visitor(flask, "mia").done("/sharing", **form)
+    form = {"colleague": login("frank"), "subscription": "city", "until": "2065-07-31"}
+    assert "until 31 July 2065" in Visitor(flask, "mia").done("/sharing", **form)
     row = StandingShare.select().where(StandingShare.owner == "mia").execute(database)[0]
-    assert row.ended_at == parse_instant("2035-07-31T22:00:00Z")
+    assert row.ended_at == parse_instant("2065-07-31T22:00:00Z")
 
 
 def test_two_clinics_in_one_form(flask: Flask, database: Database) -> None:
@@ -70,10 +70,10 @@ def test_two_clinics_in_one_form(flask: Flask, database: Database) -> None:
     people.add(database, Membership, practitioner="pete", subscription="city", role="member")
     mia = Visitor(flask, "mia")
     assert "in the time zone of its clinic" in mia.get("/selection/share?patient=p-city&patient=p-oscar")
-    form = {"patient": ["p-city", "p-oscar"], "action": "share", "colleague": login("pete"), "until": "2035-01-31"}
+    form = {"patient": ["p-city", "p-oscar"], "action": "share", "colleague": login("pete"), "until": "2065-01-31"}
     mia.done("/selection/share", **form)
     ends = [grant_of(database, "pete", patient).ended_at for patient in ("p-city", "p-oscar")]
-    assert ends == [parse_instant("2035-01-31T23:00:00Z"), parse_instant("2035-02-01T08:00:00Z")]
+    assert ends == [parse_instant("2065-01-31T23:00:00Z"), parse_instant("2065-02-01T08:00:00Z")]
 
 
 def test_offered_ends(flask: Flask, database: Database) -> None:
@@ -94,7 +94,7 @@ def test_offered_ends(flask: Flask, database: Database) -> None:
 @pytest.mark.parametrize(
     ("form", "sentence"),
     [
-        ({"lasts": "none", "until": "2035-01-31"}, "You chose an offered end and also entered another day."),
+        ({"lasts": "none", "until": "2065-01-31"}, "You chose an offered end and also entered another day."),
         ({"lasts": "day"}, "Enter the last day of the share."),
         ({"until": "2020-01-01"}, "1 January 2020 has passed. The end date must be today or later."),
     ],
@@ -116,21 +116,21 @@ def test_a_refused_end_keeps_the_form(flask: Flask, database: Database, form: di
 @pytest.mark.parametrize(
     ("form", "message", "end", "reason"),
     [
-        ({"until": "2035-03-03"}, "now ends after 3 March 2035", "2035-03-04T08:00:00Z", "cover"),
+        ({"until": "2065-03-03"}, "now ends after 3 March 2065", "2065-03-04T08:00:00Z", "cover"),
         ({"lasts": "none"}, "now has no end", None, "cover"),
-        ({"reason": " longer leave "}, "The reason for the sharing of", "2030-01-01T12:00:00Z", "longer leave"),
-        ({"until": "2029-01-31", "reason": ""}, "and its reason has been changed", "2029-02-01T08:00:00Z", ""),
+        ({"reason": " longer leave "}, "The reason for the sharing of", "2060-01-01T12:00:00Z", "longer leave"),
+        ({"until": "2059-01-31", "reason": ""}, "and its reason has been changed", "2059-02-01T08:00:00Z", ""),
     ],
 )
 def test_change_a_share(
     flask: Flask, database: Database, form: dict[str, str], message: str, end: str | None, reason: str
 ) -> None:
     """The owner changes what they choose; the pop-up says what changed; the rest stays, to the microsecond."""
-    stored: dict[str, Any] = {"ended_at": parse_instant("2030-01-01T12:00:00Z"), "reason": "cover"}
+    stored: dict[str, Any] = {"ended_at": parse_instant("2060-01-01T12:00:00Z"), "reason": "cover"}
     Grant.update(**stored).where(Grant.id == grant_of(database, "bob").id).execute(database)
     alice, path = Visitor(flask, "alice"), change_path(database)
     shown = alice.client.get(path).text
-    assert "The share ends on 1 January 2030, 04:00 PST." in alice.get(path)
+    assert "The share ends on 1 January 2060, 04:00 PST." in alice.get(path)
     assert 'id="reason" name="reason"' in shown
     assert 'value="cover"' in shown
     text = alice.done(path, **{"reason": "cover", **form})
@@ -151,8 +151,8 @@ def test_nothing_to_change(flask: Flask, database: Database) -> None:
         assert response.status_code == 400
         assert "The share has this end and this reason already." in text_of(response)
     Grant.update(reason="another").where(Grant.id == grant_of(database, "erin").id).execute(database)
-    alice.done(path, until="2035-01-31", reason="", shown_reason="")
-    alice.done(path, until="2034-01-31")
+    alice.done(path, until="2065-01-31", reason="", shown_reason="")
+    alice.done(path, until="2064-01-31")
     assert grant_of(database, "erin").reason == "another"
 
 
@@ -202,13 +202,13 @@ def test_the_history(flask: Flask, database: Database) -> None:
     def by(who: str, seconds: int) -> Actor:
         return Actor(who, now - timedelta(seconds=60 - seconds))
 
-    until = parse_instant("2035-03-04T08:00:00Z")
+    until = parse_instant("2065-03-04T08:00:00Z")
     (shared,) = share(
         pdp, actor=by("alice", 1), patients=["p-1"], colleague=login("oscar"), until=until, reason="holiday cover"
     )
     path = f"/patients/p-1/access/{shared.grant['id']}"
     alice = Visitor(flask, "alice")
-    alice.done(f"{path}/change", until="2036-03-03", reason="sick leave")
+    alice.done(f"{path}/change", until="2066-03-03", reason="sick leave")
     alice.done(f"{path}/change", lasts="none", reason="sick leave")
     share_all(pdp, actor=by("alice", 2), colleague=login("pete"))
     alice.done(f"{path}/end")
@@ -224,10 +224,10 @@ def test_the_history(flask: Flask, database: Database) -> None:
     assert "Ended by Alice" in oscar
     assert "“sick leave”" in oscar
     assert (
-        "changed the end from 4 March 2035, 00:00 PST to 4 March 2036, 00:00 PST and the reason to “sick leave”"
+        "changed the end from 4 March 2065, 00:00 PST to 4 March 2066, 00:00 PST and the reason to “sick leave”"
         in oscar
     )
-    assert "changed the end from 4 March 2036, 00:00 PST to no end" in oscar
+    assert "changed the end from 4 March 2066, 00:00 PST to no end" in oscar
     pete = next(entry for entry in described if "Pete" in entry)
     assert "Through a share of all patients, given by Alice" in pete
     assert "Ended with the transfer by Dan" in pete

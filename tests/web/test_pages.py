@@ -107,7 +107,7 @@ def test_giving_up(as_: As, database: Database) -> None:
 )
 def test_h4_a_refused_form_keeps_what_was_typed(as_: As, form: dict[str, str], status: int, sentence: str) -> None:
     """H4: a refused form says what is needed, keeps every field, and changes nothing."""
-    sent = {"action": "share", "reason": "holiday cover", "until": "2030-01-31", **form}
+    sent = {"action": "share", "reason": "holiday cover", "until": "2060-01-31", **form}
     alice = as_("alice")
     response = alice.post("/patients/p-1/share", **sent)
     assert response.status_code == status
@@ -154,10 +154,10 @@ def test_a_selection_has_a_limit(as_: As) -> None:
 def test_share_everything(as_: As, database: Database) -> None:
     """H7: somebody shares all their patients, with or without content, and stops."""
     oscar, pete = as_("oscar"), as_("pete")
-    text = oscar.done("/sharing", colleague=login("pete"), content="yes", until="2030-01-31")
+    text = oscar.done("/sharing", colleague=login("pete"), content="yes", until="2060-01-31")
     assert "All your patients have been shared with Pete" in text
     assert "Pete with content since" in text
-    assert "until 31 January 2030" in text
+    assert "until 31 January 2060" in text
     assert "Patient of oscar Owner: Oscar" in pete.get("/patients?role=viewer")
     again = oscar.post("/sharing", colleague=login("pete"))
     assert again.status_code == 409
@@ -358,7 +358,7 @@ def test_a_kept_form_fits_into_a_cookie(flask: Flask, as_: As) -> None:
     reason = "".join(chr(0x4E00 + 7 * number) for number in range(500))
     form = {"csrf_token": late.token(), "action": "share", "colleague": login("oscar"), "reason": reason}
     late.lock(minutes=31)
-    response = late.client.post("/patients/p-1/share", data={**form, "until": "2030-01-31"})
+    response = late.client.post("/patients/p-1/share", data={**form, "until": "2060-01-31"})
     assert 500 < len(response.headers["Set-Cookie"]) < 4093
     with flask.test_request_context(), late.client.session_transaction() as session:
         sessions_of(session, "alice")
@@ -468,7 +468,7 @@ EVERYBODY: dict[str, dict[str, int]] = {
 FORMS: dict[str, dict[str, Any]] = {
     "/patients/p-1/transfer": {"colleague": login("pete")},
     "/patients/p-1/share": {"action": "share", "colleague": login("pete")},
-    "/patients/p-1/access/{erin}/change": {"until": "2035-01-31"},
+    "/patients/p-1/access/{erin}/change": {"until": "2065-01-31"},
     "/selection/transfer": {"patient": "p-1", "colleague": login("pete")},
     "/selection/share": {"patient": "p-1", "action": "share", "colleague": login("pete")},
     "/transfers/undo": {"at": format_instant(NOW - timedelta(minutes=1))},
