@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from authz.domain import LONGEST_LOGIN
 from authz.operations.emergency import MOST_A_DAY
 from authz.operations.inputs import LONGEST_REASON, MOST_AT_ONCE
+from authz.policy.entity_properties import MOST_TARGETS
 from authz.settings import Settings
 from authz.strict_json import DEEPEST
 from authz.texts import LONGEST_ID, LONGEST_REFERENCE, LONGEST_TEXT
@@ -52,6 +53,7 @@ LIMITS = (
     Limit("results of a page of a search", MOST_RESULTS, 200),
     Limit("patients in one request of `/v1`", MOST_AT_ONCE, 422),
     Limit("patients selected on the pages", MOST_SELECTED, 400),
+    Limit("rows that one relation of an entity leads to", MOST_TARGETS, 422),
     Limit("tries of a practitioner to begin an emergency access, in a minute", EMERGENCY_TRIES, 429),
     Limit("emergency accesses of a practitioner that begin in 24 hours", MOST_A_DAY, 429),
     Limit("errors reported for one request", MOST_ERRORS, 200),

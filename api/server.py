@@ -80,7 +80,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     _check_free(host, port)
     _limit_arenas()
     server = make_server(host, port, workers, receive_seconds=settings.receive_seconds)
-    server.on_startup(partial(_log_address, host, port, workers, settings.policy_version))
+    server.on_startup(partial(_log_address, host, port, workers, version))
     gc.freeze()  # the processes that are forked share the pages of what is loaded, as long as the collector leaves them
     with tempfile.TemporaryDirectory(prefix="caregrant-metrics-") as folder:
         beat = sealer.heartbeat(folder)

@@ -75,10 +75,13 @@ ELSEWHERE = {
     "results of a page of a search",
     "patients selected on the pages",
     "errors reported for one request",
+    "rows that one relation of an entity leads to",
     "tries of a practitioner to begin an emergency access, in a minute",
     "emergency accesses of a practitioner that begin in 24 hours",
 }
-"""Tried below, over a real server in tests/api/test_gateway_served.py, or in tests/api/test_emergencies.py."""
+"""Tried below, over a real server in tests/api/test_gateway_served.py, in tests/api/test_emergencies.py, or in
+tests/operations/test_relations.py.
+"""
 
 UNKNOWN = {"characters of an id"}
 """An id that is too long is as unknown as one that does not exist (T1): the answer is the same."""

@@ -156,6 +156,6 @@ def test_reviews_outlive_the_rule(as_: As, database: Database, flask: Flask) -> 
 @pytest.mark.parametrize("minutes", [-1, 0, 4, 1441])
 def test_the_time_has_bounds(minutes: int) -> None:
     """An emergency access lasts from five minutes to a day; another setting does not start the service."""
-    assert [Settings(emergency_minutes=bound).emergency_minutes for bound in (5, 1440)] == [5, 1440]
+    assert [Settings(emergency_minutes=most).emergency_minutes for most in (5, 1440)] == [5, 1440]
     with pytest.raises(InvalidInput, match="CAREGRANT_EMERGENCY_MINUTES"):
         Settings(emergency_minutes=minutes)
