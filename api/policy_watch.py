@@ -5,6 +5,7 @@ Each worker has one: activations are in the database, which is all that the work
 
 import threading
 import time
+from contextlib import suppress
 
 from api.ops.meters import meters
 from authz.policy.served import ServedPolicy
@@ -32,4 +33,5 @@ def look(served: ServedPolicy) -> None:
     except Exception as error:  # the thread must not end: the next look tries again
         served.report(f"an unexpected {type(error).__name__}")
     if served.fault:
-        meters().stale_policies.inc()
+        with suppress(Exception):  # counting must not end the thread either
+            meters().stale_policies.inc()

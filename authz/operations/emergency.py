@@ -78,6 +78,7 @@ def break_glass(
         pdp, actor, action="break_glass", resources=resources, idempotency_key=idempotency_key
     ) as change:
         _lock_own_accesses(change)
+        _require_few_accesses(change)
         opened = _find_patient(change, number, subscription) if patient is None else patient
         change.lock_patients([opened])
         open_it, view_it = (actor.practitioner, "break_glass"), (actor.practitioner, "view")
@@ -131,12 +132,23 @@ def _find_patient(change: Change, reference: str, subscription: str | None) -> s
 
 
 def _require_new_emergency(change: Change, patient: str, reason: str) -> None:
-    """Refuse an access that repeats an earlier one of the same practitioner, and more than `MOST_A_DAY`."""
+    """Refuse an access that repeats an earlier one of the same practitioner, or one that somebody else ended early."""
     earlier = _accesses_of(change, change.actor.practitioner, (Grant.patient == patient))
-    if earlier and earlier[-1]["end_cause"] not in ("", "given_up") and change.now < earlier[-1]["ends_at"]:
+    if earlier and change.now < earlier[-1]["ends_at"] and _was_taken_away(earlier[-1]):
         raise Conflict(_TAKEN_AWAY)
     if fold(reason) in {fold(row["reason"]) for row in earlier}:
         raise InvalidInput("reason: you have given this reason for this patient before; describe the new emergency")
+
+
+def _was_taken_away(access: Row) -> bool:
+    """Return whether somebody else ended an access, or brought its end forward."""
+    if access["end_cause"] == "":
+        return bool(access["ended_at"] < access["ends_at"])
+    return bool(access["end_cause"] != "given_up")
+
+
+def _require_few_accesses(change: Change) -> None:
+    """Refuse more than `MOST_A_DAY`, before the patient is looked for: the refusal tells nothing of any patient."""
     recent = _accesses_of(change, change.actor.practitioner, (Grant.started_at > change.now - _DAY))
     if len(recent) >= MOST_A_DAY:
         free_at = recent[-MOST_A_DAY]["started_at"] + _DAY
@@ -145,7 +157,7 @@ def _require_new_emergency(change: Change, patient: str, reason: str) -> None:
 
 def _accesses_of(change: Change, practitioner: str, condition: object) -> list[Row]:
     """Return the emergency accesses of a practitioner that meet a condition, the oldest first."""
-    columns = (Grant.reason, Grant.end_cause, Grant.started_at, Emergency.ends_at)
+    columns = (Grant.reason, Grant.end_cause, Grant.started_at, Grant.ended_at, Emergency.ends_at)
     query = Emergency.select(*columns).join(Grant)
     own = (Grant.practitioner == practitioner, Grant.role == "viewer", condition)
     return change.rows(query.where(*own).order_by(Grant.started_at, Grant.id))

@@ -12,7 +12,7 @@ provable*, never a guess. Conditions that are no comparison of values, such as n
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from authz.policy.compiler import CompiledPolicy, Parameter, Query, SqlWriter, Statement
+from authz.policy.compiler import CompiledPolicy, Parameter, Query, Schema, SqlWriter, Statement
 from authz.policy.compiler.ir import (
     Condition,
     Const,
@@ -52,8 +52,9 @@ def _compare(old: CompiledPolicy, new: CompiledPolicy, name: MatrixName) -> Cont
     if statements[0] is not None and statements[0] == statements[1]:
         return "same"
     values = _requested(statements[0]), _requested(statements[1])
-    gains_nothing = values[0] <= values[1] and _is_contained(after, before)
-    loses_nothing = values[1] <= values[0] and _is_contained(before, after)
+    alike = _store_alike(old.types, new.types)
+    gains_nothing = alike and values[0] <= values[1] and _is_contained(after, before)
+    loses_nothing = alike and values[1] <= values[0] and _is_contained(before, after)
     verdicts: dict[tuple[bool, bool], Containment] = {
         (True, True): "same",
         (True, False): "narrower",
@@ -61,6 +62,16 @@ def _compare(old: CompiledPolicy, new: CompiledPolicy, name: MatrixName) -> Cont
         (False, False): "not provable",
     }
     return verdicts[gains_nothing, loses_nothing]
+
+
+def _store_alike(old: Schema, new: Schema) -> bool:
+    """Return whether what both schemas name is the same: a path reads other rows where a relation leads elsewhere."""
+    for name in old.types.keys() & new.types.keys():
+        before, after = old.types[name], new.types[name]
+        both = before.properties.keys() & after.properties.keys()
+        if before != after or any(before.properties[key] != after.properties[key] for key in both):
+            return False
+    return True
 
 
 def _evaluation(policy: CompiledPolicy, queries: Sequence[Query]) -> Statement | None:
@@ -148,6 +159,8 @@ class _Statements:
 def _meanings(condition: Condition) -> list[Meaning]:
     """Return the meaning of a condition, and of a comparison also with its sides exchanged."""
     sides = _key(condition.left), _key(condition.right)
+    if condition.offset:
+        return [(condition.op, *sides, condition.offset)]
     mirrored = _MIRRORED.get(condition.op)
     return [(condition.op, *sides), *([(mirrored, *sides[::-1])] if mirrored else [])]
 
@@ -162,6 +175,8 @@ def _key(term: object) -> object:
 def _literals(condition: Condition) -> frozenset[object]:
     """Return the literals of which the left side of a condition is one; none if the condition does not list them."""
     match condition:
+        case Condition(offset=offset) if offset:
+            return frozenset()
         case Condition(op="=", left=Path() | RequestAttribute(), right=Const() as literal) if literal.value is not None:
             return frozenset([_key(literal)])
         case Condition(op="in", left=Path() | RequestAttribute(), right=LiteralList() as literals):

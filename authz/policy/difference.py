@@ -83,6 +83,7 @@ class PolicyDifference:
     def _unset_of(self, name: MatrixName) -> list[str]:
         plans = [pdp.plan_of("evaluation", *name) for pdp in (self.old, self.new) if pdp is not None]
         values = {value for plan in plans if plan is not None for value in plan.requested}
+        values |= _sent_ends(name, *_policies(self.old, self.new))
         return sorted(value for value in values if not _has_value(self.request, value))
 
     def _merged(self, name: MatrixName) -> Iterator[tuple[bool, MatrixEntry]]:
@@ -104,8 +105,13 @@ class PolicyDifference:
 
 
 def changed_matrices(old: PDP | None, new: PDP) -> list[MatrixName]:
-    """Return the matrices that two policies do not compute by the same statement, in the order of the new policy."""
-    return [name for name in matrix_names(*_policies(old, new)) if not _is_same(old, new, "matrix", name)]
+    """Return the matrices that two policies do not compute by the same statement, in the order of the new policy.
+
+    A type that is not stored has no matrix: its rows come with the question.
+    """
+    policies = _policies(old, new)
+    stored = [name for name in matrix_names(*policies) if not _sent_ends(name, *policies)]
+    return [name for name in stored if not _is_same(old, new, "matrix", name)]
 
 
 def matrix_names(*policies: CompiledPolicy) -> Iterable[MatrixName]:
@@ -131,6 +137,13 @@ def queries_of(policy: CompiledPolicy, name: MatrixName) -> tuple[Query, ...]:
 
 def _policies(old: PDP | None, new: PDP) -> list[CompiledPolicy]:
     return [pdp.policy for pdp in (old, new) if pdp is not None]
+
+
+def _sent_ends(name: MatrixName, *policies: CompiledPolicy) -> set[str]:
+    """Return the ends of a matrix, ``subject`` or ``resource``, whose type is not stored in one of the policies."""
+    ends = {"subject": name[0], "resource": name[2]}
+    types = [(end, policy.types.named(kind)) for end, kind in ends.items() for policy in policies]
+    return {end for end, kind in types if kind is not None and not kind.stored}
 
 
 def _is_same(old: PDP | None, new: PDP, question: Question, name: MatrixName) -> bool:

@@ -37,15 +37,18 @@ class ServedPolicy:
     def follow(self) -> bool:
         """Take the policy that was activated last, if it is another one; return whether it was taken.
 
-        The old policy stays if the database does not answer: then no policy decides anything.
+        The old policy stays if the database does not answer: then no policy decides anything. If the database answers,
+        but does not give the policy, that is a fault.
         """
         try:
             latest = last_activation(self._first.database)
-            if latest is None or latest.number == self._number:
-                return False
-            pdp = self._pdp_of(latest.version)
         except Unavailable:
             return False
+        if latest is None or latest.number == self._number:
+            self.report("")
+            return False
+        try:
+            pdp = self._pdp_of(latest.version)
         except CaregrantError as error:
             self.report(str(error))
             return False

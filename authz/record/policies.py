@@ -26,13 +26,14 @@ MOST_PERIODS = 10_000
 def record_policy_loaded(database: Database, actor: Actor, policy: CompiledPolicy, source: str) -> bool:
     """Record that a service decides by this policy from now on, loaded from `source`, and store the text.
 
-    Return whether it was recorded; not if the last record names the same version. Raises `Unavailable`: a service that
+    Return whether it was recorded; not if the last record names the same version, nor once a policy was activated: then
+    the activated one decides, also if it was activated while this service began. Raises `Unavailable`: a service that
     cannot record must not begin.
     """
     with database_connection(database), database.atomic():
         take_exclusive_lock(database, POLICY_LOCK)
         _keep(database, actor, policy)
-        if _last_version(database) == policy.version:
+        if _last_version(database) == policy.version or _last_version(database, Event.kind == ACTIVATED) is not None:
             return False
         append(database, actor, [NewEvent(LOADED, "", {"policy_version": policy.version, "source": source})])
         return True

@@ -172,6 +172,15 @@ def test_who_took_it_away_is_not_overruled(clinic: Clinic) -> None:
     open_(clinic, later=2 * END + 2, reason="Worse burn")
 
 
+def test_an_end_that_is_brought_forward_is_not_overruled(clinic: Clinic) -> None:
+    """Who brings its end forward takes it away: it does not begin again before its planned end has passed."""
+    grant = open_(clinic).grant["id"]
+    change_share(clinic.pdp, actor=by("alice", 1), patient="p-1", grant=grant, until=NOW + timedelta(seconds=2))
+    assert "oscar" not in clinic.viewers(later=3)
+    assert "was ended" in refused(clinic, Conflict, later=3, reason="Another fall")
+    open_(clinic, later=END, reason="Another fall")
+
+
 def test_no_more_than_ten_a_day(clinic: Clinic) -> None:
     """The eleventh access of a day is refused with the time to wait, whichever the patient."""
     for number in range(MOST_A_DAY):
@@ -180,6 +189,8 @@ def test_no_more_than_ten_a_day(clinic: Clinic) -> None:
     with pytest.raises(TooMany) as error:
         open_(clinic, later=60, patient="p-left")
     assert error.value.seconds == 24 * 3600 - 60
+    with pytest.raises(TooMany):  # the refusal tells nothing of any patient
+        open_(clinic, later=60, patient="nobody")
     open_(clinic, later=24 * HOURS, patient="p-left")
 
 

@@ -27,6 +27,8 @@ NOTE = 'allow(_: Practitioner, "view", n: Note) if'
         (f"{HOLDS} and g.started_at < now", f"{HOLDS} and g.started_at <= now", "not provable"),
         (f"{HOLDS}", f'{HOLDS} or p.id = "dan"', "wider"),
         (f'{HOLDS} and p.request.context.bed = "x"', f'{HOLDS} and p.request.context.bed in ["x", "y"]', "wider"),
+        (f'{HOLDS} and now < g.started_at.plus("P3D")', f'{HOLDS} and now < g.started_at.plus("P5D")', "not provable"),
+        (f'{HOLDS} and now < g.started_at.plus("P3D")', f'{HOLDS} and now < g.started_at.minus("P3D")', "not provable"),
         (f"{HOLDS} or p.request.context.beds = 3", HOLDS, "not provable"),
     ],
 )
@@ -37,6 +39,16 @@ def test_verdicts(old: str, new: str, verdict: str) -> None:
     """
     policies = [compile_texts({"p.polar": f"{HEAD} {body};"}) for body in (old, new)]
     assert compare_policies(*policies) == {("practitioner", "view", "patient"): verdict}
+
+
+def test_a_relation_that_leads_elsewhere() -> None:
+    """A path through a relation that leads to another type reads other rows, whatever its last field is called."""
+    types = '[folder]\ntitle = "string"\n[sheet]\ntitle = "string"\n[note]\nabout = "{}"\n'
+    bodies = (("Folder", 'n.about.title = "x"'), ("Sheet", '"x" = n.about.title'))
+    policies = [
+        compile_texts({"p.polar": f"{NOTE} {body};", "types.toml": types.format(leads_to)}) for leads_to, body in bodies
+    ]
+    assert compare_policies(*policies) == {("practitioner", "view", "note"): "not provable"}
 
 
 def test_literals_of_two_kinds_differ() -> None:

@@ -15,13 +15,13 @@ from authz import open_pdp
 from authz.audit.session import open_audit
 from authz.database import Database
 from authz.domain import format_instant
-from authz.errors import Conflict, PolicyRefused, PolicyUnknown
+from authz.errors import Conflict, PolicyRefused, PolicyUnknown, Unavailable
 from authz.models import Event, PolicyText
-from authz.policy.compiler import compile_texts, load
+from authz.policy.compiler import CompiledPolicy, compile_texts, load
 from authz.policy.pdp import PDP
 from authz.policy.served import ServedPolicy, open_served_policy
 from authz.record import Actor, list_served_policies, replay_facts
-from authz.record.policies import Activation, activate_policy, version_before
+from authz.record.policies import Activation, activate_policy, record_policy_loaded, version_before
 from authz.settings import shipped_folder
 from tests.support import people
 from tests.support.acting import POLICY, served_since
@@ -260,6 +260,30 @@ def test_a_changed_text_is_not_taken(clinic: Database, database_url: str, caplog
         open_served_policy(database_url, FOLDER)
     PolicyText.update(files={"p.polar": OSCAR}).where(PolicyText.version == version).execute(clinic)
     assert served.follow()
+    assert (served.pdp.version, served.fault) == (version, "")
+
+
+def test_a_service_that_begins_during_an_activation(clinic: Database) -> None:
+    """A service that read the folder before an activation records nothing of it afterwards: the active one decides."""
+    version = activate(clinic)
+    assert not record_policy_loaded(clinic, Actor("", NOW), POLICY, "policies")
+    assert version_in_force(clinic) == version
+
+
+def test_a_text_that_cannot_be_read_is_a_fault(clinic: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that knows of an activation and cannot read its policy says so, until it is the active one again."""
+    served, version = ServedPolicy(PDP(clinic, POLICY)), activate(clinic)
+
+    def refuse(_texts: object) -> CompiledPolicy:
+        raise Unavailable("permission denied")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("authz.policy.history.compile_texts", refuse)
+        assert not served.follow()
+    assert "permission denied" in served.fault
+    assert served.follow()
+    served.report("a look that failed")
+    assert not served.follow()
     assert (served.pdp.version, served.fault) == (version, "")
 
 
