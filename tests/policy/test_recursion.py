@@ -52,7 +52,7 @@ ANNE: Ref = ("user", "anne")
 BOB: Ref = ("user", "bob")
 
 
-@settings(COMMON, max_examples=EXAMPLES // 3)
+@settings(COMMON, max_examples=EXAMPLES // 6)
 @given(rows=worlds.facts(), texts=programs(), now=INSTANTS)
 def test_random_programs(filled: Fill, rows: list[tuple[Any, dict[str, Any]]], texts: dict[str, str], now: int) -> None:
     """Every random policy with recursion and negation answers as the naive evaluator does, on both databases."""
