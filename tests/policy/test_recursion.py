@@ -192,3 +192,18 @@ allow(p: Practitioner, "envy", x: Patient) if m in p.memberships and not (g in x
             for who, held in listed.items():
                 decision = pdp.evaluate(("practitioner", who), action, ("patient", patient), tenant=tenant)
                 assert decision.allowed is (patient in held) is (who in subjects), (who, action, patient)
+
+
+def test_a_search_takes_no_property_of_its_subjects(sqlite_database: Database) -> None:
+    """A property that a request brings counts for the subject of the request alone, also in the steps of a closure."""
+    texts = {
+        "types.toml": '[user]\nrole = { type = "string", from_request = true }\n[folder]\nparent = "Folder"\nowner = "User"\n',
+        "policy.polar": "viewer(u: User, f: Folder) if f.owner = u;\n"
+        'viewer(u: User, f: Folder) if viewer(u, f.parent) and u.role = "guide";\n'
+        'allow(u: User, "view", f: Folder) if viewer(u, f);',
+    }
+    store(sqlite_database, {ANNE: {}, ("folder", "top"): {"owner": "anne"}, ("folder", "low"): {"parent": "top"}})
+    pdp = PDP(sqlite_database, compile_texts(texts), clock=lambda: NOW)
+    brought = {"subject": {"role": "guide"}}
+    assert pdp.evaluate(ANNE, "view", ("folder", "low"), request=brought).allowed
+    assert pdp.search_subjects("user", "view", ("folder", "low"), request=brought) == []

@@ -68,7 +68,8 @@ class SelectBuilder:
         self.outer = outer
         self.own = set(query.rows) | (set() if outer else set(query.ends))
         self.keys = dict(keys or {})
-        self.known_ends: Ends = whole.known_ends if whole else ends
+        around = outer or whole
+        self.known_ends: Ends = around.known_ends if around else ends
         self.known_tables: tuple[str, ...] = whole.known_tables if whole else tuple(tables)
         self.prefix = placeholders.fresh("s") if outer or whole else ""
         self.tables: list[str] = list(tables)
@@ -77,7 +78,6 @@ class SelectBuilder:
         self.links: dict[tuple[int, tuple[str, ...]], str] = {}
         self.targets = 0
         self.foreign_keys = dict(_foreign_keys(query))
-        around = outer or whole
         self.tenant: bool = (around is not None and around.tenant) or any(
             TENANT_ID in (condition.left, condition.right) for condition in query.conditions
         )
@@ -304,7 +304,7 @@ class SelectBuilder:
         if prop.column is not None:
             return f"{alias}.{prop.column}"
         stored = _json_value(alias, prop, self.dialect)
-        if prop.from_request and row.number < 2 and not before and self.ends[row.number] is not None:
+        if prop.from_request and row.number < 2 and not before and self.known_ends[row.number] is not None:
             name = ("subject", "resource")[row.number]
             return f"COALESCE({self.placeholders(Parameter((name, prop.name), prop.kind))}, {stored})"
         return stored
