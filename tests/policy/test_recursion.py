@@ -197,7 +197,13 @@ allow(p: Practitioner, "envy", x: Patient) if m in p.memberships and not (g in x
 def test_a_search_takes_no_property_of_its_subjects(sqlite_database: Database) -> None:
     """A property that a request brings counts for the subject of the request alone, also in the steps of a closure."""
     texts = {
-        "types.toml": '[user]\nrole = { type = "string", from_request = true }\n[folder]\nparent = "Folder"\nowner = "User"\n',
+        "types.toml": """
+[user]
+role = { type = "string", from_request = true }
+[folder]
+parent = "Folder"
+owner = "User"
+""",
         "policy.polar": "viewer(u: User, f: Folder) if f.owner = u;\n"
         'viewer(u: User, f: Folder) if viewer(u, f.parent) and u.role = "guide";\n'
         'allow(u: User, "view", f: Folder) if viewer(u, f);',
