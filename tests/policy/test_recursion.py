@@ -8,6 +8,7 @@ from hypothesis import given, note, settings
 
 from authz.database import Database, gather_statistics
 from authz.domain import FOREVER
+from authz.errors import PolicyRefused
 from authz.models import Entity, EntityLink, Grant
 from authz.policy.compiler import compile_texts
 from authz.policy.decision import Ref
@@ -213,3 +214,136 @@ owner = "User"
     brought = {"subject": {"role": "guide"}}
     assert pdp.evaluate(ANNE, "view", ("folder", "low"), request=brought).allowed
     assert pdp.search_subjects("user", "view", ("folder", "low"), request=brought) == []
+
+
+FOLDERS = """
+[user]
+home = "Folder"
+[folder]
+parent = "Folder"
+link = "Folder"
+owner = "User"
+foe = "User"
+gate = "Folder"
+[inner]
+outer = { type = "Folder", reverse = "inners" }
+folder = "Folder"
+"""
+
+
+def folders(database: Database, rules: str, entities: Mapping[Ref, Mapping[str, str]], types: str = FOLDERS) -> PDP:
+    store(database, {ANNE: {"home": "ah"}, BOB: {"home": "bh"}, **entities})
+    return PDP(database, compile_texts({"p.polar": rules, "types.toml": types}), clock=lambda: NOW)
+
+
+def test_a_subject_of_one_resource_twice_is_not_one_of_two(database: Database) -> None:
+    """Who reaches one of two resources in two ways is not among the subjects of both."""
+    rules = 'allow(u: User, "view", f: Folder) if i in f.inners and i.folder.owner = u;'
+    pdp = folders(
+        database,
+        rules,
+        {
+            ("folder", "f"): {},
+            ("folder", "g"): {},
+            ("folder", "a"): {"owner": "anne"},
+            ("inner", "1"): {"outer": "f", "folder": "a"},
+            ("inner", "2"): {"outer": "f", "folder": "a"},
+        },
+    )
+    assert pdp.search_subjects_of_all("user", "view", [("folder", "f"), ("folder", "g")], now=NOW) == []
+    assert pdp.search_subjects_of_all("user", "view", [("folder", "f")], now=NOW) == ["anne"]
+
+
+def test_a_step_to_a_row_of_the_subject(database: Database) -> None:
+    """A step may lead to a row that the subject names; each subject goes to the own one, in lists as in decisions."""
+    rules = (
+        "p(u: User, f: Folder) if f.owner = u;\n"
+        "p(u: User, f: Folder) if g = f.gate and g.gate = g and p(u, u.home);\n"
+        'allow(u: User, "view", f: Folder) if p(u, f);'
+    )
+    homes: dict[Ref, dict[str, str]] = {("folder", "ah"): {"owner": "bob"}, ("folder", "bh"): {"owner": "anne"}}
+    pdp = folders(database, rules, {**homes, ("folder", "f"): {"gate": "g"}, ("folder", "g"): {"gate": "g"}})
+    assert viewers(pdp, ("folder", "f")) == []
+    assert [entry[:2] for entry in pdp.matrix("user", "view", "folder")] == [("anne", "bh"), ("bob", "ah")]
+
+
+def test_a_step_to_a_third_row_is_refused() -> None:
+    """A step that leads back to a row which is neither an end nor the row that changes is refused, not guessed."""
+    rules = """
+p(u: User, f: Folder) if f.owner = u;
+p(u: User, f: Folder) if q(u, f, f.parent);
+q(u: User, f: Folder, g: Folder) if q(u, f, g.parent);
+q(u: User, f: Folder, g: Folder) if g.foe = u and p(u, f);
+allow(u: User, "view", i: Inner) if p(u, i.folder);
+"""
+    with pytest.raises(PolicyRefused, match="the subject, the resource and one more row decide it"):
+        compile_texts({"p.polar": rules, "types.toml": FOLDERS})
+
+
+def test_tables_of_two_selects_are_two(database: Database) -> None:
+    """Two closures that begin at rows of different selects around them are not taken for one."""
+    rules = """
+inside(x: Folder, z: Folder) if z = x;
+inside(x: Folder, z: Folder) if inside(x.parent, z);
+clash(x: Folder, y: Folder) if inside(x, z) and inside(y, z);
+allow(_: User, "view", f: Folder) if
+    not (a in f.inners and not (b in a.folder.inners and not (c in b.folder.inners and not clash(c.folder, b.folder))));
+"""
+    pdp = folders(
+        database,
+        rules,
+        {
+            **{("folder", name): {} for name in "fabc"},
+            ("inner", "1"): {"outer": "f", "folder": "a"},
+            ("inner", "2"): {"outer": "a", "folder": "b"},
+            ("inner", "3"): {"outer": "b", "folder": "c"},
+        },
+    )
+    assert not pdp.evaluate(ANNE, "view", ("folder", "f")).allowed
+
+
+@pytest.mark.parametrize("negations", [("blocked", "hidden"), ("hidden", "blocked")])
+def test_a_rule_that_depends_on_its_negation_is_refused_in_any_order(negations: tuple[str, str]) -> None:
+    """A rule that comes back to itself through the second of two negations is refused as through the first."""
+    rules = f"""
+viewer(u: User, f: Folder) if f.owner = u;
+viewer(u: User, f: Folder) if viewer(u, f.parent);
+viewer(u: User, f: Folder) if not {negations[0]}(u, f) and not {negations[1]}(u, f);
+hidden(u: User, f: Folder) if not viewer(u, f.link);
+blocked(u: User, f: Folder) if f.foe = u;
+allow(u: User, "view", f: Folder) if viewer(u, f);
+"""
+    with pytest.raises(PolicyRefused, match="depends on its own negation"):
+        compile_texts({"p.polar": rules, "types.toml": FOLDERS})
+
+
+@pytest.mark.parametrize(
+    "condition", ["not x.folder.owner = u", "not (x.folder = f and f.owner = u)", "not blocked(u, x.folder)"]
+)
+def test_a_negation_permits_nothing_that_the_question_lacks(database: Database, condition: str) -> None:
+    """A relation that the question lacks, or that leads nowhere, meets no condition, no negation either (0116)."""
+    rules = (
+        f'allow(u: User, "make", x: Draft) if {condition};\nblocked(u: User, f: Folder) if f.owner = u;\n'
+        'allow(u: User, "see", f: Folder) if blocked(u, f);'
+    )
+    types = f'{FOLDERS}\n[draft]\nstored = false\nfolder = "Folder"\n'
+    pdp = folders(database, rules, {("folder", "a"): {"owner": "anne"}, ("folder", "b"): {"owner": "bob"}}, types)
+    asked = [{}, {"folder": "nowhere"}, {"folder": "a"}, {"folder": "b"}]
+    permits = [pdp.evaluate(ANNE, "make", ("draft", "new"), request={"resource": each}).allowed for each in asked]
+    assert permits == [False, False, False, True]
+
+
+def test_a_tenant_without_ends_of_its_own(sqlite_database: Database) -> None:
+    """What another clinic owns does not count, also if both the subject and the resource come with the question."""
+    types = '[token]\nstored = false\nname = "string"\n[req]\nstored = false\n[team]\nlabel = "string"\nup = "Team"\n'
+    rules = 'allow(t: Token, "use", _: Req) if same(g, g) and g.label = t.name;\nsame(g: Team, h: Team) if g = h;\n'
+    rules += "same(g: Team, h: Team) if same(g.up, h);"
+    row = {"type": "team", "id": "t", "properties": {"label": "x"}, "subscription": "other"}
+    Entity.insert(**row, started_at=NOW, ended_at=FOREVER).execute(sqlite_database)
+    pdp = PDP(sqlite_database, compile_texts({"p.polar": rules, "types.toml": types}), clock=lambda: NOW)
+    request = {"subject": {"name": "x"}}
+    permits = {
+        tenant: pdp.evaluate(("token", "k"), "use", ("req", "r"), request=request, tenant=tenant).allowed
+        for tenant in (None, "other", "mine")
+    }
+    assert permits == {None: True, "other": True, "mine": False}

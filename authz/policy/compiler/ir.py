@@ -129,7 +129,11 @@ class Closure:
 
     def outer_rows(self) -> set[RowVariable]:
         """Return the rows of the query around that steps are about: its subject or its resource."""
-        return {row for step in self.steps for row in Subquery((step.node, *step.rows), step.conditions).outer_rows()}
+        rows: set[RowVariable] = set()
+        for step in self.steps:
+            about = _rows_of(step.goal) | {row for condition in step.conditions for row in condition.rows()}
+            rows |= about - {step.node, *step.rows}
+        return rows
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,8 @@ class Query:
     """One conjunctive query: the derivation of a permit that one chain of rules describes.
 
     `subject` and `resource` are the types of the ends, in Polar's names. `action` is the action, or the role if the
-    query asks who has a role; None means any action. `rules` are the numbers of the rules, the outermost first.
+    query asks who has a role; None means any action. `rules` are the numbers of the rules, the outermost first. A query
+    `of_tenant` reads the facts of the tenant alone.
     """
 
     subject: str
@@ -193,6 +198,7 @@ class Query:
     rules: tuple[str, ...]
     rows: tuple[RowVariable, ...]
     conditions: tuple[Condition, ...]
+    of_tenant: bool = False
 
     @property
     def ends(self) -> tuple[RowVariable, RowVariable]:

@@ -72,12 +72,15 @@ _NAMES = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\b[rs]\d+(?=[tlm]\d|\b)")
 
 
 def _without_names(text: str, name: str, tables: Collection[str]) -> str:
-    """Return the text of a table with the names that are its own replaced by their order."""
+    """Return the text of a table with the names that are its own replaced by their order.
+
+    Names are counted: an older one than the table's is of a select around, or of another table.
+    """
     numbers: dict[str, int] = {}
 
     def replaced(match: re.Match[str]) -> str:
         own = match[0]
-        if own[0] in "'\"" or (own in tables and own != name):
+        if own[0] in "'\"" or (own in tables and own != name) or int(own[1:]) < int(name[1:]):
             return own
         return f"#{numbers.setdefault(own, len(numbers))}#"
 

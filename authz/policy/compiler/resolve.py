@@ -178,7 +178,12 @@ class Resolver:
             if any(met.value(free) != free or met.limits.get(free) != state.limits.get(free) for free in known):
                 why = "a negation cannot choose a value; bind the variable by another condition, or use it here alone"
                 raise Refused(node.place, why)
+            if met.tail is not None:
+                raise Refused(node.place, f"{met.tail.instance.name} comes back to itself within a negation")
             unmet.append(_subquery(met))
+        if scope.calls is not None:  # calls are explored as if they held: what follows is explored, too
+            yield state
+            return
         if any(not subquery.conditions and not subquery.rows for subquery in unmet):
             return
         yield state.require(node.place, "absent", NIL, Absence(tuple(unmet))) if unmet else state

@@ -32,7 +32,6 @@ from authz.policy.compiler.ir import (
 )
 from authz.policy.compiler.placeholders import NOW, PG_TYPES, TENANT, Dialect, Parameter, Placeholders
 from authz.policy.compiler.schema import LINK_TABLE, TARGET_TABLE, Scalar, Schema, ToOne, ToTargets
-from authz.policy.compiler.tenancy import TENANT_ID
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -78,9 +77,7 @@ class SelectBuilder:
         self.links: dict[tuple[int, tuple[str, ...]], str] = {}
         self.targets = 0
         self.foreign_keys = dict(_foreign_keys(query))
-        self.tenant: bool = (around is not None and around.tenant) or any(
-            TENANT_ID in (condition.left, condition.right) for condition in query.conditions
-        )
+        self.tenant = query.of_tenant
         joins = plan_joins(self, WITNESSES.keys())
         absorbed = [condition for join in joins for condition in join.absorbed or ()]
         absorbed_rows = {row for join in joins if join.absorbed is not None for row in join.side}
@@ -318,12 +315,26 @@ class SelectBuilder:
         return self.placeholders(Parameter((("subject", "resource")[term.row.number], term.fields[0]), kind))
 
     def _presences(self, absence: Absence) -> Iterable[str]:
-        """Yield for each property that comes with the question, and that an absence compares: it is there."""
+        """Yield for each property that comes with the question, and that an absence reads: it is there.
+
+        A relation that comes with the question leads to a row that exists. A comparison with nil itself asks for less.
+        """
         inner = subqueries([Condition("absent", NIL, absence)])
-        compared = [condition for each in inner for condition in each.conditions if condition.right != NIL]
-        for term in dict.fromkeys(term for condition in compared for term in (condition.left, condition.right)):
-            if isinstance(term, Path) and self._is_sent(term):
-                yield f"{self._side(term, kind_of(term) or 'string', False)} IS NOT NULL"
+        read = [
+            term
+            for each in inner
+            for condition in each.conditions
+            for term in (condition.left, condition.right)
+            if isinstance(term, Path) and not self.schema.types[term.row.type].stored
+            if not (condition.op in ("=", "!=") and condition.right == NIL and len(term.fields) == 1)
+        ]
+        for row, name in dict.fromkeys((term.row, term.fields[0]) for term in read):
+            prop = self.schema.types[row.type].properties[name]
+            if isinstance(prop, ToOne):
+                self._alias(row, (name,))
+            else:
+                assert isinstance(prop, Scalar)
+                yield f"{self._sent(Path(row, (name,), prop), prop.kind)} IS NOT NULL"
 
     def _leads_to(self, left: Path, right: Term) -> str:
         """Join the row that says that a relation leads to another row; return the condition on its id."""

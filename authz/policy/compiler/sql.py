@@ -92,7 +92,7 @@ class SqlWriter:
         fitting = placeholders.with_tables(union(bodies, "UNION"))
         return placeholders.statement(
             f"WITH asked AS ({self._pairs(placeholders)}) SELECT id FROM ({fitting}) AS fitting"
-            " GROUP BY id HAVING COUNT(*) = (SELECT COUNT(*) FROM asked) ORDER BY id"
+            " GROUP BY id HAVING COUNT(DISTINCT pair) = (SELECT COUNT(*) FROM asked) ORDER BY id"
         )
 
     def _pairs(self, placeholders: BatchPlaceholders) -> str:

@@ -57,7 +57,7 @@ def restrict_facts_to_tenant(query: Query, schema: Schema) -> Query:
         return (*facts.conditions, *added)
 
     inner = tuple(map_subqueries(condition, restricted) for condition in query.conditions)
-    return replace(query, conditions=restricted(Subquery(query.rows, inner)))
+    return replace(query, conditions=restricted(Subquery(query.rows, inner)), of_tenant=True)
 
 
 def restrict_to_tenant(query: Query, schema: Schema) -> Iterator[Query]:
