@@ -328,8 +328,8 @@ def test_a_negation_permits_nothing_that_the_question_lacks(database: Database, 
     )
     types = f'{FOLDERS}\n[draft]\nstored = false\nfolder = "Folder"\n'
     pdp = folders(database, rules, {("folder", "a"): {"owner": "anne"}, ("folder", "b"): {"owner": "bob"}}, types)
-    asked = [{}, {"folder": "nowhere"}, {"folder": "a"}, {"folder": "b"}]
-    permits = [pdp.evaluate(ANNE, "make", ("draft", "new"), request={"resource": each}).allowed for each in asked]
+    resources = [{}, {"folder": "nowhere"}, {"folder": "a"}, {"folder": "b"}]
+    permits = [pdp.evaluate(ANNE, "make", ("draft", "new"), request={"resource": each}).allowed for each in resources]
     assert permits == [False, False, False, True]
 
 
