@@ -1,4 +1,4 @@
-"""How long a policy of many types takes to compile: CPU seconds of one process.
+"""The CPU seconds in which a policy of many types compiles, in one process.
 
 python -m benchmarks.compiling
 """

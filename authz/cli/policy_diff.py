@@ -134,7 +134,7 @@ def _verb(gained: bool) -> str:
 
 
 def _write_json(difference: PolicyDifference, limit: int | None) -> None:
-    """Write an object a line, as they are found: each change, and at the end the counts."""
+    """Write a JSON object for each change, and the counts at the end, each on a line of its own."""
     for change in _listed(difference, limit):
         write_json(
             {

@@ -1,4 +1,4 @@
-"""What two policies give on every database: the same, or one of them nothing that the other does not give.
+"""Comparison of two policies without facts: they give the same, or one gives nothing that the other does not give.
 
     new:  g in x.grants and g.practitioner = p and g.role = "owner"
     old:  g in x.grants and g.practitioner = p                          →  narrower: new gives nothing that old does not
@@ -131,7 +131,7 @@ def _is_mappable(query: Query) -> bool:
 
 
 class _Statements:
-    """What a query states."""
+    """The requirements of a query, and those that follow from them."""
 
     def __init__(self, query: Query) -> None:
         self._meanings = {meaning for condition in query.conditions for meaning in _meanings(condition)}

@@ -44,7 +44,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether the answer is the one that the story expects."""
+        """True if the answer is as the story expects."""
         expected, decision = self.question, self.decision
         same = (decision.allowed, decision.reason) == (expected.allowed, expected.reason)
         return same and expected.rule in ("", self.rule) and not self.disagreements

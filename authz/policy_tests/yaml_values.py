@@ -58,7 +58,7 @@ class Value:
 
     @property
     def noun(self) -> str:
-        """What the value is, for an error."""
+        """The noun for the value in an error, such as *a list*."""
         return {dict: "a mapping", list: "a list", str: "a text", type(None): "nothing"}.get(
             type(self.content), f"the value {self.content!r}"
         )

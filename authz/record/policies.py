@@ -40,7 +40,7 @@ def record_policy_loaded(database: Database, actor: Actor, policy: CompiledPolic
 
 
 class Activation(NamedTuple):
-    """What an activation records: where its policy came from, its author and reason, and whom it lets in.
+    """The content of an activation: the source of its policy, its author and reason, and the permits that it changes.
 
     `gained` and `lost` count the permits that it gives and takes on the facts, None if they were not counted.
     `rollback`: the policy before the one in force is activated again.

@@ -24,7 +24,7 @@ REQUESTS = int(os.environ.get("CAREGRANT_ACTIVATION_REQUESTS", "200"))
 """By hand 50 and 10,000."""
 
 LATE = timedelta(seconds=float(os.environ.get("CAREGRANT_LATE_SECONDS", "30")))
-"""How long a process may answer by the old policy after an activation; a second on a machine that is not busy."""
+"""The seconds for which a process may answer by the old policy; one on a machine that is not busy."""
 
 
 class Askers:

@@ -173,7 +173,7 @@ def test_who_took_it_away_is_not_overruled(clinic: Clinic) -> None:
 
 
 def test_an_end_that_is_brought_forward_is_not_overruled(clinic: Clinic) -> None:
-    """Who brings its end forward takes it away: it does not begin again before its planned end has passed."""
+    """An access whose end was brought forward was taken away: it does not begin again before its planned end."""
     grant = open_(clinic).grant["id"]
     change_share(clinic.pdp, actor=by("alice", 1), patient="p-1", grant=grant, until=NOW + timedelta(seconds=2))
     assert "oscar" not in clinic.viewers(later=3)

@@ -152,7 +152,7 @@ def test_an_answer_has_the_list_as_it_was_sent(admin: Person, pdp: PDP) -> None:
 
 
 def test_a_list_belongs_to_its_clinic(flask: Flask, admin: Person, pdp: PDP) -> None:
-    """What a clinic's key writes is that clinic's, what leads to two clinics is the operator's; both with lists."""
+    """An entity that a clinic's key writes is that clinic's; one that leads to two clinics is the operator's."""
     north, city = (app(flask, pdp.database, "admin", tenant=clinic) for clinic in ("north", "city"))
     why, clinics = "there is no practitioner 'frank'", (None, "north", "city")
     elsewhere = north.call("POST", "/v1/entities/team", {"properties": {"members": ["frank"]}})

@@ -1,5 +1,7 @@
 """Compiling takes steps in proportion to the policy, and `policy check` warns of what never permits."""
 
+from typing import Any
+
 import pytest
 
 from authz.policy.compiler import compile_texts, load
@@ -13,10 +15,10 @@ def test_each_call_tries_the_clauses_of_its_types(monkeypatch: pytest.MonkeyPatc
     tried = 0
     match = Resolver._match
 
-    def counted(*args: object) -> object:
+    def counted(*args: Any) -> Any:
         nonlocal tried
         tried += 1
-        return match(*args)  # type: ignore[arg-type]
+        return match(*args)
 
     monkeypatch.setattr(Resolver, "_match", counted)
     counts = []
@@ -47,7 +49,7 @@ WARNINGS = {
 
 @pytest.mark.parametrize("name", WARNINGS)
 def test_a_warning(name: str) -> None:
-    """What loads and never permits is a warning, with its place."""
+    """A rule that loads and never permits is a warning, with its place."""
     policy, text = WARNINGS[name]
     warnings = compile_texts({"p.polar": policy, "types.toml": TYPES}).warnings
     assert any(text in warning for warning in warnings), warnings

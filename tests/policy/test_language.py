@@ -1,4 +1,4 @@
-"""What a policy may say, each construct against an obvious evaluation in Python, by every kind of question."""
+"""Each construct of the language against an obvious evaluation in Python, by every kind of question."""
 
 import ipaddress
 from collections.abc import Callable, Mapping

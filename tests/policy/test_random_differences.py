@@ -52,7 +52,7 @@ def test_random_differences(
 def test_random_containment(
     filled: Fill, rows: list[tuple[Any, dict[str, Any]]], old: dict[str, str], change: random.Random, now: int
 ) -> None:
-    """What is proven the same or narrower never gains on random facts, and what is wider never loses."""
+    """A policy that is proven the same or narrower never gains on random facts, and a wider one never loses."""
     new = {**old, "policy.polar": changed_policy(old["policy.polar"], change)}
     note(f"{old['policy.polar']}\n----\n{new['policy.polar']}")
     try:

@@ -146,7 +146,7 @@ def test_a_diamond_of_forty_layers(database: Database) -> None:
 
 
 def test_a_block_on_the_way(database: Database) -> None:
-    """Who is blocked in a folder does not view it through the folder above; the explanation names what is missing."""
+    """A user who is blocked in a folder does not view it through the folder above; the explanation says why."""
     pdp = drive(
         database,
         {
@@ -237,7 +237,7 @@ def folders(database: Database, rules: str, entities: Mapping[Ref, Mapping[str, 
 
 
 def test_a_subject_of_one_resource_twice_is_not_one_of_two(database: Database) -> None:
-    """Who reaches one of two resources in two ways is not among the subjects of both."""
+    """A user who reaches one of two resources in two ways is not among the subjects of both."""
     rules = 'allow(u: User, "view", f: Folder) if i in f.inners and i.folder.owner = u;'
     pdp = folders(
         database,
@@ -334,7 +334,7 @@ def test_a_negation_permits_nothing_that_the_question_lacks(database: Database, 
 
 
 def test_a_tenant_without_ends_of_its_own(sqlite_database: Database) -> None:
-    """What another clinic owns does not count, also if both the subject and the resource come with the question."""
+    """The entities of another clinic do not count, also if both the subject and the resource come with the question."""
     types = '[token]\nstored = false\nname = "string"\n[req]\nstored = false\n[team]\nlabel = "string"\nup = "Team"\n'
     rules = 'allow(t: Token, "use", _: Req) if same(g, g) and g.label = t.name;\nsame(g: Team, h: Team) if g = h;\n'
     rules += "same(g: Team, h: Team) if same(g.up, h);"

@@ -382,7 +382,7 @@ keeper = { type = ["Practitioner", "Patient"], many = false }
     ],
 )
 def test_relations_to_several_types(condition: str, why: str) -> None:
-    """What a relation to many, or to several types, cannot say is refused with what to write instead."""
+    """A condition that a relation to many or to several types cannot meet is refused, with the condition to write."""
     rule = (
         f'keeps(p: Practitioner, q: Practitioner) if p = q; allow(p: Practitioner, "view", f: Folder) if {condition};'
     )

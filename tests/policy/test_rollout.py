@@ -140,7 +140,7 @@ def test_a_rollback_goes_back_once_more_each_time(clinic: Database) -> None:
 def test_what_is_unfit_is_refused(
     clinic: Database, database_url: str, tmp_path: Path, text: str, options: tuple[str, ...], why: str
 ) -> None:
-    """What does not compile, cannot run, gives too much or cannot be counted is refused, and the old one stays."""
+    """A policy that does not compile, cannot run, gives too much or cannot be counted is refused; the old one stays."""
     if why == "join" and clinic.dialect == "postgresql":
         why, text = "p.polar:1", "allow("  # PostgreSQL joins as many tables as it takes
     (tmp_path / "p.polar").write_text(text)

@@ -109,7 +109,7 @@ def test_facts_may_be_the_text_of_an_import() -> None:
 
 
 def test_a_question_about_the_unknown_states_it() -> None:
-    """What the facts and the policy do not know can be asked about if the story states that."""
+    """A question about a type, an id or an action that does not exist is possible if the story states that."""
     about = "  - subject: robot:r2\n    resource: patient:p-9\n    unknown: [resource]\n    deny: {fly: unknown_type}\n"
     assert read(STORY + about).questions[-1].reason == "unknown_type"
     about = "  - subject: practitioner:bob\n    resource: patient:p-1\n    deny: {fly: unknown_action}\n"

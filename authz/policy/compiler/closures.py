@@ -56,9 +56,11 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class Join:
-    """How a closure is joined: from which end its table begins, and the conditions that its first rows meet.
+    """The way to join a closure: its table begins at the start of its steps (`forward`) or at their goal.
 
-    `absorbed` are the rows and conditions that the table stands for: the select need not state them again.
+    `side` are the rows that are joined to that end, `others` the other conditions of the query. `carried` are the ends
+    that the table needs in columns. `absorbed` are the conditions that the table meets alone, so that the select does
+    not state them again; None if it has to.
     """
 
     condition: Condition

@@ -36,7 +36,7 @@ from authz.policy.compiler.state import Free, ListValue, RelatedRows, RequestPar
 _ORDERED = {"string", "integer", "number", "datetime"}
 _LISTED = {"string", "integer", "number", "boolean", None}
 _KNOWN = Const | Instant | RequestAttribute | Now
-"""What is known before the database is asked."""
+"""The operands that need no stored fact."""
 _ARITY = 2
 _EXAMPLES = {
     "starts_with": 'starts_with(resource.path, "/a")',

@@ -16,7 +16,7 @@ from authz.policy.compiler.nodes import Place
 from authz.policy.compiler.schema import Schema
 
 INSTALLED = find_spec("oso") is not None
-"""Whether this Python has Oso."""
+"""True if Oso is installed for this Python."""
 _WHY = "this is no Polar that Oso reads, too; docs/reference/language.md lists what can be written"
 
 

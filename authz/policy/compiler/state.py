@@ -64,7 +64,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a derivation is inside of: the instances entered, and those whose calls are left open as tails.
+    """The surroundings of a derivation: the instances entered, and those whose calls are left open as tails.
 
     If `calls` is there, the calls of an instance are explored: it records each call, with its place if it is negated.
     """

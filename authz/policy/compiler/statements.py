@@ -39,7 +39,7 @@ class Piece(NamedTuple):
 
     @property
     def is_comment(self) -> bool:
-        """Whether this is a comment."""
+        """True for a comment."""
         return self.kind == "comment"
 
 
